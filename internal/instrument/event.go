@@ -1,0 +1,80 @@
+package instrument
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/log"
+)
+
+// Event emits OTel events of one name: log records whose EventName is that name, correlated with the span in the context.
+// It is immutable and safe for concurrent use.
+type Event struct {
+	logger   log.Logger
+	name     string
+	severity log.Severity
+	gate     log.EnabledParameters
+}
+
+// Event returns the emitter of events of this name. The name is of low cardinality, "goos.<capability>.<what>" or one of the
+// semantic conventions; what varies belongs in the attributes.
+func (s *Scope) Event(name string, severity log.Severity) *Event {
+	return NewEvent(s.events, name, severity)
+}
+
+// NewEvent is Scope.Event for code that has a logger but no Scope.
+func NewEvent(logger log.Logger, name string, severity log.Severity) *Event {
+	return &Event{
+		logger:   logger,
+		name:     name,
+		severity: severity,
+		gate:     log.EnabledParameters{Severity: severity, EventName: name},
+	}
+}
+
+// Enabled reports whether anybody listens; ask before building costly attributes.
+func (e *Event) Enabled(ctx context.Context) bool { return e.logger.Enabled(ctx, e.gate) }
+
+// Emit records one event, now.
+func (e *Event) Emit(ctx context.Context, attrs ...attribute.KeyValue) {
+	if e.Enabled(ctx) {
+		e.emit(ctx, nil, attrs)
+	}
+}
+
+// EmitError records one event with an error: the SDK adds exception.type and exception.message from it.
+func (e *Event) EmitError(ctx context.Context, err error, attrs ...attribute.KeyValue) {
+	if e.Enabled(ctx) {
+		e.emit(ctx, err, attrs)
+	}
+}
+
+// EmitPanic records one exception event for a recovered panic value, with the stack that was taken where it was recovered.
+func (e *Event) EmitPanic(ctx context.Context, value any, stack []byte, attrs ...attribute.KeyValue) {
+	if !e.Enabled(ctx) {
+		return
+	}
+	attrs = append(attrs[:len(attrs):len(attrs)], attribute.String("exception.stacktrace", string(stack)))
+	if err, ok := value.(error); ok {
+		e.emit(ctx, err, attrs)
+		return
+	}
+	e.emit(ctx, nil, append(attrs,
+		attribute.String("exception.type", fmt.Sprintf("%T", value)),
+		attribute.String("exception.message", fmt.Sprint(value)),
+	))
+}
+
+func (e *Event) emit(ctx context.Context, err error, attrs []attribute.KeyValue) {
+	var r log.Record
+	r.SetEventName(e.name)
+	r.SetTimestamp(time.Now())
+	r.SetSeverity(e.severity)
+	r.AddAttributes(attrs...)
+	if err != nil {
+		r.SetErr(err)
+	}
+	e.logger.Emit(ctx, r)
+}

@@ -1,0 +1,219 @@
+// Package instrument is how a capability observes itself.
+//
+// A portable type builds one [Scope] in its constructor and one [Op] for each method. A method then opens with one line and
+// closes with one defer, and nothing else in it speaks of telemetry:
+//
+//	func (s *Store) Get(ctx context.Context, key string) (item Item, err error) {
+//		ctx, call := s.get.Start(ctx)
+//		defer func() { call.End(ctx, err) }()
+//		…
+//	}
+//
+// Each call makes one span, and one point on the scope's duration histogram, in seconds. An error sets the span's status and
+// gives both an error.type from the scope's table of classes, so that its values are few and known beforehand. All
+// attribute sets are built once, when the Op is made; whether anybody listens is asked before anything is built.
+//
+// Decisions and exceptions are OTel events ([Event]): log records with an EventName, correlated with the span in the
+// context. Span events are not used (OTEP 4430).
+package instrument
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/log"
+	"go.opentelemetry.io/otel/metric"
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/go-os/go-os/telemetry"
+)
+
+// errorTypeKey is the attribute error.type of the semantic conventions.
+const errorTypeKey = attribute.Key("error.type")
+
+// ErrorTypeOther is the error.type of an error that no class names.
+const ErrorTypeOther = "_OTHER"
+
+// Class gives the errors that match a sentinel, by errors.Is, their error.type.
+type Class struct {
+	// Err is the sentinel.
+	Err error
+	// Type is the value of error.type: short, lower case, of low cardinality.
+	Type string
+}
+
+// Config describes a Scope.
+type Config struct {
+	// Name is the import path of the package that observes itself. Required.
+	Name string
+	// Duration is the name of the histogram of call durations, in seconds. Empty means none.
+	Duration string
+	// Description of the histogram.
+	Description string
+	// Buckets of the histogram, in seconds. Nil means those of the semantic conventions for database calls.
+	Buckets []float64
+	// Kind of the spans. Zero means internal.
+	Kind trace.SpanKind
+	// Classes is the table of error.type, asked in order. Cancelled, timed out and unsupported calls are known without it.
+	Classes []Class
+	// Attrs stand on every span and every point. They must be of low cardinality.
+	Attrs []attribute.KeyValue
+}
+
+// Scope is the instrumentation of one portable type. It is immutable and safe for concurrent use.
+type Scope struct {
+	cfg      Config
+	classes  []Class
+	tracer   trace.Tracer
+	tracing  bool
+	duration metric.Float64Histogram
+	events   log.Logger
+}
+
+// New returns the Scope that cfg describes, on p. An instrument that the provider refuses is replaced by a no-op one and
+// the refusal is given to the OpenTelemetry error handler: telemetry never keeps a capability from starting.
+func New(cfg Config, p telemetry.Providers) *Scope {
+	s := &Scope{
+		cfg:      cfg,
+		classes:  append(append([]Class(nil), cfg.Classes...), common...),
+		tracer:   p.Tracer(cfg.Name),
+		tracing:  p.Tracing(),
+		duration: metricnoop.Float64Histogram{},
+		events:   p.EventLogger(cfg.Name),
+	}
+	if cfg.Duration == "" {
+		return s
+	}
+	buckets := cfg.Buckets
+	if buckets == nil {
+		buckets = callBuckets
+	}
+	h, err := p.Meter(cfg.Name).Float64Histogram(cfg.Duration,
+		metric.WithDescription(cfg.Description), metric.WithUnit("s"), metric.WithExplicitBucketBoundaries(buckets...))
+	if err != nil {
+		otel.Handle(err)
+		return s
+	}
+	s.duration = h
+	return s
+}
+
+// callBuckets are the semantic conventions' bounds for db.client.operation.duration.
+var callBuckets = []float64{0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10}
+
+// common follows every scope's own classes.
+var common = []Class{
+	{context.Canceled, "canceled"},
+	{context.DeadlineExceeded, "timeout"},
+	{errors.ErrUnsupported, "unsupported"},
+}
+
+// ErrorType returns the error.type of err: that of the first class it matches, ErrorTypeOther if none, and "" for nil.
+func (s *Scope) ErrorType(err error) string {
+	if err == nil {
+		return ""
+	}
+	for _, c := range s.classes {
+		if errors.Is(err, c.Err) {
+			return c.Type
+		}
+	}
+	return ErrorTypeOther
+}
+
+// Op is one kind of call of a Scope. It is immutable and safe for concurrent use.
+type Op struct {
+	scope *Scope
+	name  string
+	start []trace.SpanStartOption
+	attrs []attribute.KeyValue
+	ok    []metric.RecordOption
+	fail  map[string][]metric.RecordOption // by error.type
+}
+
+// Op returns the instrumentation of calls whose spans have this name. The attributes stand on its spans and points,
+// after the scope's own; they must be of low cardinality.
+func (s *Scope) Op(name string, attrs ...attribute.KeyValue) *Op {
+	all := append(append([]attribute.KeyValue(nil), s.cfg.Attrs...), attrs...)
+	op := &Op{
+		scope: s,
+		name:  name,
+		start: []trace.SpanStartOption{trace.WithSpanKind(s.cfg.Kind)},
+		attrs: all,
+		ok:    recordOptions(all),
+		fail:  make(map[string][]metric.RecordOption, len(s.classes)+1),
+	}
+	fail := func(kind string) {
+		op.fail[kind] = recordOptions(append(all[:len(all):len(all)], errorTypeKey.String(kind)))
+	}
+	for _, c := range s.classes {
+		fail(c.Type)
+	}
+	fail(ErrorTypeOther)
+	return op
+}
+
+func recordOptions(attrs []attribute.KeyValue) []metric.RecordOption {
+	return []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(attrs...))}
+}
+
+// Call is one call under observation. Its zero value observes nothing.
+type Call struct {
+	op    *Op
+	span  trace.Span // nil unless recording
+	start time.Time
+}
+
+// Start opens a call. The context carries its span. End must follow.
+func (o *Op) Start(ctx context.Context) (context.Context, Call) {
+	measuring := o.scope.duration.Enabled(ctx)
+	if !o.scope.tracing && !measuring {
+		return ctx, Call{}
+	}
+	call := Call{op: o, start: time.Now()}
+	if !o.scope.tracing {
+		return ctx, call
+	}
+	ctx, span := o.scope.tracer.Start(ctx, o.name, o.start...)
+	if span.IsRecording() {
+		span.SetAttributes(o.attrs...)
+		call.span = span
+	}
+	return ctx, call
+}
+
+// Set adds attributes to the call's span alone: what is of high cardinality, such as a key, belongs here.
+func (c Call) Set(attrs ...attribute.KeyValue) {
+	if c.span != nil {
+		c.span.SetAttributes(attrs...)
+	}
+}
+
+// Recording reports whether the call has a span that is recorded; ask before building attributes for Set.
+func (c Call) Recording() bool { return c.span != nil }
+
+// End closes the call. ctx must be the one that Start returned, so that the point can carry the span as its exemplar.
+func (c Call) End(ctx context.Context, err error) {
+	if c.op == nil {
+		return
+	}
+	opts, kind := c.op.ok, ""
+	if err != nil {
+		kind = c.op.scope.ErrorType(err)
+		opts = c.op.fail[kind]
+	}
+	c.op.scope.duration.Record(ctx, time.Since(c.start).Seconds(), opts...)
+	if c.span == nil {
+		return
+	}
+	if err != nil {
+		c.span.SetStatus(codes.Error, err.Error())
+		c.span.SetAttributes(errorTypeKey.String(kind))
+	}
+	c.span.End()
+}

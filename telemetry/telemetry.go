@@ -1,0 +1,106 @@
+// Package telemetry holds the OpenTelemetry handles that every package of Go OS takes.
+//
+// A capability never builds, configures or ships telemetry. It is given a [Providers], asks it for a tracer, a meter and an
+// event logger once, in its constructor, and uses those. What stands behind the handles (the SDK, a bridge, nothing at
+// all) is decided in main, usually by exporters.Setup.
+//
+// # Which handle is used
+//
+// Each field of Providers stands alone. A nil field means the process-wide provider of the otel package, or slog.Default
+// for the logger: a program that calls otel.SetTracerProvider needs to pass nothing. [Off] turns everything off
+// explicitly, at no cost per call.
+//
+// This package imports the OpenTelemetry API only, never its SDK: a program that uses Go OS without telemetry does not link one.
+package telemetry
+
+import (
+	"log/slog"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/log"
+	lognoop "go.opentelemetry.io/otel/log/noop"
+	"go.opentelemetry.io/otel/metric"
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+	tracenoop "go.opentelemetry.io/otel/trace/noop"
+)
+
+// SchemaURL is the version of the semantic conventions that Go OS emits.
+const SchemaURL = "https://opentelemetry.io/schemas/1.43.0"
+
+// Providers are the OpenTelemetry API handles that a package observes itself with. The zero value is ready to use: every
+// nil field means the process-wide one. A Providers is a value: copy it, change a field, pass it on.
+type Providers struct {
+	// TracerProvider makes spans. Nil means otel.GetTracerProvider.
+	TracerProvider trace.TracerProvider
+	// MeterProvider makes instruments. Nil means otel.GetMeterProvider.
+	MeterProvider metric.MeterProvider
+	// LoggerProvider takes OTel events: exceptions and decisions. Nil means otel.GetLoggerProvider.
+	LoggerProvider log.LoggerProvider
+	// Propagator carries context between processes. Nil means otel.GetTextMapPropagator.
+	Propagator propagation.TextMapPropagator
+	// Logger takes what is written for people, such as access logs. Nil means slog.Default at the time of the call.
+	Logger *slog.Logger
+}
+
+// Off returns Providers that do nothing: no spans, no metrics, no events, no logs, and no propagation.
+func Off() Providers {
+	return Providers{
+		TracerProvider: tracenoop.NewTracerProvider(),
+		MeterProvider:  metricnoop.NewMeterProvider(),
+		LoggerProvider: lognoop.NewLoggerProvider(),
+		Propagator:     propagation.NewCompositeTextMapPropagator(),
+		Logger:         slog.New(slog.DiscardHandler),
+	}
+}
+
+// Tracer returns the tracer of an instrumentation scope, named by the import path of the package.
+func (p Providers) Tracer(scope string) trace.Tracer {
+	tp := p.TracerProvider
+	if tp == nil {
+		tp = otel.GetTracerProvider()
+	}
+	return tp.Tracer(scope, trace.WithSchemaURL(SchemaURL))
+}
+
+// Meter returns the meter of an instrumentation scope, named by the import path of the package.
+func (p Providers) Meter(scope string) metric.Meter {
+	mp := p.MeterProvider
+	if mp == nil {
+		mp = otel.GetMeterProvider()
+	}
+	return mp.Meter(scope, metric.WithSchemaURL(SchemaURL))
+}
+
+// EventLogger returns the logger for OTel events of an instrumentation scope, named by the import path of the package.
+func (p Providers) EventLogger(scope string) log.Logger {
+	lp := p.LoggerProvider
+	if lp == nil {
+		lp = otel.GetLoggerProvider()
+	}
+	return lp.Logger(scope, log.WithSchemaURL(SchemaURL))
+}
+
+// TextMapPropagator returns the propagator; it is never nil.
+func (p Providers) TextMapPropagator() propagation.TextMapPropagator {
+	if p.Propagator == nil {
+		return otel.GetTextMapPropagator()
+	}
+	return p.Propagator
+}
+
+// Slog returns the logger for people. Without one of its own it is slog.Default as of now, so ask again rather than keep it.
+func (p Providers) Slog() *slog.Logger {
+	if p.Logger == nil {
+		return slog.Default()
+	}
+	return p.Logger
+}
+
+// Tracing reports whether spans can ever be recorded: false only for the no-op provider. The process-wide provider counts
+// as able, since an SDK may be installed behind it later.
+func (p Providers) Tracing() bool {
+	_, off := p.TracerProvider.(tracenoop.TracerProvider)
+	return !off
+}
