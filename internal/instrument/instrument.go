@@ -20,6 +20,7 @@ package instrument
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -80,7 +81,7 @@ type Scope struct {
 func New(cfg Config, p telemetry.Providers) *Scope {
 	s := &Scope{
 		cfg:      cfg,
-		classes:  append(append([]Class(nil), cfg.Classes...), common...),
+		classes:  slices.Concat(cfg.Classes, common),
 		tracer:   p.Tracer(cfg.Name),
 		tracing:  p.Tracing(),
 		duration: metricnoop.Float64Histogram{},
@@ -139,7 +140,7 @@ type Op struct {
 // Op returns the instrumentation of calls whose spans have this name. The attributes stand on its spans and points,
 // after the scope's own; they must be of low cardinality.
 func (s *Scope) Op(name string, attrs ...attribute.KeyValue) *Op {
-	all := append(append([]attribute.KeyValue(nil), s.cfg.Attrs...), attrs...)
+	all := slices.Concat(s.cfg.Attrs, attrs)
 	op := &Op{
 		scope: s,
 		name:  name,
@@ -149,7 +150,7 @@ func (s *Scope) Op(name string, attrs ...attribute.KeyValue) *Op {
 		fail:  make(map[string][]metric.RecordOption, len(s.classes)+1),
 	}
 	fail := func(kind string) {
-		op.fail[kind] = recordOptions(append(all[:len(all):len(all)], errorTypeKey.String(kind)))
+		op.fail[kind] = recordOptions(append(slices.Clip(all), errorTypeKey.String(kind)))
 	}
 	for _, c := range s.classes {
 		fail(c.Type)
@@ -158,8 +159,9 @@ func (s *Scope) Op(name string, attrs ...attribute.KeyValue) *Op {
 	return op
 }
 
+// recordOptions works on a copy, since NewSet sorts what it is given.
 func recordOptions(attrs []attribute.KeyValue) []metric.RecordOption {
-	return []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(attrs...))}
+	return []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(slices.Clone(attrs)...))}
 }
 
 // Call is one call under observation. Its zero value observes nothing.

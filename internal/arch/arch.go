@@ -1,0 +1,181 @@
+// Package arch holds the layer rule of Go OS as a test: calls go down, telemetry goes out through the OpenTelemetry API, and
+// wiring happens only in main.
+//
+// The rule is checked by parsing the imports of every file in-process. A test that asks `go list` in a child process keeps
+// passing from the test cache after a forbidden import was added, because the cache knows only of files that the test
+// process itself has opened.
+package arch
+
+import (
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Module is the import path that all of ours begin with.
+const Module = "github.com/go-os/go-os"
+
+// mayImport is the layer map: a folder of the top level may import itself and what it lists.
+var mayImport = map[string][]string{
+	"telemetry":  {"internal"},
+	"internal":   {"telemetry"},
+	"state":      {"telemetry", "internal"},
+	"control":    {"state", "telemetry", "internal"},
+	"identity":   {"state", "telemetry", "internal"},
+	"middleware": {"control", "identity", "state", "telemetry", "internal"},
+	"exporters":  {"telemetry", "internal"},
+	"examples":   {"exporters", "middleware", "control", "identity", "state", "telemetry", "internal"},
+}
+
+// sdkUsers are the folders that may import the OpenTelemetry SDK and its exporters: they configure what stands behind the
+// Providers. Everything else takes a telemetry.Providers.
+var sdkUsers = []string{"telemetry/trace", "telemetry/metrics", "telemetry/log", "exporters", "examples"}
+
+// tools are folders below internal that no user links: programs and helpers for tests, free to import what they need.
+// They may not be imported by production code.
+var tools = []string{"internal/arch", "internal/testenv", "internal/teledoc", "internal/lint"}
+
+// layered are the top-level folders that hold capabilities, each with its drivers beside it.
+var layered = []string{"state", "control", "identity"}
+
+// Check returns every import below root that breaks the rule, in the order of the files. Nested modules, testdata and
+// hidden folders are not ours to check.
+func Check(root fs.FS) ([]string, error) {
+	var broken []string
+	err := fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if skip(root, name) {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if path.Ext(name) != ".go" {
+			return nil
+		}
+		found, err := checkFile(root, name)
+		broken = append(broken, found...)
+		return err
+	})
+	return broken, err
+}
+
+func skip(root fs.FS, dir string) bool {
+	if dir == "." {
+		return false
+	}
+	if base := path.Base(dir); base == "testdata" || strings.HasPrefix(base, ".") {
+		return true
+	}
+	_, err := fs.Stat(root, path.Join(dir, "go.mod"))
+	return err == nil
+}
+
+func checkFile(root fs.FS, name string) ([]string, error) {
+	src, err := fs.ReadFile(root, name)
+	if err != nil {
+		return nil, err
+	}
+	file, err := parser.ParseFile(token.NewFileSet(), name, src, parser.ImportsOnly)
+	if err != nil {
+		return nil, err
+	}
+	var broken []string
+	for _, spec := range file.Imports {
+		imported, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			return nil, err
+		}
+		if why := judge(name, imported); why != "" {
+			broken = append(broken, fmt.Sprintf("%s: imports %s: %s", name, imported, why))
+		}
+	}
+	return broken, nil
+}
+
+// judge returns why the file must not have the import, or nothing.
+func judge(file, imported string) string {
+	dir := path.Dir(file)
+	if forTests(file) {
+		return ""
+	}
+	if imported == "testing" || strings.HasPrefix(imported, "testing/") || strings.HasSuffix(imported, "test") {
+		return "links test code into production builds"
+	}
+	if ours, ok := strings.CutPrefix(imported, Module+"/"); ok {
+		return judgeOurs(dir, ours)
+	}
+	if strings.HasPrefix(imported, "go.opentelemetry.io/otel/sdk") || strings.HasPrefix(imported, "go.opentelemetry.io/otel/exporters") {
+		if !within(dir, sdkUsers) {
+			return "the SDK belongs to exporters and telemetry's subpackages: take a telemetry.Providers instead"
+		}
+		return ""
+	}
+	return judgeVendor(dir, imported)
+}
+
+// forTests reports whether a file is linked into tests only: a _test.go file, a package named *test (the conformance
+// suites), or a tool.
+func forTests(file string) bool {
+	dir := path.Dir(file)
+	return strings.HasSuffix(file, "_test.go") || strings.HasSuffix(dir, "test") || within(dir, tools)
+}
+
+func judgeOurs(dir, ours string) string {
+	from, to := top(dir), top(ours)
+	if within(ours, tools) {
+		return "a tool for tests and generators, not for production code"
+	}
+	if from != to && !slices.Contains(mayImport[from], to) {
+		return fmt.Sprintf("%s may import only %s", from, strings.Join(mayImport[from], ", "))
+	}
+	if from != to && to == "telemetry" && ours != "telemetry" && !slices.Contains([]string{"exporters", "examples"}, from) {
+		return "import the telemetry root; its subpackages configure what stands behind it"
+	}
+	if dir == "telemetry" && from != to && ours != "telemetry" {
+		return "the telemetry root stands alone"
+	}
+	if capability, driver := split(dir); driver != "" && ours == capability {
+		return "a driver imports driver and its vendor, never the portable package"
+	}
+	return ""
+}
+
+// judgeVendor keeps vendors inside driver packages: the portable type of a capability needs none.
+func judgeVendor(dir, imported string) string {
+	host, _, _ := strings.Cut(imported, "/")
+	if !strings.Contains(host, ".") || strings.HasPrefix(imported, "go.opentelemetry.io/otel") {
+		return ""
+	}
+	if dir == "telemetry" || dir == "internal/instrument" {
+		return "sees only the OpenTelemetry API"
+	}
+	return ""
+}
+
+// split divides the folder of a driver, such as state/kv/memkv, into its capability and its own name.
+func split(dir string) (capability, driver string) {
+	parts := strings.Split(dir, "/")
+	if len(parts) < 3 || !slices.Contains(layered, parts[0]) || !strings.HasSuffix(parts[2], parts[1]) {
+		return dir, ""
+	}
+	return path.Join(parts[0], parts[1]), parts[2]
+}
+
+func top(dir string) string {
+	first, _, _ := strings.Cut(dir, "/")
+	return first
+}
+
+func within(dir string, folders []string) bool {
+	return slices.ContainsFunc(folders, func(f string) bool {
+		return dir == f || strings.HasPrefix(dir, f+"/")
+	})
+}

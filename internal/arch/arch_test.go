@@ -1,0 +1,89 @@
+package arch_test
+
+import (
+	"io/fs"
+	"os"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/go-os/go-os/internal/arch"
+)
+
+// TestLayers checks this repository.
+func TestLayers(t *testing.T) {
+	root := os.DirFS("../..")
+	if _, err := fs.Stat(root, "go.mod"); err != nil {
+		t.Fatalf("not the root of the module: %v", err)
+	}
+	broken, err := arch.Check(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range broken {
+		t.Error(b)
+	}
+}
+
+// TestMutations plants one import at a time in a small tree and asks for the complaint, or for silence.
+func TestMutations(t *testing.T) {
+	const ours = arch.Module + "/"
+	for _, c := range []struct {
+		name, file, imports, want string
+	}{
+		{"upward import", "state/kv/kv.go", ours + "control/config", "state may import only"},
+		{"peer import", "control/config/config.go", ours + "identity/auth", "control may import only"},
+		{"middleware from below", "telemetry/log/log.go", ours + "middleware/oshttp", "telemetry may import only"},
+		{"exporters in middleware", "middleware/oshttp/handler.go", ours + "exporters", "middleware may import only"},
+		{"SDK in a capability", "state/kv/kv.go", "go.opentelemetry.io/otel/sdk/trace", "take a telemetry.Providers"},
+		{"SDK in the telemetry root", "telemetry/telemetry.go", "go.opentelemetry.io/otel/sdk/trace", "take a telemetry.Providers"},
+		{"SDK in the instrument", "internal/instrument/instrument.go", "go.opentelemetry.io/otel/sdk/metric", "take a telemetry.Providers"},
+		{"OTLP exporter in middleware", "middleware/oshttp/handler.go", "go.opentelemetry.io/otel/exporters/otlp/otlptrace", "take a telemetry.Providers"},
+		{"testing in production", "state/kv/kv.go", "testing", "production builds"},
+		{"httptest in production", "middleware/oshttp/handler.go", "net/http/httptest", "production builds"},
+		{"a suite in production", "state/kv/memkv/memkv.go", ours + "state/kv/kvtest", "production builds"},
+		{"test engines in production", "state/kv/etcdkv/etcdkv.go", ours + "internal/testenv", "a tool for tests"},
+		{"telemetry subpackage in a capability", "state/kv/kv.go", ours + "telemetry/trace", "import the telemetry root"},
+		{"telemetry subpackage in middleware", "middleware/osgrpc/server.go", ours + "telemetry/log", "import the telemetry root"},
+		{"driver importing its portable type", "state/kv/memkv/memkv.go", ours + "state/kv", "never the portable package"},
+		{"vendor in the telemetry root", "telemetry/telemetry.go", "github.com/samber/slog-multi", "sees only the OpenTelemetry API"},
+		{"anything of ours in the telemetry root", "telemetry/telemetry.go", ours + "internal/instrument", "stands alone"},
+
+		{"SDK in exporters", "exporters/setup.go", "go.opentelemetry.io/otel/sdk/trace", ""},
+		{"SDK in telemetry/trace", "telemetry/trace/sampler.go", "go.opentelemetry.io/otel/sdk/trace", ""},
+		{"API in a capability", "state/kv/kv.go", "go.opentelemetry.io/otel/metric", ""},
+		{"control on state", "control/config/versions.go", ours + "state/kv", ""},
+		{"driver on driver", "state/kv/memkv/memkv.go", ours + "state/kv/driver", ""},
+		{"driver of another capability on kv", "control/discovery/kvdiscovery/kv.go", ours + "state/kv", ""},
+		{"testing in a test", "state/kv/kv_test.go", "testing", ""},
+		{"testing in a suite", "state/kv/kvtest/kvtest.go", "testing", ""},
+		{"SDK in a test", "state/kv/kv_test.go", "go.opentelemetry.io/otel/sdk/trace", ""},
+		{"nested module", "internal/bench/go.mod.go", "testing", ""},
+		{"testdata", "state/testdata/x.go", "testing", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			tree := fstest.MapFS{
+				"telemetry/clean.go":    {Data: []byte("package telemetry\n\nimport \"context\"\n")},
+				"internal/bench/go.mod": {Data: []byte("module bench\n")},
+				c.file:                  {Data: []byte("package p\n\nimport \"context\"\nimport \"" + c.imports + "\"\n")},
+			}
+			broken, err := arch.Check(tree)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := strings.Join(broken, "\n")
+			if c.want == "" && got != "" {
+				t.Errorf("want silence, got %q", got)
+			}
+			if c.want != "" && (len(broken) != 1 || !strings.Contains(got, c.want) || !strings.Contains(got, c.file)) {
+				t.Errorf("want one complaint about %s with %q, got %q", c.file, c.want, got)
+			}
+		})
+	}
+}
+
+func TestBrokenSourceIsAnError(t *testing.T) {
+	if _, err := arch.Check(fstest.MapFS{"state/kv.go": {Data: []byte("not Go")}}); err == nil {
+		t.Fatal("want an error for a file that does not parse")
+	}
+}

@@ -1,0 +1,223 @@
+package instrument_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/log"
+	sdklog "go.opentelemetry.io/otel/sdk/log"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/go-os/go-os/internal/instrument"
+	"github.com/go-os/go-os/telemetry"
+)
+
+var errMissing = errors.New("missing")
+
+// stage is a set of Providers and what reached the SDK behind them.
+type stage struct {
+	telemetry.Providers
+	spans  *tracetest.SpanRecorder
+	reader *sdkmetric.ManualReader
+	events *recorder
+}
+
+func newStage(sampler sdktrace.Sampler) *stage {
+	s := &stage{spans: tracetest.NewSpanRecorder(), reader: sdkmetric.NewManualReader(), events: &recorder{}}
+	s.TracerProvider = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(s.spans), sdktrace.WithSampler(sampler))
+	s.MeterProvider = sdkmetric.NewMeterProvider(sdkmetric.WithReader(s.reader))
+	s.LoggerProvider = sdklog.NewLoggerProvider(sdklog.WithProcessor(s.events))
+	return s
+}
+
+// recorder keeps log records; it takes nothing below its minimum.
+type recorder struct {
+	min     log.Severity
+	records []sdklog.Record
+}
+
+func (r *recorder) Enabled(_ context.Context, p sdklog.EnabledParameters) bool {
+	return p.Severity >= r.min
+}
+func (r *recorder) OnEmit(_ context.Context, rec *sdklog.Record) error {
+	r.records = append(r.records, rec.Clone())
+	return nil
+}
+func (r *recorder) Shutdown(context.Context) error   { return nil }
+func (r *recorder) ForceFlush(context.Context) error { return nil }
+
+func (s *stage) points(t *testing.T) map[string]uint64 {
+	t.Helper()
+	var rm metricdata.ResourceMetrics
+	if err := s.reader.Collect(t.Context(), &rm); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]uint64{}
+	for _, sm := range rm.ScopeMetrics {
+		for _, m := range sm.Metrics {
+			for _, p := range m.Data.(metricdata.Histogram[float64]).DataPoints {
+				got[m.Name+" "+m.Unit+" "+p.Attributes.Encoded(attribute.DefaultEncoder())] += p.Count
+			}
+		}
+	}
+	return got
+}
+
+func config() instrument.Config {
+	return instrument.Config{
+		Name:     "example.com/kv",
+		Duration: "goos.kv.operation.duration",
+		Kind:     trace.SpanKindClient,
+		Classes:  []instrument.Class{{Err: errMissing, Type: "not_found"}},
+		Attrs:    []attribute.KeyValue{attribute.String("store", "orders")},
+	}
+}
+
+func TestCall(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		err  error
+		want string // error.type
+	}{
+		{"success", nil, ""},
+		{"a class", fmt.Errorf("kv: get: %w", errMissing), "not_found"},
+		{"cancelled", context.Canceled, "canceled"},
+		{"timed out", context.DeadlineExceeded, "timeout"},
+		{"unsupported", errors.ErrUnsupported, "unsupported"},
+		{"anything else", errors.New("disk on fire"), "_OTHER"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStage(sdktrace.AlwaysSample())
+			op := instrument.New(config(), s.Providers).Op("kv.get", attribute.String("op", "get"))
+
+			ctx, call := op.Start(t.Context())
+			if !call.Recording() {
+				t.Error("a sampled call does not record")
+			}
+			call.Set(attribute.String("key", "cart/7"))
+			call.End(ctx, c.err)
+
+			span := s.spans.Ended()[0]
+			want := []attribute.KeyValue{attribute.String("store", "orders"), attribute.String("op", "get"), attribute.String("key", "cart/7")}
+			point := "goos.kv.operation.duration s op=get,store=orders"
+			code := codes.Unset
+			if c.want != "" {
+				want = append(want, attribute.String("error.type", c.want))
+				point = "goos.kv.operation.duration s error.type=" + c.want + ",op=get,store=orders"
+				code = codes.Error
+			}
+			if span.Name() != "kv.get" || span.SpanKind() != trace.SpanKindClient || span.Status().Code != code {
+				t.Errorf("span %q, kind %v, status %v; want kv.get, client, %v", span.Name(), span.SpanKind(), span.Status().Code, code)
+			}
+			if !slices.Equal(span.Attributes(), want) {
+				t.Errorf("attributes %v, want %v", span.Attributes(), want)
+			}
+			if got := s.points(t); len(got) != 1 || got[point] != 1 {
+				t.Errorf("points %v, want one %q", got, point)
+			}
+		})
+	}
+}
+
+func TestUnsampledCallStillCounts(t *testing.T) {
+	s := newStage(sdktrace.NeverSample())
+	op := instrument.New(config(), s.Providers).Op("kv.get")
+	ctx, call := op.Start(t.Context())
+	if call.Recording() {
+		t.Error("an unsampled call records")
+	}
+	call.End(ctx, nil)
+	if got := s.points(t); got["goos.kv.operation.duration s store=orders"] != 1 {
+		t.Errorf("points %v", got)
+	}
+}
+
+func TestOffCostsNothing(t *testing.T) {
+	op := instrument.New(config(), telemetry.Off()).Op("kv.get")
+	ctx := t.Context()
+	if n := testing.AllocsPerRun(100, func() {
+		ctx, call := op.Start(ctx)
+		call.End(ctx, errMissing)
+	}); n != 0 {
+		t.Errorf("%v allocations with telemetry off, want 0", n)
+	}
+	if got, _ := op.Start(ctx); got != ctx {
+		t.Error("a call with telemetry off changes the context")
+	}
+}
+
+func TestEvents(t *testing.T) {
+	s := newStage(sdktrace.AlwaysSample())
+	scope := instrument.New(config(), s.Providers)
+	ctx, call := scope.Op("kv.get").Start(t.Context())
+	scope.Event("goos.kv.lost", log.SeverityWarn).Emit(ctx, attribute.String("reason", "compacted"))
+	scope.Event("exception", log.SeverityError).EmitError(ctx, errMissing)
+	scope.Event("exception", log.SeverityError).EmitPanic(ctx, "out of range", []byte("stack"))
+	call.End(ctx, nil)
+
+	if len(s.events.records) != 3 {
+		t.Fatalf("%d events, want 3", len(s.events.records))
+	}
+	span := s.spans.Ended()[0].SpanContext()
+	wants := []struct {
+		name, attr, value string
+	}{
+		{"goos.kv.lost", "reason", "compacted"},
+		{"exception", "exception.message", "missing"},
+		{"exception", "exception.stacktrace", "stack"},
+	}
+	for i, want := range wants {
+		r := s.events.records[i]
+		if r.EventName() != want.name || r.TraceID() != span.TraceID() || r.SpanID() != span.SpanID() || r.Timestamp().IsZero() {
+			t.Errorf("event %d: name %q, trace %v, span %v, time %v", i, r.EventName(), r.TraceID(), r.SpanID(), r.Timestamp())
+		}
+		found := false
+		r.WalkAttributes(func(kv attribute.KeyValue) bool {
+			found = found || string(kv.Key) == want.attr && kv.Value.AsString() == want.value
+			return true
+		})
+		if !found {
+			t.Errorf("event %d has no %s=%s", i, want.attr, want.value)
+		}
+	}
+}
+
+func TestEventGate(t *testing.T) {
+	s := newStage(sdktrace.AlwaysSample())
+	s.events.min = log.SeverityError
+	e := instrument.New(config(), s.Providers).Event("goos.kv.noise", log.SeverityInfo)
+	e.Emit(t.Context())
+	if e.Enabled(t.Context()) || len(s.events.records) != 0 {
+		t.Errorf("an event below the minimum was emitted: %v", s.events.records)
+	}
+}
+
+func BenchmarkCall(b *testing.B) {
+	for name, p := range map[string]telemetry.Providers{
+		"off":       telemetry.Off(),
+		"unsampled": newStage(sdktrace.NeverSample()).Providers,
+		"sampled": {
+			TracerProvider: sdktrace.NewTracerProvider(),
+			MeterProvider:  sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader())),
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			op := instrument.New(config(), p).Op("kv.get")
+			ctx := context.Background()
+			b.ReportAllocs()
+			for b.Loop() {
+				ctx, call := op.Start(ctx)
+				call.End(ctx, nil)
+			}
+		})
+	}
+}
