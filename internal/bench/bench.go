@@ -1,0 +1,153 @@
+// Package bench measures Go OS beside what its users have now. It is a module of its own, so that the libraries compared
+// with never enter the go.mod that users depend on.
+//
+// Two kinds of figure come out of it. Allocations are exact and are compared with fixed targets. Times on a shared machine are
+// not: what is claimed of them is a ratio between two cases that ran interleaved in one process, and the ratio stated is the
+// median over many rounds.
+//
+//	go test ./...             asserts every target, in a short mode
+//	go test -bench . ./...    the plain benchmarks
+//	go run ./table            measures, and writes docs/benchmarks.md
+package bench
+
+import (
+	"context"
+	"math"
+	"slices"
+	"testing"
+	"time"
+
+	sdklog "go.opentelemetry.io/otel/sdk/log"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"go.opentelemetry.io/otel/propagation"
+
+	"github.com/go-os/go-os/telemetry"
+)
+
+// Case is one thing measured: a loop body, and how to get ready for it.
+type Case struct {
+	// Name of the row.
+	Name string
+	// Setup returns the body, which runs once for each iteration, and what to clean up.
+	Setup func() (body func(), cleanup func())
+}
+
+// Bench runs the case as a Go benchmark.
+func (c Case) Bench(b *testing.B) {
+	body, cleanup := c.Setup()
+	defer cleanup()
+	b.ReportAllocs()
+	for b.Loop() {
+		body()
+	}
+}
+
+// Figure is what was measured of a case.
+type Figure struct {
+	// Time is the median time of one iteration over the rounds.
+	Time time.Duration
+	// Allocs and Bytes of one iteration, exact for code that runs on one goroutine.
+	Allocs, Bytes int64
+	// rounds are the times of the rounds in order, so that two cases can be compared round by round.
+	rounds []float64
+}
+
+// Measure runs the cases interleaved, so that a slow moment of the machine falls on all of them: in each round every case runs
+// for about the given time. The figures are in the order of the cases.
+func Measure(cases []Case, rounds int, each time.Duration) []Figure {
+	figures := make([]Figure, len(cases))
+	bodies := make([]func(), len(cases))
+	n := make([]int, len(cases))
+	for i, c := range cases {
+		body, cleanup := c.Setup()
+		defer cleanup()
+		bodies[i] = body
+		r := testing.Benchmark(func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				body()
+			}
+		})
+		figures[i].Allocs, figures[i].Bytes = r.AllocsPerOp(), r.AllocedBytesPerOp()
+		n[i] = max(1, int(each/max(1, time.Duration(r.NsPerOp()))))
+	}
+	for range rounds {
+		for i, body := range bodies {
+			start := time.Now()
+			for range n[i] {
+				body()
+			}
+			figures[i].rounds = append(figures[i].rounds, float64(time.Since(start))/float64(n[i]))
+		}
+	}
+	for i := range figures {
+		figures[i].Time = time.Duration(median(figures[i].rounds))
+	}
+	return figures
+}
+
+// Ratio is the median, over the rounds, of (a - base) / (b - base). A nil base means zero.
+func Ratio(a, b, base *Figure) float64 {
+	ratios := make([]float64, len(a.rounds))
+	for i := range ratios {
+		var off float64
+		if base != nil {
+			off = base.rounds[i]
+		}
+		ratios[i] = (a.rounds[i] - off) / (b.rounds[i] - off)
+	}
+	return median(ratios)
+}
+
+// Added is the median, over the rounds, of a - base.
+func Added(a, base *Figure) time.Duration {
+	added := make([]float64, len(a.rounds))
+	for i := range added {
+		added[i] = a.rounds[i] - base.rounds[i]
+	}
+	return time.Duration(median(added))
+}
+
+func median(values []float64) float64 {
+	if len(values) == 0 {
+		return math.NaN()
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	mid := len(sorted) / 2
+	if len(sorted)%2 == 1 {
+		return sorted[mid]
+	}
+	return (sorted[mid-1] + sorted[mid]) / 2
+}
+
+// sdk returns Providers on a real SDK which records everything that the sampler lets through and keeps nothing: what is
+// measured is the instrumentation and the SDK's own work, not an exporter's.
+func sdk(sampler sdktrace.Sampler) telemetry.Providers {
+	return telemetry.Providers{
+		TracerProvider: sdktrace.NewTracerProvider(sdktrace.WithSampler(sampler), sdktrace.WithSpanProcessor(drop{})),
+		MeterProvider:  sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader())),
+		LoggerProvider: sdklog.NewLoggerProvider(sdklog.WithProcessor(dropLogs{})),
+		Propagator:     propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{}),
+	}
+}
+
+// parent of every request measured: sampled, as it arrives from another service.
+const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+// drop is a span processor that ends each span's life.
+type drop struct{}
+
+func (drop) OnStart(context.Context, sdktrace.ReadWriteSpan) {}
+func (drop) OnEnd(sdktrace.ReadOnlySpan)                     {}
+func (drop) Shutdown(context.Context) error                  { return nil }
+func (drop) ForceFlush(context.Context) error                { return nil }
+
+// dropLogs is the same for log records.
+type dropLogs struct{}
+
+func (dropLogs) OnEmit(context.Context, *sdklog.Record) error           { return nil }
+func (dropLogs) Enabled(context.Context, sdklog.EnabledParameters) bool { return true }
+func (dropLogs) Shutdown(context.Context) error                         { return nil }
+func (dropLogs) ForceFlush(context.Context) error                       { return nil }

@@ -1,0 +1,102 @@
+// Command table measures every case and writes docs/benchmarks.md.
+//
+//	go run ./table             measure and write
+//	go run ./table -check      measure allocations, and fail if the table's differ or a case is missing from it
+package main
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/go-os/go-os/internal/bench"
+)
+
+func main() {
+	file := flag.String("file", "../../docs/benchmarks.md", "the table")
+	check := flag.Bool("check", false, "compare instead of writing: allocations and rows, not times")
+	rounds := flag.Int("rounds", 100, "interleaved rounds; the figures are medians over them")
+	each := flag.Duration("each", 50*time.Millisecond, "time of a case in one round")
+	flag.Parse()
+	if *check {
+		*rounds, *each = 1, time.Millisecond
+	}
+	made := render(*rounds, *each)
+	if !*check {
+		if err := os.WriteFile(*file, made, 0o644); err != nil {
+			fail(err)
+		}
+		return
+	}
+	held, err := os.ReadFile(*file)
+	if err != nil {
+		fail(err)
+	}
+	if a, b := steady(held), steady(made); !bytes.Equal(a, b) {
+		fail(fmt.Errorf("%s is stale (run `make bench`): its rows and allocations are\n%s\nand now they are\n%s", *file, a, b))
+	}
+	fmt.Println("docs/benchmarks.md: rows and allocations are fresh")
+}
+
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, "table:", err)
+	os.Exit(1)
+}
+
+func render(rounds int, each time.Duration) []byte {
+	var out bytes.Buffer
+	fmt.Fprintf(&out, `# Benchmarks
+
+Made by %smake bench%s; the check compares rows and allocations, which are exact, with a new measurement. Times are medians over %d
+interleaved rounds in one process on a shared machine: read them beside one another, not by themselves. Ratios are medians of
+the ratios within a round.
+
+%s, %s/%s, %d cores.
+`, "`", "`", rounds, runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
+	for _, g := range bench.Groups {
+		fmt.Fprintln(os.Stderr, "measuring:", g.Name)
+		group(&out, g, rounds, each)
+	}
+	return out.Bytes()
+}
+
+func group(out *bytes.Buffer, g bench.Group, rounds int, each time.Duration) {
+	figures := g.Measure(rounds, each)
+	fmt.Fprintf(out, "\n## %s\n\n%s\n\n| case | time | bytes | allocations |\n|---|---:|---:|---:|\n", g.Name, g.What)
+	for _, c := range g.Cases {
+		f := figures[c.Name]
+		fmt.Fprintf(out, "| %s | %d ns | %d | %d |\n", c.Name, f.Time.Nanoseconds(), f.Bytes, f.Allocs)
+	}
+	fmt.Fprint(out, "\n| target | at most | measured |\n|---|---:|---:|\n")
+	for _, t := range g.Targets {
+		fmt.Fprintf(out, "| %s | %s | %s |\n", t.Name, t.Text(t.Most), t.Text(t.Got(figures)))
+	}
+}
+
+// moving matches what differs from run to run: times, bytes, ratios. gRPC's allocations vary by a few with scheduling.
+var moving = regexp.MustCompile(`-?[\d.]+ ns|-?[\d.]+×|\| \d+ \|`)
+
+// steady is the part of the table that does not depend on the moment: its rows and its HTTP and log allocations.
+func steady(table []byte) []byte {
+	var out strings.Builder
+	exact := false
+	for line := range strings.Lines(string(table)) {
+		if strings.HasPrefix(line, "## ") {
+			exact = !strings.Contains(line, "gRPC")
+		}
+		if !strings.HasPrefix(line, "|") {
+			continue
+		}
+		line = moving.ReplaceAllString(line, "|")
+		if !exact {
+			line = regexp.MustCompile(`-?\d+ (allocations )?\|\n`).ReplaceAllString(line, "|\n")
+		}
+		out.WriteString(line)
+	}
+	return []byte(out.String())
+}

@@ -1,0 +1,97 @@
+package bench
+
+import (
+	"fmt"
+	"time"
+)
+
+// Group is a set of cases that are measured together, and what is promised of them.
+type Group struct {
+	// Name and What are the heading and the sentence below it in the table.
+	Name, What string
+	Cases      []Case
+	Targets    []Target
+}
+
+// Figures are those of a group, by the name of the case.
+type Figures map[string]*Figure
+
+// Measure measures the cases of the group, interleaved.
+func (g Group) Measure(rounds int, each time.Duration) Figures {
+	figures := Figures{}
+	for i, f := range Measure(g.Cases, rounds, each) {
+		figures[g.Cases[i].Name] = &f
+	}
+	return figures
+}
+
+// Target is one promise: a figure and its limit.
+type Target struct {
+	Name string
+	Got  func(Figures) float64
+	Most float64
+	// Unit is "allocations", "ns" or "×".
+	Unit string
+}
+
+// Text is the value in the target's unit.
+func (t Target) Text(v float64) string {
+	if t.Unit == "×" {
+		return fmt.Sprintf("%.2f×", v)
+	}
+	return fmt.Sprintf("%.0f %s", v, t.Unit)
+}
+
+// Groups are all that is measured, in the order of the table.
+var Groups = []Group{
+	{
+		Name:  "HTTP server",
+		What:  "One routed request with an incoming traceparent, `GET /users/{id}` on net/http's mux, served from memory; traces and metrics on.",
+		Cases: HTTP,
+		Targets: []Target{
+			{"allocations, sampled", allocs("oshttp, sampled", ""), 13, "allocations"},
+			{"allocations, unsampled", allocs("oshttp, unsampled", ""), 8, "allocations"},
+			{"time of otelhttp, sampled", ratio("oshttp, sampled", "otelhttp, sampled", ""), 0.5, "×"},
+			{"time of otelhttp, unsampled", ratio("oshttp, unsampled", "otelhttp, unsampled", ""), 0.5, "×"},
+			{"time of otelhttp, with access log and recovery", ratio("oshttp, sampled, access log", "otelhttp, sampled", ""), 1, "×"},
+			{"allocations above otelhttp's, with access log and recovery", allocs("oshttp, sampled, access log", "otelhttp, sampled"), 0, "allocations"},
+			{"allocations over the bare mux, providers off", allocs("oshttp, providers off", "bare mux"), 2, "allocations"},
+			{"time over the bare mux, providers off", added("oshttp, providers off", "bare mux"), 300, "ns"},
+		},
+	},
+	{
+		Name:  "gRPC server",
+		What:  "One unary call over an in-memory connection; the server alone is instrumented, traces and metrics on.",
+		Cases: GRPC,
+		Targets: []Target{
+			{"allocations added, sampled", allocs("osgrpc, sampled", "bare server"), 20, "allocations"},
+			{"allocations added, unsampled", allocs("osgrpc, unsampled", "bare server"), 20, "allocations"},
+			{"time added, of what otelgrpc adds, sampled", ratio("osgrpc, sampled", "otelgrpc, sampled", "bare server"), 0.5, "×"},
+		},
+	},
+	{
+		Name:  "Log fan-out",
+		What:  "One log call with four attributes to JSON and to OpenTelemetry log records, inside a recording span; the same two handlers behind both.",
+		Cases: Logs,
+		Targets: []Target{
+			{"allocations above slog.MultiHandler's", allocs("telemetry/log", "slog.MultiHandler"), 0, "allocations"},
+		},
+	},
+}
+
+func allocs(name, base string) func(Figures) float64 {
+	return func(f Figures) float64 {
+		if base == "" {
+			return float64(f[name].Allocs)
+		}
+		return float64(f[name].Allocs - f[base].Allocs)
+	}
+}
+
+func ratio(name, beside, base string) func(Figures) float64 {
+	return func(f Figures) float64 { return Ratio(f[name], f[beside], f[base]) }
+}
+
+func added(name, base string) func(Figures) float64 {
+	return func(f Figures) float64 { return float64(Added(f[name], f[base])) }
+}
