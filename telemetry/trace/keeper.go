@@ -1,0 +1,215 @@
+package trace
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/metric"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/go-os/go-os/telemetry"
+)
+
+// Keeper keeps traces that the sampler dropped when they began and that turned out to matter: a span in them failed, or
+// took too long. It is a span processor in front of another one, and a sampler around another one; a TracerProvider
+// needs both:
+//
+//	keeper := trace.NewKeeper(sdktrace.NewBatchSpanProcessor(exporter), nil)
+//	tp := sdktrace.NewTracerProvider(
+//		sdktrace.WithSampler(keeper.Sampler(sampler)),
+//		sdktrace.WithSpanProcessor(keeper),
+//	)
+//
+// # Which traces
+//
+// Those that begin in this process. A trace whose caller decided against it stays dropped, at no cost: kept here, it would
+// be a fragment. Spans that are sampled pass straight through, without a lock. Spans of a trace under watch are recorded,
+// and held until one of them fails or exceeds Slow: then those held go to the next processor, and the ones still to end follow them at
+// once. A trace whose root and whose children all ended well is discarded, which next never learns of: a processor that
+// wants to see every span belongs beside the Keeper, not behind it.
+//
+// # What others see of a kept trace
+//
+// The next processor sees spans with the sampled flag set, on themselves and on their parents, and with the attribute
+// goos.trace.kept, whose value is the reason (error, slow). Everybody else saw an unsampled trace while it ran: calls to other services
+// carried the flag 00, so their part is missing; the flags in log records are 00, and metrics carry no exemplar of it.
+//
+// Kept traces are no random sample. What extrapolates from spans to traffic has to leave out those with goos.trace.kept;
+// the Keeper leaves the sampling threshold (ot=th) out of their tracestate, which stands for an unknown adjusted count.
+type Keeper struct {
+	next sdktrace.SpanProcessor
+	opts KeepOptions
+	reg  metric.Registration // nil when the meter refused
+
+	mu    sync.Mutex // guards table
+	table keepTable
+}
+
+// KeepOptions say what a Keeper keeps, and bound what it may hold meanwhile. The zero value keeps traces with errors.
+type KeepOptions struct {
+	// Slow is how long a span must take for its trace to be kept. Default: 0, which keeps none for being slow.
+	Slow time.Duration
+	// IgnoreErrors does not keep a trace because a span of it has the status Error. Default: false.
+	IgnoreErrors bool
+	// MaxTraces is how many traces are watched at a time. One that begins beyond it is not watched, and counted as
+	// overflowed. Default: 2048.
+	MaxTraces int
+	// MaxSpans is how many ended spans of one trace are held. Those that end beyond it are lost and counted as
+	// overflowed, even if the trace is kept later. Default: 256.
+	MaxSpans int
+	// MaxBuffered is how many ended spans of all traces are held together; beyond it, as beyond MaxSpans. It bounds the
+	// memory: count on 1 to 2 kB a span. Default: 16384.
+	MaxBuffered int
+	// MaxAge is how long after its start a trace is given up whose root has not ended. If Slow is set it is kept then, as it is
+	// slow for certain, otherwise counted as overflowed. At least Slow. Default: 1 minute.
+	MaxAge time.Duration
+	// Linger is how long after the end of the root the decision waits for children that have not ended yet. Default:
+	// 5 seconds.
+	Linger time.Duration
+	// Telemetry takes the Keeper's own metrics.
+	Telemetry telemetry.Providers
+}
+
+// NewKeeper returns a Keeper in front of next, which it owns from then on: Shutdown and ForceFlush are passed on.
+func NewKeeper(next sdktrace.SpanProcessor, opts *KeepOptions) *Keeper {
+	k := &Keeper{next: next, opts: opts.orDefault()}
+	k.table = newKeepTable(&k.opts)
+	k.reg = k.observe(k.opts.Telemetry)
+	return k
+}
+
+func (o *KeepOptions) orDefault() KeepOptions {
+	var opts KeepOptions
+	if o != nil {
+		opts = *o
+	}
+	positive(&opts.MaxTraces, 2048)
+	positive(&opts.MaxSpans, 256)
+	positive(&opts.MaxBuffered, 16384)
+	positive(&opts.MaxAge, time.Minute)
+	positive(&opts.Linger, 5*time.Second)
+	opts.MaxAge = max(opts.MaxAge, opts.Slow)
+	return opts
+}
+
+func positive[T int | time.Duration](v *T, def T) {
+	if *v <= 0 {
+		*v = def
+	}
+}
+
+// OnStart implements sdktrace.SpanProcessor. Next sees every span that starts.
+func (k *Keeper) OnStart(ctx context.Context, s sdktrace.ReadWriteSpan) {
+	k.next.OnStart(ctx, s)
+	if s.SpanContext().IsSampled() || s.Parent().IsRemote() {
+		return
+	}
+	now := time.Now()
+	k.mu.Lock()
+	release := k.table.expire(now)
+	k.table.start(s, now)
+	k.mu.Unlock()
+	k.forward(release)
+}
+
+// OnEnd implements sdktrace.SpanProcessor.
+func (k *Keeper) OnEnd(s sdktrace.ReadOnlySpan) {
+	if s.SpanContext().IsSampled() || s.Parent().IsRemote() {
+		k.next.OnEnd(s)
+		return
+	}
+	now := time.Now()
+	k.mu.Lock()
+	release := k.table.expire(now)
+	ended, watched := k.table.end(s, k.reason(s), now)
+	k.mu.Unlock()
+	k.forward(release)
+	k.forward(ended)
+	if !watched {
+		k.next.OnEnd(s) // unsampled, and no business of ours: somebody else's processor may want it
+	}
+}
+
+// The values of goos.trace.kept.
+const (
+	keptError = "error"
+	keptSlow  = "slow"
+)
+
+// reason returns why the trace of a span that ended is worth keeping, and "" if the span is no reason.
+func (k *Keeper) reason(s sdktrace.ReadOnlySpan) string {
+	if !k.opts.IgnoreErrors && s.Status().Code == codes.Error {
+		return keptError
+	}
+	if k.opts.Slow > 0 && s.EndTime().Sub(s.StartTime()) >= k.opts.Slow {
+		return keptSlow
+	}
+	return ""
+}
+
+// forward must be called without the lock: the next processor may block.
+func (k *Keeper) forward(spans []keptSpan) {
+	for _, s := range spans {
+		k.next.OnEnd(s)
+	}
+}
+
+// ForceFlush passes on to the next processor. Traces under way stay undecided, other than those that are over their age.
+func (k *Keeper) ForceFlush(ctx context.Context) error {
+	k.mu.Lock()
+	release := k.table.expire(time.Now())
+	k.mu.Unlock()
+	k.forward(release)
+	return k.next.ForceFlush(ctx)
+}
+
+// Shutdown discards what is undecided, then shuts the next processor down. Spans that start later are not watched.
+func (k *Keeper) Shutdown(ctx context.Context) error {
+	k.mu.Lock()
+	release := k.table.close(time.Now())
+	k.mu.Unlock()
+	k.forward(release)
+	if k.reg != nil {
+		if err := k.reg.Unregister(); err != nil {
+			return errors.Join(err, k.next.Shutdown(ctx))
+		}
+	}
+	return k.next.Shutdown(ctx)
+}
+
+// KeepStats counts what became of the traces that a Keeper watched, and of their spans. The counts are exact: at any moment
+// Started = Kept + Discarded + Overflowed + Pending, and every span of a watched trace that ended is in one of the
+// counts of spans.
+type KeepStats struct {
+	// Started counts the traces that began here and that the sampler dropped.
+	Started int64
+	// Kept counts the traces that were passed on.
+	Kept int64
+	// Discarded counts the traces in which nothing was worth keeping.
+	Discarded int64
+	// Overflowed counts the traces that were never judged: too many at a time, or too old.
+	Overflowed int64
+	// Pending is how many traces are undecided now.
+	Pending int64
+
+	// SpansKept counts the spans passed on.
+	SpansKept int64
+	// SpansDiscarded counts the spans of discarded traces.
+	SpansDiscarded int64
+	// SpansOverflowed counts the spans lost to a bound.
+	SpansOverflowed int64
+	// SpansBuffered is how many spans are held now.
+	SpansBuffered int64
+}
+
+// Stats returns the counts as of now.
+func (k *Keeper) Stats() KeepStats {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	stats := k.table.stats
+	stats.Pending = int64(k.table.open.Len() + k.table.late.Len())
+	return stats
+}

@@ -1,0 +1,75 @@
+package trace
+
+import (
+	"go.opentelemetry.io/otel/attribute"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// keptKey is the attribute that tells a kept span from a sampled one.
+const keptKey = attribute.Key("goos.trace.kept")
+
+// keptSpan is a recorded span that is presented as a sampled one, because export pipelines drop all others.
+type keptSpan struct {
+	sdktrace.ReadOnlySpan
+	context, parent trace.SpanContext
+	attrs           []attribute.KeyValue
+}
+
+func newKeptSpan(s sdktrace.ReadOnlySpan, reason string) keptSpan {
+	attrs := s.Attributes()
+	return keptSpan{
+		ReadOnlySpan: s,
+		context:      sampled(s.SpanContext()),
+		parent:       sampled(s.Parent()),
+		attrs:        append(attrs[:len(attrs):len(attrs)], keptKey.String(reason)),
+	}
+}
+
+func sampled(sc trace.SpanContext) trace.SpanContext {
+	if !sc.IsValid() {
+		return sc // a root has no parent, and stays without one
+	}
+	return sc.WithTraceFlags(sc.TraceFlags().WithSampled(true))
+}
+
+// SpanContext returns the span's own, with the sampled flag.
+func (s keptSpan) SpanContext() trace.SpanContext { return s.context }
+
+// Parent returns that of the span, with the sampled flag.
+func (s keptSpan) Parent() trace.SpanContext { return s.parent }
+
+// Attributes returns those of the span and why it was kept.
+func (s keptSpan) Attributes() []attribute.KeyValue { return s.attrs }
+
+// Sampler returns a sampler that decides as root does, but lets the Keeper record the spans of those dropped traces that
+// began in this process. It costs a dropped span that a remote caller decided against nothing more than root itself.
+func (k *Keeper) Sampler(root sdktrace.Sampler) sdktrace.Sampler { return keepSampler{root} }
+
+type keepSampler struct{ root sdktrace.Sampler }
+
+// ShouldSample turns a drop into a recording if the span has no parent, or is below one that is recorded for the same
+// reason.
+func (s keepSampler) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
+	result := s.root.ShouldSample(p)
+	if result.Decision != sdktrace.Drop {
+		return result
+	}
+	parent := trace.SpanFromContext(p.ParentContext)
+	sc := parent.SpanContext()
+	if sc.IsValid() && (sc.IsRemote() || sc.IsSampled() || !recorded(parent)) {
+		return result
+	}
+	// The tracestate of the root decision may hold a sampling threshold that this trace did not pass: use the parent's,
+	// which has none from here.
+	return sdktrace.SamplingResult{Decision: sdktrace.RecordOnly, Tracestate: sc.TraceState()}
+}
+
+// recorded reports whether a local span is or was recorded: one that has ended may still get children.
+func recorded(s trace.Span) bool {
+	_, ok := s.(sdktrace.ReadOnlySpan)
+	return ok || s.IsRecording()
+}
+
+// Description implements sdktrace.Sampler.
+func (s keepSampler) Description() string { return "Keeper{root:" + s.root.Description() + "}" }

@@ -1,0 +1,149 @@
+package trace
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/log"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/go-os/go-os/internal/instrument"
+	"github.com/go-os/go-os/telemetry"
+)
+
+// scopeName is the instrumentation scope of what this package emits about itself.
+const scopeName = "github.com/go-os/go-os/telemetry/trace"
+
+// Sampler is a sampler that can be replaced while the program runs. A decision costs one atomic load more than that of
+// the sampler in force.
+//
+// A change counts for the traces that begin after it. What becomes of those under way is up to the sampler that is set: a
+// ParentBased one (as SetRatio makes) keeps every trace whole, a bare one may sample the rest of a trace that was dropped.
+type Sampler struct {
+	current atomic.Pointer[sdktrace.Sampler]
+	changed atomic.Pointer[instrument.Event]
+
+	mu       sync.Mutex
+	base     sdktrace.Sampler // what a temporary change reverts to
+	revertAt time.Time        // zero when base is in force
+	revert   *time.Timer      // set when revertAt is
+	changes  uint64           // tells a late timer that it has been overtaken
+}
+
+// NewSampler returns a Sampler that begins with initial. Nil means the default of the OpenTelemetry specification: every
+// trace that begins here, and of the others those that the caller sampled.
+func NewSampler(initial sdktrace.Sampler) *Sampler {
+	if initial == nil {
+		initial = sdktrace.ParentBased(sdktrace.AlwaysSample())
+	}
+	s := &Sampler{base: initial}
+	s.current.Store(&initial)
+	return s
+}
+
+// ShouldSample implements sdktrace.Sampler.
+func (s *Sampler) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
+	return (*s.current.Load()).ShouldSample(p)
+}
+
+// Description implements sdktrace.Sampler: it names the sampler in force now.
+func (s *Sampler) Description() string {
+	return "Sampler{" + (*s.current.Load()).Description() + "}"
+}
+
+// Set puts a sampler in force. With a revert above zero it is in force for that long, after which the last one that was
+// set for good returns; several temporary changes in a row all revert to that one. Otherwise the change is for good, and
+// cancels a pending revert. A nil sampler is ignored.
+func (s *Sampler) Set(sampler sdktrace.Sampler, revert time.Duration) {
+	if sampler == nil {
+		return
+	}
+	s.mu.Lock()
+	s.put(sampler)
+	reason := "set"
+	if revert > 0 {
+		reason = "temporary"
+		s.revertAt = time.Now().Add(revert)
+		change := s.changes
+		s.revert = time.AfterFunc(revert, func() { s.timeout(change) })
+	} else {
+		s.base = sampler
+	}
+	s.mu.Unlock()
+	s.announce(sampler, reason)
+}
+
+// SetRatio samples this share of the traces that begin here, between 0 and 1, and follows the caller's decision for all
+// others, so that a trace across services stays whole. Revert is as for Set. A ratio outside of 0 to 1 is an error, and
+// changes nothing.
+func (s *Sampler) SetRatio(ratio float64, revert time.Duration) error {
+	if math.IsNaN(ratio) || ratio < 0 || ratio > 1 {
+		return fmt.Errorf("telemetry/trace: sampling ratio %v is not between 0 (no trace) and 1 (every trace)", ratio)
+	}
+	s.Set(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(ratio)), revert)
+	return nil
+}
+
+// Revert ends a temporary change now. Without one it does nothing.
+func (s *Sampler) Revert() {
+	s.mu.Lock()
+	temporary := !s.revertAt.IsZero()
+	base := s.base
+	if temporary {
+		s.put(base)
+	}
+	s.mu.Unlock()
+	if temporary {
+		s.announce(base, "reverted")
+	}
+}
+
+// RevertsAt returns when the sampler in force gives way to the one before it, and the zero time if it is there for good.
+func (s *Sampler) RevertsAt() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.revertAt
+}
+
+// Observe makes the Sampler emit an event at each change from now on. It is no part of NewSampler because a sampler has to
+// exist before the providers do.
+func (s *Sampler) Observe(p telemetry.Providers) {
+	s.changed.Store(instrument.NewEvent(p.EventLogger(scopeName), "goos.trace.sampler.changed", log.SeverityInfo))
+}
+
+// timeout is the revert of the change with this number, unless another change came between.
+func (s *Sampler) timeout(change uint64) {
+	s.mu.Lock()
+	due := s.changes == change
+	base := s.base
+	if due {
+		s.put(base)
+	}
+	s.mu.Unlock()
+	if due {
+		s.announce(base, "reverted")
+	}
+}
+
+// put replaces the sampler in force and forgets a pending revert. The caller holds mu.
+func (s *Sampler) put(sampler sdktrace.Sampler) {
+	s.changes++
+	if s.revert != nil {
+		s.revert.Stop()
+	}
+	s.revert, s.revertAt = nil, time.Time{}
+	s.current.Store(&sampler)
+}
+
+func (s *Sampler) announce(sampler sdktrace.Sampler, reason string) {
+	if event := s.changed.Load(); event != nil {
+		event.Emit(context.Background(),
+			attribute.String("goos.trace.sampler.description", sampler.Description()),
+			attribute.String("goos.trace.sampler.reason", reason))
+	}
+}
