@@ -44,15 +44,21 @@ func New[K comparable, V any](limit int) *Cache[K, V] {
 // is full, the value of an unknown key is built for this call alone. build must be quick, must depend on the key alone, and
 // must not use the cache.
 func (c *Cache[K, V]) Get(key K, build func(K) V) V {
+	v, _ := c.Admit(key, build)
+	return v
+}
+
+// Admit is Get that also reports whether the value is kept: false means that the cache was full before key came.
+func (c *Cache[K, V]) Admit(key K, build func(K) V) (value V, kept bool) {
 	s := c.settled.Load()
 	if s == nil {
 		return c.slow(key, build)
 	}
 	if v, ok := s.values[key]; ok {
-		return v
+		return v, true
 	}
 	if s.full {
-		return build(key)
+		return build(key), false
 	}
 	return c.slow(key, build)
 }
@@ -68,7 +74,7 @@ func (c *Cache[K, V]) Len() int {
 	return n
 }
 
-func (c *Cache[K, V]) slow(key K, build func(K) V) V {
+func (c *Cache[K, V]) slow(key K, build func(K) V) (value V, kept bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.settled.Load()
@@ -76,13 +82,13 @@ func (c *Cache[K, V]) slow(key K, build func(K) V) V {
 		s = &settled[K, V]{}
 	}
 	if v, ok := s.values[key]; ok { // merged while this call waited for the lock
-		return v
+		return v, true
 	}
 	v, ok := c.recent[key]
 	if !ok {
 		v = build(key)
 		if s.full {
-			return v
+			return v, false
 		}
 		if c.recent == nil {
 			c.recent = make(map[K]V)
@@ -94,7 +100,7 @@ func (c *Cache[K, V]) slow(key K, build func(K) V) V {
 	if full := size >= c.bound(); full || c.asked >= size {
 		c.merge(s, full)
 	}
-	return v
+	return v, true
 }
 
 func (c *Cache[K, V]) merge(s *settled[K, V], full bool) {

@@ -51,6 +51,20 @@ func TestCacheStopsAtItsLimit(t *testing.T) {
 	}
 }
 
+func TestAdmitTellsWhatIsKept(t *testing.T) {
+	c := bounded.New[string, int](2)
+	length := func(k string) int { return len(k) }
+	for _, test := range []struct {
+		key  string
+		kept bool
+	}{{"a", true}, {"bb", true}, {"ccc", false}, {"a", true}, {"ccc", false}, {"bb", true}} {
+		v, kept := c.Admit(test.key, length)
+		if v != len(test.key) || kept != test.kept {
+			t.Errorf("Admit(%q) = %d, %t, want %d, %t", test.key, v, kept, len(test.key), test.kept)
+		}
+	}
+}
+
 func TestCacheIsSafeForConcurrentUse(t *testing.T) {
 	c := bounded.New[int, int](64)
 	var builds atomic.Int64
