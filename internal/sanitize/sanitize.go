@@ -1,0 +1,32 @@
+// Package sanitize makes what a stranger sent fit to stand on a span or in a log.
+//
+// OTLP carries strings as protobuf strings, which must be UTF-8: one bad byte in one attribute makes an exporter refuse the
+// whole batch. And whatever has no bound is a way to make a service spend memory and its owner money.
+package sanitize
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+// Text returns s as valid UTF-8 of at most limit bytes. Text that is both already comes back as it is, without allocating.
+func Text(s string, limit int) string {
+	if len(s) > limit {
+		s = cut(s, limit)
+	}
+	if utf8.ValidString(s) {
+		return s
+	}
+	return cut(strings.ToValidUTF8(s, "\uFFFD"), limit)
+}
+
+// cut returns the longest prefix of s of at most limit bytes that does not end within a character.
+func cut(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	for limit > 0 && !utf8.RuneStart(s[limit]) {
+		limit--
+	}
+	return s[:limit]
+}
