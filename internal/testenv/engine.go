@@ -1,0 +1,77 @@
+package testenv
+
+import (
+	"context"
+	"net"
+	"path/filepath"
+	"strconv"
+)
+
+// Weight says what an engine costs a machine that does not have it yet.
+type Weight string
+
+// The weights.
+const (
+	// Light engines are built whenever a test asks for them: around a minute on two cores, once.
+	Light Weight = "light"
+	// Heavy engines take several minutes, so a plain "go test" only uses one that is there already.
+	Heavy Weight = "heavy"
+	// Installed engines are not Go programs: they are found on the machine and never built.
+	Installed Weight = "installed"
+)
+
+// Engine describes a server (or a tool) that tests use: how its program is had, and how it is run.
+type Engine struct {
+	// Name is what messages, files and the engines command call it. Required.
+	Name string
+	// Weight decides when the program is built. Required.
+	Weight Weight
+
+	// Module is the folder of the pinned module that builds the program, relative to the repository root. Empty for
+	// Installed engines.
+	Module string
+	// Package is the main package to build in Module. Default: ".", the module's own.
+	Package string
+	// Tags are build tags, separated by commas. Default: none.
+	Tags string
+	// Command is the program's name on PATH. Default: PATH is not searched.
+	Command string
+	// Remedy is what a reader without the engine should do, for example "apt-get install redis-server". Default: the
+	// command that builds it.
+	Remedy string
+
+	// Ports is how many loopback ports the server listens on. Default: 0.
+	Ports int
+	// Prepare writes the server's files into place.Dir. It runs before every start, restarts included, so it must keep the
+	// server's data. Default: nothing.
+	Prepare func(place Place) error
+	// Args returns the server's command line. Nil for a tool that is run, not started.
+	Args func(place Place) []string
+	// Ready returns nil once the server answers. It is asked until it does. Nil for a tool.
+	Ready func(ctx context.Context, place Place) error
+}
+
+// Program is an executable file that Find found.
+type Program struct {
+	// Path is the file.
+	Path string
+	// Pinned is true for a program built from the repository's own module, whose version is therefore known; false for one
+	// that the machine happened to have.
+	Pinned bool
+}
+
+// Place is where one server runs: what Prepare, Args and Ready are told.
+type Place struct {
+	// Program is the server's executable file.
+	Program Program
+	// Dir is the server's own temporary folder.
+	Dir string
+	// Ports are its loopback ports, as many as Engine.Ports.
+	Ports []int
+}
+
+// Addr returns "127.0.0.1:port" for the i-th port.
+func (p Place) Addr(i int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(p.Ports[i])) }
+
+// File returns the path of a file in the server's folder.
+func (p Place) File(name string) string { return filepath.Join(p.Dir, name) }

@@ -1,0 +1,166 @@
+package testenv
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+)
+
+// stopWithin is how long a server may take to end after it was asked to.
+const stopWithin = 20 * time.Second
+
+// Process is a running engine. Handles embed it. Its methods may be called in any order and as often as a test likes; those
+// that can fail the test (Stop, Restart) belong on the test's own goroutine.
+type Process struct {
+	t      testing.TB
+	engine *Engine
+	place  Place
+
+	mu      sync.Mutex
+	running *run // the latest run; its ended channel is closed once it is over
+}
+
+// run is one life of the server's process.
+type run struct {
+	process *os.Process
+	ended   chan struct{}
+	err     error // how it ended; read after ended is closed
+}
+
+// over reports whether the run has ended.
+func (r *run) over() bool {
+	select {
+	case <-r.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// launch starts the server's program once, with its output appended to the log file.
+func (p *Process) launch() (*run, error) {
+	if p.engine.Prepare != nil {
+		if err := p.engine.Prepare(p.place); err != nil {
+			return nil, fmt.Errorf("%s: preparing %s: %w", p.engine.Name, p.place.Dir, err)
+		}
+	}
+	output, err := os.OpenFile(p.logFile(), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(p.place.Program.Path, p.engine.Args(p.place)...)
+	cmd.Dir = p.place.Dir
+	cmd.Stdout, cmd.Stderr = output, output
+	dieWithParent(cmd)
+	return supervise(cmd, output)
+}
+
+// supervise starts cmd and waits for its end on a thread of its own. On Linux the kernel ties "the parent died" to the thread
+// that started the child and not to the process, so that thread has to live as long as the child does.
+func supervise(cmd *exec.Cmd, output *os.File) (*run, error) {
+	started := make(chan error)
+	r := &run{ended: make(chan struct{})}
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer output.Close()
+		if err := cmd.Start(); err != nil {
+			started <- err
+			return
+		}
+		r.process = cmd.Process
+		started <- nil
+		r.err = cmd.Wait()
+		close(r.ended)
+	}()
+	if err := <-started; err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// current returns the latest run.
+func (p *Process) current() *run {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.running
+}
+
+// Stop asks the server to end (SIGTERM) and waits until it has; a paused one is resumed first. A server that does not end
+// within 20 seconds is killed, and the test fails. Stopping one that is not running does nothing.
+func (p *Process) Stop() {
+	p.t.Helper()
+	r := p.current()
+	if r.over() {
+		return
+	}
+	terminate(r.process)
+	resume(r.process) // a paused process gets its SIGTERM only now
+	timeout := time.NewTimer(stopWithin)
+	defer timeout.Stop()
+	select {
+	case <-r.ended:
+	case <-timeout.C:
+		p.Kill()
+		p.t.Errorf("%s did not end within %s of SIGTERM; its output ends:\n%s", p.engine.Name, stopWithin, tail(p.Output(), 20))
+	}
+}
+
+// Kill ends the server at once (SIGKILL), without a chance to write anything, and waits until it is gone. Start it again
+// with Restart. Killing one that is not running does nothing.
+func (p *Process) Kill() {
+	r := p.current()
+	// The error says that it has ended already, which is what Kill is for.
+	_ = r.process.Kill()
+	<-r.ended
+}
+
+// Pause freezes the server (SIGSTOP): its connections stay open and nothing answers, as when a machine hangs. The test is
+// skipped on systems that cannot do that.
+func (p *Process) Pause() {
+	p.t.Helper()
+	if err := pause(p.current().process); err != nil {
+		p.t.Skipf("%s cannot be paused here: %v", p.engine.Name, err)
+	}
+}
+
+// Resume lets a paused server go on (SIGCONT).
+func (p *Process) Resume() { resume(p.current().process) }
+
+// Restart stops the server if it runs, and starts it again on the same ports with the same data. It returns once the server
+// answers, and fails the test when it does not.
+func (p *Process) Restart() {
+	p.t.Helper()
+	p.Stop()
+	if err := p.start(); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// Running reports whether the server's process is there; a paused one is.
+func (p *Process) Running() bool { return !p.current().over() }
+
+// Pid returns the id of the server's latest process.
+func (p *Process) Pid() int { return p.current().process.Pid }
+
+// Output returns everything that the server has written to standard output and standard error, over all its runs.
+func (p *Process) Output() string {
+	text, err := os.ReadFile(p.logFile())
+	if err != nil {
+		return fmt.Sprintf("(no output: %v)", err)
+	}
+	return string(text)
+}
+
+// Dir returns the server's folder, which is removed when the test ends.
+func (p *Process) Dir() string { return p.place.Dir }
+
+// Addr returns the "127.0.0.1:port" of the server's i-th port.
+func (p *Process) Addr(i int) string { return p.place.Addr(i) }
+
+// logFile is where the server's output goes.
+func (p *Process) logFile() string { return p.place.File(p.engine.Name + ".log") }

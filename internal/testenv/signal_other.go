@@ -1,0 +1,15 @@
+//go:build !unix
+
+package testenv
+
+import (
+	"errors"
+	"os"
+)
+
+// terminate kills: this system has no way to ask another process to end.
+func terminate(p *os.Process) { _ = p.Kill() }
+
+func pause(*os.Process) error { return errors.ErrUnsupported }
+
+func resume(*os.Process) {}

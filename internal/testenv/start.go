@@ -1,0 +1,123 @@
+package testenv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	// readyWithin is generous: test machines are small and do other things while a server starts.
+	readyWithin = 60 * time.Second
+	readyEvery  = 20 * time.Millisecond
+	readyProbe  = 2 * time.Second
+
+	startAttempts = 5
+)
+
+// errPortTaken: the server ended because someone else has its port.
+var errPortTaken = errors.New("port taken")
+
+// start finds the engine's program, runs it and returns once it answers. It ends the test when it cannot: by a skip when
+// the engine is not to be had in this mode, else by a failure. The server is stopped when the test ends.
+func start(t testing.TB, e *Engine) *Process {
+	t.Helper()
+	return startProgram(t, e, program(t, e), freePorts)
+}
+
+// startProgram is start with a program and a source of ports of the caller's choice.
+func startProgram(t testing.TB, e *Engine, found Program, ports func(int) ([]int, error)) *Process {
+	t.Helper()
+	p := &Process{t: t, engine: e, place: Place{Program: found, Dir: t.TempDir()}}
+	// Registered after TempDir's own cleanup and so run before it: the server is gone when its files go.
+	t.Cleanup(p.finish)
+	var err error
+	for range startAttempts {
+		if p.place.Ports, err = ports(e.Ports); err != nil {
+			t.Fatalf("%s: %v", e.Name, err)
+		}
+		if err = p.start(); !errors.Is(err, errPortTaken) {
+			break
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// finish ends the server with its test, and shows what it said when the test has failed.
+func (p *Process) finish() {
+	if p.current() == nil {
+		return
+	}
+	p.Stop()
+	if p.t.Failed() {
+		p.t.Logf("output of %s ends:\n%s", p.engine.Name, tail(p.Output(), 30))
+	}
+}
+
+// start launches the server and waits until it is ready.
+func (p *Process) start() error {
+	before := len(p.Output())
+	r, err := p.launch()
+	if err != nil {
+		return fmt.Errorf("%s could not be started: %w", p.engine.Name, err)
+	}
+	p.mu.Lock()
+	p.running = r
+	p.mu.Unlock()
+	if err := p.awaitReady(r); err != nil {
+		said := p.Output()
+		said = said[min(before, len(said)):]
+		if r.over() && portTaken(said) {
+			err = fmt.Errorf("%w: %w", errPortTaken, err)
+		}
+		p.Kill()
+		return fmt.Errorf("%s did not start: %w; its output ends:\n%s", p.engine.Name, err, tail(said, 30))
+	}
+	return nil
+}
+
+// awaitReady asks the server until it answers, it ends, or time is up.
+func (p *Process) awaitReady(r *run) error {
+	ctx, cancel := context.WithTimeout(context.Background(), readyWithin)
+	defer cancel()
+	tick := time.NewTicker(readyEvery)
+	defer tick.Stop()
+	for {
+		probe, done := context.WithTimeout(ctx, readyProbe)
+		err := p.engine.Ready(probe, p.place)
+		done()
+		// The process is looked at after the answer: on a taken port it is someone else who answers.
+		if r.over() {
+			return fmt.Errorf("it ended at once: %w", orClean(r.err))
+		}
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-r.ended:
+		case <-ctx.Done():
+			return fmt.Errorf("not ready within %s: %w", readyWithin, err)
+		case <-tick.C:
+		}
+	}
+}
+
+// orClean names the end of a process that reported no error.
+func orClean(err error) error {
+	if err == nil {
+		return errors.New("exit status 0")
+	}
+	return err
+}
+
+// portTaken reports whether a server's output says that it could not listen.
+func portTaken(said string) bool {
+	said = strings.ToLower(said)
+	return strings.Contains(said, "address already in use") || strings.Contains(said, "only one usage of each socket address")
+}
