@@ -29,7 +29,7 @@
 // # Adding an engine
 //
 // One file: an Engine that says how the program is found and run, a handle type that embeds *Process, and a function that
-// calls start; then a line in Engines. See collector.go.
+// calls start; then a line in Engines. See prometheus.go.
 package testenv
 
 import (
@@ -42,7 +42,7 @@ import (
 
 // Engines lists every engine that tests may ask for, in the order in which the engines command shows them.
 func Engines() []*Engine {
-	return []*Engine{collectorEngine()}
+	return []*Engine{collectorEngine(), prometheusEngine(), promtoolEngine()}
 }
 
 // shared is the finder of the test process: one, so that an engine which cannot be built is tried once and not by every test.
