@@ -1,0 +1,136 @@
+package metrics
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+)
+
+// prefix is put before the name of a family of ours whose name is taken.
+const prefix = "otel_"
+
+// page gathers the existing registry and our own.
+type page struct {
+	own      prometheus.Gatherer
+	existing prometheus.Gatherer // nil when there is none
+	report   *reporter
+
+	conflicts, gatherErrors, encodeErrors atomic.Int64
+
+	mu      sync.Mutex
+	renamed map[string]string // the families of ours that have lost their name, for good
+}
+
+func newPage(own *prometheus.Registry, existing prometheus.Gatherer, report *reporter) (*page, error) {
+	p := &page{own: own, existing: existing, report: report, renamed: make(map[string]string)}
+	for problem, count := range map[string]*atomic.Int64{
+		"conflict": &p.conflicts, "gather": &p.gatherErrors, "encode": &p.encodeErrors,
+	} {
+		err := own.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name:        "goos_metrics_prometheus_problems_total",
+			Help:        "Problems with this page: families renamed, errors of a registry, families that could not be written.",
+			ConstLabels: prometheus.Labels{"problem": problem},
+		}, func() float64 { return float64(count.Load()) }))
+		if err != nil {
+			return nil, fmt.Errorf("telemetry/metrics: cannot count the problems of the page: %w", err)
+		}
+	}
+	return p, nil
+}
+
+// Gather implements prometheus.Gatherer.
+func (p *page) Gather() ([]*dto.MetricFamily, error) {
+	var theirs []*dto.MetricFamily
+	var theirErr error
+	if p.existing != nil {
+		theirs, theirErr = gather(p.existing)
+		p.failed("the existing registry", theirErr)
+	}
+	ours, ourErr := gather(p.own)
+	p.failed("the OpenTelemetry exporter", ourErr)
+	return p.merge(theirs, ours), errors.Join(theirErr, ourErr)
+}
+
+// gather is g.Gather without its panics, for the rest of the page is not to suffer from them.
+func gather(g prometheus.Gatherer) (families []*dto.MetricFamily, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			families, err = nil, fmt.Errorf("panic: %v", v)
+		}
+	}()
+	return g.Gather()
+}
+
+func (p *page) failed(what string, err error) {
+	for _, err := range flatten(err) {
+		p.gatherErrors.Add(1)
+		p.report.once(fmt.Errorf("telemetry/metrics: gathering %s: %w", what, err))
+	}
+}
+
+// merge returns all families of both sides in the order of their names, ours under another name where theirs has it.
+func (p *page) merge(theirs, ours []*dto.MetricFamily) []*dto.MetricFamily {
+	taken := make(names, 2*(len(theirs)+len(ours)))
+	all := make([]*dto.MetricFamily, 0, len(theirs)+len(ours))
+	for _, family := range theirs {
+		taken.add(family)
+		all = append(all, family)
+	}
+
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var displaced []*dto.MetricFamily
+	for _, family := range ours {
+		if _, before := p.renamed[family.GetName()]; before || taken.has(family) {
+			displaced = append(displaced, family)
+			continue
+		}
+		taken.add(family)
+		all = append(all, family)
+	}
+	for _, family := range displaced {
+		all = append(all, p.rename(family, taken))
+	}
+	slices.SortStableFunc(all, func(a, b *dto.MetricFamily) int { return cmp.Compare(a.GetName(), b.GetName()) })
+	return all
+}
+
+// rename returns the family under a name that is free, the one it had the last time if possible. The caller holds mu.
+func (p *page) rename(family *dto.MetricFamily, taken names) *dto.MetricFamily {
+	name := family.GetName()
+	as, before := p.renamed[name]
+	if !before {
+		as = prefix + name
+	}
+	// A protobuf message must not be copied as a value. The series in it are shared: nobody writes to them.
+	moved := &dto.MetricFamily{Name: &as, Help: family.Help, Type: family.Type, Unit: family.Unit, Metric: family.Metric}
+	for taken.has(moved) {
+		as = prefix + as
+	}
+	taken.add(moved)
+	if p.renamed[name] != as {
+		p.renamed[name] = as
+		p.conflicts.Add(1)
+		p.report.handle(fmt.Errorf("telemetry/metrics: the name of %q is taken on the page, it is served as %q: "+
+			"rename the instrument, with a view if it is not yours", name, as))
+	}
+	return moved
+}
+
+// tolerant withholds the errors of a page that holds something: they were reported, and promhttp would report them again.
+type tolerant struct{ page *page }
+
+// Gather implements prometheus.Gatherer.
+func (t tolerant) Gather() ([]*dto.MetricFamily, error) {
+	families, err := t.page.Gather()
+	if len(families) > 0 {
+		return families, nil
+	}
+	return nil, err
+}

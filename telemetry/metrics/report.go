@@ -1,0 +1,66 @@
+package metrics
+
+import (
+	"errors"
+	"strings"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel"
+)
+
+// maxReports bounds how many different problems are told of, and thereby the memory of them.
+const maxReports = 100
+
+// reporter tells of each problem once, although it comes back with each scrape.
+type reporter struct {
+	handle func(error)
+
+	mu   sync.Mutex
+	told map[string]struct{}
+}
+
+func newReporter(handle func(error)) *reporter {
+	if handle == nil {
+		handle = otel.Handle
+	}
+	return &reporter{handle: handle, told: make(map[string]struct{})}
+}
+
+func (r *reporter) once(err error) {
+	key := kind(err)
+	r.mu.Lock()
+	_, told := r.told[key]
+	told = told || len(r.told) >= maxReports
+	if !told {
+		r.told[key] = struct{}{}
+	}
+	r.mu.Unlock()
+	if !told {
+		r.handle(err)
+	}
+}
+
+// kind is what stays the same when a problem comes back: the first line, without the numbers. The errors of client_golang
+// quote the value of the series they are about.
+func kind(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	var b strings.Builder
+	for _, part := range strings.FieldsFunc(line, func(r rune) bool { return '0' <= r && r <= '9' }) {
+		b.WriteString(part)
+		b.WriteByte('#')
+	}
+	return b.String()
+}
+
+// flatten returns the errors that a Gather returned as one.
+func flatten(err error) []error {
+	if err == nil {
+		return nil
+	}
+	var several prometheus.MultiError
+	if errors.As(err, &several) {
+		return several
+	}
+	return []error{err}
+}
