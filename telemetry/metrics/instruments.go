@@ -1,0 +1,185 @@
+package metrics
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/go-os/go-os/telemetry"
+)
+
+// InstrumentOptions describe an instrument. The zero value is a plain one.
+type InstrumentOptions struct {
+	// Scope is the instrumentation scope: the import path of the package that measures. Default: that of this package,
+	// so set it.
+	Scope string
+	// Unit of the values, by UCUM: "s", "By", "{request}". Default: none.
+	Unit string
+	// Description says what is measured. Default: none.
+	Description string
+	// Buckets are the upper bounds of a Histogram, in its unit and ascending. Other instruments refuse them. Default:
+	// those of the SDK, made for milliseconds.
+	Buckets []float64
+	// MaxLabels is how many distinct label values have their attribute sets kept ready. Those beyond it are measured all the
+	// same, at the cost of building theirs for each call; which series they get is up to the limit of the SDK. Default: 2000,
+	// which is that limit.
+	MaxLabels int
+}
+
+// defaultScope is the instrumentation scope of instruments that name none.
+const defaultScope = "github.com/go-os/go-os/telemetry/metrics"
+
+func (o *InstrumentOptions) orDefault() InstrumentOptions {
+	var opts InstrumentOptions
+	if o != nil {
+		opts = *o
+	}
+	if opts.Scope == "" {
+		opts.Scope = defaultScope
+	}
+	return opts
+}
+
+func (o *InstrumentOptions) withoutBuckets() error {
+	if len(o.Buckets) > 0 {
+		return errors.New("buckets are for histograms only")
+	}
+	return nil
+}
+
+// failed tells which instrument an error is about.
+func failed(kind, name string, err error) error {
+	return fmt.Errorf("telemetry/metrics: %s %q: %w", kind, name, err)
+}
+
+// Counter counts what only becomes more. Its labels are the fields of L: a struct of strings, bools and integers, each with
+// a tag `metric:"key"`; with `metric:"key,omitempty"` the label is left out when the field is zero, as error.type is for
+// what went well.
+type Counter[L comparable] struct {
+	inst metric.Int64Counter
+	sets *labelSets[L, metric.AddOption]
+}
+
+// NewCounter returns a Counter. An L that can not be labels is an error that names the field, as is a name that OpenTelemetry does
+// not allow.
+func NewCounter[L comparable](p telemetry.Providers, name string, opts *InstrumentOptions) (*Counter[L], error) {
+	const kind = "counter"
+	o := opts.orDefault()
+	if err := o.withoutBuckets(); err != nil {
+		return nil, failed(kind, name, err)
+	}
+	sets, err := newLabelSets[L](o.MaxLabels, addOption)
+	if err != nil {
+		return nil, failed(kind, name, err)
+	}
+	inst, err := p.Meter(o.Scope).Int64Counter(name, metric.WithUnit(o.Unit), metric.WithDescription(o.Description))
+	if err != nil {
+		return nil, failed(kind, name, err)
+	}
+	return &Counter[L]{inst, sets}, nil
+}
+
+// Add counts n more. n must not be negative.
+func (c *Counter[L]) Add(ctx context.Context, n int64, labels L) {
+	if c.inst.Enabled(ctx) {
+		c.inst.Add(ctx, n, c.sets.options(labels)...)
+	}
+}
+
+// UpDownCounter counts what becomes more and less, such as requests under way. For L see [Counter].
+type UpDownCounter[L comparable] struct {
+	inst metric.Int64UpDownCounter
+	sets *labelSets[L, metric.AddOption]
+}
+
+// NewUpDownCounter returns an UpDownCounter. Its errors are those of [NewCounter].
+func NewUpDownCounter[L comparable](
+	p telemetry.Providers, name string, opts *InstrumentOptions,
+) (*UpDownCounter[L], error) {
+	const kind = "up-down counter"
+	o := opts.orDefault()
+	if err := o.withoutBuckets(); err != nil {
+		return nil, failed(kind, name, err)
+	}
+	sets, err := newLabelSets[L](o.MaxLabels, addOption)
+	if err != nil {
+		return nil, failed(kind, name, err)
+	}
+	inst, err := p.Meter(o.Scope).Int64UpDownCounter(name, metric.WithUnit(o.Unit), metric.WithDescription(o.Description))
+	if err != nil {
+		return nil, failed(kind, name, err)
+	}
+	return &UpDownCounter[L]{inst, sets}, nil
+}
+
+// Add counts n more, or less if n is negative.
+func (c *UpDownCounter[L]) Add(ctx context.Context, n int64, labels L) {
+	if c.inst.Enabled(ctx) {
+		c.inst.Add(ctx, n, c.sets.options(labels)...)
+	}
+}
+
+// Gauge holds the last of the values it was given, such as a temperature. For L see [Counter].
+type Gauge[L comparable] struct {
+	inst metric.Float64Gauge
+	sets *labelSets[L, metric.RecordOption]
+}
+
+// NewGauge returns a Gauge. Its errors are those of [NewCounter].
+func NewGauge[L comparable](p telemetry.Providers, name string, opts *InstrumentOptions) (*Gauge[L], error) {
+	const kind = "gauge"
+	o := opts.orDefault()
+	if err := o.withoutBuckets(); err != nil {
+		return nil, failed(kind, name, err)
+	}
+	sets, err := newLabelSets[L](o.MaxLabels, recordOption)
+	if err != nil {
+		return nil, failed(kind, name, err)
+	}
+	inst, err := p.Meter(o.Scope).Float64Gauge(name, metric.WithUnit(o.Unit), metric.WithDescription(o.Description))
+	if err != nil {
+		return nil, failed(kind, name, err)
+	}
+	return &Gauge[L]{inst, sets}, nil
+}
+
+// Record replaces the value.
+func (g *Gauge[L]) Record(ctx context.Context, value float64, labels L) {
+	if g.inst.Enabled(ctx) {
+		g.inst.Record(ctx, value, g.sets.options(labels)...)
+	}
+}
+
+// Histogram counts values by size, such as durations. For L see [Counter].
+type Histogram[L comparable] struct {
+	inst metric.Float64Histogram
+	sets *labelSets[L, metric.RecordOption]
+}
+
+// NewHistogram returns a Histogram. Its errors are those of [NewCounter], and those of its buckets.
+func NewHistogram[L comparable](p telemetry.Providers, name string, opts *InstrumentOptions) (*Histogram[L], error) {
+	const kind = "histogram"
+	o := opts.orDefault()
+	sets, err := newLabelSets[L](o.MaxLabels, recordOption)
+	if err != nil {
+		return nil, failed(kind, name, err)
+	}
+	settings := []metric.Float64HistogramOption{metric.WithUnit(o.Unit), metric.WithDescription(o.Description)}
+	if len(o.Buckets) > 0 {
+		settings = append(settings, metric.WithExplicitBucketBoundaries(o.Buckets...))
+	}
+	inst, err := p.Meter(o.Scope).Float64Histogram(name, settings...)
+	if err != nil {
+		return nil, failed(kind, name, err)
+	}
+	return &Histogram[L]{inst, sets}, nil
+}
+
+// Record counts one value.
+func (h *Histogram[L]) Record(ctx context.Context, value float64, labels L) {
+	if h.inst.Enabled(ctx) {
+		h.inst.Record(ctx, value, h.sets.options(labels)...)
+	}
+}

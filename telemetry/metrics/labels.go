@@ -1,0 +1,115 @@
+package metrics
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/go-os/go-os/internal/bounded"
+)
+
+// labelTag is the key of the struct tag that names a label.
+const labelTag = "metric"
+
+// labelField is a field of a label struct.
+type labelField struct {
+	index     int
+	key       attribute.Key
+	omitempty bool
+}
+
+// labelFields reads the tags of a label struct once, so that nothing about it can go wrong in a measurement.
+func labelFields(t reflect.Type) ([]labelField, error) {
+	if t.Kind() != reflect.Struct {
+		return nil, fmt.Errorf("labels of type %s: use a struct with a `%s:\"key\"` tag on each field, "+
+			"struct{} for none", t, labelTag)
+	}
+	fields := make([]labelField, 0, t.NumField())
+	keys := make(map[attribute.Key]string, t.NumField())
+	for i := range t.NumField() {
+		f := t.Field(i)
+		where := t.String() + "." + f.Name
+		tag, ok := f.Tag.Lookup(labelTag)
+		if !ok {
+			return nil, fmt.Errorf("label %s has no `%s:\"key\"` tag", where, labelTag)
+		}
+		name, option, _ := strings.Cut(tag, ",")
+		if option != "" && option != "omitempty" {
+			return nil, fmt.Errorf("label %s has the option %q: there is only omitempty", where, option)
+		}
+		key := attribute.Key(name)
+		if !key.Defined() {
+			return nil, fmt.Errorf("label %s has an empty key in its `%s` tag", where, labelTag)
+		}
+		if other, ok := keys[key]; ok {
+			return nil, fmt.Errorf("labels %s and %s have the same key %q", other, where, key)
+		}
+		if !labelKind(f.Type.Kind()) {
+			return nil, fmt.Errorf("label %s is a %s: use a string, a bool or an integer", where, f.Type)
+		}
+		keys[key] = where
+		fields = append(fields, labelField{index: i, key: key, omitempty: option == "omitempty"})
+	}
+	return fields, nil
+}
+
+// labelKind leaves floats out: a NaN never equals itself, so it could not be found again, and no label should be one.
+func labelKind(k reflect.Kind) bool {
+	switch k {
+	case reflect.String, reflect.Bool,
+		reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+		reflect.Uint8, reflect.Uint16, reflect.Uint32:
+		return true
+	default:
+		return false
+	}
+}
+
+// attributes returns the attribute set of a label struct.
+func attributes(labels reflect.Value, fields []labelField) attribute.Set {
+	kvs := make([]attribute.KeyValue, 0, len(fields))
+	for _, f := range fields {
+		v := labels.Field(f.index)
+		if f.omitempty && v.IsZero() {
+			continue
+		}
+		switch {
+		case v.Kind() == reflect.String:
+			kvs = append(kvs, f.key.String(v.String()))
+		case v.Kind() == reflect.Bool:
+			kvs = append(kvs, f.key.Bool(v.Bool()))
+		case v.CanInt():
+			kvs = append(kvs, f.key.Int64(v.Int()))
+		default:
+			kvs = append(kvs, f.key.Int64(int64(v.Uint()))) // at most 32 bits
+		}
+	}
+	return attribute.NewSet(kvs...)
+}
+
+// labelSets gives each distinct L its measurement options, built once.
+type labelSets[L comparable, O any] struct {
+	cache *bounded.Cache[L, []O]
+	build func(L) []O // kept, since a method value made for each call would be an allocation
+}
+
+func newLabelSets[L comparable, O any](limit int, option func(metric.MeasurementOption) O) (*labelSets[L, O], error) {
+	fields, err := labelFields(reflect.TypeFor[L]())
+	if err != nil {
+		return nil, err
+	}
+	return &labelSets[L, O]{
+		cache: bounded.New[L, []O](limit),
+		build: func(labels L) []O {
+			return []O{option(metric.WithAttributeSet(attributes(reflect.ValueOf(labels), fields)))}
+		},
+	}, nil
+}
+
+func (s *labelSets[L, O]) options(labels L) []O { return s.cache.Get(labels, s.build) }
+
+func addOption(o metric.MeasurementOption) metric.AddOption       { return o }
+func recordOption(o metric.MeasurementOption) metric.RecordOption { return o }

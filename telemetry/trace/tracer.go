@@ -1,0 +1,130 @@
+package trace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/log"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/go-os/go-os/internal/instrument"
+	"github.com/go-os/go-os/telemetry"
+)
+
+// Tracer makes the spans of one package of application code. It is immutable and safe for concurrent use.
+//
+//	func (s *Shop) Charge(ctx context.Context, order Order) (err error) {
+//		ctx, span := s.tracer.Start(ctx, "charge", attribute.String("order.id", order.ID))
+//		defer span.End(ctx, &err)
+//		…
+//	}
+type Tracer struct {
+	tracer    trace.Tracer
+	exception *instrument.Event
+}
+
+// New returns the Tracer of an instrumentation scope, named by the import path of the package that uses it.
+func New(scope string, p telemetry.Providers) *Tracer {
+	return &Tracer{
+		tracer:    p.Tracer(scope),
+		exception: instrument.NewEvent(p.EventLogger(scope), "exception", log.SeverityError),
+	}
+}
+
+// Span is a span of a Tracer. It must be ended.
+type Span struct {
+	span   trace.Span
+	tracer *Tracer
+}
+
+// Start begins a span, below the one in ctx if there is one. The name is of low cardinality; what varies belongs in attributes.
+func (t *Tracer) Start(ctx context.Context, name string, attrs ...attribute.KeyValue) (context.Context, Span) {
+	// A sampler may decide by the attributes, so that they have to be there from the start.
+	var opts []trace.SpanStartOption
+	if len(attrs) > 0 {
+		opts = []trace.SpanStartOption{trace.WithAttributes(attrs...)}
+	}
+	ctx, span := t.tracer.Start(ctx, name, opts...)
+	return ctx, Span{span: span, tracer: t}
+}
+
+// Do runs fn in a span and returns its error. The span ends as [Span.End] says, also if fn panics; the panic goes on.
+func (t *Tracer) Do(
+	ctx context.Context, name string, fn func(context.Context) error, attrs ...attribute.KeyValue,
+) (err error) {
+	ctx, span := t.Start(ctx, name, attrs...)
+	defer span.End(ctx, &err)
+	return fn(ctx)
+}
+
+// Set adds attributes, or replaces those of the same key.
+func (s Span) Set(attrs ...attribute.KeyValue) {
+	if s.span.IsRecording() {
+		s.span.SetAttributes(attrs...)
+	}
+}
+
+// Recording reports whether anything that Set adds is kept; ask before building costly attributes.
+func (s Span) Recording() bool { return s.span.IsRecording() }
+
+// End ends the span. It is made to be deferred, with the context that Start returned and the address of the named result, at
+// which it looks when the function is over; nil means that nothing can fail. An error gives the span the status Error and an
+// error.type, and is emitted as an event "exception". So is a panic, which goes on afterwards: for that, End must be what is
+// deferred, rather than be called by it. An error that is returned through several spans is an event of each.
+func (s Span) End(ctx context.Context, err *error) {
+	if v := recover(); v != nil {
+		s.fail("panic", fmt.Sprint("panic: ", v))
+		s.tracer.exception.EmitPanic(ctx, v, debug.Stack())
+		s.span.End()
+		panic(v)
+	}
+	if err != nil && *err != nil {
+		s.fail(ErrorType(*err), (*err).Error())
+		s.tracer.exception.EmitError(ctx, *err)
+	}
+	s.span.End()
+}
+
+func (s Span) fail(errorType, message string) {
+	s.span.SetStatus(codes.Error, message)
+	s.span.SetAttributes(attribute.String("error.type", errorType))
+}
+
+// ErrorType returns the error.type that a Tracer gives an error: "canceled" or "timeout" if that is what ended it, what the error or one
+// it wraps says by a method ErrorType() string, or else the Go type of the innermost error that fmt.Errorf has wrapped. It is "" for nil.
+func ErrorType(err error) string {
+	if err == nil {
+		return ""
+	}
+	switch {
+	case errors.Is(err, context.Canceled):
+		return "canceled"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "timeout"
+	}
+	var typed interface {
+		error
+		ErrorType() string
+	}
+	if errors.As(err, &typed) && typed.ErrorType() != "" {
+		return typed.ErrorType()
+	}
+	return fmt.Sprintf("%T", unwrapText(err))
+}
+
+// unwrapText looks through the errors of fmt.Errorf, which only add text: their type would be the same for all.
+func unwrapText(err error) error {
+	wrapper := fmt.Sprintf("%T", fmt.Errorf("%w", err))
+	for fmt.Sprintf("%T", err) == wrapper {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			break
+		}
+		err = inner
+	}
+	return err
+}
