@@ -1,0 +1,194 @@
+package log
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+
+	"github.com/go-os/go-os/telemetry"
+)
+
+// AsyncOptions of an AsyncSink. Nil and the zero value work.
+type AsyncOptions struct {
+	// Name of the sink in metrics and errors. Empty means that of the sink behind it.
+	Name string
+	// Capacity is how many records wait at most. Zero means 1024. The queue takes about 350 bytes a place, at once.
+	Capacity int
+	// ErrorHandler is told when the sink fails, panics, or is left behind, as Options.ErrorHandler is.
+	ErrorHandler func(error)
+	// Telemetry takes the metrics of this sink.
+	Telemetry telemetry.Providers
+}
+
+// defaultCapacity is AsyncOptions.Capacity when that is zero.
+const defaultCapacity = 1024
+
+// AsyncSink hands records to a slow sink from a goroutine of its own, in the order in which they came. A log call puts the
+// record in a queue and returns; when the queue is full, the record is dropped and counted.
+//
+// The goroutine lives only while there is something to write: an AsyncSink that is forgotten leaks nothing. Shutdown it
+// before the program ends, or what is queued is lost.
+//
+// The sink gets the context of the log call with all its values, but not its cancellation. LogValuers are resolved in the
+// log call; values behind pointers and in maps must not change after it.
+type AsyncSink struct {
+	*queue
+
+	next slog.Handler
+}
+
+// Async returns a sink that writes to h in the background.
+func Async(h slog.Handler, opts *AsyncOptions) *AsyncSink {
+	if opts == nil {
+		opts = &AsyncOptions{}
+	}
+	if h == nil {
+		h = slog.DiscardHandler
+	}
+	o := &outlet{name: opts.Name, report: newReporter(opts.ErrorHandler)}
+	if o.name == "" {
+		o.name = sinkName(h)
+	}
+	o.drops = newDrops(opts.Telemetry, o.name)
+	capacity := opts.Capacity
+	if capacity <= 0 {
+		capacity = defaultCapacity
+	}
+	return &AsyncSink{queue: &queue{outlet: o, ring: make([]entry, capacity)}, next: h}
+}
+
+// Name returns the sink's name.
+func (s *AsyncSink) Name() string { return s.outlet.name }
+
+// Enabled asks the sink behind.
+func (s *AsyncSink) Enabled(ctx context.Context, level slog.Level) bool {
+	return s.next.Enabled(ctx, level)
+}
+
+// Handle queues the record. It never waits and always returns nil: what cannot be queued is counted.
+func (s *AsyncSink) Handle(ctx context.Context, r slog.Record) error {
+	if reason := s.push(entry{ctx: ctx, next: s.next, record: resolve(r)}); reason != "" {
+		s.lose(ctx, reason, 1)
+	}
+	return nil
+}
+
+// WithAttrs returns a sink with these attributes, on the same queue.
+func (s *AsyncSink) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &AsyncSink{queue: s.queue, next: s.next.WithAttrs(attrs)}
+}
+
+// WithGroup returns a sink with this group open, on the same queue.
+func (s *AsyncSink) WithGroup(name string) slog.Handler {
+	if name == "" {
+		return s
+	}
+	return &AsyncSink{queue: s.queue, next: s.next.WithGroup(name)}
+}
+
+// AsyncStats counts records since the sink was made. Every record that was handed to the sink is in exactly one count.
+type AsyncStats struct {
+	// Queued records wait, or are being written.
+	Queued int64
+	// Written records were taken by the sink behind.
+	Written int64
+	// Failed records were refused by the sink behind, by an error or a panic.
+	Failed int64
+	// Dropped records never reached it: the queue was full, or the sink was shut down.
+	Dropped int64
+}
+
+// Stats returns the counts as of now. While records move, the sum may be off by those that do.
+func (s *AsyncSink) Stats() AsyncStats {
+	return AsyncStats{
+		Queued:  s.pending(),
+		Written: s.written.Load(),
+		Failed:  s.failed.Load(),
+		Dropped: s.dropped.Load(),
+	}
+}
+
+// Dropped returns how many records never reached the sink behind.
+func (s *AsyncSink) Dropped() int64 { return s.dropped.Load() }
+
+// Flush waits until every record that was queued before the call has been written, or has failed. It returns an error that
+// names the sink, says how many are left, and wraps that of ctx, if ctx ends first.
+func (s *AsyncSink) Flush(ctx context.Context) error {
+	left, err := s.wait(ctx)
+	if err != nil {
+		return fmt.Errorf("log: sink %q: %d records not written yet: %w", s.outlet.name, left, err)
+	}
+	return nil
+}
+
+// Shutdown writes what is queued and takes no more. If ctx ends first, what still waits is dropped and counted, and the error
+// says how many; a record that the sink is busy with at that time is left to it, and is neither dropped nor written until the
+// sink returns. Calls after the first have nothing to do but wait.
+func (s *AsyncSink) Shutdown(ctx context.Context) error {
+	s.close()
+	_, err := s.wait(ctx)
+	if err == nil {
+		return nil
+	}
+	dropped, busy := s.abandon()
+	s.lose(context.WithoutCancel(ctx), reasonShutdown, dropped)
+	if dropped == 0 && !busy {
+		return nil // the last one got through in time after all
+	}
+	state := ""
+	if busy {
+		state = ", and the sink is still busy with one"
+	}
+	return fmt.Errorf("log: sink %q shut down: %d records dropped%s: %w", s.outlet.name, dropped, state, err)
+}
+
+// resolve returns a record of its own, without LogValuers: what they would return may have changed by the time it is written.
+func resolve(r slog.Record) slog.Record {
+	found := false
+	r.Attrs(func(a slog.Attr) bool {
+		found = hasValuer(a.Value)
+		return !found
+	})
+	if !found {
+		return r.Clone()
+	}
+	out := slog.NewRecord(r.Time, r.Level, r.Message, r.PC)
+	r.Attrs(func(a slog.Attr) bool {
+		out.AddAttrs(slog.Attr{Key: a.Key, Value: resolved(a.Value, 0)})
+		return true
+	})
+	return out
+}
+
+func hasValuer(v slog.Value) bool {
+	switch v.Kind() {
+	case slog.KindLogValuer:
+		return true
+	case slog.KindGroup:
+		for _, a := range v.Group() {
+			if hasValuer(a.Value) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func resolved(v slog.Value, depth int) slog.Value {
+	v = v.Resolve()
+	if v.Kind() != slog.KindGroup || depth >= maxDepth {
+		return v
+	}
+	var out []slog.Attr
+	for _, a := range v.Group() {
+		out = append(out, slog.Attr{Key: a.Key, Value: resolved(a.Value, depth+1)})
+	}
+	return slog.GroupValue(out...)
+}
+
+// accounts are the counts of an AsyncSink that outlet does not keep.
+type accounts struct {
+	written atomic.Int64
+	dropped atomic.Int64
+}

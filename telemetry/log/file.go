@@ -1,0 +1,194 @@
+package log
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/DeRuina/timberjack"
+)
+
+// FileOptions of OpenFile. Nil and the zero value work.
+type FileOptions struct {
+	// MaxMegabytes is the size, in MiB, that the file does not grow beyond: it is rotated before. Zero means 100. A single
+	// write that is larger is refused.
+	MaxMegabytes int
+	// RotateEvery rotates a file that was opened that long ago, at the next write. A file that was last written that long
+	// before OpenFile is rotated at once. Zero means by size alone.
+	RotateEvery time.Duration
+	// KeepFiles is how many rotated files are kept. Zero means all.
+	KeepFiles int
+	// KeepDays removes rotated files that are older, in days of 24 hours. Zero means never.
+	KeepDays int
+	// Compress gzips rotated files, in the background.
+	Compress bool
+	// Mode of files that are made. Zero means 0600: logs say much about those whom a service serves.
+	Mode fs.FileMode
+}
+
+// File is a log file that rotates: the file at the path is always the current one, and rotated files stand beside it as
+// NAME-TIME-REASON.EXT, with the time in UTC. It is an io.WriteCloser, to be used as in JSON(file, nil), and safe for concurrent use.
+// Only one process may write to a path. Rotation is that of timberjack.
+type File struct {
+	path string
+	opts FileOptions
+
+	mu     sync.Mutex
+	out    *timberjack.Logger
+	closed bool
+}
+
+// OpenFile opens the file, or makes it and the directories above it. It returns an error that names the path and what is wrong
+// with it, rather than leave that to the first write.
+func OpenFile(path string, opts *FileOptions) (*File, error) {
+	if opts == nil {
+		opts = &FileOptions{}
+	}
+	f := &File{path: path, opts: *opts}
+	if f.opts.Mode == 0 {
+		f.opts.Mode = 0o600
+	}
+	if err := f.check(); err != nil {
+		return nil, err
+	}
+	lastWritten, err := f.touch()
+	if err != nil {
+		return nil, err
+	}
+	f.out = f.logger()
+	if f.opts.RotateEvery > 0 && !lastWritten.IsZero() && time.Since(lastWritten) >= f.opts.RotateEvery {
+		if err := f.out.RotateWithReason("time"); err != nil {
+			return nil, errors.Join(fmt.Errorf("log: rotate file %q, last written %v: %w", path, lastWritten.UTC(), err), f.out.Close())
+		}
+	}
+	return f, nil
+}
+
+func (f *File) check() error {
+	if f.path == "" {
+		return errors.New("log: open file: the path is empty")
+	}
+	o := f.opts
+	for _, field := range []struct {
+		name string
+		bad  bool
+	}{
+		{"MaxMegabytes", o.MaxMegabytes < 0}, {"RotateEvery", o.RotateEvery < 0},
+		{"KeepFiles", o.KeepFiles < 0}, {"KeepDays", o.KeepDays < 0}, {"Mode", o.Mode&^fs.ModePerm != 0 || o.Mode&0o200 == 0},
+	} {
+		if field.bad {
+			return fmt.Errorf("log: open file %q: FileOptions.%s is out of range: it must not be negative, and a mode must let the owner write",
+				f.path, field.name)
+		}
+	}
+	return nil
+}
+
+// touch makes sure that the path can be written, and returns when the file was last, if it has anything in it.
+func (f *File) touch() (lastWritten time.Time, err error) {
+	if err := os.MkdirAll(filepath.Dir(f.path), 0o750); err != nil {
+		return time.Time{}, fmt.Errorf("log: make the directory of file %q: %w", f.path, err)
+	}
+	// Asked before opening: to open a pipe that nobody reads would block.
+	if info, err := os.Stat(f.path); err == nil && !info.Mode().IsRegular() {
+		return time.Time{}, fmt.Errorf("log: open file %q: it is not a regular file (%v), and cannot be rotated; give Text or JSON the opened device itself",
+			f.path, info.Mode().Type())
+	}
+	file, err := os.OpenFile(f.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, f.opts.Mode)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("log: open file %q for appending: %w", f.path, err)
+	}
+	info, err := file.Stat()
+	if err = errors.Join(err, file.Close()); err != nil {
+		return time.Time{}, fmt.Errorf("log: open file %q for appending: %w", f.path, err)
+	}
+	if info.Size() > 0 {
+		lastWritten = info.ModTime()
+	}
+	return lastWritten, nil
+}
+
+func (f *File) logger() *timberjack.Logger {
+	compression := "none"
+	if f.opts.Compress {
+		compression = "gzip"
+	}
+	return &timberjack.Logger{
+		Filename:         f.path,
+		MaxSize:          f.opts.MaxMegabytes,
+		MaxBackups:       f.opts.KeepFiles,
+		MaxAge:           f.opts.KeepDays,
+		RotationInterval: f.opts.RotateEvery,
+		Compression:      compression,
+		FileMode:         f.opts.Mode,
+	}
+}
+
+// Write appends p, after a rotation if one is due. It fails with os.ErrClosed after Close.
+func (f *File) Write(p []byte) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return 0, f.closedError("write to")
+	}
+	n, err := f.out.Write(p)
+	if err != nil {
+		err = fmt.Errorf("log: write to file %q: %w", f.path, err)
+	}
+	return n, err
+}
+
+// Rotate rotates the file now. It fails with os.ErrClosed after Close.
+func (f *File) Rotate() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return f.closedError("rotate")
+	}
+	if err := f.out.RotateWithReason("manual"); err != nil {
+		return fmt.Errorf("log: rotate file %q: %w", f.path, err)
+	}
+	return nil
+}
+
+// Reopen opens the path anew, for when another program, such as logrotate, has moved the file away: until then, writes go to
+// the file that was moved. Call it when the process gets SIGHUP. logrotate's copytruncate does not work with a File.
+// It fails with os.ErrClosed after Close; on any other error, the next write tries again.
+func (f *File) Reopen() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return f.closedError("reopen")
+	}
+	err := f.out.Close()
+	f.out = f.logger()
+	if _, touchErr := f.touch(); touchErr != nil {
+		err = errors.Join(err, touchErr)
+	}
+	if err != nil {
+		return fmt.Errorf("log: reopen file %q: %w", f.path, err)
+	}
+	return nil
+}
+
+// Close closes the file, and waits for compression that has begun. Later calls do nothing.
+func (f *File) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil
+	}
+	f.closed = true
+	if err := f.out.Close(); err != nil {
+		return fmt.Errorf("log: close file %q: %w", f.path, err)
+	}
+	return nil
+}
+
+func (f *File) closedError(verb string) error {
+	return fmt.Errorf("log: %s file %q: %w", verb, f.path, os.ErrClosed)
+}

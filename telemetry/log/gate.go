@@ -1,0 +1,44 @@
+package log
+
+import (
+	"hash/fnv"
+	"log/slog"
+	"sync/atomic"
+)
+
+// gate is one logger's view of Levels. It keeps the level that it found, for as long as the same snapshot is in force.
+type gate struct {
+	levels *Levels
+	name   string
+	hash   uint64 // tells loggers apart where messages are counted
+	found  atomic.Pointer[found]
+}
+
+type found struct {
+	in    *map[string]slog.Level
+	level slog.Level
+}
+
+// gate returns the gate of a name, and remembers the name for Names.
+func (l *Levels) gate(name string) *gate {
+	if name != "" {
+		l.mu.Lock()
+		if len(l.seen) < maxLevelNames {
+			l.seen[name] = struct{}{}
+		}
+		l.mu.Unlock()
+	}
+	h := fnv.New64a()
+	h.Write([]byte(name)) // never fails
+	return &gate{levels: l, name: name, hash: h.Sum64()}
+}
+
+func (g *gate) level() slog.Level {
+	now := g.levels.snapshot.Load()
+	if f := g.found.Load(); f != nil && f.in == now {
+		return f.level
+	}
+	f := &found{in: now, level: lookup(*now, g.name)}
+	g.found.Store(f)
+	return f.level
+}

@@ -1,0 +1,245 @@
+package log
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	otellog "go.opentelemetry.io/otel/log"
+
+	"github.com/go-os/go-os/internal/instrument"
+	"github.com/go-os/go-os/telemetry"
+)
+
+// ErrInvalid is what a refused change of levels matches.
+var ErrInvalid = errors.New("log: invalid level setting")
+
+// Bounds that keep a mistake from filling the memory.
+const (
+	maxLevelNames = 1000 // names with a level of their own, and names remembered
+	maxNameLength = 200  // bytes
+)
+
+// Levels holds the least level that is written, by logger name. A name without a level of its own has that of the nearest
+// name above it: for "state.kv.etcd" that is "state.kv", then "state", then the default, whose name is "".
+//
+// A temporary level lies over the lasting one of the same name and reverts to it. Setting a name again replaces a temporary
+// level and its time; a lasting level also ends a temporary one. So whatever overlaps, in the end the last lasting level is in
+// force. Levels is also an http.Handler to look at levels and change them, see ServeHTTP. It is safe for concurrent use.
+type Levels struct {
+	snapshot atomic.Pointer[map[string]slog.Level] // what is in force, by name; never changed, only replaced
+
+	mu       sync.Mutex
+	settings map[string]*setting
+	seen     map[string]struct{}
+	changed  *instrument.Event // nil until Observe
+}
+
+// setting is what was set for one name.
+type setting struct {
+	lasting *slog.Level // nil: none, the name inherits
+	passing slog.Level
+	until   time.Time // zero: passing does not count
+	timer   *time.Timer
+}
+
+// LevelSetting is the level that was set for one name.
+type LevelSetting struct {
+	// Name of the logger; empty for the default.
+	Name string
+	// Level in force.
+	Level slog.Level
+	// Until is when a temporary level reverts. Zero means that the level lasts.
+	Until time.Time
+}
+
+// NewLevels returns levels of which only the default is set.
+func NewLevels(def slog.Level) *Levels {
+	l := &Levels{settings: map[string]*setting{"": {lasting: &def}}, seen: make(map[string]struct{})}
+	l.publish()
+	return l
+}
+
+// Observe makes every later change an OTel event, see the package's Telemetry section.
+func (l *Levels) Observe(p telemetry.Providers) {
+	event := instrument.NewEvent(p.EventLogger(scopeName), "goos.log.level.changed", otellog.SeverityInfo)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.changed = event
+}
+
+// Set changes the level of a name and of those below it that have none of their own. The empty name is the default. With a
+// positive revert, the change is temporary; with zero it lasts. It fails with ErrInvalid, and changes nothing, if the name is
+// malformed, if revert is negative, or if a thousand names have levels already.
+func (l *Levels) Set(name string, level slog.Level, revert time.Duration) error {
+	return l.set(context.Background(), name, level, revert)
+}
+
+func (l *Levels) set(ctx context.Context, name string, level slog.Level, revert time.Duration) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	if revert < 0 {
+		return fmt.Errorf("%w: revert of %q after %v: the time must not be negative; zero means that the level lasts", ErrInvalid, name, revert)
+	}
+	return l.change(ctx, name, "set", revert, func(s *setting) error {
+		if s == nil {
+			if len(l.settings) >= maxLevelNames {
+				return fmt.Errorf("%w: %d names have levels already; reset one before setting %q", ErrInvalid, maxLevelNames, name)
+			}
+			s = &setting{}
+			l.settings[name] = s
+		}
+		s.stop()
+		if revert == 0 {
+			s.lasting = &level
+			return nil
+		}
+		s.passing, s.until = level, time.Now().Add(revert)
+		s.timer = l.revertAfter(revert, name, s)
+		return nil
+	})
+}
+
+// Reset removes what was set for a name, so that it inherits again. The default cannot be removed: only its temporary level is.
+func (l *Levels) Reset(name string) { l.reset(context.Background(), name) }
+
+func (l *Levels) reset(ctx context.Context, name string) {
+	_ = l.change(ctx, name, "reset", 0, func(s *setting) error {
+		if s == nil {
+			return nil
+		}
+		s.stop()
+		if name != "" {
+			delete(l.settings, name)
+		}
+		return nil
+	})
+}
+
+// revertAfter ends a temporary level, unless it was replaced before the timer could be stopped.
+func (l *Levels) revertAfter(d time.Duration, name string, s *setting) *time.Timer {
+	var self *time.Timer
+	self = time.AfterFunc(d, func() {
+		_ = l.change(context.Background(), name, "reverted", 0, func(now *setting) error {
+			if now != s || s.timer != self { // self is set: change holds the lock that the caller held while setting it
+				return errReplaced
+			}
+			s.stop()
+			if s.lasting == nil {
+				delete(l.settings, name)
+			}
+			return nil
+		})
+	})
+	return self
+}
+
+var errReplaced = errors.New("log: the temporary level was replaced")
+
+// stop forgets the temporary level.
+func (s *setting) stop() {
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.timer, s.until = nil, time.Time{}
+}
+
+func (s *setting) level() slog.Level {
+	if s.until.IsZero() {
+		return *s.lasting
+	}
+	return s.passing
+}
+
+// change applies edit to what is set for a name, nil if nothing is, publishes the result and tells of it.
+func (l *Levels) change(ctx context.Context, name, reason string, revert time.Duration, edit func(*setting) error) error {
+	l.mu.Lock()
+	before := lookup(*l.snapshot.Load(), name)
+	if err := edit(l.settings[name]); err != nil {
+		l.mu.Unlock()
+		return err
+	}
+	after := lookup(l.publish(), name)
+	event := l.changed
+	l.mu.Unlock()
+
+	if event == nil {
+		return nil
+	}
+	attrs := []attribute.KeyValue{
+		attribute.String("goos.log.logger", name),
+		attribute.String("goos.log.level", after.String()),
+		attribute.String("goos.log.previous_level", before.String()),
+		attribute.String("goos.log.reason", reason),
+	}
+	if revert > 0 {
+		attrs = append(attrs, attribute.Float64("goos.log.revert_after", revert.Seconds()))
+	}
+	event.Emit(ctx, attrs...)
+	return nil
+}
+
+// publish puts the settings in force. The caller holds mu, or is alone.
+func (l *Levels) publish() map[string]slog.Level {
+	m := make(map[string]slog.Level, len(l.settings))
+	for name, s := range l.settings {
+		m[name] = s.level()
+	}
+	l.snapshot.Store(&m)
+	return m
+}
+
+// Get returns the level in force for a name.
+func (l *Levels) Get(name string) slog.Level { return lookup(*l.snapshot.Load(), name) }
+
+// All returns what is set, the default first, then by name.
+func (l *Levels) All() []LevelSetting {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := make([]LevelSetting, 0, len(l.settings))
+	for name, s := range l.settings {
+		all = append(all, LevelSetting{Name: name, Level: s.level(), Until: s.until})
+	}
+	slices.SortFunc(all, func(a, b LevelSetting) int { return cmp.Compare(a.Name, b.Name) })
+	return all
+}
+
+// Names returns the names that loggers were given, up to a thousand, in order.
+func (l *Levels) Names() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Sorted(maps.Keys(l.seen))
+}
+
+func lookup(levels map[string]slog.Level, name string) slog.Level {
+	for {
+		if level, ok := levels[name]; ok || name == "" {
+			return level
+		}
+		name = name[:max(0, strings.LastIndexAny(name, "./"))]
+	}
+}
+
+func checkName(name string) error {
+	switch {
+	case name == "":
+		return nil
+	case len(name) > maxNameLength:
+		return fmt.Errorf("%w: a logger name of %d bytes: %d at most", ErrInvalid, len(name), maxNameLength)
+	case strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f }):
+		return fmt.Errorf("%w: logger name %q: no spaces or control characters", ErrInvalid, name)
+	case slices.Contains(strings.Split(strings.ReplaceAll(name, "/", "."), "."), ""):
+		return fmt.Errorf("%w: logger name %q: it has an empty part; write it as in \"state.kv\"", ErrInvalid, name)
+	}
+	return nil
+}

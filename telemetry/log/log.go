@@ -1,0 +1,254 @@
+// Package log makes slog loggers for services: one record goes to any number of sinks, carries the ids of the trace it was
+// written in, and is levelled, sampled and redacted once, in front of all of them.
+//
+//	logger := log.New(&log.Options{Levels: levels}, log.Text(os.Stderr, nil), log.OTel("shop/orders", providers))
+//
+// What comes out is a plain *slog.Logger, and a sink is a plain [slog.Handler]: those made here ([Text], [JSON], [OTel],
+// [Async]), those of the standard library, and everyone else's. The fan-out is that of slog-multi.
+//
+// # Guarantees
+//
+//   - Text and JSON lines written within a span carry trace_id, span_id and trace_flags at the top level, under WithGroup
+//     as well, as the OpenTelemetry specification asks ("Trace Context in non-OTLP Log Formats").
+//   - What is redacted reaches no sink: keys and types are looked for in the call's attributes, in those of With, in groups, in
+//     maps with string keys, and in what a [slog.LogValuer] returns. Messages, and the fields of structs, are not searched.
+//   - A log call returns no error to the application, and no sink can panic into it.
+//   - A log call never waits for an [Async] sink. A sink that is not wrapped in Async is called in the log call: a slow one
+//     makes the call slow.
+//   - Nothing is lost silently: every record that a sink did not get is counted, with the reason. Records of level Error and
+//     above are never sampled away.
+//   - A record that nothing redacts or drops passes through without an allocation of this package's own.
+//
+// # Names and levels
+//
+// [Named] gives a logger a name, and [Levels] decides by name what is written: for "state.kv" when nothing is set for
+// "state.kv.etcd". Levels can be changed while the program runs, by code or over HTTP, and revert by themselves.
+//
+// # Telemetry
+//
+//   - goos.log.dropped, counter, {record}: records that did not reach a sink. goos.log.reason is queue_full, closed,
+//     shutdown, error, panic or sampled; goos.log.sink is the name of the sink, absent when sampled.
+//   - goos.log.level.changed, event: a level was set, reset, or reverted ([Levels.Observe]). goos.log.logger is the name
+//     (empty for the default), goos.log.level the level now in force, goos.log.previous_level the one before, goos.log.reason
+//     is set, reset or reverted, and goos.log.revert_after, in seconds, is there when the change is temporary.
+package log
+
+import (
+	"context"
+	"log/slog"
+
+	slogmulti "github.com/samber/slog-multi"
+
+	"github.com/go-os/go-os/telemetry"
+)
+
+// scopeName is the instrumentation scope of this package.
+const scopeName = "github.com/go-os/go-os/telemetry/log"
+
+// LoggerKey is the attribute that holds a logger's name.
+const LoggerKey = "logger"
+
+// Sink is where records go. Any slog.Handler is one. A sink that has a method Name() string is known by that name in metrics and
+// errors; another by its Go type.
+type Sink = slog.Handler
+
+// Options of a logger. Nil and the zero value work.
+type Options struct {
+	// Levels decides by the logger's name what is written. It may be shared by several loggers.
+	// Nil means Info and above, for all names.
+	Levels *Levels
+	// Redact says what is hidden from every sink. Nil means the default keys, see DefaultKeys.
+	Redact *Redaction
+	// Sampling thins out repeated messages. Nil means that none is dropped.
+	Sampling *Sampling
+	// ErrorHandler is told when a sink fails or panics: at once the first time, then at most every ten seconds, with the
+	// number of failures in between. It must not panic. Nil means the process-wide handler of OpenTelemetry, otel.Handle.
+	ErrorHandler func(error)
+	// Telemetry takes the metrics of this package.
+	Telemetry telemetry.Providers
+}
+
+// New returns a logger that writes to all sinks. Without sinks it discards.
+func New(opts *Options, sinks ...Sink) *slog.Logger {
+	return slog.New(NewHandler(opts, sinks...))
+}
+
+// Handler is the slog.Handler behind New. It is immutable and safe for concurrent use.
+type Handler struct {
+	*pipeline
+
+	next   slog.Handler // all sinks, with this logger's attributes and groups
+	gate   *gate        // this logger's name, and the level in force for it
+	ops    *op          // what With and WithGroup added, newest first
+	groups int          // groups open
+	hidden bool         // a group of a redacted name is open: all in it is hidden
+}
+
+// pipeline is what a Handler shares with all that were derived from it.
+type pipeline struct {
+	levels  *Levels
+	redact  *redactor // nil when off
+	sampler *sampler  // nil when off
+	sampled *drops
+	sinks   []*outlet
+	root    slog.Handler // all sinks, bare
+}
+
+// op is one WithAttrs or one WithGroup.
+type op struct {
+	prev  *op
+	attrs []slog.Attr
+	group string // used when attrs is empty
+}
+
+// NewHandler returns the handler that New makes a logger of. Nil sinks are left out.
+func NewHandler(opts *Options, sinks ...Sink) *Handler {
+	if opts == nil {
+		opts = &Options{}
+	}
+	p := &pipeline{
+		levels:  opts.Levels,
+		redact:  newRedactor(opts.Redact),
+		sampler: newSampler(opts.Sampling),
+		sampled: newDrops(opts.Telemetry, ""),
+	}
+	if p.levels == nil {
+		p.levels = NewLevels(slog.LevelInfo)
+	}
+	report := newReporter(opts.ErrorHandler)
+	guarded := make([]slog.Handler, 0, len(sinks))
+	for _, s := range sinks {
+		if s == nil {
+			continue
+		}
+		o := &outlet{name: sinkName(s), report: report}
+		o.drops = newDrops(opts.Telemetry, o.name)
+		p.sinks = append(p.sinks, o)
+		guarded = append(guarded, &guard{outlet: o, next: s})
+	}
+	p.root = slog.DiscardHandler
+	if len(guarded) > 0 {
+		p.root = slogmulti.Fanout(guarded...)
+	}
+	return &Handler{pipeline: p, next: p.root, gate: p.levels.gate("")}
+}
+
+// Stats counts records since the handler was made, over all loggers derived from it.
+type Stats struct {
+	// Sampled records were dropped by sampling.
+	Sampled int64
+	// Failed deliveries: a sink returned an error or panicked. A record that fails in two sinks counts twice.
+	Failed int64
+}
+
+// Stats returns the counts as of now.
+func (h *Handler) Stats() Stats {
+	st := Stats{Sampled: h.sampled.total.Load()}
+	for _, o := range h.sinks {
+		st.Failed += o.failed.Load()
+	}
+	return st
+}
+
+// Enabled reports whether the level in force for the logger's name lets records of this level pass, and any sink takes them.
+func (h *Handler) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= h.gate.level() && h.next.Enabled(ctx, level)
+}
+
+// Handle samples and redacts the record and gives it to every sink that takes its level. It returns what the sinks returned,
+// joined; slog.Logger ignores it, and Options.ErrorHandler has been told.
+func (h *Handler) Handle(ctx context.Context, r slog.Record) error {
+	if h.sampler != nil && !h.sampler.keep(ctx, h.gate.hash, r) {
+		h.sampled.add(ctx, reasonSampled, 1)
+		return nil
+	}
+	if h.redact != nil {
+		r = h.redact.record(r, h.hidden)
+	}
+	return h.next.Handle(ctx, r)
+}
+
+// WithAttrs returns a handler whose records also have these attributes. Outside of groups, a string under LoggerKey names the
+// logger, see Named.
+func (h *Handler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	if h.groups == 0 {
+		if name, rest, ok := takeName(attrs); ok {
+			return h.named(name).WithAttrs(rest)
+		}
+	}
+	if len(attrs) == 0 {
+		return h
+	}
+	if h.redact != nil {
+		attrs = h.redact.attrs(attrs, h.hidden)
+	}
+	h2 := *h
+	h2.ops = &op{prev: h.ops, attrs: attrs}
+	h2.next = h.next.WithAttrs(attrs)
+	return &h2
+}
+
+// WithGroup returns a handler whose later attributes are in a group of this name.
+func (h *Handler) WithGroup(name string) slog.Handler {
+	if name == "" {
+		return h
+	}
+	h2 := *h
+	h2.ops = &op{prev: h.ops, group: name}
+	h2.groups++
+	h2.hidden = h.hidden || h.redact != nil && h.redact.match(name)
+	h2.next = h.next.WithGroup(name)
+	return &h2
+}
+
+// Named returns a logger of this name, by which Levels decides what it writes; its records have the name in the attribute
+// "logger", at the top level whatever groups are open. Names are hierarchical, the parts separated by dots or slashes:
+// "state.kv.etcd". Naming a named logger replaces its name.
+//
+// A logger that was not made by this package gets the attribute alone, in the group that is open.
+func Named(l *slog.Logger, name string) *slog.Logger {
+	if h, ok := l.Handler().(*Handler); ok {
+		return slog.New(h.named(name))
+	}
+	return l.With(LoggerKey, name)
+}
+
+// named rebuilds the sinks' handlers from the bare ones. The name comes first, so that it is in no group and there only once.
+func (h *Handler) named(name string) *Handler {
+	h2 := *h
+	h2.gate = h.levels.gate(name)
+	h2.next = h.root
+	if name != "" {
+		h2.next = h.root.WithAttrs([]slog.Attr{slog.String(LoggerKey, name)})
+	}
+	h2.next = h.ops.replay(h2.next)
+	return &h2
+}
+
+func (o *op) replay(h slog.Handler) slog.Handler {
+	if o == nil {
+		return h
+	}
+	h = o.prev.replay(h)
+	if len(o.attrs) > 0 {
+		return h.WithAttrs(o.attrs)
+	}
+	return h.WithGroup(o.group)
+}
+
+// takeName returns the last name among attrs, and the attributes without names.
+func takeName(attrs []slog.Attr) (name string, rest []slog.Attr, ok bool) {
+	for i, a := range attrs {
+		if a.Key != LoggerKey || a.Value.Kind() != slog.KindString {
+			if ok {
+				rest = append(rest, a)
+			}
+			continue
+		}
+		if !ok {
+			rest = append(rest, attrs[:i]...)
+		}
+		name, ok = a.Value.String(), true
+	}
+	return name, rest, ok
+}

@@ -1,0 +1,145 @@
+package log
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
+
+	"github.com/go-os/go-os/telemetry"
+)
+
+// The reasons for which a record does not reach a sink: the values of goos.log.reason on goos.log.dropped.
+const (
+	reasonQueueFull = "queue_full" // an async sink was slower than the program for too long
+	reasonClosed    = "closed"     // written after the sink's Shutdown
+	reasonShutdown  = "shutdown"   // still queued when the time for Shutdown was over
+	reasonError     = "error"      // the sink returned an error
+	reasonPanic     = "panic"      // the sink panicked
+	reasonSampled   = "sampled"
+)
+
+// outlet is the account of one sink: what failed in it and what it never got.
+type outlet struct {
+	name   string
+	drops  *drops
+	report *reporter
+	failed atomic.Int64
+}
+
+// deliver calls the sink's handler. A panic becomes an error; either is counted and reported.
+func (o *outlet) deliver(ctx context.Context, h slog.Handler, r slog.Record) (err error) {
+	reason := reasonPanic
+	defer func() {
+		if reason == reasonPanic {
+			err = fmt.Errorf("log: sink %q panicked: %v", o.name, recover())
+		}
+		if err != nil {
+			o.failed.Add(1)
+			o.drops.add(ctx, reason, 1)
+			o.report.report(err)
+		}
+	}()
+	err = h.Handle(ctx, r)
+	reason = reasonError
+	if err != nil {
+		err = fmt.Errorf("log: sink %q: %w", o.name, err)
+	}
+	return err
+}
+
+// guard is a sink within a fan-out. slog-multi recovers panics as well, but not for a single sink, and counts nothing.
+type guard struct {
+	*outlet
+
+	next slog.Handler
+}
+
+func (g *guard) Enabled(ctx context.Context, level slog.Level) bool {
+	return g.next.Enabled(ctx, level)
+}
+
+func (g *guard) Handle(ctx context.Context, r slog.Record) error { return g.deliver(ctx, g.next, r) }
+
+func (g *guard) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &guard{outlet: g.outlet, next: g.next.WithAttrs(attrs)}
+}
+
+func (g *guard) WithGroup(name string) slog.Handler {
+	return &guard{outlet: g.outlet, next: g.next.WithGroup(name)}
+}
+
+// sinkName is the sink's own name, or else its type.
+func sinkName(s slog.Handler) string {
+	if n, ok := s.(interface{ Name() string }); ok && n.Name() != "" {
+		return n.Name()
+	}
+	return fmt.Sprintf("%T", s)
+}
+
+// drops counts the records that one sink, or none in particular, did not get.
+type drops struct {
+	total   atomic.Int64
+	counter metric.Int64Counter
+	attrs   map[string][]metric.AddOption // by reason
+}
+
+func newDrops(p telemetry.Providers, sink string) *drops {
+	d := &drops{attrs: make(map[string][]metric.AddOption)}
+	c, err := p.Meter(scopeName).Int64Counter("goos.log.dropped",
+		metric.WithUnit("{record}"), metric.WithDescription("Log records that did not reach a sink."))
+	if err != nil {
+		otel.Handle(err)
+		c = metricnoop.Int64Counter{}
+	}
+	d.counter = c
+	for _, reason := range []string{reasonQueueFull, reasonClosed, reasonShutdown, reasonError, reasonPanic, reasonSampled} {
+		kvs := []attribute.KeyValue{attribute.String("goos.log.reason", reason)}
+		if sink != "" {
+			kvs = append(kvs, attribute.String("goos.log.sink", sink))
+		}
+		d.attrs[reason] = []metric.AddOption{metric.WithAttributeSet(attribute.NewSet(kvs...))}
+	}
+	return d
+}
+
+func (d *drops) add(ctx context.Context, reason string, n int) {
+	d.total.Add(int64(n))
+	d.counter.Add(ctx, int64(n), d.attrs[reason]...)
+}
+
+// reportEvery is the least time between two calls of an error handler.
+const reportEvery = 10 * time.Second
+
+// reporter passes errors on, at most one in reportEvery: a full disk is one message, not one for each record.
+type reporter struct {
+	handle func(error)
+	start  time.Time    // what last counts from: the monotonic clock does not jump
+	last   atomic.Int64 // nanoseconds after start, plus one; 0 means never
+	held   atomic.Int64
+}
+
+func newReporter(handle func(error)) *reporter {
+	if handle == nil {
+		handle = otel.Handle
+	}
+	return &reporter{handle: handle, start: time.Now()}
+}
+
+func (r *reporter) report(err error) {
+	now, last := int64(time.Since(r.start))+1, r.last.Load()
+	if last != 0 && now-last < int64(reportEvery) || !r.last.CompareAndSwap(last, now) {
+		r.held.Add(1)
+		return
+	}
+	if n := r.held.Swap(0); n > 0 {
+		err = fmt.Errorf("%w (and %d more failures since the last report)", err, n)
+	}
+	r.handle(err)
+}

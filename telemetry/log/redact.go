@@ -1,0 +1,211 @@
+package log
+
+import (
+	"log/slog"
+	"reflect"
+	"strings"
+)
+
+// Redaction says what is hidden from every sink. The zero value hides the default keys.
+//
+// A key is compared without regard to case, "-", "_" and spaces, as a whole and by its part after the last dot: "api_key" is
+// also "API-Key", "apiKey" and "http.request.header.api-key". A leading star stands for any beginning: "*password".
+//
+// A value of any type that has a method Redacted() string is replaced by what it returns: *url.URL, for one, then shows
+// without its password.
+type Redaction struct {
+	// Keys whose values are hidden, besides the default ones.
+	Keys []string
+	// OnlyKeys leaves out the default keys: Keys alone are hidden.
+	OnlyKeys bool
+	// Types whose values are hidden under whatever key: T and *T for a listed T. The types that slog has a kind for,
+	// such as string and time.Duration, cannot be told by type.
+	Types []reflect.Type
+	// Text stands in the place of what is hidden. Empty means "[redacted]".
+	Text string
+	// Off turns redaction off altogether.
+	Off bool
+}
+
+// DefaultKeys returns the keys that are hidden unless Redaction says otherwise, in the form of Redaction.Keys.
+// Words that often name something harmless, such as "key" or "session", are not among them; nor are names ending in
+// "token", which fencing tokens and page tokens share: those of credentials are listed one by one.
+func DefaultKeys() []string {
+	return []string{
+		"*password", "*passwd", "pwd", "*passphrase", "*secret", "*secret_value",
+		"*api_key", "*private_key", "*secret_key", "*secret_access_key", "*signing_key", "*encryption_key",
+		"token", "*access_token", "*refresh_token", "*id_token", "*auth_token", "*session_token", "*security_token",
+		"*bearer_token", "*api_token", "*csrf_token", "*xsrf_token", "*vault_token", "jwt", "client_assertion",
+		"authorization", "proxy_authorization", "cookie", "set_cookie", "credential", "credentials",
+	}
+}
+
+// maxDepth is how deep groups and maps are searched. What lies deeper is hidden: a LogValuer that returns itself in a group,
+// and a map that holds itself, have no end.
+const maxDepth = 10
+
+// redactor is a Redaction made ready. It is immutable.
+type redactor struct {
+	exact  map[string]struct{} // normalized
+	ends   []string            // normalized
+	types  map[reflect.Type]struct{}
+	hidden slog.Value
+}
+
+func newRedactor(o *Redaction) *redactor {
+	if o == nil {
+		o = &Redaction{}
+	}
+	if o.Off {
+		return nil
+	}
+	d := &redactor{exact: make(map[string]struct{}), types: make(map[reflect.Type]struct{}), hidden: slog.StringValue("[redacted]")}
+	if o.Text != "" {
+		d.hidden = slog.StringValue(o.Text)
+	}
+	keys := o.Keys
+	if !o.OnlyKeys {
+		keys = append(DefaultKeys(), keys...)
+	}
+	for _, k := range keys {
+		end, anyStart := strings.CutPrefix(k, "*")
+		norm, _ := normalize(nil, end)
+		switch {
+		case len(norm) == 0: // it would match every key, or none
+		case anyStart:
+			d.ends = append(d.ends, string(norm))
+		default:
+			d.exact[string(norm)] = struct{}{}
+		}
+	}
+	for _, t := range o.Types {
+		if t != nil {
+			d.types[t] = struct{}{}
+			d.types[reflect.PointerTo(t)] = struct{}{}
+		}
+	}
+	return d
+}
+
+// normalize appends key to buf in the form in which keys are compared, and says where its last part begins.
+func normalize(buf []byte, key string) (norm []byte, last int) {
+	for i := range len(key) {
+		switch c := key[i]; {
+		case c == '-' || c == '_' || c == ' ':
+		case 'A' <= c && c <= 'Z':
+			buf = append(buf, c+'a'-'A')
+		default:
+			buf = append(buf, c)
+			if c == '.' {
+				last = len(buf)
+			}
+		}
+	}
+	return buf, last
+}
+
+// match reports whether values under this key are hidden.
+func (d *redactor) match(key string) bool {
+	var space [64]byte // longer keys cost an allocation
+	norm, last := normalize(space[:0], key)
+	if _, ok := d.exact[string(norm)]; ok {
+		return true
+	}
+	if last > 0 {
+		if _, ok := d.exact[string(norm[last:])]; ok {
+			return true
+		}
+	}
+	for _, end := range d.ends {
+		if len(norm) >= len(end) && string(norm[len(norm)-len(end):]) == end {
+			return true
+		}
+	}
+	return false
+}
+
+// record returns r as sinks may see it: r itself when nothing in it is hidden.
+func (d *redactor) record(r slog.Record, all bool) slog.Record {
+	clean := true
+	r.Attrs(func(a slog.Attr) bool {
+		clean = d.clean(a, all, 0)
+		return clean
+	})
+	if clean {
+		return r
+	}
+	out := slog.NewRecord(r.Time, r.Level, r.Message, r.PC)
+	r.Attrs(func(a slog.Attr) bool {
+		out.AddAttrs(d.rewrite(a, all, 0))
+		return true
+	})
+	return out
+}
+
+// attrs returns attrs as sinks may see them, in a slice of their own if anything changed.
+func (d *redactor) attrs(attrs []slog.Attr, all bool) []slog.Attr {
+	return d.group(attrs, all, 0)
+}
+
+func (d *redactor) group(attrs []slog.Attr, all bool, depth int) []slog.Attr {
+	for i := range attrs {
+		if d.clean(attrs[i], all, depth) {
+			continue
+		}
+		out := append(make([]slog.Attr, 0, len(attrs)), attrs[:i]...)
+		for _, a := range attrs[i:] {
+			out = append(out, d.rewrite(a, all, depth))
+		}
+		return out
+	}
+	return attrs
+}
+
+// clean reports whether the attribute can stay as it is. What a LogValuer will return is not known, so it cannot.
+func (d *redactor) clean(a slog.Attr, all bool, depth int) bool {
+	switch a.Value.Kind() {
+	case slog.KindLogValuer:
+		return false
+	case slog.KindGroup:
+		attrs := a.Value.Group()
+		if a.Key != "" && len(attrs) > 0 && (all || d.match(a.Key)) || depth >= maxDepth {
+			return false
+		}
+		for i := range attrs {
+			if !d.clean(attrs[i], all, depth+1) {
+				return false
+			}
+		}
+		return true
+	case slog.KindAny:
+		if a.Equal(slog.Attr{}) {
+			return true // sinks leave it out
+		}
+		return !all && !d.match(a.Key) && d.cleanAny(a.Value.Any(), depth)
+	default:
+		return !all && !d.match(a.Key)
+	}
+}
+
+// rewrite returns the attribute as sinks may see it. LogValuers are resolved, so that each is asked once, whatever the number of sinks.
+func (d *redactor) rewrite(a slog.Attr, all bool, depth int) slog.Attr {
+	if a.Value.Kind() == slog.KindLogValuer {
+		if v, ok := d.byType(a.Value.Any()); ok {
+			return slog.Attr{Key: a.Key, Value: v}
+		}
+		a.Value = a.Value.Resolve()
+	}
+	if d.clean(a, all, depth) {
+		return a
+	}
+	isGroup := a.Value.Kind() == slog.KindGroup
+	switch {
+	case depth >= maxDepth, all && !(isGroup && a.Key == ""), d.match(a.Key):
+		a.Value = d.hidden
+	case isGroup:
+		a.Value = slog.GroupValue(d.group(a.Value.Group(), all, depth+1)...)
+	default:
+		a.Value = d.rewriteAny(a.Value.Any(), depth)
+	}
+	return a
+}

@@ -1,0 +1,94 @@
+package log
+
+import (
+	"log/slog"
+	"reflect"
+)
+
+// redacted is what a type has that knows how to show itself without its secrets.
+type redacted interface{ Redacted() string }
+
+// cleanAny reports whether v, a value of no kind that slog knows, can stay as it is under a key that is not hidden.
+func (d *redactor) cleanAny(v any, depth int) bool {
+	if _, ok := v.(redacted); ok {
+		return false
+	}
+	t := reflect.TypeOf(v)
+	if t == nil {
+		return true
+	}
+	if _, ok := d.types[t]; ok {
+		return false
+	}
+	if t.Kind() != reflect.Map || t.Key().Kind() != reflect.String {
+		return true
+	}
+	if depth >= maxDepth {
+		return false
+	}
+	for it := reflect.ValueOf(v).MapRange(); it.Next(); {
+		if !d.clean(mapAttr(it), false, depth+1) {
+			return false
+		}
+	}
+	return true
+}
+
+// rewriteAny returns what sinks may see of v, which cleanAny did not accept.
+func (d *redactor) rewriteAny(v any, depth int) slog.Value {
+	if shown, ok := d.byType(v); ok {
+		return shown
+	}
+	m := reflect.ValueOf(v)
+	if m.Kind() != reflect.Map {
+		return d.hidden
+	}
+	out := make(map[string]any, m.Len())
+	for it := m.MapRange(); it.Next(); {
+		a := d.rewrite(mapAttr(it), false, depth+1)
+		out[a.Key] = plain(a.Value)
+	}
+	return slog.AnyValue(out)
+}
+
+// byType returns what stands for v if its type alone decides that.
+func (d *redactor) byType(v any) (slog.Value, bool) {
+	if _, ok := d.types[reflect.TypeOf(v)]; ok {
+		return d.hidden, true
+	}
+	if r, ok := v.(redacted); ok {
+		return d.show(r), true
+	}
+	return slog.Value{}, false
+}
+
+// show hides the value if it cannot show itself: a nil pointer, most likely.
+func (d *redactor) show(r redacted) (v slog.Value) {
+	defer func() {
+		if recover() != nil {
+			v = d.hidden
+		}
+	}()
+	return slog.StringValue(r.Redacted())
+}
+
+// mapAttr is the entry of a map as an attribute, so that the rules for attributes hold for it.
+func mapAttr(it *reflect.MapIter) slog.Attr {
+	v := it.Value()
+	if !v.CanInterface() {
+		return slog.String(it.Key().String(), "")
+	}
+	return slog.Any(it.Key().String(), v.Interface())
+}
+
+// plain turns a value back into what a map holds: encoders know maps, but not slog's groups.
+func plain(v slog.Value) any {
+	if v.Kind() != slog.KindGroup {
+		return v.Any()
+	}
+	out := make(map[string]any)
+	for _, a := range v.Group() {
+		out[a.Key] = plain(a.Value)
+	}
+	return out
+}

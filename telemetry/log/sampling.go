@@ -1,0 +1,89 @@
+package log
+
+import (
+	"context"
+	"hash/maphash"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Sampling thins out messages that repeat: of each message, per logger name and level, the first few of every tick pass,
+// then one in so many. Records of level Error and above always pass. What is dropped is counted, see Handler.Stats.
+//
+// Counts are kept in a table of fixed size. Two messages may fall on one of its 4096 places and then share a count.
+type Sampling struct {
+	// First is how many of a message pass in each tick. Zero means 100.
+	First int
+	// Thereafter is the n of "every nth passes" for the rest of the tick. Zero means 100; negative means that none does.
+	Thereafter int
+	// Tick is how long a count lasts. Zero means one second.
+	Tick time.Duration
+	// KeepTraced lets every record pass that is written within a sampled span, so that a trace one can look at has all its
+	// log lines.
+	KeepTraced bool
+}
+
+const samplerPlaces = 4096
+
+type sampler struct {
+	first, nth uint32 // nth 0: none
+	tick       int64  // nanoseconds
+	keepTraced bool
+
+	seed   maphash.Seed
+	places [samplerPlaces]atomic.Uint64 // the number of the tick, and the count in it: 32 bits each, so that both change at once
+}
+
+func newSampler(o *Sampling) *sampler {
+	if o == nil {
+		return nil
+	}
+	s := &sampler{first: 100, nth: 100, tick: int64(time.Second), keepTraced: o.KeepTraced, seed: maphash.MakeSeed()}
+	if o.First > 0 {
+		s.first = uint32(o.First)
+	}
+	switch {
+	case o.Thereafter > 0:
+		s.nth = uint32(o.Thereafter)
+	case o.Thereafter < 0:
+		s.nth = 0
+	}
+	if o.Tick > 0 {
+		s.tick = int64(o.Tick)
+	}
+	return s
+}
+
+// keep counts the record and reports whether it passes. logger is the hash of the logger's name.
+func (s *sampler) keep(ctx context.Context, logger uint64, r slog.Record) bool {
+	if r.Level >= slog.LevelError || s.keepTraced && trace.SpanContextFromContext(ctx).IsSampled() {
+		return true
+	}
+	now := r.Time
+	if now.IsZero() {
+		now = time.Now()
+	}
+	key := maphash.String(s.seed, r.Message) ^ logger ^ uint64(r.Level)*0x9e3779b97f4a7c15
+	n := count(&s.places[key%samplerPlaces], uint32(now.UnixNano()/s.tick))
+	if n <= s.first {
+		return true
+	}
+	return s.nth > 0 && (n-s.first)%s.nth == 0
+}
+
+// count adds one to the count of this tick, starting it anew if the place still holds that of another, and returns it.
+func count(place *atomic.Uint64, tick uint32) uint32 {
+	for {
+		old := place.Load()
+		n := uint32(1)
+		if uint32(old>>32) == tick {
+			n = uint32(old) + 1
+		}
+		if place.CompareAndSwap(old, uint64(tick)<<32|uint64(n)) {
+			return n
+		}
+	}
+}

@@ -1,0 +1,149 @@
+package log
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"sync"
+
+	"go.opentelemetry.io/contrib/bridges/otelslog"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/go-os/go-os/telemetry"
+)
+
+// SinkOptions of Text and JSON. Nil and the zero value work.
+type SinkOptions struct {
+	// Name of the sink in metrics and errors. Empty means "text" or "json".
+	Name string
+	// Level is the sink's own minimum. Nil means none: then Options.Levels alone decides.
+	Level slog.Leveler
+	// AddSource adds the source position of the log call.
+	AddSource bool
+	// ReplaceAttr rewrites attributes, as in slog.HandlerOptions. The trace's ids are given to it like any other.
+	ReplaceAttr func(groups []string, a slog.Attr) slog.Attr
+}
+
+func (o *SinkOptions) handlerOptions() *slog.HandlerOptions {
+	if o == nil {
+		return &slog.HandlerOptions{Level: everything}
+	}
+	opts := &slog.HandlerOptions{Level: o.Level, AddSource: o.AddSource, ReplaceAttr: o.ReplaceAttr}
+	if opts.Level == nil {
+		opts.Level = everything
+	}
+	return opts
+}
+
+func (o *SinkOptions) name(def string) string {
+	if o == nil || o.Name == "" {
+		return def
+	}
+	return o.Name
+}
+
+// everything is below every level that is in use.
+const everything = slog.Level(-1 << 16)
+
+// Text returns a sink that writes lines of key=value to w, one Write each. They have the trace's ids at the top level.
+func Text(w io.Writer, opts *SinkOptions) Sink {
+	h := slog.NewTextHandler(w, opts.handlerOptions())
+	return newTraced(opts.name("text"), h)
+}
+
+// JSON returns a sink that writes lines of JSON to w, one Write each. They have the trace's ids at the top level.
+func JSON(w io.Writer, opts *SinkOptions) Sink {
+	h := slog.NewJSONHandler(w, opts.handlerOptions())
+	return newTraced(opts.name("json"), h)
+}
+
+// OTel returns a sink that hands records to the logger provider of p, under an instrumentation scope of this name, by way of
+// otelslog. The provider takes the trace's ids from the context.
+func OTel(scope string, p telemetry.Providers) Sink {
+	opts := []otelslog.Option{otelslog.WithSchemaURL(telemetry.SchemaURL)}
+	if p.LoggerProvider != nil {
+		opts = append(opts, otelslog.WithLoggerProvider(p.LoggerProvider))
+	}
+	return bridge{otelslog.NewHandler(scope, opts...)}
+}
+
+// bridge gives otelslog's handler a name.
+type bridge struct{ slog.Handler }
+
+func (bridge) Name() string { return "otel" }
+
+// traced adds the ids of the span in the context to what a handler of the standard library writes.
+//
+// That handler has no way to leave a group. So traced keeps two: cur, which has every group and attribute and takes records
+// without a span, and root, which has what was added before the first group. With a span and open groups, root gets the ids
+// and, as one attribute, the groups.
+type traced struct {
+	name   string
+	spare  *sync.Pool // of *scratch; shared with all that were derived
+	root   slog.Handler
+	cur    slog.Handler
+	groups []openGroup // outermost first
+}
+
+func newTraced(name string, h slog.Handler) *traced {
+	return &traced{name: name, spare: &sync.Pool{New: func() any { return new(scratch) }}, root: h, cur: h}
+}
+
+// openGroup is a group that WithGroup opened, and what With put in it.
+type openGroup struct {
+	name  string
+	attrs []slog.Attr
+}
+
+func (t *traced) Name() string { return t.name }
+
+func (t *traced) Enabled(ctx context.Context, level slog.Level) bool {
+	return t.cur.Enabled(ctx, level)
+}
+
+func (t *traced) Handle(ctx context.Context, r slog.Record) error {
+	sc := trace.SpanContextFromContext(ctx)
+	if !sc.IsValid() {
+		return t.cur.Handle(ctx, r)
+	}
+	s := t.spare.Get().(*scratch)
+	defer func() {
+		s.empty()
+		t.spare.Put(s)
+	}()
+	if len(t.groups) == 0 {
+		r = r.Clone()
+		r.AddAttrs(s.ids(sc))
+		return t.cur.Handle(ctx, r)
+	}
+	out := slog.NewRecord(r.Time, r.Level, r.Message, r.PC)
+	out.AddAttrs(s.ids(sc), s.nest(t.groups, r))
+	return t.root.Handle(ctx, out)
+}
+
+func (t *traced) WithAttrs(attrs []slog.Attr) slog.Handler {
+	t2 := *t
+	t2.cur = t.cur.WithAttrs(attrs)
+	if len(t.groups) == 0 {
+		t2.root = t2.cur
+		return &t2
+	}
+	t2.groups = append([]openGroup(nil), t.groups...)
+	inner := &t2.groups[len(t2.groups)-1]
+	inner.attrs = inner.attrs[:len(inner.attrs):len(inner.attrs)]
+	for _, a := range attrs {
+		a.Value = a.Value.Resolve() // once, as in cur, and not for each record
+		inner.attrs = append(inner.attrs, a)
+	}
+	return &t2
+}
+
+func (t *traced) WithGroup(name string) slog.Handler {
+	if name == "" {
+		return t
+	}
+	t2 := *t
+	t2.cur = t.cur.WithGroup(name)
+	t2.groups = append(t.groups[:len(t.groups):len(t.groups)], openGroup{name: name})
+	return &t2
+}
