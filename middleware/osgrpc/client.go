@@ -1,0 +1,174 @@
+package osgrpc
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/semconv/v1.43.0/rpcconv"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+)
+
+// errAbandoned stands for the outcome of a call whose making panicked, in an interceptor or a codec: nobody got an answer.
+var errAbandoned = status.Error(codes.Unknown, "the call was not made: its maker panicked")
+
+// client is what the client's interceptors share.
+type client struct {
+	observer
+	deadlines deadlines
+	dynamic   atomic.Int64 // how many methods without generated code were met
+}
+
+func newClient(opts Options) *client {
+	c := &client{deadlines: newDeadlines(opts)}
+	c.init(opts, func(m metric.Meter) (metric.Float64Histogram, error) {
+		h, err := rpcconv.NewClientCallDuration(m)
+		return h.Inst(), err
+	})
+	return c
+}
+
+// method returns what is known of a method and a target. A program such as a proxy may pass on names from outside, so only
+// so many that are not from generated code are told apart.
+func (c *client) method(cc *grpc.ClientConn, fullMethod string, opts []grpc.CallOption) *method {
+	key := methodKey{target: cc.Target(), name: fullMethod, dynamic: !generated(opts)}
+	return c.methods.Get(key, func(k methodKey) *method {
+		name := spanName(k.name)
+		if k.dynamic && c.dynamic.Add(1) > maxDynamic {
+			name = otherMethod
+		}
+		return newMethod(trace.SpanKindClient, anyFault, name, targetAttrs(cc)...)
+	})
+}
+
+// generated reports whether the call is made by generated code, which marks its calls.
+func generated(opts []grpc.CallOption) bool {
+	for _, o := range opts {
+		if _, ok := o.(grpc.StaticMethodCallOption); ok {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *client) unary(ctx context.Context, fullMethod string, req, reply any, cc *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption) (err error) {
+	if !c.filter(fullMethod) {
+		return invoker(ctx, fullMethod, req, reply, cc, opts...)
+	}
+	ctx, cancel := c.deadlines.bound(ctx)
+	if cancel != nil {
+		defer cancel()
+	}
+	call := c.start(ctx, fullMethod, cc, opts)
+	var from *peer.Peer
+	if call.recording() {
+		from = new(peer.Peer)
+		opts = append(opts[:len(opts):len(opts)], grpc.Peer(from))
+	}
+	err = errAbandoned // unless the invoker returns
+	defer func() { call.end(err, from) }()
+	err = invoker(c.inject(call.ctx), fullMethod, req, reply, cc, opts...)
+	return err
+}
+
+func (c *client) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, fullMethod string, streamer grpc.Streamer, opts ...grpc.CallOption) (cs grpc.ClientStream, err error) {
+	if !c.filter(fullMethod) {
+		return streamer(ctx, desc, cc, fullMethod, opts...)
+	}
+	s := &clientStream{call: c.start(ctx, fullMethod, cc, opts)}
+	// gRPC reports the end of a stream once, by whatever way it comes: the last message, an error, the context, the closing
+	// of the connection. An interceptor further in may fail without asking gRPC at all, which the deferred call sees.
+	opts = append(opts[:len(opts):len(opts)], grpc.OnFinish(s.end))
+	if s.call.recording() {
+		opts = append(opts, grpc.Peer(&s.from))
+	}
+	err = errAbandoned
+	defer func() {
+		if err != nil {
+			s.end(err)
+		}
+	}()
+	cs, err = streamer(c.inject(s.call.ctx), desc, cc, fullMethod, opts...)
+	return cs, err
+}
+
+// clientStream ends the call of a stream once.
+type clientStream struct {
+	call  clientCall
+	from  peer.Peer
+	ended atomic.Bool
+}
+
+func (s *clientStream) end(err error) {
+	if !s.ended.Swap(true) {
+		s.call.end(err, &s.from)
+	}
+}
+
+// inject returns ctx with what the propagator sends. The caller's metadata is copied, never changed, and values that it
+// holds under the propagator's keys are replaced: they are of some other call, which this one was made from.
+func (c *client) inject(ctx context.Context) context.Context {
+	if c.propagator == nil {
+		return ctx
+	}
+	md, ok := metadata.FromOutgoingContext(ctx)
+	if !ok {
+		md = make(metadata.MD, 2)
+	}
+	c.propagator.Inject(ctx, outgoing(md))
+	if len(md) == 0 {
+		return ctx
+	}
+	return metadata.NewOutgoingContext(ctx, md)
+}
+
+// clientCall is one call that a client makes.
+type clientCall struct {
+	client *client
+	ctx    context.Context
+	method *method
+	span   trace.Span // nil if there are no spans
+	start  time.Time
+	name   string // as the caller wrote it, if it is not told apart
+}
+
+// start opens a call. end must follow.
+func (c *client) start(ctx context.Context, fullMethod string, cc *grpc.ClientConn, opts []grpc.CallOption) clientCall {
+	call := clientCall{client: c, method: c.method(cc, fullMethod, opts), start: time.Now()}
+	if call.method.name == otherMethod {
+		call.name = spanName(fullMethod)
+	}
+	call.ctx, call.span = c.begin(ctx, call.method, call.method.start)
+	return call
+}
+
+func (c *clientCall) recording() bool { return c.span != nil && c.span.IsRecording() }
+
+// end closes the call. The peer is that of the last attempt, if there was one.
+func (c *clientCall) end(err error, from *peer.Peer) {
+	code, message := statusOf(err)
+	c.client.record(c.ctx, c.method, code, c.start)
+	if c.span == nil {
+		return
+	}
+	if !c.span.IsRecording() {
+		c.span.End()
+		return
+	}
+	attrs := make([]attribute.KeyValue, 0, 6)
+	if from != nil {
+		attrs = c.client.hosts.peer(attrs, from.Addr)
+	}
+	if c.name != "" {
+		attrs = append(attrs, semconv.RPCMethodOriginal(c.name))
+	}
+	finish(c.span, c.method, code, message, attrs)
+}

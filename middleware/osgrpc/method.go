@@ -1,0 +1,62 @@
+package osgrpc
+
+import (
+	"strings"
+	"sync/atomic"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc/codes"
+)
+
+// otherMethod stands for all methods whose names are not known beforehand.
+const otherMethod = "_OTHER"
+
+// maxDynamic is how many methods a client tells apart that no generated code names.
+const maxDynamic = 500
+
+// methodKey identifies a method: on a client also by the target, as it is part of the attributes.
+type methodKey struct {
+	target  string // canonical target; empty on a server
+	name    string // "/package.Service/Method"
+	dynamic bool   // a client calls it by a name that is not from generated code
+}
+
+// method is all that is constant about the calls of one method.
+type method struct {
+	name  string // "package.Service/Method", or otherMethod
+	attrs []attribute.KeyValue
+	start []trace.SpanStartOption
+	fault func(codes.Code) bool
+
+	points [len(codeNames)]atomic.Pointer[[]metric.RecordOption] // by code, built when first met
+}
+
+// newMethod builds a method. The attributes are given to the sampler as well.
+func newMethod(kind trace.SpanKind, fault func(codes.Code) bool, name string, more ...attribute.KeyValue) *method {
+	attrs := append([]attribute.KeyValue{semconv.RPCSystemNameGRPC, semconv.RPCMethod(name)}, more...)
+	return &method{
+		name:  name,
+		attrs: attrs,
+		start: []trace.SpanStartOption{trace.WithSpanKind(kind), trace.WithAttributes(attrs...)},
+		fault: fault,
+	}
+}
+
+// point returns the attributes of the point of a call that ended with code.
+func (m *method) point(code codes.Code) []metric.RecordOption {
+	if p := m.points[code].Load(); p != nil {
+		return *p
+	}
+	attrs := append(m.attrs[:len(m.attrs):len(m.attrs)], semconv.RPCResponseStatusCode(codeNames[code]))
+	if m.fault(code) {
+		attrs = append(attrs, semconv.ErrorTypeKey.String(codeNames[code]))
+	}
+	p := []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(attrs...))}
+	m.points[code].Store(&p) // two calls may build it at once: they build the same
+	return p
+}
+
+func spanName(fullMethod string) string { return strings.TrimPrefix(fullMethod, "/") }

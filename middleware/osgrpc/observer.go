@@ -1,0 +1,81 @@
+package osgrpc
+
+import (
+	"context"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	otelcodes "go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/metric"
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	"go.opentelemetry.io/otel/propagation"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc/codes"
+
+	"github.com/go-os/go-os/internal/bounded"
+)
+
+// observer is the instrumentation of one side. It is immutable, but for its caches, and safe for concurrent use.
+type observer struct {
+	filter     func(string) bool
+	tracer     trace.Tracer
+	tracing    bool
+	metering   bool
+	duration   metric.Float64Histogram
+	propagator propagation.TextMapPropagator // nil if there is nothing to propagate
+
+	methods bounded.Cache[methodKey, *method]
+	hosts   hosts
+}
+
+// durationOf makes the histogram of one side.
+type durationOf func(metric.Meter) (metric.Float64Histogram, error)
+
+func (o *observer) init(opts Options, newDuration durationOf) {
+	p := opts.Telemetry
+	o.filter = opts.Filter
+	o.tracer, o.tracing = p.Tracer(scope), p.Tracing() && !opts.NoSpans
+	o.duration = metricnoop.Float64Histogram{}
+	if _, off := p.MeterProvider.(metricnoop.MeterProvider); !off && !opts.NoMetrics {
+		h, err := newDuration(p.Meter(scope))
+		if err != nil {
+			otel.Handle(err) // the histogram is then a no-op: telemetry never keeps a program from starting
+		}
+		o.duration, o.metering = h, true
+	}
+	// A provider's own propagator is fixed, so one without fields can be left out. The process-wide one may be set later.
+	if p.Propagator == nil || len(p.Propagator.Fields()) > 0 {
+		o.propagator = p.TextMapPropagator()
+	}
+}
+
+// observing reports whether calls leave any trace at all.
+func (o *observer) observing() bool { return o.tracing || o.metering || o.propagator != nil }
+
+// begin starts the span of a call, whose context carries whatever was propagated. The span is nil if there are no spans.
+func (o *observer) begin(ctx context.Context, m *method, start []trace.SpanStartOption) (context.Context, trace.Span) {
+	if !o.tracing {
+		return ctx, nil
+	}
+	return o.tracer.Start(ctx, m.name, start...)
+}
+
+// record puts one point on the histogram. The context carries the span that the point has as its exemplar.
+func (o *observer) record(ctx context.Context, m *method, code codes.Code, since time.Time) {
+	if o.metering && o.duration.Enabled(ctx) {
+		o.duration.Record(ctx, time.Since(since).Seconds(), m.point(code)...)
+	}
+}
+
+// finish ends a span with what the call ended with.
+func finish(span trace.Span, m *method, code codes.Code, message string, attrs []attribute.KeyValue) {
+	attrs = append(attrs, semconv.RPCResponseStatusCode(codeNames[code]))
+	if m.fault(code) {
+		attrs = append(attrs, semconv.ErrorTypeKey.String(codeNames[code]))
+		span.SetStatus(otelcodes.Error, message)
+	}
+	span.SetAttributes(attrs...)
+	span.End()
+}

@@ -1,0 +1,150 @@
+package osgrpc
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"go.opentelemetry.io/otel/log"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/semconv/v1.43.0/rpcconv"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/go-os/go-os/internal/instrument"
+	"github.com/go-os/go-os/telemetry"
+)
+
+// exceptionEvent is the event of the semantic conventions for a server that fails to process a call.
+const exceptionEvent = "rpc.server.call.exception"
+
+var (
+	errPanicked = status.Error(codes.Internal, "the server failed to process the call")
+	errBusy     = status.Error(codes.ResourceExhausted, "the server is processing as many calls as it may: try again later")
+)
+
+// server is what the server's interceptors share.
+type server struct {
+	observer
+	deadlines deadlines
+	other     *method
+	exception *instrument.Event
+	watching  bool // calls leave traces
+	public    bool
+	exact     bool
+	recovers  bool
+	logs      bool
+	telemetry telemetry.Providers
+
+	registered sync.Map // full method → *method: what methods holds, but asked without adding
+
+	limit   int64 // 0: none
+	running atomic.Int64
+}
+
+func newServer(opts Options) *server {
+	s := &server{
+		deadlines: newDeadlines(opts),
+		other:     newServerMethod(otherMethod),
+		exception: instrument.NewEvent(opts.Telemetry.EventLogger(scope), exceptionEvent, log.SeverityError),
+		public:    opts.Public,
+		recovers:  !opts.NoRecovery,
+		logs:      opts.AccessLog,
+		telemetry: opts.Telemetry,
+		limit:     int64(max(opts.MaxConcurrent, 0)),
+	}
+	s.init(opts, func(m metric.Meter) (metric.Float64Histogram, error) {
+		h, err := rpcconv.NewServerCallDuration(m)
+		return h.Inst(), err
+	})
+	s.watching = s.observing() || s.logs
+	return s
+}
+
+func newServerMethod(name string) *method { return newMethod(trace.SpanKindServer, serverFault, name) }
+
+// protecting reports whether calls are treated in any way that is not telemetry.
+func (s *server) protecting() bool {
+	return s.recovers || s.limit > 0 || s.deadlines != (deadlines{})
+}
+
+// method returns what is known of a registered method.
+func (s *server) method(fullMethod string) *method {
+	return s.methods.Get(methodKey{name: fullMethod}, func(k methodKey) *method {
+		m := newServerMethod(spanName(k.name))
+		s.registered.Store(k.name, m)
+		return m
+	})
+}
+
+func (s *server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
+	c := s.start(ctx, info.FullMethod, true)
+	returned := false
+	defer func() {
+		if !returned {
+			var value any
+			if s.recovers {
+				value = recover()
+			}
+			err = c.panicked(value)
+		}
+		c.end(err)
+	}()
+	if c.refused {
+		returned = true
+		return nil, errBusy
+	}
+	ctx = c.ctx
+	if !c.filtered {
+		bounded, cancel := s.deadlines.bound(ctx)
+		if cancel != nil {
+			defer cancel()
+			ctx = bounded
+		}
+	}
+	resp, err = handler(ctx, req)
+	returned = true
+	return resp, err
+}
+
+func (s *server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
+	// gRPC calls the handler of unknown methods, and only that, without a service.
+	c := s.start(ss.Context(), info.FullMethod, srv != nil)
+	returned := false
+	defer func() {
+		if !returned {
+			var value any
+			if s.recovers {
+				value = recover()
+			}
+			err = c.panicked(value)
+		}
+		c.end(err)
+	}()
+	if c.refused {
+		returned = true
+		return errBusy
+	}
+	if c.ctx != ss.Context() {
+		ss = &serverStream{ss, c.ctx}
+	}
+	err = handler(srv, ss)
+	returned = true
+	return err
+}
+
+// serverStream is a stream whose handler sees the span of the call.
+type serverStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (s *serverStream) Context() context.Context { return s.ctx }
+
+// unknownMethod answers calls of methods that are not registered, as gRPC itself would, but where interceptors see it.
+func unknownMethod(_ any, ss grpc.ServerStream) error {
+	name, _ := grpc.MethodFromServerStream(ss)
+	return status.Errorf(codes.Unimplemented, "no method %q is registered on this server", name)
+}

@@ -1,0 +1,163 @@
+package osgrpc
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
+)
+
+// serverCall is one call that a server answers.
+type serverCall struct {
+	server *server
+	ctx    context.Context // what the handler sees, and what the telemetry of the call is correlated with
+	method *method         // nil if the call is not observed
+	span   trace.Span      // nil if there are no spans
+	start  time.Time
+	name   string // as the client wrote it, if the method is not registered
+
+	filtered bool // by Options.Filter: the call is left alone
+	counted  bool // holds a place under the limit
+	refused  bool // found no place under the limit
+	crashing bool // a panic of the handler was not recovered
+	failure  any  // the value of a panic that was
+}
+
+// start opens a call, unless it is filtered out. end must follow.
+func (s *server) start(ctx context.Context, fullMethod string, registered bool) serverCall {
+	c := serverCall{server: s, ctx: ctx}
+	if !s.filter(fullMethod) {
+		c.filtered = true
+		return c
+	}
+	if s.watching {
+		c.start = time.Now()
+		if registered {
+			c.method = s.method(fullMethod)
+		} else {
+			c.method, c.name = s.other, spanName(fullMethod)
+		}
+		c.open()
+	}
+	if s.limit > 0 {
+		c.counted = s.running.Add(1) <= s.limit
+		if !c.counted {
+			s.running.Add(-1)
+			c.refused = true
+		}
+	}
+	return c
+}
+
+// open starts the span of the call, in the trace of the caller.
+func (c *serverCall) open(more ...trace.SpanStartOption) {
+	s, ctx := c.server, c.ctx
+	start := append(c.method.start[:len(c.method.start):len(c.method.start)], more...)
+	if s.propagator != nil {
+		if s.public {
+			start = append(start, untrusted(s.propagator.Extract(ctx, incoming{ctx}))...)
+		} else {
+			ctx = s.propagator.Extract(ctx, incoming{ctx})
+		}
+	}
+	c.ctx, c.span = s.begin(ctx, c.method, start)
+}
+
+// untrusted returns the options of a span that does not continue the trace it was called from, but points to it.
+func untrusted(caller context.Context) []trace.SpanStartOption {
+	options := []trace.SpanStartOption{trace.WithNewRoot()}
+	if sc := trace.SpanContextFromContext(caller); sc.IsValid() {
+		options = append(options, trace.WithLinks(trace.Link{SpanContext: sc}))
+	}
+	return options
+}
+
+// panicked records that the handler did not return and gives the error that the caller gets. The value is nil if it was
+// not recovered.
+func (c *serverCall) panicked(value any) error {
+	if value != nil {
+		var attrs []attribute.KeyValue
+		if c.method != nil {
+			attrs = c.method.attrs
+		}
+		c.server.exception.EmitPanic(c.ctx, value, debug.Stack(), attrs...)
+	}
+	c.failure, c.crashing = value, value == nil
+	return errPanicked
+}
+
+// end closes the call, or leaves that to the stats handler, which knows what the caller really got.
+func (c *serverCall) end(err error) {
+	if c.counted {
+		c.server.running.Add(-1)
+	}
+	if c.method == nil || c.server.exact && c.postpone() {
+		return
+	}
+	c.report(err)
+}
+
+// report writes the telemetry of the call.
+func (c *serverCall) report(err error) {
+	code, message := statusOf(err)
+	c.server.record(c.ctx, c.method, code, c.start)
+	if c.server.logs {
+		c.log(code, err)
+	}
+	if c.span == nil {
+		return
+	}
+	if !c.span.IsRecording() {
+		c.span.End()
+		return
+	}
+	attrs := make([]attribute.KeyValue, 0, 8)
+	if p, ok := peer.FromContext(c.ctx); ok {
+		attrs = c.server.hosts.peer(attrs, p.Addr)
+		attrs = c.server.hosts.local(attrs, p.LocalAddr)
+	}
+	if c.name != "" {
+		attrs = append(attrs, semconv.RPCMethodOriginal(c.name))
+	}
+	if c.failure != nil {
+		message = fmt.Sprint("panic: ", c.failure)
+	}
+	finish(c.span, c.method, code, message, attrs)
+}
+
+// log writes the record of the call to the access log.
+func (c *serverCall) log(code codes.Code, err error) {
+	logger, level := c.server.telemetry.Slog(), slog.LevelInfo
+	if serverFault(code) {
+		level = slog.LevelError
+	}
+	if !logger.Enabled(c.ctx, level) {
+		return
+	}
+	name := c.method.name
+	if c.name != "" {
+		name = c.name
+	}
+	attrs := [5]slog.Attr{
+		slog.String(string(semconv.RPCMethodKey), name),
+		slog.String(string(semconv.RPCResponseStatusCodeKey), codeNames[code]),
+		slog.Duration("duration", time.Since(c.start)),
+	}
+	n := 3
+	if p, ok := peer.FromContext(c.ctx); ok && p.Addr != nil {
+		attrs[n] = slog.String(string(semconv.NetworkPeerAddressKey), c.server.hosts.name(p.Addr))
+		n++
+	}
+	if err != nil {
+		attrs[n] = slog.Any("error", err)
+		n++
+	}
+	logger.LogAttrs(c.ctx, level, "grpc call", attrs[:n]...)
+}
