@@ -16,9 +16,10 @@ const stopWithin = 20 * time.Second
 // Process is a running engine. Handles embed it. Its methods may be called in any order and as often as a test likes; those
 // that can fail the test (Stop, Restart) belong on the test's own goroutine.
 type Process struct {
-	t      testing.TB
-	engine *Engine
-	place  Place
+	t          testing.TB
+	engine     *Engine
+	place      Place
+	stopWithin time.Duration
 
 	mu      sync.Mutex
 	running *run // the latest run; its ended channel is closed once it is over
@@ -100,13 +101,13 @@ func (p *Process) Stop() {
 	}
 	terminate(r.process)
 	resume(r.process) // a paused process gets its SIGTERM only now
-	timeout := time.NewTimer(stopWithin)
+	timeout := time.NewTimer(p.stopWithin)
 	defer timeout.Stop()
 	select {
 	case <-r.ended:
 	case <-timeout.C:
 		p.Kill()
-		p.t.Errorf("%s did not end within %s of SIGTERM; its output ends:\n%s", p.engine.Name, stopWithin, tail(p.Output(), 20))
+		p.t.Errorf("%s did not end within %s of SIGTERM; its output ends:\n%s", p.engine.Name, p.stopWithin, tail(p.Output(), 20))
 	}
 }
 
@@ -148,12 +149,24 @@ func (p *Process) Running() bool { return !p.current().over() }
 func (p *Process) Pid() int { return p.current().process.Pid }
 
 // Output returns everything that the server has written to standard output and standard error, over all its runs.
-func (p *Process) Output() string {
+func (p *Process) Output() string { return p.outputFrom(0) }
+
+// outputFrom returns the output from an offset on: that of the latest run, given the size before it.
+func (p *Process) outputFrom(offset int64) string {
 	text, err := os.ReadFile(p.logFile())
 	if err != nil {
 		return fmt.Sprintf("(no output: %v)", err)
 	}
-	return string(text)
+	return string(text[min(offset, int64(len(text))):])
+}
+
+// outputSize returns how much the server has written so far.
+func (p *Process) outputSize() int64 {
+	info, err := os.Stat(p.logFile())
+	if err != nil {
+		return 0 // not there before the first run
+	}
+	return info.Size()
 }
 
 // Dir returns the server's folder, which is removed when the test ends.

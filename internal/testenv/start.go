@@ -31,7 +31,7 @@ func start(t testing.TB, e *Engine) *Process {
 // startProgram is start with a program and a source of ports of the caller's choice.
 func startProgram(t testing.TB, e *Engine, found Program, ports func(int) ([]int, error)) *Process {
 	t.Helper()
-	p := &Process{t: t, engine: e, place: Place{Program: found, Dir: t.TempDir()}}
+	p := &Process{t: t, engine: e, place: Place{Program: found, Dir: t.TempDir()}, stopWithin: stopWithin}
 	// Registered after TempDir's own cleanup and so run before it: the server is gone when its files go.
 	t.Cleanup(p.finish)
 	var err error
@@ -62,7 +62,7 @@ func (p *Process) finish() {
 
 // start launches the server and waits until it is ready.
 func (p *Process) start() error {
-	before := len(p.Output())
+	before := p.outputSize()
 	r, err := p.launch()
 	if err != nil {
 		return fmt.Errorf("%s could not be started: %w", p.engine.Name, err)
@@ -71,12 +71,12 @@ func (p *Process) start() error {
 	p.running = r
 	p.mu.Unlock()
 	if err := p.awaitReady(r); err != nil {
-		said := p.Output()
-		said = said[min(before, len(said)):]
-		if r.over() && portTaken(said) {
+		ended := r.over()
+		p.Kill()
+		said := p.outputFrom(before)
+		if ended && portTaken(said) {
 			err = fmt.Errorf("%w: %w", errPortTaken, err)
 		}
-		p.Kill()
 		return fmt.Errorf("%s did not start: %w; its output ends:\n%s", p.engine.Name, err, tail(said, 30))
 	}
 	return nil
