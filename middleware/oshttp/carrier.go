@@ -1,0 +1,57 @@
+package oshttp
+
+import (
+	"net/http"
+	"strings"
+
+	"go.opentelemetry.io/otel/propagation"
+
+	"github.com/go-os/go-os/telemetry"
+)
+
+// carrier is propagation.HeaderCarrier without its cost: putting "traceparent" into canonical form allocates, twice a
+// request at least, and the names that W3C propagators use are known beforehand. A tracestate that came in several header
+// lines is joined, as the Trace Context recommendation asks.
+type carrier http.Header
+
+// Get implements propagation.TextMapCarrier.
+func (c carrier) Get(key string) string {
+	values := c.Values(key)
+	switch {
+	case len(values) == 0:
+		return ""
+	case len(values) > 1 && key == "tracestate":
+		return strings.Join(values, ",")
+	}
+	return values[0]
+}
+
+// Values implements propagation.ValuesGetter.
+func (c carrier) Values(key string) []string { return c[headerKey(key)] }
+
+// Set implements propagation.TextMapCarrier.
+func (c carrier) Set(key, value string) { c[headerKey(key)] = []string{value} }
+
+// Keys implements propagation.TextMapCarrier.
+func (c carrier) Keys() []string { return propagation.HeaderCarrier(c).Keys() }
+
+func headerKey(key string) string {
+	switch key {
+	case "traceparent":
+		return "Traceparent"
+	case "tracestate":
+		return "Tracestate"
+	case "baggage":
+		return "Baggage"
+	}
+	return http.CanonicalHeaderKey(key)
+}
+
+// propagator returns the propagator of p, nil if it never has anything to say. The process-wide one may be set later, so
+// its fields say nothing yet.
+func propagator(p telemetry.Providers) propagation.TextMapPropagator {
+	if p.Propagator != nil && len(p.Propagator.Fields()) == 0 {
+		return nil
+	}
+	return p.TextMapPropagator()
+}

@@ -1,0 +1,160 @@
+package oshttp
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"go.opentelemetry.io/otel/baggage"
+	"go.opentelemetry.io/otel/codes"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// exchange is one request under way, and the ResponseWriter that its handler is given. It is made anew for each request:
+// what a handler can hold on to after it returned must never come to belong to another request.
+type exchange struct {
+	h      *handler
+	rw     http.ResponseWriter // of the server
+	caller *http.Request       // as the server gave it
+	req    *http.Request       // as the handler sees it
+	method string              // known, or _OTHER
+	scheme string
+
+	span     trace.Span // nil unless recording
+	start    time.Time  // zero unless something needs the duration
+	cancel   context.CancelFunc
+	body     *requestBody // nil unless counted or limited
+	measured bool         // counted as active
+	counted  bool         // counted against MaxConcurrent
+
+	returned bool // the handler did, rather than panic
+	hijacked bool
+	failed   bool // a write did
+	status   int  // zero until a final header is written
+	written  int64
+	route    string
+	fault    string // error.type, "" if none but the status tells
+	detail   string // what the span's status says beside it
+}
+
+// begin starts what is observed and derives the context that the handler sees.
+func (x *exchange) begin() {
+	h, ctx := x.h, x.caller.Context()
+	measuring := h.metrics.enabled(ctx)
+	if measuring || h.opts.AccessLog {
+		x.start = time.Now()
+	}
+	if h.propagator != nil {
+		ctx = h.propagator.Extract(ctx, carrier(x.caller.Header))
+	}
+	if h.tracing {
+		ctx = x.startSpan(ctx)
+	}
+	if measuring {
+		x.measured = true
+		h.metrics.begin(ctx, x.method, x.scheme)
+	}
+	if d, ok := x.allowance(); ok {
+		ctx, x.cancel = context.WithTimeout(ctx, d)
+	}
+	if ctx != x.caller.Context() {
+		x.req = x.caller.WithContext(ctx)
+	}
+	x.watchBody(measuring)
+}
+
+func (x *exchange) startSpan(ctx context.Context) context.Context {
+	notes := x.h.notes.Get().(*spanNotes)
+	n := x.describe(&notes.attrs)
+	opts := notes.options(n)
+	if x.h.opts.Public {
+		if remote := trace.SpanContextFromContext(ctx); remote.IsValid() {
+			opts = append(opts[:len(opts):len(opts)], trace.WithNewRoot(), trace.WithLinks(trace.Link{SpanContext: remote}))
+		}
+		ctx = baggage.ContextWithoutBaggage(ctx)
+	}
+	ctx, span := x.h.tracer.Start(ctx, spanMethod(x.method), opts...)
+	notes.clear(n)
+	x.h.notes.Put(notes)
+	if span.IsRecording() {
+		x.span = span
+	}
+	return ctx
+}
+
+// end closes the exchange, however the handler ended. It must be deferred directly: it recovers.
+func (x *exchange) end() {
+	var raise any
+	if x.returned {
+		x.settle()
+	} else {
+		raise = x.settlePanic(recover())
+	}
+	x.observe()
+	x.release()
+	if raise != nil {
+		panic(raise)
+	}
+}
+
+// observe records what came of the request.
+func (x *exchange) observe() {
+	if x.span == nil && !x.measured && !x.h.opts.AccessLog {
+		return
+	}
+	ctx := x.req.Context()
+	x.route = x.findRoute()
+	fault := x.errorType()
+	var took time.Duration
+	if !x.start.IsZero() {
+		took = time.Since(x.start)
+	}
+	if x.measured {
+		x.h.metrics.end(ctx, took, x, fault)
+	}
+	if x.h.opts.AccessLog {
+		x.logAccess(ctx, took, fault)
+	}
+	if x.span != nil {
+		x.endSpan(fault)
+	}
+}
+
+func (x *exchange) endSpan(fault string) {
+	notes := x.h.notes.Get().(*spanNotes)
+	attrs := notes.attrs[:0]
+	if x.status != 0 {
+		attrs = append(attrs, semconv.HTTPResponseStatusCode(x.status))
+	}
+	if x.route != "" {
+		attrs = append(attrs, semconv.HTTPRoute(x.route))
+		x.span.SetName(x.name())
+	}
+	if fault != "" {
+		attrs = append(attrs, semconv.ErrorTypeKey.String(fault))
+	}
+	x.span.SetAttributes(attrs...)
+	notes.clear(len(attrs))
+	x.h.notes.Put(notes)
+	if x.isError(fault) {
+		x.span.SetStatus(codes.Error, x.detail)
+	}
+	x.span.End()
+}
+
+// release gives back what the request held.
+func (x *exchange) release() {
+	if x.cancel != nil {
+		x.cancel()
+	}
+	if x.counted {
+		x.h.serving.Add(-1)
+	}
+	if x.req != x.caller {
+		// The server removes the temporary files of the form it finds on its own request, and middleware further out
+		// reads the pattern there.
+		x.caller.MultipartForm = x.req.MultipartForm
+		x.caller.Pattern = x.req.Pattern
+	}
+}

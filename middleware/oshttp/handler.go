@@ -1,0 +1,109 @@
+package oshttp
+
+import (
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/log"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/go-os/go-os/internal/bounded"
+	"github.com/go-os/go-os/internal/instrument"
+	"github.com/go-os/go-os/telemetry"
+)
+
+// scope is the name of the instrumentation scope.
+const scope = "github.com/go-os/go-os/middleware/oshttp"
+
+// HandlerOptions configure NewHandler. The zero value traces, measures and recovers, honours deadlines, and limits nothing.
+type HandlerOptions struct {
+	// Telemetry is where spans, metrics, events and logs go. A no-op provider turns its signal off.
+	Telemetry telemetry.Providers
+	// Metrics chooses the instruments. Zero means DefaultServerMetrics; NoMetrics turns all off.
+	Metrics Metrics
+	// AccessLog writes one line a request to Telemetry.Logger: Info, Warn for 4xx, Error for 5xx and whatever else failed.
+	AccessLog bool
+	// NoRecover lets the panics of handlers go on to the server. They are measured and reported all the same.
+	NoRecover bool
+
+	// Timeout is how long a handler may take, as the deadline of its request's context. Zero means no limit.
+	Timeout time.Duration
+	// DeadlineHeader is the request header in which a caller says how many milliseconds it will wait. It can shorten
+	// Timeout, never extend it. Empty means DefaultDeadlineHeader.
+	DeadlineHeader string
+	// NoDeadline ignores DeadlineHeader.
+	NoDeadline bool
+	// MaxBodyBytes is the largest request body that is read; larger ones are answered 413. Zero means no limit.
+	MaxBodyBytes int64
+	// MaxConcurrent is how many requests are served at the same time; more are answered 503 with Retry-After. Zero means
+	// no limit.
+	MaxConcurrent int
+
+	// Route returns the route of a request that was served: a template of low cardinality, such as "/users/{id}", or ""
+	// if there is none. Nil means the path of r.Pattern, which http.ServeMux sets. A handler may also call SetRoute.
+	Route func(r *http.Request) string
+	// ClientAddress returns the address of the client. Nil means that of the connection: which header a proxy in front
+	// writes, and whether it can be believed, only the operator knows.
+	ClientAddress func(r *http.Request) string
+	// Filter chooses the requests that pass through the middleware; for those it returns false for, it is not there at
+	// all. Nil means every request passes.
+	Filter func(r *http.Request) bool
+	// Public says that callers are strangers: their trace context becomes a link from a new trace, and their baggage and
+	// deadlines are ignored.
+	Public bool
+}
+
+type handler struct {
+	next       http.Handler
+	opts       HandlerOptions
+	tracer     trace.Tracer
+	tracing    bool
+	propagator propagation.TextMapPropagator // nil if there is nothing to extract
+	metrics    *serverMetrics
+	exception  *instrument.Event
+	names      bounded.Cache[nameKey, name]
+	notes      sync.Pool // of *spanNotes
+
+	serving atomic.Int64 // requests counted against MaxConcurrent
+}
+
+// NewHandler returns next with the middleware around it. It should be the outermost one, around the router, so that it sees
+// every request and every answer.
+func NewHandler(next http.Handler, opts *HandlerOptions) http.Handler {
+	var o HandlerOptions
+	if opts != nil {
+		o = *opts
+	}
+	if o.DeadlineHeader == "" {
+		o.DeadlineHeader = DefaultDeadlineHeader
+	}
+	o.DeadlineHeader = http.CanonicalHeaderKey(o.DeadlineHeader)
+	return &handler{
+		next:       next,
+		opts:       o,
+		tracer:     o.Telemetry.Tracer(scope),
+		tracing:    o.Telemetry.Tracing(),
+		propagator: propagator(o.Telemetry),
+		metrics:    newServerMetrics(o.Telemetry.Meter(scope), o.Metrics),
+		exception:  instrument.NewEvent(o.Telemetry.EventLogger(scope), "http.server.request.exception", log.SeverityError),
+		notes:      sync.Pool{New: func() any { return newSpanNotes(trace.SpanKindServer) }},
+	}
+}
+
+// ServeHTTP implements http.Handler.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if h.opts.Filter != nil && !h.opts.Filter(r) {
+		h.next.ServeHTTP(w, r)
+		return
+	}
+	x := &exchange{h: h, rw: w, caller: r, req: r, method: knownMethod(r.Method), scheme: scheme(r)}
+	x.begin()
+	defer x.end()
+	if x.admit() {
+		h.next.ServeHTTP(x.writer(), x.req)
+	}
+	x.returned = true
+}

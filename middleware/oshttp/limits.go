@@ -1,0 +1,86 @@
+package oshttp
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"sync/atomic"
+)
+
+// admit tells whether the request may reach the handler, and answers it if not.
+func (x *exchange) admit() bool {
+	opts := &x.h.opts
+	if opts.MaxConcurrent > 0 {
+		x.counted = true
+		if x.h.serving.Add(1) > int64(opts.MaxConcurrent) {
+			x.Header().Set("Retry-After", "1")
+			return x.refuse(faultOverload, http.StatusServiceUnavailable)
+		}
+	}
+	if opts.MaxBodyBytes > 0 && x.caller.ContentLength > opts.MaxBodyBytes {
+		return x.refuse(faultTooLarge, http.StatusRequestEntityTooLarge)
+	}
+	if x.cancel != nil && x.req.Context().Err() != nil {
+		return x.refuse(faultTimeout, http.StatusGatewayTimeout) // the caller has no time left: spare the work
+	}
+	return true
+}
+
+func (x *exchange) refuse(fault string, status int) bool {
+	x.fault = fault
+	x.answer(status)
+	return false
+}
+
+// watchBody puts a reader before the request's body if it is to be limited or counted.
+func (x *exchange) watchBody(measuring bool) {
+	r := x.req
+	limit := x.h.opts.MaxBodyBytes
+	count := measuring && x.h.metrics.received.Enabled(r.Context())
+	if r.Body == nil || r.Body == http.NoBody || (limit <= 0 && !count) {
+		return
+	}
+	x.body = &requestBody{ReadCloser: r.Body}
+	if limit > 0 {
+		// With the server's own writer, MaxBytesReader also makes it close the connection instead of reading on.
+		x.body.ReadCloser = http.MaxBytesReader(x.rw, r.Body, limit)
+	}
+	if x.req == x.caller {
+		x.req = r.WithContext(r.Context())
+	}
+	x.req.Body = x.body
+}
+
+// requestBody counts what is read of a request's body and notices when it was too much. A handler may leave a goroutine
+// that still reads when it returns, as reverse proxies do, so its fields are atomic.
+type requestBody struct {
+	io.ReadCloser
+	read atomic.Int64
+	over atomic.Bool
+}
+
+// Read implements io.Reader.
+func (b *requestBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.read.Add(int64(n))
+	if err != nil && err != io.EOF {
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			b.over.Store(true)
+		}
+	}
+	return n, err
+}
+
+// exceeded reports whether reading went over MaxBodyBytes.
+func (b *requestBody) exceeded() bool { return b != nil && b.over.Load() }
+
+// size returns how much of the body was received; a body that nobody read is as large as it said.
+func (b *requestBody) size(r *http.Request) int64 {
+	if b != nil {
+		if n := b.read.Load(); n > 0 {
+			return n
+		}
+	}
+	return max(r.ContentLength, 0)
+}

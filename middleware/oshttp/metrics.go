@@ -1,0 +1,182 @@
+package oshttp
+
+import (
+	"context"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/semconv/v1.43.0/httpconv"
+
+	"github.com/go-os/go-os/internal/bounded"
+)
+
+// Metrics is a set of instruments.
+type Metrics uint8
+
+// The instruments. Those of body sizes apply to servers only: counting costs a wrapped body.
+const (
+	// MetricDuration is http.server.request.duration or http.client.request.duration.
+	MetricDuration Metrics = 1 << iota
+	// MetricActiveRequests is http.server.active_requests or http.client.active_requests.
+	MetricActiveRequests
+	// MetricRequestBodySize is http.server.request.body.size.
+	MetricRequestBodySize
+	// MetricResponseBodySize is http.server.response.body.size.
+	MetricResponseBodySize
+	// NoMetrics turns every instrument off.
+	NoMetrics
+)
+
+const (
+	// DefaultServerMetrics are the instruments of NewHandler.
+	DefaultServerMetrics = MetricDuration | MetricActiveRequests
+	// DefaultClientMetrics are the instruments of NewTransport.
+	DefaultClientMetrics = MetricDuration
+)
+
+// choose returns what a Metrics option means.
+func (m Metrics) choose(byDefault Metrics) Metrics {
+	switch {
+	case m&NoMetrics != 0:
+		return 0
+	case m == 0:
+		return byDefault
+	}
+	return m
+}
+
+// serverMetrics are the instruments of a handler. An instrument that was not chosen, or that the provider refuses, is a
+// no-op one; a refusal goes to the OpenTelemetry error handler.
+type serverMetrics struct {
+	duration metric.Float64Histogram
+	active   metric.Int64UpDownCounter
+	received metric.Int64Histogram
+	sent     metric.Int64Histogram
+
+	series  bounded.Cache[serverKey, []metric.RecordOption]
+	actives bounded.Cache[activeKey, []metric.AddOption]
+}
+
+// serverKey is what tells the series of a server's histograms apart. Nothing in it comes from a client as it is: a Host
+// header on a metric would let anybody fill the metric.
+type serverKey struct {
+	method, scheme, route, protocol, fault string
+	status                                 int
+}
+
+type activeKey struct{ method, scheme string }
+
+func newServerMetrics(meter metric.Meter, chosen Metrics) *serverMetrics {
+	m := &serverMetrics{
+		duration: metricnoop.Float64Histogram{},
+		active:   metricnoop.Int64UpDownCounter{},
+		received: metricnoop.Int64Histogram{},
+		sent:     metricnoop.Int64Histogram{},
+	}
+	chosen = chosen.choose(DefaultServerMetrics)
+	if chosen&MetricDuration != 0 {
+		i, err := httpconv.NewServerRequestDuration(meter)
+		m.duration = i.Inst()
+		handle(err)
+	}
+	if chosen&MetricActiveRequests != 0 {
+		i, err := httpconv.NewServerActiveRequests(meter)
+		m.active = i.Inst()
+		handle(err)
+	}
+	if chosen&MetricRequestBodySize != 0 {
+		i, err := httpconv.NewServerRequestBodySize(meter)
+		m.received = i.Inst()
+		handle(err)
+	}
+	if chosen&MetricResponseBodySize != 0 {
+		i, err := httpconv.NewServerResponseBodySize(meter)
+		m.sent = i.Inst()
+		handle(err)
+	}
+	return m
+}
+
+func handle(err error) {
+	if err != nil {
+		otel.Handle(err)
+	}
+}
+
+// enabled reports whether anything listens to any instrument.
+func (m *serverMetrics) enabled(ctx context.Context) bool {
+	return m.duration.Enabled(ctx) || m.active.Enabled(ctx) || m.received.Enabled(ctx) || m.sent.Enabled(ctx)
+}
+
+func (m *serverMetrics) begin(ctx context.Context, method, scheme string) {
+	m.active.Add(ctx, 1, m.actives.Get(activeKey{method, scheme}, activeOptions)...)
+}
+
+func (m *serverMetrics) end(ctx context.Context, took time.Duration, x *exchange, fault string) {
+	m.active.Add(ctx, -1, m.actives.Get(activeKey{x.method, x.scheme}, activeOptions)...)
+	opts := m.series.Get(serverKey{
+		method:   x.method,
+		scheme:   x.scheme,
+		route:    x.route,
+		protocol: protocolVersion(x.req.ProtoMajor, x.req.ProtoMinor),
+		fault:    fault,
+		status:   knownStatus(x.status),
+	}, serverOptions)
+	m.duration.Record(ctx, took.Seconds(), opts...)
+	if m.received.Enabled(ctx) {
+		m.received.Record(ctx, x.body.size(x.req), opts...)
+	}
+	if m.sent.Enabled(ctx) {
+		m.sent.Record(ctx, x.written, opts...)
+	}
+}
+
+func activeOptions(k activeKey) []metric.AddOption {
+	return []metric.AddOption{metric.WithAttributeSet(attribute.NewSet(
+		semconv.HTTPRequestMethodKey.String(k.method),
+		semconv.URLScheme(k.scheme),
+	))}
+}
+
+func serverOptions(k serverKey) []metric.RecordOption {
+	attrs := notesOf(k.method, k.route, k.scheme)
+	attrs = append(attrs, outcomeOf(k.status, k.protocol, k.fault)...)
+	return []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(attrs...))}
+}
+
+// notesOf returns the attributes by which a server names a kind of request.
+func notesOf(method, route, scheme string) []attribute.KeyValue {
+	attrs := make([]attribute.KeyValue, 0, 6)
+	attrs = append(attrs, semconv.HTTPRequestMethodKey.String(method), semconv.URLScheme(scheme))
+	if route != "" {
+		attrs = append(attrs, semconv.HTTPRoute(route))
+	}
+	return attrs
+}
+
+// outcomeOf returns the attributes that say how a request ended.
+func outcomeOf(status int, protocol, fault string) []attribute.KeyValue {
+	var attrs []attribute.KeyValue
+	if status != 0 {
+		attrs = append(attrs, semconv.HTTPResponseStatusCode(status))
+	}
+	if protocol != "" {
+		attrs = append(attrs, semconv.NetworkProtocolVersion(protocol))
+	}
+	if fault != "" {
+		attrs = append(attrs, semconv.ErrorTypeKey.String(fault))
+	}
+	return attrs
+}
+
+// knownStatus returns the code, or 0 if HTTP has no such class of codes.
+func knownStatus(code int) int {
+	if code < 100 || code > 599 {
+		return 0
+	}
+	return code
+}

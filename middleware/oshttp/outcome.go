@@ -1,0 +1,91 @@
+package oshttp
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+)
+
+// The values of error.type beside status codes. Those of 4xx answers do not make a span an error: the fault is the client's.
+const (
+	faultPanic    = "panic"          // the handler panicked
+	faultAborted  = "aborted"        // the handler gave up the response with http.ErrAbortHandler or runtime.Goexit
+	faultTimeout  = "timeout"        // the deadline of the request passed
+	faultCanceled = "canceled"       // the client went away
+	faultTooLarge = "body_too_large" // MaxBodyBytes
+	faultOverload = "overloaded"     // MaxConcurrent
+	faultOther    = "_OTHER"         // a status code that is none
+	statusGone    = 499              // what access logs call a client that went away, as nginx does; it is never sent
+	maxDetail     = 256              // bytes of a panic's value on the span
+)
+
+// settle decides what came of a request whose handler returned, and gives the answers that it left to be given.
+func (x *exchange) settle() {
+	ctx := x.req.Context()
+	silent := x.status == 0 && !x.hijacked
+	switch err := ctx.Err(); {
+	case x.fault != "": // refused
+	case x.body.exceeded():
+		x.fault = faultTooLarge
+		if silent {
+			x.answer(http.StatusRequestEntityTooLarge)
+		}
+	case errors.Is(err, context.DeadlineExceeded) && silent:
+		x.fault = faultTimeout
+		x.answer(http.StatusGatewayTimeout)
+	case errors.Is(err, context.DeadlineExceeded) && (x.failed || x.status >= http.StatusInternalServerError):
+		x.fault = faultTimeout
+	case err != nil && (silent || x.failed) && !x.hijacked:
+		x.fault = faultCanceled
+	case silent:
+		x.status = http.StatusOK // the server sends it for us
+	}
+}
+
+// answer writes an error in place of the handler, which has written nothing but perhaps headers for a body that will not come.
+func (x *exchange) answer(status int) {
+	for _, header := range [...]string{"Content-Encoding", "Cache-Control", "Etag", "Last-Modified"} {
+		x.Header().Del(header)
+	}
+	http.Error(x, http.StatusText(status), status)
+}
+
+// errorType returns the error.type of the outcome, "" if it is not an error.
+func (x *exchange) errorType() string {
+	switch {
+	case x.fault != "":
+		return x.fault
+	case x.status > 599:
+		return faultOther
+	case x.status >= 500:
+		return statusText(x.status)
+	}
+	return ""
+}
+
+// isError tells whether the span's status is Error. A 4xx answer and a client that left are the client's doing, and the
+// conventions leave such spans alone; a handler that gave up is an error whatever it had written before.
+func (x *exchange) isError(fault string) bool {
+	if fault == "" || fault == faultCanceled {
+		return false
+	}
+	return x.status < 400 || x.status >= 500
+}
+
+// statusText returns the decimal form of a status code of three digits without allocating for the usual ones.
+func statusText(code int) string {
+	switch code {
+	case 500:
+		return "500"
+	case 502:
+		return "502"
+	case 503:
+		return "503"
+	case 504:
+		return "504"
+	case 404:
+		return "404"
+	}
+	return strconv.Itoa(code)
+}

@@ -1,0 +1,50 @@
+package oshttp
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+
+	"github.com/go-os/go-os/internal/sanitize"
+)
+
+// settlePanic decides what came of a request whose handler did not return, and returns what is to be raised again: nil if
+// the panic ends here. value is nil if the handler left by runtime.Goexit.
+func (x *exchange) settlePanic(value any) (raise any) {
+	if value == nil || value == any(http.ErrAbortHandler) {
+		x.fault = faultAborted
+		return value
+	}
+	x.fault = faultPanic
+	x.detail = sanitize.Text(fmt.Sprint(value), maxDetail)
+	x.reportPanic(value, debug.Stack())
+	switch {
+	case x.h.opts.NoRecover:
+		return value
+	case x.hijacked:
+		return nil // the connection is no longer the server's
+	case x.status != 0:
+		// Part of an answer is on its way. Returning now would end it properly, and the client would take it for whole.
+		return http.ErrAbortHandler
+	}
+	x.answer(http.StatusInternalServerError)
+	return nil
+}
+
+// reportPanic makes a panic known twice: as an event, for machines, and as a log line, for whoever looks at the service
+// without an OTel pipeline. No recovered panic is silent.
+func (x *exchange) reportPanic(value any, stack []byte) {
+	ctx, route := x.req.Context(), x.findRoute()
+	attrs := notesOf(x.method, route, x.scheme)
+	x.h.exception.EmitPanic(ctx, value, stack, attrs...)
+	x.h.opts.Telemetry.Slog().LogAttrs(ctx, slog.LevelError, "panic in HTTP handler",
+		slog.String(string(semconv.HTTPRequestMethodKey), x.method),
+		slog.String(string(semconv.HTTPRouteKey), route),
+		slog.String(string(semconv.ExceptionTypeKey), fmt.Sprintf("%T", value)),
+		slog.String(string(semconv.ExceptionMessageKey), fmt.Sprint(value)),
+		slog.String(string(semconv.ExceptionStacktraceKey), string(stack)),
+	)
+}

@@ -1,0 +1,74 @@
+package oshttp
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+
+	"go.opentelemetry.io/otel"
+)
+
+// SetRoute gives the request that w answers its route, a template of low cardinality such as "/api/users/{id}". It is for
+// handlers behind http.StripPrefix or a router that the middleware cannot look into, and it wins over every other source of
+// the route. It reports whether w came from NewHandler, possibly under writers of others that have an Unwrap method.
+func SetRoute(w http.ResponseWriter, route string) bool {
+	for w != nil {
+		if x, ok := w.(interface{ setRoute(string) }); ok {
+			x.setRoute(route)
+			return true
+		}
+		inner, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return false
+		}
+		w = inner.Unwrap()
+	}
+	return false
+}
+
+func (x *exchange) setRoute(route string) { x.route = route }
+
+// findRoute returns the route of the request, which is known only once a router has seen it.
+func (x *exchange) findRoute() string {
+	switch {
+	case x.route != "":
+		return x.route
+	case x.h.opts.Route != nil:
+		return x.askRoute()
+	}
+	return routeOf(x.req.Pattern)
+}
+
+// askRoute asks the hook of the options. A hook that panics, on a request that its router has not seen perhaps, costs the
+// route and not the telemetry.
+func (x *exchange) askRoute() (route string) {
+	defer func() {
+		if v := recover(); v != nil {
+			route = ""
+			otel.Handle(fmt.Errorf("oshttp: HandlerOptions.Route panicked, the request has no route: %v", v))
+		}
+	}()
+	return x.h.opts.Route(x.req)
+}
+
+// routeOf returns the path of a pattern of http.ServeMux, which is [METHOD ][HOST]/[PATH].
+func routeOf(pattern string) string {
+	if i := strings.IndexByte(pattern, '/'); i >= 0 {
+		return pattern[i:]
+	}
+	return ""
+}
+
+type nameKey struct{ method, route string }
+
+type name string
+
+// name returns the span's name, "{method} {route}".
+func (x *exchange) name() string {
+	if x.route == "" {
+		return spanMethod(x.method)
+	}
+	return string(x.h.names.Get(nameKey{x.method, x.route}, func(k nameKey) name {
+		return name(spanMethod(k.method) + " " + k.route)
+	}))
+}

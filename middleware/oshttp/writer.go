@@ -1,0 +1,86 @@
+package oshttp
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+)
+
+// Header implements http.ResponseWriter.
+func (x *exchange) Header() http.Header { return x.rw.Header() }
+
+// WriteHeader implements http.ResponseWriter. Informational responses pass and leave the final status open.
+func (x *exchange) WriteHeader(status int) {
+	x.rw.WriteHeader(status)
+	if status >= 200 || status == http.StatusSwitchingProtocols {
+		x.wrote(status)
+	}
+}
+
+func (x *exchange) wrote(status int) {
+	if x.status == 0 {
+		x.status = status
+	}
+}
+
+// Write implements http.ResponseWriter.
+func (x *exchange) Write(p []byte) (int, error) {
+	x.wrote(http.StatusOK)
+	n, err := x.rw.Write(p)
+	return x.count(n, err)
+}
+
+// WriteString implements io.StringWriter, so that io.WriteString need not copy: the writers of net/http have it.
+func (x *exchange) WriteString(s string) (int, error) {
+	x.wrote(http.StatusOK)
+	n, err := io.WriteString(x.rw, s)
+	return x.count(n, err)
+}
+
+func (x *exchange) count(n int, err error) (int, error) {
+	x.written += int64(n)
+	if err != nil {
+		x.failed = true
+	}
+	return n, err
+}
+
+// Unwrap lets http.ResponseController reach what only the server's writer can do: deadlines and full duplex.
+func (x *exchange) Unwrap() http.ResponseWriter { return x.rw }
+
+// flush is Flush and FlushError of the writers that have them.
+func (x *exchange) flush() error {
+	x.wrote(http.StatusOK)
+	err := http.NewResponseController(x.rw).Flush()
+	if err != nil {
+		x.failed = true
+	}
+	return err
+}
+
+// hijack is Hijack of the writers that have it.
+func (x *exchange) hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buf, err := http.NewResponseController(x.rw).Hijack()
+	if err == nil {
+		x.hijacked = true
+		x.wrote(http.StatusSwitchingProtocols)
+	}
+	return conn, buf, err
+}
+
+// readFrom is ReadFrom of the writers that have it: a file goes to a socket without passing through the process.
+func (x *exchange) readFrom(r io.Reader) (int64, error) {
+	x.wrote(http.StatusOK)
+	n, err := x.rw.(io.ReaderFrom).ReadFrom(r)
+	x.written += n
+	if err != nil {
+		x.failed = true
+	}
+	return n, err
+}
+
+// push is Push of the writers that have it.
+func (x *exchange) push(target string, opts *http.PushOptions) error {
+	return x.rw.(http.Pusher).Push(target, opts)
+}
