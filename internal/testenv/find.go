@@ -64,15 +64,26 @@ func NewFinder() (*Finder, error) {
 
 // Find returns the engine's program: the pinned one from the cache when it was built before; else a fresh build where
 // weight and mode allow it; else the machine's own. Errors: ErrOff, ErrMissing (with what was looked for and the remedy), or
-// the context's.
+// one that says that the engine's description is wrong.
 func (f *Finder) Find(ctx context.Context, e *Engine) (Program, error) {
 	if f.Mode == Off {
 		return Program{}, fmt.Errorf("%s is not started: %w (%s=off)", e.Name, ErrOff, modeVariable)
 	}
+	if e.Module != "" && (e.Weight == Light || f.Mode == Require) {
+		return f.pinned(ctx, e)
+	}
+	return f.Lookup(e)
+}
+
+// Lookup returns the engine's program if it is there already, and builds nothing. Errors: as Find's.
+func (f *Finder) Lookup(e *Engine) (Program, error) {
 	if e.Module != "" {
-		built, err := f.pinned(ctx, e)
-		if built != "" || err != nil {
-			return Program{Path: built, Pinned: true}, err
+		path, err := f.target(e)
+		if err != nil {
+			return Program{}, err
+		}
+		if present(path) {
+			return Program{Path: path, Pinned: true}, nil
 		}
 	}
 	if e.Command != "" {
@@ -83,22 +94,19 @@ func (f *Finder) Find(ctx context.Context, e *Engine) (Program, error) {
 	return Program{}, f.missing(e, nil)
 }
 
-// pinned returns the program built from the engine's module, or "" when there is none and the mode does not want a build.
-func (f *Finder) pinned(ctx context.Context, e *Engine) (string, error) {
+// pinned returns the program built from the engine's module, and builds it when it is not there.
+func (f *Finder) pinned(ctx context.Context, e *Engine) (Program, error) {
 	path, err := f.target(e)
 	if err != nil {
-		return "", err
+		return Program{}, err
 	}
 	if present(path) {
-		return path, nil
-	}
-	if e.Weight != Light && f.Mode != Require {
-		return "", nil
+		return Program{Path: path, Pinned: true}, nil
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if before := f.failed[e.Name]; before != nil {
-		return "", before
+		return Program{}, before
 	}
 	if err := f.build(ctx, e, path); err != nil {
 		err = f.missing(e, err)
@@ -106,9 +114,9 @@ func (f *Finder) pinned(ctx context.Context, e *Engine) (string, error) {
 			f.failed = map[string]error{}
 		}
 		f.failed[e.Name] = err
-		return "", err
+		return Program{}, err
 	}
-	return path, nil
+	return Program{Path: path, Pinned: true}, nil
 }
 
 // missing is the error for an engine that cannot be had, naming every place that was searched and the way out.

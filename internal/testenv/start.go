@@ -86,6 +86,13 @@ func (p *Process) start() error {
 func (p *Process) awaitReady(r *run) error {
 	ctx, cancel := context.WithTimeout(context.Background(), readyWithin)
 	defer cancel()
+	go func() { // a probe must not outlast the server: on a taken port someone else may leave it without an answer
+		select {
+		case <-r.ended:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	tick := time.NewTicker(readyEvery)
 	defer tick.Stop()
 	for {
@@ -94,7 +101,7 @@ func (p *Process) awaitReady(r *run) error {
 		done()
 		// The process is looked at after the answer: on a taken port it is someone else who answers.
 		if r.over() {
-			return fmt.Errorf("it ended at once: %w", orClean(r.err))
+			return fmt.Errorf("it ended before it was ready: %w", orClean(r.err))
 		}
 		if err == nil {
 			return nil
@@ -102,7 +109,9 @@ func (p *Process) awaitReady(r *run) error {
 		select {
 		case <-r.ended:
 		case <-ctx.Done():
-			return fmt.Errorf("not ready within %s: %w", readyWithin, err)
+			if !r.over() {
+				return fmt.Errorf("not ready within %s: %w", readyWithin, err)
+			}
 		case <-tick.C:
 		}
 	}
