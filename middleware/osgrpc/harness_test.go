@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/log"
 	"go.opentelemetry.io/otel/log/logtest"
 	"go.opentelemetry.io/otel/propagation"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
@@ -83,10 +82,6 @@ func (r *recorder) records() []logtest.Record {
 	}
 	return all
 }
-
-func eventName(r logtest.Record) string { return r.EventName }
-
-var _ = log.SeverityError
 
 // eventually waits until cond holds.
 func eventually(t testing.TB, what string, cond func() bool) {
