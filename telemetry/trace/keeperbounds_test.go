@@ -1,0 +1,221 @@
+package trace_test
+
+import (
+	"context"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"testing"
+
+	"go.opentelemetry.io/otel/attribute"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	oteltrace "go.opentelemetry.io/otel/trace"
+
+	"github.com/go-os/go-os/telemetry"
+	"github.com/go-os/go-os/telemetry/trace"
+)
+
+func TestKeeperBoundsTraces(t *testing.T) {
+	k := keep(t, dropped(), trace.KeepOptions{MaxTraces: 2})
+	_, one := k.tracer.Start(t.Context(), "one")
+	_, two := k.tracer.Start(t.Context(), "two")
+	_, three := k.tracer.Start(t.Context(), "three")
+	fail(three)
+	fail(one)
+	// A trace that is decided gives its place away, even while it runs on.
+	_, four := k.tracer.Start(t.Context(), "four")
+	fail(four)
+	fail(two)
+	equal(t, "exported", k.exported(t), []string{"one error", "four error", "two error"})
+	k.stats(t, trace.KeepStats{Started: 4, Kept: 3, Overflowed: 1, SpansKept: 3})
+}
+
+func TestKeeperBoundsSpans(t *testing.T) {
+	for name, opts := range map[string]trace.KeepOptions{
+		"of a trace": {MaxSpans: 2}, "of all": {MaxBuffered: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := keep(t, dropped(), opts)
+			ctx, root := k.tracer.Start(t.Context(), "root")
+			for _, name := range []string{"a", "b", "c"} {
+				_, child := k.tracer.Start(ctx, name)
+				child.End()
+			}
+			fail(root)
+			equal(t, "exported", k.exported(t), []string{"a error", "b error", "root error"})
+			k.stats(t, trace.KeepStats{Started: 1, Kept: 1, SpansKept: 3, SpansOverflowed: 1})
+		})
+	}
+}
+
+// Roots that never end are the worst that can happen to a buffer. Besides the counts, the heap is asked: the spans that
+// have overflowed must not be reachable from anywhere.
+func TestKeeperBoundsMemoryWhenRootsNeverEnd(t *testing.T) {
+	const traces, maxTraces, maxBuffered = 5_000, 64, 256
+	k := keep(t, dropped(), trace.KeepOptions{MaxTraces: maxTraces, MaxBuffered: maxBuffered})
+	before := heap()
+	for range traces {
+		ctx, _ := k.tracer.Start(context.Background(), "root")
+		for range 8 {
+			_, child := k.tracer.Start(ctx, "child", oteltrace.WithAttributes(attribute.String("payload", string(make([]byte, 1024)))))
+			child.End()
+		}
+	}
+	if grown := heap() - before; grown > 4<<20 {
+		t.Errorf("the heap has grown by %d bytes over %d traces", grown, traces)
+	}
+	k.stats(t, trace.KeepStats{
+		Started: traces, Overflowed: traces - maxTraces, Pending: maxTraces,
+		SpansBuffered: maxBuffered, SpansOverflowed: maxTraces*8 - maxBuffered,
+	})
+}
+
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// Run with -race. Whatever happens at once, every trace is in one count, every span in one, and what is exported is what the
+// counts say.
+func TestKeeperCountsExactlyUnderLoad(t *testing.T) {
+	k := keep(t, sdktrace.ParentBased(sdktrace.TraceIDRatioBased(0.2)), trace.KeepOptions{MaxTraces: 3, MaxSpans: 3})
+	held := k.fill(3) // for one trace to overflow for certain; then one place is left, so that more do
+	fail(k.unsampled())
+	held[0].End()
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			random := rand.New(rand.NewPCG(uint64(g), 1))
+			for range 200 {
+				k.serve(random)
+			}
+		})
+	}
+	wg.Wait()
+	for _, s := range held[1:] {
+		s.End()
+	}
+
+	stats := k.keeper.Stats()
+	if sum := stats.Kept + stats.Discarded + stats.Overflowed + stats.Pending; sum != stats.Started || stats.Pending != 0 {
+		t.Errorf("the traces do not add up: %+v", stats)
+	}
+	if stats.Kept == 0 || stats.Discarded == 0 || stats.Overflowed == 0 || stats.SpansOverflowed == 0 || stats.SpansBuffered != 0 {
+		t.Errorf("the load has left an outcome out, or spans behind: %+v", stats)
+	}
+	var exported, sampled int64
+	for _, line := range k.exported(t) {
+		if line == "root error" || line == "child error" {
+			exported++
+		} else {
+			sampled++
+		}
+	}
+	if exported != stats.SpansKept {
+		t.Errorf("%d spans of kept traces were exported, SpansKept = %d", exported, stats.SpansKept)
+	}
+	if sampled == 0 {
+		t.Error("no sampled span has passed")
+	}
+}
+
+// unsampled begins a trace that the head sampler drops.
+func (k *kept) unsampled() oteltrace.Span {
+	for {
+		_, s := k.tracer.Start(context.Background(), "held")
+		if !s.SpanContext().IsSampled() {
+			return s
+		}
+		s.End()
+	}
+}
+
+// fill begins n traces that the head sampler drops.
+func (k *kept) fill(n int) (held []oteltrace.Span) {
+	for range n {
+		held = append(held, k.unsampled())
+	}
+	return held
+}
+
+// serve is a request with children at once, some of which fail, and some of which outlive it.
+func (k *kept) serve(random *rand.Rand) {
+	ctx, root := k.tracer.Start(context.Background(), "root")
+	var wg sync.WaitGroup
+	for range 6 {
+		bad, late := random.IntN(20) == 0, random.IntN(4) == 0
+		child := func() {
+			_, s := k.tracer.Start(ctx, "child")
+			if bad {
+				fail(s)
+				return
+			}
+			s.End()
+		}
+		if late {
+			wg.Go(child)
+		} else {
+			child()
+		}
+	}
+	root.End()
+	wg.Wait()
+}
+
+func TestKeeperMetrics(t *testing.T) {
+	reader := sdkmetric.NewManualReader()
+	keeper := trace.NewKeeper(tracetest.NewSpanRecorder(), &trace.KeepOptions{
+		Telemetry: telemetry.Providers{MeterProvider: sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))},
+	})
+	tp := sdktrace.NewTracerProvider(
+		sdktrace.WithSampler(keeper.Sampler(sdktrace.NeverSample())), sdktrace.WithSpanProcessor(keeper))
+	ctx, root := tp.Tracer("test").Start(t.Context(), "root")
+	_, child := tp.Tracer("test").Start(ctx, "child")
+	child.End()
+	fail(root)
+	_, root = tp.Tracer("test").Start(t.Context(), "root")
+	root.End()
+
+	sum := func(name, unit, description string, kept, discarded, overflowed int64) metricdata.Metrics {
+		point := func(outcome string, n int64) metricdata.DataPoint[int64] {
+			return metricdata.DataPoint[int64]{
+				Attributes: attribute.NewSet(attribute.String("goos.trace.keeper.outcome", outcome)), Value: n,
+			}
+		}
+		return metricdata.Metrics{Name: name, Unit: unit, Description: description, Data: metricdata.Sum[int64]{
+			Temporality: metricdata.CumulativeTemporality, IsMonotonic: true,
+			DataPoints: []metricdata.DataPoint[int64]{
+				point("kept", kept), point("discarded", discarded), point("overflowed", overflowed),
+			},
+		}}
+	}
+	want := []metricdata.Metrics{
+		sum("goos.trace.keeper.traces", "{trace}",
+			"Traces that began here unsampled and were watched, by what became of them.", 1, 1, 0),
+		sum("goos.trace.keeper.spans", "{span}", "Spans of watched traces, by what became of them.", 2, 1, 0),
+		{
+			Name: "goos.trace.keeper.buffered", Unit: "{span}",
+			Description: "Spans held until their trace is decided.",
+			Data:        metricdata.Gauge[int64]{DataPoints: []metricdata.DataPoint[int64]{{Value: 0}}},
+		},
+	}
+	var got metricdata.ResourceMetrics
+	if err := reader.Collect(t.Context(), &got); err != nil {
+		t.Fatal(err)
+	}
+	for i := range want {
+		metricdatatest.AssertEqual(t, want[i], got.ScopeMetrics[0].Metrics[i], metricdatatest.IgnoreTimestamp())
+	}
+	if err := keeper.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := reader.Collect(t.Context(), &got); err != nil || len(got.ScopeMetrics) != 0 {
+		t.Errorf("after Shutdown there is still %v (%v)", got.ScopeMetrics, err)
+	}
+}

@@ -1,0 +1,173 @@
+package trace_test
+
+import (
+	"context"
+	"math"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	sdklog "go.opentelemetry.io/otel/sdk/log"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	oteltrace "go.opentelemetry.io/otel/trace"
+
+	"github.com/go-os/go-os/telemetry"
+	"github.com/go-os/go-os/telemetry/trace"
+)
+
+// decision asks s about a new trace.
+func decision(s sdktrace.Sampler) sdktrace.SamplingDecision {
+	return s.ShouldSample(sdktrace.SamplingParameters{
+		ParentContext: context.Background(),
+		TraceID:       oteltrace.TraceID{15: 1},
+	}).Decision
+}
+
+func TestSamplerIsReplaced(t *testing.T) {
+	s := trace.NewSampler(nil)
+	if got := decision(s); got != sdktrace.RecordAndSample {
+		t.Errorf("a new Sampler decides %v, want to sample", got)
+	}
+	s.Set(sdktrace.NeverSample(), 0)
+	if got := decision(s); got != sdktrace.Drop {
+		t.Errorf("after Set(NeverSample) it decides %v, want to drop", got)
+	}
+	if got, want := s.Description(), "Sampler{AlwaysOffSampler}"; got != want {
+		t.Errorf("Description() = %q, want %q", got, want)
+	}
+	s.Set(nil, 0)
+	if got := decision(s); got != sdktrace.Drop {
+		t.Errorf("after Set(nil) it decides %v, want the sampler before it", got)
+	}
+}
+
+func TestSamplerRatioFollowsTheCaller(t *testing.T) {
+	s := trace.NewSampler(nil)
+	if err := s.SetRatio(0, 0); err != nil {
+		t.Fatal(err)
+	}
+	if got := decision(s); got != sdktrace.Drop {
+		t.Errorf("ratio 0 decides %v on a new trace, want to drop", got)
+	}
+	caller := oteltrace.NewSpanContext(oteltrace.SpanContextConfig{
+		TraceID: oteltrace.TraceID{1}, SpanID: oteltrace.SpanID{1}, TraceFlags: oteltrace.FlagsSampled, Remote: true,
+	})
+	got := s.ShouldSample(sdktrace.SamplingParameters{
+		ParentContext: oteltrace.ContextWithRemoteSpanContext(context.Background(), caller),
+		TraceID:       caller.TraceID(),
+	}).Decision
+	if got != sdktrace.RecordAndSample {
+		t.Errorf("ratio 0 decides %v on a trace that the caller sampled, want to sample", got)
+	}
+	if err := s.SetRatio(1, 0); err != nil {
+		t.Fatal(err)
+	}
+	if got := decision(s); got != sdktrace.RecordAndSample {
+		t.Errorf("ratio 1 decides %v, want to sample", got)
+	}
+}
+
+func TestSamplerRefusesImpossibleRatios(t *testing.T) {
+	s := trace.NewSampler(sdktrace.NeverSample())
+	for _, ratio := range []float64{-0.1, 1.1, math.NaN(), math.Inf(1)} {
+		err := s.SetRatio(ratio, 0)
+		if err == nil || !strings.Contains(err.Error(), "between 0") {
+			t.Errorf("SetRatio(%v) = %v, want an error that names the bounds", ratio, err)
+		}
+		if got := decision(s); got != sdktrace.Drop {
+			t.Errorf("SetRatio(%v) changed the decision to %v", ratio, got)
+		}
+	}
+}
+
+func TestSamplerReverts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := trace.NewSampler(sdktrace.NeverSample())
+		s.Set(sdktrace.AlwaysSample(), time.Minute)
+		if want := time.Now().Add(time.Minute); !s.RevertsAt().Equal(want) {
+			t.Errorf("RevertsAt() = %v, want %v", s.RevertsAt(), want)
+		}
+		after(59 * time.Second)
+		// A second temporary change starts the time anew, and reverts to what was before the first.
+		s.Set(sdktrace.AlwaysSample(), time.Minute)
+		after(59 * time.Second)
+		if got := decision(s); got != sdktrace.RecordAndSample {
+			t.Errorf("before the revert it decides %v, want to sample", got)
+		}
+		after(time.Second)
+		if got := decision(s); got != sdktrace.Drop {
+			t.Errorf("after the revert it decides %v, want to drop", got)
+		}
+		if !s.RevertsAt().IsZero() {
+			t.Errorf("RevertsAt() = %v after the revert, want zero", s.RevertsAt())
+		}
+	})
+}
+
+func TestSamplerSetForGoodCancelsTheRevert(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := trace.NewSampler(sdktrace.NeverSample())
+		s.Set(sdktrace.NeverSample(), time.Second)
+		s.Set(sdktrace.AlwaysSample(), 0)
+		after(time.Hour)
+		if got := decision(s); got != sdktrace.RecordAndSample {
+			t.Errorf("an hour after a Set for good it decides %v, want to sample", got)
+		}
+	})
+}
+
+func TestSamplerRevertNow(t *testing.T) {
+	s := trace.NewSampler(sdktrace.NeverSample())
+	s.Set(sdktrace.AlwaysSample(), time.Hour)
+	s.Revert()
+	if got := decision(s); got != sdktrace.Drop {
+		t.Errorf("after Revert it decides %v, want to drop", got)
+	}
+	s.Set(sdktrace.AlwaysSample(), 0)
+	s.Revert()
+	if got := decision(s); got != sdktrace.RecordAndSample {
+		t.Errorf("Revert undid a change for good: it decides %v", got)
+	}
+}
+
+func TestSamplerEmitsChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var events recorded
+		s := trace.NewSampler(nil)
+		s.Observe(telemetry.Providers{
+			LoggerProvider: sdklog.NewLoggerProvider(sdklog.WithProcessor(&events)),
+		})
+		s.Set(sdktrace.NeverSample(), 0)
+		s.Set(sdktrace.AlwaysSample(), time.Second)
+		after(time.Second)
+		want := []string{
+			"goos.trace.sampler.changed AlwaysOffSampler set",
+			"goos.trace.sampler.changed AlwaysOnSampler temporary",
+			"goos.trace.sampler.changed AlwaysOffSampler reverted",
+		}
+		equal(t, "events", events.lines("goos.trace.sampler.description", "goos.trace.sampler.reason"), want)
+	})
+}
+
+// Run with -race: changes, reverts and decisions at once, and at the end the last change for good is in force.
+func TestSamplerConcurrently(t *testing.T) {
+	s := trace.NewSampler(nil)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for i := range 200 {
+				s.Set(sdktrace.AlwaysSample(), time.Duration(i%3)*time.Microsecond)
+				decision(s)
+				_ = s.Description()
+				s.Revert()
+			}
+		})
+	}
+	wg.Wait()
+	s.Set(sdktrace.NeverSample(), 0)
+	if got := decision(s); got != sdktrace.Drop {
+		t.Errorf("after the last Set it decides %v, want to drop", got)
+	}
+}
