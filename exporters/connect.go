@@ -1,0 +1,168 @@
+package exporters
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"time"
+
+	"go.opentelemetry.io/otel/exporters/otlp/otlplog/otlploggrpc"
+	"go.opentelemetry.io/otel/exporters/otlp/otlplog/otlploghttp"
+	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc"
+	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	sdklog "go.opentelemetry.io/otel/sdk/log"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+)
+
+// httpClient makes the client of one exporter over HTTP. The exporters share a transport otherwise, whose connections
+// nobody can close.
+func (s otlpSettings) httpClient() *http.Client {
+	return &http.Client{
+		Timeout: s.timeout,
+		Transport: noteAnswer{&http.Transport{
+			Proxy:               http.ProxyFromEnvironment,
+			DialContext:         (&net.Dialer{Timeout: s.timeout, KeepAlive: 30 * time.Second}).DialContext,
+			TLSClientConfig:     s.tls,
+			TLSHandshakeTimeout: s.timeout,
+			ForceAttemptHTTP2:   true,
+			MaxIdleConns:        2,
+			IdleConnTimeout:     90 * time.Second,
+		}},
+	}
+}
+
+// credentials are given to the exporters for a plain connection too: they would take certificates from the environment before it.
+func (s otlpSettings) credentials() credentials.TransportCredentials {
+	if s.tls == nil {
+		return insecure.NewCredentials()
+	}
+	return credentials.NewTLS(s.tls)
+}
+
+// target is the endpoint as gRPC names it.
+func (s otlpSettings) target() string {
+	if s.endpoint.Scheme == "unix" {
+		return s.endpoint.String()
+	}
+	return s.endpoint.Host
+}
+
+// reconnect bounds gRPC's waits between connections. Its own grow to two minutes, for which a collector that is back would
+// get nothing.
+func reconnect() grpc.DialOption {
+	c := backoff.DefaultConfig
+	c.MaxDelay = longWait
+	return grpc.WithConnectParams(grpc.ConnectParams{Backoff: c, MinConnectTimeout: longWait})
+}
+
+func (s otlpSettings) spans(ctx context.Context) (sdktrace.SpanExporter, string, error) {
+	if s.protocol == GRPC {
+		opts := []otlptracegrpc.Option{
+			otlptracegrpc.WithEndpoint(s.target()), otlptracegrpc.WithTLSCredentials(s.credentials()),
+			otlptracegrpc.WithHeaders(s.headers), otlptracegrpc.WithTimeout(s.timeout),
+			otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig{}), otlptracegrpc.WithDialOption(reconnect()),
+		}
+		if s.gzip {
+			opts = append(opts, otlptracegrpc.WithCompressor("gzip"))
+		}
+		e, err := otlptracegrpc.New(ctx, opts...)
+		return e, "otlp_grpc_span_exporter", err
+	}
+	client, kind, encoding := s.httpClient(), "otlp_http_span_exporter", otlptracehttp.EncodingProtobuf
+	if s.protocol == HTTPJSON {
+		kind, encoding = "otlp_http_json_span_exporter", otlptracehttp.EncodingJSON
+	}
+	compression := otlptracehttp.NoCompression
+	if s.gzip {
+		compression = otlptracehttp.GzipCompression
+	}
+	e, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(s.endpoint.String()), otlptracehttp.WithHTTPClient(client),
+		otlptracehttp.WithTLSClientConfig(nil), otlptracehttp.WithHeaders(s.headers), otlptracehttp.WithTimeout(s.timeout),
+		otlptracehttp.WithCompression(compression), otlptracehttp.WithEncoding(encoding),
+		otlptracehttp.WithRetry(otlptracehttp.RetryConfig{}))
+	return closingSpans{e, client}, kind, err
+}
+
+func (s otlpSettings) records(ctx context.Context) (sdklog.Exporter, string, error) {
+	if s.protocol == GRPC {
+		opts := []otlploggrpc.Option{
+			otlploggrpc.WithEndpoint(s.target()), otlploggrpc.WithTLSCredentials(s.credentials()),
+			otlploggrpc.WithHeaders(s.headers), otlploggrpc.WithTimeout(s.timeout),
+			otlploggrpc.WithRetry(otlploggrpc.RetryConfig{}), otlploggrpc.WithDialOption(reconnect()),
+		}
+		if s.gzip {
+			opts = append(opts, otlploggrpc.WithCompressor("gzip"))
+		}
+		e, err := otlploggrpc.New(ctx, opts...)
+		return e, "otlp_grpc_log_exporter", err
+	}
+	client, compression := s.httpClient(), otlploghttp.NoCompression
+	if s.gzip {
+		compression = otlploghttp.GzipCompression
+	}
+	e, err := otlploghttp.New(ctx, otlploghttp.WithEndpointURL(s.endpoint.String()), otlploghttp.WithHTTPClient(client),
+		otlploghttp.WithTLSClientConfig(nil), otlploghttp.WithHeaders(s.headers), otlploghttp.WithTimeout(s.timeout),
+		otlploghttp.WithCompression(compression), otlploghttp.WithRetry(otlploghttp.RetryConfig{}))
+	return closingRecords{e, client}, "otlp_http_log_exporter", err
+}
+
+func (s otlpSettings) points(ctx context.Context) (sdkmetric.Exporter, string, error) {
+	if s.protocol == GRPC {
+		opts := []otlpmetricgrpc.Option{
+			otlpmetricgrpc.WithEndpoint(s.target()), otlpmetricgrpc.WithTLSCredentials(s.credentials()),
+			otlpmetricgrpc.WithHeaders(s.headers), otlpmetricgrpc.WithTimeout(s.timeout),
+			otlpmetricgrpc.WithRetry(otlpmetricgrpc.RetryConfig{}), otlpmetricgrpc.WithDialOption(reconnect()),
+		}
+		if s.gzip {
+			opts = append(opts, otlpmetricgrpc.WithCompressor("gzip"))
+		}
+		e, err := otlpmetricgrpc.New(ctx, opts...)
+		return e, "otlp_grpc_metric_exporter", err
+	}
+	client, compression := s.httpClient(), otlpmetrichttp.NoCompression
+	if s.gzip {
+		compression = otlpmetrichttp.GzipCompression
+	}
+	e, err := otlpmetrichttp.New(ctx, otlpmetrichttp.WithEndpointURL(s.endpoint.String()), otlpmetrichttp.WithHTTPClient(client),
+		otlpmetrichttp.WithTLSClientConfig(nil), otlpmetrichttp.WithHeaders(s.headers), otlpmetrichttp.WithTimeout(s.timeout),
+		otlpmetrichttp.WithCompression(compression), otlpmetrichttp.WithRetry(otlpmetrichttp.RetryConfig{}))
+	return closingPoints{e, client}, "otlp_http_metric_exporter", err
+}
+
+// The closing exporters end their connections with themselves.
+type (
+	closingSpans struct {
+		sdktrace.SpanExporter
+		client *http.Client
+	}
+	closingRecords struct {
+		sdklog.Exporter
+		client *http.Client
+	}
+	closingPoints struct {
+		sdkmetric.Exporter
+		client *http.Client
+	}
+)
+
+func (e closingSpans) Shutdown(ctx context.Context) error {
+	defer e.client.CloseIdleConnections()
+	return e.SpanExporter.Shutdown(ctx)
+}
+
+func (e closingRecords) Shutdown(ctx context.Context) error {
+	defer e.client.CloseIdleConnections()
+	return e.Exporter.Shutdown(ctx)
+}
+
+func (e closingPoints) Shutdown(ctx context.Context) error {
+	defer e.client.CloseIdleConnections()
+	return e.Exporter.Shutdown(ctx)
+}

@@ -1,0 +1,131 @@
+package exporters
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// sdkLog shows the SDK's own log as far as OTEL_LOG_LEVEL says. logr passes the SDK's levels on as slog levels of its own
+// making, which are put right here.
+type sdkLog struct {
+	slog.Handler
+	least slog.Level
+}
+
+// Enabled implements slog.Handler.
+func (h sdkLog) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= h.least && h.Handler.Enabled(ctx, sdkToSlog(level))
+}
+
+// Handle implements slog.Handler.
+func (h sdkLog) Handle(ctx context.Context, r slog.Record) error {
+	r.Level = sdkToSlog(r.Level)
+	return h.Handler.Handle(ctx, r)
+}
+
+// WithAttrs implements slog.Handler.
+func (h sdkLog) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return sdkLog{h.Handler.WithAttrs(attrs), h.least}
+}
+
+// WithGroup implements slog.Handler.
+func (h sdkLog) WithGroup(name string) slog.Handler {
+	return sdkLog{h.Handler.WithGroup(name), h.least}
+}
+
+// sdkToSlog gives a message of the SDK its proper level. What is shown at all has been asked for by OTEL_LOG_LEVEL, so it is
+// never below Info, which loggers show by default.
+func sdkToSlog(level slog.Level) slog.Level {
+	switch {
+	case level >= slog.LevelError:
+		return slog.LevelError
+	case level >= sdkWarn:
+		return slog.LevelWarn
+	default:
+		return slog.LevelInfo
+	}
+}
+
+// errorLog is the OpenTelemetry error handler: each error is one line at first, and one line an interval with the number of
+// times it came again. It remembers so many errors and no more; the rest share one entry.
+type errorLog struct {
+	interval time.Duration
+
+	mu     sync.Mutex
+	logger *slog.Logger // nil until start
+	seen   map[string]*errorCount
+}
+
+type errorCount struct {
+	next  time.Time
+	again int
+}
+
+// errorsRemembered bounds the memory of an errorLog whose errors all differ.
+const errorsRemembered = 64
+
+func newErrorLog(interval time.Duration) *errorLog {
+	return &errorLog{interval: interval, seen: make(map[string]*errorCount)}
+}
+
+// start gives the errors a place to go. What was handled before comes again if it lasts.
+func (l *errorLog) start(logger *slog.Logger) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.logger = logger
+}
+
+// Handle implements otel.ErrorHandler.
+func (l *errorLog) Handle(err error) {
+	if err == nil {
+		return
+	}
+	logger, again := l.admit(err.Error(), time.Now())
+	if logger == nil {
+		return
+	}
+	attrs := []slog.Attr{slog.Any("error", err)}
+	if again > 0 {
+		attrs = append(attrs, slog.Int("repeated", again))
+	}
+	logger.LogAttrs(context.Background(), slog.LevelWarn, "telemetry error", attrs...)
+}
+
+// admit returns the logger for a line that is due, and how often the error came since the last one.
+func (l *errorLog) admit(text string, now time.Time) (logger *slog.Logger, again int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.logger == nil {
+		return nil, 0
+	}
+	c := l.seen[text]
+	if c == nil && len(l.seen) >= errorsRemembered {
+		l.forget(now)
+		if len(l.seen) >= errorsRemembered {
+			text = ""
+			c = l.seen[text]
+		}
+	}
+	if c == nil {
+		c = &errorCount{}
+		l.seen[text] = c
+	}
+	if now.Before(c.next) {
+		c.again++
+		return nil, 0
+	}
+	again, c.again = c.again, 0
+	c.next = now.Add(l.interval)
+	return l.logger, again
+}
+
+// forget drops the errors that have not come again for an interval.
+func (l *errorLog) forget(now time.Time) {
+	for text, c := range l.seen {
+		if !now.Before(c.next) && c.again == 0 {
+			delete(l.seen, text)
+		}
+	}
+}

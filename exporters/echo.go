@@ -1,0 +1,60 @@
+package exporters
+
+import (
+	"context"
+	"log/slog"
+
+	"go.opentelemetry.io/otel/attribute"
+	otellog "go.opentelemetry.io/otel/log"
+	sdklog "go.opentelemetry.io/otel/sdk/log"
+
+	"github.com/go-os/go-os/telemetry/log"
+)
+
+// eventEcho writes OTel events to the readable log: a decision or an exception is seen there whether or not a collector is.
+// The message is the event's name, and the logger's name the scope that emitted it, by which Levels can quieten it. Records
+// that came from slog have no event name; they are on the readable log already.
+type eventEcho struct{ next slog.Handler }
+
+var _ sdklog.Processor = eventEcho{}
+
+// Enabled implements sdklog.Processor.
+func (e eventEcho) Enabled(ctx context.Context, p sdklog.EnabledParameters) bool {
+	return p.EventName != "" && e.next.Enabled(ctx, slogLevel(p.Severity))
+}
+
+// OnEmit implements sdklog.Processor.
+func (e eventEcho) OnEmit(ctx context.Context, r *sdklog.Record) error {
+	if r.EventName() == "" {
+		return nil
+	}
+	h := e.next.WithAttrs([]slog.Attr{slog.String(log.LoggerKey, r.InstrumentationScope().Name)})
+	level := slogLevel(r.Severity())
+	if !h.Enabled(ctx, level) {
+		return nil
+	}
+	at := r.Timestamp()
+	if at.IsZero() {
+		at = r.ObservedTimestamp()
+	}
+	line := slog.NewRecord(at, level, r.EventName(), 0)
+	r.WalkAttributes(func(kv attribute.KeyValue) bool {
+		line.AddAttrs(slog.Any(string(kv.Key), kv.Value.AsInterface()))
+		return true
+	})
+	return h.Handle(ctx, line)
+}
+
+// Shutdown implements sdklog.Processor.
+func (eventEcho) Shutdown(context.Context) error { return nil }
+
+// ForceFlush implements sdklog.Processor.
+func (eventEcho) ForceFlush(context.Context) error { return nil }
+
+// slogLevel is the inverse of otelslog's mapping: OpenTelemetry counts Info as 9, slog as 0.
+func slogLevel(s otellog.Severity) slog.Level {
+	if s == otellog.SeverityUndefined {
+		return slog.LevelInfo
+	}
+	return slog.Level(s - otellog.SeverityInfo)
+}

@@ -1,0 +1,226 @@
+package exporters
+
+import (
+	"fmt"
+	"math"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// environ is the environment as the specification has it read: an empty variable is unset, and one that cannot be
+// understood is named in a warning and treated as unset.
+type environ struct {
+	vars     map[string]string
+	warnings []warning
+}
+
+// warning is something about the configuration that a person should know. The name is a variable, or a file.
+type warning struct{ name, text string }
+
+func newEnviron(pairs []string) *environ {
+	if pairs == nil {
+		pairs = os.Environ()
+	}
+	e := &environ{vars: make(map[string]string)}
+	for _, pair := range pairs {
+		name, value, _ := strings.Cut(pair, "=")
+		if value = strings.TrimSpace(value); value != "" && strings.HasPrefix(name, "OTEL_") {
+			e.vars[name] = value
+		}
+	}
+	return e
+}
+
+func (e *environ) warn(name, format string, args ...any) {
+	e.warnings = append(e.warnings, warning{name, fmt.Sprintf(format, args...)})
+}
+
+// first returns the first of the names that is set, and its value.
+func (e *environ) first(names ...string) (name, value string) {
+	for _, name := range names {
+		if value := e.vars[name]; value != "" {
+			return name, value
+		}
+	}
+	return "", ""
+}
+
+func (e *environ) set(names ...string) bool {
+	name, _ := e.first(names...)
+	return name != ""
+}
+
+// boolean reads true, in any case, as true; false or unset as false.
+func (e *environ) boolean(names ...string) bool {
+	name, value := e.first(names...)
+	switch strings.ToLower(value) {
+	case "true":
+		return true
+	case "", "false":
+		return false
+	}
+	e.warn(name, "%q is neither true nor false; false is used", value)
+	return false
+}
+
+// number reads a whole number that is at least least.
+func (e *environ) number(def, least int, names ...string) int {
+	name, value := e.first(names...)
+	if name == "" {
+		return def
+	}
+	n, err := strconv.Atoi(value)
+	if err != nil {
+		e.warn(name, "%q is not a whole number; %d is used", value, def)
+		return def
+	}
+	if n < least {
+		e.warn(name, "%d is less than %d; %d is used", n, least, def)
+		return def
+	}
+	return n
+}
+
+// millis reads a duration in milliseconds, the unit of all durations in the specification.
+func (e *environ) millis(def time.Duration, names ...string) time.Duration {
+	name, value := e.first(names...)
+	if name == "" {
+		return def
+	}
+	n, err := strconv.ParseInt(value, 10, 64)
+	switch {
+	case err != nil:
+		e.warn(name, "%q is not a whole number of milliseconds; %d is used", value, def.Milliseconds())
+	case n <= 0:
+		e.warn(name, "%d is not a positive number of milliseconds; %d is used", n, def.Milliseconds())
+	case n > math.MaxInt64/int64(time.Millisecond):
+		e.warn(name, "%d is more milliseconds than there are; %d is used", n, def.Milliseconds())
+	default:
+		return time.Duration(n) * time.Millisecond
+	}
+	return def
+}
+
+// oneOf reads one of the accepted words, in lower case.
+func (e *environ) oneOf(def string, accepted []string, names ...string) string {
+	name, value := e.first(names...)
+	word := strings.ToLower(value)
+	if name == "" || slices.Contains(accepted, word) {
+		if name == "" {
+			return def
+		}
+		return word
+	}
+	used := def
+	if used == "" {
+		used = "nothing"
+	}
+	e.warn(name, "%q is none of %s%s; %s is used", value, strings.Join(accepted, ", "), didYouMean(word, accepted), used)
+	return def
+}
+
+// list reads a comma list of accepted words. Those it does not know are named and left out.
+func (e *environ) list(accepted []string, name string) (words []string, set bool) {
+	value := e.vars[name]
+	if value == "" {
+		return nil, false
+	}
+	for word := range strings.SplitSeq(value, ",") {
+		word = strings.ToLower(strings.TrimSpace(word))
+		switch {
+		case word == "" || slices.Contains(words, word):
+		case slices.Contains(accepted, word):
+			words = append(words, word)
+		default:
+			e.warn(name, "%q is none of %s%s; it is left out", word, strings.Join(accepted, ", "), didYouMean(word, accepted))
+		}
+	}
+	if slices.Contains(words, "none") {
+		if len(words) > 1 {
+			e.warn(name, "none stands beside others; none is used")
+		}
+		return nil, true
+	}
+	return words, len(words) > 0
+}
+
+// pairs reads key=value,key=value, percent-encoded as in the W3C baggage header. The values may be secret: no warning has them.
+func (e *environ) pairs(names ...string) map[string]string {
+	name, value := e.first(names...)
+	if name == "" {
+		return nil
+	}
+	out := make(map[string]string)
+	at := 0
+	for pair := range strings.SplitSeq(value, ",") {
+		at++
+		if strings.TrimSpace(pair) == "" {
+			continue
+		}
+		key, raw, ok := strings.Cut(pair, "=")
+		key = strings.TrimSpace(key)
+		text, err := url.PathUnescape(strings.TrimSpace(raw))
+		if !ok || key == "" || err != nil {
+			e.warn(name, "entry %d is not key=value with percent-encoding; it is left out", at)
+			continue
+		}
+		out[key] = text
+	}
+	return out
+}
+
+// ratio reads a number between 0 and 1.
+func (e *environ) ratio(def float64, name string) float64 {
+	value := e.vars[name]
+	if value == "" {
+		return def
+	}
+	r, err := strconv.ParseFloat(value, 64)
+	if err != nil || math.IsNaN(r) || r < 0 || r > 1 {
+		e.warn(name, "%q is not a number between 0 and 1; %v is used", value, def)
+		return def
+	}
+	return r
+}
+
+// didYouMean names the nearest word, if one is near enough for a slip of the hand.
+func didYouMean(word string, words []string) string {
+	best, least := "", 1+len(word)/4
+	for _, w := range words {
+		if d := distance(word, w); d <= least && d > 0 {
+			best, least = w, d-1
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return " (did you mean " + best + "?)"
+}
+
+// distance is the number of letters to insert, delete, replace or swap with the next to make b of a (optimal string
+// alignment). Both are ASCII.
+func distance(a, b string) int {
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+		before, last, row = last, row, before
+	}
+	return last[len(b)]
+}

@@ -1,0 +1,177 @@
+package exporters
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/attribute"
+	sdklog "go.opentelemetry.io/otel/sdk/log"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/go-os/go-os/telemetry/log"
+	"github.com/go-os/go-os/telemetry/trace"
+)
+
+// Options of Setup. Nil and the zero value work. The environment goes before them, see the package comment.
+type Options struct {
+	// ServiceName is the attribute service.name. Default: "unknown_service:" and the name of the executable.
+	ServiceName string
+	// ServiceVersion is the attribute service.version. Default: none.
+	ServiceVersion string
+	// ServiceNamespace is the attribute service.namespace. Default: none.
+	ServiceNamespace string
+	// InstanceID is the attribute service.instance.id, unique to this process. Default: a random UUID.
+	InstanceID string
+	// Attributes of the resource, beside those and what is detected. Default: none.
+	Attributes []attribute.KeyValue
+	// Detectors add attributes to the resource; one that fails does not fail Setup. Default: those of the SDK for the host, the
+	// container, the operating system and the process.
+	Detectors []resource.Detector
+
+	// Endpoint is where OTLP goes: http://host:port, or https:// for TLS. Over HTTP the path of each signal is added.
+	// Default: empty, which sends nothing to the network.
+	Endpoint string
+	// Protocol is GRPC, HTTP or HTTPJSON. Default: HTTP.
+	Protocol string
+	// Headers go with every OTLP request. Default: none.
+	Headers map[string]string
+	// Compression of OTLP requests, "gzip" or "none". Default: none.
+	Compression string
+	// TLS is used for endpoints with https. Default: TLS 1.2 and the roots of the system.
+	TLS *tls.Config
+
+	// Sampler decides which traces are recorded; it can be changed later by Pipeline.Sampler. Default: every trace whose parent, if
+	// it has one, is sampled.
+	Sampler sdktrace.Sampler
+	// Keep exports traces that the sampler dropped if they end with an error or are slow, see trace.KeepOptions. Default: nil,
+	// which keeps none.
+	Keep *trace.KeepOptions
+
+	// Gatherer is what the program had before, such as prometheus.DefaultGatherer: MetricsHandler serves it on the same
+	// page. Default: none.
+	Gatherer prometheus.Gatherer
+	// BridgeRegistry sends the metrics of Gatherer over OTLP too. Default: false.
+	BridgeRegistry bool
+	// NoRuntimeMetrics leaves out the metrics of the Go runtime, go.*. Set it if Gatherer has a Go collector of its own and
+	// one of the two is enough. Default: false.
+	NoRuntimeMetrics bool
+	// MetricInterval is the time between two exports of metrics. Default: 1 minute.
+	MetricInterval time.Duration
+	// Views change how instruments are aggregated. Default: none.
+	Views []sdkmetric.View
+
+	// LogWriter takes the readable log. Default: os.Stderr. io.Discard turns it off.
+	LogWriter io.Writer
+	// LogJSON writes the readable log as JSON. Default: false, which is text.
+	LogJSON bool
+	// Sinks get every log record and event too. Who made them closes them, after Shutdown. Default: none.
+	Sinks []slog.Handler
+	// LogLevels decide what is logged, by the logger's name. Default: Info and above.
+	LogLevels *log.Levels
+	// Redact says what is hidden from the logs. Default: see log.Redaction.
+	Redact *log.Redaction
+	// EventsOnSpans adds each OTel event to the span it belongs to, for backends that show events there. Default: false.
+	EventsOnSpans bool
+
+	// SpanProcessors are the program's own. They see every recorded span, and are shut down by Shutdown. Default: none.
+	SpanProcessors []sdktrace.SpanProcessor
+	// MetricReaders are the program's own. They are shut down by Shutdown. Default: none.
+	MetricReaders []sdkmetric.Reader
+	// LogProcessors are the program's own. They are shut down by Shutdown. Default: none.
+	LogProcessors []sdklog.Processor
+
+	// KeepGlobals leaves the providers of the otel package, its error handler and its logger, and slog.Default as they are:
+	// for several pipelines in one process. Default: false, which sets them all.
+	KeepGlobals bool
+	// Environ is the environment, as os.Environ returns it. Default: os.Environ(). The variables that the SDK reads by itself (limits,
+	// the exemplar filter, what OTLP metrics prefer) come from the process all the same.
+	Environ []string
+
+	// QueueSize is how many spans, and how many log records, may wait for each destination. One that finds the queue full
+	// is dropped and counted. Default: 2048.
+	QueueSize int
+	// BatchSize is how many are exported at a time. Default: 512.
+	BatchSize int
+	// BatchDelay is how long one waits at most for a batch to fill. Default: 5 seconds for spans, 1 second for log records.
+	BatchDelay time.Duration
+	// ExportTimeout is how long one batch is tried, with retries, before it is dropped and counted. Time that the peer
+	// asked to wait for does not count. Default: 30 seconds.
+	ExportTimeout time.Duration
+	// ShutdownTimeout is the time that each signal has to drain in Shutdown, within that of its context. Default: 5 seconds.
+	ShutdownTimeout time.Duration
+	// ReportInterval is the least time between two log lines about telemetry that is lost. Default: 1 minute.
+	ReportInterval time.Duration
+}
+
+// Setup builds the pipelines and, unless Options.KeepGlobals is set, makes them those of the process. It starts no
+// listener, and connects to nothing until there is something to export.
+//
+// Its error is about what the program or an operator has to correct before anything can run: contradictory Options, or an
+// OTEL_CONFIG_FILE that cannot be read or used. Any other mistake in the environment is a warning on the readable log, which names
+// the variable and what is used instead.
+func Setup(ctx context.Context, opts *Options) (*Pipeline, error) {
+	o := Options{}
+	if opts != nil {
+		o = *opts
+	}
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	if o.LogWriter == nil {
+		o.LogWriter = os.Stderr
+	}
+	if o.LogLevels == nil {
+		o.LogLevels = log.NewLevels(slog.LevelInfo)
+	}
+	o.ShutdownTimeout = or(o.ShutdownTimeout, 5*time.Second)
+	o.ReportInterval = or(o.ReportInterval, time.Minute)
+
+	e := newEnviron(o.Environ)
+	s, err := resolve(e, &o)
+	if err != nil {
+		return nil, err
+	}
+	p := newPipeline(&o, s)
+	if err := p.build(ctx, e); err != nil {
+		p.abandon()
+		return nil, err
+	}
+	if !o.KeepGlobals {
+		p.install()
+	}
+	p.tell(ctx, e.warnings)
+	return p, nil
+}
+
+// check finds what no environment can make good.
+func (o *Options) check() error {
+	var errs []error
+	for _, n := range []struct {
+		name  string
+		value int64
+	}{
+		{"QueueSize", int64(o.QueueSize)}, {"BatchSize", int64(o.BatchSize)}, {"BatchDelay", int64(o.BatchDelay)},
+		{"ExportTimeout", int64(o.ExportTimeout)}, {"ShutdownTimeout", int64(o.ShutdownTimeout)},
+		{"ReportInterval", int64(o.ReportInterval)}, {"MetricInterval", int64(o.MetricInterval)},
+	} {
+		if n.value < 0 {
+			errs = append(errs, fmt.Errorf("exporters: Options: %s is negative; leave it zero for the default", n.name))
+		}
+	}
+	if o.Compression != "" && o.Compression != "gzip" && o.Compression != "none" {
+		errs = append(errs, fmt.Errorf("exporters: Options: Compression %q is neither gzip nor none", o.Compression))
+	}
+	if o.BridgeRegistry && o.Gatherer == nil {
+		errs = append(errs, errors.New("exporters: Options: BridgeRegistry is set without a Gatherer to bridge"))
+	}
+	return errors.Join(errs...)
+}

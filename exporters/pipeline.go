@@ -1,0 +1,186 @@
+package exporters
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"go.opentelemetry.io/otel"
+
+	"github.com/go-os/go-os/telemetry"
+	"github.com/go-os/go-os/telemetry/log"
+	"github.com/go-os/go-os/telemetry/trace"
+)
+
+// Pipeline is what Setup has built. It is safe for concurrent use.
+type Pipeline struct {
+	opts      *Options
+	settings  settings
+	providers telemetry.Providers
+	page      http.Handler
+	sampler   *trace.Sampler
+	sinks     []log.Sink   // the readable log and the program's own
+	local     slog.Handler // on the sinks: where what goes wrong with OTLP is told
+	own       *slog.Logger // of the pipeline, on local
+	errors    *errorLog
+	ledgers   []*ledger // complete before build ends
+	reporter  *reporter
+	stages    []stage
+	draining  chan struct{} // closed when Shutdown begins
+	once      sync.Once
+	shutErr   error
+}
+
+// stage is one signal's way out.
+type stage struct {
+	signal   Signal
+	flush    func(context.Context) error
+	shutdown func(context.Context) error
+}
+
+// newPipeline makes what build completes.
+func newPipeline(o *Options, s settings) *Pipeline {
+	return &Pipeline{
+		opts: o, settings: s, draining: make(chan struct{}), sampler: trace.NewSampler(s.sampler),
+		errors: newErrorLog(o.ReportInterval), reporter: newReporter(o.ReportInterval),
+	}
+}
+
+// buildLocal makes the readable log, once there is a meter for what it drops, and lets the pipeline report on it.
+func (p *Pipeline) buildLocal() {
+	switch {
+	case p.opts.LogWriter == io.Discard:
+	case p.opts.LogJSON:
+		p.sinks = append(p.sinks, log.JSON(p.opts.LogWriter, nil))
+	default:
+		p.sinks = append(p.sinks, log.Text(p.opts.LogWriter, nil))
+	}
+	p.sinks = append(p.sinks, p.opts.Sinks...)
+	p.local = log.NewHandler(p.logOptions(), p.sinks...)
+	p.own = log.Named(slog.New(p.local), "goos.exporters")
+	p.errors.start(p.own)
+}
+
+func (p *Pipeline) logOptions() *log.Options {
+	return &log.Options{
+		Levels: p.opts.LogLevels, Redact: p.opts.Redact, Telemetry: p.providers, ErrorHandler: p.errors.Handle,
+	}
+}
+
+// Providers returns the handles to give to every package.
+func (p *Pipeline) Providers() telemetry.Providers { return p.providers }
+
+// MetricsHandler returns the page for Prometheus: the program's metrics, and those of Options.Gatherer.
+func (p *Pipeline) MetricsHandler() http.Handler { return p.page }
+
+// Logger returns the logger of the program: the readable log, Options.Sinks, and OTLP if logs go there.
+func (p *Pipeline) Logger() *slog.Logger { return p.providers.Logger }
+
+// Levels returns what decides how much is logged, to be changed while the program runs.
+func (p *Pipeline) Levels() *log.Levels { return p.opts.LogLevels }
+
+// Sampler returns the sampler, to be changed while the program runs. With OTEL_CONFIG_FILE it has no effect: the file decides.
+func (p *Pipeline) Sampler() *trace.Sampler { return p.sampler }
+
+// install makes the pipeline that of the process.
+func (p *Pipeline) install() {
+	otel.SetErrorHandler(p.errors)
+	otel.SetLogger(logr.FromSlogHandler(sdkLog{p.own.Handler(), p.settings.sdkLevel}))
+	otel.SetTracerProvider(p.providers.TracerProvider)
+	otel.SetMeterProvider(p.providers.MeterProvider)
+	otel.SetLoggerProvider(p.providers.LoggerProvider)
+	otel.SetTextMapPropagator(p.providers.Propagator)
+	slog.SetDefault(p.providers.Logger)
+}
+
+// tell writes what Setup has to say of the configuration.
+func (p *Pipeline) tell(ctx context.Context, warnings []warning) {
+	said := make(map[warning]bool)
+	for _, w := range warnings {
+		if !said[w] {
+			said[w] = true
+			p.own.LogAttrs(ctx, slog.LevelWarn, "telemetry configuration: "+w.name+": "+w.text)
+		}
+	}
+}
+
+// ForceFlush exports what is waiting, all signals at once, until ctx ends. Its error says what was lost or could not be
+// exported in time. The pipeline goes on.
+func (p *Pipeline) ForceFlush(ctx context.Context) error {
+	return p.each(func(s stage) error { return s.flush(ctx) })
+}
+
+// Shutdown exports what is waiting and ends the pipeline: call it last, when nothing makes telemetry any more. The signals
+// drain at once, each for Options.ShutdownTimeout and no longer than ctx. What is left then is dropped and counted;
+// the error says how much, and why. Metrics wait for the others up to half their time, so that their last export has the
+// final counts.
+//
+// Spans that end and records that are emitted afterwards are counted as dropped. A second call returns the first one's error.
+func (p *Pipeline) Shutdown(ctx context.Context) error {
+	p.once.Do(func() {
+		close(p.draining)
+		var others sync.WaitGroup
+		for _, s := range p.stages {
+			if s.signal != Metrics {
+				others.Add(1)
+			}
+		}
+		drained := make(chan struct{})
+		go func() { others.Wait(); close(drained) }()
+		p.shutErr = p.each(func(s stage) error {
+			ctx, cancel := context.WithTimeout(ctx, p.opts.ShutdownTimeout)
+			defer cancel()
+			if s.signal == Metrics {
+				await(ctx, drained, p.opts.ShutdownTimeout/2)
+			} else {
+				defer others.Done()
+			}
+			return s.shutdown(ctx)
+		})
+		<-drained
+		p.reporter.close()
+	})
+	return p.shutErr
+}
+
+// await waits for done, for limit, or for half of what ctx leaves.
+func await(ctx context.Context, done <-chan struct{}, limit time.Duration) {
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(deadline)/2)
+	}
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// each runs do for all signals at once and joins the errors, in the order of the signals.
+func (p *Pipeline) each(do func(stage) error) error {
+	errs := make([]error, len(p.stages))
+	var wg sync.WaitGroup
+	for i, s := range p.stages {
+		wg.Go(func() {
+			if err := do(s); err != nil {
+				errs[i] = fmt.Errorf("exporters: %s: %w", s.signal, err)
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// abandon frees what a Setup that fails has started. Nothing was emitted yet, so nothing is drained.
+func (p *Pipeline) abandon() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = p.Shutdown(ctx)
+}

@@ -1,0 +1,231 @@
+package exporters
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"time"
+)
+
+const (
+	// failingGrace is how long attempts may fail, with nothing lost yet, before it is worth a line.
+	failingGrace = 5 * time.Second
+	// reportTick is how often the reporter looks while something is wrong.
+	reportTick = time.Second
+	// settleTime without a loss ends an incident in which the exports themselves worked.
+	settleTime = 5 * time.Second
+)
+
+// reporter writes the log lines about lost telemetry: one when it begins, at most one an interval while it lasts, one when
+// it is over. All destinations share them, since what breaks one usually breaks all.
+type reporter struct {
+	ledgers  []*ledger
+	logger   *slog.Logger
+	interval time.Duration
+	rung     chan struct{} // capacity 1: something was lost or failed
+	stop     chan struct{}
+	done     chan struct{}
+
+	// Below belongs to the goroutine.
+	open     bool      // an incident was announced and is not over
+	quiet    time.Time // no line before this
+	reported int64     // losses that a line has told
+	atStart  int64     // losses told before this incident
+	seen     int64
+	lastLoss time.Time
+}
+
+func newReporter(interval time.Duration) *reporter {
+	return &reporter{
+		interval: interval, rung: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
+	}
+}
+
+// start begins to look at the ledgers. Alarms before it are not lost.
+func (r *reporter) start(logger *slog.Logger, ledgers []*ledger) {
+	r.logger, r.ledgers = logger, ledgers
+	go r.run()
+}
+
+// alarm makes the reporter look. It is called where telemetry is lost, so it neither blocks nor allocates.
+func (r *reporter) alarm() {
+	select {
+	case r.rung <- struct{}{}:
+	default:
+	}
+}
+
+// close ends the reporter after a last look.
+func (r *reporter) close() {
+	if r.logger == nil {
+		return
+	}
+	close(r.stop)
+	<-r.done
+}
+
+func (r *reporter) run() {
+	defer close(r.done)
+	tick := time.NewTicker(reportTick)
+	defer tick.Stop()
+	for {
+		// Between two looks at least a tick passes: an alarm for each of a million dropped spans costs nothing here.
+		select {
+		case <-r.rung:
+			r.look(time.Now())
+		case <-r.stop:
+			r.last()
+			return
+		}
+		for busy := true; busy; {
+			select {
+			case <-tick.C:
+				busy = r.look(time.Now())
+			case <-r.stop:
+				r.last()
+				return
+			}
+		}
+	}
+}
+
+// state is what all ledgers say together.
+type state struct {
+	lost, queued int64
+	failing      time.Time // since when; zero if all work
+	pages        []page    // those that lost or fail
+	err          error
+	failed       page // the page of err
+}
+
+func (r *reporter) state() state {
+	var s state
+	for _, l := range r.ledgers {
+		p := l.read()
+		s.lost += p.dropped
+		s.queued += p.queued + p.inflight
+		if p.dropped > 0 || p.failures > 0 {
+			s.pages = append(s.pages, p)
+		}
+		if p.failures > 0 && (s.failing.IsZero() || p.failingSince.Before(s.failing)) {
+			s.failing = p.failingSince
+		}
+		if p.lastErr != nil && (s.err == nil || p.failures > s.failed.failures) {
+			s.err, s.failed = p.lastErr, p
+		}
+	}
+	return s
+}
+
+// look writes the line that is due, if any, and reports whether to look again soon.
+func (r *reporter) look(now time.Time) bool {
+	s := r.state()
+	if s.lost > r.seen {
+		r.seen, r.lastLoss = s.lost, now
+	}
+	failing := !s.failing.IsZero()
+	wrong := s.lost > r.reported || failing && now.Sub(s.failing) >= failingGrace
+	over := !failing && now.Sub(r.lastLoss) >= settleTime
+	switch {
+	case r.open && over:
+		r.open = false
+		r.logger.LogAttrs(context.Background(), slog.LevelInfo, "telemetry is exported again",
+			slog.Int64("lost", s.lost-r.atStart))
+		r.reported = s.lost
+	case wrong && !now.Before(r.quiet):
+		if !r.open {
+			r.atStart = r.reported
+		}
+		r.warn(s, now)
+	}
+	return r.open || failing || s.lost > r.reported
+}
+
+func (r *reporter) warn(s state, now time.Time) {
+	message := "telemetry is not exported"
+	if s.failing.IsZero() {
+		message = "telemetry is lost"
+	}
+	if r.open {
+		message += " still"
+	}
+	r.open, r.quiet = true, now.Add(r.interval)
+	lost := s.lost - r.atStart
+	r.reported = s.lost
+	reason, remedy := s.reason()
+	r.logger.LogAttrs(context.Background(), slog.LevelWarn, message,
+		slog.String("signals", s.signals()), slog.Int64("lost", lost), slog.Int64("queued", s.queued),
+		slog.String("reason", reason), slog.String("remedy", remedy),
+		slog.Duration("next_report", r.interval))
+}
+
+// last tells what no line has told yet, for nobody looks after it.
+func (r *reporter) last() {
+	s := r.state()
+	if s.lost <= r.reported {
+		return
+	}
+	reason, remedy := s.reason()
+	r.logger.LogAttrs(context.Background(), slog.LevelWarn, "telemetry was lost at shutdown",
+		slog.String("signals", s.signals()), slog.Int64("lost", s.lost-r.reported),
+		slog.String("reason", reason), slog.String("remedy", remedy))
+}
+
+func (s state) signals() string {
+	var names []string
+	for _, p := range s.pages {
+		name := string(p.signal)
+		if len(names) == 0 || names[len(names)-1] != name {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ",")
+}
+
+// reason puts the trouble into words, with what a person can do.
+func (s state) reason() (reason, remedy string) {
+	if s.err == nil {
+		return "the queue is full: more is made than the destination takes",
+			"raise OTEL_BSP_MAX_QUEUE_SIZE or OTEL_BLRP_MAX_QUEUE_SIZE, or sample less"
+	}
+	reason = s.err.Error()
+	switch kind := errorType(s.err); {
+	case refused(s.err):
+		remedy = "nothing listens there: start the collector, or correct OTEL_EXPORTER_OTLP_ENDPOINT"
+	case kind == "401" || kind == "403" || kind == "UNAUTHENTICATED" || kind == "PERMISSION_DENIED":
+		remedy = "the collector refuses the credentials: check OTEL_EXPORTER_OTLP_HEADERS and the client certificate"
+	case kind == "404" || kind == "405" || kind == "UNIMPLEMENTED":
+		remedy = "the endpoint does not take this signal: check the path of OTEL_EXPORTER_OTLP_ENDPOINT and its protocol"
+	case kind == "429" || kind == "503" || kind == "RESOURCE_EXHAUSTED":
+		remedy = "the collector is overloaded: give it more capacity, or sample less"
+	case kind == "rejected":
+		remedy = "the collector rejects some of the data: its own log says why"
+	default:
+		remedy = "check that the collector is up and reachable, and that OTEL_EXPORTER_OTLP_PROTOCOL is what it speaks there"
+	}
+	return reason, remedy + mismatch(s.err)
+}
+
+// mismatch adds a hint for the commonest mistake of all: one protocol sent to the port of the other.
+func mismatch(err error) string {
+	text := err.Error()
+	switch {
+	case strings.Contains(text, ":4317") && strings.Contains(text, "malformed HTTP"):
+		return fmt.Sprintf("; port 4317 usually speaks gRPC: set %s=grpc or use port 4318", envProtocol)
+	case strings.Contains(text, ":4318") && strings.Contains(text, "http2"):
+		return fmt.Sprintf("; port 4318 usually speaks HTTP: set %s=http/protobuf or use port 4317", envProtocol)
+	}
+	return ""
+}
+
+// redactURL removes what may be secret from an endpoint before it is logged.
+func redactURL(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "[unreadable]"
+	}
+	u.User, u.RawQuery = nil, ""
+	return u.String()
+}

@@ -1,0 +1,70 @@
+package exporters
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/sdk/resource"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+)
+
+// newResource describes the process: what can be detected, under what the Options say, under what the environment says. A
+// detector that fails, or that speaks another version of the conventions, costs its own attributes at most, and is warned of.
+//
+// The command line of the process is left out, for it may hold secrets.
+func newResource(ctx context.Context, e *environ, o *Options) *resource.Resource {
+	found, err := resource.New(ctx,
+		resource.WithTelemetrySDK(), resource.WithHost(), resource.WithOSType(), resource.WithContainer(),
+		resource.WithProcessPID(), resource.WithProcessExecutableName(),
+		resource.WithProcessRuntimeName(), resource.WithProcessRuntimeVersion(),
+		resource.WithDetectors(o.Detectors...),
+	)
+	if err != nil {
+		e.warn("resource", "not all of it could be detected: %v", err)
+	}
+	if found == nil {
+		found = resource.Empty()
+	}
+	// Of two attributes with one key the later stands.
+	attrs := []attribute.KeyValue{
+		semconv.ServiceName("unknown_service:" + filepath.Base(os.Args[0])),
+		semconv.ServiceInstanceID(randomID()),
+	}
+	attrs = append(attrs, found.Attributes()...)
+	attrs = append(attrs, o.service()...)
+	for key, value := range e.pairs(envResource) {
+		attrs = append(attrs, attribute.String(key, value))
+	}
+	if name := e.vars[envService]; name != "" {
+		attrs = append(attrs, semconv.ServiceName(name))
+	}
+	return resource.NewWithAttributes(found.SchemaURL(), attrs...)
+}
+
+// service are the attributes that the Options give.
+func (o *Options) service() []attribute.KeyValue {
+	var attrs []attribute.KeyValue
+	for _, kv := range []attribute.KeyValue{
+		semconv.ServiceName(o.ServiceName),
+		semconv.ServiceVersion(o.ServiceVersion),
+		semconv.ServiceNamespace(o.ServiceNamespace),
+		semconv.ServiceInstanceID(o.InstanceID),
+	} {
+		if kv.Value.AsString() != "" {
+			attrs = append(attrs, kv)
+		}
+	}
+	return append(attrs, o.Attributes...)
+}
+
+// randomID returns a random UUID (RFC 9562, version 4), which is what the conventions want where nothing better is known.
+func randomID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

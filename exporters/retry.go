@@ -1,0 +1,218 @@
+package exporters
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// The waits between attempts, when the peer asks for none: doubled from the first to the longest, with jitter.
+const (
+	firstWait = 250 * time.Millisecond
+	longWait  = 5 * time.Second
+)
+
+// longestThrottle bounds what a peer may ask for by Retry-After, so that one absurd answer does not end the telemetry of a process.
+const longestThrottle = time.Minute
+
+// refusedAtExit is how often a batch is tried while draining when nobody listens at the peer's address. Waiting out the
+// whole deadline then would only make every exit slow.
+const refusedAtExit = 3
+
+// deliverer repeats an export until it works, fails for good, or its time is over.
+//
+// The OTLP exporters have retries of their own, which are turned off: over HTTP they give up at once when nobody listens,
+// which is what a collector that restarts looks like, and nobody can see an attempt fail before the last one has.
+type deliverer struct {
+	ledger   *ledger
+	draining <-chan struct{} // closed when there is no time left for patience
+}
+
+// do attempts an export within budget. Waits that the peer asked for do not count against the budget.
+func (d deliverer) do(ctx context.Context, budget time.Duration, export func(context.Context) error) (err error) {
+	start := time.Now()
+	defer func() { d.ledger.measure(context.WithoutCancel(ctx), time.Since(start), err) }()
+	deadline := start.Add(budget)
+	for try := 1; ; try++ {
+		answer, err := d.attempt(ctx, deadline, export)
+		if err == nil || !transient(err) || ctx.Err() != nil {
+			return err
+		}
+		wait := pause(try)
+		if answer > 0 {
+			deadline = deadline.Add(answer)
+			wait = max(wait, answer)
+		}
+		if time.Until(deadline) < wait {
+			return err
+		}
+		if d.leaving() && refused(err) && try >= refusedAtExit {
+			return err
+		}
+		if !d.wait(ctx, wait, answer) {
+			return err
+		}
+	}
+}
+
+// attempt exports once, and returns what the peer asked to wait for.
+func (d deliverer) attempt(ctx context.Context, deadline time.Time, export func(context.Context) error) (time.Duration, error) {
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	answer := new(httpAnswer)
+	err := export(context.WithValue(ctx, httpAnswerKey{}, answer))
+	if err != nil && answer.status != 0 && (answer.status < 200 || answer.status > 299) {
+		err = &httpError{answer: *answer, err: err}
+	}
+	d.ledger.attempted(err)
+	return min(retryAfter(err), longestThrottle), err
+}
+
+// wait sleeps, and reports false if the context ended. Draining cuts it short, but not below what the peer asked for.
+func (d deliverer) wait(ctx context.Context, wait, least time.Duration) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	draining := d.draining
+	for {
+		select {
+		case <-timer.C:
+			return true
+		case <-ctx.Done():
+			return false
+		case <-draining:
+			draining = nil
+			timer.Reset(max(least, min(wait, firstWait)))
+		}
+	}
+}
+
+func (d deliverer) leaving() bool {
+	select {
+	case <-d.draining:
+		return true
+	default:
+		return false
+	}
+}
+
+func pause(try int) time.Duration {
+	wait := min(firstWait<<min(try-1, 10), longWait)
+	return wait/2 + rand.N(wait/2)
+}
+
+// httpAnswer is what the peer said over HTTP. The exporters put neither the status nor Retry-After where callers can see
+// it, so the transport notes them here.
+type httpAnswer struct {
+	status     int
+	retryAfter time.Duration
+}
+
+type httpAnswerKey struct{}
+
+// noteAnswer is the transport below the OTLP exporters over HTTP.
+type noteAnswer struct{ *http.Transport }
+
+func (t noteAnswer) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := t.Transport.RoundTrip(r)
+	if answer, ok := r.Context().Value(httpAnswerKey{}).(*httpAnswer); ok && resp != nil {
+		answer.status = resp.StatusCode
+		answer.retryAfter = parseRetryAfter(resp.Header.Get("Retry-After"), time.Now())
+	}
+	return resp, err
+}
+
+// parseRetryAfter reads both forms of RFC 9110, section 10.2.3. What it cannot read is no wait.
+func parseRetryAfter(value string, now time.Time) time.Duration {
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return max(0, at.Sub(now))
+	}
+	return 0
+}
+
+// httpError is a failed export that the peer answered.
+type httpError struct {
+	answer httpAnswer
+	err    error
+}
+
+func (e *httpError) Error() string {
+	return "HTTP " + strconv.Itoa(e.answer.status) + " " + http.StatusText(e.answer.status) + ": " + e.err.Error()
+}
+
+func (e *httpError) Unwrap() error { return e.err }
+
+// retryAfter is the wait that the peer asked for, over either protocol.
+func retryAfter(err error) time.Duration {
+	var answered *httpError
+	if errors.As(err, &answered) {
+		return answered.answer.retryAfter
+	}
+	if s, ok := status.FromError(err); ok {
+		for _, detail := range s.Details() {
+			if info, ok := detail.(*errdetails.RetryInfo); ok {
+				return info.GetRetryDelay().AsDuration()
+			}
+		}
+	}
+	return 0
+}
+
+// transient reports whether the same export may work later, by the tables of the OTLP specification; what is no answer of
+// the peer at all is a connection that failed.
+func transient(err error) bool {
+	if _, partial := rejected(err); partial {
+		return false
+	}
+	var answered *httpError
+	if errors.As(err, &answered) {
+		switch answered.answer.status {
+		case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+			return true
+		}
+		return false
+	}
+	if code, ok := rpcCode(err); ok {
+		switch code {
+		case codes.Canceled, codes.DeadlineExceeded, codes.Aborted, codes.OutOfRange, codes.Unavailable, codes.DataLoss:
+			return true
+		case codes.ResourceExhausted:
+			return retryAfter(err) > 0
+		}
+		return false
+	}
+	var network net.Error
+	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+}
+
+// refused reports whether nobody listens where the peer should be. gRPC says so in words only.
+func refused(err error) bool {
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return true
+	}
+	code, ok := rpcCode(err)
+	return ok && code == codes.Unavailable && strings.Contains(err.Error(), "connection refused")
+}
+
+// rpcCode returns the status of a gRPC call, and false for an error that is none.
+func rpcCode(err error) (codes.Code, bool) {
+	var call interface{ GRPCStatus() *status.Status }
+	if !errors.As(err, &call) {
+		return codes.OK, false
+	}
+	return call.GRPCStatus().Code(), true
+}

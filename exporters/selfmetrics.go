@@ -1,0 +1,129 @@
+package exporters
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/go-os/go-os/telemetry"
+)
+
+// scope is the instrumentation scope of the pipeline's own metrics.
+const scope = "github.com/go-os/go-os/exporters"
+
+// noun is what the semantic conventions call an item of the signal, in names and in units.
+func (s Signal) noun() (name, unit string) {
+	switch s {
+	case Traces:
+		return "span", "{span}"
+	case Metrics:
+		return "metric_data_point", "{data_point}"
+	default:
+		return "log", "{log_record}"
+	}
+}
+
+// gauges are the instruments of one signal. They read the ledgers when they are collected, so that counting costs the
+// program nothing.
+type gauges struct {
+	processed       metric.Int64ObservableCounter
+	size, capacity  metric.Int64ObservableUpDownCounter
+	exported        metric.Int64ObservableCounter
+	inflight        metric.Int64ObservableUpDownCounter
+	queued          bool // whether the signal has a processor with a queue
+	all             []metric.Observable
+	err             error
+	meter           metric.Meter
+	name, unit, the string
+}
+
+// observe puts the ledgers' accounts onto the meter provider, as otel.sdk.* metrics.
+func observe(p telemetry.Providers, ledgers []*ledger) error {
+	meter := p.Meter(scope)
+	duration, err := meter.Float64Histogram("otel.sdk.exporter.operation.duration", metric.WithUnit("s"),
+		metric.WithDescription("The duration of exporting a batch of telemetry records."))
+	errs := []error{err}
+	bySignal := make(map[Signal][]*ledger)
+	for _, l := range ledgers {
+		if err == nil {
+			l.mu.Lock()
+			l.duration = duration
+			l.mu.Unlock()
+		}
+		bySignal[l.signal] = append(bySignal[l.signal], l)
+	}
+	for signal, of := range bySignal {
+		errs = append(errs, observeSignal(meter, signal, of))
+	}
+	return errors.Join(errs...)
+}
+
+func observeSignal(meter metric.Meter, signal Signal, ledgers []*ledger) error {
+	name, unit := signal.noun()
+	g := gauges{meter: meter, name: name, unit: unit, the: signal.items(), queued: signal != Metrics}
+	if g.queued {
+		g.processed = g.counter("processor.%s.processed", "The number of %s for which the processing has finished, either successful or failed.")
+		g.size = g.upDown("processor.%s.queue.size", "The number of %s in the queue of a given instance of an SDK processor.")
+		g.capacity = g.upDown("processor.%s.queue.capacity", "The maximum number of %s the queue of a given instance of an SDK processor can hold.")
+	}
+	g.exported = g.counter("exporter.%s.exported", "The number of %s for which the export has finished, either successful or failed.")
+	g.inflight = g.upDown("exporter.%s.inflight", "The number of %s which were passed to the exporter, but that have not been exported yet (neither successful, nor failed).")
+	if g.err != nil {
+		return g.err
+	}
+	_, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		for _, l := range ledgers {
+			g.read(o, l.read())
+		}
+		return nil
+	}, g.all...)
+	return err
+}
+
+func (g *gauges) counter(name, description string) metric.Int64ObservableCounter {
+	c, err := g.meter.Int64ObservableCounter("otel.sdk."+fmt.Sprintf(name, g.name),
+		metric.WithUnit(g.unit), metric.WithDescription(fmt.Sprintf(description, g.the)))
+	g.err = errors.Join(g.err, err)
+	g.all = append(g.all, c)
+	return c
+}
+
+func (g *gauges) upDown(name, description string) metric.Int64ObservableUpDownCounter {
+	c, err := g.meter.Int64ObservableUpDownCounter("otel.sdk."+fmt.Sprintf(name, g.name),
+		metric.WithUnit(g.unit), metric.WithDescription(fmt.Sprintf(description, g.the)))
+	g.err = errors.Join(g.err, err)
+	g.all = append(g.all, c)
+	return c
+}
+
+// read turns one page into points.
+//
+// What a processor has finished with is what it gave to the exporter, plus what it refused, by error.type.
+func (g *gauges) read(o metric.Observer, p page) {
+	if g.queued {
+		attrs := p.processor.attributes()
+		with := metric.WithAttributes(attrs...)
+		handed := p.emitted - p.queued
+		for reason, n := range p.refused {
+			o.ObserveInt64(g.processed, n, failedWith(attrs, reason))
+			handed -= n
+		}
+		o.ObserveInt64(g.processed, handed, with)
+		o.ObserveInt64(g.size, p.queued, with)
+		o.ObserveInt64(g.capacity, p.capacity, with)
+	}
+	attrs := p.exporter.attributes()
+	with := metric.WithAttributes(attrs...)
+	for kind, n := range p.failed {
+		o.ObserveInt64(g.exported, n, failedWith(attrs, kind))
+	}
+	o.ObserveInt64(g.exported, p.exported, with)
+	o.ObserveInt64(g.inflight, p.inflight, with)
+}
+
+func failedWith(attrs []attribute.KeyValue, kind string) metric.ObserveOption {
+	return metric.WithAttributes(append(attrs[:len(attrs):len(attrs)], attribute.String("error.type", kind))...)
+}

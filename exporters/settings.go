@@ -1,0 +1,207 @@
+package exporters
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"go.opentelemetry.io/contrib/propagators/autoprop"
+	"go.opentelemetry.io/otel/propagation"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+)
+
+// Names of exporters, as in the OTEL_*_EXPORTER variables.
+const (
+	toOTLP       = "otlp"
+	toConsole    = "console"
+	toPrometheus = "prometheus"
+)
+
+// settings are what the environment, the Options and the defaults come to, in that order.
+type settings struct {
+	disabled    bool
+	file        string // OTEL_CONFIG_FILE
+	sdkLevel    slog.Level
+	sampler     sdktrace.Sampler
+	propagator  propagation.TextMapPropagator
+	traces      signalSettings
+	metrics     signalSettings
+	logs        signalSettings
+	spanBatch   batchConfig
+	recordBatch batchConfig
+	interval    time.Duration // of metric exports
+	collectTime time.Duration // OTEL_METRIC_EXPORT_TIMEOUT
+}
+
+// signalSettings say where one signal goes.
+type signalSettings struct {
+	to   []string
+	otlp otlpSettings
+}
+
+func (s signalSettings) has(exporter string) bool {
+	for _, name := range s.to {
+		if name == exporter {
+			return true
+		}
+	}
+	return false
+}
+
+// resolve reads the environment once. Its error is about the Options alone: what is wrong with the environment is a warning.
+func resolve(e *environ, o *Options) (settings, error) {
+	s := settings{
+		disabled:    e.boolean(envDisabled),
+		file:        e.vars[envConfigFile],
+		sdkLevel:    sdkLevel(e),
+		sampler:     sampler(e, o),
+		propagator:  propagator(e),
+		spanBatch:   batch(e, o, "OTEL_BSP_", 5*time.Second),
+		recordBatch: batch(e, o, "OTEL_BLRP_", time.Second),
+		interval:    e.millis(or(o.MetricInterval, time.Minute), "OTEL_METRIC_EXPORT_INTERVAL"),
+		collectTime: e.millis(or(o.ExportTimeout, 30*time.Second), "OTEL_METRIC_EXPORT_TIMEOUT"),
+	}
+	var errs [3]error
+	s.traces, errs[0] = signal(e, o, Traces, toOTLP, toConsole, "none")
+	s.metrics, errs[1] = signal(e, o, Metrics, toOTLP, toConsole, toPrometheus, "none")
+	s.logs, errs[2] = signal(e, o, Logs, toOTLP, toConsole, "none")
+	e.checkNames()
+	e.checkSDK()
+	for _, err := range errs {
+		if err != nil {
+			return s, fmt.Errorf("exporters: Options: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// or returns v, or def for zero and less.
+func or[T int | time.Duration](v, def T) T {
+	if v <= 0 {
+		return def
+	}
+	return v
+}
+
+func batch(e *environ, o *Options, prefix string, delay time.Duration) batchConfig {
+	c := batchConfig{
+		queue:   e.number(or(o.QueueSize, 2048), 1, prefix+"MAX_QUEUE_SIZE"),
+		batch:   e.number(or(o.BatchSize, 512), 1, prefix+"MAX_EXPORT_BATCH_SIZE"),
+		delay:   e.millis(or(o.BatchDelay, delay), prefix+"SCHEDULE_DELAY"),
+		timeout: e.millis(or(o.ExportTimeout, 30*time.Second), prefix+"EXPORT_TIMEOUT"),
+	}
+	if c.batch > c.queue {
+		if e.set(prefix + "MAX_EXPORT_BATCH_SIZE") {
+			e.warn(prefix+"MAX_EXPORT_BATCH_SIZE", "%d is more than the queue holds; %d is used", c.batch, c.queue)
+		}
+		c.batch = c.queue
+	}
+	return c
+}
+
+// signal says where one signal goes. With nothing configured, metrics go to the Prometheus page and nothing to the network.
+func signal(e *environ, o *Options, which Signal, accepted ...string) (signalSettings, error) {
+	prefix := which.env()
+	to, set := e.list(accepted, "OTEL_"+prefix+"EXPORTER")
+	if !set {
+		if which == Metrics {
+			to = append(to, toPrometheus)
+		}
+		if e.set("OTEL_EXPORTER_OTLP_"+prefix+"ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT") || o.Endpoint != "" {
+			to = append(to, toOTLP)
+		}
+	}
+	s := signalSettings{to: to}
+	if !s.has(toOTLP) {
+		return s, nil
+	}
+	var err error
+	s.otlp, err = otlp(e, o, which)
+	return s, err
+}
+
+// env is the signal in the names of variables, with an underscore after it.
+func (s Signal) env() string {
+	switch s {
+	case Traces:
+		return "TRACES_"
+	case Metrics:
+		return "METRICS_"
+	default:
+		return "LOGS_"
+	}
+}
+
+func sampler(e *environ, o *Options) sdktrace.Sampler {
+	def := o.Sampler
+	if def == nil {
+		def = sdktrace.ParentBased(sdktrace.AlwaysSample())
+	}
+	name := e.oneOf("", []string{
+		"always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio",
+	}, envSampler)
+	if name == "" && e.set(envSamplerArg) && !e.set(envSampler) {
+		e.warn(envSamplerArg, "it has no effect without %s", envSampler)
+	}
+	switch name {
+	case "always_on":
+		return sdktrace.AlwaysSample()
+	case "always_off":
+		return sdktrace.NeverSample()
+	case "traceidratio":
+		return sdktrace.TraceIDRatioBased(e.ratio(1, envSamplerArg))
+	case "parentbased_always_on":
+		return sdktrace.ParentBased(sdktrace.AlwaysSample())
+	case "parentbased_always_off":
+		return sdktrace.ParentBased(sdktrace.NeverSample())
+	case "parentbased_traceidratio":
+		return sdktrace.ParentBased(sdktrace.TraceIDRatioBased(e.ratio(1, envSamplerArg)))
+	}
+	return def
+}
+
+// propagator is composed by autoprop, which knows the names of the specification and those that a program registered there.
+func propagator(e *environ) propagation.TextMapPropagator {
+	const name = "OTEL_PROPAGATORS"
+	def := propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
+	words := splitList(e.vars[name])
+	if len(words) == 0 {
+		return def
+	}
+	p, err := autoprop.TextMapPropagator(words...)
+	if err != nil {
+		used := "the others are used"
+		if p == nil {
+			p, used = def, "tracecontext,baggage is used"
+		}
+		e.warn(name, "%v; known are tracecontext, baggage, b3, b3multi, jaeger, xray, ottrace, none; %s", err, used)
+	}
+	return p
+}
+
+// The levels of slog for those at which the SDK logs through logr: a warning is V(1), information V(4), detail V(8).
+const (
+	sdkWarn  = slog.Level(-1)
+	sdkInfo  = slog.Level(-4)
+	sdkDebug = slog.Level(-8)
+)
+
+// sdkLevel is how much of the SDK's own log is shown. By default that is its warnings, although the specification says
+// information: the Go SDK describes every provider it makes at that level.
+func sdkLevel(e *environ) slog.Level {
+	switch e.oneOf("warn", []string{"none", "error", "warn", "info", "debug"}, envLogLevel) {
+	case "none":
+		return slog.LevelError + 1
+	case "error":
+		return slog.LevelError
+	case "info":
+		return sdkInfo
+	case "debug":
+		return sdkDebug
+	default:
+		return sdkWarn
+	}
+}
+
+var errScheme = errors.New("it has no scheme: write http://host:port, or https:// for TLS")

@@ -1,0 +1,51 @@
+package exporters
+
+import (
+	"context"
+
+	sdklog "go.opentelemetry.io/otel/sdk/log"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+)
+
+// spanBatcher is a batcher as the SDK's span processor.
+type spanBatcher struct {
+	*batcher[sdktrace.ReadOnlySpan]
+}
+
+var _ sdktrace.SpanProcessor = spanBatcher{}
+
+func newSpanBatcher(l *ledger, cfg batchConfig, e sdktrace.SpanExporter) spanBatcher {
+	return spanBatcher{newBatcher(l, cfg, e.ExportSpans, e.Shutdown)}
+}
+
+func (b spanBatcher) OnStart(context.Context, sdktrace.ReadWriteSpan) {}
+
+// OnEnd takes sampled spans only, as the specification says of every exporting processor.
+func (b spanBatcher) OnEnd(s sdktrace.ReadOnlySpan) {
+	if s.SpanContext().IsSampled() {
+		b.add(s)
+	}
+}
+
+func (b spanBatcher) ForceFlush(ctx context.Context) error { return b.forceFlush(ctx) }
+func (b spanBatcher) Shutdown(ctx context.Context) error   { return b.shutdown(ctx) }
+
+// recordBatcher is a batcher as the SDK's log record processor.
+type recordBatcher struct{ *batcher[sdklog.Record] }
+
+var _ sdklog.Processor = recordBatcher{}
+
+func newRecordBatcher(l *ledger, cfg batchConfig, e sdklog.Exporter) recordBatcher {
+	return recordBatcher{newBatcher(l, cfg, e.Export, e.Shutdown)}
+}
+
+func (b recordBatcher) Enabled(context.Context, sdklog.EnabledParameters) bool { return true }
+
+// OnEmit copies the record, which belongs to the caller again afterwards.
+func (b recordBatcher) OnEmit(_ context.Context, r *sdklog.Record) error {
+	b.add(r.Clone())
+	return nil
+}
+
+func (b recordBatcher) ForceFlush(ctx context.Context) error { return b.forceFlush(ctx) }
+func (b recordBatcher) Shutdown(ctx context.Context) error   { return b.shutdown(ctx) }
