@@ -13,7 +13,6 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
-	"github.com/go-os/go-os/internal/instrument"
 	"github.com/go-os/go-os/telemetry"
 	"github.com/go-os/go-os/telemetry/trace"
 )
@@ -38,11 +37,11 @@ func ExampleTracer_Start() {
 	_ = charge(context.Background(), tracer, 5000)
 
 	for _, s := range spans.Ended() {
-		fmt.Println(s.Name(), s.Status().Code, s.Status().Description)
+		fmt.Printf("%s: %v %q\n", s.Name(), s.Status().Code, s.Status().Description)
 	}
 	// Output:
-	// charge Unset
-	// charge Error card declined
+	// charge: Unset ""
+	// charge: Error "card declined"
 }
 
 func ExampleTracer_Do() {
@@ -124,8 +123,11 @@ func ExampleNewEventBridge() {
 	lp := sdklog.NewLoggerProvider(sdklog.WithProcessor(trace.NewEventBridge()))
 
 	ctx, span := tp.Tracer("example.com/shop").Start(context.Background(), "checkout")
-	placed := instrument.NewEvent(lp.Logger("example.com/shop"), "shop.order.placed", log.SeverityInfo)
-	placed.Emit(ctx, attribute.Int("shop.order.items", 3))
+	var placed log.Record
+	placed.SetEventName("shop.order.placed")
+	placed.SetTimestamp(time.Now())
+	placed.AddAttributes(attribute.Int("shop.order.items", 3))
+	lp.Logger("example.com/shop").Emit(ctx, placed)
 	span.End()
 
 	for _, e := range spans.Ended()[0].Events() {
