@@ -7,8 +7,11 @@ import (
 
 	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/metric"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/go-os/go-os/internal/sanitize"
 )
 
 // exchange is one request under way, and the ResponseWriter that its handler is given. It is made anew for each request:
@@ -21,12 +24,12 @@ type exchange struct {
 	method string              // known, or _OTHER
 	scheme string
 
-	span     trace.Span // nil unless recording
-	start    time.Time  // zero unless something needs the duration
-	cancel   context.CancelFunc
-	body     *requestBody // nil unless counted or limited
-	measured bool         // counted as active
-	counted  bool         // counted against MaxConcurrent
+	span    trace.Span // nil unless recording
+	start   time.Time  // zero unless something needs the duration
+	cancel  context.CancelFunc
+	body    *requestBody       // nil unless counted or limited
+	active  []metric.AddOption // of the series it is counted in as active, nil if nothing is measured
+	counted bool               // counted against MaxConcurrent
 
 	returned bool // the handler did, rather than panic
 	hijacked bool
@@ -52,8 +55,7 @@ func (x *exchange) begin() {
 		ctx = x.startSpan(ctx)
 	}
 	if measuring {
-		x.measured = true
-		h.metrics.begin(ctx, x.method, x.scheme)
+		x.active = h.metrics.begin(x)
 	}
 	if d, ok := x.allowance(); ok {
 		ctx, x.cancel = context.WithTimeout(ctx, d)
@@ -66,8 +68,10 @@ func (x *exchange) begin() {
 
 func (x *exchange) startSpan(ctx context.Context) context.Context {
 	notes := x.h.notes.Get().(*spanNotes)
-	n := x.describe(&notes.attrs)
-	opts := notes.options(n)
+	notes.attrs[0] = semconv.HTTPRequestMethodKey.String(x.method)
+	notes.attrs[1] = semconv.URLScheme(x.scheme)
+	notes.attrs[2] = semconv.URLPath(sanitize.Text(x.caller.URL.Path, maxURL))
+	opts := notes.start
 	if x.h.opts.Public {
 		if remote := trace.SpanContextFromContext(ctx); remote.IsValid() {
 			opts = append(opts[:len(opts):len(opts)], trace.WithNewRoot(), trace.WithLinks(trace.Link{SpanContext: remote}))
@@ -75,7 +79,6 @@ func (x *exchange) startSpan(ctx context.Context) context.Context {
 		ctx = baggage.ContextWithoutBaggage(ctx)
 	}
 	ctx, span := x.h.tracer.Start(ctx, spanMethod(x.method), opts...)
-	notes.clear(n)
 	x.h.notes.Put(notes)
 	if span.IsRecording() {
 		x.span = span
@@ -100,7 +103,7 @@ func (x *exchange) end() {
 
 // observe records what came of the request.
 func (x *exchange) observe() {
-	if x.span == nil && !x.measured && !x.h.opts.AccessLog {
+	if x.span == nil && x.active == nil && !x.h.opts.AccessLog {
 		return
 	}
 	ctx := x.req.Context()
@@ -110,7 +113,7 @@ func (x *exchange) observe() {
 	if !x.start.IsZero() {
 		took = time.Since(x.start)
 	}
-	if x.measured {
+	if x.active != nil {
 		x.h.metrics.end(ctx, took, x, fault)
 	}
 	if x.h.opts.AccessLog {
@@ -123,7 +126,7 @@ func (x *exchange) observe() {
 
 func (x *exchange) endSpan(fault string) {
 	notes := x.h.notes.Get().(*spanNotes)
-	attrs := notes.attrs[:0]
+	attrs := x.describe(notes.attrs[:0])
 	if x.status != 0 {
 		attrs = append(attrs, semconv.HTTPResponseStatusCode(x.status))
 	}
@@ -135,7 +138,6 @@ func (x *exchange) endSpan(fault string) {
 		attrs = append(attrs, semconv.ErrorTypeKey.String(fault))
 	}
 	x.span.SetAttributes(attrs...)
-	notes.clear(len(attrs))
 	x.h.notes.Put(notes)
 	if x.isError(fault) {
 		x.span.SetStatus(codes.Error, x.detail)

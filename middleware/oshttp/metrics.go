@@ -112,12 +112,16 @@ func (m *serverMetrics) enabled(ctx context.Context) bool {
 	return m.duration.Enabled(ctx) || m.active.Enabled(ctx) || m.received.Enabled(ctx) || m.sent.Enabled(ctx)
 }
 
-func (m *serverMetrics) begin(ctx context.Context, method, scheme string) {
-	m.active.Add(ctx, 1, m.actives.Get(activeKey{method, scheme}, activeOptions)...)
+// begin counts a request as active and returns the options to count it out with. Both are recorded without the request's
+// span: an exemplar of a count of what is going on tells nothing, and costs its reservoir.
+func (m *serverMetrics) begin(x *exchange) []metric.AddOption {
+	opts := m.actives.Get(activeKey{x.method, x.scheme}, activeOptions)
+	m.active.Add(x.caller.Context(), 1, opts...)
+	return opts
 }
 
 func (m *serverMetrics) end(ctx context.Context, took time.Duration, x *exchange, fault string) {
-	m.active.Add(ctx, -1, m.actives.Get(activeKey{x.method, x.scheme}, activeOptions)...)
+	m.active.Add(x.caller.Context(), -1, x.active...)
 	opts := m.series.Get(serverKey{
 		method:   x.method,
 		scheme:   x.scheme,

@@ -23,39 +23,28 @@ const (
 	maxMethod  = 64
 )
 
-// spanNotes is the room in which the attributes of a span are gathered, and the options that carry them into it. It is
-// pooled: passing attributes through the tracer's interface would otherwise cost an allocation for each list and each option.
-// The API copies the attributes out of the options before a tracer sees them.
+// startAttrs is how many attributes a span starts with: what a sampler decides by.
+const startAttrs = 3
+
+// spanNotes is the room in which the attributes of a span are gathered, and the options that carry the first of them into
+// it. It is pooled: passing attributes through the interfaces of the API would otherwise cost an allocation for each list
+// and each option. The API copies the attributes out of the option before a tracer sees them.
+// What the last request left in it is overwritten by the next, or collected with the pool.
 type spanNotes struct {
 	attrs [16]attribute.KeyValue
-	kind  trace.SpanStartOption
-	start [17][]trace.SpanStartOption // by how many attributes are filled in
+	start []trace.SpanStartOption // over attrs[:startAttrs]
 }
 
 func newSpanNotes(kind trace.SpanKind) *spanNotes {
-	return &spanNotes{kind: trace.WithSpanKind(kind)}
+	s := new(spanNotes)
+	s.start = []trace.SpanStartOption{trace.WithSpanKind(kind), trace.WithAttributes(s.attrs[:startAttrs]...)}
+	return s
 }
 
-// options returns the start options of a span with the first n attributes.
-func (s *spanNotes) options(n int) []trace.SpanStartOption {
-	if s.start[n] == nil {
-		s.start[n] = []trace.SpanStartOption{s.kind, trace.WithAttributes(s.attrs[:n]...)}
-	}
-	return s.start[n]
-}
-
-// clear lets go of the request's strings.
-func (s *spanNotes) clear(n int) { clear(s.attrs[:n]) }
-
-// describe fills in what is known of a request before it is served, which is what a sampler can decide by, and returns how
-// many attributes that is: 12 at most.
-func (x *exchange) describe(room *[16]attribute.KeyValue) int {
+// describe appends what a request says of itself, at most ten attributes. It waits for the end of the span, when it can be
+// added together with the outcome: each growth of a span's attributes is a copy of them all.
+func (x *exchange) describe(attrs []attribute.KeyValue) []attribute.KeyValue {
 	r := x.caller
-	attrs := append(room[:0],
-		semconv.HTTPRequestMethodKey.String(x.method),
-		semconv.URLScheme(x.scheme),
-		semconv.URLPath(sanitize.Text(r.URL.Path, maxURL)),
-	)
 	if x.method == otherMethod {
 		attrs = append(attrs, semconv.HTTPRequestMethodOriginal(sanitize.Text(r.Method, maxMethod)))
 	}
@@ -84,7 +73,7 @@ func (x *exchange) describe(room *[16]attribute.KeyValue) int {
 	if v := protocolVersion(r.ProtoMajor, r.ProtoMinor); v != "" {
 		attrs = append(attrs, semconv.NetworkProtocolVersion(v))
 	}
-	return len(attrs)
+	return attrs
 }
 
 func (x *exchange) clientAddress(peer string) string {
