@@ -64,7 +64,7 @@ type handler struct {
 	propagator propagation.TextMapPropagator // nil if there is nothing to extract
 	metrics    *serverMetrics
 	exception  *instrument.Event
-	names      bounded.Cache[nameKey, name]
+	names      bounded.Cache[nameKey, string]
 	notes      sync.Pool // of *spanNotes
 
 	serving atomic.Int64 // requests counted against MaxConcurrent

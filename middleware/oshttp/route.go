@@ -61,14 +61,12 @@ func routeOf(pattern string) string {
 
 type nameKey struct{ method, route string }
 
-type name string
+func spanName(k nameKey) string { return spanMethod(k.method) + " " + k.route }
 
 // name returns the span's name, "{method} {route}".
 func (x *exchange) name() string {
 	if x.route == "" {
 		return spanMethod(x.method)
 	}
-	return string(x.h.names.Get(nameKey{x.method, x.route}, func(k nameKey) name {
-		return name(spanMethod(k.method) + " " + k.route)
-	}))
+	return x.h.names.Get(nameKey{x.method, x.route}, spanName)
 }

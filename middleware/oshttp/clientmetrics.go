@@ -1,0 +1,149 @@
+package oshttp
+
+import (
+	"context"
+	"net/url"
+	"strconv"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/semconv/v1.43.0/httpconv"
+
+	"github.com/go-os/go-os/internal/bounded"
+	"github.com/go-os/go-os/internal/sanitize"
+)
+
+// defaultMaxServers is a guess between the dozens of servers that a service calls and the thousands that a crawler does.
+const defaultMaxServers = 200
+
+// clientMetrics are the instruments of a transport.
+type clientMetrics struct {
+	duration metric.Float64Histogram
+	active   metric.Int64UpDownCounter
+
+	servers *bounded.Cache[serverID, serverID]
+	series  bounded.Cache[clientKey, []metric.RecordOption]
+	actives bounded.Cache[clientKey, []metric.AddOption]
+	names   bounded.Cache[nameKey, string]
+}
+
+// serverID is what the conventions require a client's metrics to be told apart by.
+type serverID struct {
+	address string
+	port    int
+}
+
+type clientKey struct {
+	method, template, scheme, protocol, fault string
+	status                                    int
+	server                                    serverID
+}
+
+func newClientMetrics(meter metric.Meter, chosen Metrics, maxServers int) *clientMetrics {
+	if maxServers <= 0 {
+		maxServers = defaultMaxServers
+	}
+	m := &clientMetrics{
+		duration: metricnoop.Float64Histogram{},
+		active:   metricnoop.Int64UpDownCounter{},
+		servers:  bounded.New[serverID, serverID](maxServers),
+	}
+	chosen = chosen.choose(DefaultClientMetrics)
+	if chosen&MetricDuration != 0 {
+		i, err := httpconv.NewClientRequestDuration(meter)
+		m.duration = i.Inst()
+		handle(err)
+	}
+	if chosen&MetricActiveRequests != 0 {
+		i, err := httpconv.NewClientActiveRequests(meter)
+		m.active = i.Inst()
+		handle(err)
+	}
+	return m
+}
+
+func (m *clientMetrics) enabled(ctx context.Context) bool {
+	return m.duration.Enabled(ctx) || m.active.Enabled(ctx)
+}
+
+func (m *clientMetrics) begin(ctx context.Context, c *call) { m.countActive(ctx, c, 1) }
+
+func (m *clientMetrics) end(ctx context.Context, took time.Duration, c *call, fault string) {
+	m.countActive(c.caller.Context(), c, -1)
+	m.duration.Record(ctx, took.Seconds(), m.series.Get(clientKey{
+		method:   c.method,
+		template: c.template,
+		protocol: c.proto,
+		fault:    fault,
+		status:   knownStatus(c.status),
+		server:   m.server(c.caller.URL),
+	}, clientOptions)...)
+}
+
+func (m *clientMetrics) countActive(ctx context.Context, c *call, n int64) {
+	if m.active.Enabled(ctx) {
+		m.active.Add(ctx, n, m.actives.Get(clientKey{
+			method:   c.method,
+			template: c.template,
+			scheme:   c.caller.URL.Scheme,
+			server:   m.server(c.caller.URL),
+		}, activeClientOptions)...)
+	}
+}
+
+// server returns the server of a URL as the metrics know it: the first MaxServers as they are, all others as one.
+func (m *clientMetrics) server(u *url.URL) serverID {
+	id := serverID{u.Hostname(), portOf(u)}
+	if known, kept := m.servers.Admit(id, cleanServer); kept {
+		return known
+	}
+	return serverID{address: faultOther}
+}
+
+func cleanServer(id serverID) serverID {
+	id.address = sanitize.Text(id.address, maxAddress)
+	return id
+}
+
+func clientOptions(k clientKey) []metric.RecordOption {
+	return []metric.RecordOption{metric.WithAttributeSet(clientSet(k))}
+}
+
+func activeClientOptions(k clientKey) []metric.AddOption {
+	return []metric.AddOption{metric.WithAttributeSet(clientSet(k))}
+}
+
+func clientSet(k clientKey) attribute.Set {
+	attrs := []attribute.KeyValue{
+		semconv.HTTPRequestMethodKey.String(k.method),
+		semconv.ServerAddress(k.server.address),
+		semconv.ServerPort(k.server.port),
+	}
+	if k.template != "" {
+		attrs = append(attrs, semconv.URLTemplate(k.template))
+	}
+	if k.scheme != "" {
+		attrs = append(attrs, semconv.URLScheme(k.scheme))
+	}
+	return attribute.NewSet(append(attrs, outcomeOf(k.status, k.protocol, k.fault)...)...)
+}
+
+// portOf returns the port of a URL, that of its scheme if it names none, and 0 if there is none.
+func portOf(u *url.URL) int {
+	switch port := u.Port(); {
+	case port != "":
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil {
+			return 0
+		}
+		return int(n)
+	case u.Scheme == "https":
+		return 443
+	case u.Scheme == "http":
+		return 80
+	}
+	return 0
+}

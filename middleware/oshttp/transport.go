@@ -1,0 +1,257 @@
+package oshttp
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/log"
+	"go.opentelemetry.io/otel/propagation"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/go-os/go-os/internal/instrument"
+	"github.com/go-os/go-os/internal/sanitize"
+	"github.com/go-os/go-os/telemetry"
+)
+
+// TransportOptions configure NewTransport. The zero value traces, measures, and propagates context and deadlines.
+type TransportOptions struct {
+	// Telemetry is where spans, metrics and events go. A no-op provider turns its signal off.
+	Telemetry telemetry.Providers
+	// Metrics chooses the instruments. Zero means DefaultClientMetrics; NoMetrics turns all off.
+	Metrics Metrics
+	// DeadlineHeader is the request header in which the server is told how many milliseconds the caller will still wait,
+	// if its context has a deadline. Empty means DefaultDeadlineHeader.
+	DeadlineHeader string
+	// NoDeadline sends no such header.
+	NoDeadline bool
+
+	// Template returns the template of a request's URL, such as "/users/{id}", of low cardinality, or "" if it has none.
+	// It names the span and stands on the metrics. Nil means none.
+	Template func(r *http.Request) string
+	// MaxServers is how many servers the metrics tell apart. What is sent to any more, by a crawler perhaps, is counted
+	// together under server.address "_OTHER" and server.port 0. Zero means 200.
+	MaxServers int
+	// Filter chooses the requests that pass through the middleware; for those it returns false for, it is not there at
+	// all. Nil means every request passes.
+	Filter func(r *http.Request) bool
+}
+
+// Transport is an http.RoundTripper that observes the requests of a client. It is safe for concurrent use.
+type Transport struct {
+	base       http.RoundTripper
+	opts       TransportOptions
+	tracer     trace.Tracer
+	tracing    bool
+	propagator propagation.TextMapPropagator // nil if there is nothing to inject
+	metrics    *clientMetrics
+	exception  *instrument.Event
+	notes      sync.Pool // of *spanNotes
+}
+
+// NewTransport returns base with the middleware around it. A nil base means http.DefaultTransport.
+func NewTransport(base http.RoundTripper, opts *TransportOptions) *Transport {
+	if base == nil {
+		base = http.DefaultTransport
+	}
+	var o TransportOptions
+	if opts != nil {
+		o = *opts
+	}
+	if o.DeadlineHeader == "" {
+		o.DeadlineHeader = DefaultDeadlineHeader
+	}
+	o.DeadlineHeader = http.CanonicalHeaderKey(o.DeadlineHeader)
+	return &Transport{
+		base:       base,
+		opts:       o,
+		tracer:     o.Telemetry.Tracer(scope),
+		tracing:    o.Telemetry.Tracing(),
+		propagator: propagator(o.Telemetry),
+		metrics:    newClientMetrics(o.Telemetry.Meter(scope), o.Metrics, o.MaxServers),
+		exception:  instrument.NewEvent(o.Telemetry.EventLogger(scope), "http.client.request.exception", log.SeverityWarn),
+		notes:      sync.Pool{New: func() any { return newSpanNotes(trace.SpanKindClient) }},
+	}
+}
+
+// CloseIdleConnections lets http.Client.CloseIdleConnections reach the base.
+func (t *Transport) CloseIdleConnections() {
+	if base, ok := t.base.(interface{ CloseIdleConnections() }); ok {
+		base.CloseIdleConnections()
+	}
+}
+
+// RoundTrip implements http.RoundTripper. The request it is given stays as it is. The call is over, its span ended and its
+// duration recorded, when the response's body was read to its end, failed, or was closed, or when there was no response.
+func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if t.opts.Filter != nil && !t.opts.Filter(r) {
+		return t.base.RoundTrip(r)
+	}
+	c := &call{t: t, caller: r, method: knownMethod(r.Method)}
+	if r.Method == "" {
+		c.method = http.MethodGet
+	}
+	res, err := t.base.RoundTrip(c.begin())
+	if err != nil {
+		c.end(err)
+		return res, err
+	}
+	if res == nil { // against the contract, but not a reason to panic in somebody's process
+		return nil, c.end(errNoResponse)
+	}
+	c.answered(res)
+	return res, nil
+}
+
+// call is one request of a client under way.
+type call struct {
+	t        *Transport
+	caller   *http.Request // as the caller made it
+	sent     *http.Request // as it is sent: its context has the span
+	method   string
+	template string
+
+	span   trace.Span // nil unless recording
+	start  time.Time  // zero unless measuring
+	status int        // zero until answered
+	proto  string
+
+	ended sync.Once
+}
+
+// begin starts what is observed and returns the request to send.
+func (c *call) begin() *http.Request {
+	t, ctx := c.t, c.caller.Context()
+	if t.opts.Template != nil {
+		c.template = t.opts.Template(c.caller)
+	}
+	if t.metrics.enabled(ctx) {
+		c.start = time.Now()
+		t.metrics.begin(ctx, c)
+	}
+	if t.tracing {
+		ctx = c.startSpan(ctx)
+	}
+	c.sent = t.prepare(ctx, c.caller)
+	return c.sent
+}
+
+// prepare returns the request to send in place of r, under ctx.
+func (t *Transport) prepare(ctx context.Context, r *http.Request) *http.Request {
+	_, limited := ctx.Deadline()
+	limited = limited && !t.opts.NoDeadline
+	if ctx == r.Context() && t.propagator == nil && !limited {
+		return r
+	}
+	// A shallow copy, not Clone: a caller may fill in r.Trailer until its body ends, and a clone would never see that.
+	sent := r.WithContext(ctx)
+	sent.Header = r.Header.Clone()
+	if sent.Header == nil {
+		sent.Header = make(http.Header)
+	}
+	if t.propagator != nil {
+		t.propagator.Inject(ctx, carrier(sent.Header))
+	}
+	if limited {
+		setDeadline(ctx, sent.Header, t.opts.DeadlineHeader)
+	}
+	return sent
+}
+
+func (c *call) startSpan(ctx context.Context) context.Context {
+	notes := c.t.notes.Get().(*spanNotes)
+	notes.attrs[0] = semconv.HTTPRequestMethodKey.String(c.method)
+	notes.attrs[1] = semconv.ServerAddress(sanitize.Text(c.caller.URL.Hostname(), maxAddress))
+	notes.attrs[2] = semconv.URLFull(cleanURL(c.caller.URL))
+	name := spanMethod(c.method)
+	if c.template != "" {
+		name = c.t.metrics.names.Get(nameKey{c.method, c.template}, spanName)
+	}
+	ctx, span := c.t.tracer.Start(ctx, name, notes.start...)
+	c.t.notes.Put(notes)
+	if span.IsRecording() {
+		c.span = span
+	}
+	return ctx
+}
+
+// answered notes the response and has the call end with its body.
+func (c *call) answered(res *http.Response) {
+	c.status = res.StatusCode
+	c.proto = protocolVersion(res.ProtoMajor, res.ProtoMinor)
+	if c.span == nil && c.start.IsZero() {
+		return
+	}
+	if res.Body == nil || res.Body == http.NoBody {
+		c.end(nil)
+		return
+	}
+	res.Body = watch(res.Body, c)
+}
+
+// end closes the call, once, and returns err.
+func (c *call) end(err error) error {
+	c.ended.Do(func() {
+		fault := c.errorType(err)
+		if !c.start.IsZero() {
+			c.t.metrics.end(c.sent.Context(), time.Since(c.start), c, fault)
+		}
+		if err != nil && fault != faultCanceled {
+			c.t.exception.EmitError(c.sent.Context(), err,
+				semconv.HTTPRequestMethodKey.String(c.method),
+				semconv.ServerAddress(sanitize.Text(c.caller.URL.Hostname(), maxAddress)),
+				semconv.ServerPort(portOf(c.caller.URL)),
+				semconv.ErrorTypeKey.String(fault),
+			)
+		}
+		if c.span != nil {
+			c.endSpan(err, fault)
+		}
+	})
+	return err
+}
+
+func (c *call) endSpan(err error, fault string) {
+	notes := c.t.notes.Get().(*spanNotes)
+	attrs := append(notes.attrs[:0], semconv.ServerPort(portOf(c.caller.URL)))
+	if c.method == otherMethod {
+		attrs = append(attrs, semconv.HTTPRequestMethodOriginal(sanitize.Text(c.caller.Method, maxMethod)))
+	}
+	if c.template != "" {
+		attrs = append(attrs, semconv.URLTemplate(c.template))
+	}
+	if n := resends(c.caller); n > 0 {
+		attrs = append(attrs, semconv.HTTPRequestResendCount(n))
+	}
+	if c.status != 0 {
+		attrs = append(attrs, semconv.HTTPResponseStatusCode(c.status))
+	}
+	if c.proto != "" {
+		attrs = append(attrs, semconv.NetworkProtocolVersion(c.proto))
+	}
+	if fault != "" {
+		attrs = append(attrs, semconv.ErrorTypeKey.String(fault))
+		detail := ""
+		if err != nil {
+			detail = sanitize.Text(err.Error(), maxDetail)
+		}
+		c.span.SetStatus(codes.Error, detail)
+	}
+	c.span.SetAttributes(attrs...)
+	c.t.notes.Put(notes)
+	c.span.End()
+}
+
+// resends returns how many requests led to this one: http.Client links each request that follows a redirect to the
+// response that caused it.
+func resends(r *http.Request) int {
+	n := 0
+	for r.Response != nil && r.Response.Request != nil && n < 100 {
+		r = r.Response.Request
+		n++
+	}
+	return n
+}
