@@ -20,7 +20,7 @@ type FileOptions struct {
 	// RotateEvery rotates a file that was opened that long ago, at the next write. A file that was last written that long
 	// before OpenFile is rotated at once. Zero means by size alone.
 	RotateEvery time.Duration
-	// KeepFiles is how many rotated files are kept. Zero means all.
+	// KeepFiles is how many rotated files are kept. Zero means all. Files that were rotated within the same millisecond count as one.
 	KeepFiles int
 	// KeepDays removes rotated files that are older, in days of 24 hours. Zero means never.
 	KeepDays int

@@ -8,8 +8,8 @@ import (
 
 // Redaction says what is hidden from every sink. The zero value hides the default keys.
 //
-// A key is compared without regard to case, "-", "_" and spaces, as a whole and by its part after the last dot: "api_key" is
-// also "API-Key", "apiKey" and "http.request.header.api-key". A leading star stands for any beginning: "*password".
+// A key is compared without regard to case (of ASCII), "-", "_" and spaces, as a whole and by what follows a dot in it:
+// "api_key" is also "API-Key", "apiKey" and "http.request.header.api-key". A leading star stands for any beginning: "*password".
 //
 // A value of any type that has a method Redacted() string is replaced by what it returns: *url.URL, for one, then shows
 // without its password.
@@ -46,10 +46,15 @@ const maxDepth = 10
 
 // redactor is a Redaction made ready. It is immutable.
 type redactor struct {
-	exact  map[string]struct{} // normalized
-	ends   []string            // normalized
+	rules  [256][]rule // by the last byte of the key: most keys of a log end in one that few rules have
 	types  map[reflect.Type]struct{}
 	hidden slog.Value
+}
+
+// rule is one key to hide.
+type rule struct {
+	text     string // as keys are compared
+	anyStart bool
 }
 
 func newRedactor(o *Redaction) *redactor {
@@ -59,7 +64,7 @@ func newRedactor(o *Redaction) *redactor {
 	if o.Off {
 		return nil
 	}
-	d := &redactor{exact: make(map[string]struct{}), types: make(map[reflect.Type]struct{}), hidden: slog.StringValue("[redacted]")}
+	d := &redactor{types: make(map[reflect.Type]struct{}), hidden: slog.StringValue("[redacted]")}
 	if o.Text != "" {
 		d.hidden = slog.StringValue(o.Text)
 	}
@@ -68,15 +73,7 @@ func newRedactor(o *Redaction) *redactor {
 		keys = append(DefaultKeys(), keys...)
 	}
 	for _, k := range keys {
-		end, anyStart := strings.CutPrefix(k, "*")
-		norm, _ := normalize(nil, end)
-		switch {
-		case len(norm) == 0: // it would match every key, or none
-		case anyStart:
-			d.ends = append(d.ends, string(norm))
-		default:
-			d.exact[string(norm)] = struct{}{}
-		}
+		d.addKey(k)
 	}
 	for _, t := range o.Types {
 		if t != nil {
@@ -87,41 +84,61 @@ func newRedactor(o *Redaction) *redactor {
 	return d
 }
 
-// normalize appends key to buf in the form in which keys are compared, and says where its last part begins.
-func normalize(buf []byte, key string) (norm []byte, last int) {
-	for i := range len(key) {
+func (d *redactor) addKey(key string) {
+	var r rule
+	key, r.anyStart = strings.CutPrefix(key, "*")
+	for c, i := before(key, len(key)); i >= 0; c, i = before(key, i) {
+		r.text = string([]byte{c}) + r.text
+	}
+	if r.text == "" {
+		return // it would match every key, or none
+	}
+	end := r.text[len(r.text)-1]
+	d.rules[end] = append(d.rules[end], r)
+}
+
+// before returns the last byte of key[:i] that counts, in lower case, and where it is: below zero if there is none.
+func before(key string, i int) (byte, int) {
+	for i--; i >= 0; i-- {
 		switch c := key[i]; {
 		case c == '-' || c == '_' || c == ' ':
 		case 'A' <= c && c <= 'Z':
-			buf = append(buf, c+'a'-'A')
+			return c + 'a' - 'A', i
 		default:
-			buf = append(buf, c)
-			if c == '.' {
-				last = len(buf)
-			}
+			return c, i
 		}
 	}
-	return buf, last
+	return 0, -1
 }
 
 // match reports whether values under this key are hidden.
 func (d *redactor) match(key string) bool {
-	var space [64]byte // longer keys cost an allocation
-	norm, last := normalize(space[:0], key)
-	if _, ok := d.exact[string(norm)]; ok {
-		return true
+	end, i := before(key, len(key))
+	if i < 0 {
+		return false
 	}
-	if last > 0 {
-		if _, ok := d.exact[string(norm[last:])]; ok {
-			return true
-		}
-	}
-	for _, end := range d.ends {
-		if len(norm) >= len(end) && string(norm[len(norm)-len(end):]) == end {
+	for _, r := range d.rules[end] {
+		if r.match(key) {
 			return true
 		}
 	}
 	return false
+}
+
+// match compares from the end, where keys that are alike differ first.
+func (r rule) match(key string) bool {
+	var c byte
+	i := len(key)
+	for j := len(r.text) - 1; j >= 0; j-- {
+		if c, i = before(key, i); i < 0 || c != r.text[j] {
+			return false
+		}
+	}
+	if r.anyStart {
+		return true
+	}
+	c, i = before(key, i)
+	return i < 0 || c == '.'
 }
 
 // record returns r as sinks may see it: r itself when nothing in it is hidden.

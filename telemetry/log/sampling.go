@@ -66,12 +66,16 @@ func (s *sampler) keep(ctx context.Context, logger uint64, r slog.Record) bool {
 	if now.IsZero() {
 		now = time.Now()
 	}
-	key := maphash.String(s.seed, r.Message) ^ logger ^ uint64(r.Level)*0x9e3779b97f4a7c15
-	n := count(&s.places[key%samplerPlaces], uint32(now.UnixNano()/s.tick))
+	n := count(s.place(logger, r.Level, r.Message), uint32(now.UnixNano()/s.tick))
 	if n <= s.first {
 		return true
 	}
 	return s.nth > 0 && (n-s.first)%s.nth == 0
+}
+
+func (s *sampler) place(logger uint64, level slog.Level, message string) *atomic.Uint64 {
+	key := maphash.String(s.seed, message) ^ logger ^ uint64(level)*0x9e3779b97f4a7c15 // an odd number: levels spread
+	return &s.places[key%samplerPlaces]
 }
 
 // count adds one to the count of this tick, starting it anew if the place still holds that of another, and returns it.

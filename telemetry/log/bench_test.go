@@ -1,0 +1,181 @@
+package log
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"testing"
+	"time"
+
+	sdklog "go.opentelemetry.io/otel/sdk/log"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+
+	"github.com/go-os/go-os/telemetry"
+)
+
+// otlp returns the sink and the provider of the usual OTLP set-up, with an exporter that discards.
+func otlp(tb testing.TB) (Sink, telemetry.Providers) {
+	tb.Helper()
+	p := telemetry.Off()
+	// A queue that never fills, so that the background export does not disturb the count of allocations.
+	lp := sdklog.NewLoggerProvider(sdklog.WithProcessor(sdklog.NewBatchProcessor(discardExporter{}, sdklog.WithExportInterval(time.Hour),
+		sdklog.WithMaxQueueSize(1<<16), sdklog.WithExportMaxBatchSize(1<<16))))
+	tb.Cleanup(func() {
+		if err := lp.Shutdown(context.Background()); err != nil {
+			tb.Error(err)
+		}
+	})
+	p.LoggerProvider = lp
+	p.MeterProvider = sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))
+	return OTel("bench", p), p
+}
+
+type discardExporter struct{}
+
+func (discardExporter) Export(context.Context, []sdklog.Record) error { return nil }
+
+func (discardExporter) Shutdown(context.Context) error { return nil }
+
+func (discardExporter) ForceFlush(context.Context) error { return nil }
+
+// log4 is the record that is measured: four attributes, as in an access log.
+func log4(ctx context.Context, l *slog.Logger) {
+	l.LogAttrs(ctx, slog.LevelInfo, "request served", slog.String("http.route", "/orders/{id}"), slog.Int("status", 200),
+		slog.Duration("took", 1500*time.Microsecond), slog.Bool("cached", true))
+}
+
+// TestFanOutAllocations holds the fan-out with everything on against the standard library's over the same sinks, and over
+// sinks that know nothing of traces.
+func TestFanOutAllocations(t *testing.T) {
+	otelSink, p := otlp(t)
+	opts := &Options{Levels: NewLevels(slog.LevelInfo), Sampling: &Sampling{First: 1 << 30}, Telemetry: p}
+	for name, ctx := range map[string]context.Context{"without a span": t.Context(), "in a recording span": recording(t)} {
+		json := JSON(io.Discard, nil)
+		for shape, derive := range map[string]func(*slog.Logger) *slog.Logger{
+			"plain":    func(l *slog.Logger) *slog.Logger { return l },
+			"in group": func(l *slog.Logger) *slog.Logger { return l.With("tenant", "a").WithGroup("g") },
+		} {
+			measure := func(h slog.Handler) float64 {
+				l := derive(slog.New(h))
+				return testing.AllocsPerRun(500, func() { log4(ctx, l) })
+			}
+			ours := measure(NewHandler(opts, json, otelSink))
+			std := measure(slog.NewMultiHandler(json, otelSink))
+			bare := measure(slog.NewMultiHandler(slog.NewJSONHandler(io.Discard, nil), otelSink))
+			t.Logf("%s, %s: ours %v, slog.MultiHandler %v, over slog.JSONHandler %v", name, shape, ours, std, bare)
+			if ours > std || ours > bare {
+				t.Errorf("%s, %s: %v allocations, the standard library's MultiHandler has %v, without trace ids %v", name, shape, ours, std, bare)
+			}
+		}
+	}
+}
+
+// TestAllocations is what this package itself adds to a record on its way to JSON.
+func TestAllocations(t *testing.T) {
+	quiet := &Options{Telemetry: telemetry.Off()}
+	plain, span := t.Context(), recording(t)
+	json := func() Sink { return JSON(io.Discard, nil) }
+	spans := make([]context.Context, 4)
+	for i := range spans {
+		spans[i] = recording(t)
+	}
+	next := 0
+	for name, c := range map[string]struct {
+		want float64
+		run  func(l *slog.Logger)
+		opts *Options
+	}{
+		"no span":                {0, func(l *slog.Logger) { log4(plain, l) }, quiet},
+		"one span":               {0, func(l *slog.Logger) { log4(span, l) }, quiet},
+		"another span each time": {1, func(l *slog.Logger) { next++; log4(spans[next%len(spans)], l) }, quiet},
+		"below the level":        {0, func(l *slog.Logger) { l.LogAttrs(plain, slog.LevelDebug, "x", slog.String("k", "v")) }, quiet},
+		"sampled away": {0, func(l *slog.Logger) { log4(span, l) },
+			&Options{Telemetry: telemetry.Off(), Sampling: &Sampling{First: 1, Thereafter: -1, Tick: time.Hour}}},
+		"sampling that keeps": {0, func(l *slog.Logger) { log4(span, l) },
+			&Options{Telemetry: telemetry.Off(), Sampling: &Sampling{First: 1 << 30}}},
+		"something hidden": {0, func(l *slog.Logger) { l.LogAttrs(plain, slog.LevelInfo, "x", slog.String("password", "p")) }, quiet},
+	} {
+		l := New(c.opts, json())
+		if got := testing.AllocsPerRun(500, func() { c.run(l) }); got > c.want {
+			t.Errorf("%s: %v allocations, want at most %v", name, got, c.want)
+		}
+	}
+}
+
+func BenchmarkFanOut(b *testing.B) {
+	for _, c := range []struct {
+		name  string
+		build func(telemetry.Providers, Sink) slog.Handler
+	}{
+		{"goos", func(p telemetry.Providers, otel Sink) slog.Handler {
+			return NewHandler(&Options{Telemetry: p}, JSON(io.Discard, nil), otel)
+		}},
+		{"goos,unredacted", func(p telemetry.Providers, otel Sink) slog.Handler {
+			return NewHandler(&Options{Telemetry: p, Redact: &Redaction{Off: true}}, JSON(io.Discard, nil), otel)
+		}},
+		{"slog.MultiHandler", func(_ telemetry.Providers, otel Sink) slog.Handler {
+			return slog.NewMultiHandler(JSON(io.Discard, nil), otel)
+		}},
+	} {
+		for _, span := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%s/span=%v", c.name, span), func(b *testing.B) {
+				otel, p := otlp(b)
+				l := slog.New(c.build(p, otel))
+				ctx := b.Context()
+				if span {
+					ctx = recording(b)
+				}
+				b.ReportAllocs()
+				for b.Loop() {
+					log4(ctx, l)
+				}
+			})
+		}
+	}
+}
+
+func BenchmarkJSON(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		log  *slog.Logger
+	}{
+		{"slog", slog.New(slog.NewJSONHandler(io.Discard, nil))},
+		{"goos", New(nil, JSON(io.Discard, nil))},
+		{"goos,group", New(nil, JSON(io.Discard, nil)).With("a", 1).WithGroup("g").With("b", 2)},
+	} {
+		for _, span := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%s/span=%v", c.name, span), func(b *testing.B) {
+				ctx := b.Context()
+				if span {
+					ctx = recording(b)
+				}
+				b.ReportAllocs()
+				for b.Loop() {
+					log4(ctx, c.log)
+				}
+			})
+		}
+	}
+}
+
+func BenchmarkDisabled(b *testing.B) {
+	l := Named(New(nil, JSON(io.Discard, nil)), "state.kv")
+	b.ReportAllocs()
+	for b.Loop() {
+		l.LogAttrs(b.Context(), slog.LevelDebug, "x", slog.Int("n", 1))
+	}
+}
+
+func BenchmarkAsync(b *testing.B) {
+	s := Async(JSON(io.Discard, nil), &AsyncOptions{Telemetry: telemetry.Off(), ErrorHandler: func(error) {}})
+	l := New(&Options{Telemetry: telemetry.Off()}, s)
+	b.ReportAllocs()
+	for b.Loop() {
+		log4(b.Context(), l)
+	}
+	if err := s.Shutdown(b.Context()); err != nil {
+		b.Error(err)
+	}
+	b.ReportMetric(float64(s.Dropped())/float64(b.N), "dropped/op")
+}
