@@ -4,51 +4,12 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/log"
-	sdklog "go.opentelemetry.io/otel/sdk/log"
 	"go.opentelemetry.io/otel/trace"
 )
-
-// Enabled implements sdklog.Processor: only events are asked for.
-func (*Recorder) Enabled(_ context.Context, p sdklog.EnabledParameters) bool {
-	return p.EventName != ""
-}
-
-// OnEmit implements sdklog.Processor. It keeps events, such as exceptions; plain log records come through Sink, where they
-// are also seen when no log exporter is configured.
-func (r *Recorder) OnEmit(_ context.Context, rec *sdklog.Record) error {
-	if rec.EventName() == "" {
-		return nil
-	}
-	line := Line{
-		Time:    rec.Timestamp(),
-		Service: serviceOf(rec.Resource()),
-		Level:   levelOf(rec.Severity()),
-		Message: rec.EventName(),
-		Span:    rec.SpanID(),
-	}
-	rec.WalkAttributes(func(kv attribute.KeyValue) bool {
-		line.Attrs = append(line.Attrs, kv)
-		return true
-	})
-	r.add(rec.TraceID(), line)
-	return nil
-}
-
-func levelOf(s log.Severity) string {
-	switch {
-	case s >= log.SeverityError:
-		return "ERROR"
-	case s >= log.SeverityWarn:
-		return "WARN"
-	case s >= log.SeverityInfo:
-		return "INFO"
-	}
-	return "DEBUG"
-}
 
 func (r *Recorder) add(id trace.TraceID, line Line) {
 	r.keep(id, func(t *Trace) {
@@ -120,16 +81,16 @@ func flatten(to []attribute.KeyValue, prefix string, a slog.Attr) []attribute.Ke
 	return append(to, attribute.String(prefix+a.Key, value.String()))
 }
 
-// text is the line's attributes, without stacks: they fill a screen, and exporters carry them.
-func (l Line) text() string {
+// text is the line's attributes, without those that its span has as well, and without stacks: they fill a screen.
+func (l Line) text(span []attribute.KeyValue) string {
 	var parts []string
 	for _, kv := range l.Attrs {
-		if kv.Key == "exception.stacktrace" || strings.HasSuffix(string(kv.Key), "_id") {
+		value := kv.Value.String()
+		if kv.Key == "exception.stacktrace" || kv.Key == "logger" || find(span, kv.Key) == value {
 			continue
 		}
-		value := kv.Value.String()
 		if strings.ContainsAny(value, " \n\t") {
-			value = "\"" + strings.ReplaceAll(value, "\n", " ") + "\""
+			value = strconv.Quote(value)
 		}
 		parts = append(parts, string(kv.Key)+"="+value)
 	}

@@ -47,10 +47,10 @@ type bucket struct {
 	count   uint64
 }
 
-// Collect reads the metrics as of now, in the order of the readers. It must come before the pipelines are shut down.
+// Collect reads the metrics as of now, the latest reader first. It must come before the pipelines are shut down.
 func (r *Rates) Collect(ctx context.Context) ([]*Route, error) {
 	var routes []*Route
-	for _, reader := range r.readers {
+	for _, reader := range slices.Backward(r.readers) {
 		var data metricdata.ResourceMetrics
 		if err := reader.Collect(ctx, &data); err != nil {
 			return nil, err
@@ -138,7 +138,7 @@ func (r *Route) Quantile(q float64) time.Duration {
 
 // WriteRates writes the routes as a table; the rate is that over the elapsed time.
 func WriteRates(w io.Writer, routes []*Route, elapsed time.Duration) error {
-	rows := [][]string{{"service", "route", "requests", "per second", "errors", "p50", "p95", "p99"}}
+	rows := [][]string{{"service", "route", "requests", "per second", "errors", right("p50", 8), right("p95", 8), right("p99", 8)}}
 	for _, r := range routes {
 		rows = append(rows, []string{
 			r.Service, r.Name,
@@ -148,5 +148,5 @@ func WriteRates(w io.Writer, routes []*Route, elapsed time.Duration) error {
 			right(millis(r.Quantile(0.50)), 8), right(millis(r.Quantile(0.95)), 8), right(millis(r.Quantile(0.99)), 8),
 		})
 	}
-	return table(w, rows)
+	return WriteTable(w, rows)
 }

@@ -7,7 +7,6 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
-	sdklog "go.opentelemetry.io/otel/sdk/log"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
@@ -28,11 +27,7 @@ type Recorder struct {
 	worst  *Trace          // of those that no longer are among the latest
 }
 
-// Recorder stands in both kinds of pipeline.
-var (
-	_ sdktrace.SpanProcessor = (*Recorder)(nil)
-	_ sdklog.Processor       = (*Recorder)(nil)
-)
+var _ sdktrace.SpanProcessor = (*Recorder)(nil)
 
 // NewRecorder returns an empty Recorder.
 func NewRecorder() *Recorder { return &Recorder{traces: make(map[trace.TraceID]*Trace)} }
@@ -44,7 +39,7 @@ type Trace struct {
 	Lines []Line
 }
 
-// Line is one log line, or one event.
+// Line is one log record or event.
 type Line struct {
 	Time    time.Time
 	Service string
@@ -133,10 +128,10 @@ func (r *Recorder) OnEnd(s sdktrace.ReadOnlySpan) {
 	})
 }
 
-// Shutdown implements sdktrace.SpanProcessor and sdklog.Processor. What was recorded stays readable.
+// Shutdown implements sdktrace.SpanProcessor. What was recorded stays readable.
 func (*Recorder) Shutdown(context.Context) error { return nil }
 
-// ForceFlush implements sdktrace.SpanProcessor and sdklog.Processor.
+// ForceFlush implements sdktrace.SpanProcessor.
 func (*Recorder) ForceFlush(context.Context) error { return nil }
 
 func serviceOf(res *resource.Resource) string {

@@ -1,8 +1,8 @@
 // Package show lets a program look at its own telemetry when no collector is there to do it: one trace as a tree with its
 // log lines, and request rates and latencies by route.
 //
-// It stands where an exporter would: [Recorder] is a span processor, a log processor and a source of slog sinks, [Rates]
-// reads metrics through a reader of its own. Memory is bounded: a recorder keeps the latest traces and the worst one.
+// It stands where an exporter would: [Recorder] is a span processor and a source of slog sinks, [Rates] reads metrics
+// through a reader of its own. Memory is bounded: a recorder keeps the latest traces and the worst one.
 package show
 
 import (
@@ -14,8 +14,8 @@ import (
 	"unicode/utf8"
 )
 
-// table writes rows in aligned columns. The first row is the heading; cells that are numbers are aligned by their writer.
-func table(w io.Writer, rows [][]string) error {
+// WriteTable writes rows in aligned columns. The first row is the heading; cells that are numbers are aligned by their writer.
+func WriteTable(w io.Writer, rows [][]string) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, row := range rows {
 		fmt.Fprintf(tw, "  %s\n", strings.Join(row, "\t"))

@@ -2,7 +2,6 @@ package show
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"math"
 	"strings"
@@ -12,9 +11,7 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/log"
 	"go.opentelemetry.io/otel/metric"
-	sdklog "go.opentelemetry.io/otel/sdk/log"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -134,28 +131,14 @@ func TestOneTraceIsBounded(t *testing.T) {
 	}
 }
 
-func TestEventsAreLines(t *testing.T) {
-	r := NewRecorder()
-	ctx, span := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(r)).Tracer("test").Start(context.Background(), "root")
-	logger := sdklog.NewLoggerProvider(sdklog.WithProcessor(r), sdklog.WithResource(named("front"))).Logger("test")
-	var plain, event log.Record
-	plain.SetBody(attribute.StringValue("not an event"))
-	logger.Emit(ctx, plain)
-	event.SetEventName("exception")
-	event.SetSeverity(log.SeverityError)
-	event.SetErr(errors.New("out of range"))
-	event.AddAttributes(attribute.String("exception.stacktrace", "main.go:1"))
-	logger.Emit(ctx, event)
-	span.End()
-	lines := r.Worst().Lines
-	if len(lines) != 1 {
-		t.Fatalf("want the event alone, got %v", lines)
-	}
-	if l := lines[0]; l.Message != "exception" || l.Level != "ERROR" || l.Service != "front" || l.Span != span.SpanContext().SpanID() {
-		t.Errorf("got %+v", l)
-	}
-	if text := lines[0].text(); !strings.Contains(text, `exception.message="out of range"`) || strings.Contains(text, "main.go") {
-		t.Errorf("got %s", text)
+func TestLinesLeaveOutWhatTheTreeShows(t *testing.T) {
+	line := Line{Attrs: []attribute.KeyValue{
+		attribute.String("exception.message", "out of range"), attribute.String("exception.stacktrace", "main.go:1"),
+		attribute.String("logger", "a/package"), attribute.String("http.route", "/p"), attribute.String("http.request.method", "GET"),
+	}}
+	span := []attribute.KeyValue{attribute.String("http.route", "/p"), attribute.String("http.request.method", "POST")}
+	if got, want := line.text(span), `exception.message="out of range" http.request.method=GET`; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
 

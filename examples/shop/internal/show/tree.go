@@ -147,8 +147,13 @@ func find(attrs []attribute.KeyValue, key attribute.Key) string {
 func (t *Trace) lines(out *strings.Builder, begin time.Time, services int) {
 	lines := slices.Clone(t.Lines)
 	slices.SortStableFunc(lines, func(a, b Line) int { return a.Time.Compare(b.Time) })
+	spans := make(map[trace.SpanID][]attribute.KeyValue, len(t.Spans))
+	for _, s := range t.Spans {
+		spans[s.SpanContext().SpanID()] = s.Attributes()
+	}
+	out.WriteByte('\n')
 	for _, l := range lines {
 		fmt.Fprintf(out, "  %s  %s  %s  %s  %s\n", right("+"+millis(l.Time.Sub(begin)), 9), left(l.Level, len("ERROR")),
-			left(cmp.Or(l.Service, "-"), services), l.Message, l.text())
+			left(cmp.Or(l.Service, "-"), services), l.Message, l.text(spans[l.Span]))
 	}
 }

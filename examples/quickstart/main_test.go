@@ -1,0 +1,46 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/go-os/go-os/examples/internal/childtest"
+)
+
+// TestQuickstart runs the program and does what its comment says.
+func TestQuickstart(t *testing.T) {
+	program := childtest.Start(t, childtest.Build(t), nil, "-addr", "127.0.0.1:0")
+	url := program.Await(`listening.* url=(http://\S+)`)[1]
+	if got := get(t, url+"/hello/world"); got != "Hello, world!\n" {
+		t.Errorf("got %q", got)
+	}
+	program.Await(`greeting.* name=world.* trace_id=[0-9a-f]{32} span_id=[0-9a-f]{16}`)
+	page := get(t, url+"/metrics")
+	for _, want := range []string{
+		`http_server_request_duration_seconds_count{http_request_method="GET",http_response_status_code="200",http_route="/hello/{name}"`,
+		`service_name="quickstart"`,
+		`go_memory_used_bytes`,
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("%s is not among the metrics:\n%s", want, page)
+		}
+	}
+	program.Terminate()
+	program.Wait()
+}
+
+func get(t *testing.T, url string) string {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}

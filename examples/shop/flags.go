@@ -1,0 +1,81 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"time"
+)
+
+// flags are the command line.
+type flags struct {
+	duration      time.Duration
+	rate          float64
+	service       string
+	storefront    string
+	orders        string
+	ordersMetrics string
+	payments      string
+}
+
+var errUsage = errors.New("see -h")
+
+func parse(args []string, stderr io.Writer) (flags, error) {
+	var f flags
+	set := flag.NewFlagSet("shop", flag.ContinueOnError)
+	set.SetOutput(stderr)
+	set.DurationVar(&f.duration, "for", 0, "how long to run, such as 10s; 0 means until interrupted")
+	set.Float64Var(&f.rate, "rate", 50, "requests a second that the load generator sends; 0 means none")
+	set.StringVar(&f.service, "service", "", "run this service alone: storefront, orders or payments; empty means all three")
+	set.StringVar(&f.storefront, "storefront", "127.0.0.1:0", "host:port of the storefront (HTTP); port 0 means a free one")
+	set.StringVar(&f.orders, "orders", "127.0.0.1:0", "host:port of orders (gRPC)")
+	set.StringVar(&f.ordersMetrics, "orders-metrics", "127.0.0.1:0", "host:port of the /metrics of orders")
+	set.StringVar(&f.payments, "payments", "127.0.0.1:0", "host:port of payments (HTTP)")
+	set.Usage = func() {
+		fmt.Fprint(stderr, `Three observed services calling each other: storefront (HTTP) → orders (gRPC) → payments (HTTP).
+
+  go run ./examples/shop -for 10s
+  OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 go run ./examples/shop
+
+Flags:
+`)
+		set.PrintDefaults()
+		fmt.Fprint(stderr, `
+One process a service, on ports that each must be told:
+  shop -service payments   -payments 127.0.0.1:7003
+  shop -service orders     -orders 127.0.0.1:7002 -payments 127.0.0.1:7003
+  shop -service storefront -orders 127.0.0.1:7002
+`)
+	}
+	if err := set.Parse(args); err != nil {
+		return f, err
+	}
+	return f, f.check(set.Args())
+}
+
+func (f flags) check(rest []string) error {
+	if len(rest) > 0 {
+		return fmt.Errorf("unexpected argument %q: %w", rest[0], errUsage)
+	}
+	if f.duration < 0 || f.rate < 0 || f.rate > 10_000 {
+		return fmt.Errorf("-for must not be negative, and -rate must be between 0 and 10000: %w", errUsage)
+	}
+	if f.service != "" && !slices.Contains([]string{"storefront", "orders", "payments"}, f.service) {
+		return fmt.Errorf("-service %q: must be storefront, orders or payments: %w", f.service, errUsage)
+	}
+	for _, peer := range []struct{ caller, name, addr string }{{"storefront", "orders", f.orders}, {"orders", "payments", f.payments}} {
+		if _, port, _ := net.SplitHostPort(peer.addr); f.service == peer.caller && (port == "" || port == "0") {
+			return fmt.Errorf("-service %s calls %s: say where it listens with -%s host:port", f.service, peer.name, peer.name)
+		}
+	}
+	return nil
+}
+
+// runs reports whether a service runs in this process.
+func (f flags) runs(service string) bool { return f.service == "" || f.service == service }
+
+func hostOf(url string) string { return strings.TrimPrefix(url, "http://") }

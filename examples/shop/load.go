@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// maxInFlight bounds the requests under way: a shop that hangs must not pile them up without end.
+const maxInFlight = 64
+
+// load plays the customers of a storefront: a fixed mix of requests at a fixed rate.
+type load struct {
+	url    string
+	client *http.Client
+
+	sent, succeeded, refused, failed, skipped atomic.Int64
+}
+
+// visit is one request of the mix.
+type visit struct {
+	method, path, body string
+}
+
+func page(id string) visit { return visit{http.MethodGet, "/products/" + id, ""} }
+
+func buy(id string, quantity int, card string) visit {
+	return visit{http.MethodPost, "/orders", fmt.Sprintf(`{"product":%q,"quantity":%d,"card":%q}`, id, quantity, card)}
+}
+
+// mix is what forty visits in a row ask for, so that even a short run sees every kind: most look at products, some buy,
+// one waits for a review, one is refused, one asks for what is not there, and one trips over the bug in payments.
+func mix() []visit {
+	const good, refused, short = "4242424242424242", "4000000000000002", "42"
+	var visits []visit
+	for range 5 {
+		visits = append(visits, page("lamp"), page("chair"), buy("lamp", 2, good), page("desk"), page("lamp"), page("chair"), buy("chair", 1, good))
+	}
+	return append(visits, buy("desk", 1, good), buy("chair", 2, refused), page("unicorn"), buy("lamp", 1, short), page("desk"))
+}
+
+// run sends requests at this rate a second until ctx ends, and returns when the last of them has been answered.
+func (l *load) run(ctx context.Context, rate float64) {
+	if rate <= 0 {
+		return
+	}
+	ticker := time.NewTicker(time.Duration(float64(time.Second) / rate))
+	defer ticker.Stop()
+	var flying sync.WaitGroup
+	defer flying.Wait()
+	slots, visits := make(chan struct{}, maxInFlight), mix()
+	for i := 0; ; i++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		select {
+		case slots <- struct{}{}:
+		default:
+			l.skipped.Add(1)
+			continue
+		}
+		flying.Go(func() {
+			defer func() { <-slots }()
+			l.visit(context.WithoutCancel(ctx), visits[i*7%len(visits)]) // 7 spreads the kinds evenly over the forty
+		})
+	}
+}
+
+func (l *load) visit(ctx context.Context, v visit) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	l.sent.Add(1)
+	req, err := http.NewRequestWithContext(ctx, v.method, l.url+v.path, bytes.NewReader([]byte(v.body)))
+	if err != nil {
+		l.failed.Add(1)
+		return
+	}
+	resp, err := l.client.Do(req)
+	if err != nil {
+		l.failed.Add(1)
+		return
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		l.failed.Add(1)
+		return
+	}
+	switch {
+	case resp.StatusCode < 400:
+		l.succeeded.Add(1)
+	case resp.StatusCode < 500:
+		l.refused.Add(1)
+	default:
+		l.failed.Add(1)
+	}
+}
+
+func (l *load) String() string {
+	s := fmt.Sprintf("%d requests: %d ok, %d refused, %d failed", l.sent.Load(), l.succeeded.Load(), l.refused.Load(), l.failed.Load())
+	if n := l.skipped.Load(); n > 0 {
+		s += fmt.Sprintf(", %d not sent: %d were under way", n, maxInFlight)
+	}
+	return s
+}

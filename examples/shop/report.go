@@ -1,0 +1,65 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/go-os/go-os/examples/shop/internal/show"
+	"github.com/go-os/go-os/exporters"
+)
+
+// announce says where everything is.
+func (s *shop) announce() {
+	var b strings.Builder
+	for i := len(s.services) - 1; i >= 0; i-- {
+		svc := s.services[i]
+		fmt.Fprintf(&b, "  %-11s %-30s %s\n", svc.name, svc.url, svc.metrics)
+	}
+	to := cmp.Or(collector(), "nowhere: set OTEL_EXPORTER_OTLP_ENDPOINT to a collector")
+	s.console.printf("%s\n  traces, metrics and logs are exported to %s\n\n", b.String(), to)
+}
+
+// report shows what the telemetry of this run holds.
+func (s *shop) report(routes []*show.Route, elapsed time.Duration) error {
+	var b strings.Builder
+	if s.load != nil && s.load.sent.Load() > 0 {
+		fmt.Fprintf(&b, "\n%s in %.1fs\n", s.load, elapsed.Seconds())
+	}
+	var tree error
+	if worst := s.recorder.Worst(); worst != nil {
+		fmt.Fprintf(&b, "\nThe worst request, trace %s:\n\n", worst.ID)
+		tree = worst.Tree(&b)
+	}
+	fmt.Fprint(&b, "\nRequests and latencies by route:\n\n")
+	rates := show.WriteRates(&b, routes, elapsed)
+	var health error
+	if collector() != "" {
+		fmt.Fprintf(&b, "\nTelemetry to %s:\n\n", collector())
+		health = show.WriteTable(&b, s.health())
+	}
+	s.console.printf("%s", b.String())
+	return errors.Join(tree, rates, health)
+}
+
+// health is the account of every pipeline: what was emitted is exported, dropped or still queued.
+func (s *shop) health() [][]string {
+	rows := [][]string{{"service", "signal", " emitted", "exported", " dropped", "  queued"}}
+	for i := len(s.services) - 1; i >= 0; i-- {
+		svc := s.services[i]
+		h := svc.pipeline.Health()
+		for _, signal := range []struct {
+			name string
+			exporters.SignalHealth
+		}{{"traces", h.Traces}, {"metrics", h.Metrics}, {"logs", h.Logs}} {
+			row := []string{svc.name, signal.name}
+			for _, n := range []int64{signal.Emitted, signal.Exported, signal.Dropped, signal.Queued} {
+				row = append(row, fmt.Sprintf("%8d", n))
+			}
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}

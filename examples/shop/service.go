@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/go-os/go-os/exporters"
+)
+
+// service is one of the three as it runs: where it listens, what it reports through, and how it stops.
+type service struct {
+	name     string
+	pipeline *exporters.Pipeline
+	url      string                        // where its peers reach it
+	metrics  string                        // where Prometheus reaches it
+	stop     []func(context.Context) error // each drains one listener
+}
+
+// start gives a service its pipeline. Three services in one process keep out of each other's way by KeepGlobals: nothing
+// is process-wide, every constructor is handed the pipeline it reports through.
+func (s *shop) start(ctx context.Context, name string) (*service, error) {
+	pipeline, err := exporters.Setup(ctx, &exporters.Options{
+		ServiceName:      name,
+		ServiceNamespace: "shop",
+		KeepGlobals:      true,
+		LogWriter:        io.Discard, // a line for every order would bury the rest: the terminal gets a choice
+		Sinks:            []slog.Handler{s.terminal, s.recorder.Sink(name)},
+		SpanProcessors:   []sdktrace.SpanProcessor{s.recorder},
+		MetricReaders:    []sdkmetric.Reader{s.rates.Reader()},
+		Environ:          slices.DeleteFunc(os.Environ(), isServiceName),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	svc := &service{name: name, pipeline: pipeline}
+	s.services = append(s.services, svc)
+	return svc, nil
+}
+
+// isServiceName finds the variable that would give all three services one name.
+func isServiceName(kv string) bool { return strings.HasPrefix(kv, "OTEL_SERVICE_NAME=") }
+
+// serveHTTP serves a handler with /metrics beside it, and returns its URL. /metrics itself is not observed: a scraper would
+// fill the traces.
+func (s *service) serveHTTP(addr string, handler http.Handler) (string, error) {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", s.pipeline.MetricsHandler())
+	mux.Handle("/", handler)
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", s.name, err)
+	}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(listener) }()
+	s.stop = append(s.stop, func(ctx context.Context) error {
+		err := server.Shutdown(ctx)
+		if served := <-done; !errors.Is(served, http.ErrServerClosed) {
+			err = errors.Join(err, served)
+		}
+		return err
+	})
+	url := "http://" + listener.Addr().String()
+	s.metrics = url + "/metrics"
+	return url, nil
+}
+
+// serveGRPC serves a gRPC server and returns its address.
+func (s *service) serveGRPC(addr string, server *grpc.Server) (string, error) {
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", s.name, err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(listener) }()
+	s.stop = append(s.stop, func(ctx context.Context) error {
+		drained := context.AfterFunc(ctx, server.Stop) // cuts off what is not done in time
+		defer drained()
+		server.GracefulStop()
+		return <-done
+	})
+	return listener.Addr().String(), nil
+}
+
+// drain lets every accepted request end, then closes the listeners.
+func (s *service) drain(ctx context.Context) error {
+	var errs []error
+	for _, stop := range s.stop {
+		if err := stop(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", s.name, err))
+		}
+	}
+	return errors.Join(errs...)
+}

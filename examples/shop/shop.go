@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/go-os/go-os/examples/shop/internal/show"
+)
+
+const (
+	drainTime = 10 * time.Second // for requests under way
+	flushTime = 10 * time.Second // for telemetry, afterwards
+)
+
+// shop is what runs in this process: the three services, or one of them.
+type shop struct {
+	flags    flags
+	console  *console
+	terminal *terminal
+	recorder *show.Recorder
+	rates    show.Rates
+	services []*service // callees before their callers
+	load     *load      // nil unless the storefront runs here
+	began    time.Time
+}
+
+// open starts the services, callees first, so that each knows where to find the next.
+func open(ctx context.Context, f flags, c *console) (*shop, error) {
+	s := &shop{flags: f, console: c, terminal: newTerminal(c), recorder: show.NewRecorder(), began: time.Now()}
+	for _, open := range []func(context.Context) error{s.openPayments, s.openOrders, s.openStorefront} {
+		if err := open(ctx); err != nil {
+			return nil, errors.Join(err, s.drain(ctx), s.flush(ctx))
+		}
+	}
+	return s, nil
+}
+
+func (s *shop) openPayments(ctx context.Context) error {
+	if !s.flags.runs("payments") {
+		return nil
+	}
+	svc, err := s.start(ctx, "payments")
+	if err != nil {
+		return err
+	}
+	p, err := newPayments(svc.pipeline)
+	if err != nil {
+		return err
+	}
+	svc.url, err = svc.serveHTTP(s.flags.payments, p.handler())
+	s.flags.payments = hostOf(svc.url)
+	return err
+}
+
+func (s *shop) openOrders(ctx context.Context) error {
+	if !s.flags.runs("orders") {
+		return nil
+	}
+	svc, err := s.start(ctx, "orders")
+	if err != nil {
+		return err
+	}
+	o, err := newOrders(svc.pipeline, "http://"+s.flags.payments)
+	if err != nil {
+		return err
+	}
+	if svc.url, err = svc.serveGRPC(s.flags.orders, o.server()); err != nil {
+		return err
+	}
+	s.flags.orders = svc.url
+	_, err = svc.serveHTTP(s.flags.ordersMetrics, http.NotFoundHandler())
+	return err
+}
+
+func (s *shop) openStorefront(ctx context.Context) error {
+	if !s.flags.runs("storefront") {
+		return nil
+	}
+	svc, err := s.start(ctx, "storefront")
+	if err != nil {
+		return err
+	}
+	front, err := newStorefront(svc.pipeline, s.flags.orders)
+	if err != nil {
+		return err
+	}
+	svc.url, err = svc.serveHTTP(s.flags.storefront, front.handler())
+	svc.stop = append(svc.stop, func(context.Context) error { return front.conn.Close() })
+	s.load = &load{url: svc.url, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: maxInFlight}}}
+	return err
+}
+
+// serve lets customers come until ctx ends, and returns when the last has been answered.
+func (s *shop) serve(ctx context.Context) {
+	s.began = time.Now()
+	if s.load == nil {
+		<-ctx.Done()
+		return
+	}
+	var running sync.WaitGroup
+	running.Go(func() { s.load.run(ctx, s.flags.rate) })
+	ticker := time.NewTicker(s.console.every)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+			s.console.progress("%3.0fs  %s", time.Since(s.began).Seconds(), s.load)
+		}
+	}
+	running.Wait()
+	s.load.client.CloseIdleConnections()
+}
+
+// drain stops the services, callers before their callees, so that none loses a request to a peer that has gone.
+func (s *shop) drain(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	var errs []error
+	for i := len(s.services) - 1; i >= 0; i-- {
+		errs = append(errs, s.services[i].drain(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// flush sends what telemetry is still queued. It comes last: requests that drain are traced to their end.
+func (s *shop) flush(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTime)
+	defer cancel()
+	errs := make([]error, len(s.services))
+	var running sync.WaitGroup
+	for i, svc := range s.services {
+		running.Go(func() { errs[i] = svc.pipeline.Shutdown(ctx) })
+	}
+	running.Wait()
+	return errors.Join(errs...)
+}
+
+// collector is where telemetry goes besides /metrics, as far as the environment says.
+func collector() string { return os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") }

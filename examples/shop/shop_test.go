@@ -1,0 +1,189 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"io"
+	"net"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/go-os/go-os/examples/internal/childtest"
+)
+
+// TestRun runs the whole shop in this process, with no collector and no Prometheus, and reads what it prints.
+func TestRun(t *testing.T) {
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+	var out, logs bytes.Buffer
+	if err := run(t.Context(), []string{"-for", "2s", "-rate", "60"}, &out, &logs); err != nil {
+		t.Fatal(err)
+	}
+	output := out.String()
+	t.Logf("\n%s", output)
+	// The worst request is the one that trips over the bug in payments, seen from every service.
+	inOrder(t, output,
+		"  POST /orders ", "storefront", "server", "ERROR 502",
+		"└─ shop.orders.v1.Orders/Place", "storefront", "client", "ERROR UNAVAILABLE",
+		"   └─ shop.orders.v1.Orders/Place", "orders", "server", "ERROR UNAVAILABLE",
+		"      ├─ reserve stock", "orders", "ok",
+		"      └─ POST ", "orders", "client", "ERROR 500",
+		"         └─ POST /charges", "payments", "server", "ERROR 500",
+		"INFO", "orders", "stock reserved", "product=lamp",
+		"ERROR", "payments", "slice bounds out of range",
+		"ERROR", "orders", "order failed", "500",
+		"ERROR", "storefront", "order not taken",
+		"Requests and latencies by route",
+	)
+	orders := rate(t, output, "storefront", "POST /orders")
+	pages := rate(t, output, "storefront", "GET /products/{id}")
+	if sent := requestsSent(t, output); orders.requests+pages.requests != sent || sent < 60 {
+		t.Errorf("%d requests were sent, the table has %d orders and %d pages", sent, orders.requests, pages.requests)
+	}
+	if placed := rate(t, output, "orders", "shop.orders.v1.Orders/Place"); placed.requests != orders.requests || placed.errors != orders.errors {
+		t.Errorf("the storefront took %+v, orders took %+v", orders, placed)
+	}
+	if charges := rate(t, output, "payments", "POST /charges"); charges.errors != orders.errors || charges.errors == 0 {
+		t.Errorf("payments failed %+v, the storefront %+v", charges, orders)
+	}
+	if orders.p50 > orders.p95 || orders.p95 > orders.p99 || orders.p99 < 125 {
+		t.Errorf("a reviewed order takes 125 ms at least, got %+v", orders)
+	}
+	if pages.p50 >= orders.p50 || pages.p50 < 0.5 {
+		t.Errorf("a page takes half a millisecond at least, and less than an order: %+v, %+v", pages, orders)
+	}
+	for _, service := range services {
+		serves, metrics := urlOf(t, output, service)
+		closed(t, hostOf(serves))
+		closed(t, strings.TrimSuffix(hostOf(metrics), "/metrics"))
+	}
+}
+
+func inOrder(t *testing.T, text string, parts ...string) {
+	t.Helper()
+	rest := text
+	for _, part := range parts {
+		_, after, found := strings.Cut(rest, part)
+		if !found {
+			t.Fatalf("%q is missing, or not where it should be, in\n%s\nlooked for in\n%s", part, text, rest)
+		}
+		rest = after
+	}
+}
+
+// measured is one row of the table of routes; latencies are in milliseconds.
+type measured struct {
+	requests, errors int
+	p50, p95, p99    float64
+}
+
+func rate(t *testing.T, output, service, route string) measured {
+	t.Helper()
+	row := regexp.MustCompile(`(?m)^  ` + service + ` +` + regexp.QuoteMeta(route) + ` +(\d+) +[\d.]+ +(\d+) +([\d.]+)ms +([\d.]+)ms +([\d.]+)ms`).FindStringSubmatch(output)
+	if row == nil {
+		t.Fatalf("no row for %s %s in\n%s", service, route, output)
+	}
+	var numbers [5]float64
+	for i := range numbers {
+		n, err := strconv.ParseFloat(row[i+1], 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		numbers[i] = n
+	}
+	return measured{int(numbers[0]), int(numbers[1]), numbers[2], numbers[3], numbers[4]}
+}
+
+func closed(t *testing.T, addr string) {
+	t.Helper()
+	if conn, err := net.Dial("tcp", addr); err == nil {
+		conn.Close()
+		t.Errorf("%s is still open", addr)
+	}
+}
+
+func TestFlags(t *testing.T) {
+	for _, c := range []struct {
+		args string
+		want string // part of the error
+	}{
+		{"-service warehouse", "must be storefront, orders or payments"},
+		{"-service storefront", "say where it listens with -orders host:port"},
+		{"-service orders -payments 127.0.0.1:0", "say where it listens with -payments host:port"},
+		{"-rate -1", "-rate must be between 0 and 10000"},
+		{"-for -1s", "-for must not be negative"},
+		{"lamp", `unexpected argument "lamp"`},
+		{"-for soon", "invalid value"},
+	} {
+		err := run(t.Context(), strings.Fields(c.args), io.Discard, io.Discard)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %s", c.args, err, c.want)
+		}
+	}
+	var help bytes.Buffer
+	if err := run(t.Context(), []string{"-h"}, io.Discard, &help); !errors.Is(err, flag.ErrHelp) {
+		t.Errorf("got %v", err)
+	}
+	for _, want := range []string{"-for", "-rate", "-service", "OTEL_EXPORTER_OTLP_ENDPOINT"} {
+		if !strings.Contains(help.String(), want) {
+			t.Errorf("-h does not speak of %s", want)
+		}
+	}
+}
+
+// TestPortTaken wants a clear error, and nothing left behind by the services that did start.
+func TestPortTaken(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	err = run(t.Context(), []string{"-storefront", taken.Addr().String(), "-for", "1s"}, io.Discard, io.Discard)
+	if err == nil || !strings.Contains(err.Error(), "storefront: listen tcp "+taken.Addr().String()) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestOneServiceAProcess runs the three services as three programs that know each other by address.
+func TestOneServiceAProcess(t *testing.T) {
+	program := childtest.Build(t)
+	payments := startShop(t, program, nil, "-service", "payments")
+	paymentsURL, _ := payments.url("payments")
+	orders := startShop(t, program, nil, "-service", "orders", "-payments", hostOf(paymentsURL))
+	ordersAddr, _ := orders.url("orders")
+	front := startShop(t, program, nil, "-service", "storefront", "-orders", ordersAddr, "-rate", "0")
+	frontURL, _ := front.url("storefront")
+
+	if got := post(t, frontURL+"/orders", `{"product":"lamp","quantity":2,"card":"4242424242424242"}`); got != `201 {"cents":9800,"order":"o-1"}` {
+		t.Errorf("got %s", got)
+	}
+	if got := post(t, frontURL+"/orders", `{"product":"lamp","quantity":2,"card":"4000000000000002"}`); got != "402 the bank refused the card" {
+		t.Errorf("got %s", got)
+	}
+	for _, c := range []child{front, orders, payments} {
+		c.Terminate()
+		c.Wait()
+	}
+}
+
+func post(t *testing.T, url, body string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strconv.Itoa(resp.StatusCode) + " " + strings.TrimSpace(string(answer))
+}

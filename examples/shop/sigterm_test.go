@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-os/go-os/examples/internal/childtest"
+	"github.com/go-os/go-os/internal/testenv"
+)
+
+// TestSIGTERMUnderLoad stops a busy shop. It must end cleanly, every request that it answered must have been answered in full,
+// and the storefront's span of each must be in the collector.
+func TestSIGTERMUnderLoad(t *testing.T) {
+	collector := testenv.Collector(t, nil)
+	shop := startShop(t, childtest.Build(t), export(collector, "grpc"), "-rate", "0")
+	front, _ := shop.url("storefront")
+
+	customers := &customers{front: front, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}}
+	defer customers.client.CloseIdleConnections()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var running sync.WaitGroup
+	for range 16 {
+		running.Go(func() { customers.run(ctx) })
+	}
+	collector.WaitSpans(500)
+	shop.Terminate()
+	output := shop.Wait()
+	stop()
+	running.Wait()
+
+	if customers.broken > 0 {
+		t.Errorf("%d answers broke off", customers.broken)
+	}
+	held := make(map[string]bool)
+	for _, s := range collector.Spans() {
+		if s.Service() == "storefront" {
+			held[s.Trace()] = true
+		}
+	}
+	lost := 0
+	for _, id := range customers.answered {
+		if !held[id] {
+			lost++
+		}
+	}
+	if lost > 0 || len(customers.answered) < 100 {
+		t.Errorf("%d of %d answered requests have no span in the collector", lost, len(customers.answered))
+	}
+	for _, service := range services {
+		checkAccount(t, output, service, "traces", count(collector.Spans(), service))
+		checkAccount(t, output, service, "logs", count(collector.LogRecords(), service))
+	}
+	t.Logf("%d requests answered", len(customers.answered))
+}
+
+// customers send orders, each in a trace of its own, and remember which were answered.
+type customers struct {
+	front  string
+	client *http.Client
+
+	mu       sync.Mutex
+	answered []string // trace ids
+	broken   int      // answers that began and did not end
+}
+
+// run orders until the storefront is gone or ctx ends.
+func (c *customers) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		id := traceID()
+		body := strings.NewReader(`{"product":"lamp","quantity":1,"card":"4242424242424242"}`)
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.front+"/orders", body)
+		if err != nil {
+			return
+		}
+		req.Header.Set("traceparent", "00-"+id+"-00f067aa0ba902b7-01")
+		resp, err := c.client.Do(req)
+		if err != nil {
+			return // refused: the storefront has closed its doors
+		}
+		_, err = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		c.mu.Lock()
+		c.answered = append(c.answered, id)
+		if err != nil || resp.StatusCode != http.StatusCreated {
+			c.broken++
+		}
+		c.mu.Unlock()
+	}
+}
+
+func traceID() string {
+	id := make([]byte, 16)
+	for i := range id {
+		id[i] = byte(rand.Uint32())
+	}
+	id[0] |= 1 // never zero
+	return hex.EncodeToString(id)
+}
+
+// TestStopsAtOnceWhenIdle guards against a stop that only ends by its deadlines.
+func TestStopsAtOnceWhenIdle(t *testing.T) {
+	shop := startShop(t, childtest.Build(t), nil, "-rate", "0")
+	began := time.Now()
+	shop.Terminate()
+	shop.Wait()
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("an idle shop took %v to end", took)
+	}
+}

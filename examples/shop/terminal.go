@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/go-os/go-os/telemetry/log"
+)
+
+// sayAgain is how long a message that was shown is not shown again.
+const sayAgain = 10 * time.Second
+
+// terminal is the log sink for the screen: warnings and errors, each message now and then. The exporters and the trace at the
+// end have them all.
+type terminal struct {
+	slog.Handler
+	said *said
+}
+
+// said remembers when messages were shown. The shop has a handful of them, and a limit in case it has not.
+type said struct {
+	mu   sync.Mutex
+	last map[string]time.Time
+}
+
+const maxSaid = 100
+
+func newTerminal(w io.Writer) *terminal {
+	return &terminal{
+		Handler: log.Text(w, &log.SinkOptions{Name: "terminal", Level: slog.LevelWarn, ReplaceAttr: withoutStack}),
+		said:    &said{last: make(map[string]time.Time)},
+	}
+}
+
+func withoutStack(_ []string, a slog.Attr) slog.Attr {
+	if a.Key == "exception.stacktrace" {
+		return slog.Attr{}
+	}
+	return a
+}
+
+// Handle implements slog.Handler.
+func (t *terminal) Handle(ctx context.Context, r slog.Record) error {
+	if !t.said.due(r.Message, r.Time) {
+		return nil
+	}
+	return t.Handler.Handle(ctx, r)
+}
+
+// WithAttrs implements slog.Handler.
+func (t *terminal) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &terminal{t.Handler.WithAttrs(attrs), t.said}
+}
+
+// WithGroup implements slog.Handler.
+func (t *terminal) WithGroup(name string) slog.Handler {
+	return &terminal{t.Handler.WithGroup(name), t.said}
+}
+
+func (s *said) due(message string, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last, known := s.last[message]
+	if known && now.Sub(last) < sayAgain || !known && len(s.last) >= maxSaid {
+		return false
+	}
+	s.last[message] = now
+	return true
+}
