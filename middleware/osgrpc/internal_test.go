@@ -1,0 +1,92 @@
+package osgrpc
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"go.opentelemetry.io/otel/attribute"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/stats"
+
+	"github.com/go-os/go-os/telemetry"
+)
+
+func TestParseTarget(t *testing.T) {
+	for _, test := range []struct {
+		target, address string
+		port            int64 // 0: none
+	}{
+		{"dns:///orders.example:50051", "orders.example", 50051},
+		{"dns:///orders.example", "orders.example", 443},
+		{"dns://8.8.8.8/orders.example:1", "orders.example", 1},
+		{"dns:///[::1]:50051", "::1", 50051},
+		{"dns:///[::1]", "::1", 443},
+		{"passthrough:///127.0.0.1:8080", "127.0.0.1", 8080},
+		{"passthrough:///bufnet", "bufnet", 0},
+		{"passthrough:///host:http", "host:http", 0},
+		{"unix:///run/orders.sock", "/run/orders.sock", 0},
+		{"unix:run/orders.sock", "run/orders.sock", 0},
+		{"unix-abstract:orders", "orders", 0},
+		{"os:///orders", "orders", 0},
+		{"ipv4:///10.0.0.1:80,10.0.0.2:80", "10.0.0.1:80,10.0.0.2:80", 0},
+		{"dns:///%zz", "dns:///%zz", 0},
+	} {
+		var address string
+		var port int64
+		for _, kv := range parseTarget(test.target) {
+			switch kv.Key {
+			case attribute.Key("server.address"):
+				address = kv.Value.AsString()
+			case attribute.Key("server.port"):
+				port = kv.Value.AsInt64()
+			}
+		}
+		if address != test.address || port != test.port {
+			t.Errorf("parseTarget(%q) = %q, %d; want %q, %d", test.target, address, port, test.address, test.port)
+		}
+	}
+}
+
+// TestNoRecovery calls the interceptors themselves: through a server, the panic would end the test.
+func TestNoRecovery(t *testing.T) {
+	boom := errors.New("boom")
+	calls := map[string]func(context.Context, *server){
+		"unary": func(ctx context.Context, s *server) {
+			_, _ = s.unary(ctx, nil, &grpc.UnaryServerInfo{FullMethod: "/a.B/C"}, func(context.Context, any) (any, error) { panic(boom) })
+		},
+		"stream": func(ctx context.Context, s *server) {
+			_ = s.stream(s, &serverStream{ctx: ctx}, &grpc.StreamServerInfo{FullMethod: "/a.B/C"}, func(any, grpc.ServerStream) error { panic(boom) })
+		},
+	}
+	for name, call := range calls {
+		for _, exact := range []bool{false, true} {
+			spans := tracetest.NewSpanRecorder()
+			p := telemetry.Off()
+			p.TracerProvider = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))
+			s := newServer(resolve(&Options{Telemetry: p, NoRecovery: true}))
+			ctx := t.Context()
+			if exact {
+				s.exact = true
+				ctx = (&exactHandler{s}).TagRPC(ctx, &stats.RPCTagInfo{FullMethodName: "/a.B/C"})
+			}
+			func() {
+				defer func() {
+					if got := recover(); got != boom {
+						t.Errorf("%s: recovered %v, want the panic to go on", name, got)
+					}
+				}()
+				call(ctx, s)
+			}()
+			if len(spans.Ended()) != 1 {
+				t.Fatalf("%s: %d spans ended, want 1", name, len(spans.Ended()))
+			}
+			on := attribute.NewSet(spans.Ended()[0].Attributes()...)
+			if v, _ := on.Value("error.type"); v.AsString() != "INTERNAL" {
+				t.Errorf("%s: error.type = %q, want INTERNAL", name, v.AsString())
+			}
+		}
+	}
+}
