@@ -11,8 +11,10 @@
 //   - Text and JSON lines written within a span carry trace_id, span_id and trace_flags at the top level, under WithGroup
 //     as well, as the OpenTelemetry specification asks ("Trace Context in non-OTLP Log Formats").
 //   - What is redacted reaches no sink: keys and types are looked for in the call's attributes, in those of With, in groups, in
-//     maps with string keys, and in what a [slog.LogValuer] returns. Messages, and the fields of structs, are not searched.
-//   - A log call returns no error to the application, and no sink can panic into it.
+//     maps with string keys, and in what a [slog.LogValuer] returns. Messages, the texts of errors, slices and the fields of
+//     structs are not searched.
+//   - No failure of a sink reaches the application, nor the other sinks: an error and a panic of its Handle are counted, and
+//     reported to the error handler.
 //   - A log call never waits for an [Async] sink. A sink that is not wrapped in Async is called in the log call: a slow one
 //     makes the call slow.
 //   - Nothing is lost silently: every record that a sink did not get is counted, with the reason. Records of level Error and

@@ -99,6 +99,18 @@ func TestErrorsAreReportedOnceInAWhile(t *testing.T) {
 	})
 }
 
+// TestAnErrorHandlerMayLog: reports that are logged to the sink that fails must not go round in circles.
+func TestAnErrorHandlerMayLog(t *testing.T) {
+	var l *slog.Logger
+	calls := 0
+	l = New(&Options{Telemetry: telemetry.Off(), ErrorHandler: func(err error) { l.Error("sink failed", "err", err) }},
+		handlerFunc(func(context.Context, slog.Record) error { calls++; return io.ErrShortWrite }))
+	l.Info("x")
+	if calls != 2 {
+		t.Errorf("the sink was called %d times, want once for the record and once for the report", calls)
+	}
+}
+
 func TestNamed(t *testing.T) {
 	var out buffer
 	base := New(nil, JSON(&out, nil))

@@ -121,7 +121,7 @@ func (q *queue) wait(ctx context.Context) (left uint64, err error) {
 	for i := range q.waiters {
 		if q.waiters[i] == w {
 			q.waiters = append(q.waiters[:i], q.waiters[i+1:]...)
-			return w.target - q.done, context.Cause(ctx)
+			return w.target - q.done, ctx.Err()
 		}
 	}
 	return 0, nil // it was settled at the same time

@@ -1,0 +1,73 @@
+//go:build !race
+
+package log
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/go-os/go-os/telemetry"
+)
+
+// These counts hold without the race detector alone: under it, a sync.Pool forgets on purpose.
+
+// TestFanOutAllocations holds the fan-out with everything on against the standard library's over the same sinks, and over
+// sinks that know nothing of traces.
+func TestFanOutAllocations(t *testing.T) {
+	otelSink, p := otlp(t)
+	opts := &Options{Levels: NewLevels(slog.LevelInfo), Sampling: &Sampling{First: 1 << 30}, Telemetry: p}
+	for name, ctx := range map[string]context.Context{"without a span": t.Context(), "in a recording span": recording(t)} {
+		json := JSON(io.Discard, nil)
+		for shape, derive := range map[string]func(*slog.Logger) *slog.Logger{
+			"plain":    func(l *slog.Logger) *slog.Logger { return l },
+			"in group": func(l *slog.Logger) *slog.Logger { return l.With("tenant", "a").WithGroup("g") },
+		} {
+			measure := func(h slog.Handler) float64 {
+				l := derive(slog.New(h))
+				return testing.AllocsPerRun(500, func() { log4(ctx, l) })
+			}
+			ours := measure(NewHandler(opts, json, otelSink))
+			std := measure(slog.NewMultiHandler(json, otelSink))
+			bare := measure(slog.NewMultiHandler(slog.NewJSONHandler(io.Discard, nil), otelSink))
+			t.Logf("%s, %s: ours %v, slog.MultiHandler %v, over slog.JSONHandler %v", name, shape, ours, std, bare)
+			if ours > std || ours > bare {
+				t.Errorf("%s, %s: %v allocations, the standard library's MultiHandler has %v, without trace ids %v", name, shape, ours, std, bare)
+			}
+		}
+	}
+}
+
+// TestAllocations is what this package itself adds to a record on its way to JSON.
+func TestAllocations(t *testing.T) {
+	quiet := &Options{Telemetry: telemetry.Off()}
+	plain, span := t.Context(), recording(t)
+	json := func() Sink { return JSON(io.Discard, nil) }
+	spans := make([]context.Context, 4)
+	for i := range spans {
+		spans[i] = recording(t)
+	}
+	next := 0
+	for name, c := range map[string]struct {
+		want float64
+		run  func(l *slog.Logger)
+		opts *Options
+	}{
+		"no span":                {0, func(l *slog.Logger) { log4(plain, l) }, quiet},
+		"one span":               {0, func(l *slog.Logger) { log4(span, l) }, quiet},
+		"another span each time": {1, func(l *slog.Logger) { next++; log4(spans[next%len(spans)], l) }, quiet},
+		"below the level":        {0, func(l *slog.Logger) { l.LogAttrs(plain, slog.LevelDebug, "x", slog.String("k", "v")) }, quiet},
+		"sampled away": {0, func(l *slog.Logger) { log4(span, l) },
+			&Options{Telemetry: telemetry.Off(), Sampling: &Sampling{First: 1, Thereafter: -1, Tick: time.Hour}}},
+		"sampling that keeps": {0, func(l *slog.Logger) { log4(span, l) },
+			&Options{Telemetry: telemetry.Off(), Sampling: &Sampling{First: 1 << 30}}},
+		"something hidden": {0, func(l *slog.Logger) { l.LogAttrs(plain, slog.LevelInfo, "x", slog.String("password", "p")) }, quiet},
+	} {
+		l := New(c.opts, json())
+		if got := testing.AllocsPerRun(500, func() { c.run(l) }); got > c.want {
+			t.Errorf("%s: %v allocations, want at most %v", name, got, c.want)
+		}
+	}
+}
