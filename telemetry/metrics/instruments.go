@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"go.opentelemetry.io/otel/metric"
 
@@ -45,6 +46,16 @@ func (o *InstrumentOptions) orDefault() InstrumentOptions {
 func (o *InstrumentOptions) withoutBuckets() error {
 	if len(o.Buckets) > 0 {
 		return errors.New("buckets are for histograms only")
+	}
+	return nil
+}
+
+// ascending checks the buckets here, because the SDK takes others for its default without a word.
+func (o *InstrumentOptions) ascending() error {
+	for i, bound := range o.Buckets {
+		if math.IsNaN(bound) || i > 0 && bound <= o.Buckets[i-1] {
+			return fmt.Errorf("bucket bounds must ascend: %v", o.Buckets)
+		}
 	}
 	return nil
 }
@@ -162,6 +173,9 @@ type Histogram[L comparable] struct {
 func NewHistogram[L comparable](p telemetry.Providers, name string, opts *InstrumentOptions) (*Histogram[L], error) {
 	const kind = "histogram"
 	o := opts.orDefault()
+	if err := o.ascending(); err != nil {
+		return nil, failed(kind, name, err)
+	}
 	sets, err := newLabelSets[L](o.MaxLabels, recordOption)
 	if err != nil {
 		return nil, failed(kind, name, err)
