@@ -50,7 +50,7 @@ func (o *InstrumentOptions) withoutBuckets() error {
 	return nil
 }
 
-// ascending checks the buckets here, because the SDK takes others for its default without a word.
+// ascending checks the buckets here, because the SDK looks only at those of the first instrument of a name.
 func (o *InstrumentOptions) ascending() error {
 	for i, bound := range o.Buckets {
 		if math.IsNaN(bound) || i > 0 && bound <= o.Buckets[i-1] {
