@@ -73,8 +73,8 @@ func cases() []struct {
 		{"off", oshttp.NewHandler(benchMux(), &oshttp.HandlerOptions{Telemetry: telemetry.Off()}), sampledParent, 2},
 		{"metrics", oshttp.NewHandler(benchMux(), &oshttp.HandlerOptions{Telemetry: metrics}), sampledParent, 5},
 		{"unsampled", oshttp.NewHandler(benchMux(), &oshttp.HandlerOptions{Telemetry: sdkProviders()}), unsampledParent, 8},
-		{"sampled", oshttp.NewHandler(benchMux(), &oshttp.HandlerOptions{Telemetry: sdkProviders()}), sampledParent, 13},
-		{"accesslog", oshttp.NewHandler(benchMux(), full), sampledParent, 13},
+		{"sampled", oshttp.NewHandler(benchMux(), &oshttp.HandlerOptions{Telemetry: sdkProviders()}), sampledParent, 10},
+		{"accesslog", oshttp.NewHandler(benchMux(), full), sampledParent, 10},
 	}
 }
 
@@ -85,6 +85,34 @@ func BenchmarkHandler(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				c.handler.ServeHTTP(w, r)
+			}
+		})
+	}
+}
+
+func roundTrip(tb testing.TB, transport http.RoundTripper, r *http.Request) {
+	res, err := transport.RoundTrip(r)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	_ = res.Body.Close()
+}
+
+func BenchmarkTransport(b *testing.B) {
+	base := carry(func(*http.Request) {})
+	for _, c := range []struct {
+		name      string
+		transport http.RoundTripper
+	}{
+		{"bare", base},
+		{"off", oshttp.NewTransport(base, &oshttp.TransportOptions{Telemetry: telemetry.Off()})},
+		{"sampled", oshttp.NewTransport(base, &oshttp.TransportOptions{Telemetry: sdkProviders()})},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			r := benchRequest(sampledParent)
+			b.ReportAllocs()
+			for b.Loop() {
+				roundTrip(b, c.transport, r)
 			}
 		})
 	}
