@@ -27,8 +27,8 @@ type Engine struct {
 	// Weight decides when the program is built. Required.
 	Weight Weight
 
-	// Module is the folder of the pinned module that builds the program, relative to the repository root. Empty for
-	// Installed engines.
+	// Module is the folder of the pinned module that builds the program, relative to the repository root. Code of its own
+	// lies in that folder and in none below it: a change further down would not be noticed. Empty for Installed engines.
 	Module string
 	// Package is the main package to build in Module. Default: ".", the module's own.
 	Package string
