@@ -119,11 +119,15 @@ func (b *batcher[T]) run(ctx context.Context) {
 		case <-tick.C:
 			least = 1
 		case <-b.draining:
+		}
+		if b.deliver.leaving() { // whatever else is due
 			b.drain(ctx, batch)
 			return
 		}
 		for batch = b.take(batch, least); len(batch) > 0; batch = b.take(batch, least) {
-			b.send(ctx, batch)
+			if err := b.send(ctx, batch); err != nil && b.deliver.leaving() {
+				break
+			}
 		}
 	}
 }

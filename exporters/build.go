@@ -14,10 +14,13 @@ import (
 	"go.opentelemetry.io/otel/exporters/stdout/stdoutlog"
 	"go.opentelemetry.io/otel/exporters/stdout/stdoutmetric"
 	"go.opentelemetry.io/otel/exporters/stdout/stdouttrace"
+	lognoop "go.opentelemetry.io/otel/log/noop"
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	sdklog "go.opentelemetry.io/otel/sdk/log"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/go-os/go-os/telemetry"
 	"github.com/go-os/go-os/telemetry/log"
@@ -27,14 +30,11 @@ import (
 
 // build makes the providers.
 func (p *Pipeline) build(ctx context.Context, e *environ) error {
-	switch {
-	case p.settings.disabled:
+	if p.settings.disabled {
 		p.buildOff()
 		return nil
-	case p.settings.file != "":
-		return p.buildFile(ctx, e)
 	}
-	res := newResource(ctx, e, p.opts)
+	res := newResource(ctx, e, p.opts, p.settings.attributes)
 	p.providers.Propagator = p.settings.propagator
 	if err := p.buildMetrics(ctx, res); err != nil {
 		return err
@@ -100,7 +100,12 @@ func plainPage(g prometheus.Gatherer) http.Handler {
 }
 
 func (p *Pipeline) buildMetrics(ctx context.Context, res *resource.Resource) error {
-	opts := []sdkmetric.Option{sdkmetric.WithResource(res), sdkmetric.WithView(p.opts.Views...)}
+	p.page = plainPage(p.opts.Gatherer)
+	if p.settings.metrics.off {
+		p.providers.MeterProvider = metricnoop.NewMeterProvider()
+		return nil
+	}
+	opts := append([]sdkmetric.Option{sdkmetric.WithResource(res), sdkmetric.WithView(p.opts.Views...)}, p.settings.meter...)
 	readers, err := p.metricReaders(ctx)
 	if err != nil {
 		return err
@@ -136,9 +141,8 @@ func (p *Pipeline) metricStage(flush, shutdown func(context.Context) error) stag
 }
 
 func (p *Pipeline) metricReaders(ctx context.Context) (readers []sdkmetric.Reader, err error) {
-	p.page = plainPage(p.opts.Gatherer)
 	for _, to := range p.settings.metrics.to {
-		switch to {
+		switch to.exporter {
 		case toPrometheus:
 			page, err := metrics.NewPrometheus(&metrics.PrometheusOptions{Existing: p.opts.Gatherer, ErrorHandler: p.errors.Handle})
 			if err != nil {
@@ -151,44 +155,49 @@ func (p *Pipeline) metricReaders(ctx context.Context) (readers []sdkmetric.Reade
 			if err != nil {
 				return nil, fmt.Errorf("exporters: console exporter of metrics: %w", err)
 			}
-			readers = append(readers, p.periodic(e, "stdout_metric_exporter"))
+			readers = append(readers, p.periodic(e, "stdout_metric_exporter", to.periodic))
 		case toOTLP:
-			e, kind, err := p.settings.metrics.otlp.points(ctx)
+			e, kind, err := to.otlp.points(ctx)
 			if err != nil {
 				return nil, fmt.Errorf("exporters: OTLP exporter of metrics: %w", err)
 			}
-			readers = append(readers, p.periodic(e, kind))
+			readers = append(readers, p.periodic(e, kind, to.periodic))
 		}
 	}
 	return readers, nil
 }
 
-func (p *Pipeline) periodic(e sdkmetric.Exporter, kind string) sdkmetric.Reader {
-	l := p.open(Metrics, kind, 0)
-	opts := []sdkmetric.PeriodicReaderOption{
-		sdkmetric.WithInterval(p.settings.interval), sdkmetric.WithTimeout(p.settings.collectTime),
+func (p *Pipeline) periodic(e sdkmetric.Exporter, kind string, cfg periodicConfig) sdkmetric.Reader {
+	opts := []sdkmetric.PeriodicReaderOption{sdkmetric.WithInterval(cfg.interval), sdkmetric.WithTimeout(cfg.timeout)}
+	if cfg.cardinality != nil {
+		opts = append(opts, sdkmetric.WithCardinalityLimitSelector(cfg.cardinality))
 	}
 	if p.opts.BridgeRegistry {
-		opts = append(opts, sdkmetric.WithProducer(metrics.NewBridge(p.opts.Gatherer, &metrics.BridgeOptions{ErrorHandler: p.errors.Handle})))
+		bridge := metrics.NewBridge(p.opts.Gatherer, &metrics.BridgeOptions{ErrorHandler: p.errors.Handle})
+		opts = append(opts, sdkmetric.WithProducer(bridge))
 	}
-	return sdkmetric.NewPeriodicReader(newPointExporter(l, p.settings.collectTime, p.draining, e), opts...)
+	return sdkmetric.NewPeriodicReader(newPointExporter(p.open(Metrics, kind, 0), cfg, p.draining, e), opts...)
 }
 
 func (p *Pipeline) buildTraces(ctx context.Context, res *resource.Resource) error {
+	if p.settings.traces.off {
+		p.providers.TracerProvider = tracenoop.NewTracerProvider()
+		return nil
+	}
 	var out fanout
 	for _, to := range p.settings.traces.to {
 		var e sdktrace.SpanExporter
 		var err error
 		kind := "stdout_span_exporter"
-		if to == toConsole {
+		if to.exporter == toConsole {
 			e, err = stdouttrace.New()
 		} else {
-			e, kind, err = p.settings.traces.otlp.spans(ctx)
+			e, kind, err = to.otlp.spans(ctx)
 		}
 		if err != nil {
-			return fmt.Errorf("exporters: %s exporter of traces: %w", to, err)
+			return fmt.Errorf("exporters: %s exporter of traces: %w", to.exporter, err)
 		}
-		out = append(out, newSpanBatcher(p.open(Traces, kind, p.settings.spanBatch.queue), p.settings.spanBatch, e))
+		out = append(out, newSpanBatcher(p.open(Traces, kind, to.batch.queue), to.batch, e))
 	}
 	var sampler sdktrace.Sampler = p.sampler
 	processors := append([]sdktrace.SpanProcessor(nil), p.opts.SpanProcessors...)
@@ -202,6 +211,9 @@ func (p *Pipeline) buildTraces(ctx context.Context, res *resource.Resource) erro
 		processors = append(processors, out)
 	}
 	opts := []sdktrace.TracerProviderOption{sdktrace.WithResource(res), sdktrace.WithSampler(sampler)}
+	if p.settings.spanLimits != nil {
+		opts = append(opts, sdktrace.WithRawSpanLimits(*p.settings.spanLimits))
+	}
 	var stage atOnce
 	for _, sp := range processors {
 		opts = append(opts, sdktrace.WithSpanProcessor(sp))
@@ -213,6 +225,11 @@ func (p *Pipeline) buildTraces(ctx context.Context, res *resource.Resource) erro
 }
 
 func (p *Pipeline) buildLogs(ctx context.Context, res *resource.Resource) error {
+	if p.settings.logs.off {
+		p.providers.LoggerProvider = lognoop.NewLoggerProvider()
+		p.providers.Logger = p.logger(false)
+		return nil
+	}
 	processors := append([]sdklog.Processor(nil), p.opts.LogProcessors...)
 	if p.opts.EventsOnSpans {
 		processors = append(processors, trace.NewEventBridge())
@@ -223,18 +240,18 @@ func (p *Pipeline) buildLogs(ctx context.Context, res *resource.Resource) error 
 		var e sdklog.Exporter
 		var err error
 		kind := "stdout_log_exporter"
-		if to == toConsole {
+		if to.exporter == toConsole {
 			e, err = stdoutlog.New()
 		} else {
-			e, kind, err = p.settings.logs.otlp.records(ctx)
+			e, kind, err = to.otlp.records(ctx)
 		}
 		if err != nil {
-			return fmt.Errorf("exporters: %s exporter of logs: %w", to, err)
+			return fmt.Errorf("exporters: %s exporter of logs: %w", to.exporter, err)
 		}
-		processors = append(processors, newRecordBatcher(p.open(Logs, kind, p.settings.recordBatch.queue), p.settings.recordBatch, e))
+		processors = append(processors, newRecordBatcher(p.open(Logs, kind, to.batch.queue), to.batch, e))
 		sending = true
 	}
-	opts := []sdklog.LoggerProviderOption{sdklog.WithResource(res)}
+	opts := append([]sdklog.LoggerProviderOption{sdklog.WithResource(res)}, p.settings.logLimits...)
 	var stage atOnce
 	for _, lp := range processors {
 		opts = append(opts, sdklog.WithProcessor(lp))

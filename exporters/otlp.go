@@ -19,6 +19,9 @@ const (
 	HTTPJSON = "http/json"
 )
 
+// errScheme is about an endpoint such as "collector:4317".
+var errScheme = errors.New("it has no scheme: write http://host:port, or https:// for TLS")
+
 // otlpSettings are how one signal reaches its OTLP endpoint. They are complete: the exporters of the SDK are given every one,
 // so that what they would read from the environment themselves does not matter.
 type otlpSettings struct {

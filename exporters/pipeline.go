@@ -85,7 +85,7 @@ func (p *Pipeline) Logger() *slog.Logger { return p.providers.Logger }
 // Levels returns what decides how much is logged, to be changed while the program runs.
 func (p *Pipeline) Levels() *log.Levels { return p.opts.LogLevels }
 
-// Sampler returns the sampler, to be changed while the program runs. With OTEL_CONFIG_FILE it has no effect: the file decides.
+// Sampler returns the sampler, to be changed while the program runs.
 func (p *Pipeline) Sampler() *trace.Sampler { return p.sampler }
 
 // install makes the pipeline that of the process.
@@ -124,6 +124,7 @@ func (p *Pipeline) ForceFlush(ctx context.Context) error {
 // Spans that end and records that are emitted afterwards are counted as dropped. A second call returns the first one's error.
 func (p *Pipeline) Shutdown(ctx context.Context) error {
 	p.once.Do(func() {
+		p.reporter.hold()
 		close(p.draining)
 		var others sync.WaitGroup
 		for _, s := range p.stages {
@@ -144,7 +145,7 @@ func (p *Pipeline) Shutdown(ctx context.Context) error {
 			return s.shutdown(ctx)
 		})
 		<-drained
-		p.reporter.close()
+		p.reporter.last()
 	})
 	return p.shutErr
 }

@@ -2,7 +2,6 @@ package exporters
 
 import (
 	"context"
-	"time"
 
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
@@ -13,12 +12,28 @@ import (
 type pointExporter struct {
 	sdkmetric.Exporter
 	ledger  *ledger
-	timeout time.Duration
+	cfg     periodicConfig
 	deliver deliverer
 }
 
-func newPointExporter(l *ledger, timeout time.Duration, draining <-chan struct{}, e sdkmetric.Exporter) *pointExporter {
-	return &pointExporter{Exporter: e, ledger: l, timeout: timeout, deliver: deliverer{ledger: l, draining: draining}}
+func newPointExporter(l *ledger, cfg periodicConfig, draining <-chan struct{}, e sdkmetric.Exporter) *pointExporter {
+	return &pointExporter{Exporter: e, ledger: l, cfg: cfg, deliver: deliverer{ledger: l, draining: draining}}
+}
+
+// Temporality implements sdkmetric.Exporter.
+func (e *pointExporter) Temporality(kind sdkmetric.InstrumentKind) metricdata.Temporality {
+	if e.cfg.temporality != nil {
+		return e.cfg.temporality(kind)
+	}
+	return e.Exporter.Temporality(kind)
+}
+
+// Aggregation implements sdkmetric.Exporter.
+func (e *pointExporter) Aggregation(kind sdkmetric.InstrumentKind) sdkmetric.Aggregation {
+	if e.cfg.aggregation != nil {
+		return e.cfg.aggregation(kind)
+	}
+	return e.Exporter.Aggregation(kind)
 }
 
 // Export sends one collection. It returns no error: the ledger has it, and the reader would only report it a second time.
@@ -31,7 +46,7 @@ func (e *pointExporter) Export(ctx context.Context, rm *metricdata.ResourceMetri
 	e.ledger.emitted += n
 	e.ledger.inflight += n
 	e.ledger.mu.Unlock()
-	err := e.deliver.do(ctx, e.timeout, func(ctx context.Context) error { return e.Exporter.Export(ctx, rm) })
+	err := e.deliver.do(ctx, e.cfg.timeout, func(ctx context.Context) error { return e.Exporter.Export(ctx, rm) })
 	e.ledger.settle(n, lostOf(n, err), err)
 	return nil
 }

@@ -57,13 +57,12 @@ func (r *reporter) alarm() {
 	}
 }
 
-// close ends the reporter after a last look.
-func (r *reporter) close() {
-	if r.logger == nil {
-		return
+// hold ends the lines until last: while a pipeline drains, what is lost is not known yet.
+func (r *reporter) hold() {
+	if r.logger != nil {
+		close(r.stop)
+		<-r.done
 	}
-	close(r.stop)
-	<-r.done
 }
 
 func (r *reporter) run() {
@@ -76,7 +75,6 @@ func (r *reporter) run() {
 		case <-r.rung:
 			r.look(time.Now())
 		case <-r.stop:
-			r.last()
 			return
 		}
 		for busy := true; busy; {
@@ -84,7 +82,6 @@ func (r *reporter) run() {
 			case <-tick.C:
 				busy = r.look(time.Now())
 			case <-r.stop:
-				r.last()
 				return
 			}
 		}
@@ -164,7 +161,7 @@ func (r *reporter) warn(s state, now time.Time) {
 // last tells what no line has told yet, for nobody looks after it.
 func (r *reporter) last() {
 	s := r.state()
-	if s.lost <= r.reported {
+	if r.logger == nil || s.lost <= r.reported {
 		return
 	}
 	reason, remedy := s.reason()

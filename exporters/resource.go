@@ -12,11 +12,11 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 )
 
-// newResource describes the process: what can be detected, under what the Options say, under what the environment says. A
+// newResource describes the process: what can be detected, under what the Options say, under what is configured. A
 // detector that fails, or that speaks another version of the conventions, costs its own attributes at most, and is warned of.
 //
 // The command line of the process is left out, for it may hold secrets.
-func newResource(ctx context.Context, e *environ, o *Options) *resource.Resource {
+func newResource(ctx context.Context, e *environ, o *Options, over []attribute.KeyValue) *resource.Resource {
 	found, err := resource.New(ctx,
 		resource.WithTelemetrySDK(), resource.WithHost(), resource.WithOSType(), resource.WithContainer(),
 		resource.WithProcessPID(), resource.WithProcessExecutableName(),
@@ -36,12 +36,7 @@ func newResource(ctx context.Context, e *environ, o *Options) *resource.Resource
 	}
 	attrs = append(attrs, found.Attributes()...)
 	attrs = append(attrs, o.service()...)
-	for key, value := range e.pairs(envResource) {
-		attrs = append(attrs, attribute.String(key, value))
-	}
-	if name := e.vars[envService]; name != "" {
-		attrs = append(attrs, semconv.ServiceName(name))
-	}
+	attrs = append(attrs, over...)
 	return resource.NewWithAttributes(found.SchemaURL(), attrs...)
 }
 

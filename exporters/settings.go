@@ -1,14 +1,17 @@
 package exporters
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
 	"go.opentelemetry.io/contrib/propagators/autoprop"
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/propagation"
+	sdklog "go.opentelemetry.io/otel/sdk/log"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 )
 
 // Names of exporters, as in the OTEL_*_EXPORTER variables.
@@ -18,56 +21,74 @@ const (
 	toPrometheus = "prometheus"
 )
 
-// settings are what the environment, the Options and the defaults come to, in that order.
+// settings are what the file, or else the environment, the Options and the defaults come to.
 type settings struct {
-	disabled    bool
-	file        string // OTEL_CONFIG_FILE
-	sdkLevel    slog.Level
-	sampler     sdktrace.Sampler
-	propagator  propagation.TextMapPropagator
-	traces      signalSettings
-	metrics     signalSettings
-	logs        signalSettings
-	spanBatch   batchConfig
-	recordBatch batchConfig
-	interval    time.Duration // of metric exports
-	collectTime time.Duration // OTEL_METRIC_EXPORT_TIMEOUT
+	disabled   bool
+	sdkLevel   slog.Level
+	attributes []attribute.KeyValue // of the resource, over those of the Options
+	propagator propagation.TextMapPropagator
+	sampler    sdktrace.Sampler
+	spanLimits *sdktrace.SpanLimits // nil leaves them to the SDK
+	logLimits  []sdklog.LoggerProviderOption
+	meter      []sdkmetric.Option // views and such
+	traces     signalSettings
+	metrics    signalSettings
+	logs       signalSettings
 }
 
 // signalSettings say where one signal goes.
 type signalSettings struct {
-	to   []string
-	otlp otlpSettings
+	off bool // nowhere, and it is not made at all
+	to  []destination
 }
 
-func (s signalSettings) has(exporter string) bool {
-	for _, name := range s.to {
-		if name == exporter {
-			return true
-		}
-	}
-	return false
+// destination is one exporter and how it is fed.
+type destination struct {
+	exporter string
+	otlp     otlpSettings // for toOTLP
+	batch    batchConfig  // for spans and log records
+	periodic periodicConfig
 }
 
-// resolve reads the environment once. Its error is about the Options alone: what is wrong with the environment is a warning.
+// periodicConfig are the numbers of one periodic export of metrics. A nil selector leaves the choice to the exporter.
+type periodicConfig struct {
+	interval    time.Duration
+	timeout     time.Duration // of one export, with the collection before it
+	temporality sdkmetric.TemporalitySelector
+	aggregation sdkmetric.AggregationSelector
+	cardinality sdkmetric.CardinalityLimitSelector
+}
+
+// resolve reads the environment once. Its error is about the Options, or the file: what else is wrong with the environment is
+// a warning.
 func resolve(e *environ, o *Options) (settings, error) {
+	e.checkNames()
+	if file := e.vars[envConfigFile]; file != "" {
+		return readFile(e, file)
+	}
+	e.checkSDK()
 	s := settings{
-		disabled:    e.boolean(envDisabled),
-		file:        e.vars[envConfigFile],
-		sdkLevel:    sdkLevel(e),
-		sampler:     sampler(e, o),
-		propagator:  propagator(e),
-		spanBatch:   batch(e, o, "OTEL_BSP_", 5*time.Second),
-		recordBatch: batch(e, o, "OTEL_BLRP_", time.Second),
-		interval:    e.millis(or(o.MetricInterval, time.Minute), "OTEL_METRIC_EXPORT_INTERVAL"),
-		collectTime: e.millis(or(o.ExportTimeout, 30*time.Second), "OTEL_METRIC_EXPORT_TIMEOUT"),
+		disabled:   e.boolean(envDisabled),
+		sdkLevel:   sdkLevel(e.oneOf("warn", []string{"none", "error", "warn", "info", "debug"}, envLogLevel)),
+		sampler:    sampler(e, o),
+		propagator: propagator(e),
+	}
+	for key, value := range e.pairs(envResource) {
+		s.attributes = append(s.attributes, attribute.String(key, value))
+	}
+	if name := e.vars[envService]; name != "" {
+		s.attributes = append(s.attributes, semconv.ServiceName(name))
+	}
+	spans := batch(e, o, "OTEL_BSP_", 5*time.Second)
+	records := batch(e, o, "OTEL_BLRP_", time.Second)
+	points := periodicConfig{
+		interval: e.millis(or(o.MetricInterval, time.Minute), "OTEL_METRIC_EXPORT_INTERVAL"),
+		timeout:  e.millis(or(o.ExportTimeout, 30*time.Second), "OTEL_METRIC_EXPORT_TIMEOUT"),
 	}
 	var errs [3]error
-	s.traces, errs[0] = signal(e, o, Traces, toOTLP, toConsole, "none")
-	s.metrics, errs[1] = signal(e, o, Metrics, toOTLP, toConsole, toPrometheus, "none")
-	s.logs, errs[2] = signal(e, o, Logs, toOTLP, toConsole, "none")
-	e.checkNames()
-	e.checkSDK()
+	s.traces.to, errs[0] = signal(e, o, Traces, destination{batch: spans}, toOTLP, toConsole, "none")
+	s.metrics.to, errs[1] = signal(e, o, Metrics, destination{periodic: points}, toOTLP, toConsole, toPrometheus, "none")
+	s.logs.to, errs[2] = signal(e, o, Logs, destination{batch: records}, toOTLP, toConsole, "none")
 	for _, err := range errs {
 		if err != nil {
 			return s, fmt.Errorf("exporters: Options: %w", err)
@@ -101,24 +122,30 @@ func batch(e *environ, o *Options, prefix string, delay time.Duration) batchConf
 }
 
 // signal says where one signal goes. With nothing configured, metrics go to the Prometheus page and nothing to the network.
-func signal(e *environ, o *Options, which Signal, accepted ...string) (signalSettings, error) {
+func signal(e *environ, o *Options, which Signal, like destination, accepted ...string) ([]destination, error) {
 	prefix := which.env()
-	to, set := e.list(accepted, "OTEL_"+prefix+"EXPORTER")
+	names, set := e.list(accepted, "OTEL_"+prefix+"EXPORTER")
 	if !set {
 		if which == Metrics {
-			to = append(to, toPrometheus)
+			names = append(names, toPrometheus)
 		}
 		if e.set("OTEL_EXPORTER_OTLP_"+prefix+"ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT") || o.Endpoint != "" {
-			to = append(to, toOTLP)
+			names = append(names, toOTLP)
 		}
 	}
-	s := signalSettings{to: to}
-	if !s.has(toOTLP) {
-		return s, nil
+	var to []destination
+	for _, name := range names {
+		d := like
+		d.exporter = name
+		if name == toOTLP {
+			var err error
+			if d.otlp, err = otlp(e, o, which); err != nil {
+				return nil, err
+			}
+		}
+		to = append(to, d)
 	}
-	var err error
-	s.otlp, err = otlp(e, o, which)
-	return s, err
+	return to, nil
 }
 
 // env is the signal in the names of variables, with an underscore after it.
@@ -189,8 +216,8 @@ const (
 
 // sdkLevel is how much of the SDK's own log is shown. By default that is its warnings, although the specification says
 // information: the Go SDK describes every provider it makes at that level.
-func sdkLevel(e *environ) slog.Level {
-	switch e.oneOf("warn", []string{"none", "error", "warn", "info", "debug"}, envLogLevel) {
+func sdkLevel(word string) slog.Level {
+	switch word {
 	case "none":
 		return slog.LevelError + 1
 	case "error":
@@ -203,5 +230,3 @@ func sdkLevel(e *environ) slog.Level {
 		return sdkWarn
 	}
 }
-
-var errScheme = errors.New("it has no scheme: write http://host:port, or https:// for TLS")

@@ -1,0 +1,319 @@
+package exporters
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/contrib/otelconf"
+	"go.opentelemetry.io/contrib/propagators/autoprop"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/propagation"
+	sdklog "go.opentelemetry.io/otel/sdk/log"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+)
+
+// translation turns the model of a configuration file into settings.
+type translation struct {
+	model  *otelconf.OpenTelemetryConfiguration
+	ignore func(section, why string)
+}
+
+func (t translation) settings() (s settings, err error) {
+	m := t.model
+	if m.Distribution != nil {
+		t.ignore("distribution", "it is for other distributions")
+	}
+	s.disabled = m.Disabled != nil && *m.Disabled
+	s.sdkLevel = sdkLevel("info")
+	if m.LogLevel != nil {
+		s.sdkLevel = sdkLevel(severityWord(string(*m.LogLevel)))
+	}
+	if s.attributes, err = t.resource(m.Resource); err != nil {
+		return s, err
+	}
+	if s.propagator, err = t.propagator(m.Propagator); err != nil {
+		return s, err
+	}
+	return s, errors.Join(t.traces(&s), t.metrics(&s), t.logs(&s))
+}
+
+// severityWord maps the file's severity numbers onto the words of OTEL_LOG_LEVEL: "warn2" is a warning.
+func severityWord(severity string) string {
+	switch word := strings.TrimRight(severity, "234"); word {
+	case "trace":
+		return "debug"
+	case "fatal":
+		return "error"
+	default:
+		return word
+	}
+}
+
+func (t translation) resource(r *otelconf.Resource) (attrs []attribute.KeyValue, err error) {
+	if r == nil {
+		return nil, nil
+	}
+	if r.AttributesList != nil {
+		list := environ{vars: map[string]string{"resource.attributes_list": *r.AttributesList}}
+		for key, value := range list.pairs("resource.attributes_list") {
+			attrs = append(attrs, attribute.String(key, value))
+		}
+		if len(list.warnings) > 0 {
+			return nil, fmt.Errorf("resource.attributes_list: %s", list.warnings[0].text)
+		}
+	}
+	if r.SchemaUrl != nil {
+		t.ignore("resource.schema_url", "attributes of several versions of the conventions may stand in one resource")
+	}
+	for _, a := range r.Attributes {
+		attrs = append(attrs, keyValue(a.Name, a.Value))
+	}
+	return attrs, nil
+}
+
+// keyValue takes the types that YAML and the model's array types come to.
+func keyValue(name string, value any) attribute.KeyValue {
+	switch v := value.(type) {
+	case string:
+		return attribute.String(name, v)
+	case bool:
+		return attribute.Bool(name, v)
+	case int:
+		return attribute.Int(name, v)
+	case int64:
+		return attribute.Int64(name, v)
+	case float64:
+		return attribute.Float64(name, v)
+	case []any:
+		words := make([]string, len(v))
+		for i, item := range v {
+			words[i] = fmt.Sprint(item)
+		}
+		return attribute.StringSlice(name, words)
+	}
+	return attribute.String(name, fmt.Sprint(value))
+}
+
+func (t translation) propagator(p *otelconf.Propagator) (propagation.TextMapPropagator, error) {
+	names := make(map[string]bool)
+	if p != nil {
+		for _, c := range p.Composite {
+			for name, set := range map[string]bool{
+				"tracecontext": c.Tracecontext != nil, "baggage": c.Baggage != nil, "b3": c.B3 != nil,
+				"b3multi": c.B3Multi != nil, "jaeger": c.Jaeger != nil, "ottrace": c.Ottrace != nil,
+			} {
+				if set {
+					names[name] = true
+				}
+			}
+		}
+		if p.CompositeList != nil {
+			for _, name := range splitList(*p.CompositeList) {
+				names[name] = true
+			}
+		}
+	}
+	composed, err := autoprop.TextMapPropagator(slices.Sorted(maps.Keys(names))...)
+	if err != nil {
+		return nil, fmt.Errorf("propagator: %w", err)
+	}
+	return composed, nil
+}
+
+func (t translation) traces(s *settings) error {
+	tp := t.model.TracerProvider
+	if tp == nil {
+		s.traces.off = true
+		return nil
+	}
+	var err error
+	if s.sampler, err = fileSampler("tracer_provider.sampler", tp.Sampler); err != nil {
+		return err
+	}
+	s.spanLimits = t.spanLimits(tp.Limits)
+	for i, p := range tp.Processors {
+		at := fmt.Sprintf("tracer_provider.processors[%d]", i)
+		d := destination{batch: immediately()}
+		var e otelconf.SpanExporter
+		switch {
+		case p.Batch != nil && p.Simple == nil:
+			e = p.Batch.Exporter
+			d.batch, err = fileBatch(at, 5*time.Second, p.Batch.ScheduleDelay, p.Batch.ExportTimeout, p.Batch.MaxQueueSize, p.Batch.MaxExportBatchSize)
+		case p.Simple != nil && p.Batch == nil:
+			e = p.Simple.Exporter
+		default:
+			err = fmt.Errorf("%s is neither batch nor simple", at)
+		}
+		if err == nil {
+			d.exporter, d.otlp, err = fileExporter(at, Traces, e.Console != nil, e.OTLPHttp, e.OTLPGrpc)
+		}
+		if err != nil {
+			return err
+		}
+		s.traces.to = append(s.traces.to, d)
+	}
+	return nil
+}
+
+func (t translation) logs(s *settings) error {
+	lp := t.model.LoggerProvider
+	if lp == nil {
+		s.logs.off = true
+		return nil
+	}
+	s.logLimits = t.logLimits(lp.Limits)
+	for i, p := range lp.Processors {
+		at := fmt.Sprintf("logger_provider.processors[%d]", i)
+		d := destination{batch: immediately()}
+		var e otelconf.LogRecordExporter
+		var err error
+		switch {
+		case p.Batch != nil && p.Simple == nil:
+			e = p.Batch.Exporter
+			d.batch, err = fileBatch(at, time.Second, p.Batch.ScheduleDelay, p.Batch.ExportTimeout, p.Batch.MaxQueueSize, p.Batch.MaxExportBatchSize)
+		case p.Simple != nil && p.Batch == nil:
+			e = p.Simple.Exporter
+		default:
+			err = fmt.Errorf("%s is neither batch nor simple", at)
+		}
+		if err == nil {
+			d.exporter, d.otlp, err = fileExporter(at, Logs, e.Console != nil, e.OTLPHttp, e.OTLPGrpc)
+		}
+		if err != nil {
+			return err
+		}
+		s.logs.to = append(s.logs.to, d)
+	}
+	return nil
+}
+
+// immediately is what "simple" comes to: each item is exported by itself, at once, but not while the program waits for it.
+func immediately() batchConfig {
+	return batchConfig{queue: 2048, batch: 1, delay: time.Second, timeout: 30 * time.Second}
+}
+
+// forever stands for a limit of zero, which in the file means none.
+const forever = 24 * time.Hour
+
+func fileMillis(v *int, def time.Duration) time.Duration {
+	switch {
+	case v == nil:
+		return def
+	case *v == 0:
+		return forever
+	default:
+		return time.Duration(*v) * time.Millisecond
+	}
+}
+
+func fileBatch(at string, delay time.Duration, scheduleDelay, exportTimeout, maxQueue, maxBatch *int) (batchConfig, error) {
+	c := batchConfig{queue: 2048, batch: 512, delay: delay, timeout: fileMillis(exportTimeout, 30*time.Second)}
+	if scheduleDelay != nil {
+		c.delay = max(time.Duration(*scheduleDelay)*time.Millisecond, time.Millisecond)
+	}
+	if maxQueue != nil {
+		c.queue = *maxQueue
+	}
+	if maxBatch != nil {
+		c.batch = *maxBatch
+	}
+	if c.queue < 1 || c.batch < 1 || c.timeout < 0 || (scheduleDelay != nil && *scheduleDelay < 0) {
+		return c, fmt.Errorf("%s.batch: sizes have to be positive and times not negative", at)
+	}
+	c.batch = min(c.batch, c.queue)
+	return c, nil
+}
+
+func fileSampler(at string, s *otelconf.Sampler) (sdktrace.Sampler, error) {
+	switch {
+	case s == nil:
+		return sdktrace.ParentBased(sdktrace.AlwaysSample()), nil
+	case s.ParentBased != nil:
+		return fileParentBased(at+".parent_based", s.ParentBased)
+	case s.AlwaysOff != nil:
+		return sdktrace.NeverSample(), nil
+	case s.AlwaysOn != nil:
+		return sdktrace.AlwaysSample(), nil
+	case s.TraceIDRatioBased != nil && s.TraceIDRatioBased.Ratio == nil:
+		return sdktrace.TraceIDRatioBased(1), nil
+	case s.TraceIDRatioBased != nil:
+		return sdktrace.TraceIDRatioBased(*s.TraceIDRatioBased.Ratio), nil
+	}
+	return nil, fmt.Errorf("%s is none of always_on, always_off, parent_based, trace_id_ratio_based", at)
+}
+
+func fileParentBased(at string, p *otelconf.ParentBasedSampler) (sdktrace.Sampler, error) {
+	root, err := fileSampler(at+".root", p.Root)
+	if p.Root == nil {
+		root = sdktrace.AlwaysSample()
+	}
+	errs := []error{err}
+	var opts []sdktrace.ParentBasedSamplerOption
+	for _, o := range []struct {
+		name string
+		s    *otelconf.Sampler
+		with func(sdktrace.Sampler) sdktrace.ParentBasedSamplerOption
+	}{
+		{"remote_parent_sampled", p.RemoteParentSampled, sdktrace.WithRemoteParentSampled},
+		{"remote_parent_not_sampled", p.RemoteParentNotSampled, sdktrace.WithRemoteParentNotSampled},
+		{"local_parent_sampled", p.LocalParentSampled, sdktrace.WithLocalParentSampled},
+		{"local_parent_not_sampled", p.LocalParentNotSampled, sdktrace.WithLocalParentNotSampled},
+	} {
+		if o.s == nil {
+			continue
+		}
+		s, err := fileSampler(at+"."+o.name, o.s)
+		errs, opts = append(errs, err), append(opts, o.with(s))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return sdktrace.ParentBased(root, opts...), nil
+}
+
+// spanLimits are those of the section, over the general ones, over the SDK's.
+func (t translation) spanLimits(l *otelconf.SpanLimits) *sdktrace.SpanLimits {
+	limits := sdktrace.NewSpanLimits()
+	set := func(to *int, v *int) {
+		if v != nil {
+			*to = *v
+		}
+	}
+	if g := t.model.AttributeLimits; g != nil {
+		set(&limits.AttributeCountLimit, g.AttributeCountLimit)
+		set(&limits.AttributeValueLengthLimit, g.AttributeValueLengthLimit)
+	}
+	if l != nil {
+		set(&limits.AttributeCountLimit, l.AttributeCountLimit)
+		set(&limits.AttributeValueLengthLimit, l.AttributeValueLengthLimit)
+		set(&limits.EventCountLimit, l.EventCountLimit)
+		set(&limits.LinkCountLimit, l.LinkCountLimit)
+		set(&limits.AttributePerEventCountLimit, l.EventAttributeCountLimit)
+		set(&limits.AttributePerLinkCountLimit, l.LinkAttributeCountLimit)
+	}
+	return &limits
+}
+
+func (t translation) logLimits(l *otelconf.LogRecordLimits) (opts []sdklog.LoggerProviderOption) {
+	var count, length *int
+	if g := t.model.AttributeLimits; g != nil {
+		count, length = g.AttributeCountLimit, g.AttributeValueLengthLimit
+	}
+	if l != nil && l.AttributeCountLimit != nil {
+		count = l.AttributeCountLimit
+	}
+	if l != nil && l.AttributeValueLengthLimit != nil {
+		length = l.AttributeValueLengthLimit
+	}
+	if count != nil {
+		opts = append(opts, sdklog.WithAttributeCountLimit(*count))
+	}
+	if length != nil {
+		opts = append(opts, sdklog.WithAttributeValueLengthLimit(*length))
+	}
+	return opts
+}
