@@ -12,7 +12,7 @@ vet:
 	go vet ./...
 
 lint:
-	internal/lint/run
+	tools/lint.sh
 
 test:
 	go test ./...

@@ -38,7 +38,7 @@ var sdkUsers = []string{"telemetry/trace", "telemetry/metrics", "telemetry/log",
 
 // tools are folders below internal that no user links: programs and helpers for tests, free to import what they need.
 // They may not be imported by production code.
-var tools = []string{"internal/arch", "internal/testenv", "internal/teledoc", "internal/lint"}
+var tools = []string{"internal/arch", "internal/testenv", "internal/teledoc"}
 
 // layered are the top-level folders that hold capabilities, each with its drivers beside it.
 var layered = []string{"state", "control", "identity"}

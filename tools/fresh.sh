@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fails if a generated file is stale: makes each again and compares.
 set -euo pipefail
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/.."
 export GOFLAGS="${GOFLAGS:--buildvcs=false}"
 
 generated=(docs/telemetry.md examples/shop/ordersv1)

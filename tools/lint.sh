@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Lint: gofmt, vet, staticcheck, govulncheck, over the module and the benchmarks. The linters are pinned in tools/go.mod.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export GOFLAGS="${GOFLAGS:--buildvcs=false}"
+
+unformatted=$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l)
+if [ -n "$unformatted" ]; then
+	printf 'lint: not formatted; run gofmt -w on:\n%s\n' "$unformatted" >&2
+	exit 1
+fi
+echo "lint: gofmt: clean"
+
+bin=$(mktemp -d)
+trap 'rm -rf "$bin"' EXIT
+go build -C tools -o "$bin/" honnef.co/go/tools/cmd/staticcheck
+
+for module in . internal/bench; do
+	(
+		cd "$module"
+		go vet ./...
+		"$bin/staticcheck" ./...
+	)
+	echo "lint: vet, staticcheck: $module: clean"
+done
+
+sh tools/vulncheck.sh
