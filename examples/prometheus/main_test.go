@@ -15,7 +15,9 @@ import (
 // both is there, also where a name is taken.
 func TestPrometheusKeepsEverySeries(t *testing.T) {
 	prometheus := testenv.Prometheus(t, nil)
-	program := childtest.Start(t, childtest.Build(t), nil, "-addr", "127.0.0.1:0")
+	var built childtest.Program
+	defer built.Remove()
+	program := childtest.Start(t, &built, nil, "-addr", "127.0.0.1:0")
 	url := program.Await(`listening.* url=(http://\S+)`)[1]
 	prometheus.SetTargets(testenv.Target{Job: "existing", Address: strings.TrimPrefix(url, "http://")})
 	const calls = 7

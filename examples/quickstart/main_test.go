@@ -11,7 +11,9 @@ import (
 
 // TestQuickstart runs the program and does what its comment says.
 func TestQuickstart(t *testing.T) {
-	program := childtest.Start(t, childtest.Build(t), nil, "-addr", "127.0.0.1:0")
+	var built childtest.Program
+	defer built.Remove()
+	program := childtest.Start(t, &built, nil, "-addr", "127.0.0.1:0")
 	url := program.Await(`listening.* url=(http://\S+)`)[1]
 	if got := get(t, url+"/hello/world"); got != "Hello, world!\n" {
 		t.Errorf("got %q", got)

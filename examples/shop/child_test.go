@@ -2,12 +2,22 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"regexp"
 	"strconv"
 	"testing"
 
 	"github.com/go-os/go-os/examples/internal/childtest"
 )
+
+// program is the shop, compiled once for all tests.
+var program childtest.Program
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	program.Remove()
+	os.Exit(code)
+}
 
 // child is a shop in a process of its own.
 type child struct {
@@ -16,9 +26,9 @@ type child struct {
 }
 
 // startShop runs the program and returns once it has said where its services are.
-func startShop(t *testing.T, program string, env []string, args ...string) child {
+func startShop(t *testing.T, env []string, args ...string) child {
 	t.Helper()
-	c := child{childtest.Start(t, program, env, args...), t}
+	c := child{childtest.Start(t, &program, env, args...), t}
 	c.Await("exported to")
 	return c
 }

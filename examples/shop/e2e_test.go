@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-os/go-os/examples/internal/childtest"
 	"github.com/go-os/go-os/internal/testenv"
 )
 
@@ -18,7 +17,7 @@ func TestCollectorHoldsEverything(t *testing.T) {
 	for _, protocol := range []string{"grpc", "http/protobuf"} {
 		t.Run(protocol, func(t *testing.T) {
 			collector := testenv.Collector(t, nil)
-			shop := startShop(t, childtest.Build(t), export(collector, protocol), "-for", "3s", "-rate", "100")
+			shop := startShop(t, export(collector, protocol), "-for", "3s", "-rate", "100")
 			output := shop.Wait()
 			spans, records := collector.Spans(), collector.LogRecords()
 			checkWay(t, spans)
@@ -81,7 +80,7 @@ func requestsSent(t *testing.T, output string) int {
 func TestPrometheusScrapesTheShop(t *testing.T) {
 	collector := testenv.Collector(t, nil)
 	prometheus := testenv.Prometheus(t, nil)
-	shop := startShop(t, childtest.Build(t), export(collector, "grpc"), "-rate", "100")
+	shop := startShop(t, export(collector, "grpc"), "-rate", "100")
 	var targets []testenv.Target
 	for _, service := range services {
 		_, page := shop.url(service)

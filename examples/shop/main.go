@@ -58,11 +58,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return s.finish(ctx)
 }
 
-// finish stops the shop in order (requests first, telemetry last) and reports.
+// finish stops the shop in order (requests first, telemetry last) and reports. Telemetry that is lost is told, but is no
+// failure of the shop.
 func (s *shop) finish(ctx context.Context) error {
 	elapsed := time.Since(s.began)
 	drained := s.drain(ctx)
 	routes, collected := s.rates.Collect(context.WithoutCancel(ctx)) // before the pipelines close
-	flushed := s.flush(ctx)
-	return errors.Join(drained, collected, flushed, s.report(routes, elapsed))
+	lost := s.flush(ctx)
+	reported := s.report(routes, elapsed)
+	if lost != nil {
+		s.console.printf("\nNot all telemetry was exported:\n%v\n", lost)
+	}
+	return errors.Join(drained, collected, reported)
 }

@@ -19,7 +19,11 @@ func (s *shop) announce() {
 		fmt.Fprintf(&b, "  %-11s %-30s %s\n", svc.name, svc.url, svc.metrics)
 	}
 	to := cmp.Or(collector(), "nowhere: set OTEL_EXPORTER_OTLP_ENDPOINT to a collector")
-	s.console.printf("%s\n  traces, metrics and logs are exported to %s\n\n", b.String(), to)
+	s.console.printf("%s\n  traces, metrics and logs are exported to %s\n", b.String(), to)
+	if s.load != nil && s.flags.rate > 0 {
+		s.console.printf("  %g requests a second; one in forty fails by a bug in payments, which is there on purpose\n", s.flags.rate)
+	}
+	s.console.printf("\n")
 }
 
 // report shows what the telemetry of this run holds.

@@ -13,12 +13,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/go-os/go-os/examples/internal/childtest"
+	"go.uber.org/goleak"
 )
 
 // TestRun runs the whole shop in this process, with no collector and no Prometheus, and reads what it prints.
 func TestRun(t *testing.T) {
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+	defer goleak.VerifyNone(t)
 	var out, logs bytes.Buffer
 	if err := run(t.Context(), []string{"-for", "2s", "-rate", "60"}, &out, &logs); err != nil {
 		t.Fatal(err)
@@ -148,14 +149,40 @@ func TestPortTaken(t *testing.T) {
 	}
 }
 
+// TestCollectorDown runs the shop against a port that nobody listens on: customers notice nothing, nothing is lost silently,
+// and the end is clean.
+func TestCollectorDown(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener.Close()
+	shop := startShop(t, []string{"OTEL_EXPORTER_OTLP_ENDPOINT=http://" + listener.Addr().String()}, "-for", "1s")
+	output := shop.Wait()
+	for _, service := range services {
+		for _, signal := range []string{"traces", "logs"} {
+			a := accountOf(t, output, service, signal)
+			if a.emitted == 0 || a.exported != 0 || a.dropped != a.emitted || a.queued != 0 {
+				t.Errorf("%s %s: all of it must be counted as dropped, got %v", service, signal, a)
+			}
+		}
+		if !strings.Contains(output, "Not all telemetry was exported") {
+			t.Error("the loss is not told")
+		}
+	}
+	orders := rate(t, output, "storefront", "POST /orders")
+	if sent := requestsSent(t, output); sent < 20 || orders.requests == 0 {
+		t.Errorf("%d requests were sent, %d of them orders", sent, orders.requests)
+	}
+}
+
 // TestOneServiceAProcess runs the three services as three programs that know each other by address.
 func TestOneServiceAProcess(t *testing.T) {
-	program := childtest.Build(t)
-	payments := startShop(t, program, nil, "-service", "payments")
+	payments := startShop(t, nil, "-service", "payments")
 	paymentsURL, _ := payments.url("payments")
-	orders := startShop(t, program, nil, "-service", "orders", "-payments", hostOf(paymentsURL))
+	orders := startShop(t, nil, "-service", "orders", "-payments", hostOf(paymentsURL))
 	ordersAddr, _ := orders.url("orders")
-	front := startShop(t, program, nil, "-service", "storefront", "-orders", ordersAddr, "-rate", "0")
+	front := startShop(t, nil, "-service", "storefront", "-orders", ordersAddr, "-rate", "0")
 	frontURL, _ := front.url("storefront")
 
 	if got := post(t, frontURL+"/orders", `{"product":"lamp","quantity":2,"card":"4242424242424242"}`); got != `201 {"cents":9800,"order":"o-1"}` {

@@ -3,6 +3,7 @@ package childtest
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,23 +43,50 @@ func (w *transcript) String() string {
 	return w.text.String()
 }
 
-// Build compiles the program in the current folder and returns its path.
-func Build(t testing.TB) string {
+// Program is the program in the current folder, compiled when it is first asked for. Make one in TestMain or in the test that
+// runs it, and Remove it.
+type Program struct {
+	once sync.Once
+	dir  string
+	path string
+	err  error
+}
+
+// Path returns the program's file.
+func (p *Program) Path(t testing.TB) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "program")
+	p.once.Do(func() { p.err = p.build() })
+	if p.err != nil {
+		t.Fatal(p.err)
+	}
+	return p.path
+}
+
+func (p *Program) build() (err error) {
+	if p.dir, err = os.MkdirTemp("", "go-os-example-*"); err != nil {
+		return err
+	}
+	p.path = filepath.Join(p.dir, "program")
 	if runtime.GOOS == "windows" {
-		path += ".exe"
+		p.path += ".exe"
 	}
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, ".").CombinedOutput(); err != nil {
-		t.Fatalf("the program does not build: %v\n%s", err, out)
+	if out, err := exec.Command("go", "build", "-o", p.path, ".").CombinedOutput(); err != nil {
+		return fmt.Errorf("the program does not build: %w\n%s", err, out)
 	}
-	return path
+	return nil
+}
+
+// Remove removes what Path has made.
+func (p *Program) Remove() {
+	if p.dir != "" {
+		_ = os.RemoveAll(p.dir) // a left-over in the temporary folder fails no test
+	}
 }
 
 // Start runs a program. Of the telemetry settings of this machine (OTEL_*) it sees none but those in env.
-func Start(t testing.TB, program string, env []string, args ...string) *Child {
+func Start(t testing.TB, program *Program, env []string, args ...string) *Child {
 	t.Helper()
-	c := &Child{t: t, cmd: exec.Command(program, args...), ended: make(chan struct{})}
+	c := &Child{t: t, cmd: exec.Command(program.Path(t), args...), ended: make(chan struct{})}
 	for _, kv := range os.Environ() {
 		if !strings.HasPrefix(kv, "OTEL_") {
 			c.cmd.Env = append(c.cmd.Env, kv)
