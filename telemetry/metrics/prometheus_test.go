@@ -308,6 +308,52 @@ func TestFailuresLeaveTheRestOfThePage(t *testing.T) {
 	}
 }
 
+// A family that can not be written costs itself alone.
+func TestAFamilyThatCanNotBeWritten(t *testing.T) {
+	var reported problems
+	page := newPage(t, metrics.PrometheusOptions{ErrorHandler: reported.handle,
+		Existing: prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+			return []*dto.MetricFamily{
+				{Name: ptr("broken"), Type: dto.MetricType_COUNTER.Enum(), Metric: []*dto.Metric{{Gauge: &dto.Gauge{}}}},
+				{Name: ptr("theirs"), Type: dto.MetricType_GAUGE.Enum(), Metric: []*dto.Metric{{Gauge: &dto.Gauge{Value: ptr(1.)}}}},
+			}, nil
+		})})
+	count(t, meter(t, page), "jobs")
+	for range 2 {
+		got, _ := samples(t, body(t, page.Handler(), acceptText), "")
+		if got["theirs"] != "1" || len(got) < 3 {
+			t.Errorf("the rest of the page is %v", got)
+		}
+	}
+	reported.want(t, "broken")
+	if got := page.Stats(); got != (metrics.PrometheusStats{EncodeErrors: 2}) {
+		t.Errorf("Stats() = %+v, want 2 encode errors", got)
+	}
+}
+
+// What is told once has to be remembered, which must not become a leak when each scrape fails in another way.
+func TestReportsAreBounded(t *testing.T) {
+	var reported problems
+	text := "down"
+	page := newPage(t, metrics.PrometheusOptions{ErrorHandler: reported.handle,
+		Existing: prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+			text += "!"
+			return nil, errors.New(text)
+		})})
+	meter(t, page)
+	for range 200 {
+		if _, err := page.Gatherer().Gather(); err == nil {
+			t.Fatal("the error is lost")
+		}
+	}
+	if got := len(reported.errs); got != 100 {
+		t.Errorf("%d problems were told, want 100", got)
+	}
+	if got := page.Stats().GatherErrors; got != 200 {
+		t.Errorf("%d problems were counted, want 200", got)
+	}
+}
+
 // Without scope labels two packages with a metric of one name have the same series. The second is lost, and that is told.
 func TestOurOwnDuplicatesAreReported(t *testing.T) {
 	var reported problems

@@ -74,6 +74,27 @@ func TestKeeperBoundsMemoryWhenRootsNeverEnd(t *testing.T) {
 	})
 }
 
+// The decision on a kept trace is remembered without its spans.
+func TestKeeperForgetsTheSpansOfKeptTraces(t *testing.T) {
+	keeper := trace.NewKeeper(discard{}, &trace.KeepOptions{Telemetry: telemetry.Off()})
+	tp := sdktrace.NewTracerProvider(sdktrace.WithSampler(keeper.Sampler(dropped())), sdktrace.WithSpanProcessor(keeper))
+	before := heap()
+	for range 2000 {
+		ctx, root := tp.Tracer("test").Start(context.Background(), "root")
+		for range 8 {
+			_, child := tp.Tracer("test").Start(ctx, "child", oteltrace.WithAttributes(attribute.String("payload", string(make([]byte, 1024)))))
+			child.End()
+		}
+		fail(root)
+	}
+	if grown := heap() - before; grown > 4<<20 {
+		t.Errorf("the heap has grown by %d bytes", grown)
+	}
+	if got := keeper.Stats(); got != (trace.KeepStats{Started: 2000, Kept: 2000, SpansKept: 18000}) {
+		t.Errorf("Stats() = %+v", got)
+	}
+}
+
 func heap() int64 {
 	runtime.GC()
 	var m runtime.MemStats

@@ -57,8 +57,8 @@ func (s keepSampler) ShouldSample(p sdktrace.SamplingParameters) sdktrace.Sampli
 	}
 	parent := trace.SpanFromContext(p.ParentContext)
 	sc := parent.SpanContext()
-	if sc.IsValid() && (sc.IsRemote() || sc.IsSampled() || !recorded(parent)) {
-		return result
+	if sc.IsValid() && (sc.IsSampled() || !recorded(parent)) {
+		return result // a remote parent is never recorded here
 	}
 	// The tracestate of the root decision may hold a sampling threshold that this trace did not pass: use the parent's,
 	// which has none from here.
