@@ -22,7 +22,7 @@ func (x *exchange) logAccess(ctx context.Context, took time.Duration, fault stri
 	if status == 0 && fault == faultCanceled {
 		status = statusGone
 	}
-	peer, _ := splitAddress(x.caller.RemoteAddr)
+	peer, _ := x.peer()
 	attrs := [6]slog.Attr{
 		slog.String(string(semconv.URLPathKey), sanitize.Text(x.caller.URL.Path, maxURL)),
 		slog.Int(string(semconv.HTTPResponseStatusCodeKey), status),

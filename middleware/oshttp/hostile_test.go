@@ -183,6 +183,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add("GET", "/a", "x=1", "host:80", sampledParent, "a=1", "k=v", "250")
 	f.Add("BREW", "/\xff", "sig=s&%73ig=t", "[::1", unsampledParent, "=,=", "k=%zz;;", "-1")
 	f.Add("", "", "&&==&", ":", "00--", strings.Repeat("a=1,", 40), strings.Repeat("k=v,", 200), "99999999999")
+	f.Add("GET", "/", "", "\xff:80", "", "", "", "")
 	f.Add("GET", "/", "", "a:b:c]", sampledParent+"x", "\x00", "\xff=\xfe", "0")
 	recorder := tracetest.NewSpanRecorder()
 	p := telemetry.Off()

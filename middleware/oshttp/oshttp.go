@@ -1,1 +1,100 @@
+// Package oshttp makes net/http servers and clients observed, bounded and safe under failure.
+//
+//	server := &http.Server{Handler: oshttp.NewHandler(mux, &oshttp.HandlerOptions{Telemetry: pipeline.Providers()})}
+//	client := &http.Client{Transport: oshttp.NewTransport(nil, &oshttp.TransportOptions{Telemetry: pipeline.Providers()})}
+//
+// # What holds
+//
+//   - Every request that reaches the handler ends its span and is measured exactly once, however it ends: by returning, a
+//     panic, http.ErrAbortHandler, a passed deadline, a client that left, or a hijacked connection.
+//   - No client can make a metric series. Methods that HTTP does not know become _OTHER, and neither Host nor path is on a
+//     metric. What is taken from a request onto a span is bounded, valid UTF-8 and free of known credentials.
+//   - A handler's ResponseWriter has exactly the abilities of the server's own: flushing, hijacking, sendfile, push, and
+//     what http.ResponseController reaches. Streams, trailers, informational responses and websockets pass through.
+//     Nothing that a handler can keep is ever reused for another request.
+//   - A panic is answered with 500 if nothing was written yet. Otherwise the connection is broken off, since a response that
+//     ends properly would be taken for whole.
+//   - The client's request is never changed, and its span lasts until the response's body is done with.
+//
+// Recovery, deadlines and limits work without any telemetry. With telemetry.Off a request costs one allocation.
+//
+// # Deadlines
+//
+// A server takes the deadline of a request from HandlerOptions.Timeout and the caller's header, whichever is nearer; a
+// client sends how long its context has left, and so the time that is left travels down a chain of calls. The deadline is
+// that of the request's context: a handler is not interrupted, it must look. If it wrote nothing by then, the answer is
+// 504, as that of a gateway whose upstream was late. A request that arrives without time left is not served at all.
+//
+// # Routes
+//
+// The route is read after the handler ran, from the pattern that http.ServeMux left on the request; HandlerOptions.Route
+// asks other routers, and SetRoute lets a handler decide. chi needs neither, when the middleware stands inside it.
+//
+// # Telemetry
+//
+// Names and attributes are those of the OpenTelemetry semantic conventions v1.43. The scope is this package's import path.
+//
+// Server span "{method} {route}", of kind server. Its sampler sees:
+//
+//	http.request.method           known to HTTP, or _OTHER
+//	url.scheme, url.path
+//
+// and added when it ends:
+//
+//	http.request.method_original  if the method is not known
+//	http.route                    if there is one
+//	http.response.status_code     if a response was begun
+//	error.type                    if it failed: see below
+//	url.query                     if there is one, without the values of credentials
+//	server.address, server.port   from the Host header
+//	network.peer.address, network.peer.port
+//	client.address                that of the peer, or what HandlerOptions.ClientAddress says
+//	user_agent.original, network.protocol.version
+//
+// Client span "{method}" or "{method} {url.template}", of kind client:
+//
+//	http.request.method, http.request.method_original, server.address, server.port
+//	url.full                      without credentials
+//	url.template                  if TransportOptions.Template knows it
+//	http.request.resend_count     on requests that follow a redirect
+//	http.response.status_code, network.protocol.version, error.type
+//
+// Metrics; those marked with * only if they are asked for:
+//
+//	http.server.request.duration      http.request.method, url.scheme, http.route, http.response.status_code,
+//	                                  network.protocol.version, error.type
+//	http.server.active_requests       http.request.method, url.scheme
+//	http.server.request.body.size *   as the duration
+//	http.server.response.body.size *  as the duration
+//	http.client.request.duration      http.request.method, server.address, server.port, url.template,
+//	                                  http.response.status_code, network.protocol.version, error.type
+//	http.client.active_requests *     http.request.method, server.address, server.port, url.scheme, url.template
+//
+// A long-lived response, such as a stream or a websocket, is measured when it ends, for as long as it lasted.
+//
+// Events:
+//
+//	http.server.request.exception     a panic: exception.type, exception.message, exception.stacktrace,
+//	                                  http.request.method, url.scheme, http.route
+//	http.client.request.exception     a call that failed: exception.type, exception.message, http.request.method,
+//	                                  server.address, server.port, error.type; not for calls that their caller cancelled
+//
+// error.type of a server is the status code from 500 on, or
+//
+//	panic           the handler panicked
+//	aborted         it gave up its response, by http.ErrAbortHandler or runtime.Goexit
+//	timeout         the deadline passed, and the handler wrote nothing, an error, or not all
+//	canceled        the client left before it had the whole answer
+//	body_too_large  HandlerOptions.MaxBodyBytes
+//	overloaded      HandlerOptions.MaxConcurrent
+//	_OTHER          a status code beyond 599
+//
+// A client that left, like a 4xx answer, does not make the server's span an error: it is the client's doing. If nothing was
+// written to it there is no status code; the access log says 499.
+//
+// error.type of a client is the status code from 400 on, or one of timeout, canceled, name_resolution_error,
+// connection_refused, connection_reset, connection_closed, unreachable, server_certificate_invalid, tls_error and _OTHER.
+//
+// Log lines, through Telemetry.Logger: the access log if it is asked for, whose message is the span's name, with url.path,
+// http.response.status_code, duration, http.response.body.size, client.address and error.type; and each panic, with its stack.
 package oshttp

@@ -57,7 +57,7 @@ func (x *exchange) describe(attrs []attribute.KeyValue) []attribute.KeyValue {
 			attrs = append(attrs, semconv.ServerPort(port))
 		}
 	}
-	peer, port := splitAddress(r.RemoteAddr)
+	peer, port := x.peer()
 	if peer != "" {
 		attrs = append(attrs, semconv.NetworkPeerAddress(peer))
 		if port > 0 {
@@ -74,6 +74,12 @@ func (x *exchange) describe(attrs []attribute.KeyValue) []attribute.KeyValue {
 		attrs = append(attrs, semconv.NetworkProtocolVersion(v))
 	}
 	return attrs
+}
+
+// peer returns the other end of the connection. Some middleware puts there what a proxy's header says, so it is no safer.
+func (x *exchange) peer() (address string, port int) {
+	address, port = splitAddress(x.caller.RemoteAddr)
+	return sanitize.Text(address, maxAddress), port
 }
 
 func (x *exchange) clientAddress(peer string) string {

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"go.opentelemetry.io/otel"
+
+	"github.com/go-os/go-os/internal/sanitize"
 )
 
 // SetRoute gives the request that w answers its route, a template of low cardinality such as "/api/users/{id}". It is for
@@ -26,7 +28,7 @@ func SetRoute(w http.ResponseWriter, route string) bool {
 	return false
 }
 
-func (x *exchange) setRoute(route string) { x.route = route }
+func (x *exchange) setRoute(route string) { x.route = sanitize.Text(route, maxURL) }
 
 // findRoute returns the route of the request, which is known only once a router has seen it.
 func (x *exchange) findRoute() string {
@@ -48,7 +50,7 @@ func (x *exchange) askRoute() (route string) {
 			otel.Handle(fmt.Errorf("oshttp: HandlerOptions.Route panicked, the request has no route: %v", v))
 		}
 	}()
-	return x.h.opts.Route(x.req)
+	return sanitize.Text(x.h.opts.Route(x.req), maxURL)
 }
 
 // routeOf returns the path of a pattern of http.ServeMux, which is [METHOD ][HOST]/[PATH].

@@ -126,7 +126,7 @@ type call struct {
 func (c *call) begin() *http.Request {
 	t, ctx := c.t, c.caller.Context()
 	if t.opts.Template != nil {
-		c.template = t.opts.Template(c.caller)
+		c.template = sanitize.Text(t.opts.Template(c.caller), maxURL)
 	}
 	if t.metrics.enabled(ctx) {
 		c.start = time.Now()
