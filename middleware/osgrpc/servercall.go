@@ -118,7 +118,7 @@ func (c *serverCall) report(err error) {
 		c.span.End()
 		return
 	}
-	attrs := make([]attribute.KeyValue, 0, 8)
+	attrs := make([]attribute.KeyValue, 0, 6)
 	if p, ok := peer.FromContext(c.ctx); ok {
 		attrs = c.server.hosts.peer(attrs, p.Addr)
 		attrs = c.server.hosts.local(attrs, p.LocalAddr)
