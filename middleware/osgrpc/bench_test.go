@@ -4,10 +4,9 @@ import (
 	"context"
 	"testing"
 
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	testpb "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/metadata"
-
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/go-os/go-os/middleware/osgrpc"
 	"github.com/go-os/go-os/telemetry"
