@@ -37,6 +37,9 @@ func readFile(e *environ, file string) (settings, error) {
 	t := translation{model: model, ignore: func(section, why string) {
 		e.warn(envConfigFile, "%s: %s is ignored: %s", file, section, why)
 	}}
+	if root, ok := tree.(map[string]any); ok && root["distribution"] != nil { // which otelconf decodes into nothing
+		t.ignore("distribution", "it is for other distributions")
+	}
 	s, err := t.settings()
 	if err != nil {
 		return fail(err)

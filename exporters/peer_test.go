@@ -52,6 +52,8 @@ type peer struct {
 	http      *http.Server
 	grpc      *grpc.Server
 	grpcConns *trackedListener
+	done      chan struct{} // closed with the peer
+	once      sync.Once
 
 	mu       sync.Mutex
 	respond  func(signal Signal, request int) answer // request counts from 1, by signal
@@ -72,7 +74,7 @@ func startPeer(t testing.TB) *peer {
 
 func startPeerAt(t testing.TB, httpAddr, grpcAddr string) *peer {
 	t.Helper()
-	p := &peer{t: t, requests: map[Signal]int{}, items: map[Signal]int64{}, ids: map[string]int{}}
+	p := &peer{t: t, done: make(chan struct{}), requests: map[Signal]int{}, items: map[Signal]int64{}, ids: map[string]int{}}
 	hl, gl := listen(t, httpAddr), listen(t, grpcAddr)
 	p.httpAddr, p.grpcAddr = hl.Addr().String(), gl.Addr().String()
 	p.http = &http.Server{Handler: http.HandlerFunc(p.serveHTTP)}
@@ -102,6 +104,7 @@ func listen(t testing.TB, addr string) net.Listener {
 
 // close is a kill: connections end without a word.
 func (p *peer) close() {
+	p.once.Do(func() { close(p.done) })
 	_ = p.http.Close()
 	p.grpc.Stop()
 }
@@ -152,7 +155,10 @@ func (p *peer) next(signal Signal, n int64, take func()) answer {
 	}
 	p.mu.Unlock()
 	if a.delay > 0 {
-		<-time.After(a.delay)
+		select {
+		case <-time.After(a.delay):
+		case <-p.done:
+		}
 	}
 	return a
 }

@@ -24,9 +24,6 @@ type translation struct {
 
 func (t translation) settings() (s settings, err error) {
 	m := t.model
-	if m.Distribution != nil {
-		t.ignore("distribution", "it is for other distributions")
-	}
 	s.disabled = m.Disabled != nil && *m.Disabled
 	s.sdkLevel = sdkLevel("info")
 	if m.LogLevel != nil {
