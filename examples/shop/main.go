@@ -67,7 +67,7 @@ func (s *shop) finish(ctx context.Context) error {
 	lost := s.flush(ctx)
 	reported := s.report(routes, elapsed)
 	if lost != nil {
-		s.console.printf("\nNot all telemetry was exported:\n%v\n", lost)
+		s.console.printf("\nNot all telemetry was exported; the log says why.\n")
 	}
 	return errors.Join(drained, collected, reported)
 }

@@ -23,6 +23,9 @@ func (s *shop) announce() {
 	if s.load != nil && s.flags.rate > 0 {
 		s.console.printf("  %g requests a second; one in forty fails by a bug in payments, which is there on purpose\n", s.flags.rate)
 	}
+	if s.flags.duration == 0 {
+		s.console.printf("  interrupt it (Ctrl-C) to see one request's trace, and rates and latencies by route\n")
+	}
 	s.console.printf("\n")
 }
 
@@ -36,6 +39,8 @@ func (s *shop) report(routes []*show.Route, elapsed time.Duration) error {
 	if worst := s.recorder.Worst(); worst != nil {
 		fmt.Fprintf(&b, "\nThe worst request, trace %s:\n\n", worst.ID)
 		tree = worst.Tree(&b)
+	} else {
+		fmt.Fprint(&b, "\nNo trace was recorded.\n")
 	}
 	fmt.Fprint(&b, "\nRequests and latencies by route:\n\n")
 	rates := show.WriteRates(&b, routes, elapsed)

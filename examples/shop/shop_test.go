@@ -64,6 +64,32 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestLessTelemetry runs the shop with telemetry turned down by the environment: it must serve, and say what is missing.
+func TestLessTelemetry(t *testing.T) {
+	for env, want := range map[string][]string{
+		"OTEL_SDK_DISABLED=true":         {"No trace was recorded", "no request was measured"},
+		"OTEL_TRACES_SAMPLER=always_off": {"No trace was recorded", "GET /products/{id}"},
+		"OTEL_SERVICE_NAME=one-for-all":  {"└─ POST /charges", "  storefront ", "  payments "},
+	} {
+		t.Run(env, func(t *testing.T) {
+			name, value, _ := strings.Cut(env, "=")
+			t.Setenv(name, value)
+			var out bytes.Buffer
+			if err := run(t.Context(), []string{"-for", "500ms", "-rate", "100"}, &out, io.Discard); err != nil {
+				t.Fatal(err)
+			}
+			for _, w := range want {
+				if !strings.Contains(out.String(), w) {
+					t.Errorf("%q is missing in\n%s", w, &out)
+				}
+			}
+			if requestsSent(t, out.String()) < 10 {
+				t.Error("the shop was not served")
+			}
+		})
+	}
+}
+
 func inOrder(t *testing.T, text string, parts ...string) {
 	t.Helper()
 	rest := text

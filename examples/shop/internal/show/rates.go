@@ -3,6 +3,7 @@ package show
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -52,7 +53,11 @@ func (r *Rates) Collect(ctx context.Context) ([]*Route, error) {
 	var routes []*Route
 	for _, reader := range slices.Backward(r.readers) {
 		var data metricdata.ResourceMetrics
-		if err := reader.Collect(ctx, &data); err != nil {
+		err := reader.Collect(ctx, &data)
+		if errors.Is(err, sdkmetric.ErrReaderNotRegistered) {
+			continue // metrics are off
+		}
+		if err != nil {
 			return nil, err
 		}
 		found := routesOf(serviceOf(data.Resource), &data)
@@ -138,6 +143,10 @@ func (r *Route) Quantile(q float64) time.Duration {
 
 // WriteRates writes the routes as a table; the rate is that over the elapsed time.
 func WriteRates(w io.Writer, routes []*Route, elapsed time.Duration) error {
+	if len(routes) == 0 {
+		_, err := fmt.Fprintln(w, "  no request was measured")
+		return err
+	}
 	rows := [][]string{{"service", "route", "requests", "per second", "errors", right("p50", 8), right("p95", 8), right("p99", 8)}}
 	for _, r := range routes {
 		rows = append(rows, []string{

@@ -49,13 +49,17 @@ type Line struct {
 	Attrs   []attribute.KeyValue
 }
 
-// Worst returns the trace in which most spans failed; of equals, the one that took longest. It is nil if there is none.
+// Worst returns the trace in which most spans failed; of equals, the one that took longest. It is nil if no span was
+// recorded: log lines are kept of traces that are not sampled, too.
 func (r *Recorder) Worst() *Trace {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	worst := r.worst
 	for _, id := range r.order {
 		worst = worse(worst, r.traces[id])
+	}
+	if worst == nil || len(worst.Spans) == 0 {
+		return nil
 	}
 	return worst
 }
@@ -69,7 +73,7 @@ func worse(a, b *Trace) *Trace {
 			return a
 		}
 		return b
-	case a.duration() >= b.duration():
+	case a.duration() > b.duration() || len(b.Spans) == 0:
 		return a
 	}
 	return b

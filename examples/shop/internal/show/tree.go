@@ -28,10 +28,6 @@ type node struct {
 // and the trace's log lines beneath, in the order of time.
 func (t *Trace) Tree(w io.Writer) error {
 	nodes := t.nodes()
-	if len(nodes) == 0 {
-		_, err := fmt.Fprintln(w, "  no span was recorded")
-		return err
-	}
 	begin, end := t.window()
 	labels, services := 0, 0
 	for _, n := range nodes {
