@@ -162,7 +162,7 @@ func TestBridgeMakesExemplarIDsBinary(t *testing.T) {
 	labels := prometheus.Labels{"trace_id": traceID, "span_id": spanID}
 	jobs.(prometheus.ExemplarAdder).AddWithExemplar(1, labels)
 	latency.(prometheus.ExemplarObserver).ObserveWithExemplar(.5, labels)
-	odd.(prometheus.ExemplarAdder).AddWithExemplar(1, prometheus.Labels{"trace_id": "none", "order": "7"})
+	odd.(prometheus.ExemplarAdder).AddWithExemplar(1, prometheus.Labels{"trace_id": "abcd", "span_id": "none", "order": "7"})
 
 	got := bridge(t, registry, nil)
 	for name, exemplars := range map[string][]metricdata.Exemplar[float64]{
@@ -175,7 +175,7 @@ func TestBridgeMakesExemplarIDsBinary(t *testing.T) {
 		}
 	}
 	e := got["odd_total"].(metricdata.Sum[float64]).DataPoints[0].Exemplars[0]
-	if len(e.TraceID) != 0 || !strings.Contains(string(e.FilteredAttributes[0].Key), "order") {
+	if len(e.TraceID) != 0 || len(e.SpanID) != 0 || !strings.Contains(string(e.FilteredAttributes[0].Key), "order") {
 		t.Errorf("an exemplar without a proper id is %+v, want it without one", e)
 	}
 }

@@ -209,6 +209,18 @@ func TestKeeperJudgesAnOldTrace(t *testing.T) {
 	}
 }
 
+// MaxAge must not make a trace slow before it is.
+func TestKeeperWaitsAtLeastForSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := keep(t, dropped(), trace.KeepOptions{Slow: 2 * time.Minute, MaxAge: time.Minute})
+		_, root := k.tracer.Start(t.Context(), "root")
+		after(90 * time.Second)
+		equal(t, "exported", k.exported(t), nil)
+		root.End()
+		k.stats(t, trace.KeepStats{Started: 1, Discarded: 1, SpansDiscarded: 1})
+	})
+}
+
 // A threshold in the tracestate would make the kept trace count for many in an estimate of the traffic.
 func TestKeeperLeavesTheSamplingThresholdOut(t *testing.T) {
 	k := keep(t, thresholdSampler{}, trace.KeepOptions{})

@@ -118,6 +118,25 @@ func TestSamplerSetForGoodCancelsTheRevert(t *testing.T) {
 	})
 }
 
+// A revert that is due at the very moment of another change may already run when it is overtaken.
+func TestSamplerChangeOvertakesTheRevert(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for range 2000 {
+			s := trace.NewSampler(sdktrace.NeverSample())
+			s.Set(sdktrace.NeverSample(), time.Second)
+			go func() {
+				<-time.After(time.Second)
+				s.Set(sdktrace.AlwaysSample(), time.Hour)
+			}()
+			after(time.Second)
+			if got := decision(s); got != sdktrace.RecordAndSample {
+				t.Fatalf("it decides %v: the old revert has undone the new change", got)
+			}
+			s.Revert()
+		}
+	})
+}
+
 func TestSamplerRevertNow(t *testing.T) {
 	s := trace.NewSampler(sdktrace.NeverSample())
 	s.Set(sdktrace.AlwaysSample(), time.Hour)
