@@ -24,15 +24,15 @@ type BridgeOptions struct {
 	ErrorHandler func(error)
 }
 
-// NewBridge returns a producer of the metrics of a Prometheus registry, for sdkmetric.WithProducer on the reader of an OTLP
-// pipeline. The names stay as they are. The conversion is that of the OpenTelemetry project's own bridge, with what that one lacks
-// to be depended on:
+// NewBridge returns a producer of the metrics of a Prometheus registry, for sdkmetric.WithProducer on the reader of
+// an OTLP pipeline. The names stay as they are. The conversion is that of the OpenTelemetry project's own bridge,
+// with what that one lacks to be depended on:
 //
-//   - What could be gathered is produced although something failed, be it by an error or by a panic. Produce itself never
-//     fails, because a reader exports nothing at all when one of its producers does.
-//   - Series that come from an OpenTelemetry exporter in the same registry, known by the label otel_scope_name, and the family
-//     target_info are left out: they have a pipeline of their own. If g is the Gatherer of a [Prometheus], the
-//     registry behind it is bridged.
+//   - What could be gathered is produced although something failed, be it by an error or by a panic. Produce itself
+//     never fails, because a reader exports nothing at all when one of its producers does.
+//   - Series that come from an OpenTelemetry exporter in the same registry, known by the label otel_scope_name, and
+//     the family target_info are left out: they have a pipeline of their own. If g is the Gatherer of a [Prometheus],
+//     the registry behind it is bridged.
 //   - Exemplars have binary trace and span ids. (As text of twice the length, as the bridge has them, they make a
 //     collector refuse the whole request.)
 //
@@ -110,7 +110,8 @@ func join(all, more []metricdata.ScopeMetrics) []metricdata.ScopeMetrics {
 	return all
 }
 
-// withoutOurs returns the family without the series that an OpenTelemetry exporter made, and the same family if it has none.
+// withoutOurs returns the family without the series that an OpenTelemetry exporter made, and the same family if it
+// has none.
 func withoutOurs(family *dto.MetricFamily) *dto.MetricFamily {
 	if family.GetName() == targetInfo {
 		return nil

@@ -13,8 +13,8 @@ import (
 
 // InstrumentOptions describe an instrument. The zero value is a plain one.
 type InstrumentOptions struct {
-	// Scope is the instrumentation scope: the import path of the package that measures. Default: that of this package,
-	// so set it.
+	// Scope is the instrumentation scope: the import path of the package that measures. Default: that of this
+	// package, so set it.
 	Scope string
 	// Unit of the values, by UCUM: "s", "By", "{request}". Default: none.
 	Unit string
@@ -23,9 +23,9 @@ type InstrumentOptions struct {
 	// Buckets are the upper bounds of a Histogram, in its unit and ascending. Other instruments refuse them. Default:
 	// those of the SDK, made for milliseconds.
 	Buckets []float64
-	// MaxLabels is how many distinct label values have their attribute sets kept ready. Those beyond it are measured all the
-	// same, at the cost of building theirs for each call; which series they get is up to the limit of the SDK. Default: 2000,
-	// which is that limit.
+	// MaxLabels is how many distinct label values have their attribute sets kept ready. Those beyond it are measured
+	// all the same, at the cost of building theirs for each call; which series they get is up to the limit of the
+	// SDK. Default: 2000, which is that limit.
 	MaxLabels int
 }
 
@@ -65,16 +65,16 @@ func failed(kind, name string, err error) error {
 	return fmt.Errorf("telemetry/metrics: %s %q: %w", kind, name, err)
 }
 
-// Counter counts what only becomes more. Its labels are the fields of L: a struct of strings, bools and integers, each with
-// a tag `metric:"key"`; with `metric:"key,omitempty"` the label is left out when the field is zero, as error.type is for
-// what went well.
+// Counter counts what only becomes more. Its labels are the fields of L: a struct of strings, bools and integers,
+// each with a tag `metric:"key"`; with `metric:"key,omitempty"` the label is left out when the field is zero, as
+// error.type is for what went well.
 type Counter[L comparable] struct {
 	inst metric.Int64Counter
 	sets *labelSets[L, metric.AddOption]
 }
 
-// NewCounter returns a Counter. An L that can not be labels is an error that names the field, as is a name that OpenTelemetry does
-// not allow.
+// NewCounter returns a Counter. An L that can not be labels is an error that names the field, as is a name that
+// OpenTelemetry does not allow.
 func NewCounter[L comparable](p telemetry.Providers, name string, opts *InstrumentOptions) (*Counter[L], error) {
 	const kind = "counter"
 	o := opts.orDefault()

@@ -25,9 +25,9 @@ func (n names) has(family *dto.MetricFamily) bool {
 	return false
 }
 
-// occupied returns the names that a family takes up: its own, those of the samples it is flattened to, and that
-// under which OpenMetrics describes it (specification 1.0, "Suffixes", which are reserved even where they are not written). UTF-8 names
-// count as what a scraper gets that only knows underscores.
+// occupied returns the names that a family takes up: its own, those of the samples it is flattened to, and that under
+// which OpenMetrics describes it (specification 1.0, "Suffixes", which are reserved even where they are not written).
+// UTF-8 names count as what a scraper gets that only knows underscores.
 func occupied(family *dto.MetricFamily) []string {
 	name := model.EscapeName(family.GetName(), model.UnderscoreEscaping)
 	switch family.GetType() {

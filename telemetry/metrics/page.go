@@ -123,7 +123,8 @@ func (p *page) rename(family *dto.MetricFamily, taken names) *dto.MetricFamily {
 	return moved
 }
 
-// tolerant withholds the errors of a page that holds something: they were reported, and promhttp would report them again.
+// tolerant withholds the errors of a page that holds something: they were reported, and promhttp would report them
+// again.
 type tolerant struct{ page *page }
 
 // Gather implements prometheus.Gatherer.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -13,8 +14,8 @@ import (
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 )
 
-// Prometheus serves the metrics of a MeterProvider in the formats that Prometheus scrapes, on one page with those of an
-// existing registry.
+// Prometheus serves the metrics of a MeterProvider in the formats that Prometheus scrapes, on one page with those of
+// an existing registry.
 //
 //	page, err := metrics.NewPrometheus(&metrics.PrometheusOptions{Existing: registry})
 //	mp := sdkmetric.NewMeterProvider(sdkmetric.WithReader(page.Reader()))
@@ -22,38 +23,40 @@ import (
 //
 // # Names that collide
 //
-// A family of ours whose name is taken on the page by the existing registry is served as otel_<name>, and stays so for as long as
-// the process runs, even in scrapes in which the other is missing: a series never changes its meaning. Taken is also a
-// name that would only collide in one of the formats: a histogram's x_count, the x that OpenMetrics makes of a
-// counter x_total, what a UTF-8 name becomes for a scraper that does not know those. The two are never merged into one family,
-// not even where that were valid, so that no sum counts a thing twice.
+// A family of ours whose name is taken on the page by the existing registry is served as otel_<name>, and stays so
+// for as long as the process runs, even in scrapes in which the other is missing: a series never changes its meaning.
+// Taken is also a name that would only collide in one of the formats: a histogram's x_count, the x that OpenMetrics
+// makes of a counter x_total, what a UTF-8 name becomes for a scraper that does not know those. The two are never
+// merged into one family, not even where that were valid, so that no sum counts a thing twice.
 type Prometheus struct {
 	reader *otelprom.Exporter
 	page   *page
 }
 
-// PrometheusOptions describe the page. The zero value serves the MeterProvider's metrics alone, named and labelled as the
-// OpenTelemetry specification has it.
+// PrometheusOptions describe the page. The zero value serves the MeterProvider's metrics alone, named and labelled as
+// the OpenTelemetry specification has it.
 type PrometheusOptions struct {
 	// Existing is what the program had before: its own registry, or prometheus.DefaultGatherer. Nil means none.
 	Existing prometheus.Gatherer
 	// Namespace is put before the name of each of our metrics. Default: none.
 	Namespace string
-	// OmitScopeLabels leaves the labels otel_scope_name, otel_scope_version and otel_scope_schema_url out. They are there
-	// by default because they tell apart two packages with a metric of the same name: without them the second one's
-	// series are lost wherever its labels are the same, and reported.
+	// OmitScopeLabels leaves the labels otel_scope_name, otel_scope_version and otel_scope_schema_url out. They are
+	// there by default because they tell apart two packages with a metric of the same name: without them the second
+	// one's series are lost wherever its labels are the same, and reported.
 	OmitScopeLabels bool
 	// OmitTargetInfo leaves the metric target_info out, which carries the resource attributes.
 	OmitTargetInfo bool
 	// ResourceLabels chooses the resource attributes that become labels on each series. Default: none.
 	ResourceLabels attribute.Filter
-	// Translation is how OpenTelemetry names become Prometheus names. Default: underscores, with the unit and _total as suffixes.
+	// Translation is how OpenTelemetry names become Prometheus names. Default: underscores, with the unit and _total
+	// as suffixes.
 	Translation otlptranslator.TranslationStrategyOption
 	// ErrorHandler is told of each problem, once. Default: the OpenTelemetry error handler.
 	ErrorHandler func(error)
 }
 
-// NewPrometheus returns a page. It serves nothing until its Reader belongs to a MeterProvider and its Handler is mounted.
+// NewPrometheus returns a page. It serves nothing until its Reader belongs to a MeterProvider and its Handler is
+// mounted.
 func NewPrometheus(opts *PrometheusOptions) (*Prometheus, error) {
 	if opts == nil {
 		opts = &PrometheusOptions{}
@@ -61,7 +64,7 @@ func NewPrometheus(opts *PrometheusOptions) (*Prometheus, error) {
 	own := prometheus.NewRegistry()
 	exporter, err := otelprom.New(opts.exporter(own)...)
 	if err != nil {
-		return nil, fmt.Errorf("telemetry/metrics: cannot make the Prometheus exporter, check Namespace and Translation: %w", err)
+		return nil, fmt.Errorf("telemetry/metrics: making the Prometheus exporter (check Namespace): %w", err)
 	}
 	page, err := newPage(own, opts.Existing, newReporter(opts.ErrorHandler))
 	if err != nil {
@@ -95,13 +98,13 @@ func (o *PrometheusOptions) exporter(own prometheus.Registerer) []otelprom.Optio
 // Reader returns the reader to make the MeterProvider with. It belongs to one MeterProvider, which shuts it down.
 func (p *Prometheus) Reader() sdkmetric.Reader { return p.reader }
 
-// Gatherer returns what is on the page, to be pushed or served in another way. Its Gather returns what could be gathered
-// along with an error for what could not.
+// Gatherer returns what is on the page, to be pushed or served in another way. Its Gather returns what could be
+// gathered along with an error for what could not.
 func (p *Prometheus) Gatherer() prometheus.Gatherer { return p.page }
 
-// Handler returns the page: the text format, OpenMetrics with exemplars, or protobuf with native histograms, as the scraper
-// asks for, compressed if it likes. What can not be gathered is left out and reported; the page fails only if nothing could be
-// gathered at all.
+// Handler returns the page: the text format, OpenMetrics with exemplars, or protobuf with native histograms, as the
+// scraper asks for, compressed if it likes. What can not be gathered is left out and reported; the page fails only if
+// nothing could be gathered at all.
 func (p *Prometheus) Handler() http.Handler {
 	return promhttp.HandlerFor(tolerant{p.page}, promhttp.HandlerOpts{
 		EnableOpenMetrics: true,
@@ -135,5 +138,5 @@ type encodeLog struct{ page *page }
 // Println implements promhttp.Logger.
 func (l encodeLog) Println(v ...any) {
 	l.page.encodeErrors.Add(1)
-	l.page.report.once(errors.New("telemetry/metrics: " + fmt.Sprintln(v...)))
+	l.page.report.once(errors.New("telemetry/metrics: " + strings.TrimSpace(fmt.Sprintln(v...))))
 }

@@ -41,8 +41,8 @@ func (r *reporter) once(err error) {
 	}
 }
 
-// kind is what stays the same when a problem comes back: the first line, without the numbers. The errors of client_golang
-// quote the value of the series they are about.
+// kind is what stays the same when a problem comes back: the first line, without the numbers. The errors of
+// client_golang quote the value of the series they are about.
 func kind(err error) string {
 	line, _, _ := strings.Cut(err.Error(), "\n")
 	var b strings.Builder

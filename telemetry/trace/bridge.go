@@ -8,19 +8,20 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// NewEventBridge returns a log processor that also shows OTel events as span events on the current span, for tools that
-// look for them there. It follows the "Event to span event bridge" of the OpenTelemetry specification (logs SDK,
-// Development): a log record becomes one span event if and only if it has an EventName, and the span in its context is
-// recording and is the one whose ids the record carries. The span event has the record's name, time and attributes; body and
-// severity have no place in it. The record itself goes on through the other processors unchanged.
+// NewEventBridge returns a log processor that also shows OTel events as span events on the current span, for tools
+// that look for them there. It follows the "Event to span event bridge" of the OpenTelemetry specification (logs SDK,
+// Development): a log record becomes one span event if and only if it has an EventName, and the span in its context
+// is recording and is the one whose ids the record carries. The span event has the record's name, time and
+// attributes; body and severity have no place in it. The record itself goes on through the other processors
+// unchanged.
 //
 // The bridge never keeps a logger enabled for records without an event name, so plain logging costs nothing more.
 func NewEventBridge() sdklog.Processor { return eventBridge{} }
 
 type eventBridge struct{}
 
-// Enabled reports whether an event of this name would be shown: a Logger that learns from it that nobody listens need not
-// build the record.
+// Enabled reports whether an event of this name would be shown: a Logger that learns from it that nobody listens need
+// not build the record.
 func (eventBridge) Enabled(ctx context.Context, p sdklog.EnabledParameters) bool {
 	return p.EventName != "" && trace.SpanFromContext(ctx).IsRecording()
 }

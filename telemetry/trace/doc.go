@@ -5,12 +5,13 @@
 //   - [Sampler] is a sampler that can be changed while the program runs, for a while or for good.
 //   - [Keeper] keeps the traces that turned out to matter, because something in them failed or was slow, although the
 //     sampler had dropped them when they began.
-//   - [NewEventBridge] shows OTel events (log records with an EventName) as span events too, for tools that look there.
+//   - [NewEventBridge] shows OTel events (log records with an EventName) as span events too, for tools that look
+//     there.
 //
 // # Guarantees
 //
-// Everything here is safe for concurrent use. Nothing blocks on the network or starts a goroutine. The memory of a Keeper
-// is bounded in traces, in spans and in time, and what it gives up is counted exactly.
+// Everything here is safe for concurrent use. Nothing blocks on the network or starts a goroutine. The memory of a
+// Keeper is bounded in traces, in spans and in time, and what it gives up is counted exactly.
 //
 // # Telemetry
 //
@@ -22,6 +23,6 @@
 // goos.trace.sampler.reason (set, temporary, reverted).
 //
 // Keeper: the counters goos.trace.keeper.traces, by goos.trace.keeper.outcome (kept, discarded, overflowed), and
-// goos.trace.keeper.spans, by the same outcomes; the gauge goos.trace.keeper.buffered, in spans. Each span of a kept trace
-// has the attribute goos.trace.kept (error, slow).
+// goos.trace.keeper.spans, by the same outcomes; the gauge goos.trace.keeper.buffered, in spans. Each span of a kept
+// trace has the attribute goos.trace.kept (error, slow).
 package trace

@@ -13,9 +13,9 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// Keeper keeps traces that the sampler dropped when they began and that turned out to matter: a span in them failed, or
-// took too long. It is a span processor in front of another one, and a sampler around another one; a TracerProvider
-// needs both:
+// Keeper keeps traces that the sampler dropped when they began and that turned out to matter: a span in them failed,
+// or took too long. It is a span processor in front of another one, and a sampler around another one; a
+// TracerProvider needs both:
 //
 //	keeper := trace.NewKeeper(sdktrace.NewBatchSpanProcessor(exporter), nil)
 //	tp := sdktrace.NewTracerProvider(
@@ -25,20 +25,22 @@ import (
 //
 // # Which traces
 //
-// Those that begin in this process. A trace whose caller decided against it stays dropped, at no cost: kept here, it would
-// be a fragment. Spans that are sampled pass straight through, without a lock. Spans of a trace under watch are recorded,
-// and held until one of them fails or exceeds Slow: then those held go to the next processor, and the ones still to end follow them at
-// once. A trace whose root and whose children all ended well is discarded, which next never learns of: a processor that
-// wants to see every span belongs beside the Keeper, not behind it.
+// Those that begin in this process. A trace whose caller decided against it stays dropped, at no cost: kept here, it
+// would be a fragment. Spans that are sampled pass straight through, without a lock. Spans of a trace under watch are
+// recorded, and held until one of them fails or exceeds Slow: then those held go to the next processor, and the ones
+// still to end follow them at once. A trace whose root and whose children all ended well is discarded, which next
+// never learns of: a processor that wants to see every span belongs beside the Keeper, not behind it.
 //
 // # What others see of a kept trace
 //
 // The next processor sees spans with the sampled flag set, on themselves and on their parents, and with the attribute
-// goos.trace.kept, whose value is the reason (error, slow). Everybody else saw an unsampled trace while it ran: calls to other services
-// carried the flag 00, so their part is missing; the flags in log records are 00, and metrics carry no exemplar of it.
+// goos.trace.kept, whose value is the reason (error, slow). Everybody else saw an unsampled trace while it ran: calls
+// to other services carried the flag 00, so their part is missing; the flags in log records are 00, and metrics carry
+// no exemplar of it.
 //
-// Kept traces are no random sample. What extrapolates from spans to traffic has to leave out those with goos.trace.kept;
-// the Keeper leaves the sampling threshold (ot=th) out of their tracestate, which stands for an unknown adjusted count.
+// Kept traces are no random sample. What extrapolates from spans to traffic has to leave out those with
+// goos.trace.kept; the Keeper leaves the sampling threshold (ot=th) out of their tracestate, which stands for an
+// unknown adjusted count.
 type Keeper struct {
 	next sdktrace.SpanProcessor
 	opts KeepOptions
@@ -60,11 +62,11 @@ type KeepOptions struct {
 	// MaxSpans is how many ended spans of one trace are held. Those that end beyond it are lost and counted as
 	// overflowed, even if the trace is kept later. Default: 256.
 	MaxSpans int
-	// MaxBuffered is how many ended spans of all traces are held together; beyond it, as beyond MaxSpans. It bounds the
-	// memory: count on 1 to 2 kB a span. Default: 16384.
+	// MaxBuffered is how many ended spans of all traces are held together; beyond it, as beyond MaxSpans. It bounds
+	// the memory: count on 1 to 2 kB a span. Default: 16384.
 	MaxBuffered int
-	// MaxAge is how long after its start a trace is given up whose root has not ended. If Slow is set it is kept then, as it is
-	// slow for certain, otherwise counted as overflowed. At least Slow. Default: 1 minute.
+	// MaxAge is how long after its start a trace is given up whose root has not ended. If Slow is set it is kept
+	// then, as it is slow for certain, otherwise counted as overflowed. At least Slow. Default: 1 minute.
 	MaxAge time.Duration
 	// Linger is how long after the end of the root the decision waits for children that have not ended yet. Default:
 	// 5 seconds.
@@ -157,7 +159,8 @@ func (k *Keeper) forward(spans []keptSpan) {
 	}
 }
 
-// ForceFlush passes on to the next processor. Traces under way stay undecided, other than those that are over their age.
+// ForceFlush passes on to the next processor. Traces under way stay undecided, other than those that are over their
+// age.
 func (k *Keeper) ForceFlush(ctx context.Context) error {
 	k.mu.Lock()
 	release := k.table.expire(time.Now())
@@ -180,9 +183,9 @@ func (k *Keeper) Shutdown(ctx context.Context) error {
 	return k.next.Shutdown(ctx)
 }
 
-// KeepStats counts what became of the traces that a Keeper watched, and of their spans. The counts are exact: at any moment
-// Started = Kept + Discarded + Overflowed + Pending, and every span of a watched trace that ended is in one of the
-// counts of spans.
+// KeepStats counts what became of the traces that a Keeper watched, and of their spans. The counts are exact: at any
+// moment Started = Kept + Discarded + Overflowed + Pending, and every span of a watched trace that ended is in one of
+// the counts of spans.
 type KeepStats struct {
 	// Started counts the traces that began here and that the sampler dropped.
 	Started int64

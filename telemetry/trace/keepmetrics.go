@@ -20,8 +20,8 @@ func newOutcomes() outcomes {
 	return outcomes{outcome("kept"), outcome("discarded"), outcome("overflowed")}
 }
 
-// observe reports the Keeper's counts at each collection. A refusal goes to the OpenTelemetry error handler: a Keeper without
-// metrics still keeps.
+// observe reports the Keeper's counts at each collection. A refusal goes to the OpenTelemetry error handler: a Keeper
+// without metrics still keeps.
 func (k *Keeper) observe(p telemetry.Providers) metric.Registration {
 	meter := p.Meter(scopeName)
 	traces, err := meter.Int64ObservableCounter("goos.trace.keeper.traces", metric.WithUnit("{trace}"),

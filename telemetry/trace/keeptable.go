@@ -10,8 +10,8 @@ import (
 
 // keepTable is the state of a Keeper, behind its lock.
 //
-// A trace is in one of three lists. Each is in the order of its deadlines, since those are a fixed time after what put the
-// trace there, so that what is due is at the front and expiring costs nothing otherwise:
+// A trace is in one of three lists. Each is in the order of its deadlines, since those are a fixed time after what
+// put the trace there, so that what is due is at the front and expiring costs nothing otherwise:
 //
 //	open     the root runs; judged at the latest MaxAge after its start
 //	late     the root has ended well and children run on; judged at the latest Linger after the end
@@ -83,8 +83,8 @@ func (t *keepTable) makeRoom() bool {
 	return true
 }
 
-// end judges a span that has ended and returns what is to be passed on because of it, in the order in which the spans ended.
-// It reports false if the trace of the span is not watched.
+// end judges a span that has ended and returns what is to be passed on because of it, in the order in which the spans
+// ended. It reports false if the trace of the span is not watched.
 func (t *keepTable) end(s sdktrace.ReadOnlySpan, reason string, now time.Time) ([]keptSpan, bool) {
 	w := t.traces[s.SpanContext().TraceID()]
 	if w == nil {

@@ -42,8 +42,9 @@ func (s keptSpan) Parent() trace.SpanContext { return s.parent }
 // Attributes returns those of the span and why it was kept.
 func (s keptSpan) Attributes() []attribute.KeyValue { return s.attrs }
 
-// Sampler returns a sampler that decides as root does, but lets the Keeper record the spans of those dropped traces that
-// began in this process. It costs a dropped span that a remote caller decided against nothing more than root itself.
+// Sampler returns a sampler that decides as root does, but lets the Keeper record the spans of those dropped traces
+// that began in this process. It costs a dropped span that a remote caller decided against nothing more than root
+// itself.
 func (k *Keeper) Sampler(root sdktrace.Sampler) sdktrace.Sampler { return keepSampler{root} }
 
 type keepSampler struct{ root sdktrace.Sampler }
@@ -60,8 +61,8 @@ func (s keepSampler) ShouldSample(p sdktrace.SamplingParameters) sdktrace.Sampli
 	if sc.IsValid() && (sc.IsSampled() || !recorded(parent)) {
 		return result // a remote parent is never recorded here
 	}
-	// The tracestate of the root decision may hold a sampling threshold that this trace did not pass: use the parent's,
-	// which has none from here.
+	// The tracestate of the root decision may hold a sampling threshold that this trace did not pass: use the
+	// parent's, which has none from here.
 	return sdktrace.SamplingResult{Decision: sdktrace.RecordOnly, Tracestate: sc.TraceState()}
 }
 

@@ -19,11 +19,12 @@ import (
 // scopeName is the instrumentation scope of what this package emits about itself.
 const scopeName = "github.com/go-os/go-os/telemetry/trace"
 
-// Sampler is a sampler that can be replaced while the program runs. A decision costs one atomic load more than that of
-// the sampler in force.
+// Sampler is a sampler that can be replaced while the program runs. A decision costs one atomic load more than that
+// of the sampler in force.
 //
-// A change counts for the traces that begin after it. What becomes of those under way is up to the sampler that is set: a
-// ParentBased one (as SetRatio makes) keeps every trace whole, a bare one may sample the rest of a trace that was dropped.
+// A change counts for the traces that begin after it. What becomes of those under way is up to the sampler that is
+// set: a ParentBased one (as SetRatio makes) keeps every trace whole, a bare one may sample the rest of a trace that
+// was dropped.
 type Sampler struct {
 	current atomic.Pointer[sdktrace.Sampler]
 	changed atomic.Pointer[instrument.Event]
@@ -35,8 +36,8 @@ type Sampler struct {
 	changes  uint64           // tells a late timer that it has been overtaken
 }
 
-// NewSampler returns a Sampler that begins with initial. Nil means the default of the OpenTelemetry specification: every
-// trace that begins here, and of the others those that the caller sampled.
+// NewSampler returns a Sampler that begins with initial. Nil means the default of the OpenTelemetry specification:
+// every trace that begins here, and of the others those that the caller sampled.
 func NewSampler(initial sdktrace.Sampler) *Sampler {
 	if initial == nil {
 		initial = sdktrace.ParentBased(sdktrace.AlwaysSample())
@@ -56,9 +57,9 @@ func (s *Sampler) Description() string {
 	return "Sampler{" + (*s.current.Load()).Description() + "}"
 }
 
-// Set puts a sampler in force. With a revert above zero it is in force for that long, after which the last one that was
-// set for good returns; several temporary changes in a row all revert to that one. Otherwise the change is for good, and
-// cancels a pending revert. A nil sampler is ignored.
+// Set puts a sampler in force. With a revert above zero it is in force for that long, after which the last one that
+// was set for good returns; several temporary changes in a row all revert to that one. Otherwise the change is for
+// good, and cancels a pending revert. A nil sampler is ignored.
 func (s *Sampler) Set(sampler sdktrace.Sampler, revert time.Duration) {
 	if sampler == nil {
 		return
@@ -78,9 +79,9 @@ func (s *Sampler) Set(sampler sdktrace.Sampler, revert time.Duration) {
 	s.announce(sampler, reason)
 }
 
-// SetRatio samples this share of the traces that begin here, between 0 and 1, and follows the caller's decision for all
-// others, so that a trace across services stays whole. Revert is as for Set. A ratio outside of 0 to 1 is an error, and
-// changes nothing.
+// SetRatio samples this share of the traces that begin here, between 0 and 1, and follows the caller's decision for
+// all others, so that a trace across services stays whole. Revert is as for Set. A ratio outside of 0 to 1 is an
+// error, and changes nothing.
 func (s *Sampler) SetRatio(ratio float64, revert time.Duration) error {
 	if math.IsNaN(ratio) || ratio < 0 || ratio > 1 {
 		return fmt.Errorf("telemetry/trace: sampling ratio %v is not between 0 (no trace) and 1 (every trace)", ratio)
@@ -103,15 +104,16 @@ func (s *Sampler) Revert() {
 	}
 }
 
-// RevertsAt returns when the sampler in force gives way to the one before it, and the zero time if it is there for good.
+// RevertsAt returns when the sampler in force gives way to the one before it, and the zero time if it is there for
+// good.
 func (s *Sampler) RevertsAt() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.revertAt
 }
 
-// Observe makes the Sampler emit an event at each change from now on. It is no part of NewSampler because a sampler has to
-// exist before the providers do.
+// Observe makes the Sampler emit an event at each change from now on. It is no part of NewSampler because a sampler
+// has to exist before the providers do.
 func (s *Sampler) Observe(p telemetry.Providers) {
 	s.changed.Store(instrument.NewEvent(p.EventLogger(scopeName), "goos.trace.sampler.changed", log.SeverityInfo))
 }

@@ -41,7 +41,8 @@ type Span struct {
 	tracer *Tracer
 }
 
-// Start begins a span, below the one in ctx if there is one. The name is of low cardinality; what varies belongs in attributes.
+// Start begins a span, below the one in ctx if there is one. The name is of low cardinality; what varies belongs in
+// attributes.
 func (t *Tracer) Start(ctx context.Context, name string, attrs ...attribute.KeyValue) (context.Context, Span) {
 	// A sampler may decide by the attributes, so that they have to be there from the start.
 	var opts []trace.SpanStartOption
@@ -71,10 +72,11 @@ func (s Span) Set(attrs ...attribute.KeyValue) {
 // Recording reports whether anything that Set adds is kept; ask before building costly attributes.
 func (s Span) Recording() bool { return s.span.IsRecording() }
 
-// End ends the span. It is made to be deferred, with the context that Start returned and the address of the named result, at
-// which it looks when the function is over; nil means that nothing can fail. An error gives the span the status Error and an
-// error.type, and is emitted as an event "exception". So is a panic, which goes on afterwards: for that, End must be what is
-// deferred, rather than be called by it. An error that is returned through several spans is an event of each.
+// End ends the span. It is made to be deferred, with the context that Start returned and the address of the named
+// result, at which it looks when the function is over; nil means that nothing can fail. An error gives the span the
+// status Error and an error.type, and is emitted as an event "exception". So is a panic, which goes on afterwards:
+// for that, End must be what is deferred, rather than be called by it. An error that is returned through several
+// spans is an event of each.
 func (s Span) End(ctx context.Context, err *error) {
 	if v := recover(); v != nil {
 		s.fail("panic", fmt.Sprint("panic: ", v))
@@ -94,8 +96,9 @@ func (s Span) fail(errorType, message string) {
 	s.span.SetAttributes(attribute.String("error.type", errorType))
 }
 
-// ErrorType returns the error.type that a Tracer gives an error: "canceled" or "timeout" if that is what ended it, what the error or one
-// it wraps says by a method ErrorType() string, or else the Go type of the innermost error that fmt.Errorf has wrapped. It is "" for nil.
+// ErrorType returns the error.type that a Tracer gives an error: "canceled" or "timeout" if that is what ended it,
+// what the error or one it wraps says by a method ErrorType() string, or else the Go type of the innermost error that
+// fmt.Errorf has wrapped. It is "" for nil.
 func ErrorType(err error) string {
 	if err == nil {
 		return ""
