@@ -141,7 +141,7 @@ func TestFileRotatesByAge(t *testing.T) {
 
 func TestFileThatIsOldWhenOpened(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "app.log")
-	if err := os.WriteFile(path, []byte("old\n"), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte("old\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	f := openFile(t, path, &FileOptions{RotateEvery: time.Hour})
@@ -155,6 +155,9 @@ func TestFileThatIsOldWhenOpened(t *testing.T) {
 	write(t, f, "new\n")
 	if old := rotated(t, path); len(old) != 1 || read(t, old[0]) != "old\n" || read(t, path) != "new\n" {
 		t.Errorf("rotated files are %q, current %q", old, read(t, path))
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
+		t.Errorf("the new file has mode %v (%v), want 0600 and not that of the old one", info.Mode(), err)
 	}
 }
 

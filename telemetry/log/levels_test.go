@@ -106,6 +106,29 @@ func TestTemporaryLevelsRevert(t *testing.T) {
 	}
 }
 
+// TestARevertThatComesTooLate: a timer fires while the level is being replaced, and must not revert the new one.
+func TestARevertThatComesTooLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := NewLevels(slog.LevelInfo)
+		mustSet(t, l, "x", slog.LevelDebug, time.Hour)
+		l.mu.Lock() // as Set does, while the timer fires
+		s := l.settings["x"]
+		s.timer.Stop()
+		s.timer = l.revertAfter(1, "x", s)
+		time.Sleep(1)
+		if s.timer.Stop() {
+			t.Fatal("the timer has not fired")
+		}
+		s.timer = l.revertAfter(time.Hour, "x", s)
+		l.mu.Unlock()
+		synctest.Wait()
+		if got := l.Get("x"); got != slog.LevelDebug {
+			t.Errorf("the level is %v, want that of the replacement", got)
+		}
+		l.Reset("x")
+	})
+}
+
 func TestAllLevels(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLevels(slog.LevelInfo)

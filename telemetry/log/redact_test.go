@@ -155,13 +155,13 @@ func TestRedactionDoesNotTouchTheCallersValues(t *testing.T) {
 }
 
 func TestAMapThatHoldsItself(t *testing.T) {
-	loop := map[string]any{"password": secret}
+	loop := map[string]any{"a": 1}
 	loop["again"] = loop
 	var got slog.Record
 	l := New(nil, handlerFunc(func(_ context.Context, r slog.Record) error { got = r; return nil }))
 	l.Info("x", "m", loop)
 	got.Attrs(func(a slog.Attr) bool {
-		if s := fmt.Sprint(a.Value.Any()); strings.Contains(s, secret) || !strings.Contains(s, "[redacted]") {
+		if s := fmt.Sprint(a.Value.Any()); !strings.HasPrefix(s, "map[a:1 again:map[a:1 again:") || !strings.Contains(s, "[redacted]") {
 			t.Errorf("got %s", s)
 		}
 		return true

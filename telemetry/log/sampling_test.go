@@ -102,7 +102,7 @@ func TestSamplingKeepsTraced(t *testing.T) {
 func TestSamplingIsExactUnderConcurrency(t *testing.T) {
 	s := newSampler(&Sampling{First: 10, Thereafter: 7, Tick: time.Hour})
 	r := slog.NewRecord(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), slog.LevelInfo, "x", 0)
-	const writers, each = 8, 1000
+	const writers, each = 8, 20000
 	var kept [writers]int
 	var wg sync.WaitGroup
 	for i := range writers {

@@ -2,6 +2,7 @@ package log
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -225,6 +226,38 @@ func TestTraceIDsFollowTheSpan(t *testing.T) {
 		if got, _ := m["span_id"].(string); got != want[i] {
 			t.Errorf("line %d has span_id %q, want %q", i, got, want[i])
 		}
+	}
+}
+
+// TestSpanIDsThatRepeat: ids are remembered between lines, and a span's id is unique within its trace alone.
+func TestSpanIDsThatRepeat(t *testing.T) {
+	var out buffer
+	l := New(nil, JSON(&out, nil))
+	ctx := spanContext(t, 0)
+	other := trace.SpanContextFromContext(ctx).WithTraceID(trace.TraceID{1})
+	l.InfoContext(ctx, "x")
+	l.InfoContext(trace.ContextWithSpanContext(ctx, other), "x")
+	l.InfoContext(trace.ContextWithSpanContext(ctx, other.WithSpanID(trace.SpanID{2})), "x")
+	got := lines(t, out.String())
+	if got[0]["trace_id"] != testTraceID || got[1]["trace_id"] != other.TraceID().String() || got[1]["span_id"] != testSpanID ||
+		got[2]["trace_id"] != other.TraceID().String() || got[2]["span_id"] != (trace.SpanID{2}).String() {
+		t.Errorf("ids are not those of the traces: %s", out.String())
+	}
+}
+
+func TestLoggersOfOneGroupAreApart(t *testing.T) {
+	var out buffer
+	parent := New(nil, JSON(&out, nil)).WithGroup("g").With("a", 1, "a2", 1, "a3", 1)
+	one, two := parent.With("b", 2), parent.With("c", 3)
+	for _, l := range []*slog.Logger{parent, one, two} {
+		l.InfoContext(spanContext(t, 0), "x")
+	}
+	var got []string
+	for _, m := range lines(t, out.String()) {
+		got = append(got, fmt.Sprint(m["g"]))
+	}
+	if want := "[map[a:1 a2:1 a3:1] map[a:1 a2:1 a3:1 b:2] map[a:1 a2:1 a3:1 c:3]]"; fmt.Sprint(got) != want {
+		t.Errorf("got %v, want %s", got, want)
 	}
 }
 
