@@ -2,6 +2,7 @@ package exporters
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -52,6 +53,7 @@ func sdkToSlog(level slog.Level) slog.Level {
 // times it came again. It remembers so many errors and no more; the rest share one entry.
 type errorLog struct {
 	interval time.Duration
+	draining <-chan struct{} // what is cancelled after it is closed is meant to be
 
 	mu     sync.Mutex
 	logger *slog.Logger // nil until start
@@ -66,8 +68,8 @@ type errorCount struct {
 // errorsRemembered bounds the memory of an errorLog whose errors all differ.
 const errorsRemembered = 64
 
-func newErrorLog(interval time.Duration) *errorLog {
-	return &errorLog{interval: interval, seen: make(map[string]*errorCount)}
+func newErrorLog(interval time.Duration, draining <-chan struct{}) *errorLog {
+	return &errorLog{interval: interval, draining: draining, seen: make(map[string]*errorCount)}
 }
 
 // start gives the errors a place to go. What was handled before comes again if it lasts.
@@ -79,7 +81,7 @@ func (l *errorLog) start(logger *slog.Logger) {
 
 // Handle implements otel.ErrorHandler.
 func (l *errorLog) Handle(err error) {
-	if err == nil {
+	if err == nil || l.meant(err) {
 		return
 	}
 	logger, again := l.admit(err.Error(), time.Now())
@@ -91,6 +93,16 @@ func (l *errorLog) Handle(err error) {
 		attrs = append(attrs, slog.Int("repeated", again))
 	}
 	logger.LogAttrs(context.Background(), slog.LevelWarn, "telemetry error", attrs...)
+}
+
+// meant reports whether err is only that a shutdown has interrupted something, such as a collection of metrics.
+func (l *errorLog) meant(err error) bool {
+	select {
+	case <-l.draining:
+		return errors.Is(err, context.Canceled)
+	default:
+		return false
+	}
 }
 
 // admit returns the logger for a line that is due, and how often the error came since the last one.

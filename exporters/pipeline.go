@@ -46,9 +46,10 @@ type stage struct {
 
 // newPipeline makes what build completes.
 func newPipeline(o *Options, s settings) *Pipeline {
+	draining := make(chan struct{})
 	return &Pipeline{
-		opts: o, settings: s, draining: make(chan struct{}), sampler: trace.NewSampler(s.sampler),
-		errors: newErrorLog(o.ReportInterval), reporter: newReporter(o.ReportInterval),
+		opts: o, settings: s, draining: draining, sampler: trace.NewSampler(s.sampler),
+		errors: newErrorLog(o.ReportInterval, draining), reporter: newReporter(o.ReportInterval),
 	}
 }
 

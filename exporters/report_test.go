@@ -1,7 +1,9 @@
 package exporters
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"strings"
@@ -151,7 +153,8 @@ func TestRemediesFitTheReason(t *testing.T) {
 func TestErrorLogBoundsLinesAndMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &logBuffer{}
-		l := newErrorLog(time.Minute)
+		draining := make(chan struct{})
+		l := newErrorLog(time.Minute, draining)
 		l.Handle(errors.New("too early"))
 		l.start(slog.New(log.Text(out, nil)))
 		for range 1000 {
@@ -162,13 +165,19 @@ func TestErrorLogBoundsLinesAndMemory(t *testing.T) {
 		if lines := out.lines("same"); len(lines) != 2 || !strings.Contains(lines[1], "repeated=999") {
 			t.Errorf("%q", lines)
 		}
+		l.Handle(context.Canceled)
+		close(draining)
+		l.Handle(fmt.Errorf("collecting: %w", context.Canceled))
+		if lines := out.lines("canceled"); len(lines) != 1 {
+			t.Errorf("a cancellation, and one that is meant: %q", lines)
+		}
 		for i := range 10_000 {
 			l.Handle(errors.New("other " + time.Duration(i).String()))
 		}
 		if n := len(l.seen); n > errorsRemembered+1 {
 			t.Errorf("%d errors are remembered", n)
 		}
-		if n := strings.Count(out.String(), "\n"); n > errorsRemembered+3 {
+		if n := strings.Count(out.String(), "\n"); n > errorsRemembered+4 {
 			t.Errorf("%d lines about 10,000 errors", n)
 		}
 	})

@@ -17,9 +17,12 @@ type named interface {
 // TestSelfMetricsAreThoseOfTheConventions compares names, units and numbers with the typed conventions and with Health.
 func TestSelfMetricsAreThoseOfTheConventions(t *testing.T) {
 	peer := startPeer(t)
-	peer.answering(func(signal Signal, _ int) answer {
-		if signal == Logs {
+	peer.answering(func(signal Signal, request int) answer {
+		switch {
+		case signal == Logs:
 			return answer{status: 400}
+		case signal == Traces && request == 2:
+			return answer{delay: 2 * time.Second}
 		}
 		return answer{}
 	})
@@ -29,17 +32,18 @@ func TestSelfMetricsAreThoseOfTheConventions(t *testing.T) {
 		NoRuntimeMetrics: true,
 	})
 	tracer := p.Providers().Tracer("t")
-	for range 40 {
-		_, span := tracer.Start(t.Context(), "a")
-		span.End()
+	spans := func(n int) {
+		for range n {
+			_, span := tracer.Start(t.Context(), "a")
+			span.End()
+		}
 	}
+	spans(40)
 	p.Logger().Info("refused")
 	_ = p.ForceFlush(t.Context())
-	lock := p.ledgers[1] // holds the exporter back, so that the queue is full for certain
-	for range 30 {
-		_, span := tracer.Start(t.Context(), "a")
-		span.End()
-	}
+	spans(50) // a full batch, which the peer is slow to take
+	eventually(t, 5*time.Second, saying("the batch is on its way"), func() bool { return peer.requestCount(Traces) == 2 })
+	spans(60)
 	var rm metricdata.ResourceMetrics
 	if err := reader.Collect(t.Context(), &rm); err != nil {
 		t.Fatal(err)
@@ -62,16 +66,15 @@ func TestSelfMetricsAreThoseOfTheConventions(t *testing.T) {
 			t.Errorf("%s {%s}: have it %t, with the unit %q", want.Name(), want.Unit(), ok, m.Unit)
 		}
 	}
-	if lock.signal != Traces {
-		t.Fatalf("the second ledger is of %s", lock.signal)
-	}
 	for _, c := range []struct {
 		name, kind string
 		want       int64
 	}{
-		{"otel.sdk.processor.span.processed", "", 40},
+		{"otel.sdk.processor.span.processed", "", 90},
+		{"otel.sdk.processor.span.processed", "queue_full", 10},
 		{"otel.sdk.exporter.span.exported", "", 40},
-		{"otel.sdk.processor.span.queue.size", "", 30},
+		{"otel.sdk.exporter.span.inflight", "", 50},
+		{"otel.sdk.processor.span.queue.size", "", 50},
 		{"otel.sdk.processor.span.queue.capacity", "", 50},
 		{"otel.sdk.exporter.log.exported", "400", 1},
 	} {
@@ -79,12 +82,7 @@ func TestSelfMetricsAreThoseOfTheConventions(t *testing.T) {
 			t.Errorf("%s, error.type %q: %d, want %d", c.name, c.kind, n, c.want)
 		}
 	}
-	for range 40 {
-		_, span := tracer.Start(t.Context(), "a")
-		span.End()
-	}
-	h := drained(t, p, 5*time.Second, peer)
-	if h.Traces.Emitted != 110 {
+	if h := drained(t, p, 5*time.Second, peer); h.Traces.Emitted != 150 || h.Traces.Dropped != 10 {
 		t.Errorf("%+v", h.Traces)
 	}
 }

@@ -86,9 +86,9 @@ func resolve(e *environ, o *Options) (settings, error) {
 		timeout:  e.millis(or(o.ExportTimeout, 30*time.Second), "OTEL_METRIC_EXPORT_TIMEOUT"),
 	}
 	var errs [3]error
-	s.traces.to, errs[0] = signal(e, o, Traces, destination{batch: spans}, toOTLP, toConsole, "none")
-	s.metrics.to, errs[1] = signal(e, o, Metrics, destination{periodic: points}, toOTLP, toConsole, toPrometheus, "none")
-	s.logs.to, errs[2] = signal(e, o, Logs, destination{batch: records}, toOTLP, toConsole, "none")
+	s.traces.to, errs[0] = destinations(e, o, Traces, destination{batch: spans}, toOTLP, toConsole, "none")
+	s.metrics.to, errs[1] = destinations(e, o, Metrics, destination{periodic: points}, toOTLP, toConsole, toPrometheus, "none")
+	s.logs.to, errs[2] = destinations(e, o, Logs, destination{batch: records}, toOTLP, toConsole, "none")
 	for _, err := range errs {
 		if err != nil {
 			return s, fmt.Errorf("exporters: Options: %w", err)
@@ -121,8 +121,8 @@ func batch(e *environ, o *Options, prefix string, delay time.Duration) batchConf
 	return c
 }
 
-// signal says where one signal goes. With nothing configured, metrics go to the Prometheus page and nothing to the network.
-func signal(e *environ, o *Options, which Signal, like destination, accepted ...string) ([]destination, error) {
+// destinations says where one signal goes. With nothing configured, metrics go to the Prometheus page and nothing to the network.
+func destinations(e *environ, o *Options, which Signal, like destination, accepted ...string) ([]destination, error) {
 	prefix := which.env()
 	names, set := e.list(accepted, "OTEL_"+prefix+"EXPORTER")
 	if !set {

@@ -1,0 +1,202 @@
+package exporters
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc/codes"
+
+	"github.com/go-os/go-os/middleware/oshttp"
+)
+
+// handler is a small service: a backend that takes two milliseconds, a span around it, a log line.
+func handler(p *Pipeline) http.Handler {
+	tracer, logger := p.Providers().Tracer("load"), p.Logger()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /buy/{what}", func(w http.ResponseWriter, r *http.Request) {
+		ctx, span := tracer.Start(r.Context(), "backend", trace.WithAttributes(attribute.String("what", r.PathValue("what"))))
+		timer := time.NewTimer(2 * time.Millisecond)
+		<-timer.C
+		span.End()
+		logger.InfoContext(ctx, "bought", "what", r.PathValue("what"))
+		_, _ = io.WriteString(w, "done")
+	})
+	return oshttp.NewHandler(mux, &oshttp.HandlerOptions{Telemetry: p.Providers()})
+}
+
+// nowhere is a response writer for requests that do not come over a network, whose noise would drown what is measured.
+type nowhere struct{ header http.Header }
+
+func (w *nowhere) Header() http.Header         { return w.header }
+func (w *nowhere) Write(p []byte) (int, error) { return len(p), nil }
+func (w *nowhere) WriteHeader(int)             {}
+
+// window serves requests from several clients for a while and returns the 99th percentile of their times.
+func window(h http.Handler, clients int, d time.Duration) time.Duration {
+	times := make([][]time.Duration, clients)
+	var wg sync.WaitGroup
+	end := time.Now().Add(d)
+	for c := range clients {
+		wg.Go(func() {
+			for time.Now().Before(end) {
+				r, _ := http.NewRequest(http.MethodGet, "http://shop/buy/tea", nil)
+				start := time.Now()
+				h.ServeHTTP(&nowhere{make(http.Header)}, r)
+				times[c] = append(times[c], time.Since(start))
+			}
+		})
+	}
+	wg.Wait()
+	all := slices.Concat(times...)
+	slices.Sort(all)
+	return all[len(all)*99/100]
+}
+
+// badDays are what a collector can do to a service; each returns the endpoint.
+func badDays(t *testing.T) map[string]func(t *testing.T) string {
+	misbehaving := func(a answer) func(t *testing.T) string {
+		return func(t *testing.T) string {
+			p := startPeer(t)
+			p.answering(func(Signal, int) answer { return a })
+			return p.endpoint(HTTP)
+		}
+	}
+	return map[string]func(t *testing.T) string{
+		"refused":     func(t *testing.T) string { return "http://" + refusedAddr(t) },
+		"unreachable": func(t *testing.T) string { return "http://" + blackhole(t) },
+		"slow":        misbehaving(answer{delay: 2 * time.Second}),
+		"429":         misbehaving(answer{status: http.StatusTooManyRequests, code: codes.ResourceExhausted, retryAfter: time.Second}),
+		"503":         misbehaving(answer{status: http.StatusServiceUnavailable, code: codes.Unavailable}),
+		"killed and restarted": func(t *testing.T) string {
+			first := startPeer(t)
+			stop, done := make(chan struct{}), make(chan struct{})
+			go func() { // up and down, for as long as the test measures
+				defer close(done)
+				p := first
+				for {
+					select {
+					case <-stop:
+						return
+					case <-time.After(300 * time.Millisecond):
+					}
+					p.close()
+					select {
+					case <-stop:
+						return
+					case <-time.After(300 * time.Millisecond):
+					}
+					p = startPeerAt(t, first.httpAddr, first.grpcAddr)
+				}
+			}()
+			t.Cleanup(func() { close(stop); <-done })
+			return first.endpoint(HTTP)
+		},
+	}
+}
+
+// TestP99WhileTheCollectorIsInTrouble serves the same load with no export and with an export to a collector in trouble, in
+// turns in one process, and compares the 99th percentiles window by window. What is reported is the median of the ratios. The
+// limit of 5 % holds with -long on a machine that does nothing else; the short form, for machines that are shared,
+// only catches what blocks.
+func TestP99WhileTheCollectorIsInTrouble(t *testing.T) {
+	pairs, each, limit := 6, 150*time.Millisecond, 2.0
+	if *long {
+		pairs, each, limit = 40, 500*time.Millisecond, 1.05
+	}
+	const clients = 4
+	for name, trouble := range badDays(t) {
+		t.Run(name, func(t *testing.T) {
+			without, _ := setup(t, Options{LogWriter: onlyOurs{io.Discard}, NoRuntimeMetrics: true})
+			out := &logBuffer{}
+			with, _ := setup(t, Options{
+				Endpoint: trouble(t), LogWriter: onlyOurs{out}, NoRuntimeMetrics: true, QueueSize: 512, BatchSize: 128,
+				BatchDelay: 20 * time.Millisecond, ReportInterval: time.Hour, MetricInterval: time.Second,
+			})
+			plain, exporting := handler(without), handler(with)
+			window(plain, clients, each)
+			window(exporting, clients, each) // fills the queue: what follows is the steady state of a bad day
+			ratios := make([]float64, pairs)
+			for i := range pairs {
+				order := []http.Handler{plain, exporting}
+				if i%2 == 1 {
+					slices.Reverse(order)
+				}
+				first, second := window(order[0], clients, each), window(order[1], clients, each)
+				if i%2 == 1 {
+					first, second = second, first
+				}
+				ratios[i] = float64(second) / float64(first)
+			}
+			slices.Sort(ratios)
+			median := (ratios[(pairs-1)/2] + ratios[pairs/2]) / 2
+			_ = without.Shutdown(t.Context())
+			h := drained(t, with, 3*time.Second, nil)
+			t.Logf("p99 with export / without: median of %d pairs %.3f (%.3f to %.3f); %d spans emitted, %d exported, %d dropped",
+				pairs, median, ratios[0], ratios[pairs-1], h.Traces.Emitted, h.Traces.Exported, h.Traces.Dropped)
+			if median > limit {
+				t.Errorf("p99 is %.3f of that without export, more than %.2f", median, limit)
+			}
+			if h.Traces.Emitted == 0 || name != "killed and restarted" && h.Traces.Dropped == 0 {
+				t.Errorf("the trouble was none: %+v", h.Traces)
+			}
+			if lines := out.lines("telemetry is"); len(lines) > 2 {
+				t.Errorf("want one line when it began and one when it was over, got %q", lines)
+			}
+		})
+	}
+}
+
+// onlyOurs passes the pipeline's own lines on. The others are written in both configurations, but only one keeps them.
+type onlyOurs struct{ w io.Writer }
+
+func (o onlyOurs) Write(p []byte) (int, error) {
+	if strings.Contains(string(p[:min(len(p), 200)]), "goos.exporters") {
+		return o.w.Write(p)
+	}
+	return len(p), nil
+}
+
+// TestMemoryIsBoundedWhileNothingIsExported makes far more than the queue holds, twice, and compares the heap.
+func TestMemoryIsBoundedWhileNothingIsExported(t *testing.T) {
+	for name, address := range map[string]func(testing.TB) string{"refused": refusedAddr, "unreachable": blackhole} {
+		t.Run(name, func(t *testing.T) {
+			p, _ := setup(t, Options{Endpoint: "http://" + address(t), LogWriter: io.Discard, BatchDelay: 10 * time.Millisecond})
+			text := strings.Repeat("x", 1000)
+			tracer := p.Providers().Tracer("t")
+			flood := func(n int) {
+				for i := range n {
+					ctx, span := tracer.Start(t.Context(), "work")
+					span.SetAttributes(attribute.String("text", fmt.Sprint(i, text)))
+					p.Logger().InfoContext(ctx, "worked", "text", fmt.Sprint(i, text))
+					span.End()
+				}
+			}
+			flood(5_000)
+			full := heap()
+			flood(50_000)
+			after := heap()
+			t.Logf("heap with full queues %d kB, after ten times as much %d kB", full>>10, after>>10)
+			if after > full+2<<20 {
+				t.Errorf("the heap grew from %d to %d kB while nothing was exported", full>>10, after>>10)
+			}
+			drained(t, p, 2*time.Second, nil)
+		})
+	}
+}
+
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
