@@ -128,7 +128,7 @@ func TestFileRotatesByAge(t *testing.T) {
 		if old := rotated(t, path); len(old) != 0 {
 			t.Errorf("rotated too early: %q", old)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		write(t, f, "third\n")
 		if old := rotated(t, path); len(old) != 1 || read(t, old[0]) != "first\nsecond\n" || read(t, path) != "third\n" {
 			t.Errorf("after an hour: %q, current %q", old, read(t, path))

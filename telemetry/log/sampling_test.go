@@ -122,4 +122,7 @@ func TestSamplingIsExactUnderConcurrency(t *testing.T) {
 	if want := 10 + (writers*each-10)/7; sum != want {
 		t.Errorf("%d records passed, want %d", sum, want)
 	}
+	if n := uint32(s.place(0, r.Level, r.Message).Load()); n != writers*each {
+		t.Errorf("%d records were counted, want %d", n, writers*each)
+	}
 }
