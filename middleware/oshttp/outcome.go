@@ -23,7 +23,7 @@ const (
 // settle decides what came of a request whose handler returned, and gives the answers that it left to be given.
 func (x *exchange) settle() {
 	ctx := x.req.Context()
-	silent := x.status == 0 && !x.hijacked
+	silent := x.status == 0
 	switch err := ctx.Err(); {
 	case x.fault != "": // refused
 	case x.body.exceeded():
@@ -36,7 +36,7 @@ func (x *exchange) settle() {
 		x.answer(http.StatusGatewayTimeout)
 	case errors.Is(err, context.DeadlineExceeded) && (x.failed || x.status >= http.StatusInternalServerError):
 		x.fault = faultTimeout
-	case err != nil && (silent || x.failed) && !x.hijacked:
+	case err != nil && (silent || x.failed):
 		x.fault = faultCanceled
 	case silent:
 		x.status = http.StatusOK // the server sends it for us

@@ -364,3 +364,16 @@ func TestHijackedConnection(t *testing.T) {
 		g.check("", want)
 	}
 }
+
+// A panic after hijacking has no response to break off: it ends in the middleware.
+func TestPanicAfterHijackIsNotRaised(t *testing.T) {
+	n := 0
+	h := newRig(t).handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _, _ = w.(http.Hijacker).Hijack()
+		panic("broken")
+	}), oshttp.HandlerOptions{})
+	h.ServeHTTP(struct {
+		http.ResponseWriter
+		doesHijack
+	}{newNull(), doesHijack{&n}}, httptest.NewRequest(http.MethodGet, "/", nil))
+}

@@ -41,7 +41,8 @@ func exchangeOnce(t *testing.T) (server, client *rig) {
 	srv := server.serve(server.handler(mux, oshttp.HandlerOptions{Metrics: everyMetric}))
 	transport := oshttp.NewTransport(srv.Client().Transport, &oshttp.TransportOptions{
 		Telemetry: client.providers(), Metrics: oshttp.MetricDuration | oshttp.MetricActiveRequests})
-	r := newRequest(t, http.MethodPost, srv.URL+"/users/42?sig=secret&q=1", strings.NewReader("123"))
+	r := newRequest(t, http.MethodPost, srv.URL+"/users/42?sig=secret&q=1",
+		io.MultiReader(strings.NewReader("123"))) // of unknown length
 	r.Header.Set("User-Agent", "test/1")
 	fetch(t, &http.Client{Transport: transport}, r)
 	server.wait()
