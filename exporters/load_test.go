@@ -62,7 +62,7 @@ func window(h http.Handler, clients int, d time.Duration) time.Duration {
 }
 
 // badDays are what a collector can do to a service; each returns the endpoint.
-func badDays(t *testing.T) map[string]func(t *testing.T) string {
+func badDays() map[string]func(t *testing.T) string {
 	misbehaving := func(a answer) func(t *testing.T) string {
 		return func(t *testing.T) string {
 			p := startPeer(t)
@@ -104,16 +104,18 @@ func badDays(t *testing.T) map[string]func(t *testing.T) string {
 }
 
 // TestP99WhileTheCollectorIsInTrouble serves the same load with no export and with an export to a collector in trouble, in
-// turns in one process, and compares the 99th percentiles window by window. What is reported is the median of the ratios. The
-// limit of 5 % holds with -long on a machine that does nothing else; the short form, for machines that are shared,
-// only catches what blocks.
+// turns in one process, and compares the 99th percentiles pair by pair.
+//
+// With -long, which wants a machine that does nothing else, the median of the ratios is held to 5 %. The short form is for
+// machines that are shared, where the 99th percentile is mostly that of the others: it holds the lower quartile of the ratios to half
+// as much again, which an export that blocks the service now and then misses by far.
 func TestP99WhileTheCollectorIsInTrouble(t *testing.T) {
-	pairs, each, limit := 6, 150*time.Millisecond, 2.0
+	pairs, each, quantile, limit := 8, 100*time.Millisecond, 0.25, 1.5
 	if *long {
-		pairs, each, limit = 40, 500*time.Millisecond, 1.05
+		pairs, each, quantile, limit = 40, 500*time.Millisecond, 0.5, 1.05
 	}
-	const clients = 4
-	for name, trouble := range badDays(t) {
+	const clients = 16
+	for name, trouble := range badDays() {
 		t.Run(name, func(t *testing.T) {
 			without, _ := setup(t, Options{LogWriter: onlyOurs{io.Discard}, NoRuntimeMetrics: true})
 			out := &logBuffer{}
@@ -125,31 +127,28 @@ func TestP99WhileTheCollectorIsInTrouble(t *testing.T) {
 			window(plain, clients, each)
 			window(exporting, clients, each) // fills the queue: what follows is the steady state of a bad day
 			ratios := make([]float64, pairs)
-			for i := range pairs {
-				order := []http.Handler{plain, exporting}
-				if i%2 == 1 {
-					slices.Reverse(order)
+			for i := range ratios {
+				var p99 [2]time.Duration // without and with, which goes first in turn
+				for j := range p99 {
+					at := (i + j) % 2
+					p99[at] = window([]http.Handler{plain, exporting}[at], clients, each)
 				}
-				first, second := window(order[0], clients, each), window(order[1], clients, each)
-				if i%2 == 1 {
-					first, second = second, first
-				}
-				ratios[i] = float64(second) / float64(first)
+				ratios[i] = float64(p99[1]) / float64(p99[0])
 			}
 			slices.Sort(ratios)
-			median := (ratios[(pairs-1)/2] + ratios[pairs/2]) / 2
+			ratio := ratios[int(quantile*float64(pairs-1))]
 			_ = without.Shutdown(t.Context())
-			h := drained(t, with, 3*time.Second, nil)
-			t.Logf("p99 with export / without: median of %d pairs %.3f (%.3f to %.3f); %d spans emitted, %d exported, %d dropped",
-				pairs, median, ratios[0], ratios[pairs-1], h.Traces.Emitted, h.Traces.Exported, h.Traces.Dropped)
-			if median > limit {
-				t.Errorf("p99 is %.3f of that without export, more than %.2f", median, limit)
+			h := drained(t, with, 500*time.Millisecond, nil)
+			t.Logf("p99 with export / without, %d pairs: %.3f at quantile %.2f (%.3f to %.3f); %d spans emitted, %d exported, %d dropped",
+				pairs, ratio, quantile, ratios[0], ratios[pairs-1], h.Traces.Emitted, h.Traces.Exported, h.Traces.Dropped)
+			if ratio > limit {
+				t.Errorf("p99 is %.3f of that without export, more than %.2f", ratio, limit)
 			}
 			if h.Traces.Emitted == 0 || name != "killed and restarted" && h.Traces.Dropped == 0 {
 				t.Errorf("the trouble was none: %+v", h.Traces)
 			}
-			if lines := out.lines("telemetry is"); len(lines) > 2 {
-				t.Errorf("want one line when it began and one when it was over, got %q", lines)
+			if lines := out.lines("telemetry is not"); len(lines) > 1 {
+				t.Errorf("want one line, got %q", lines)
 			}
 		})
 	}
