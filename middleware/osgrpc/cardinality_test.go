@@ -45,8 +45,8 @@ func TestUnknownMethodsMakeNoSeries(t *testing.T) {
 	}
 	span := server.spans.Ended()[0]
 	on := attrs(span.Attributes())
-	if span.Name() != "_OTHER" || on[semconv.RPCMethodKey] != "_OTHER" || on[semconv.RPCMethodOriginalKey] != "grpc.testing.TestService/Method0" {
-		t.Errorf("the span is %q with %v, want _OTHER and the original method", span.Name(), on)
+	if span.Name() != "grpc" || on[semconv.RPCMethodKey] != "_OTHER" || on[semconv.RPCMethodOriginalKey] != "grpc.testing.TestService/Method0" {
+		t.Errorf("the span is %q with %v, want grpc with the method _OTHER and the original one", span.Name(), on)
 	}
 }
 
@@ -91,7 +91,7 @@ func TestMethodsOfAClientAreBounded(t *testing.T) {
 	}
 	for _, span := range client.spans.Ended() {
 		on := attrs(span.Attributes())
-		if original, ok := on[semconv.RPCMethodOriginalKey]; ok != (span.Name() == "_OTHER") || ok && original == "" {
+		if original, ok := on[semconv.RPCMethodOriginalKey]; ok != (span.Name() == "grpc") || ok && original == "" {
 			t.Fatalf("span %q has rpc.method_original %q", span.Name(), original)
 		}
 	}

@@ -41,7 +41,7 @@ func newClient(opts Options) *client {
 func (c *client) method(cc *grpc.ClientConn, fullMethod string, opts []grpc.CallOption) *method {
 	key := methodKey{target: cc.Target(), name: fullMethod, dynamic: !generated(opts)}
 	return c.methods.Get(key, func(k methodKey) *method {
-		name := spanName(k.name)
+		name := methodName(k.name)
 		if k.dynamic && c.dynamic.Add(1) > maxDynamic {
 			name = otherMethod
 		}
@@ -144,7 +144,7 @@ type clientCall struct {
 func (c *client) start(ctx context.Context, fullMethod string, cc *grpc.ClientConn, opts []grpc.CallOption) clientCall {
 	call := clientCall{client: c, method: c.method(cc, fullMethod, opts), start: time.Now()}
 	if call.method.name == otherMethod {
-		call.name = spanName(fullMethod)
+		call.name = methodName(fullMethod)
 	}
 	call.ctx, call.span = c.begin(ctx, call.method, call.method.start)
 	return call

@@ -27,6 +27,7 @@ type methodKey struct {
 // method is all that is constant about the calls of one method.
 type method struct {
 	name  string // "package.Service/Method", or otherMethod
+	span  string // the name of its spans: the method, or where that is not known the system
 	attrs []attribute.KeyValue
 	start []trace.SpanStartOption
 	fault func(codes.Code) bool
@@ -37,8 +38,13 @@ type method struct {
 // newMethod builds a method. The attributes are given to the sampler as well.
 func newMethod(kind trace.SpanKind, fault func(codes.Code) bool, name string, more ...attribute.KeyValue) *method {
 	attrs := append([]attribute.KeyValue{semconv.RPCSystemNameGRPC, semconv.RPCMethod(name)}, more...)
+	span := name
+	if name == otherMethod {
+		span = semconv.RPCSystemNameGRPC.Value.AsString()
+	}
 	return &method{
 		name:  name,
+		span:  span,
 		attrs: attrs,
 		start: []trace.SpanStartOption{trace.WithSpanKind(kind), trace.WithAttributes(attrs...)},
 		fault: fault,
@@ -59,4 +65,5 @@ func (m *method) point(code codes.Code) []metric.RecordOption {
 	return p
 }
 
-func spanName(fullMethod string) string { return strings.TrimPrefix(fullMethod, "/") }
+// methodName returns the method as the conventions write it.
+func methodName(fullMethod string) string { return strings.TrimPrefix(fullMethod, "/") }

@@ -59,7 +59,7 @@ func (o *observer) begin(ctx context.Context, m *method, start []trace.SpanStart
 	if !o.tracing {
 		return ctx, nil
 	}
-	return o.tracer.Start(ctx, m.name, start...)
+	return o.tracer.Start(ctx, m.span, start...)
 }
 
 // record puts one point on the histogram. The context carries the span that the point has as its exemplar.

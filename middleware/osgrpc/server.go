@@ -73,7 +73,7 @@ func (s *server) protecting() bool {
 // method returns what is known of a registered method.
 func (s *server) method(fullMethod string) *method {
 	return s.methods.Get(methodKey{name: fullMethod}, func(k methodKey) *method {
-		m := newServerMethod(spanName(k.name))
+		m := newServerMethod(methodName(k.name))
 		s.registered.Store(k.name, m)
 		return m
 	})

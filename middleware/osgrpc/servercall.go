@@ -42,7 +42,7 @@ func (s *server) start(ctx context.Context, fullMethod string, registered bool) 
 		if registered {
 			c.method = s.method(fullMethod)
 		} else {
-			c.method, c.name = s.other, spanName(fullMethod)
+			c.method, c.name = s.other, methodName(fullMethod)
 		}
 		c.open()
 	}

@@ -278,7 +278,12 @@ func TestPanickingCallers(t *testing.T) {
 		}()
 	}
 	if n := len(r.spans.Ended()); n != 2 {
-		t.Errorf("%d spans ended, want 2", n)
+		t.Fatalf("%d spans ended, want 2", n)
+	}
+	for _, span := range r.spans.Ended() {
+		if got := attrs(span.Attributes())[semconv.ErrorTypeKey]; got != "UNKNOWN" {
+			t.Errorf("%s: error.type = %q, want UNKNOWN", span.Name(), got)
+		}
 	}
 }
 
