@@ -77,7 +77,7 @@ func (p *Pipeline) finish() error {
 	return nil
 }
 
-// open begins the account of one destination. A queue of nil capacity means that the signal is not queued.
+// open begins the account of one destination.
 func (p *Pipeline) open(signal Signal, exporter string, queue int) *ledger {
 	n := 0
 	for _, l := range p.ledgers {
@@ -130,7 +130,9 @@ func (p *Pipeline) metricStage(flush, shutdown func(context.Context) error) stag
 					before[l] = l.read().dropped
 				}
 			}
-			errs = append(errs, do(ctx))
+			if err := do(ctx); !errors.Is(err, sdkmetric.ErrReaderShutdown) { // which is no news
+				errs = append(errs, err)
+			}
 			for l, n := range before {
 				errs = append(errs, l.lossSince(n))
 			}

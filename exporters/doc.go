@@ -1,7 +1,77 @@
 // Package exporters builds the OpenTelemetry pipelines of a process, in one call from main:
 //
 //	pipeline, err := exporters.Setup(ctx, &exporters.Options{ServiceName: "orders"})
-//	if err != nil { … }
+//	if err != nil {
+//		return err
+//	}
 //	defer pipeline.Shutdown(context.WithoutCancel(ctx))
 //	mux.Handle("GET /metrics", pipeline.MetricsHandler())
+//
+// With nothing configured that gives readable logs on the standard error, a page for Prometheus, and no use of the
+// network. Spans are recorded all the same, so that the logs have trace ids. With OTEL_EXPORTER_OTLP_ENDPOINT, or
+// Options.Endpoint, all three signals go to a collector.
+//
+// # Guarantees
+//
+//   - Emitting never blocks and never waits for the network. A queue that is full drops the new item and counts it.
+//   - No loss is silent: emitted = exported + dropped + queued, for each destination of each signal, at any moment
+//     ([Pipeline.Health]); what is dropped is a metric, and a log line: one when it begins, at most one an interval while it
+//     lasts, one when it is over, one at the end for what no line has told.
+//   - Memory is bounded: a queue of Options.QueueSize and one batch on its way, for each destination.
+//   - A batch is tried again, with growing waits, while the peer refuses connections, resets them, does not answer or says
+//     that it is overloaded; Retry-After is obeyed, up to a minute. It is given up after Options.ExportTimeout, and at once
+//     if the peer says that the data is bad. A request whose answer was lost is sent again: the peer may hold items twice.
+//   - [Pipeline.Shutdown] drains all signals at once, each within a time of its own, and says what it could not save.
+//   - A mistake in the environment never keeps a service from starting; it is named, with what is used instead. An
+//     OTEL_CONFIG_FILE that cannot be used is an error, as the specification has it.
+//
+// # What is configured where
+//
+// OTEL_CONFIG_FILE goes before the other OTEL_ variables, those before the Options, and those before the defaults. An empty variable is
+// unset.
+//
+//	OTEL_SDK_DISABLED                          true leaves propagation, the readable log and the program's own registry
+//	OTEL_LOG_LEVEL                             how much of the SDK's own log is shown: none, error, warn (default), info, debug
+//	OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES
+//	OTEL_PROPAGATORS                           tracecontext, baggage (default both), b3, b3multi, jaeger, xray, ottrace, none
+//	OTEL_TRACES_SAMPLER, _ARG                  the six of the specification; default parentbased_always_on
+//	OTEL_TRACES_EXPORTER, OTEL_LOGS_EXPORTER   list of otlp, console, none; default otlp if an endpoint is set, otherwise none
+//	OTEL_METRICS_EXPORTER                      also prometheus, which is the page; default prometheus, and otlp likewise
+//	OTEL_EXPORTER_OTLP_*                       ENDPOINT, PROTOCOL (grpc, http/protobuf (default), and for traces http/json), HEADERS,
+//	                                           TIMEOUT, COMPRESSION (gzip, none), INSECURE, CERTIFICATE, CLIENT_CERTIFICATE, CLIENT_KEY;
+//	                                           for one signal with TRACES_, METRICS_ or LOGS_ before the last word
+//	OTEL_BSP_*, OTEL_BLRP_*                    SCHEDULE_DELAY, EXPORT_TIMEOUT (of a batch, retries included), MAX_QUEUE_SIZE,
+//	                                           MAX_EXPORT_BATCH_SIZE
+//	OTEL_METRIC_EXPORT_INTERVAL, _TIMEOUT
+//	limits, OTEL_METRICS_EXEMPLAR_FILTER, OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE and
+//	_DEFAULT_HISTOGRAM_AGGREGATION             read by the SDK, and checked here
+//
+// A variable that begins with OTEL_ and is none of these, nor one reserved for another language, is warned of, with the nearest that
+// is.
+//
+// The file is parsed by otelconf, in version 1.0 of the schema. Resource, propagators, limits, samplers, batch and simple
+// processors, periodic readers, views, and OTLP and console exporters are honoured, with the same accounts as above; what the file
+// has beyond that is named in a warning each, as ignored. A signal without a section is not made. Options that add
+// something (Sinks, processors, readers, Gatherer, Keep) count beside the file.
+//
+// # Telemetry
+//
+// The pipeline's own metrics are those of the semantic conventions, in the scope of this package. Each point has
+// otel.component.name and otel.component.type, that of one destination, and for what failed error.type: queue_full or
+// already_shutdown for a processor; for an exporter the HTTP status, the gRPC code, rejected (a partial success),
+// connection_refused, connection_reset, connection_failed, timeout, canceled or _OTHER.
+//
+//   - otel.sdk.processor.span.processed, otel.sdk.processor.log.processed, counters, {span} and {log_record}: what was
+//     given to an exporter, or dropped before
+//   - otel.sdk.processor.span.queue.size, otel.sdk.processor.log.queue.size, up-down counters: what waits
+//   - otel.sdk.processor.span.queue.capacity, otel.sdk.processor.log.queue.capacity, up-down counters
+//   - otel.sdk.exporter.span.exported, otel.sdk.exporter.log.exported, otel.sdk.exporter.metric_data_point.exported,
+//     counters, {span}, {log_record} and {data_point}: what arrived, or was given up
+//   - otel.sdk.exporter.span.inflight, otel.sdk.exporter.log.inflight, otel.sdk.exporter.metric_data_point.inflight,
+//     up-down counters: what is on its way
+//   - otel.sdk.exporter.operation.duration, histogram, s: one export with all its attempts
+//   - go.*: the runtime, from the OpenTelemetry project's own instrumentation, unless Options.NoRuntimeMetrics
+//
+// OTel events are on the readable log too, under the event's name and with the scope as the logger's name: a decision or an
+// exception is seen where there is no collector. The pipeline itself logs as goos.exporters.
 package exporters
