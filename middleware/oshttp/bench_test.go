@@ -72,9 +72,9 @@ func cases() []struct {
 		{"bare", benchMux(), sampledParent, 1},
 		{"off", oshttp.NewHandler(benchMux(), &oshttp.HandlerOptions{Telemetry: telemetry.Off()}), sampledParent, 2},
 		{"metrics", oshttp.NewHandler(benchMux(), &oshttp.HandlerOptions{Telemetry: metrics}), sampledParent, 5},
-		{"unsampled", oshttp.NewHandler(benchMux(), &oshttp.HandlerOptions{Telemetry: sdkProviders()}), unsampledParent, 8},
-		{"sampled", oshttp.NewHandler(benchMux(), &oshttp.HandlerOptions{Telemetry: sdkProviders()}), sampledParent, 10},
-		{"accesslog", oshttp.NewHandler(benchMux(), full), sampledParent, 10},
+		{"unsampled", oshttp.NewHandler(benchMux(), &oshttp.HandlerOptions{Telemetry: sdkProviders()}), unsampledParent, 7},
+		{"sampled", oshttp.NewHandler(benchMux(), &oshttp.HandlerOptions{Telemetry: sdkProviders()}), sampledParent, 8},
+		{"accesslog", oshttp.NewHandler(benchMux(), full), sampledParent, 8},
 	}
 }
 

@@ -32,7 +32,7 @@ func TestTransportAllocations(t *testing.T) {
 		name string
 		p    telemetry.Providers
 		adds float64
-	}{{"off", telemetry.Off(), 1}, {"sampled", sdkProviders(), 13}} {
+	}{{"off", telemetry.Off(), 1}, {"sampled", sdkProviders(), 11}} {
 		transport := oshttp.NewTransport(base, &oshttp.TransportOptions{Telemetry: test.p})
 		run := func() { roundTrip(t, transport, r) }
 		for range 10 {

@@ -7,11 +7,8 @@ import (
 
 	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/metric"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
-
-	"github.com/go-os/go-os/internal/sanitize"
 )
 
 // exchange is one request under way, and the ResponseWriter that its handler is given. It is made anew for each request:
@@ -24,12 +21,13 @@ type exchange struct {
 	method string              // known, or _OTHER
 	scheme string
 
-	span    trace.Span // nil unless recording
-	start   time.Time  // zero unless something needs the duration
-	cancel  context.CancelFunc
-	body    *requestBody       // nil unless counted or limited
-	active  []metric.AddOption // of the series it is counted in as active, nil if nothing is measured
-	counted bool               // counted against MaxConcurrent
+	span     trace.Span // nil unless recording
+	start    time.Time  // zero unless something needs the duration
+	cancel   context.CancelFunc
+	body     *requestBody // nil unless counted or limited
+	measured bool         // something listens to a histogram
+	active   *activity    // that it is counted in, nil if none
+	counted  bool         // counted against MaxConcurrent
 
 	returned bool // the handler did, rather than panic
 	hijacked bool
@@ -44,8 +42,8 @@ type exchange struct {
 // begin starts what is observed and derives the context that the handler sees.
 func (x *exchange) begin() {
 	h, ctx := x.h, x.caller.Context()
-	measuring := h.metrics.enabled(ctx)
-	if measuring || h.opts.AccessLog {
+	x.measured = h.metrics.enabled(ctx)
+	if x.measured || h.opts.AccessLog {
 		x.start = time.Now()
 	}
 	if h.propagator != nil {
@@ -54,8 +52,8 @@ func (x *exchange) begin() {
 	if h.tracing {
 		ctx = x.startSpan(ctx)
 	}
-	if measuring {
-		x.active = h.metrics.begin(x)
+	if x.active = h.metrics.active[activityKey{x.method, x.scheme}]; x.active != nil {
+		x.active.begun.Add(1)
 	}
 	if d, ok := x.allowance(); ok {
 		ctx, x.cancel = context.WithTimeout(ctx, d)
@@ -63,23 +61,22 @@ func (x *exchange) begin() {
 	if ctx != x.caller.Context() {
 		x.req = x.caller.WithContext(ctx)
 	}
-	x.watchBody(measuring)
+	x.watchBody()
 }
 
 func (x *exchange) startSpan(ctx context.Context) context.Context {
-	notes := x.h.notes.Get().(*spanNotes)
-	notes.attrs[0] = semconv.HTTPRequestMethodKey.String(x.method)
-	notes.attrs[1] = semconv.URLScheme(x.scheme)
-	notes.attrs[2] = semconv.URLPath(sanitize.Text(x.caller.URL.Path, maxURL))
-	opts := notes.start
-	if x.h.opts.Public {
+	h := x.h
+	opts := h.start
+	if h.opts.Public {
 		if remote := trace.SpanContextFromContext(ctx); remote.IsValid() {
-			opts = append(opts[:len(opts):len(opts)], trace.WithNewRoot(), trace.WithLinks(trace.Link{SpanContext: remote}))
+			opts = append(opts, trace.WithNewRoot(), trace.WithLinks(trace.Link{SpanContext: remote}))
 		}
 		ctx = baggage.ContextWithoutBaggage(ctx)
 	}
-	ctx, span := x.h.tracer.Start(ctx, spanMethod(x.method), opts...)
-	x.h.notes.Put(notes)
+	if h.opts.SampleByRequest {
+		opts = append(opts, trace.WithAttributes(x.describe(nil)...))
+	}
+	ctx, span := h.tracer.Start(ctx, spanMethod(x.method), opts...)
 	if span.IsRecording() {
 		x.span = span
 	}
@@ -88,6 +85,7 @@ func (x *exchange) startSpan(ctx context.Context) context.Context {
 
 // end closes the exchange, however the handler ended. It must be deferred directly: it recovers.
 func (x *exchange) end() {
+	defer x.release() // also if what observes it panics, such as a log handler
 	var raise any
 	if x.returned {
 		x.settle()
@@ -95,7 +93,6 @@ func (x *exchange) end() {
 		raise = x.settlePanic(recover())
 	}
 	x.observe()
-	x.release()
 	if raise != nil {
 		panic(raise)
 	}
@@ -103,7 +100,7 @@ func (x *exchange) end() {
 
 // observe records what came of the request.
 func (x *exchange) observe() {
-	if x.span == nil && x.active == nil && !x.h.opts.AccessLog {
+	if x.span == nil && !x.measured && !x.h.opts.AccessLog {
 		return
 	}
 	ctx := x.req.Context()
@@ -113,7 +110,7 @@ func (x *exchange) observe() {
 	if !x.start.IsZero() {
 		took = time.Since(x.start)
 	}
-	if x.active != nil {
+	if x.measured {
 		x.h.metrics.end(ctx, took, x, fault)
 	}
 	if x.h.opts.AccessLog {
@@ -125,8 +122,11 @@ func (x *exchange) observe() {
 }
 
 func (x *exchange) endSpan(fault string) {
-	notes := x.h.notes.Get().(*spanNotes)
-	attrs := x.describe(notes.attrs[:0])
+	room := x.h.rooms.Get().(*attrRoom)
+	attrs := room[:0]
+	if !x.h.opts.SampleByRequest {
+		attrs = x.describe(attrs)
+	}
 	if x.status != 0 {
 		attrs = append(attrs, semconv.HTTPResponseStatusCode(x.status))
 	}
@@ -138,7 +138,7 @@ func (x *exchange) endSpan(fault string) {
 		attrs = append(attrs, semconv.ErrorTypeKey.String(fault))
 	}
 	x.span.SetAttributes(attrs...)
-	x.h.notes.Put(notes)
+	x.h.rooms.Put(room)
 	if x.isError(fault) {
 		x.span.SetStatus(codes.Error, x.detail)
 	}
@@ -147,6 +147,9 @@ func (x *exchange) endSpan(fault string) {
 
 // release gives back what the request held.
 func (x *exchange) release() {
+	if x.active != nil {
+		x.active.ended.Add(1)
+	}
 	if x.cancel != nil {
 		x.cancel()
 	}

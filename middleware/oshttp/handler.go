@@ -48,6 +48,9 @@ type HandlerOptions struct {
 	// ClientAddress returns the address of the client. Nil means that of the connection: which header a proxy in front
 	// writes, and whether it can be believed, only the operator knows.
 	ClientAddress func(r *http.Request) string
+	// SampleByRequest gives the sampler the attributes of the request, as one that decides by path or client needs. By
+	// default they are set once, when the span ends: that saves copying them twice, an eighth of the middleware's time.
+	SampleByRequest bool
 	// Filter chooses the requests that pass through the middleware; for those it returns false for, it is not there at
 	// all. Nil means every request passes.
 	Filter func(r *http.Request) bool
@@ -65,7 +68,8 @@ type handler struct {
 	metrics    *serverMetrics
 	exception  *instrument.Event
 	names      bounded.Cache[nameKey, string]
-	notes      sync.Pool // of *spanNotes
+	start      []trace.SpanStartOption // at its capacity, so that appending copies it
+	rooms      sync.Pool               // of *attrRoom
 
 	serving atomic.Int64 // requests counted against MaxConcurrent
 }
@@ -89,7 +93,8 @@ func NewHandler(next http.Handler, opts *HandlerOptions) http.Handler {
 		propagator: propagator(o.Telemetry),
 		metrics:    newServerMetrics(o.Telemetry.Meter(scope), o.Metrics),
 		exception:  instrument.NewEvent(o.Telemetry.EventLogger(scope), "http.server.request.exception", log.SeverityError),
-		notes:      sync.Pool{New: func() any { return newSpanNotes(trace.SpanKindServer) }},
+		start:      []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)},
+		rooms:      sync.Pool{New: newAttrRoom},
 	}
 }
 

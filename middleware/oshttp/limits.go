@@ -33,10 +33,10 @@ func (x *exchange) refuse(fault string, status int) bool {
 }
 
 // watchBody puts a reader before the request's body if it is to be limited or counted.
-func (x *exchange) watchBody(measuring bool) {
+func (x *exchange) watchBody() {
 	r := x.req
 	limit := x.h.opts.MaxBodyBytes
-	count := measuring && x.h.metrics.received.Enabled(r.Context())
+	count := x.measured && x.h.metrics.received.Enabled(r.Context())
 	if r.Body == nil || r.Body == http.NoBody || (limit <= 0 && !count) {
 		return
 	}

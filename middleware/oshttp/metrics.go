@@ -53,12 +53,10 @@ func (m Metrics) choose(byDefault Metrics) Metrics {
 // no-op one; a refusal goes to the OpenTelemetry error handler.
 type serverMetrics struct {
 	duration metric.Float64Histogram
-	active   metric.Int64UpDownCounter
 	received metric.Int64Histogram
 	sent     metric.Int64Histogram
-
-	series  bounded.Cache[serverKey, []metric.RecordOption]
-	actives bounded.Cache[activeKey, []metric.AddOption]
+	series   bounded.Cache[serverKey, []metric.RecordOption]
+	active   map[activityKey]*activity // nil if not chosen
 }
 
 // serverKey is what tells the series of a server's histograms apart. Nothing in it comes from a client as it is: a Host
@@ -68,12 +66,9 @@ type serverKey struct {
 	status                                 int
 }
 
-type activeKey struct{ method, scheme string }
-
 func newServerMetrics(meter metric.Meter, chosen Metrics) *serverMetrics {
 	m := &serverMetrics{
 		duration: metricnoop.Float64Histogram{},
-		active:   metricnoop.Int64UpDownCounter{},
 		received: metricnoop.Int64Histogram{},
 		sent:     metricnoop.Int64Histogram{},
 	}
@@ -84,9 +79,7 @@ func newServerMetrics(meter metric.Meter, chosen Metrics) *serverMetrics {
 		handle(err)
 	}
 	if chosen&MetricActiveRequests != 0 {
-		i, err := httpconv.NewServerActiveRequests(meter)
-		m.active = i.Inst()
-		handle(err)
+		m.active = watchActivity(meter)
 	}
 	if chosen&MetricRequestBodySize != 0 {
 		i, err := httpconv.NewServerRequestBodySize(meter)
@@ -107,21 +100,12 @@ func handle(err error) {
 	}
 }
 
-// enabled reports whether anything listens to any instrument.
+// enabled reports whether anything listens to any histogram.
 func (m *serverMetrics) enabled(ctx context.Context) bool {
-	return m.duration.Enabled(ctx) || m.active.Enabled(ctx) || m.received.Enabled(ctx) || m.sent.Enabled(ctx)
-}
-
-// begin counts a request as active and returns the options to count it out with. Both are recorded without the request's
-// span: an exemplar of a count of what is going on tells nothing, and costs its reservoir.
-func (m *serverMetrics) begin(x *exchange) []metric.AddOption {
-	opts := m.actives.Get(activeKey{x.method, x.scheme}, activeOptions)
-	m.active.Add(x.caller.Context(), 1, opts...)
-	return opts
+	return m.duration.Enabled(ctx) || m.received.Enabled(ctx) || m.sent.Enabled(ctx)
 }
 
 func (m *serverMetrics) end(ctx context.Context, took time.Duration, x *exchange, fault string) {
-	m.active.Add(x.caller.Context(), -1, x.active...)
 	opts := m.series.Get(serverKey{
 		method:   x.method,
 		scheme:   x.scheme,
@@ -137,13 +121,6 @@ func (m *serverMetrics) end(ctx context.Context, took time.Duration, x *exchange
 	if m.sent.Enabled(ctx) {
 		m.sent.Record(ctx, x.written, opts...)
 	}
-}
-
-func activeOptions(k activeKey) []metric.AddOption {
-	return []metric.AddOption{metric.WithAttributeSet(attribute.NewSet(
-		semconv.HTTPRequestMethodKey.String(k.method),
-		semconv.URLScheme(k.scheme),
-	))}
 }
 
 func serverOptions(k serverKey) []metric.RecordOption {

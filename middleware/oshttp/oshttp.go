@@ -16,7 +16,8 @@
 //     ends properly would be taken for whole.
 //   - The client's request is never changed, and its span lasts until the response's body is done with.
 //
-// Recovery, deadlines and limits work without any telemetry. With telemetry.Off a request costs one allocation.
+// Recovery, deadlines and limits work without any telemetry. With telemetry.Off a request costs one
+// allocation.
 //
 // # Deadlines
 //
@@ -34,14 +35,11 @@
 //
 // Names and attributes are those of the OpenTelemetry semantic conventions v1.43. The scope is this package's import path.
 //
-// Server span "{method} {route}", of kind server. Its sampler sees:
+// Server span "{method} {route}", of kind server, or "{method}" if there is no route, which is its name until it ends:
 //
 //	http.request.method           known to HTTP, or _OTHER
-//	url.scheme, url.path
-//
-// and added when it ends:
-//
 //	http.request.method_original  if the method is not known
+//	url.scheme, url.path
 //	http.route                    if there is one
 //	http.response.status_code     if a response was begun
 //	error.type                    if it failed: see below
@@ -59,6 +57,9 @@
 //	http.request.resend_count     on requests that follow a redirect
 //	http.response.status_code, network.protocol.version, error.type
 //
+// Attributes are set when the span ends; with the option SampleByRequest, what is known of a request beforehand is given to
+// the sampler.
+//
 // Metrics; those marked with * only if they are asked for:
 //
 //	http.server.request.duration      http.request.method, url.scheme, http.route, http.response.status_code,
@@ -70,7 +71,8 @@
 //	                                  http.response.status_code, network.protocol.version, error.type
 //	http.client.active_requests *     http.request.method, server.address, server.port, url.scheme, url.template
 //
-// A long-lived response, such as a stream or a websocket, is measured when it ends, for as long as it lasted.
+// http.server.active_requests is observed when it is collected, from a callback that NewHandler registers for good: make a
+// handler once, not for each request. A long-lived response, such as a stream or a websocket, is measured when it ends, for as long as it lasted.
 //
 // Events:
 //

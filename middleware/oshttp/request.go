@@ -7,7 +7,6 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
-	"go.opentelemetry.io/otel/trace"
 
 	"github.com/go-os/go-os/internal/sanitize"
 )
@@ -23,28 +22,21 @@ const (
 	maxMethod  = 64
 )
 
-// startAttrs is how many attributes a span starts with: what a sampler decides by.
-const startAttrs = 3
+// attrRoom is the room in which the attributes of a span are gathered. It is pooled: a list that passes through an interface
+// of the API is allocated otherwise. A span copies what it is given; what the last request left in the room is overwritten by
+// the next one, or collected with the pool.
+type attrRoom [18]attribute.KeyValue
 
-// spanNotes is the room in which the attributes of a span are gathered, and the options that carry the first of them into
-// it. It is pooled: passing attributes through the interfaces of the API would otherwise cost an allocation for each list
-// and each option. The API copies the attributes out of the option before a tracer sees them.
-// What the last request left in it is overwritten by the next, or collected with the pool.
-type spanNotes struct {
-	attrs [16]attribute.KeyValue
-	start []trace.SpanStartOption // over attrs[:startAttrs]
-}
+func newAttrRoom() any { return new(attrRoom) }
 
-func newSpanNotes(kind trace.SpanKind) *spanNotes {
-	s := new(spanNotes)
-	s.start = []trace.SpanStartOption{trace.WithSpanKind(kind), trace.WithAttributes(s.attrs[:startAttrs]...)}
-	return s
-}
-
-// describe appends what a request says of itself, at most ten attributes. It waits for the end of the span, when it can be
-// added together with the outcome: each growth of a span's attributes is a copy of them all.
+// describe appends what a request says of itself, at most 13 attributes.
 func (x *exchange) describe(attrs []attribute.KeyValue) []attribute.KeyValue {
 	r := x.caller
+	attrs = append(attrs,
+		semconv.HTTPRequestMethodKey.String(x.method),
+		semconv.URLScheme(x.scheme),
+		semconv.URLPath(sanitize.Text(r.URL.Path, maxURL)),
+	)
 	if x.method == otherMethod {
 		attrs = append(attrs, semconv.HTTPRequestMethodOriginal(sanitize.Text(r.Method, maxMethod)))
 	}

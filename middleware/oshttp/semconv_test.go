@@ -11,6 +11,8 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/semconv/v1.43.0/httpconv"
 	"go.opentelemetry.io/otel/trace"
 
@@ -215,5 +217,73 @@ func TestDroppedInstrumentCostsNothing(t *testing.T) {
 	var rm metricdata.ResourceMetrics
 	if err := reader.Collect(t.Context(), &rm); err != nil || len(rm.ScopeMetrics) != 0 {
 		t.Errorf("collected %v, %v, want nothing", rm.ScopeMetrics, err)
+	}
+}
+
+// The metric is the sum over the handlers of a process, as it is over its requests.
+func TestActiveRequestsAddUp(t *testing.T) {
+	g := newRig(t)
+	p := g.providers()
+	entered, leave := make(chan struct{}), make(chan struct{})
+	wait := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { entered <- struct{}{}; <-leave })
+	for i := range 5 {
+		h := oshttp.NewHandler(wait, &oshttp.HandlerOptions{Telemetry: p})
+		method := []string{http.MethodGet, http.MethodPost}[i%2]
+		g.serving.Go(func() { h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(method, "/", nil)) })
+		<-entered
+	}
+	if n := g.active("http.server.active_requests"); n != 5 {
+		t.Errorf("%d active requests, want 5", n)
+	}
+	if n := seriesOf(g.metrics()["http.server.active_requests"]); n != 2 {
+		t.Errorf("%d series, want one for each method that was used", n)
+	}
+	close(leave)
+	g.wait()
+	if n := g.active("http.server.active_requests"); n != 0 {
+		t.Errorf("%d active requests, want none", n)
+	}
+}
+
+// asked is a sampler that notes what it is asked.
+type asked struct{ keys []string }
+
+func (s *asked) Description() string { return "asked" }
+func (s *asked) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
+	for _, a := range p.Attributes {
+		s.keys = append(s.keys, string(a.Key))
+	}
+	return sdktrace.SamplingResult{Decision: sdktrace.RecordAndSample}
+}
+
+func TestSamplerSeesTheRequestIfAsked(t *testing.T) {
+	for _, test := range []struct {
+		seen           bool
+		server, client []string
+	}{
+		{false, nil, nil},
+		{true, []string{"http.request.method", "url.scheme", "url.path", "server.address", "network.peer.address",
+			"network.peer.port", "client.address", "user_agent.original", "network.protocol.version"},
+			[]string{"http.request.method", "server.address", "server.port", "url.full"}},
+	} {
+		sampler, spans := &asked{}, tracetest.NewSpanRecorder()
+		p := telemetry.Off()
+		p.TracerProvider = sdktrace.NewTracerProvider(sdktrace.WithSampler(sampler), sdktrace.WithSpanProcessor(spans))
+		oshttp.NewHandler(http.NotFoundHandler(), &oshttp.HandlerOptions{Telemetry: p, SampleByRequest: test.seen}).
+			ServeHTTP(newNull(), benchRequest(sampledParent))
+		if !slices.Equal(sampler.keys, test.server) {
+			t.Errorf("SampleByRequest %t: the server's sampler saw %v, want %v", test.seen, sampler.keys, test.server)
+		}
+		sampler.keys = nil
+		_, err := oshttp.NewTransport(carry(func(*http.Request) {}), &oshttp.TransportOptions{Telemetry: p, SampleByRequest: test.seen}).
+			RoundTrip(benchRequest(sampledParent))
+		if err != nil || !slices.Equal(sampler.keys, test.client) {
+			t.Errorf("SampleByRequest %t: the client's sampler saw %v, want %v; error %v", test.seen, sampler.keys, test.client, err)
+		}
+		for _, s := range spans.Ended() { // either way each attribute is there, once
+			if n := len(s.Attributes()); n != len(plain(s.Attributes())) || n < 5 {
+				t.Errorf("SampleByRequest %t: span has %v", test.seen, s.Attributes())
+			}
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/log"
 	"go.opentelemetry.io/otel/propagation"
@@ -35,6 +36,8 @@ type TransportOptions struct {
 	// MaxServers is how many servers the metrics tell apart. What is sent to any more, by a crawler perhaps, is counted
 	// together under server.address "_OTHER" and server.port 0. Zero means 200.
 	MaxServers int
+	// SampleByRequest gives the sampler the attributes of the request. By default they are set when the span ends.
+	SampleByRequest bool
 	// Filter chooses the requests that pass through the middleware; for those it returns false for, it is not there at
 	// all. Nil means every request passes.
 	Filter func(r *http.Request) bool
@@ -49,7 +52,8 @@ type Transport struct {
 	propagator propagation.TextMapPropagator // nil if there is nothing to inject
 	metrics    *clientMetrics
 	exception  *instrument.Event
-	notes      sync.Pool // of *spanNotes
+	start      []trace.SpanStartOption // at its capacity, so that appending copies it
+	rooms      sync.Pool               // of *attrRoom
 }
 
 // NewTransport returns base with the middleware around it. A nil base means http.DefaultTransport.
@@ -73,7 +77,8 @@ func NewTransport(base http.RoundTripper, opts *TransportOptions) *Transport {
 		propagator: propagator(o.Telemetry),
 		metrics:    newClientMetrics(o.Telemetry.Meter(scope), o.Metrics, o.MaxServers),
 		exception:  instrument.NewEvent(o.Telemetry.EventLogger(scope), "http.client.request.exception", log.SeverityWarn),
-		notes:      sync.Pool{New: func() any { return newSpanNotes(trace.SpanKindClient) }},
+		start:      []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindClient)},
+		rooms:      sync.Pool{New: newAttrRoom},
 	}
 }
 
@@ -162,20 +167,40 @@ func (t *Transport) prepare(ctx context.Context, r *http.Request) *http.Request 
 }
 
 func (c *call) startSpan(ctx context.Context) context.Context {
-	notes := c.t.notes.Get().(*spanNotes)
-	notes.attrs[0] = semconv.HTTPRequestMethodKey.String(c.method)
-	notes.attrs[1] = semconv.ServerAddress(sanitize.Text(c.caller.URL.Hostname(), maxAddress))
-	notes.attrs[2] = semconv.URLFull(cleanURL(c.caller.URL))
+	opts := c.t.start
+	if c.t.opts.SampleByRequest {
+		opts = append(opts, trace.WithAttributes(c.describe(nil)...))
+	}
 	name := spanMethod(c.method)
 	if c.template != "" {
 		name = c.t.metrics.names.Get(nameKey{c.method, c.template}, spanName)
 	}
-	ctx, span := c.t.tracer.Start(ctx, name, notes.start...)
-	c.t.notes.Put(notes)
+	ctx, span := c.t.tracer.Start(ctx, name, opts...)
 	if span.IsRecording() {
 		c.span = span
 	}
 	return ctx
+}
+
+// describe appends what is known of a call before it is made, at most seven attributes.
+func (c *call) describe(attrs []attribute.KeyValue) []attribute.KeyValue {
+	r := c.caller
+	attrs = append(attrs,
+		semconv.HTTPRequestMethodKey.String(c.method),
+		semconv.ServerAddress(sanitize.Text(r.URL.Hostname(), maxAddress)),
+		semconv.ServerPort(portOf(r.URL)),
+		semconv.URLFull(cleanURL(r.URL)),
+	)
+	if c.method == otherMethod {
+		attrs = append(attrs, semconv.HTTPRequestMethodOriginal(sanitize.Text(r.Method, maxMethod)))
+	}
+	if c.template != "" {
+		attrs = append(attrs, semconv.URLTemplate(c.template))
+	}
+	if n := resends(r); n > 0 {
+		attrs = append(attrs, semconv.HTTPRequestResendCount(n))
+	}
+	return attrs
 }
 
 // answered notes the response and has the call end with its body.
@@ -215,16 +240,10 @@ func (c *call) end(err error) error {
 }
 
 func (c *call) endSpan(err error, fault string) {
-	notes := c.t.notes.Get().(*spanNotes)
-	attrs := append(notes.attrs[:0], semconv.ServerPort(portOf(c.caller.URL)))
-	if c.method == otherMethod {
-		attrs = append(attrs, semconv.HTTPRequestMethodOriginal(sanitize.Text(c.caller.Method, maxMethod)))
-	}
-	if c.template != "" {
-		attrs = append(attrs, semconv.URLTemplate(c.template))
-	}
-	if n := resends(c.caller); n > 0 {
-		attrs = append(attrs, semconv.HTTPRequestResendCount(n))
+	room := c.t.rooms.Get().(*attrRoom)
+	attrs := room[:0]
+	if !c.t.opts.SampleByRequest {
+		attrs = c.describe(attrs)
 	}
 	if c.status != 0 {
 		attrs = append(attrs, semconv.HTTPResponseStatusCode(c.status))
@@ -241,7 +260,7 @@ func (c *call) endSpan(err error, fault string) {
 		c.span.SetStatus(codes.Error, detail)
 	}
 	c.span.SetAttributes(attrs...)
-	c.t.notes.Put(notes)
+	c.t.rooms.Put(room)
 	c.span.End()
 }
 
