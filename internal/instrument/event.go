@@ -52,19 +52,21 @@ func (e *Event) EmitError(ctx context.Context, err error, attrs ...attribute.Key
 }
 
 // EmitPanic records one exception event for a recovered panic value, with the stack that was taken where it was recovered.
-func (e *Event) EmitPanic(ctx context.Context, value any, stack []byte, attrs ...attribute.KeyValue) {
+// It reports whether anybody listens: a panic that is an event for nobody must be told in another way.
+func (e *Event) EmitPanic(ctx context.Context, value any, stack []byte, attrs ...attribute.KeyValue) bool {
 	if !e.Enabled(ctx) {
-		return
+		return false
 	}
 	attrs = append(attrs[:len(attrs):len(attrs)], attribute.String("exception.stacktrace", string(stack)))
 	if err, ok := value.(error); ok {
 		e.emit(ctx, err, attrs)
-		return
+		return true
 	}
 	e.emit(ctx, nil, append(attrs,
 		attribute.String("exception.type", fmt.Sprintf("%T", value)),
 		attribute.String("exception.message", fmt.Sprint(value)),
 	))
+	return true
 }
 
 func (e *Event) emit(ctx context.Context, err error, attrs []attribute.KeyValue) {

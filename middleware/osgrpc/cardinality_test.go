@@ -2,7 +2,9 @@ package osgrpc_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"google.golang.org/grpc"
@@ -47,6 +49,19 @@ func TestUnknownMethodsMakeNoSeries(t *testing.T) {
 	on := attrs(span.Attributes())
 	if span.Name() != "grpc" || on[semconv.RPCMethodKey] != "_OTHER" || on[semconv.RPCMethodOriginalKey] != "grpc.testing.TestService/Method0" {
 		t.Errorf("the span is %q with %v, want grpc with the method _OTHER and the original one", span.Name(), on)
+	}
+}
+
+// TestForeignNamesAreBounded: a name may be as long as a header, and OTLP refuses a batch for one byte that is not UTF-8.
+func TestForeignNamesAreBounded(t *testing.T) {
+	server := newRecorder()
+	pair := connect(t, &service{}, setup{server: &osgrpc.Options{Telemetry: server.Providers}})
+	if got := invoke(t, pair, "/attack.\xff/"+strings.Repeat("M", 5000)); got != codes.Unimplemented {
+		t.Fatalf("%v, want Unimplemented", got)
+	}
+	original := attrs(server.span(t).Attributes())[semconv.RPCMethodOriginalKey]
+	if !strings.HasPrefix(original, "attack.\uFFFD/MMM") || len(original) > 256 || !utf8.ValidString(original) {
+		t.Errorf("rpc.method_original is %d bytes: %q", len(original), original)
 	}
 }
 

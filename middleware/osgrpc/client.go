@@ -144,7 +144,7 @@ type clientCall struct {
 func (c *client) start(ctx context.Context, fullMethod string, cc *grpc.ClientConn, opts []grpc.CallOption) clientCall {
 	call := clientCall{client: c, method: c.method(cc, fullMethod, opts), start: time.Now()}
 	if call.method.name == otherMethod {
-		call.name = methodName(fullMethod)
+		call.name = foreignName(fullMethod)
 	}
 	call.ctx, call.span = c.begin(ctx, call.method, call.method.start)
 	return call

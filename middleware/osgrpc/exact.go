@@ -65,7 +65,7 @@ func (h *exactHandler) unseen(ctx context.Context, fullMethod string, end *stats
 	if m, ok := h.server.registered.Load(fullMethod); ok {
 		c.method = m.(*method)
 	} else {
-		c.method, c.name = h.server.other, methodName(fullMethod)
+		c.method, c.name = h.server.other, foreignName(fullMethod)
 	}
 	c.open(trace.WithTimestamp(end.BeginTime))
 	c.report(end.Error)

@@ -9,6 +9,8 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
+
+	"github.com/go-os/go-os/internal/sanitize"
 )
 
 // otherMethod stands for all methods whose names are not known beforehand.
@@ -67,3 +69,9 @@ func (m *method) point(code codes.Code) []metric.RecordOption {
 
 // methodName returns the method as the conventions write it.
 func methodName(fullMethod string) string { return strings.TrimPrefix(fullMethod, "/") }
+
+// maxForeign is how many bytes of a name that is not known beforehand stand on a span.
+const maxForeign = 256
+
+// foreignName is the name of a method as somebody else wrote it.
+func foreignName(fullMethod string) string { return sanitize.Text(methodName(fullMethod), maxForeign) }

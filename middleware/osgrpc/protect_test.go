@@ -1,9 +1,11 @@
 package osgrpc_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -82,6 +84,38 @@ func TestPanicsAreRecoveredWithoutTelemetry(t *testing.T) {
 			}
 			if _, err := stream.Recv(); status.Code(err) != codes.Internal {
 				t.Errorf("stream: %v, want Internal", err)
+			}
+		})
+	}
+}
+
+// TestPanicsAreToldOnce: as an event where somebody takes events, and otherwise on the log.
+func TestPanicsAreToldOnce(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		events       bool
+		lines, taken int
+	}{
+		{"events taken", true, 0, 1},
+		{"events off", false, 1, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var out bytes.Buffer
+			r := newRecorder()
+			r.Logger = slog.New(slog.NewTextHandler(&out, nil))
+			if !c.events {
+				r.LoggerProvider = telemetry.Off().LoggerProvider
+			}
+			pair := connect(t, &service{
+				unary: func(context.Context, *testpb.SimpleRequest) (*testpb.SimpleResponse, error) { panic("boom") },
+			}, setup{server: &osgrpc.Options{Telemetry: r.Providers}})
+			_, _ = pair.UnaryCall(t.Context(), &testpb.SimpleRequest{})
+			r.span(t)
+			if n := strings.Count(out.String(), "panic in gRPC handler"); n != c.lines || len(r.records()) != c.taken {
+				t.Errorf("%d lines and %d events, want %d and %d:\n%s", n, len(r.records()), c.lines, c.taken, &out)
+			}
+			if c.lines > 0 && !(strings.Contains(out.String(), "exception.message=boom") && strings.Contains(out.String(), "rpc.method=grpc.testing.TestService/UnaryCall")) {
+				t.Errorf("the line does not tell what panicked, and where: %s", &out)
 			}
 		})
 	}

@@ -12,7 +12,12 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
+
+	"github.com/go-os/go-os/internal/sanitize"
 )
+
+// maxDetail is how many bytes of a panic's value stand on its span. All of it is in the event.
+const maxDetail = 256
 
 // serverCall is one call that a server answers.
 type serverCall struct {
@@ -42,7 +47,7 @@ func (s *server) start(ctx context.Context, fullMethod string, registered bool) 
 		if registered {
 			c.method = s.method(fullMethod)
 		} else {
-			c.method, c.name = s.other, methodName(fullMethod)
+			c.method, c.name = s.other, foreignName(fullMethod)
 		}
 		c.open()
 	}
@@ -87,10 +92,26 @@ func (c *serverCall) panicked(value any) error {
 		if c.method != nil {
 			attrs = c.method.attrs
 		}
-		c.server.exception.EmitPanic(c.ctx, value, debug.Stack(), attrs...)
+		if stack := debug.Stack(); !c.server.exception.EmitPanic(c.ctx, value, stack, attrs...) {
+			c.logPanic(value, stack)
+		}
 	}
 	c.failure, c.crashing = value, value == nil
 	return errPanicked
+}
+
+// logPanic tells people of a panic when nobody takes events: a panic that was recovered must not be silent.
+func (c *serverCall) logPanic(value any, stack []byte) {
+	name := "" // filtered out
+	if c.method != nil {
+		name = c.method.name
+	}
+	c.server.telemetry.Slog().LogAttrs(c.ctx, slog.LevelError, "panic in gRPC handler",
+		slog.String(string(semconv.RPCMethodKey), name),
+		slog.String(string(semconv.ExceptionTypeKey), fmt.Sprintf("%T", value)),
+		slog.String(string(semconv.ExceptionMessageKey), fmt.Sprint(value)),
+		slog.String(string(semconv.ExceptionStacktraceKey), string(stack)),
+	)
 }
 
 // end closes the call, or leaves that to the stats handler, which knows what the caller really got.
@@ -127,7 +148,7 @@ func (c *serverCall) report(err error) {
 		attrs = append(attrs, semconv.RPCMethodOriginal(c.name))
 	}
 	if c.failure != nil {
-		message = fmt.Sprint("panic: ", c.failure)
+		message = sanitize.Text(fmt.Sprint("panic: ", c.failure), maxDetail)
 	}
 	finish(c.span, c.method, code, message, attrs)
 }
