@@ -32,19 +32,32 @@ type failing struct{ err error }
 
 func (f failing) RoundTrip(*http.Request) (*http.Response, error) { return nil, f.err }
 
-func TestClientFailures(t *testing.T) {
-	refused := httptest.NewServer(http.NotFoundHandler())
+// badServers are servers that disappoint a client, each in its way.
+type badServers struct{ refused, selfSigned, plainText, hangUp, stuck string }
+
+func startBadServers(t *testing.T) badServers {
+	start := func(h http.HandlerFunc) *httptest.Server {
+		srv := httptest.NewServer(h)
+		t.Cleanup(srv.Close)
+		return srv
+	}
+	refused := start(nothing)
 	refused.Close()
-	selfSigned := httptest.NewUnstartedServer(http.NotFoundHandler())
+	selfSigned := httptest.NewUnstartedServer(http.HandlerFunc(nothing))
 	selfSigned.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	selfSigned.StartTLS()
-	defer selfSigned.Close()
-	plainText := httptest.NewServer(http.NotFoundHandler())
-	defer plainText.Close()
-	hangUp := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
-	defer hangUp.Close()
-	stuck := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
-	defer stuck.Close()
+	t.Cleanup(selfSigned.Close)
+	return badServers{
+		refused:    refused.URL,
+		selfSigned: selfSigned.URL,
+		plainText:  start(nothing).URL,
+		hangUp:     start(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }).URL,
+		stuck:      start(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }).URL,
+	}
+}
+
+func TestClientFailures(t *testing.T) {
+	bad := startBadServers(t)
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
 	short, stop := context.WithTimeout(t.Context(), 10*time.Millisecond)
@@ -58,15 +71,15 @@ func TestClientFailures(t *testing.T) {
 		fault string
 		event bool
 	}{
-		{"refused", nil, t.Context(), refused.URL, "connection_refused", true},
-		{"canceled", nil, canceled, plainText.URL, "canceled", false},
-		{"deadline", nil, short, stuck.URL, "timeout", true},
-		{"timeout of the transport", &http.Transport{ResponseHeaderTimeout: time.Millisecond}, t.Context(), stuck.URL, "timeout", true},
-		{"closed", nil, t.Context(), hangUp.URL, "connection_closed", true},
+		{"refused", nil, t.Context(), bad.refused, "connection_refused", true},
+		{"canceled", nil, canceled, bad.plainText, "canceled", false},
+		{"deadline", nil, short, bad.stuck, "timeout", true},
+		{"timeout of the transport", &http.Transport{ResponseHeaderTimeout: time.Millisecond}, t.Context(), bad.stuck, "timeout", true},
+		{"closed", nil, t.Context(), bad.hangUp, "connection_closed", true},
 		{"unknown name", failing{&net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", IsNotFound: true}}},
 			t.Context(), "http://nowhere.invalid", "name_resolution_error", true},
-		{"certificate", nil, t.Context(), selfSigned.URL, "server_certificate_invalid", true},
-		{"not TLS", nil, t.Context(), strings.Replace(plainText.URL, "http:", "https:", 1), "tls_error", true},
+		{"certificate", nil, t.Context(), bad.selfSigned, "server_certificate_invalid", true},
+		{"not TLS", nil, t.Context(), strings.Replace(bad.plainText, "http:", "https:", 1), "tls_error", true},
 		{"alert", failing{tls.AlertError(40)}, t.Context(), "https://x.invalid", "tls_error", true},
 		{"anything else", failing{errors.New("odd")}, t.Context(), "http://x.invalid", "_OTHER", true},
 		{"nothing at all", failing{}, t.Context(), "http://x.invalid", "_OTHER", true},

@@ -52,92 +52,105 @@ func call[T any](w http.ResponseWriter, f func(T)) {
 	}
 }
 
-// makers build a writer for each of the sixteen combinations of abilities.
-func makers(n *int) []http.ResponseWriter {
-	f, h, r, p := doesFlush{n}, doesHijack{n}, doesReadFrom{n}, doesPush{n}
-	type (
-		W = http.ResponseWriter
-		F = doesFlush
-		H = doesHijack
-		R = doesReadFrom
-		P = doesPush
-	)
+// ableWriters returns a writer for each of the sixteen combinations of abilities, all of which count into n.
+func ableWriters(n *int) []http.ResponseWriter {
+	return append(ableInFew(n), ableInMany(n)...)
+}
+
+func ableInFew(n *int) []http.ResponseWriter {
 	w := newNull()
 	return []http.ResponseWriter{
-		w, struct {
-			W
-			F
-		}{w, f}, struct {
-			W
-			H
-		}{w, h}, struct {
-			W
-			R
-		}{w, r}, struct {
-			W
-			P
-		}{w, p},
+		w,
 		struct {
-			W
-			F
-			H
-		}{w, f, h}, struct {
-			W
-			F
-			R
-		}{w, f, r}, struct {
-			W
-			F
-			P
-		}{w, f, p},
+			http.ResponseWriter
+			doesFlush
+		}{w, doesFlush{n}},
 		struct {
-			W
-			H
-			R
-		}{w, h, r}, struct {
-			W
-			H
-			P
-		}{w, h, p}, struct {
-			W
-			R
-			P
-		}{w, r, p},
+			http.ResponseWriter
+			doesHijack
+		}{w, doesHijack{n}},
 		struct {
-			W
-			F
-			H
-			R
-		}{w, f, h, r}, struct {
-			W
-			F
-			H
-			P
-		}{w, f, h, p}, struct {
-			W
-			F
-			R
-			P
-		}{w, f, r, p},
+			http.ResponseWriter
+			doesReadFrom
+		}{w, doesReadFrom{n}},
 		struct {
-			W
-			H
-			R
-			P
-		}{w, h, r, p}, struct {
-			W
-			F
-			H
-			R
-			P
-		}{w, f, h, r, p},
+			http.ResponseWriter
+			doesPush
+		}{w, doesPush{n}},
+		struct {
+			http.ResponseWriter
+			doesFlush
+			doesHijack
+		}{w, doesFlush{n}, doesHijack{n}},
+		struct {
+			http.ResponseWriter
+			doesFlush
+			doesReadFrom
+		}{w, doesFlush{n}, doesReadFrom{n}},
+		struct {
+			http.ResponseWriter
+			doesFlush
+			doesPush
+		}{w, doesFlush{n}, doesPush{n}},
+		struct {
+			http.ResponseWriter
+			doesHijack
+			doesReadFrom
+		}{w, doesHijack{n}, doesReadFrom{n}},
+		struct {
+			http.ResponseWriter
+			doesHijack
+			doesPush
+		}{w, doesHijack{n}, doesPush{n}},
+		struct {
+			http.ResponseWriter
+			doesReadFrom
+			doesPush
+		}{w, doesReadFrom{n}, doesPush{n}},
+	}
+}
+
+func ableInMany(n *int) []http.ResponseWriter {
+	w := newNull()
+	return []http.ResponseWriter{
+		struct {
+			http.ResponseWriter
+			doesFlush
+			doesHijack
+			doesReadFrom
+		}{w, doesFlush{n}, doesHijack{n}, doesReadFrom{n}},
+		struct {
+			http.ResponseWriter
+			doesFlush
+			doesHijack
+			doesPush
+		}{w, doesFlush{n}, doesHijack{n}, doesPush{n}},
+		struct {
+			http.ResponseWriter
+			doesFlush
+			doesReadFrom
+			doesPush
+		}{w, doesFlush{n}, doesReadFrom{n}, doesPush{n}},
+		struct {
+			http.ResponseWriter
+			doesHijack
+			doesReadFrom
+			doesPush
+		}{w, doesHijack{n}, doesReadFrom{n}, doesPush{n}},
+		struct {
+			http.ResponseWriter
+			doesFlush
+			doesHijack
+			doesReadFrom
+			doesPush
+		}{w, doesFlush{n}, doesHijack{n}, doesReadFrom{n}, doesPush{n}},
 	}
 }
 
 func TestWriterCanDoExactlyWhatItsOwnCan(t *testing.T) {
 	n := 0
 	seen := map[string]bool{}
-	for _, under := range makers(&n) {
+	for _, under := range ableWriters(&n) {
 		want := abilities(under)
 		seen[want] = true
 		served := false
