@@ -1,0 +1,139 @@
+package kv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/go-os/go-os/state/kv/driver"
+)
+
+// Entry is one item that PutMany writes.
+type Entry struct {
+	// Key to write.
+	Key string
+	// Value to write.
+	Value []byte
+	// Options as for Put.
+	Options []PutOption
+}
+
+// GetMany reads several items, in one request where the engine has batches, else in a few at a time. Results are in the
+// order of the keys, and each has an error of its own; a missing item is ErrNotFound there and no error of the call.
+// The call's error says how many items could not be read, and wraps the first reason.
+func (s *Store) GetMany(ctx context.Context, keys []string) (results []Result, err error) {
+	ctx, call := s.beginBatch(ctx, &s.engine.getMany, len(keys))
+	defer func() { err = call.end(ctx, err) }()
+	full := make([]string, len(keys))
+	for i, key := range keys {
+		if full[i], err = s.admit(ctx, key); err != nil {
+			return nil, &Error{Op: call.op, Key: key, Err: err}
+		}
+	}
+	results = batch(ctx, s.engine, full, s.readBatch, s.readOne)
+	return results, s.finish(call.op, keys, results, ErrNotFound)
+}
+
+func (s *Store) readBatch(ctx context.Context, b driver.Batcher, keys []string) ([]Result, error) {
+	return b.GetMany(ctx, keys)
+}
+
+func (s *Store) readOne(ctx context.Context, key string) (r Result) {
+	r.Item, r.Err = s.engine.Get(ctx, key)
+	return r
+}
+
+// PutMany writes several items, in one request where the engine has batches, else in a few at a time. Each item is written
+// or not by itself: a batch is not a transaction. Results are in the order of the entries and hold the version, or the
+// error of the item. The call's error says how many items failed, and wraps the first reason. If an entry is invalid or too
+// large, nothing is written at all, and there are no results.
+func (s *Store) PutMany(ctx context.Context, entries []Entry) (results []Result, err error) {
+	ctx, call := s.beginBatch(ctx, &s.engine.putMany, len(entries))
+	defer func() { err = call.end(ctx, err) }()
+	reqs := make([]driver.PutRequest, len(entries))
+	keys := make([]string, len(entries))
+	for i, e := range entries {
+		keys[i] = e.Key
+		if reqs[i], err = s.putRequest(ctx, e.Key, e.Value, e.Options); err != nil {
+			return nil, &Error{Op: call.op, Key: e.Key, Err: err}
+		}
+	}
+	results = batch(ctx, s.engine, reqs, s.writeBatch, s.writeOne)
+	return results, s.finish(call.op, keys, results, nil)
+}
+
+func (s *Store) writeBatch(ctx context.Context, b driver.Batcher, reqs []driver.PutRequest) ([]Result, error) {
+	return b.PutMany(ctx, reqs)
+}
+
+func (s *Store) writeOne(ctx context.Context, req driver.PutRequest) (r Result) {
+	r.Item.Version, r.Err = s.engine.Put(ctx, req)
+	return r
+}
+
+func (s *Store) beginBatch(ctx context.Context, op *operation, size int) (context.Context, call) {
+	ctx, c := s.begin(ctx, op, "")
+	if c.Recording() {
+		c.Set(batchSizeAttr.Int(size))
+	}
+	return ctx, c
+}
+
+// batch carries out requests by the engine's own batches, no larger than it takes, or else one by one, several at a time.
+func batch[R any](
+	ctx context.Context, e *engine, reqs []R,
+	many func(context.Context, driver.Batcher, []R) ([]Result, error), one func(context.Context, R) Result,
+) []Result {
+	results := make([]Result, 0, len(reqs))
+	if b, err := optional[driver.Batcher](e, Batch); err == nil {
+		most := e.caps.MaxBatch
+		if most <= 0 {
+			most = max(len(reqs), 1)
+		}
+		for chunk := range slices.Chunk(reqs, most) {
+			done, err := many(ctx, b, chunk)
+			if err != nil {
+				done = slices.Repeat([]Result{{Err: err}}, len(chunk))
+			}
+			results = append(results, done...)
+		}
+		return results
+	}
+	results = results[:len(reqs)]
+	var group errgroup.Group
+	group.SetLimit(e.opts.Parallel)
+	for i, req := range reqs {
+		group.Go(func() error {
+			results[i] = one(ctx, req)
+			return nil
+		})
+	}
+	_ = group.Wait() // each item has its own error
+	return results
+}
+
+// finish gives results the keys that the user knows and errors that name them, and counts what failed.
+func (s *Store) finish(op string, keys []string, results []Result, harmless error) error {
+	failed, first := 0, error(nil)
+	for i := range results {
+		r := &results[i]
+		r.Item.Key = keys[i]
+		if r.Err == nil {
+			continue
+		}
+		r.Err = &Error{Op: op, Key: keys[i], Err: r.Err}
+		if harmless != nil && errors.Is(r.Err, harmless) {
+			continue
+		}
+		if failed++; first == nil {
+			first = r.Err
+		}
+	}
+	if failed == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d of %d items failed, the first: %w", failed, len(results), first)
+}

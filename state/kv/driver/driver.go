@@ -1,0 +1,103 @@
+// Package driver is what a key-value engine implements to stand behind a kv.Store.
+//
+// [Store] is required: five methods. What an engine can do beyond is an optional interface ([Lister], [Watcher],
+// [Batcher], [Leaser], [Pinger]) together with an [Ability] that [Capabilities] declares. Both are needed: an ability that
+// is declared without its interface, or the other way round, fails the suite in kvtest.
+//
+// # What the portable type does, and a driver need not
+//
+// Keys reach a driver as non-empty valid UTF-8 within MaxKey, values within MaxValue, TTLs within the declared limits and
+// rounded up to the granularity; requests never contradict themselves and never ask for an undeclared ability. After Close
+// no method is called. Telemetry, namespaces, validation, retries of a lost watch and the wrapping of errors are not a driver's business.
+//
+// # What a driver promises
+//
+//   - All methods are safe for concurrent use, and return within a second of the end of their context.
+//   - Values that are handed in are not kept and not changed after the call; values that are handed out belong to the caller.
+//   - Every key round-trips: where an engine reserves bytes, its driver escapes them.
+//   - A version is never given twice to a key, not even after the key was deleted.
+//   - Errors are classified by wrapping: fmt.Errorf("%w: %w", driver.ErrNotFound, err). The engine's own error stays reachable.
+//   - A write that returned ErrConflict, ErrInvalid or ErrTooLarge has changed nothing. One that returned ErrUnavailable, or
+//     the error of its context, may have happened.
+//   - Nothing is asked of the engine while nothing happens, keep-alives aside.
+package driver
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// The classes of errors. Whatever a driver returns that is none of these, and not the error of a context, counts as a fault of
+// the engine that nobody foresaw.
+var (
+	// ErrNotFound: the key, or the lease, does not exist.
+	ErrNotFound = errors.New("not found")
+	// ErrConflict: the item is not in the state that a conditional write asked for.
+	ErrConflict = errors.New("conflict")
+	// ErrInvalid: the request makes no sense; it would fail however often it is repeated.
+	ErrInvalid = errors.New("invalid")
+	// ErrTooLarge: the key or the value is over the engine's limit.
+	ErrTooLarge = errors.New("too large")
+	// ErrUnavailable: the engine could not be reached, or could not answer. The request may have been carried out.
+	ErrUnavailable = errors.New("unavailable")
+	// ErrClosed: the store was closed.
+	ErrClosed = errors.New("closed")
+	// ErrCompacted: the place that a watch should begin at is gone. The portable type answers with a snapshot; users
+	// never see it.
+	ErrCompacted = errors.New("compacted")
+)
+
+// Version identifies one state of one key. It is opaque: equal or not is all that it tells. Zero is no version.
+type Version uint64
+
+// Item is a key and what is stored there.
+type Item struct {
+	// Key of the item.
+	Key string
+	// Value is never nil in an item that exists, but may be empty.
+	Value []byte
+	// Version changes with every write of the key.
+	Version Version
+	// TTL is how long the item has left, where the engine tells. Zero means for ever, or unknown.
+	TTL time.Duration
+}
+
+// Store is the part that every driver has.
+type Store interface {
+	// Capabilities are constant for the life of the store, and known without asking the engine.
+	Capabilities() Capabilities
+	// Get returns the item at key, or ErrNotFound.
+	Get(ctx context.Context, key string) (Item, error)
+	// Put writes an item and returns its new version, or ErrConflict.
+	Put(ctx context.Context, req PutRequest) (Version, error)
+	// Delete removes an item, or returns ErrConflict. Without a condition a missing key is no error.
+	Delete(ctx context.Context, req DeleteRequest) error
+	// Close frees what the driver holds. It is called once, and not waited for by calls under way: those end with ErrClosed
+	// or as they would have. A client that was handed to the driver stays open.
+	Close() error
+}
+
+// PutRequest is one write.
+type PutRequest struct {
+	// Key to write.
+	Key string
+	// Value to write; nil is the empty value.
+	Value []byte
+	// TTL is how long the item lives. Zero means for ever. A write without a TTL takes away the one the item had.
+	TTL time.Duration
+	// Lease is what the item lives with. Empty means none. A request has a lease or a TTL, never both.
+	Lease LeaseID
+	// IfAbsent makes the write conditional: the key must not exist.
+	IfAbsent bool
+	// IfVersion makes the write conditional: the item must exist and have this version. Zero means no such condition.
+	IfVersion Version
+}
+
+// DeleteRequest is one removal.
+type DeleteRequest struct {
+	// Key to remove.
+	Key string
+	// IfVersion makes the removal conditional: the item must exist and have this version. Zero means no such condition.
+	IfVersion Version
+}

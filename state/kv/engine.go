@@ -1,0 +1,183 @@
+package kv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/log"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/go-os/go-os/internal/instrument"
+	"github.com/go-os/go-os/state/kv/driver"
+)
+
+// scope is the name of the instrumentation scope.
+const scope = "github.com/go-os/go-os/state/kv"
+
+const (
+	keyAttr       = attribute.Key("goos.kv.key")
+	batchSizeAttr = attribute.Key("db.operation.batch.size")
+)
+
+// classes is the table of error.type.
+func classes() []instrument.Class {
+	return []instrument.Class{
+		{Err: ErrNotFound, Type: "not_found"},
+		{Err: ErrConflict, Type: "conflict"},
+		{Err: ErrInvalid, Type: "invalid"},
+		{Err: ErrTooLarge, Type: "too_large"},
+		{Err: ErrUnavailable, Type: "unavailable"},
+		{Err: ErrClosed, Type: "closed"},
+	}
+}
+
+// engine is a driver with all that is asked of it once: what it can do, and how it is observed. A store and its namespaces
+// share one. It is immutable.
+type engine struct {
+	driver.Store
+	caps Capabilities
+	opts Options
+
+	get, put, del, list, getMany, putMany, ping operation
+	grant, renew, revoke                        operation
+	watchLost, watchResync, leaseLost           *instrument.Event
+}
+
+func newEngine(d driver.Store, o Options) *engine {
+	if o.PageSize <= 0 {
+		o.PageSize = DefaultPageSize
+	}
+	if o.Parallel <= 0 {
+		o.Parallel = DefaultParallel
+	}
+	if o.Backoff <= 0 {
+		o.Backoff = DefaultBackoff
+	}
+	if o.MaxBackoff <= 0 {
+		o.MaxBackoff = DefaultMaxBackoff
+	}
+	e := &engine{Store: d, caps: d.Capabilities(), opts: o}
+	e.observe()
+	return e
+}
+
+// operation is one kind of call.
+type operation struct {
+	*instrument.Op
+	name string
+}
+
+func (e *engine) observe() {
+	attrs := []attribute.KeyValue{attribute.String("db.system.name", e.caps.System)}
+	target := ""
+	if e.opts.Name != "" {
+		attrs = append(attrs, attribute.String("db.collection.name", e.opts.Name))
+		target = " " + e.opts.Name
+	}
+	s := instrument.New(instrument.Config{
+		Name:        scope,
+		Duration:    "db.client.operation.duration",
+		Description: "Duration of database client operations.",
+		Kind:        trace.SpanKindClient,
+		Classes:     classes(),
+		Attrs:       attrs,
+	}, e.opts.Telemetry)
+	for name, op := range map[string]*operation{
+		"get": &e.get, "put": &e.put, "delete": &e.del, "list": &e.list, "get_many": &e.getMany, "put_many": &e.putMany,
+		"ping": &e.ping, "lease_grant": &e.grant, "lease_renew": &e.renew, "lease_revoke": &e.revoke,
+	} {
+		*op = operation{s.Op(name+target, attribute.String("db.operation.name", name)), name}
+	}
+	e.watchLost = s.Event("goos.kv.watch.lost", log.SeverityWarn)
+	e.watchResync = s.Event("goos.kv.watch.resync", log.SeverityInfo)
+	e.leaseLost = s.Event("goos.kv.lease.lost", log.SeverityWarn)
+}
+
+// able returns nil if the engine has all of these abilities.
+func (e *engine) able(a Ability) error {
+	if missing := a &^ e.caps.Abilities; missing != 0 {
+		return fmt.Errorf("%w: %s cannot do: %s", errors.ErrUnsupported, e.caps.System, missing)
+	}
+	return nil
+}
+
+// optional returns the engine as one of the optional interfaces of package driver, if it declares the ability too.
+func optional[T any](e *engine, a Ability) (T, error) {
+	t, ok := e.Store.(T)
+	if err := e.able(a); err != nil {
+		return t, err
+	}
+	if !ok {
+		return t, fmt.Errorf("%w: the driver of %s declares %s without its interface", errors.ErrUnsupported, e.caps.System, a)
+	}
+	return t, nil
+}
+
+// call is one call under way.
+type call struct {
+	instrument.Call
+	op, key string
+}
+
+// begin opens a call. The key stands on its span and in its error.
+func (s *Store) begin(ctx context.Context, op *operation, key string) (context.Context, call) {
+	ctx, c := op.Start(ctx)
+	if c.Recording() && key != "" {
+		c.Set(keyAttr.String(key))
+	}
+	return ctx, call{Call: c, op: op.name, key: key}
+}
+
+// end closes a call and returns its error, which names the operation and the key.
+func (c *call) end(ctx context.Context, err error) error {
+	if err != nil {
+		err = &Error{Op: c.op, Key: c.key, Err: err}
+	}
+	c.End(ctx, err)
+	return err
+}
+
+// life is what Close ends. The zero value is alive.
+type life struct {
+	over atomic.Bool
+
+	mu   sync.Mutex
+	ends map[*func()]struct{} // of what is under way
+}
+
+// attend has Close call end, unless the returned function was called before. A life that is over calls it at once.
+func (l *life) attend(end func()) (leave func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.over.Load() {
+		end()
+		return func() {}
+	}
+	if l.ends == nil {
+		l.ends = make(map[*func()]struct{})
+	}
+	l.ends[&end] = struct{}{}
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.ends, &end)
+	}
+}
+
+// end reports whether it was this call that ended it.
+func (l *life) end() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.over.Swap(true) {
+		return false
+	}
+	for end := range l.ends {
+		(*end)()
+	}
+	l.ends = nil
+	return true
+}

@@ -1,0 +1,196 @@
+// Package feed is the watch of the engines that run inside the process: a history of bounded length that any number of
+// followers read, each at its own pace.
+//
+// A follower has no queue of its own, so that a thousand of them cost no more memory than one. One that falls so far behind that
+// the history has forgotten its place gets driver.ErrCompacted, which the portable type answers with a snapshot: a
+// slow consumer loses intermediate states, never the last one, and never holds up a writer.
+package feed
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"sync"
+
+	"github.com/go-os/go-os/state/kv/driver"
+)
+
+// DefaultLength is how many events a Feed remembers that was given no length.
+const DefaultLength = 10_000
+
+// perTurn is how many events a follower takes under one lock.
+const perTurn = 64
+
+// Feed is a history and those who follow it. It is safe for concurrent use.
+type Feed struct {
+	mu        sync.Mutex
+	ring      []driver.Event // the event at position p stands at p modulo the length; grows up to it
+	length    driver.Version
+	oldest    driver.Version // position of the oldest event that is remembered
+	last      driver.Version // position of the newest
+	followers map[*Follower]struct{}
+	closed    chan struct{}
+}
+
+// New returns a Feed that remembers up to length events, of which the first will be at position last+1. Last must be
+// above zero, which is no position.
+func New(length int, last driver.Version) *Feed {
+	if length <= 0 {
+		length = DefaultLength
+	}
+	return &Feed{
+		length:    driver.Version(length),
+		oldest:    last + 1,
+		last:      last,
+		followers: make(map[*Follower]struct{}),
+		closed:    make(chan struct{}),
+	}
+}
+
+// Append adds the event at the next position, which becomes the version of an item that was written. The caller sees to the order, and never changes the event's value.
+func (f *Feed) Append(ev driver.Event) driver.Version {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.last++
+	ev.Position = f.last
+	if ev.Kind == driver.Put {
+		ev.Item.Version = f.last
+	}
+	if i := int(f.last % f.length); i < len(f.ring) {
+		f.ring[i] = ev
+	} else {
+		f.grow(i)
+		f.ring[i] = ev
+	}
+	if f.last-f.oldest >= f.length {
+		f.oldest = f.last - f.length + 1
+	}
+	for w := range f.followers {
+		switch {
+		case w.wants(ev.Item.Key):
+			w.rouse()
+		case w.place == f.last-1:
+			w.place = f.last // there was nothing for it: it has not fallen behind
+		}
+	}
+	return f.last
+}
+
+// grow makes room for index i, in steps, so that a quiet store does not pay for a long history.
+func (f *Feed) grow(i int) {
+	size := min(max(i+1, 2*len(f.ring), 64), int(f.length))
+	ring := make([]driver.Event, size)
+	copy(ring, f.ring)
+	f.ring = ring
+}
+
+// Compact forgets the history.
+func (f *Feed) Compact() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.oldest = f.last + 1
+	clear(f.ring)
+}
+
+// Close ends all followers with driver.ErrClosed.
+func (f *Feed) Close() { close(f.closed) }
+
+// Follow joins the feed after the position from; zero means now. A place that is forgotten, or was never reached, is
+// driver.ErrCompacted. Leave must follow.
+func (f *Feed) Follow(req driver.WatchRequest) (*Follower, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	from := req.From
+	if from == 0 {
+		from = f.last
+	}
+	if from+1 < f.oldest || from > f.last {
+		return nil, driver.ErrCompacted
+	}
+	w := &Follower{feed: f, key: req.Key, prefix: req.Prefix, start: from, place: from, awake: make(chan struct{}, 1)}
+	f.followers[w] = struct{}{}
+	return w, nil
+}
+
+// Follower reads a Feed.
+type Follower struct {
+	feed        *Feed
+	key, prefix string
+	start       driver.Version
+	awake       chan struct{}
+
+	place driver.Version // guarded by feed.mu
+}
+
+// Start returns the position after which the follower has joined.
+func (w *Follower) Start() driver.Version { return w.start }
+
+// Leave ends the membership.
+func (w *Follower) Leave() {
+	w.feed.mu.Lock()
+	defer w.feed.mu.Unlock()
+	delete(w.feed.followers, w)
+}
+
+// Run emits events until emit fails, ctx ends, the feed is closed, or the follower has fallen too far behind.
+func (w *Follower) Run(ctx context.Context, emit func(driver.Event) error) error {
+	turn := make([]driver.Event, 0, perTurn)
+	for {
+		var err error
+		if turn, err = w.take(turn[:0]); err != nil {
+			return err
+		}
+		for _, ev := range turn {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if ev.Kind == driver.Put {
+				ev.Item.Value = bytes.Clone(ev.Item.Value)
+			}
+			if err := emit(ev); err != nil {
+				return err
+			}
+		}
+		if len(turn) == cap(turn) {
+			continue
+		}
+		select {
+		case <-w.awake:
+		case <-w.feed.closed:
+			return driver.ErrClosed
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// take appends the next events that the follower wants, and moves its place behind them.
+func (w *Follower) take(turn []driver.Event) ([]driver.Event, error) {
+	f := w.feed
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if w.place+1 < f.oldest {
+		return nil, driver.ErrCompacted
+	}
+	for w.place < f.last && len(turn) < cap(turn) {
+		w.place++
+		if ev := f.ring[w.place%f.length]; w.wants(ev.Item.Key) {
+			turn = append(turn, ev)
+		}
+	}
+	return turn, nil
+}
+
+func (w *Follower) wants(key string) bool {
+	if w.key != "" {
+		return key == w.key
+	}
+	return strings.HasPrefix(key, w.prefix)
+}
+
+func (w *Follower) rouse() {
+	select {
+	case w.awake <- struct{}{}:
+	default: // it has been told already
+	}
+}

@@ -1,0 +1,261 @@
+// Package kv is one key-value interface over many engines: memory, one machine's disk, a cluster.
+//
+// A [Store] is made from a driver; the store validates, observes and wraps errors, the driver speaks to its engine:
+//
+//	store := kv.New(memkv.New(nil), &kv.Options{Name: "carts"})
+//	defer store.Close()
+//	if err := store.Require(kv.CAS, kv.Watch); err != nil { … }
+//
+// # Guarantees
+//
+//   - Keys are any non-empty UTF-8, and every key round-trips. Keys and values over the engine's limits are refused with
+//     [ErrTooLarge] before anything is sent.
+//   - An item changes its [Version] with every write, and no version of a key comes twice. [IfVersion] and [IfAbsent] are
+//     atomic compare-and-set.
+//   - A TTL outside the engine's limits is refused with [ErrInvalid], never rounded in silence; within them it is rounded
+//     up to Capabilities.TTL.Granularity. An item is never gone before its time.
+//   - A refused call has written nothing: [ErrInvalid], [ErrTooLarge], [ErrConflict], [ErrClosed], errors.ErrUnsupported.
+//     After [ErrUnavailable], or the end of the context, a write may have happened.
+//   - A watch shows the latest state of every key, in the end, whatever happens to the connection: it comes back by itself
+//     and goes on where it was, or starts over between [Resync] and [Synced].
+//   - What an engine cannot do is errors.ErrUnsupported, always; [Store.Require] says so at start.
+//
+// # Errors
+//
+// Every error is an [*Error] that names the operation and the key, and wraps one of the sentinels below, the error of the
+// context, or errors.ErrUnsupported. The engine's own error stays reachable by errors.As.
+//
+// # Telemetry
+//
+// Scope github.com/go-os/go-os/state/kv. Each call is one span of kind client, named by the operation and Options.Name, and
+// one point on the histogram db.client.operation.duration, in seconds. Operations: get, put, delete, list (one for
+// each page), get_many, put_many, ping, lease_grant, lease_renew, lease_revoke.
+//
+// Attributes of both: db.system.name (the engine), db.operation.name, db.collection.name (Options.Name, if set), and on
+// failure error.type: not_found, conflict, invalid, too_large, unavailable, closed, canceled, timeout, unsupported or
+// _OTHER. On spans alone: goos.kv.key (the key, or the prefix of a listing) and db.operation.batch.size.
+//
+// A watch has no span, since it may last for days. It has events:
+//
+//   - goos.kv.watch.lost (warning): the connection of a watch is lost; with goos.kv.key and exception.*
+//   - goos.kv.watch.resync (info): a watch starts over with a snapshot; with goos.kv.key
+//   - goos.kv.lease.lost (warning): a lease that was being kept alive is over; with exception.*
+//
+// A [Near] cache that runs counts what it is asked: goos.kv.near.requests, with goos.kv.near.result (hit or miss).
+package kv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-os/go-os/state/kv/driver"
+	"github.com/go-os/go-os/telemetry"
+)
+
+// The errors that callers tell apart.
+var (
+	// ErrNotFound: the key, or the lease, does not exist.
+	ErrNotFound = driver.ErrNotFound
+	// ErrConflict: the item is not in the state that IfAbsent or IfVersion asked for. Read it again.
+	ErrConflict = driver.ErrConflict
+	// ErrInvalid: the call makes no sense as it is: an empty key, options that contradict each other, a TTL outside the limits.
+	ErrInvalid = driver.ErrInvalid
+	// ErrTooLarge: the key or the value is over the engine's limit.
+	ErrTooLarge = driver.ErrTooLarge
+	// ErrUnavailable: the engine did not answer. A write may have happened.
+	ErrUnavailable = driver.ErrUnavailable
+	// ErrClosed: the store was closed.
+	ErrClosed = driver.ErrClosed
+)
+
+// Error is the error of every operation of this package.
+type Error struct {
+	// Op is the operation, as in the telemetry: "get", "put", …, and "watch", "require".
+	Op string
+	// Key is the key, the prefix of a listing or a watch, or empty.
+	Key string
+	// Err is the cause.
+	Err error
+}
+
+// Error implements error. A long key is cut short.
+func (e *Error) Error() string {
+	const longest = 64
+	switch {
+	case e.Key == "" && !errors.Is(e.Err, ErrInvalid):
+		return fmt.Sprintf("kv: %s: %v", e.Op, e.Err)
+	case len(e.Key) > longest:
+		return fmt.Sprintf("kv: %s %q…: %v", e.Op, e.Key[:longest], e.Err)
+	default:
+		return fmt.Sprintf("kv: %s %q: %v", e.Op, e.Key, e.Err)
+	}
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// What the portable type and the drivers share.
+type (
+	// Item is a key and what is stored there.
+	Item = driver.Item
+	// Version identifies one state of one key: equal or not is all that it tells.
+	Version = driver.Version
+	// Capabilities are what an engine can do, and within which limits.
+	Capabilities = driver.Capabilities
+	// Ability is something that engines may or may not be able to do.
+	Ability = driver.Ability
+	// Result is what became of one item of a batch.
+	Result = driver.Result
+)
+
+// The abilities, for Require.
+const (
+	CAS          = driver.CAS
+	Expiry       = driver.Expiry
+	List         = driver.List
+	Watch        = driver.Watch
+	Batch        = driver.Batch
+	Leases       = driver.Leases
+	Durable      = driver.Durable
+	ExactEvents  = driver.ExactEvents
+	SnapshotList = driver.SnapshotList
+)
+
+// The defaults of Options.
+const (
+	DefaultPageSize   = 256
+	DefaultParallel   = 8
+	DefaultBackoff    = 100 * time.Millisecond
+	DefaultMaxBackoff = 5 * time.Second
+)
+
+// Options configure New.
+type Options struct {
+	// Name of the key space in telemetry, as db.collection.name, such as "carts". Default: none.
+	Name string
+	// Telemetry is where spans, metrics and events go. A no-op provider turns its signal off.
+	Telemetry telemetry.Providers
+	// PageSize is how many items List asks for at a time. Default: DefaultPageSize.
+	PageSize int
+	// Parallel is how many requests GetMany and PutMany have under way on engines without batches. Default: DefaultParallel.
+	Parallel int
+	// Backoff is how long a watch waits before it comes back after its connection was lost; it doubles up to MaxBackoff, and
+	// half of it is random. Default: DefaultBackoff.
+	Backoff time.Duration
+	// MaxBackoff is the longest such wait. Default: DefaultMaxBackoff.
+	MaxBackoff time.Duration
+}
+
+// Store is a key space. It is safe for concurrent use.
+type Store struct {
+	engine *engine
+	parent *Store // nil unless this is a namespace
+	prefix string // of the whole path of namespaces
+	fault  error  // of every call; nil unless the namespace has no proper name
+
+	life life
+}
+
+// New returns a Store on d, which the store closes. It does no I/O and starts no goroutine.
+func New(d driver.Store, opts *Options) *Store {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	return &Store{engine: newEngine(d, o)}
+}
+
+// Get returns the item at key. The value is the caller's own. It returns ErrNotFound if there is none.
+func (s *Store) Get(ctx context.Context, key string) (item Item, err error) {
+	ctx, call := s.begin(ctx, &s.engine.get, key)
+	defer func() { err = call.end(ctx, err) }()
+	full, err := s.admit(ctx, key)
+	if err != nil {
+		return Item{}, err
+	}
+	if item, err = s.engine.Get(ctx, full); err != nil {
+		return Item{}, err
+	}
+	item.Key = key
+	return item, nil
+}
+
+// Put writes a value and returns its version. It takes away the TTL and the lease that the item had, unless options give
+// new ones. It returns ErrConflict if the item is not as IfAbsent or IfVersion demands, ErrTooLarge if the value is over the
+// limit, ErrInvalid if options contradict each other or a TTL is outside the engine's limits, and ErrNotFound if a lease is over.
+func (s *Store) Put(ctx context.Context, key string, value []byte, opts ...PutOption) (version Version, err error) {
+	ctx, call := s.begin(ctx, &s.engine.put, key)
+	defer func() { err = call.end(ctx, err) }()
+	req, err := s.putRequest(ctx, key, value, opts)
+	if err != nil {
+		return 0, err
+	}
+	return s.engine.Put(ctx, req)
+}
+
+// Delete removes the item at key. Without IfVersion a missing item is no error; with it, ErrConflict says that the item is
+// missing or has another version.
+func (s *Store) Delete(ctx context.Context, key string, opts ...DeleteOption) (err error) {
+	ctx, call := s.begin(ctx, &s.engine.del, key)
+	defer func() { err = call.end(ctx, err) }()
+	req, err := s.deleteRequest(ctx, key, opts)
+	if err != nil {
+		return err
+	}
+	return s.engine.Delete(ctx, req)
+}
+
+// pinged need not exist: an engine that says so is alive.
+const pinged = "ping"
+
+// Ping returns nil if the engine answers.
+func (s *Store) Ping(ctx context.Context) (err error) {
+	ctx, call := s.begin(ctx, &s.engine.ping, "")
+	defer func() { err = call.end(ctx, err) }()
+	if err := s.usable(ctx); err != nil {
+		return err
+	}
+	if p, ok := s.engine.Store.(driver.Pinger); ok {
+		return p.Ping(ctx)
+	}
+	if _, err := s.engine.Get(ctx, pinged); !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	return nil
+}
+
+// Capabilities returns what the engine can do. In a namespace, MaxKey is what is left for the keys of the namespace.
+func (s *Store) Capabilities() Capabilities {
+	caps := s.engine.caps
+	if caps.MaxKey > 0 {
+		caps.MaxKey = max(caps.MaxKey-len(s.prefix), 1)
+	}
+	return caps
+}
+
+// Require returns nil if the engine has all of these abilities, or an error that wraps errors.ErrUnsupported and names
+// those that are missing. Call it at start: every later use of a missing ability fails with the same error.
+func (s *Store) Require(abilities ...Ability) error {
+	var all Ability
+	for _, a := range abilities {
+		all |= a
+	}
+	if err := s.engine.able(all); err != nil {
+		return &Error{Op: "require", Err: err}
+	}
+	return nil
+}
+
+// Close closes the driver and ends all watches, with ErrClosed, as every later call. Closing again does nothing. Closing a
+// namespace leaves the store it was made from as it is.
+func (s *Store) Close() error {
+	if !s.life.end() || s.parent != nil {
+		return nil
+	}
+	if err := s.engine.Store.Close(); err != nil {
+		return &Error{Op: "close", Err: err}
+	}
+	return nil
+}

@@ -1,0 +1,147 @@
+package kvtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/go-os/go-os/state/kv"
+	"github.com/go-os/go-os/state/kv/driver"
+)
+
+func batches() []promise {
+	return []promise{
+		{name: "batch/write and read", check: manyItems},
+		{name: "batch/each item stands alone", check: manyErrors},
+	}
+}
+
+// manyItems works on every driver: without the ability Batch the portable type goes one by one.
+func manyItems(r *rig) {
+	n := 10
+	if r.caps.MaxBatch > 0 && r.caps.Has(driver.Batch) {
+		n = r.caps.MaxBatch + 3
+	}
+	var entries []kv.Entry
+	var keys []string
+	for i := range n {
+		keys = append(keys, fmt.Sprintf("m/%d", i))
+		entries = append(entries, kv.Entry{Key: keys[i], Value: []byte("value of " + keys[i])})
+	}
+	written, err := r.store.PutMany(r.context(), entries)
+	if err != nil || len(written) != n {
+		r.Fatalf("PutMany: %d results, error %v", len(written), err)
+	}
+	r.delete("m/4")
+	read, err := r.store.GetMany(r.context(), keys)
+	if err != nil || len(read) != n {
+		r.Fatalf("GetMany: %d results, error %v", len(read), err)
+	}
+	for i, res := range read {
+		if i == 4 {
+			r.is(res.Err, kv.ErrNotFound, "GetMany(%q)", keys[i])
+			continue
+		}
+		if it := res.Item; res.Err != nil || it.Key != keys[i] || string(it.Value) != "value of "+it.Key || it.Version != written[i].Item.Version {
+			r.Errorf("GetMany(%q) = %q, value %q, version %d, error %v; want version %d",
+				keys[i], it.Key, it.Value, it.Version, res.Err, written[i].Item.Version)
+		}
+	}
+}
+
+func manyErrors(r *rig) {
+	r.put("there", "1")
+	if r.caps.Has(driver.CAS) {
+		results, err := r.store.PutMany(r.context(), []kv.Entry{
+			{Key: "new", Value: []byte("x"), Options: []kv.PutOption{kv.IfAbsent()}},
+			{Key: "there", Value: []byte("x"), Options: []kv.PutOption{kv.IfAbsent()}},
+			{Key: "last", Value: []byte("x")},
+		})
+		r.is(err, kv.ErrConflict, "PutMany")
+		if len(results) != 3 || results[0].Err != nil || !errors.Is(results[1].Err, kv.ErrConflict) || results[2].Err != nil {
+			r.Fatalf("PutMany = %v, want the second alone to conflict", results)
+		}
+		r.holds("new", "x")
+		r.holds("last", "x")
+	}
+	r.holds("there", "1")
+	_, err := r.store.PutMany(r.context(), []kv.Entry{{Key: "fine", Value: []byte("x")}, {Key: ""}})
+	r.is(err, kv.ErrInvalid, "PutMany with an empty key")
+	r.absent("fine")
+	if limit := r.caps.MaxKey; limit > 0 {
+		_, err = r.store.GetMany(r.context(), []string{"there", strings.Repeat("k", limit+1)})
+		r.is(err, kv.ErrTooLarge, "GetMany with a key over the limit")
+	}
+}
+
+func leases() []promise {
+	return []promise{
+		{name: "lease/items end with it", needs: driver.Leases, check: leaseEnds},
+		{name: "lease/is kept alive", needs: driver.Leases, check: leaseKept},
+		{name: "lease/revoked", needs: driver.Leases, check: leaseRevoked},
+	}
+}
+
+func (r *rig) lease(ttl time.Duration) *kv.Lease {
+	r.Helper()
+	l, err := r.store.Lease(r.context(), ttl)
+	if err != nil {
+		r.Fatalf("Lease: %v", err)
+	}
+	return l
+}
+
+func leaseEnds(r *rig) {
+	ttl := r.short()
+	sent := time.Now()
+	l := r.lease(ttl)
+	until := r.deadline(ttl)
+	r.put("l/1", "x", kv.WithLease(l))
+	r.put("l/2", "x", kv.WithLease(l))
+	r.put("l/3", "x", kv.WithLease(l))
+	r.put("l/3", "on its own")
+	r.gone("l/1", sent.Add(ttl), until)
+	r.gone("l/2", sent.Add(ttl), until)
+	r.pass(time.Until(until))
+	r.holds("l/3", "on its own")
+	r.is(l.Renew(r.context()), kv.ErrNotFound, "Renew of a lease that is over")
+	_, err := r.store.Put(r.context(), "l/4", nil, kv.WithLease(l))
+	r.is(err, kv.ErrNotFound, "Put with a lease that is over")
+	r.absent("l/4")
+	_, err = r.store.Put(r.context(), "l/4", nil, kv.WithLease(l), kv.TTL(time.Hour))
+	r.is(err, kv.ErrInvalid, "Put with a lease and a TTL")
+}
+
+func leaseKept(r *rig) {
+	ttl := r.short()
+	l := r.lease(ttl)
+	r.put("k", "x", kv.WithLease(l))
+	ctx, cancel := context.WithCancel(r.context())
+	defer cancel()
+	kept := make(chan error, 1)
+	go func() { kept <- l.Keep(ctx) }()
+	for range 6 {
+		r.pass(ttl / 2)
+		r.holds("k", "x")
+	}
+	cancel()
+	if err := <-kept; err != nil {
+		r.Errorf("Keep ended by its context returns %v", err)
+	}
+	r.gone("k", time.Time{}, r.deadline(ttl))
+	r.is(l.Keep(r.context()), kv.ErrNotFound, "Keep of a lease that is over")
+	r.event("goos.kv.lease.lost")
+}
+
+func leaseRevoked(r *rig) {
+	l := r.lease(time.Minute)
+	r.put("k", "x", kv.WithLease(l))
+	for range 2 {
+		if err := l.Revoke(r.context()); err != nil {
+			r.Errorf("Revoke: %v", err)
+		}
+		r.absent("k")
+	}
+}

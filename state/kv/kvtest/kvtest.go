@@ -1,0 +1,201 @@
+// Package kvtest is the contract of state/kv as a test: what package driver promises, [Run] checks, for every driver alike.
+//
+//	func TestContract(t *testing.T) {
+//		kvtest.Run(t, kvtest.Backend{
+//			Open:      func(testing.TB) driver.Store { return memkv.New(nil) },
+//			FakeClock: true,
+//		})
+//	}
+//
+// Each promise is a subtest. One that needs an ability which the driver does not declare is replaced by the check that the
+// ability is refused; one that needs a hook which the Backend does not have is skipped, naming the hook.
+package kvtest
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/go-os/go-os/state/kv"
+	"github.com/go-os/go-os/state/kv/driver"
+)
+
+// Backend is a driver under test, and the strings by which its engine can be pulled.
+type Backend struct {
+	// Open returns a driver on an empty key space. The suite closes it. Required.
+	Open func(t testing.TB) driver.Store
+	// FakeClock says that the engine runs in this process and takes its time from package time, so that the suite may run
+	// in a testing/synctest bubble, where a minute passes in no time.
+	FakeClock bool
+
+	// Restart ends the engine without warning, starts it again on the same data, and returns a driver on it: the old one if
+	// that still works, else a new one, after which the old one is not used any more.
+	Restart func(t testing.TB, old driver.Store) driver.Store
+	// Kill ends the engine, or its connections, until Revive; stores stay open.
+	Kill, Revive func(t testing.TB)
+	// Pause stops the engine from answering until Resume, with its connections open.
+	Pause, Resume func(t testing.TB)
+	// Compact has the engine forget its history of changes.
+	Compact func(t testing.TB, s driver.Store)
+	// Requests returns how many requests the engine has seen.
+	Requests func() int64
+	// KeepAlives is how many requests a second are allowed while nothing happens.
+	KeepAlives int64
+
+	// HistoryOps is how many operations the linearizability check makes. Default: 2,000.
+	HistoryOps int
+}
+
+// Run checks every promise of package driver against b.
+func Run(t *testing.T, b Backend) {
+	for _, p := range promises() {
+		t.Run(p.name, func(t *testing.T) {
+			if missing := p.lacks(b); missing != "" {
+				t.Skipf("the Backend has no hook %s", missing)
+			}
+			if b.FakeClock && !p.parallel {
+				synctest.Test(t, func(t *testing.T) { p.run(t, b) })
+				return
+			}
+			before := goleak.IgnoreCurrent()
+			p.run(t, b)
+			if err := goleak.Find(before); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// promise is one part of the contract.
+type promise struct {
+	name     string
+	needs    driver.Ability
+	hook     string // of the Backend, which is needed
+	parallel bool   // needs goroutines that run at the same time, and so the real clock
+	check    func(*rig)
+}
+
+func promises() []promise {
+	var all []promise
+	for _, part := range [][]promise{
+		values(), keys(), conditions(), histories(), expiry(), listing(), watching(), resuming(),
+		batches(), leases(), abilities(), observed(), lifecycle(), faults(),
+	} {
+		all = append(all, part...)
+	}
+	return all
+}
+
+// lacks names the hook that the promise needs and the Backend does not have.
+func (p promise) lacks(b Backend) string {
+	has := map[string]bool{
+		"":         true,
+		"Restart":  b.Restart != nil,
+		"Kill":     b.Kill != nil && b.Revive != nil,
+		"Pause":    b.Pause != nil && b.Resume != nil,
+		"Compact":  b.Compact != nil,
+		"Requests": b.Requests != nil,
+	}
+	if has[p.hook] {
+		return ""
+	}
+	return p.hook
+}
+
+// run opens a store, checks the promise, and closes it.
+func (p promise) run(t testing.TB, b Backend) {
+	r := &rig{TB: t, Backend: b, stage: newStage()}
+	d := b.Open(t)
+	defer r.close()
+	r.use(d)
+	if !r.caps.Has(p.needs) {
+		return // abilities checks that it is refused
+	}
+	p.check(r)
+}
+
+// rig is what a check works with: the testing.TB that it tells, and a store.
+type rig struct {
+	testing.TB
+	Backend
+	*stage
+
+	driver driver.Store
+	caps   driver.Capabilities
+	store  *kv.Store
+}
+
+// pageSize is small, so that a few items already make several pages.
+const pageSize = 3
+
+func (r *rig) use(d driver.Store) {
+	r.driver = d
+	r.caps = d.Capabilities()
+	r.store = kv.New(d, &kv.Options{
+		Name: "suite", Telemetry: r.providers, PageSize: pageSize, Backoff: 10 * time.Millisecond, MaxBackoff: 100 * time.Millisecond,
+	})
+}
+
+func (r *rig) close() {
+	if err := r.store.Close(); err != nil {
+		r.Errorf("Close: %v", err)
+	}
+}
+
+// patience is how long the suite waits for what must happen.
+const patience = 20 * time.Second
+
+// context returns one that ends before the suite loses its patience.
+func (r *rig) context() context.Context {
+	ctx, cancel := context.WithTimeout(r.Context(), patience)
+	r.Cleanup(cancel)
+	return ctx
+}
+
+// put writes what must be written.
+func (r *rig) put(key, value string, opts ...kv.PutOption) kv.Version {
+	r.Helper()
+	v, err := r.store.Put(r.context(), key, []byte(value), opts...)
+	if err != nil {
+		r.Fatalf("Put(%q): %v", key, err)
+	}
+	if v == 0 {
+		r.Fatalf("Put(%q) returned no version", key)
+	}
+	return v
+}
+
+// holds fails unless key has this value, and returns the item.
+func (r *rig) holds(key, value string) kv.Item {
+	r.Helper()
+	it, err := r.store.Get(r.context(), key)
+	if err != nil {
+		r.Fatalf("Get(%q): %v", key, err)
+	}
+	if it.Key != key || string(it.Value) != value || it.Version == 0 {
+		r.Fatalf("Get(%q) = key %q, value %.60q, version %d; want value %.60q", key, it.Key, it.Value, it.Version, value)
+	}
+	return it
+}
+
+// absent fails unless key does not exist.
+func (r *rig) absent(key string) {
+	r.Helper()
+	it, err := r.store.Get(r.context(), key)
+	r.is(err, kv.ErrNotFound, "Get(%q) = %.60q", key, it.Value)
+}
+
+// pass waits for d.
+func (r *rig) pass(d time.Duration) {
+	r.Helper()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-r.Context().Done():
+		r.Fatal("the test ended while time was to pass")
+	}
+}

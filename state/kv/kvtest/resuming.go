@@ -1,0 +1,85 @@
+package kvtest
+
+import (
+	"fmt"
+
+	"github.com/go-os/go-os/state/kv"
+	"github.com/go-os/go-os/state/kv/driver"
+)
+
+func resuming() []promise {
+	return []promise{
+		{name: "resume/from a position", needs: driver.Watch | driver.ExactEvents, check: resumePosition},
+		{name: "resume/from an item", needs: driver.Watch | driver.ExactEvents, check: resumeVersion},
+		{name: "resume/what was compacted", needs: driver.Watch, hook: "Compact", check: resumeCompacted},
+		{name: "resume/a place that never was", needs: driver.Watch, check: resumeNowhere},
+	}
+}
+
+// resumePosition leaves a watch after each event and goes on from there: nothing is lost, nothing comes twice.
+func resumePosition(r *rig) {
+	first := r.watchPrefix("r/")
+	at := first.expect("synced").Position
+	if at == 0 {
+		r.Fatal("Synced has no position to go on from")
+	}
+	first.stop()
+	first.expect("ended")
+	var want []string
+	for i := range 6 {
+		r.put(fmt.Sprintf("r/%d", i%2), fmt.Sprint(i))
+		r.put("elsewhere", fmt.Sprint(i))
+		want = append(want, fmt.Sprintf("put r/%d %d", i%2, i))
+	}
+	r.delete("r/0")
+	want = append(want, "delete r/0")
+	for i, one := range want {
+		w := r.watchPrefix("r/", kv.From(at))
+		ev := w.expect("synced", one)
+		w.expect(want[i+1:]...)
+		w.quiet()
+		w.stop()
+		w.expect("ended")
+		at = ev.Position
+	}
+	w := r.watchPrefix("r/", kv.From(at))
+	w.expect("synced")
+	w.quiet()
+}
+
+func resumeVersion(r *rig) {
+	r.put("k", "1")
+	it := r.holds("k", "1")
+	r.put("other", "x")
+	r.put("k", "2")
+	w := r.watchKey("k", kv.From(it.Version))
+	w.expect("synced", "put k 2")
+	w.quiet()
+}
+
+// resumeCompacted goes on from a place that the engine has forgotten: the watch starts over, and its view is right again.
+func resumeCompacted(r *rig) {
+	w := r.watchPrefix("")
+	w.expect("synced")
+	r.put("stays", "1")
+	at := w.expect("put stays 1").Position
+	w.stop()
+	r.put("comes", "1")
+	r.put("goes", "1")
+	r.delete("goes")
+	r.put("stays", "2")
+	r.Compact(r, r.driver)
+	w = r.watchPrefix("", kv.From(at))
+	w.expect("resync", "put comes 1", "put stays 2", "synced")
+	r.put("stays", "3")
+	w.expect("put stays 3")
+	w.quiet()
+	r.event("goos.kv.watch.resync")
+}
+
+// resumeNowhere begins at a version of another store: what the engine does not know it must not take for now.
+func resumeNowhere(r *rig) {
+	r.put("k", "1")
+	w := r.watchKey("k", kv.From(1<<62))
+	w.expect("resync", "put k 1", "synced")
+}

@@ -1,0 +1,106 @@
+package kv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-os/go-os/state/kv/driver"
+)
+
+// Lease is a life that items share: those written WithLease disappear when it ends. A process that keeps one alive says with
+// it that it is there. It is safe for concurrent use.
+type Lease struct {
+	store  *Store
+	leaser driver.Leaser
+	id     driver.LeaseID
+	ttl    time.Duration
+}
+
+// Lease grants a lease that lives for ttl unless it is renewed. A ttl outside the engine's limits is ErrInvalid.
+func (s *Store) Lease(ctx context.Context, ttl time.Duration) (lease *Lease, err error) {
+	ctx, call := s.begin(ctx, &s.engine.grant, "")
+	defer func() { err = call.end(ctx, err) }()
+	if err := s.usable(ctx); err != nil {
+		return nil, err
+	}
+	leaser, err := optional[driver.Leaser](s.engine, Leases)
+	if err != nil {
+		return nil, err
+	}
+	if ttl <= 0 {
+		return nil, fmt.Errorf("%w: a lease of %s: it must be above zero", ErrInvalid, ttl)
+	}
+	if ttl, err = s.engine.lifetime(Leases, ttl); err != nil {
+		return nil, err
+	}
+	id, err := leaser.Grant(ctx, ttl)
+	if err != nil {
+		return nil, err
+	}
+	return &Lease{store: s, leaser: leaser, id: id, ttl: ttl}, nil
+}
+
+// TTL returns how long the lease lives after it was granted or renewed.
+func (l *Lease) TTL() time.Duration { return l.ttl }
+
+// Renew gives the lease its whole TTL again. ErrNotFound says that it is over, and its items are gone.
+func (l *Lease) Renew(ctx context.Context) (err error) {
+	ctx, call := l.store.begin(ctx, &l.store.engine.renew, "")
+	defer func() { err = call.end(ctx, err) }()
+	if err := l.store.usable(ctx); err != nil {
+		return err
+	}
+	return l.leaser.KeepAlive(ctx, l.id)
+}
+
+// Revoke ends the lease and deletes its items. One that is over already is no error.
+func (l *Lease) Revoke(ctx context.Context) (err error) {
+	ctx, call := l.store.begin(ctx, &l.store.engine.revoke, "")
+	defer func() { err = call.end(ctx, err) }()
+	if err := l.store.usable(ctx); err != nil {
+		return err
+	}
+	return l.leaser.Revoke(ctx, l.id)
+}
+
+// Keep renews the lease three times a TTL, and returns nil when ctx ends; the lease then lives on for what it has left.
+// A renewal that fails is tried again. Keep returns an error when the lease is over, which wraps ErrNotFound: because the
+// engine says so, or because a whole TTL has passed since the last renewal that succeeded was sent.
+func (l *Lease) Keep(ctx context.Context) error {
+	sent := time.Now()
+	for {
+		wait, err := l.ttl/3, l.renewWithin(ctx, sent.Add(l.ttl))
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			sent = time.Now()
+		case errors.Is(err, ErrNotFound) || errors.Is(err, ErrClosed):
+			l.store.engine.leaseLost.EmitError(ctx, err)
+			return err
+		default:
+			wait = l.ttl / 10
+		}
+		if over := time.Until(sent.Add(l.ttl)); over <= 0 {
+			err = &Error{Op: "lease_renew", Err: fmt.Errorf("%w: no renewal within %s: %w", ErrNotFound, l.ttl, err)}
+			l.store.engine.leaseLost.EmitError(ctx, err)
+			return err
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		}
+	}
+}
+
+// renewWithin renews, but does not wait for an answer that would come too late.
+func (l *Lease) renewWithin(ctx context.Context, deadline time.Time) error {
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	return l.Renew(ctx)
+}

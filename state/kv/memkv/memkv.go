@@ -1,0 +1,236 @@
+// Package memkv is a key-value engine in the memory of the process: the default where nothing needs to last, and the
+// model that every other driver is compared with.
+//
+// Guarantees:
+//   - Every ability of package driver but Durable. Writes are atomic and totally ordered; the version of an item is the
+//     number of the write that made it.
+//   - An item with a TTL is never seen after its time, and never gone before. Its end is an event like any other.
+//   - A listing shows one moment, however slowly it is read, and holds up nobody: pages share the tree with the store and
+//     copy what a writer changes.
+//   - A watch sees every change in order. A consumer that falls behind by more than Options.History events starts over with a
+//     snapshot; it never holds up a writer.
+//   - No goroutine runs while nothing happens; one timer stands for the item that expires next.
+//
+// Time is that of package time, so inside testing/synctest a minute of TTL passes in no time.
+package memkv
+
+import (
+	"bytes"
+	"context"
+	"sync"
+	"time"
+
+	"github.com/tidwall/btree"
+
+	"github.com/go-os/go-os/state/kv/driver"
+	"github.com/go-os/go-os/state/kv/internal/feed"
+)
+
+// The limits that Options can change.
+const (
+	DefaultMaxKey   = 32 << 10
+	DefaultMaxValue = 64 << 20
+)
+
+// Options configure New.
+type Options struct {
+	// History is how many changes the store remembers for watches that resume or lag. Default: 10,000.
+	History int
+	// MaxKey is the length of the longest key, in bytes. Default: DefaultMaxKey.
+	MaxKey int
+	// MaxValue is the length of the longest value, in bytes. Default: DefaultMaxValue.
+	MaxValue int
+}
+
+// Store is the engine. It is safe for concurrent use.
+type Store struct {
+	caps driver.Capabilities
+	feed *feed.Feed
+
+	mu      sync.RWMutex // guards what follows; held while feed is appended to, so that both have one order
+	items   map[string]*item
+	order   *btree.Map[string, *item]
+	leases  map[driver.LeaseID]*lease
+	granted int // leases so far, from which their ids come
+	ending  deadlines
+	alarm   *time.Timer // for the first of ending; nil until needed
+	closed  bool
+}
+
+// item is immutable apart from what is marked, which only holders of the write lock touch.
+type item struct {
+	key     string
+	value   []byte
+	version driver.Version
+	end     *deadline // marked; nil if the item has no TTL; that of the lease if it has one
+	lease   *lease
+}
+
+// New returns an empty store.
+func New(opts *Options) *Store {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	if o.MaxKey <= 0 {
+		o.MaxKey = DefaultMaxKey
+	}
+	if o.MaxValue <= 0 {
+		o.MaxValue = DefaultMaxValue
+	}
+	return &Store{
+		caps: driver.Capabilities{
+			System:    "memory",
+			Abilities: driver.AllAbilities() &^ driver.Durable,
+			TTL:       driver.TTLLimits{Min: time.Millisecond},
+			MaxKey:    o.MaxKey,
+			MaxValue:  o.MaxValue,
+		},
+		feed:   feed.New(o.History, 1),
+		items:  make(map[string]*item),
+		order:  new(btree.Map[string, *item]),
+		leases: make(map[driver.LeaseID]*lease),
+	}
+}
+
+// Capabilities implements driver.Store.
+func (s *Store) Capabilities() driver.Capabilities { return s.caps }
+
+// Get implements driver.Store.
+func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
+	if err := ctx.Err(); err != nil {
+		return driver.Item{}, err
+	}
+	s.mu.RLock()
+	if s.closed {
+		s.mu.RUnlock()
+		return driver.Item{}, driver.ErrClosed
+	}
+	it := s.items[key]
+	var ttl time.Duration
+	if it != nil && it.end != nil {
+		if ttl = time.Until(it.end.at); ttl <= 0 {
+			it = nil
+		}
+	}
+	s.mu.RUnlock()
+	if it == nil {
+		return driver.Item{}, driver.ErrNotFound
+	}
+	return driver.Item{Key: key, Value: bytes.Clone(it.value), Version: it.version, TTL: ttl}, nil
+}
+
+// Put implements driver.Store.
+func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
+	if err := s.lock(ctx); err != nil {
+		return 0, err
+	}
+	defer s.mu.Unlock()
+	return s.put(req)
+}
+
+func (s *Store) put(req driver.PutRequest) (driver.Version, error) {
+	old := s.items[req.Key]
+	if req.IfAbsent && old != nil || !matches(old, req.IfVersion) {
+		return 0, driver.ErrConflict
+	}
+	it := &item{key: req.Key, value: append([]byte{}, req.Value...)}
+	if req.Lease != "" {
+		if it.lease = s.leases[req.Lease]; it.lease == nil {
+			return 0, driver.ErrNotFound
+		}
+	}
+	s.release(old)
+	switch {
+	case it.lease != nil:
+		it.lease.items[it.key] = it
+		it.end = it.lease.end
+	case req.TTL > 0:
+		it.end = s.schedule(&deadline{at: time.Now().Add(req.TTL), item: it})
+	}
+	shown := driver.Item{Key: it.key, Value: it.value}
+	if it.end != nil {
+		shown.TTL = time.Until(it.end.at)
+	}
+	it.version = s.record(driver.Put, shown)
+	s.items[it.key] = it
+	s.order.Set(it.key, it)
+	return it.version, nil
+}
+
+// record appends a change to the history. The version of a write is its position there.
+func (s *Store) record(kind driver.EventKind, it driver.Item) driver.Version {
+	return s.feed.Append(driver.Event{Kind: kind, Item: it})
+}
+
+func matches(it *item, want driver.Version) bool {
+	return want == 0 || it != nil && it.version == want
+}
+
+// Delete implements driver.Store.
+func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	it := s.items[req.Key]
+	if !matches(it, req.IfVersion) {
+		return driver.ErrConflict
+	}
+	if it != nil {
+		s.remove(it)
+	}
+	return nil
+}
+
+// remove deletes an item and tells the watches.
+func (s *Store) remove(it *item) {
+	s.release(it)
+	delete(s.items, it.key)
+	s.order.Delete(it.key)
+	s.record(driver.Delete, driver.Item{Key: it.key})
+}
+
+// release takes an item that is about to go from its lease and from the schedule.
+func (s *Store) release(it *item) {
+	switch {
+	case it == nil || it.end == nil:
+	case it.lease != nil:
+		delete(it.lease.items, it.key)
+	default:
+		s.unschedule(it.end)
+	}
+}
+
+// lock takes the write lock and removes what has expired, so that its holder sees the store as of now.
+func (s *Store) lock(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return driver.ErrClosed
+	}
+	s.expire()
+	return nil
+}
+
+// Compact forgets the history of changes: watches that resume from before start over with a snapshot.
+func (s *Store) Compact() { s.feed.Compact() }
+
+// Close implements driver.Store: watches end, and the memory is free.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	s.feed.Close()
+	if s.alarm != nil {
+		s.alarm.Stop()
+	}
+	s.items, s.order, s.leases, s.ending = nil, new(btree.Map[string, *item]), nil, nil
+	return nil
+}

@@ -1,0 +1,21 @@
+package memkv_test
+
+import (
+	"testing"
+
+	"github.com/go-os/go-os/state/kv/driver"
+	"github.com/go-os/go-os/state/kv/kvtest"
+	"github.com/go-os/go-os/state/kv/memkv"
+)
+
+func backend() kvtest.Backend {
+	return kvtest.Backend{
+		Open:      func(testing.TB) driver.Store { return memkv.New(&memkv.Options{MaxKey: 1 << 10, MaxValue: 1 << 20}) },
+		FakeClock: true,
+		Compact:   func(_ testing.TB, s driver.Store) { s.(*memkv.Store).Compact() },
+	}
+}
+
+func TestContract(t *testing.T) { kvtest.Run(t, backend()) }
+
+func FuzzKeys(f *testing.F) { kvtest.Fuzz(f, backend()) }

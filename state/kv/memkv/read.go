@@ -1,0 +1,141 @@
+package memkv
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"time"
+
+	"github.com/tidwall/btree"
+
+	"github.com/go-os/go-os/state/kv/driver"
+)
+
+// cursor is where a listing goes on: in the tree as it was when the listing began. It shares with the store the nodes that
+// no writer has changed since, and is collected as garbage when the listing is given up.
+type cursor struct {
+	tree  *btree.Map[string, *item]
+	after string
+}
+
+// List implements driver.Lister.
+func (s *Store) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
+	from, resumed := req.Next.(cursor)
+	if err := ctx.Err(); err != nil {
+		return driver.Page{}, err
+	}
+	if !resumed {
+		if err := s.lock(ctx); err != nil {
+			return driver.Page{}, err
+		}
+		from.tree = s.order.Copy()
+		s.mu.Unlock()
+	}
+	var page driver.Page
+	from.tree.Ascend(max(req.Prefix, from.after), func(key string, it *item) bool {
+		if !strings.HasPrefix(key, req.Prefix) {
+			return false
+		}
+		if resumed && key == from.after {
+			return true
+		}
+		if len(page.Items) == req.Limit {
+			page.Next = cursor{tree: from.tree, after: page.Items[len(page.Items)-1].Key}
+			return false
+		}
+		if shown, alive := it.show(); alive {
+			page.Items = append(page.Items, shown)
+		}
+		return true
+	})
+	return page, nil
+}
+
+// show returns the item for a reader without a lock, and whether its time is not up yet. The end of a lease moves, so an
+// item that lives with one does not say how long it has left.
+func (it *item) show() (shown driver.Item, alive bool) {
+	shown = driver.Item{Key: it.key, Value: bytes.Clone(it.value), Version: it.version}
+	if it.end != nil && it.lease == nil {
+		shown.TTL = time.Until(it.end.at)
+		return shown, shown.TTL > 0
+	}
+	return shown, true
+}
+
+// GetMany implements driver.Batcher: all items as of one moment.
+func (s *Store) GetMany(ctx context.Context, keys []string) ([]driver.Result, error) {
+	if err := s.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	results := make([]driver.Result, len(keys))
+	for i, key := range keys {
+		it := s.items[key]
+		if it == nil {
+			results[i].Err = driver.ErrNotFound
+			continue
+		}
+		results[i].Item, _ = it.show()
+	}
+	return results, nil
+}
+
+// PutMany implements driver.Batcher.
+func (s *Store) PutMany(ctx context.Context, reqs []driver.PutRequest) ([]driver.Result, error) {
+	if err := s.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	results := make([]driver.Result, len(reqs))
+	for i, req := range reqs {
+		results[i].Item.Key = req.Key
+		results[i].Item.Version, results[i].Err = s.put(req)
+	}
+	return results, nil
+}
+
+// Watch implements driver.Watcher.
+func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	follower, err := s.feed.Follow(req)
+	tree := s.order
+	if req.Snapshot {
+		tree = s.order.Copy()
+	}
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	defer follower.Leave()
+	if req.Snapshot {
+		if err := emitAll(ctx, tree, req, emit); err != nil {
+			return err
+		}
+	}
+	if err := emit(driver.Event{Kind: driver.Synced, Position: follower.Start()}); err != nil {
+		return err
+	}
+	return follower.Run(ctx, emit)
+}
+
+// emitAll shows the snapshot that a watch begins with. Items that expire meanwhile are shown all the same: the events that
+// follow tell of their end.
+func emitAll(ctx context.Context, tree *btree.Map[string, *item], req driver.WatchRequest, emit func(driver.Event) error) error {
+	if err := emit(driver.Event{Kind: driver.Resync}); err != nil {
+		return err
+	}
+	var err error
+	tree.Ascend(max(req.Prefix, req.Key), func(key string, it *item) bool {
+		if key != req.Key && req.Key != "" || !strings.HasPrefix(key, req.Prefix) {
+			return false
+		}
+		if err = ctx.Err(); err == nil {
+			shown, _ := it.show()
+			err = emit(driver.Event{Kind: driver.Put, Item: shown})
+		}
+		return err == nil
+	})
+	return err
+}

@@ -1,0 +1,203 @@
+package kv
+
+import (
+	"context"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"github.com/go-os/go-os/state/kv/driver"
+)
+
+// PutOption is an option of Put.
+type PutOption interface{ applyPut(*write) error }
+
+// DeleteOption is an option of Delete.
+type DeleteOption interface{ applyDelete(*write) error }
+
+// Condition is an option of both Put and Delete.
+type Condition interface {
+	PutOption
+	DeleteOption
+}
+
+// TTL has the item live for d. It must be within Capabilities.TTL.
+func TTL(d time.Duration) PutOption { return ttl(d) }
+
+// IfAbsent writes only if the key does not exist.
+func IfAbsent() PutOption { return ifAbsent{} }
+
+// IfVersion writes, or deletes, only if the item exists and has this version.
+func IfVersion(v Version) Condition { return ifVersion(v) }
+
+// WithLease has the item live no longer than the lease.
+func WithLease(l *Lease) PutOption { return withLease{l} }
+
+// write is what options ask of Put and Delete.
+type write struct {
+	absent  bool
+	version Version
+	ttl     time.Duration
+	lease   *Lease
+}
+
+type (
+	ttl       time.Duration
+	ifAbsent  struct{}
+	ifVersion Version
+	withLease struct{ lease *Lease }
+)
+
+func (o ttl) applyPut(w *write) error {
+	if o <= 0 {
+		return fmt.Errorf("%w: a TTL of %s: it must be above zero", ErrInvalid, time.Duration(o))
+	}
+	if w.ttl != 0 {
+		return fmt.Errorf("%w: two TTLs", ErrInvalid)
+	}
+	w.ttl = time.Duration(o)
+	return nil
+}
+
+func (ifAbsent) applyPut(w *write) error {
+	w.absent = true
+	return nil
+}
+
+func (o ifVersion) applyPut(w *write) error {
+	if o == 0 {
+		return fmt.Errorf("%w: IfVersion of no version: for a key that must not exist, use IfAbsent", ErrInvalid)
+	}
+	if w.version != 0 && w.version != Version(o) {
+		return fmt.Errorf("%w: IfVersion twice", ErrInvalid)
+	}
+	w.version = Version(o)
+	return nil
+}
+
+func (o ifVersion) applyDelete(w *write) error { return o.applyPut(w) }
+
+func (o withLease) applyPut(w *write) error {
+	if o.lease == nil || w.lease != nil {
+		return fmt.Errorf("%w: WithLease must be given one lease", ErrInvalid)
+	}
+	w.lease = o.lease
+	return nil
+}
+
+// putRequest checks a write and turns it into what the driver gets.
+func (s *Store) putRequest(ctx context.Context, key string, value []byte, opts []PutOption) (req driver.PutRequest, err error) {
+	full, err := s.admit(ctx, key)
+	if err != nil {
+		return req, err
+	}
+	if limit := s.engine.caps.MaxValue; limit > 0 && len(value) > limit {
+		return req, fmt.Errorf("%w: a value of %d bytes, where %s takes %d", ErrTooLarge, len(value), s.engine.caps.System, limit)
+	}
+	req = driver.PutRequest{Key: full, Value: value}
+	if len(opts) == 0 {
+		return req, nil
+	}
+	var w write
+	for _, o := range opts {
+		if err := o.applyPut(&w); err != nil {
+			return req, err
+		}
+	}
+	return req, s.fill(&req, w)
+}
+
+// fill adds what the options ask for, if it makes sense together and the engine can do it.
+func (s *Store) fill(req *driver.PutRequest, w write) (err error) {
+	switch {
+	case w.absent && w.version != 0:
+		return fmt.Errorf("%w: IfAbsent and IfVersion contradict each other", ErrInvalid)
+	case w.ttl != 0 && w.lease != nil:
+		return fmt.Errorf("%w: an item has a TTL or a lease, not both", ErrInvalid)
+	case w.lease != nil && w.lease.store.engine != s.engine:
+		return fmt.Errorf("%w: the lease belongs to another store", ErrInvalid)
+	case w.absent || w.version != 0:
+		err = s.engine.able(CAS)
+	}
+	if err == nil && w.ttl != 0 {
+		req.TTL, err = s.engine.lifetime(Expiry, w.ttl)
+	}
+	if w.lease != nil {
+		req.Lease = w.lease.id
+	}
+	req.IfAbsent, req.IfVersion = w.absent, w.version
+	return err
+}
+
+// lifetime returns a TTL as the engine takes it.
+func (e *engine) lifetime(a Ability, ttl time.Duration) (time.Duration, error) {
+	if err := e.able(a); err != nil {
+		return 0, err
+	}
+	limits := e.caps.TTL
+	if ttl < limits.Min || limits.Max > 0 && ttl > limits.Max {
+		most := "no limit"
+		if limits.Max > 0 {
+			most = limits.Max.String()
+		}
+		return 0, fmt.Errorf("%w: a TTL of %s, where %s takes %s to %s", ErrInvalid, ttl, e.caps.System, limits.Min, most)
+	}
+	if g := limits.Granularity; g > 0 && ttl%g != 0 {
+		ttl += g - ttl%g
+	}
+	return ttl, nil
+}
+
+func (s *Store) deleteRequest(ctx context.Context, key string, opts []DeleteOption) (req driver.DeleteRequest, err error) {
+	if req.Key, err = s.admit(ctx, key); err != nil {
+		return req, err
+	}
+	var w write
+	for _, o := range opts {
+		if err := o.applyDelete(&w); err != nil {
+			return req, err
+		}
+	}
+	if req.IfVersion = w.version; w.version != 0 {
+		err = s.engine.able(CAS)
+	}
+	return req, err
+}
+
+// admit checks that the store can be used and the key is one, and returns the key as the engine knows it.
+func (s *Store) admit(ctx context.Context, key string) (string, error) {
+	if err := s.usable(ctx); err != nil {
+		return "", err
+	}
+	if key == "" {
+		return "", fmt.Errorf("%w: the key is empty", ErrInvalid)
+	}
+	return s.full(key)
+}
+
+// full returns a key or a prefix as the engine knows it.
+func (s *Store) full(key string) (string, error) {
+	if !utf8.ValidString(key) {
+		return "", fmt.Errorf("%w: the key is not UTF-8; encode binary keys, for example in base64", ErrInvalid)
+	}
+	if limit := s.engine.caps.MaxKey; limit > 0 && len(s.prefix)+len(key) > limit {
+		return "", fmt.Errorf("%w: a key of %d bytes, where %s takes %d", ErrTooLarge, len(key), s.engine.caps.System, limit-len(s.prefix))
+	}
+	if s.prefix == "" {
+		return key, nil
+	}
+	return s.prefix + key, nil
+}
+
+// usable returns nil unless the store, or one that this is a namespace of, is closed, or the context is over.
+func (s *Store) usable(ctx context.Context) error {
+	for at := s; at != nil; at = at.parent {
+		if at.life.over.Load() {
+			return ErrClosed
+		}
+	}
+	if s.fault != nil {
+		return s.fault
+	}
+	return ctx.Err()
+}
