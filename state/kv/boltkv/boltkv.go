@@ -1,0 +1,183 @@
+// Package boltkv is a key-value engine on one machine's disk, on bbolt.
+//
+// Guarantees:
+//   - An acknowledged write is on the disk: it survives the end of the process, by kill -9 too, and of the machine, as far
+//     as the disk honours fsync.
+//   - Writes are atomic and totally ordered. Those that come at the same time share a transaction, and so one fsync: the
+//     throughput of many writers is a multiple of that of one.
+//   - TTLs are wall-clock times and go on while the process is down. What expired meanwhile is gone at Open.
+//   - A watch sees every change in order. Its history is in memory: after a restart, a watch that resumes starts over with a
+//     snapshot.
+//   - A listing shows each page as of one moment, and holds no transaction open in between.
+//   - One process at a time has the file.
+package boltkv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/go-os/go-os/state/kv/driver"
+	"github.com/go-os/go-os/state/kv/internal/feed"
+)
+
+const (
+	// MaxKey is the length of the longest key, in bytes: that of bbolt, less the time that stands before it in the order of
+	// expiry.
+	MaxKey = bbolt.MaxKeySize - stampSize
+
+	// DefaultMaxValue is the length of the longest value, in bytes.
+	DefaultMaxValue = 64 << 20
+	// DefaultLockTimeout is how long Open waits for another process to let go of the file.
+	DefaultLockTimeout = time.Second
+)
+
+// Options configure Open.
+type Options struct {
+	// History is how many changes the store remembers for watches that resume or lag. Default: 10,000.
+	History int
+	// MaxValue is the length of the longest value, in bytes. Default: DefaultMaxValue.
+	MaxValue int
+	// LockTimeout is how long Open waits for another process to let go of the file. Default: DefaultLockTimeout.
+	LockTimeout time.Duration
+}
+
+// Store is the engine. It is safe for concurrent use.
+type Store struct {
+	db   *bbolt.DB
+	caps driver.Capabilities
+	feed *feed.Feed
+
+	commit sync.Mutex // held from the begin of a write transaction until feed knows of it, so that both have one order
+
+	mu      sync.Mutex // guards what follows
+	queue   []*command // writes that wait for a transaction
+	leading bool       // a goroutine is at work on the queue
+	alarm   *time.Timer
+	closed  bool
+	work    sync.WaitGroup // of the leading goroutine
+}
+
+// Open opens the file at path, which it creates if there is none, and removes what has expired.
+func Open(path string, opts *Options) (*Store, error) {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	if o.MaxValue <= 0 {
+		o.MaxValue = DefaultMaxValue
+	}
+	if o.LockTimeout <= 0 {
+		o.LockTimeout = DefaultLockTimeout
+	}
+	const ownerOnly = os.FileMode(0o600)
+	db, err := bbolt.Open(path, ownerOnly, &bbolt.Options{Timeout: o.LockTimeout})
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return nil, fmt.Errorf("boltkv: %s is in use by another process; one process at a time may open it: %w", path, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("boltkv: %s: %w", path, err)
+	}
+	last, err := prepare(db)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("boltkv: %s: %w", path, err), db.Close())
+	}
+	s := &Store{
+		db: db,
+		caps: driver.Capabilities{
+			System: "bbolt",
+			Abilities: driver.CAS | driver.Expiry | driver.List | driver.Watch | driver.Batch |
+				driver.Durable | driver.ExactEvents,
+			TTL:      driver.TTLLimits{Min: time.Millisecond},
+			MaxKey:   MaxKey,
+			MaxValue: o.MaxValue,
+		},
+		feed: feed.New(o.History, last),
+	}
+	if err := s.apply(context.Background(), nothing); err != nil {
+		return nil, errors.Join(fmt.Errorf("boltkv: %s: %w", path, err), s.Close())
+	}
+	return s, nil
+}
+
+// nothing is the write that only removes what has expired, as every write does.
+func nothing(*writer) error { return nil }
+
+// Capabilities implements driver.Store.
+func (s *Store) Capabilities() driver.Capabilities { return s.caps }
+
+// Get implements driver.Store.
+func (s *Store) Get(ctx context.Context, key string) (it driver.Item, err error) {
+	err = s.view(ctx, func(tx *bbolt.Tx) error {
+		it, err = read(tx, key, time.Now())
+		return err
+	})
+	return it, err
+}
+
+// Put implements driver.Store.
+func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
+	var version driver.Version // not a result: it may be written to after the context has ended
+	err := s.apply(ctx, func(w *writer) (err error) {
+		version, err = w.put(req)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return version, nil
+}
+
+// Delete implements driver.Store.
+func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
+	return s.apply(ctx, func(w *writer) error { return w.delete(req) })
+}
+
+// Path returns the path of the file.
+func (s *Store) Path() string { return s.db.Path() }
+
+// Compact forgets the history of changes: watches that resume from before start over with a snapshot.
+func (s *Store) Compact() { s.feed.Compact() }
+
+// Close implements driver.Store. It waits for the transaction that is being written.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	if s.alarm != nil {
+		s.alarm.Stop()
+	}
+	s.mu.Unlock()
+	s.feed.Close()
+	s.work.Wait()
+	return s.db.Close()
+}
+
+// view reads in one transaction.
+func (s *Store) view(ctx context.Context, do func(*bbolt.Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	var failed error // of do, which has classified it
+	if err := s.db.View(func(tx *bbolt.Tx) error { failed = do(tx); return nil }); err != nil {
+		return classify(err)
+	}
+	return failed
+}
+
+// classify gives an error of bbolt its class. What a disk has to say is a fault of the engine.
+func classify(err error) error {
+	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
+		return fmt.Errorf("%w: %w", driver.ErrClosed, err)
+	}
+	return fmt.Errorf("%w: %w", driver.ErrUnavailable, err)
+}

@@ -1,0 +1,50 @@
+package boltkv_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/go-os/go-os/state/kv/boltkv"
+	"github.com/go-os/go-os/state/kv/driver"
+	"github.com/go-os/go-os/state/kv/kvtest"
+)
+
+func open(t testing.TB, path string) *boltkv.Store {
+	t.Helper()
+	s, err := boltkv.Open(path, &boltkv.Options{MaxValue: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func backend() kvtest.Backend {
+	return kvtest.Backend{
+		Open:      func(t testing.TB) driver.Store { return open(t, filepath.Join(t.TempDir(), "kv.db")) },
+		FakeClock: true,
+		Compact:   func(_ testing.TB, s driver.Store) { s.(*boltkv.Store).Compact() },
+		Restart:   restart,
+	}
+}
+
+// restart opens the file as it is at this moment, while the old store still has it: what a process that is killed leaves.
+func restart(t testing.TB, old driver.Store) driver.Store {
+	t.Helper()
+	data, err := os.ReadFile(old.(*boltkv.Store).Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "left.db")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := old.Close(); err != nil {
+		t.Error(err)
+	}
+	return open(t, path)
+}
+
+func TestContract(t *testing.T) { kvtest.Run(t, backend()) }
+
+func FuzzKeys(f *testing.F) { kvtest.Fuzz(f, backend()) }

@@ -1,0 +1,113 @@
+package boltkv
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/go-os/go-os/state/kv/driver"
+)
+
+// List implements driver.Lister. Next is the last key of the page before.
+func (s *Store) List(ctx context.Context, req driver.ListRequest) (page driver.Page, err error) {
+	after, _ := req.Next.(string)
+	err = s.view(ctx, func(tx *bbolt.Tx) error {
+		return scan(tx, req.Prefix, after, func(it driver.Item) bool {
+			if len(page.Items) == req.Limit {
+				page.Next = page.Items[req.Limit-1].Key
+				return false
+			}
+			page.Items = append(page.Items, it)
+			return true
+		})
+	})
+	return page, err
+}
+
+// GetMany implements driver.Batcher: all items as of one moment.
+func (s *Store) GetMany(ctx context.Context, keys []string) ([]driver.Result, error) {
+	results := make([]driver.Result, len(keys))
+	err := s.view(ctx, func(tx *bbolt.Tx) error {
+		now := time.Now()
+		for i, key := range keys {
+			results[i].Item, results[i].Err = read(tx, key, now)
+		}
+		return nil
+	})
+	return results, err
+}
+
+// PutMany implements driver.Batcher: one transaction, though each item stands alone.
+func (s *Store) PutMany(ctx context.Context, reqs []driver.PutRequest) ([]driver.Result, error) {
+	results := make([]driver.Result, len(reqs))
+	err := s.apply(ctx, func(w *writer) error {
+		for i, req := range reqs {
+			results[i].Item.Version, results[i].Err = w.put(req)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err // and leave results to the transaction, which may still be under way
+	}
+	return results, nil
+}
+
+// Watch implements driver.Watcher.
+func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
+	// No commit may come between joining the feed and beginning to read, or its events would be doubled.
+	s.commit.Lock()
+	follower, err := s.feed.Follow(req)
+	if err != nil {
+		s.commit.Unlock()
+		return err
+	}
+	defer follower.Leave()
+	var tx *bbolt.Tx
+	if req.Snapshot {
+		tx, err = s.db.Begin(false)
+	}
+	s.commit.Unlock()
+	if err != nil {
+		return classify(err)
+	}
+	if req.Snapshot {
+		if err := emitAll(ctx, tx, req, emit); err != nil {
+			return err
+		}
+	}
+	if err := emit(driver.Event{Kind: driver.Synced, Position: follower.Start()}); err != nil {
+		return err
+	}
+	return follower.Run(ctx, emit)
+}
+
+// emitAll shows the snapshot that a watch begins with. It is read as a whole before any of it is shown: were the
+// transaction held while the consumer works, a consumer that writes could wait for itself, since the file cannot grow
+// under a reader.
+func emitAll(ctx context.Context, tx *bbolt.Tx, req driver.WatchRequest, emit func(driver.Event) error) error {
+	var items []driver.Item
+	err := scan(tx, max(req.Prefix, req.Key), "", func(it driver.Item) bool {
+		if req.Key == "" || it.Key == req.Key {
+			items = append(items, it)
+		}
+		return req.Key == "" || !strings.HasPrefix(it.Key, req.Key)
+	})
+	_ = tx.Rollback() // of a read: it cannot fail but by being over already
+	if err != nil {
+		return err
+	}
+	if err := emit(driver.Event{Kind: driver.Resync}); err != nil {
+		return err
+	}
+	for _, it := range items {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := emit(driver.Event{Kind: driver.Put, Item: it}); err != nil {
+			return err
+		}
+	}
+	return nil
+}

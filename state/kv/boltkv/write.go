@@ -1,0 +1,218 @@
+package boltkv
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/go-os/go-os/state/kv/driver"
+)
+
+// command is one write that waits for its transaction.
+type command struct {
+	do   func(*writer) error
+	err  error
+	done chan struct{}
+}
+
+// apply carries out a write, together with those that come at the same time. do decides about its own write alone: an error
+// of it must leave nothing written.
+func (s *Store) apply(ctx context.Context, do func(*writer) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	c := &command{do: do, done: make(chan struct{})}
+	if !s.enqueue(c) {
+		return driver.ErrClosed
+	}
+	select {
+	case <-c.done:
+		return c.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// enqueue adds a command and sees to it that somebody works on the queue. It reports false if the store is closed.
+func (s *Store) enqueue(c *command) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.queue = append(s.queue, c)
+	if !s.leading {
+		s.leading = true
+		s.work.Go(s.lead)
+	}
+	return true
+}
+
+// lead writes what is queued until nothing is. While one transaction goes to the disk, the next one gathers.
+func (s *Store) lead() {
+	for {
+		s.mu.Lock()
+		batch := s.queue
+		s.queue = nil
+		if len(batch) == 0 {
+			s.leading = false
+			s.mu.Unlock()
+			return
+		}
+		s.mu.Unlock()
+		s.write(batch)
+	}
+}
+
+// write carries out commands in one transaction and tells the watches.
+func (s *Store) write(batch []*command) {
+	var w *writer
+	s.commit.Lock()
+	err := s.db.Update(func(tx *bbolt.Tx) error {
+		w = newWriter(tx)
+		w.expire()
+		for _, c := range batch {
+			if c.err = c.do(w); w.fault != nil {
+				break
+			}
+		}
+		return w.fault
+	})
+	if err == nil {
+		for _, ev := range w.events {
+			s.feed.Append(ev)
+		}
+		s.wake(w.first())
+	}
+	s.commit.Unlock()
+	for _, c := range batch {
+		if err != nil {
+			c.err = classify(err)
+		}
+		close(c.done)
+	}
+}
+
+// wake sets the alarm for the item that expires first, at a time in Unix nanoseconds; 0 for none.
+func (s *Store) wake(end int64) {
+	if end == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	wait := max(time.Duration(end-time.Now().UnixNano()), 0)
+	if s.alarm == nil {
+		s.alarm = time.AfterFunc(wait, func() { s.enqueue(&command{do: nothing, done: make(chan struct{})}) })
+		return
+	}
+	s.alarm.Reset(wait)
+}
+
+// writer is a write transaction under way.
+type writer struct {
+	items, ends *bbolt.Bucket
+	now         time.Time
+	events      []driver.Event
+	earliest    int64
+	fault       error // of bbolt, which makes the whole transaction worthless
+}
+
+func newWriter(tx *bbolt.Tx) *writer {
+	return &writer{items: tx.Bucket(itemsName()), ends: tx.Bucket(endsName()), now: time.Now()}
+}
+
+// first returns when the first item expires. The buckets are not valid any more when the transaction has ended, so expire
+// and put have kept it up to date: it may be too early, never too late.
+func (w *writer) first() int64 { return w.earliest }
+
+// expire removes what has expired.
+func (w *writer) expire() {
+	c := w.ends.Cursor()
+	for end, _ := c.First(); end != nil; end, _ = c.First() {
+		at := int64(binary.BigEndian.Uint64(end))
+		if at > w.now.UnixNano() {
+			w.earliest = at
+			return
+		}
+		key := bytes.Clone(end[stampSize:])
+		if w.remove(key, at); w.fault != nil {
+			return
+		}
+	}
+}
+
+// check keeps the first fault.
+func (w *writer) check(err error) {
+	if w.fault == nil {
+		w.fault = err
+	}
+}
+
+// find returns the record at key, if there is one that is in the state that the conditions ask for.
+func (w *writer) find(key []byte, absent bool, version driver.Version) (old record, exists bool, err error) {
+	data := w.items.Get(key)
+	if exists = data != nil; exists {
+		if old, err = decode(data); err != nil {
+			return old, true, err
+		}
+	}
+	if absent && exists || version != 0 && (!exists || old.version != version) {
+		return old, exists, driver.ErrConflict
+	}
+	return old, exists, nil
+}
+
+func (w *writer) put(req driver.PutRequest) (driver.Version, error) {
+	key := []byte(req.Key)
+	old, _, err := w.find(key, req.IfAbsent, req.IfVersion)
+	if err != nil {
+		return 0, err
+	}
+	if old.end != 0 {
+		w.check(w.ends.Delete(stamp(old.end, req.Key)))
+	}
+	r := record{value: req.Value}
+	if req.TTL > 0 {
+		r.end = w.now.Add(req.TTL).UnixNano()
+		w.check(w.ends.Put(stamp(r.end, req.Key), nil))
+		if w.earliest == 0 || r.end < w.earliest {
+			w.earliest = r.end
+		}
+	}
+	r.version = w.advance()
+	w.check(w.items.Put(key, r.encode()))
+	w.events = append(w.events, driver.Event{Kind: driver.Put, Item: r.item(req.Key, w.now)})
+	return r.version, w.fault
+}
+
+func (w *writer) delete(req driver.DeleteRequest) error {
+	key := []byte(req.Key)
+	old, exists, err := w.find(key, false, req.IfVersion)
+	if err != nil || !exists {
+		return err
+	}
+	w.remove(key, old.end)
+	return w.fault
+}
+
+func (w *writer) remove(key []byte, end int64) {
+	if end != 0 {
+		w.check(w.ends.Delete(stamp(end, string(key))))
+	}
+	w.check(w.items.Delete(key))
+	w.advance()
+	w.events = append(w.events, driver.Event{Kind: driver.Delete, Item: driver.Item{Key: string(key)}})
+}
+
+// advance returns the next position, which the feed will give to the same event.
+func (w *writer) advance() driver.Version {
+	position, err := w.items.NextSequence()
+	w.check(err)
+	return driver.Version(position)
+}
