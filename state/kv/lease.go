@@ -69,33 +69,33 @@ func (l *Lease) Revoke(ctx context.Context) (err error) {
 // A renewal that fails is tried again. Keep returns an error when the lease is over, which wraps ErrNotFound: because the
 // engine says so, or because a whole TTL has passed since the last renewal that succeeded was sent.
 func (l *Lease) Keep(ctx context.Context) error {
-	sent := time.Now()
+	over := time.Now().Add(l.ttl) // unless a renewal succeeds
 	for {
-		wait, err := l.ttl/3, l.renewWithin(ctx, sent.Add(l.ttl))
+		sent := time.Now()
+		err := l.renewWithin(ctx, over)
+		wait := l.ttl / 3
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err == nil:
-			sent = time.Now()
+			over = sent.Add(l.ttl)
 		case errors.Is(err, ErrNotFound) || errors.Is(err, ErrClosed):
-			l.store.engine.leaseLost.EmitError(ctx, err)
-			return err
+			return l.lost(ctx, err)
 		default:
-			wait = l.ttl / 10
+			wait = min(l.ttl/10, time.Until(over))
 		}
-		if over := time.Until(sent.Add(l.ttl)); over <= 0 {
-			err = &Error{Op: "lease_renew", Err: fmt.Errorf("%w: no renewal within %s: %w", ErrNotFound, l.ttl, err)}
-			l.store.engine.leaseLost.EmitError(ctx, err)
-			return err
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if pause(ctx, wait) != nil {
 			return nil
 		}
+		if err != nil && time.Until(over) <= 0 {
+			return l.lost(ctx, &Error{Op: "lease_renew", Err: fmt.Errorf("%w: no renewal within %s: %w", ErrNotFound, l.ttl, err)})
+		}
 	}
+}
+
+func (l *Lease) lost(ctx context.Context, err error) error {
+	l.store.engine.leaseLost.EmitError(ctx, err)
+	return err
 }
 
 // renewWithin renews, but does not wait for an answer that would come too late.

@@ -115,6 +115,7 @@ type watch struct {
 	placed   bool // has been in place once
 	resyncs  bool // is between Resync and Synced
 	failures int  // in a row
+	left     bool // the loop wants no more
 }
 
 // run watches until there is a reason to end that trying again cannot mend. invalid is what is wrong with the key.
@@ -129,7 +130,7 @@ func (w *watch) run(ctx context.Context, invalid error, opts []WatchOption) {
 		err = w.judge(inner, watcher.Watch(inner, w.req, func(ev Event) error { return w.emit(inner, ev) }))
 	}
 	switch {
-	case errors.Is(err, errStopped) || ctx.Err() != nil:
+	case w.left || ctx.Err() != nil:
 	case context.Cause(inner) != nil:
 		w.yield(Event{}, &Error{Op: "watch", Key: w.name, Err: context.Cause(inner)})
 	default:
@@ -151,6 +152,9 @@ func (w *watch) prepare(invalid error, opts []WatchOption) (driver.Watcher, erro
 
 // emit gives one event to the loop and keeps its place.
 func (w *watch) emit(ctx context.Context, ev Event) error {
+	if w.left { // a driver that goes on all the same must not take the program down
+		return errStopped
+	}
 	switch ev.Kind {
 	case Resync:
 		w.resyncs = true
@@ -165,7 +169,12 @@ func (w *watch) emit(ctx context.Context, ev Event) error {
 	if ev.Item.Key != "" {
 		ev.Item.Key = ev.Item.Key[len(w.store.prefix):]
 	}
-	if !w.yield(ev, nil) {
+	return w.tell(ev)
+}
+
+// tell gives one event to the loop.
+func (w *watch) tell(ev Event) error {
+	if w.left = !w.yield(ev, nil); w.left {
 		return errStopped
 	}
 	return nil
@@ -174,9 +183,11 @@ func (w *watch) emit(ctx context.Context, ev Event) error {
 // judge decides how to go on after a driver's watch has ended: nil means to try again, and the wait is over.
 func (w *watch) judge(ctx context.Context, err error) error {
 	switch {
+	case w.left:
+		return errStopped
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case errors.Is(err, errStopped), errors.Is(err, ErrClosed), errors.Is(err, ErrInvalid), errors.Is(err, errors.ErrUnsupported):
+	case errors.Is(err, ErrClosed), errors.Is(err, ErrInvalid), errors.Is(err, errors.ErrUnsupported):
 		return err
 	case errors.Is(err, driver.ErrCompacted):
 		w.req.From, w.req.Snapshot = 0, true
@@ -186,22 +197,29 @@ func (w *watch) judge(ctx context.Context, err error) error {
 	default:
 		w.failures++
 		w.store.engine.watchLost.EmitError(ctx, err, keyAttr.String(w.name))
-		if w.placed && !w.yield(Event{Kind: Lost}, nil) {
-			return errStopped
+		if w.placed {
+			if err := w.tell(Event{Kind: Lost}); err != nil {
+				return err
+			}
 		}
 	}
-	return w.pause(ctx)
+	return w.backOff(ctx)
 }
 
-// pause waits before the next attempt: twice as long as before it, half of it by chance, so that the watchers of a whole fleet do
+// backOff waits before the next attempt: twice as long as before it, half of it by chance, so that the watchers of a whole fleet do
 // not come back at the same moment.
-func (w *watch) pause(ctx context.Context) error {
+func (w *watch) backOff(ctx context.Context) error {
 	o := &w.store.engine.opts
 	wait := min(o.Backoff<<min(w.failures-1, 20), o.MaxBackoff)
 	if wait <= 0 {
 		wait = o.MaxBackoff
 	}
-	timer := time.NewTimer(wait/2 + rand.N(wait/2+1))
+	return pause(ctx, wait/2+rand.N(wait/2+1))
+}
+
+// pause waits, or returns the error of the context that ended before.
+func pause(ctx context.Context, wait time.Duration) error {
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

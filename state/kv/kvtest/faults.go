@@ -114,12 +114,12 @@ func (r *rig) unanswered(err error, what string) {
 func (r *rig) eventually(what string, try func() error) {
 	r.Helper()
 	var err error
-	for began := time.Now(); time.Since(began) < patience; r.pass(50 * time.Millisecond) {
+	for began := time.Now(); time.Since(began) < r.patience; r.pass(50 * time.Millisecond) {
 		if err = try(); err == nil {
 			return
 		}
 	}
-	r.Fatalf("waited %s for %s: %v", patience, what, err)
+	r.Fatalf("waited %s for %s: %v", r.patience, what, err)
 }
 
 // watchComesBack breaks the connection under a watch and compares its view with what is there afterwards.

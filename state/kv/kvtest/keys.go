@@ -113,7 +113,7 @@ func Fuzz(f *testing.F, b Backend) {
 		f.Add(key)
 	}
 	f.Fuzz(func(t *testing.T, key string) {
-		r := &rig{TB: t, Backend: b, stage: newStage()}
+		r := newRig(t, b)
 		r.use(b.Open(t))
 		defer r.close()
 		_, err := r.store.Put(r.context(), key, []byte("mine"))

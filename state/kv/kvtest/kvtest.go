@@ -47,6 +47,8 @@ type Backend struct {
 
 	// HistoryOps is how many operations the linearizability check makes. Default: 2,000.
 	HistoryOps int
+
+	patience time.Duration // how long to wait for what must happen; default: patience
 }
 
 // Run checks every promise of package driver against b.
@@ -107,7 +109,7 @@ func (p promise) lacks(b Backend) string {
 
 // run opens a store, checks the promise, and closes it.
 func (p promise) run(t testing.TB, b Backend) {
-	r := &rig{TB: t, Backend: b, stage: newStage()}
+	r := newRig(t, b)
 	d := b.Open(t)
 	defer r.close()
 	r.use(d)
@@ -116,6 +118,9 @@ func (p promise) run(t testing.TB, b Backend) {
 	}
 	p.check(r)
 }
+
+// patience is how long the suite waits for what must happen.
+const patience = 20 * time.Second
 
 // rig is what a check works with: the testing.TB that it tells, and a store.
 type rig struct {
@@ -126,6 +131,13 @@ type rig struct {
 	driver driver.Store
 	caps   driver.Capabilities
 	store  *kv.Store
+}
+
+func newRig(t testing.TB, b Backend) *rig {
+	if b.patience == 0 {
+		b.patience = patience
+	}
+	return &rig{TB: t, Backend: b, stage: newStage()}
 }
 
 // pageSize is small, so that a few items already make several pages.
@@ -145,12 +157,9 @@ func (r *rig) close() {
 	}
 }
 
-// patience is how long the suite waits for what must happen.
-const patience = 20 * time.Second
-
-// context returns one that ends before the suite loses its patience.
+// context returns one that ends when the suite loses its patience.
 func (r *rig) context() context.Context {
-	ctx, cancel := context.WithTimeout(r.Context(), patience)
+	ctx, cancel := context.WithTimeout(r.Context(), r.patience)
 	r.Cleanup(cancel)
 	return ctx
 }

@@ -1,0 +1,305 @@
+package kv_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/go-os/go-os/state/kv"
+	"github.com/go-os/go-os/state/kv/driver"
+	"github.com/go-os/go-os/state/kv/memkv"
+	"github.com/go-os/go-os/telemetry"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func open(t testing.TB, opts *kv.Options) *kv.Store {
+	s := kv.New(memkv.New(nil), opts)
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// limited is memkv as an engine with few abilities and tight limits.
+type limited struct {
+	driver.Store
+	caps driver.Capabilities
+	got  []driver.PutRequest
+}
+
+func (l *limited) Capabilities() driver.Capabilities { return l.caps }
+
+func (l *limited) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
+	l.got = append(l.got, req)
+	return l.Store.Put(ctx, req)
+}
+
+func TestTTLIsRoundedUp(t *testing.T) {
+	d := &limited{Store: memkv.New(nil), caps: driver.Capabilities{
+		System: "coarse", Abilities: driver.Expiry,
+		TTL: driver.TTLLimits{Min: 2 * time.Second, Max: time.Minute, Granularity: time.Second},
+	}}
+	s := kv.New(d, nil)
+	defer s.Close()
+	for _, c := range []struct{ asked, sent time.Duration }{
+		{2 * time.Second, 2 * time.Second},
+		{2*time.Second + 1, 3 * time.Second},
+		{59*time.Second + time.Millisecond, time.Minute},
+		{time.Minute, time.Minute},
+		{2*time.Second - 1, 0},
+		{time.Minute + 1, 0},
+	} {
+		d.got = nil
+		_, err := s.Put(t.Context(), "k", nil, kv.TTL(c.asked))
+		switch {
+		case c.sent == 0:
+			if !errors.Is(err, kv.ErrInvalid) || len(d.got) != 0 {
+				t.Errorf("a TTL of %s: error %v, %d requests; want ErrInvalid and none", c.asked, err, len(d.got))
+			}
+		case err != nil || len(d.got) != 1 || d.got[0].TTL != c.sent:
+			t.Errorf("a TTL of %s: error %v, requests %v; want one of %s", c.asked, err, d.got, c.sent)
+		}
+	}
+}
+
+// TestErrors pins down what errors say: the operation, the key, the reason and what to do.
+func TestErrors(t *testing.T) {
+	d := &limited{Store: memkv.New(nil), caps: driver.Capabilities{System: "tight", MaxKey: 100, MaxValue: 4}}
+	s := kv.New(d, nil)
+	ctx := t.Context()
+	canceled, cancel := context.WithCancel(ctx)
+	cancel()
+	for _, c := range []struct {
+		want string
+		err  func() error
+	}{
+		{`kv: get "carts/7": not found`, func() error { _, err := s.Get(ctx, "carts/7"); return err }},
+		{`kv: get "": invalid: the key is empty`, func() error { _, err := s.Get(ctx, ""); return err }},
+		{`kv: put "k": too large: a value of 5 bytes, where tight takes 4`, func() error {
+			_, err := s.Put(ctx, "k", []byte("12345"))
+			return err
+		}},
+		{`kv: delete "` + strings.Repeat("x", 64) + `"…: too large: a key of 101 bytes, where tight takes 100`, func() error {
+			return s.Delete(ctx, strings.Repeat("x", 101))
+		}},
+		{`kv: put "k": unsupported operation: tight cannot do: cas`, func() error { _, err := s.Put(ctx, "k", nil, kv.IfAbsent()); return err }},
+		{`kv: require: unsupported operation: tight cannot do: list, watch`, func() error { return s.Require(kv.Watch, kv.List) }},
+		{`kv: get "k": context canceled`, func() error { _, err := s.Get(canceled, "k"); return err }},
+		{`kv: put_many: 1 of 1 items failed, the first: kv: put_many "k": closed`, func() error {
+			broken := kv.New(failing{memkv.New(nil)}, nil)
+			_, err := broken.PutMany(ctx, []kv.Entry{{Key: "k"}})
+			return err
+		}},
+		{`kv: ping: closed`, func() error { _ = s.Close(); return s.Ping(ctx) }},
+	} {
+		if err := c.err(); err == nil || err.Error() != c.want {
+			t.Errorf("got  %v\nwant %s", err, c.want)
+		}
+	}
+}
+
+// failing refuses every write.
+type failing struct{ driver.Store }
+
+func (failing) Capabilities() driver.Capabilities { return driver.Capabilities{System: "failing"} }
+
+func (failing) Put(context.Context, driver.PutRequest) (driver.Version, error) {
+	return 0, driver.ErrClosed
+}
+
+func TestNamespace(t *testing.T) {
+	s := open(t, nil)
+	ctx := t.Context()
+	prod := kv.Namespace(s, "prod")
+	orders, orders2 := kv.Namespace(prod, "orders"), kv.Namespace(s, "prod/orders2")
+	for store, value := range map[*kv.Store]string{s: "root", prod: "prod", orders: "orders", orders2: "orders2"} {
+		if _, err := store.Put(ctx, "k", []byte(value)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for key, want := range map[string]string{"k": "root", "prod/k": "prod", "prod/orders/k": "orders", "prod/orders2/k": "orders2"} {
+		if it, err := s.Get(ctx, key); err != nil || string(it.Value) != want {
+			t.Errorf("%q holds %q, error %v; want %q", key, it.Value, err, want)
+		}
+	}
+	if it, err := orders.Get(ctx, "k"); err != nil || it.Key != "k" || string(it.Value) != "orders" {
+		t.Errorf("the namespace has %q = %q, error %v", it.Key, it.Value, err)
+	}
+	var listed []string
+	for it, err := range prod.List(ctx, "") {
+		listed = append(listed, fmt.Sprint(it.Key, err))
+	}
+	if got := strings.Join(listed, " "); got != "k<nil> orders/k<nil> orders2/k<nil>" {
+		t.Errorf("the namespace lists %s", got)
+	}
+	results, err := orders.GetMany(ctx, []string{"k", "none"})
+	if err != nil || results[0].Item.Key != "k" || !errors.Is(results[1].Err, kv.ErrNotFound) {
+		t.Errorf("GetMany in a namespace: %v, error %v", results, err)
+	}
+	for ev, err := range orders.Watch(ctx, "k", kv.Current()) {
+		if err != nil || ev.Kind == kv.Put && ev.Item.Key != "k" {
+			t.Errorf("a watch in the namespace says %v, error %v", ev, err)
+		}
+		if ev.Kind == kv.Synced {
+			break
+		}
+	}
+	_, err = kv.Namespace(s, "").Get(ctx, "k")
+	if !errors.Is(err, kv.ErrInvalid) {
+		t.Errorf("a namespace without a name: %v", err)
+	}
+	if got := orders.Capabilities().MaxKey; got != s.Capabilities().MaxKey-len("prod/orders/") {
+		t.Errorf("a namespace says that keys may have %d bytes", got)
+	}
+	_, err = orders.Put(ctx, strings.Repeat("k", orders.Capabilities().MaxKey+1), nil)
+	if !errors.Is(err, kv.ErrTooLarge) {
+		t.Errorf("a key that is too long with its namespace: %v", err)
+	}
+}
+
+func TestNamespaceCloses(t *testing.T) {
+	s := kv.New(memkv.New(nil), nil)
+	outer := kv.Namespace(s, "a")
+	inner := kv.Namespace(outer, "b")
+	ended := make(chan error, 1)
+	go func() {
+		for _, err := range inner.WatchPrefix(context.Background(), "") {
+			if err != nil {
+				ended <- err
+			}
+		}
+	}()
+	if err := outer.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; !errors.Is(err, kv.ErrClosed) {
+		t.Errorf("a watch of a namespace inside ends with %v", err)
+	}
+	if _, err := inner.Get(t.Context(), "k"); !errors.Is(err, kv.ErrClosed) {
+		t.Errorf("Get inside a closed namespace: %v", err)
+	}
+	if err := s.Ping(t.Context()); err != nil {
+		t.Errorf("closing a namespace closed its store: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+type cart struct {
+	Owner string
+	Items int
+}
+
+func TestTyped(t *testing.T) {
+	s := open(t, nil)
+	ctx := t.Context()
+	carts := kv.NewTyped[cart](kv.Namespace(s, "carts"), nil)
+	v, err := carts.Put(ctx, "7", cart{"ada", 1}, kv.TTL(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	it, err := carts.Get(ctx, "7")
+	if err != nil || it.Value != (cart{"ada", 1}) || it.Key != "7" || it.Version != v || it.TTL <= 0 {
+		t.Errorf("Get = %+v, error %v", it, err)
+	}
+	if _, err := s.Put(ctx, "carts/8", []byte("{")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := carts.Get(ctx, "8"); !errors.Is(err, kv.ErrInvalid) || !strings.Contains(err.Error(), "kv_test.cart") {
+		t.Errorf("Get of what is no cart: %v", err)
+	}
+	var listed []string
+	for it, err := range carts.List(ctx, "") {
+		listed = append(listed, fmt.Sprint(it.Key, err == nil))
+	}
+	if got := strings.Join(listed, " "); got != "7true 8false" {
+		t.Errorf("List shows %s, want the broken one with an error, and no end at it", got)
+	}
+	watched := 0
+	for ev, err := range carts.WatchPrefix(ctx, "", kv.Current()) {
+		if watched++; err == nil && ev.Kind == kv.Put && ev.Item.Value.Owner != "ada" {
+			t.Errorf("the watch shows %+v", ev)
+		}
+		if ev.Kind == kv.Synced {
+			break
+		}
+	}
+	if watched != 4 {
+		t.Errorf("%d events, want resync, two puts, synced", watched)
+	}
+	unencodable := kv.NewTyped[func()](s, nil)
+	if _, err := unencodable.Put(ctx, "f", func() {}); !errors.Is(err, kv.ErrInvalid) {
+		t.Errorf("Put of what JSON cannot hold: %v", err)
+	}
+}
+
+// TestUpdate has writers come in between: none of their work may be lost.
+func TestUpdate(t *testing.T) {
+	s := open(t, nil)
+	ctx := t.Context()
+	carts := kv.NewTyped[cart](s, nil)
+	calls := 0
+	add := func(old kv.TypedItem[cart]) (cart, error) {
+		if calls++; calls <= 3 { // someone else is faster, three times
+			if _, err := carts.Put(ctx, "k", cart{Items: 10 * calls}); err != nil {
+				t.Error(err)
+			}
+		}
+		return cart{Items: old.Value.Items + 1}, nil
+	}
+	if _, err := carts.Update(ctx, "k", add); err != nil {
+		t.Fatal(err)
+	}
+	if it, err := carts.Get(ctx, "k"); err != nil || it.Value.Items != 31 || calls != 4 {
+		t.Errorf("after %d attempts %+v, error %v; want 31 after 4", calls, it.Value, err)
+	}
+	refusal := errors.New("sold out")
+	if _, err := carts.Update(ctx, "k", func(kv.TypedItem[cart]) (cart, error) { return cart{}, refusal }); !errors.Is(err, refusal) {
+		t.Errorf("a change that refuses: %v", err)
+	}
+}
+
+// TestLeaseOutage has an engine that does not answer for longer than the lease lives: Keep must give up then, not later.
+func TestLeaseOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &mute{Store: memkv.New(nil)}
+		s := kv.New(d, &kv.Options{Telemetry: telemetry.Off()})
+		defer s.Close()
+		l, err := s.Lease(t.Context(), 30*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		d.after = began.Add(time.Minute)
+		err = l.Keep(t.Context())
+		if !errors.Is(err, kv.ErrNotFound) || !errors.Is(err, kv.ErrUnavailable) {
+			t.Errorf("Keep: %v", err)
+		}
+		if took := time.Since(began); took < 80*time.Second || took > 90*time.Second {
+			t.Errorf("Keep gave up after %s; the last renewal was at most 60 s after the start, and holds for 30 s", took)
+		}
+	})
+}
+
+// mute does not renew leases after a time.
+type mute struct {
+	*memkv.Store
+	after time.Time
+}
+
+func (m *mute) KeepAlive(ctx context.Context, id driver.LeaseID) error {
+	if time.Now().After(m.after) {
+		return driver.ErrUnavailable
+	}
+	return m.Store.KeepAlive(ctx, id)
+}
