@@ -180,15 +180,16 @@ func ExampleFrom() {
 			fmt.Println(err)
 			return
 		}
-		fmt.Println(event.Kind, string(event.Item.Value))
+		if event.Kind == kv.Put {
+			fmt.Println(string(event.Item.Value))
+		}
 		if string(event.Item.Value) == "12" {
 			break
 		}
 	}
 	// Output:
-	// synced
-	// put 11
-	// put 12
+	// 11
+	// 12
 }
 
 func ExampleStore_PutMany() {
