@@ -42,7 +42,7 @@ import (
 
 // Engines lists every engine that tests may ask for, in the order in which the engines command shows them.
 func Engines() []*Engine {
-	return []*Engine{collectorEngine(), prometheusEngine(), promtoolEngine()}
+	return []*Engine{collectorEngine(), prometheusEngine(), promtoolEngine(), etcdEngine()}
 }
 
 // shared is the finder of the test process: one, so that an engine which cannot be built is tried once and not by every test.

@@ -1,0 +1,178 @@
+package etcdkv
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/connectivity"
+
+	"github.com/go-os/go-os/state/kv/driver"
+)
+
+func item(kv *mvccpb.KeyValue) driver.Item {
+	it := driver.Item{Key: string(kv.Key), Value: kv.Value, Version: driver.Version(kv.ModRevision)}
+	if it.Value == nil { // protobuf's empty
+		it.Value = []byte{}
+	}
+	return it
+}
+
+// cursor is where a listing goes on: behind a key, at the revision that its first page was read at.
+type cursor struct {
+	after    string
+	revision int64
+}
+
+// List implements driver.Lister.
+func (s *Store) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
+	from, _ := req.Next.(cursor)
+	page, _, err := s.list(ctx, req.Prefix, from, req.Limit)
+	return page, err
+}
+
+// list returns a page and the revision that it shows.
+func (s *Store) list(ctx context.Context, prefix string, from cursor, limit int) (page driver.Page, revision int64, err error) {
+	begin, end := prefix, clientv3.GetPrefixRangeEnd(prefix)
+	if prefix == "" {
+		begin, end = "\x00", "\x00" // etcd's way to say all keys
+	}
+	if from.after != "" {
+		begin = from.after + "\x00" // the next key there can be
+	}
+	resp, err := s.client.Get(ctx, begin, clientv3.WithRange(end), clientv3.WithLimit(int64(limit)), clientv3.WithRev(from.revision))
+	if err != nil {
+		return page, 0, s.classify(ctx, err)
+	}
+	if revision = from.revision; revision == 0 {
+		revision = resp.Header.Revision
+	}
+	page.Items = make([]driver.Item, len(resp.Kvs))
+	for i, kv := range resp.Kvs {
+		page.Items[i] = item(kv)
+	}
+	if resp.More {
+		page.Next = cursor{after: page.Items[len(page.Items)-1].Key, revision: revision}
+	}
+	return page, revision, nil
+}
+
+// Watch implements driver.Watcher.
+func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
+	if req.From >= math.MaxInt64 {
+		return driver.ErrCompacted
+	}
+	at := int64(req.From)
+	if req.Snapshot {
+		var err error
+		if at, err = s.snapshot(ctx, req, emit); err != nil {
+			return err
+		}
+	}
+	inner, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	defer cancel()
+	key, opts := req.Key, []clientv3.OpOption{clientv3.WithCreatedNotify()}
+	if key == "" {
+		opts = append(opts, clientv3.WithPrefix())
+		key = req.Prefix
+	}
+	if at != 0 {
+		opts = append(opts, clientv3.WithRev(at+1))
+	}
+	placed := false
+	for resp := range s.client.Watch(inner, key, opts...) {
+		if resp.CompactRevision != 0 {
+			return driver.ErrCompacted
+		}
+		if err := resp.Err(); err != nil {
+			return s.classify(ctx, err)
+		}
+		if resp.Created && !placed {
+			if placed = true; resp.Header.Revision < at {
+				return driver.ErrCompacted // of another cluster, or of one that was restored from a backup
+			}
+			if at == 0 {
+				at = resp.Header.Revision
+			}
+			go s.endWithConnection(inner, cancel)
+			if err := emit(driver.Event{Kind: driver.Synced, Position: driver.Version(at)}); err != nil {
+				return err
+			}
+		}
+		if err := emitAll(resp.Events, emit); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return fmt.Errorf("%w: the connection to etcd is lost", driver.ErrUnavailable)
+}
+
+// snapshot shows what is there, and returns its revision.
+func (s *Store) snapshot(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) (int64, error) {
+	if err := emit(driver.Event{Kind: driver.Resync}); err != nil {
+		return 0, err
+	}
+	if req.Key != "" {
+		resp, err := s.client.Get(ctx, req.Key)
+		if err != nil {
+			return 0, s.classify(ctx, err)
+		}
+		for _, kv := range resp.Kvs {
+			if err := emit(driver.Event{Kind: driver.Put, Item: item(kv)}); err != nil {
+				return 0, err
+			}
+		}
+		return resp.Header.Revision, nil
+	}
+	const limit = 500
+	var from cursor
+	for {
+		page, revision, err := s.list(ctx, req.Prefix, from, limit)
+		if err != nil {
+			return 0, err
+		}
+		for _, it := range page.Items {
+			if err := emit(driver.Event{Kind: driver.Put, Item: it}); err != nil {
+				return 0, err
+			}
+		}
+		if page.Next == nil {
+			return revision, nil
+		}
+		from = page.Next.(cursor)
+	}
+}
+
+// emitAll shows events. Those of one revision, such as the end of a lease with several items, share a place: to begin in their
+// middle is to begin before them.
+func emitAll(events []*clientv3.Event, emit func(driver.Event) error) error {
+	for i, ev := range events {
+		shown := driver.Event{Kind: driver.Put, Item: item(ev.Kv), Position: driver.Version(ev.Kv.ModRevision)}
+		if ev.Type == clientv3.EventTypeDelete {
+			shown.Kind, shown.Item = driver.Delete, driver.Item{Key: string(ev.Kv.Key)}
+		}
+		if i+1 < len(events) && events[i+1].Kv.ModRevision == ev.Kv.ModRevision {
+			shown.Position--
+		}
+		if err := emit(shown); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// endWithConnection ends a watch when the client has no connection any more. The client would take the watch up again by
+// itself, without a gap, but would not tell that what is known is out of date meanwhile.
+func (s *Store) endWithConnection(ctx context.Context, end context.CancelFunc) {
+	conn := s.client.ActiveConnection()
+	for state := conn.GetState(); state == connectivity.Ready; state = conn.GetState() {
+		if !conn.WaitForStateChange(ctx, state) {
+			return
+		}
+	}
+	end()
+}
