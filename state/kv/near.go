@@ -40,7 +40,8 @@ type NearOptions struct {
 // millisecond on memkv, about a round trip on a server. When the watch knows that its connection is lost, the whole cache is
 // dropped, and nothing is kept until the watch is in place again: reads go to the store, as they do before Run is called
 // and after it has ended. When the connection is gone without anybody noticing, as behind a broken switch, a value is out of
-// date for at most MaxStale. An item with a TTL is never served after its time.
+// date for at most MaxStale. An item with a TTL is never served after its time where the engine tells how long it has left
+// (memkv, boltkv); elsewhere, until the watch tells that it has expired.
 //
 // A process does not necessarily read what it has just written; who needs that reads from the store.
 type Near struct {

@@ -2,10 +2,12 @@ package etcdkv
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/connectivity"
 
@@ -65,11 +67,15 @@ func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(dr
 		return driver.ErrCompacted
 	}
 	at := int64(req.From)
-	if req.Snapshot {
-		var err error
-		if at, err = s.snapshot(ctx, req, emit); err != nil {
-			return err
-		}
+	var err error
+	switch {
+	case req.Snapshot:
+		at, err = s.snapshot(ctx, req, emit)
+	case at != 0:
+		err = s.remembers(ctx, at)
+	}
+	if err != nil {
+		return err
 	}
 	inner, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
@@ -90,10 +96,7 @@ func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(dr
 			return s.classify(ctx, err)
 		}
 		if resp.Created && !placed {
-			if placed = true; resp.Header.Revision < at {
-				return driver.ErrCompacted // of another cluster, or of one that was restored from a backup
-			}
-			if at == 0 {
+			if placed = true; at == 0 {
 				at = resp.Header.Revision
 			}
 			go s.endWithConnection(inner, cancel)
@@ -109,6 +112,21 @@ func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(dr
 		return ctx.Err()
 	}
 	return fmt.Errorf("%w: the connection to etcd is lost", driver.ErrUnavailable)
+}
+
+// remembers returns nil if etcd can tell what happened after a revision. It has to be asked before the watch: to a watch etcd
+// says that it is in place, and only then that its revision is compacted. Nor would a watch notice a revision that is
+// yet to come: that of another cluster, or of this one before it was restored from a backup.
+func (s *Store) remembers(ctx context.Context, revision int64) error {
+	_, err := s.client.Get(ctx, "\x00", clientv3.WithRev(revision), clientv3.WithCountOnly())
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, rpctypes.ErrCompacted), errors.Is(err, rpctypes.ErrFutureRev):
+		return fmt.Errorf("%w: %w", driver.ErrCompacted, err)
+	default:
+		return s.classify(ctx, err)
+	}
 }
 
 // snapshot shows what is there, and returns its revision.
