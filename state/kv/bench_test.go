@@ -215,10 +215,10 @@ func follow(s *kv.Store, began time.Time, delays []time.Duration, ready func()) 
 	return nil
 }
 
-// TestGetAllocates holds a Get from memory to one allocation, which is the value's, with metrics too. Spans are the tracer's to
-// allocate: two that are not sampled, five that are, as BenchmarkGet shows; the test makes sure that nothing of ours is added.
+// TestGetAllocates holds a Get from memory to one allocation, which is the value's, with metrics too. A tracer adds its own:
+// two for a span that is not sampled. Those of a sampled one depend on the SDK; BenchmarkGet shows them.
 func TestGetAllocates(t *testing.T) {
-	for name, most := range map[string]float64{"off": 1, "metrics": 1, "unsampled": 3, "sampled": 6} {
+	for name, most := range map[string]float64{"off": 1, "metrics": 1, "unsampled": 3} {
 		s, keys := filled(t, settings()[name])
 		got := testing.AllocsPerRun(1000, func() {
 			if _, err := s.Get(context.Background(), keys[7]); err != nil {
