@@ -26,7 +26,8 @@ type Entry struct {
 // The call's error says how many items could not be read, and wraps the first reason.
 func (s *Store) GetMany(ctx context.Context, keys []string) (results []Result, err error) {
 	ctx, call := s.beginBatch(ctx, &s.engine.getMany, len(keys))
-	defer func() { err = call.end(ctx, err) }()
+	defer call.End(ctx, &err)
+	defer call.name(&err)
 	full := make([]string, len(keys))
 	for i, key := range keys {
 		if full[i], err = s.admit(ctx, key); err != nil {
@@ -52,7 +53,8 @@ func (s *Store) readOne(ctx context.Context, key string) (r Result) {
 // large, nothing is written at all, and there are no results.
 func (s *Store) PutMany(ctx context.Context, entries []Entry) (results []Result, err error) {
 	ctx, call := s.beginBatch(ctx, &s.engine.putMany, len(entries))
-	defer func() { err = call.end(ctx, err) }()
+	defer call.End(ctx, &err)
+	defer call.name(&err)
 	reqs := make([]driver.PutRequest, len(entries))
 	keys := make([]string, len(entries))
 	for i, e := range entries {

@@ -132,13 +132,11 @@ func (s *Store) begin(ctx context.Context, op *operation, key string) (context.C
 	return ctx, call{Call: c, op: op.name, key: key}
 }
 
-// end closes a call and returns its error, which names the operation and the key.
-func (c *call) end(ctx context.Context, err error) error {
-	if err != nil {
-		err = &Error{Op: c.op, Key: c.key, Err: err}
+// name makes an error tell the operation and the key. It is deferred after End, and so runs before it.
+func (c *call) name(err *error) {
+	if *err != nil {
+		*err = &Error{Op: c.op, Key: c.key, Err: *err}
 	}
-	c.End(ctx, err)
-	return err
 }
 
 // life is what Close ends. The zero value is alive.

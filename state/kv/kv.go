@@ -170,7 +170,8 @@ func New(d driver.Store, opts *Options) *Store {
 // Get returns the item at key. The value is the caller's own. It returns ErrNotFound if there is none.
 func (s *Store) Get(ctx context.Context, key string) (item Item, err error) {
 	ctx, call := s.begin(ctx, &s.engine.get, key)
-	defer func() { err = call.end(ctx, err) }()
+	defer call.End(ctx, &err)
+	defer call.name(&err)
 	full, err := s.admit(ctx, key)
 	if err != nil {
 		return Item{}, err
@@ -187,7 +188,8 @@ func (s *Store) Get(ctx context.Context, key string) (item Item, err error) {
 // limit, ErrInvalid if options contradict each other or a TTL is outside the engine's limits, and ErrNotFound if a lease is over.
 func (s *Store) Put(ctx context.Context, key string, value []byte, opts ...PutOption) (version Version, err error) {
 	ctx, call := s.begin(ctx, &s.engine.put, key)
-	defer func() { err = call.end(ctx, err) }()
+	defer call.End(ctx, &err)
+	defer call.name(&err)
 	req, err := s.putRequest(ctx, key, value, opts)
 	if err != nil {
 		return 0, err
@@ -199,7 +201,8 @@ func (s *Store) Put(ctx context.Context, key string, value []byte, opts ...PutOp
 // missing or has another version.
 func (s *Store) Delete(ctx context.Context, key string, opts ...DeleteOption) (err error) {
 	ctx, call := s.begin(ctx, &s.engine.del, key)
-	defer func() { err = call.end(ctx, err) }()
+	defer call.End(ctx, &err)
+	defer call.name(&err)
 	req, err := s.deleteRequest(ctx, key, opts)
 	if err != nil {
 		return err
@@ -213,7 +216,8 @@ const pinged = "ping"
 // Ping returns nil if the engine answers.
 func (s *Store) Ping(ctx context.Context) (err error) {
 	ctx, call := s.begin(ctx, &s.engine.ping, "")
-	defer func() { err = call.end(ctx, err) }()
+	defer call.End(ctx, &err)
+	defer call.name(&err)
 	if err := s.usable(ctx); err != nil {
 		return err
 	}
