@@ -119,6 +119,20 @@ func TestReporterBoundsAFlappingPeer(t *testing.T) {
 	})
 }
 
+func TestReporterDoesNotBlameAnErrorThatIsOver(t *testing.T) {
+	incident(t, func(l *ledger, out *logBuffer, close func()) {
+		l.attempted(io.EOF)
+		l.attempted(nil)
+		<-time.After(time.Minute)
+		lose(l, 1)
+		synctest.Wait()
+		close()
+		if lines := out.lines("the queue is full"); len(lines) != 1 {
+			t.Errorf("%s", out)
+		}
+	})
+}
+
 func TestReporterTellsAtTheEndWhatNoLineTold(t *testing.T) {
 	incident(t, func(l *ledger, out *logBuffer, close func()) {
 		lose(l, 2)

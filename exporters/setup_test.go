@@ -317,3 +317,24 @@ func TestOTLPRecordsCarryTheTrace(t *testing.T) {
 		t.Errorf("%d of the record and the event arrived", seen)
 	}
 }
+
+// TestConsole has all signals on the console, through the same accounts as any destination.
+func TestConsole(t *testing.T) {
+	console := &logBuffer{}
+	p, _ := setup(t, Options{Console: console, Environ: []string{
+		"OTEL_TRACES_EXPORTER=console", "OTEL_METRICS_EXPORTER=console", "OTEL_LOGS_EXPORTER=console",
+	}})
+	emit(t, p, 3)
+	h := drained(t, p, 5*time.Second, nil)
+	if h.Traces.Exported != 3 || h.Logs.Exported != 3 || h.Metrics.Exported == 0 {
+		t.Errorf("%+v", h)
+	}
+	if len(console.lines(`"Name":"work"`)) != 3 || len(console.lines(`"Value":"worked"`)) != 3 || len(console.lines(`"Name":"test.things"`)) != 1 {
+		t.Errorf("the console has %s", console)
+	}
+	rec := httptest.NewRecorder()
+	p.MetricsHandler().ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
+	if strings.Contains(rec.Body.String(), "test_things") {
+		t.Error("the page is served although OTEL_METRICS_EXPORTER does not name it")
+	}
+}

@@ -177,8 +177,10 @@ func (l *load) end() {
 // TestSIGTERMUnderLoad ends a real process while requests are on their way: every request that was accepted is answered, and
 // every one of its spans has arrived.
 func TestSIGTERMUnderLoad(t *testing.T) {
+	t.Parallel()
 	for _, protocol := range []string{GRPC, HTTP} {
 		t.Run(protocol, func(t *testing.T) {
+			t.Parallel()
 			peer := startPeer(t)
 			s := startService(t, peer.endpoint(protocol), protocol)
 			l := startLoad(s.url, 16)

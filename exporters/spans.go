@@ -43,7 +43,9 @@ func (b recordBatcher) Enabled(context.Context, sdklog.EnabledParameters) bool {
 
 // OnEmit copies the record, which belongs to the caller again afterwards.
 func (b recordBatcher) OnEmit(_ context.Context, r *sdklog.Record) error {
-	b.add(r.Clone())
+	if b.admit() {
+		b.put(r.Clone())
+	}
 	return nil
 }
 
