@@ -1,11 +1,17 @@
 package exporters
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"os"
+	"os/exec"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -13,7 +19,6 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
-	"google.golang.org/grpc/codes"
 
 	"github.com/go-os/go-os/middleware/oshttp"
 )
@@ -61,46 +66,109 @@ func window(h http.Handler, clients int, d time.Duration) time.Duration {
 	return all[len(all)*99/100]
 }
 
-// badDays are what a collector can do to a service; each returns the endpoint.
+// badDays are what a collector can do to a service; each returns the endpoint. Peers that answer are processes of their own, for
+// what they do must not count as the service's.
 func badDays() map[string]func(t *testing.T) string {
-	misbehaving := func(a answer) func(t *testing.T) string {
+	misbehaving := func(mode string) func(t *testing.T) string {
 		return func(t *testing.T) string {
-			p := startPeer(t)
-			p.answering(func(Signal, int) answer { return a })
-			return p.endpoint(HTTP)
+			_, addr := peerProcess(t, mode, "127.0.0.1:0")
+			return "http://" + addr
 		}
 	}
 	return map[string]func(t *testing.T) string{
-		"refused":     func(t *testing.T) string { return "http://" + refusedAddr(t) },
-		"unreachable": func(t *testing.T) string { return "http://" + blackhole(t) },
-		"slow":        misbehaving(answer{delay: 2 * time.Second}),
-		"429":         misbehaving(answer{status: http.StatusTooManyRequests, code: codes.ResourceExhausted, retryAfter: time.Second}),
-		"503":         misbehaving(answer{status: http.StatusServiceUnavailable, code: codes.Unavailable}),
-		"killed and restarted": func(t *testing.T) string {
-			first := startPeer(t)
-			stop, done := make(chan struct{}), make(chan struct{})
-			go func() { // up and down, for as long as the test measures
-				defer close(done)
-				p := first
-				for {
-					select {
-					case <-stop:
-						return
-					case <-time.After(300 * time.Millisecond):
-					}
-					p.close()
-					select {
-					case <-stop:
-						return
-					case <-time.After(300 * time.Millisecond):
-					}
-					p = startPeerAt(t, first.httpAddr, first.grpcAddr)
-				}
-			}()
-			t.Cleanup(func() { close(stop); <-done })
-			return first.endpoint(HTTP)
-		},
+		"refused":              func(t *testing.T) string { return "http://" + refusedAddr(t) },
+		"unreachable":          func(t *testing.T) string { return "http://" + blackhole(t) },
+		"slow":                 misbehaving("slow"),
+		"429":                  misbehaving("429"),
+		"503":                  misbehaving("503"),
+		"killed and restarted": killedAndRestarted,
 	}
+}
+
+// killedAndRestarted is a peer that is up and down in turns, for as long as the test measures.
+func killedAndRestarted(t *testing.T) string {
+	kill, addr := peerProcess(t, "200", "127.0.0.1:0")
+	stop, done := make(chan struct{}), make(chan struct{})
+	pause := func() bool {
+		select {
+		case <-stop:
+			return false
+		case <-time.After(500 * time.Millisecond):
+			return true
+		}
+	}
+	go func() {
+		defer close(done)
+		for pause() {
+			kill()
+			if !pause() {
+				return
+			}
+			kill, _ = peerProcess(t, "200", addr)
+		}
+	}()
+	t.Cleanup(func() { close(stop); <-done })
+	return "http://" + addr
+}
+
+// peerProcess runs serveBadly in another process. kill ends it without a word.
+func peerProcess(t *testing.T, mode, at string) (kill func(), addr string) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Error(err)
+		return func() {}, at
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), childMode+"="+mode, peerAddr+"="+at)
+	cmd.Stderr = os.Stderr
+	in, inErr := cmd.StdinPipe()
+	out, outErr := cmd.StdoutPipe()
+	if err := errors.Join(inErr, outErr, cmd.Start()); err != nil {
+		t.Error(err)
+		return func() {}, at
+	}
+	kill = sync.OnceFunc(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		_ = in.Close()
+	})
+	t.Cleanup(kill)
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Errorf("the peer did not start: %v", err)
+	}
+	return kill, strings.TrimSpace(line)
+}
+
+// peerAddr is the variable that says where serveBadly listens.
+const peerAddr = "EXPORTERS_TEST_PEER"
+
+// serveBadly answers every request with the status that mode is, or with 200 after a while, until its input ends, which it does
+// with the test.
+func serveBadly(mode string) int {
+	l, err := net.Listen("tcp", os.Getenv(peerAddr))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	fmt.Println(l.Addr())
+	go func() {
+		_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			if mode == "slow" {
+				<-time.After(2 * time.Second)
+				return
+			}
+			if mode == "429" {
+				w.Header().Set("Retry-After", "1")
+			}
+			status, _ := strconv.Atoi(mode)
+			w.WriteHeader(status)
+		}))
+	}()
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	return 0
 }
 
 // TestP99WhileTheCollectorIsInTrouble serves the same load with no export and with an export to a collector in trouble, in
