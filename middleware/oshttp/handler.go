@@ -26,8 +26,8 @@ type HandlerOptions struct {
 	Metrics Metrics
 	// AccessLog writes one line a request to Telemetry.Logger: Info, Warn for 4xx, Error for 5xx and whatever else failed.
 	AccessLog bool
-	// NoRecover lets the panics of handlers go on to the server. They are measured and reported all the same.
-	NoRecover bool
+	// NoRecovery lets the panics of handlers go on to the server. They are measured and reported all the same.
+	NoRecovery bool
 
 	// Timeout is how long a handler may take, as the deadline of its request's context. Zero means no limit.
 	Timeout time.Duration
