@@ -2,8 +2,8 @@
 // with never enter the go.mod that users depend on.
 //
 // Two kinds of figure come out of it. Allocations are exact and are compared with fixed targets. Times on a shared machine are
-// not: what is claimed of them is a ratio between two cases that ran interleaved in one process, and the ratio stated is the
-// median over many rounds.
+// not: what is claimed of them is a ratio between two cases that ran interleaved in one process, each taken as its median over
+// many rounds.
 //
 //	go test ./...             asserts every target, in a short mode
 //	go test -bench . ./...    the plain benchmarks
@@ -50,8 +50,7 @@ type Figure struct {
 	Time time.Duration
 	// Allocs and Bytes of one iteration, exact for code that runs on one goroutine.
 	Allocs, Bytes int64
-	// rounds are the times of the rounds in order, so that two cases can be compared round by round.
-	rounds []float64
+	rounds        []float64 // time of one iteration in each round
 }
 
 // Measure runs the cases interleaved, so that a slow moment of the machine falls on all of them: in each round every case runs
@@ -88,26 +87,18 @@ func Measure(cases []Case, rounds int, each time.Duration) []Figure {
 	return figures
 }
 
-// Ratio is the median, over the rounds, of (a - base) / (b - base). A nil base means zero.
+// Ratio is (a - base) / (b - base), of the medians over the rounds. A nil base means zero.
 func Ratio(a, b, base *Figure) float64 {
-	ratios := make([]float64, len(a.rounds))
-	for i := range ratios {
-		var off float64
-		if base != nil {
-			off = base.rounds[i]
-		}
-		ratios[i] = (a.rounds[i] - off) / (b.rounds[i] - off)
+	var off float64
+	if base != nil {
+		off = median(base.rounds)
 	}
-	return median(ratios)
+	return (median(a.rounds) - off) / (median(b.rounds) - off)
 }
 
-// Added is the median, over the rounds, of a - base.
+// Added is a - base, of the medians over the rounds.
 func Added(a, base *Figure) time.Duration {
-	added := make([]float64, len(a.rounds))
-	for i := range added {
-		added[i] = a.rounds[i] - base.rounds[i]
-	}
-	return time.Duration(median(added))
+	return time.Duration(median(a.rounds) - median(base.rounds))
 }
 
 func median(values []float64) float64 {

@@ -53,8 +53,7 @@ func render(rounds int, each time.Duration) []byte {
 	fmt.Fprintf(&out, `# Benchmarks
 
 Made by %smake bench%s; the check compares rows and allocations, which are exact, with a new measurement. Times are medians over %d
-interleaved rounds in one process on a shared machine: read them beside one another, not by themselves. Ratios are medians of
-the ratios within a round.
+interleaved rounds in one process on a shared machine: read them beside one another, not by themselves.
 
 %s, %s/%s, %d cores.
 `, "`", "`", rounds, runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
