@@ -25,9 +25,9 @@ const attempts = 3
 
 // TestTargets asserts what this project promises of its speed.
 func TestTargets(t *testing.T) {
-	rounds, each := 30, 20*time.Millisecond
+	rounds, each := 100, 6*time.Millisecond
 	if *long {
-		rounds, each = 100, 50*time.Millisecond
+		rounds, each = 500, 10*time.Millisecond
 	}
 	for _, group := range Groups {
 		t.Run(group.Name, func(t *testing.T) {
