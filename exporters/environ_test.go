@@ -27,7 +27,7 @@ func TestEnvironmentMistakesAreNamed(t *testing.T) {
 		none bool     // no warning at all
 	}{
 		{name: "nothing", none: true},
-		{name: "empty is unset", env: []string{"OTEL_TRACES_SAMPLER=", "OTEL_SDK_DISABLED= "}, none: true},
+		{name: "empty is unset", env: []string{"OTEL_TRACES_SAMPLER=", "OTEL_SDK_DISABLED= ", "OTEL_TRACE_SAMPLER="}, none: true},
 		{name: "another language's", env: []string{"OTEL_PYTHON_LOG_LEVEL=x", "OTEL_GO_X_OBSERVABILITY=true", "OTEL_SEMCONV_STABILITY_OPT_IN=rpc"}, none: true},
 		{name: "not OpenTelemetry's", env: []string{"HOTEL_TRACES_SAMPLER=x", "OTELCOL=1"}, none: true},
 		{name: "misspelt", env: []string{"OTEL_TRACE_SAMPLER=always_on"}, want: []string{"OTEL_TRACE_SAMPLER", "did you mean OTEL_TRACES_SAMPLER?"}},

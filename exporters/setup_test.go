@@ -224,6 +224,15 @@ func TestSamplerChangesAtRunTime(t *testing.T) {
 	}
 }
 
+func TestSpansRecordedButNotSampledAreNotExported(t *testing.T) {
+	peer := startPeer(t)
+	p, _ := setup(t, Options{Endpoint: peer.endpoint(HTTP), Sampler: sdktrace.AlwaysRecord(sdktrace.NeverSample())})
+	emit(t, p, 3)
+	if h := drained(t, p, 5*time.Second, peer); h.Traces.Emitted != 0 || h.Logs.Exported != 3 {
+		t.Errorf("%+v", h)
+	}
+}
+
 func TestExtrasOfTheProgram(t *testing.T) {
 	spans := tracetest.NewSpanRecorder()
 	sink := &logBuffer{}
@@ -291,12 +300,15 @@ func TestShutdownGivesEachSignalItsOwnTime(t *testing.T) {
 // TestOTLPRecordsCarryTheTrace sees that log records and events arrive with the ids of the span they belong to.
 func TestOTLPRecordsCarryTheTrace(t *testing.T) {
 	peer := startPeer(t)
-	p, _ := setup(t, Options{Endpoint: peer.endpoint(HTTP)})
+	p, logged := setup(t, Options{Endpoint: peer.endpoint(HTTP)})
 	ctx, span := p.Providers().Tracer("t").Start(t.Context(), "a")
 	p.Logger().InfoContext(ctx, "said", "password", "hunter2")
 	instrument.NewEvent(p.Providers().EventLogger("t"), "t.happened", otellog.SeverityInfo).Emit(ctx)
 	span.End()
 	drained(t, p, 5*time.Second, peer)
+	if n := strings.Count(logged.String(), "\n"); n != 2 {
+		t.Errorf("the record and the event make %d lines on the readable log: %s", n, logged)
+	}
 	seen := 0
 	for _, rl := range peer.records {
 		for _, sl := range rl.ScopeLogs {
