@@ -25,11 +25,14 @@ import (
 //
 // # Which traces
 //
-// Those that begin in this process. A trace whose caller decided against it stays dropped, at no cost: kept here, it
-// would be a fragment. Spans that are sampled pass straight through, without a lock. Spans of a trace under watch are
-// recorded, and held until one of them fails or exceeds Slow: then those held go to the next processor, and the ones
-// still to end follow them at once. A trace whose root and whose children all ended well is discarded, which next
-// never learns of: a processor that wants to see every span belongs beside the Keeper, not behind it.
+// Those that begin in this process. A trace whose caller decided against it stays dropped and costs nothing; keeping it
+// here would export a fragment. Spans that are sampled pass straight through, without a lock. Spans of a trace under
+// watch are recorded, and held until one of them fails or exceeds Slow: then those held go to the next processor, and
+// the ones still to end follow them at once. A trace whose root and whose children all ended well is discarded; next
+// gets no OnEnd for its spans. It does get OnStart for every span, so that it can add attributes: a processor that
+// counts what runs belongs beside the Keeper, not behind it.
+//
+// Time is looked at when a span starts or ends, and by ForceFlush. A process in which nothing happens judges nothing.
 //
 // # What others see of a kept trace
 //
@@ -57,7 +60,8 @@ type KeepOptions struct {
 	// IgnoreErrors does not keep a trace because a span of it has the status Error. Default: false.
 	IgnoreErrors bool
 	// MaxTraces is how many traces are watched at a time. One that begins beyond it is not watched, and counted as
-	// overflowed. Default: 2048.
+	// overflowed. A trace that is kept gives its place away, even one that runs on if there is no other: what of it
+	// ends later is lost, and counted as unwatched. Default: 2048.
 	MaxTraces int
 	// MaxSpans is how many ended spans of one trace are held. Those that end beyond it are lost and counted as
 	// overflowed, even if the trace is kept later. Default: 256.
@@ -65,11 +69,12 @@ type KeepOptions struct {
 	// MaxBuffered is how many ended spans of all traces are held together; beyond it, as beyond MaxSpans. It bounds
 	// the memory: count on 1 to 2 kB a span. Default: 16384.
 	MaxBuffered int
-	// MaxAge is how long after its start a trace is given up whose root has not ended. If Slow is set it is kept
-	// then, as it is slow for certain, otherwise counted as overflowed. At least Slow. Default: 1 minute.
+	// MaxAge is how long after its start a trace is given up whose root has not ended. If Slow is set, it is kept
+	// then, as it is slow for certain; otherwise it is counted as overflowed, and its later spans as unwatched. At
+	// least Slow. Default: 1 minute.
 	MaxAge time.Duration
-	// Linger is how long after the end of the root the decision waits for children that have not ended yet. Default:
-	// 5 seconds.
+	// Linger is how long after the end of the root the decision waits for children that have not ended yet. Those
+	// that end after it are counted as unwatched. Default: 5 seconds.
 	Linger time.Duration
 	// Telemetry takes the Keeper's own metrics.
 	Telemetry telemetry.Providers
@@ -131,7 +136,7 @@ func (k *Keeper) OnEnd(s sdktrace.ReadOnlySpan) {
 	k.forward(release)
 	k.forward(ended)
 	if !watched {
-		k.next.OnEnd(s) // unsampled, and no business of ours: somebody else's processor may want it
+		k.next.OnEnd(s) // not sampled and not watched; next may still want it
 	}
 }
 
@@ -159,8 +164,8 @@ func (k *Keeper) forward(spans []keptSpan) {
 	}
 }
 
-// ForceFlush passes on to the next processor. Traces under way stay undecided, other than those that are over their
-// age.
+// ForceFlush passes on to the next processor. Traces under way stay undecided, except those that are past
+// MaxAge or Linger.
 func (k *Keeper) ForceFlush(ctx context.Context) error {
 	k.mu.Lock()
 	release := k.table.expire(time.Now())
@@ -183,11 +188,11 @@ func (k *Keeper) Shutdown(ctx context.Context) error {
 	return k.next.Shutdown(ctx)
 }
 
-// KeepStats counts what became of the traces that a Keeper watched, and of their spans. The counts are exact: at any
-// moment Started = Kept + Discarded + Overflowed + Pending, and every span of a watched trace that ended is in one of
-// the counts of spans.
+// KeepStats counts what became of the traces that a Keeper watched, and of spans. The counts are exact: at any moment
+// Started = Kept + Discarded + Overflowed + Pending, and every span that ended, was not sampled and has no remote
+// parent is in exactly one of the counts of spans.
 type KeepStats struct {
-	// Started counts the traces that began here and that the sampler dropped.
+	// Started counts the traces that began here, before Shutdown, and that the sampler dropped.
 	Started int64
 	// Kept counts the traces that were passed on.
 	Kept int64
@@ -202,8 +207,11 @@ type KeepStats struct {
 	SpansKept int64
 	// SpansDiscarded counts the spans of discarded traces.
 	SpansDiscarded int64
-	// SpansOverflowed counts the spans lost to a bound.
+	// SpansOverflowed counts the spans of watched traces that were lost to a bound.
 	SpansOverflowed int64
+	// SpansUnwatched counts the spans that ended while their trace was not watched: it never was, or was discarded,
+	// given up or forgotten before. They went to the next processor as they were, unsampled.
+	SpansUnwatched int64
 	// SpansBuffered is how many spans are held now.
 	SpansBuffered int64
 }
