@@ -26,7 +26,7 @@ type BridgeOptions struct {
 
 // NewBridge returns a producer of the metrics of a Prometheus registry, for sdkmetric.WithProducer on the reader of
 // an OTLP pipeline. The names stay as they are. The conversion is that of the OpenTelemetry project's own bridge,
-// with what that one lacks to be depended on:
+// made robust:
 //
 //   - What could be gathered is produced although something failed, be it by an error or by a panic. Produce itself
 //     never fails, because a reader exports nothing at all when one of its producers does.

@@ -103,7 +103,7 @@ func (p *Prometheus) Reader() sdkmetric.Reader { return p.reader }
 func (p *Prometheus) Gatherer() prometheus.Gatherer { return p.page }
 
 // Handler returns the page: the text format, OpenMetrics with exemplars, or protobuf with native histograms, as the
-// scraper asks for, compressed if it likes. What can not be gathered is left out and reported; the page fails only if
+// scraper asks for, compressed if it likes. What cannot be gathered is left out and reported; the page fails only if
 // nothing could be gathered at all.
 func (p *Prometheus) Handler() http.Handler {
 	return promhttp.HandlerFor(tolerant{p.page}, promhttp.HandlerOpts{
