@@ -2,8 +2,9 @@
 // with never enter the go.mod that users depend on.
 //
 // Two kinds of figure come out of it. Allocations are exact and are compared with fixed targets. Times on a shared machine are
-// not: what is claimed of them is a ratio between two cases that ran interleaved in one process, in many short rounds of which
-// the tenth percentile is taken.
+// not: what is claimed of them is a ratio between two cases that ran interleaved in one process, in thousands of rounds of a
+// quarter of a millisecond, of which the tenth percentile is taken. Longer rounds were tried: at 6 ms the ratio of one pair
+// moved between 0.30 and 0.69 from run to run, at 0.25 ms between 0.30 and 0.36.
 //
 //	go test ./...             asserts every target, in a short mode
 //	go test -bench . ./...    the plain benchmarks

@@ -25,9 +25,9 @@ const attempts = 3
 
 // TestTargets asserts what this project promises of its speed.
 func TestTargets(t *testing.T) {
-	rounds, each := 100, 6*time.Millisecond
+	rounds, each := 2000, 250*time.Microsecond
 	if *long {
-		rounds, each = 500, 10*time.Millisecond
+		rounds, each = 10_000, 250*time.Microsecond
 	}
 	for _, group := range Groups {
 		t.Run(group.Name, func(t *testing.T) {

@@ -20,8 +20,8 @@ import (
 func main() {
 	file := flag.String("file", "../../docs/benchmarks.md", "the table")
 	check := flag.Bool("check", false, "compare instead of writing: allocations and rows, not times")
-	rounds := flag.Int("rounds", 400, "interleaved rounds; the figures are medians over them")
-	each := flag.Duration("each", 10*time.Millisecond, "time of a case in one round")
+	rounds := flag.Int("rounds", 8000, "interleaved rounds; the figures are medians over them")
+	each := flag.Duration("each", 250*time.Microsecond, "time of a case in one round")
 	flag.Parse()
 	if *check {
 		*rounds, *each = 1, time.Millisecond
