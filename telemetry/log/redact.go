@@ -28,8 +28,8 @@ type Redaction struct {
 }
 
 // DefaultKeys returns the keys that are hidden unless Redaction says otherwise, in the form of Redaction.Keys.
-// Words that often name something harmless, such as "key" or "session", are not among them; nor are names ending in
-// "token", which fencing tokens and page tokens share: those of credentials are listed one by one.
+// Words that often name something harmless, such as "key" or "session", are not among them. Names ending in "token" are not
+// matched in general (fencing and page tokens are harmless); credential tokens are listed by name.
 func DefaultKeys() []string {
 	return []string{
 		"*password", "*passwd", "pwd", "*passphrase", "*secret", "*secret_value",

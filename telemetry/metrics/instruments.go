@@ -25,7 +25,8 @@ type InstrumentOptions struct {
 	Buckets []float64
 	// MaxLabels is how many distinct label values have their attribute sets kept ready. Those beyond it are measured
 	// all the same, at the cost of building theirs for each call; which series they get is up to the limit of the
-	// SDK. Default: 2000, which is that limit.
+	// SDK. It bounds their number: shorten strings that come from outside, which are kept as long as they are.
+	// Default: 2000, which is that limit.
 	MaxLabels int
 }
 
