@@ -11,8 +11,8 @@ import (
 	"sync/atomic"
 )
 
-// DefaultLimit is how many entries a Cache keeps that was given no limit: that of the OpenTelemetry SDK for the series of
-// one instrument, past which a cached attribute set has no series of its own anyway.
+// DefaultLimit is how many entries a Cache without a limit of its own keeps. It is the OpenTelemetry SDK's limit of series
+// for one instrument: an attribute set past it has no series of its own anyway.
 const DefaultLimit = 2000
 
 // Cache keeps the values built for its keys, for good, until it is full. The zero value is ready to use with DefaultLimit.

@@ -209,10 +209,10 @@ func (c Call) Set(attrs ...attribute.KeyValue) {
 // Recording reports whether the call has a span that is recorded; ask before building attributes for Set.
 func (c Call) Recording() bool { return c.span != nil }
 
-// End closes the call. It is made to be deferred, with the context that Start returned, so that the point can carry the
-// span as its exemplar, and the address of the named result, at which it looks when the method is over; nil means that
-// the call cannot fail. A panic is a failure of the error.type "panic", and goes on afterwards: for that, End must be
-// what is deferred, rather than be called by it.
+// End closes the call. Defer it, with the context that Start returned, so that the point can carry the span as its
+// exemplar, and with the address of the named result, which it reads when the method returns; nil means that the call
+// cannot fail. A panic is a failure of the error.type "panic", and goes on afterwards: for that, End must be what is
+// deferred, rather than be called by it.
 func (c Call) End(ctx context.Context, err *error) {
 	if c.op == nil {
 		return

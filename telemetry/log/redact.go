@@ -40,8 +40,8 @@ func DefaultKeys() []string {
 	}
 }
 
-// maxDepth is how deep groups and maps are searched. What lies deeper is hidden: a LogValuer that returns itself in a group,
-// and a map that holds itself, have no end.
+// maxDepth is how deep groups and maps are searched. What lies deeper is hidden, because a LogValuer that returns itself
+// in a group, and a map that holds itself, have no end.
 const maxDepth = 10
 
 // redactor is a Redaction made ready. It is immutable.

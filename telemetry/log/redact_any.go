@@ -5,10 +5,10 @@ import (
 	"reflect"
 )
 
-// redacted is what a type has that knows how to show itself without its secrets.
+// redacted is implemented by types that can show themselves without their secrets.
 type redacted interface{ Redacted() string }
 
-// cleanAny reports whether v, a value of no kind that slog knows, can stay as it is under a key that is not hidden.
+// cleanAny reports whether v, a value of slog.KindAny, can stay as it is under a key that is not hidden.
 func (d *redactor) cleanAny(v any, depth int) bool {
 	if _, ok := v.(redacted); ok {
 		return false

@@ -24,9 +24,9 @@ type InstrumentOptions struct {
 	// SDK, which are made for milliseconds.
 	Buckets []float64
 	// MaxLabels is how many distinct label values have their attribute sets kept ready. Those beyond it are measured
-	// all the same, at the cost of building theirs for each call; which series they get is up to the limit of the
-	// SDK. It bounds their number: shorten strings that come from outside, which are kept as long as they are.
-	// Default: 2000, which is that limit.
+	// all the same, at the cost of building theirs for each call; the SDK's own limit decides about their
+	// series. MaxLabels bounds their number, not their size: shorten strings that come from outside. Default: 2000,
+	// the limit of the SDK.
 	MaxLabels int
 }
 

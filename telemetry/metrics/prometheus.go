@@ -25,9 +25,9 @@ import (
 //
 // A family of ours whose name is taken on the page by the existing registry is served as otel_<name>, and stays so
 // for as long as the process runs, even in scrapes in which the other is missing: a series never changes its meaning.
-// Taken is also a name that would only collide in one of the formats: a histogram's x_count, the x that OpenMetrics
-// makes of a counter x_total, what a UTF-8 name becomes for a scraper that does not know those. The two are never
-// merged into one family, not even where that were valid, so that no sum counts a thing twice.
+// A name also counts as taken if it collides in only one of the formats: a histogram's x_count, the x that OpenMetrics
+// makes of a counter x_total, the underscored form of a UTF-8 name. The two families are never merged, even where that
+// would be valid, so that no sum counts a thing twice.
 type Prometheus struct {
 	reader *otelprom.Exporter
 	page   *page

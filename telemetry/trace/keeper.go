@@ -37,13 +37,12 @@ import (
 // # What others see of a kept trace
 //
 // The next processor sees spans with the sampled flag set, on themselves and on their parents, and with the attribute
-// goos.trace.kept, whose value is the reason (error, slow). Everybody else saw an unsampled trace while it ran: calls
-// to other services carried the flag 00, so their part is missing; the flags in log records are 00, and metrics carry
-// no exemplar of it.
+// goos.trace.kept, whose value is the reason (error, slow). For everybody else the trace was unsampled while it ran:
+// calls to other services carried the flags 00, so their part is missing; its log records have the flags 00, and no
+// exemplar in metrics points to it.
 //
-// Kept traces are no random sample. What extrapolates from spans to traffic has to leave out those with
-// goos.trace.kept; the Keeper leaves the sampling threshold (ot=th) out of their tracestate, which stands for an
-// unknown adjusted count.
+// Kept traces are not a random sample. To extrapolate from spans to traffic, leave out those with goos.trace.kept. The
+// Keeper removes the sampling threshold (ot=th) from their tracestate, which marks their adjusted count as unknown.
 type Keeper struct {
 	next sdktrace.SpanProcessor
 	opts KeepOptions
@@ -55,19 +54,19 @@ type Keeper struct {
 
 // KeepOptions say what a Keeper keeps, and bound what it may hold meanwhile. The zero value keeps traces with errors.
 type KeepOptions struct {
-	// Slow is how long a span must take for its trace to be kept. Default: 0, which keeps none for being slow.
+	// Slow is how long a span must take for its trace to be kept. Default: 0: no trace is kept for being slow.
 	Slow time.Duration
-	// IgnoreErrors does not keep a trace because a span of it has the status Error. Default: false.
+	// IgnoreErrors stops traces from being kept because a span has the status Error. Default: false.
 	IgnoreErrors bool
 	// MaxTraces is how many traces are watched at a time. One that begins beyond it is not watched, and counted as
-	// overflowed. A trace that is kept gives its place away, even one that runs on if there is no other: what of it
-	// ends later is lost, and counted as unwatched. Default: 2048.
+	// overflowed. A kept trace gives up its place when it is needed, finished ones first. The spans of one that
+	// still runs are then lost, and counted as unwatched. Default: 2048.
 	MaxTraces int
 	// MaxSpans is how many ended spans of one trace are held. Those that end beyond it are lost and counted as
 	// overflowed, even if the trace is kept later. Default: 256.
 	MaxSpans int
-	// MaxBuffered is how many ended spans of all traces are held together; beyond it, as beyond MaxSpans. It bounds
-	// the memory: count on 1 to 2 kB a span. Default: 16384.
+	// MaxBuffered is how many ended spans of all traces are held together; those beyond it are treated as those
+	// beyond MaxSpans. It bounds the memory: count on 1 to 2 kB a span. Default: 16384.
 	MaxBuffered int
 	// MaxAge is how long after its start a trace is given up whose root has not ended. If Slow is set, it is kept
 	// then, as it is slow for certain; otherwise it is counted as overflowed, and its later spans as unwatched. At
@@ -80,7 +79,7 @@ type KeepOptions struct {
 	Telemetry telemetry.Providers
 }
 
-// NewKeeper returns a Keeper in front of next, which it owns from then on: Shutdown and ForceFlush are passed on.
+// NewKeeper returns a Keeper in front of next, and owns next: Shutdown and ForceFlush are passed on.
 func NewKeeper(next sdktrace.SpanProcessor, opts *KeepOptions) *Keeper {
 	k := &Keeper{next: next, opts: opts.orDefault()}
 	k.table = newKeepTable(&k.opts)
@@ -146,7 +145,7 @@ const (
 	keptSlow  = "slow"
 )
 
-// reason returns why the trace of a span that ended is worth keeping, and "" if the span is no reason.
+// reason returns why the trace of an ended span is to be kept, and "" if this span is no reason to.
 func (k *Keeper) reason(s sdktrace.ReadOnlySpan) string {
 	if !k.opts.IgnoreErrors && s.Status().Code == codes.Error {
 		return keptError
@@ -196,7 +195,7 @@ type KeepStats struct {
 	Started int64
 	// Kept counts the traces that were passed on.
 	Kept int64
-	// Discarded counts the traces in which nothing was worth keeping.
+	// Discarded counts the traces in which nothing failed or was slow.
 	Discarded int64
 	// Overflowed counts the traces that were never judged: too many at a time, or too old.
 	Overflowed int64

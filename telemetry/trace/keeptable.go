@@ -95,8 +95,8 @@ func (t *keepTable) makeRoom() bool {
 	return true
 }
 
-// end judges a span that has ended and returns what is to be passed on because of it, in the order in which the spans
-// ended. It reports false if the trace of the span is not watched.
+// end judges a span that has ended. It returns the spans to pass on, in the order in which they ended, and false if the
+// trace is not watched.
 func (t *keepTable) end(s sdktrace.ReadOnlySpan, reason string, now time.Time) ([]keptSpan, bool) {
 	w := t.traces[s.SpanContext().TraceID()]
 	if w == nil {

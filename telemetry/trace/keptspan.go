@@ -61,7 +61,7 @@ func (s keepSampler) ShouldSample(p sdktrace.SamplingParameters) sdktrace.Sampli
 		return result // a remote parent is never recorded here
 	}
 	// The tracestate of the root decision may hold a sampling threshold that this trace did not pass: use the
-	// parent's, which has none from here.
+	// parent's, which does not.
 	return sdktrace.SamplingResult{Decision: sdktrace.RecordOnly, Tracestate: sc.TraceState()}
 }
 

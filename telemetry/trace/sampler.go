@@ -58,9 +58,9 @@ func (s *Sampler) Description() string {
 	return "Sampler{" + (*s.current.Load()).Description() + "}"
 }
 
-// Set puts a sampler in force. With a positive revert it is in force for that long, after which the last one that
-// was set for good returns; several temporary changes in a row all revert to that one. Otherwise the change is for
-// good, and cancels a pending revert. A nil sampler and a negative revert are errors, and change nothing.
+// Set puts a sampler in force. With a positive revert it is in force for that long; then the last one that was set
+// for good returns, however many temporary changes there were in between. With zero the change is for good, and cancels
+// a pending revert. A nil sampler and a negative revert are errors, and change nothing.
 func (s *Sampler) Set(sampler sdktrace.Sampler, revert time.Duration) error {
 	if sampler == nil {
 		return errors.New("telemetry/trace: the sampler to set is nil: for the default, set ParentBased(AlwaysSample())")

@@ -44,7 +44,7 @@ type Span struct {
 // Start begins a span, below the one in ctx if there is one. The name is of low cardinality; what varies belongs in
 // attributes.
 func (t *Tracer) Start(ctx context.Context, name string, attrs ...attribute.KeyValue) (context.Context, Span) {
-	// A sampler may decide by the attributes, so that they have to be there from the start.
+	// Attributes are given at the start because a sampler may decide by them.
 	var opts []trace.SpanStartOption
 	if len(attrs) > 0 {
 		opts = []trace.SpanStartOption{trace.WithAttributes(attrs...)}
@@ -72,11 +72,10 @@ func (s Span) Set(attrs ...attribute.KeyValue) {
 // Recording reports whether anything that Set adds is kept; ask before building costly attributes.
 func (s Span) Recording() bool { return s.span.IsRecording() }
 
-// End ends the span. It is made to be deferred, with the context that Start returned and the address of the named
-// result, at which it looks when the function is over; nil means that nothing can fail. An error gives the span the
-// status Error and an error.type, and is emitted as an event "exception". So is a panic, which goes on afterwards:
-// for that, End must be what is deferred, rather than be called by it. An error that is returned through several
-// spans is an event of each.
+// End ends the span. Defer it, with the context that Start returned and the address of the named result, which it reads
+// when the function returns; nil means that nothing can fail. An error gives the span the status Error and an error.type,
+// and is emitted as an event "exception". So is a panic, which goes on afterwards: for that, End must be what is deferred,
+// rather than be called by it. An error that is returned through several spans is an event of each.
 func (s Span) End(ctx context.Context, err *error) {
 	if v := recover(); v != nil {
 		s.fail("panic", instrument.Message(fmt.Sprint("panic: ", v)))
