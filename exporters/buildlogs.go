@@ -47,7 +47,7 @@ func (p *Pipeline) buildLogs(ctx context.Context, res *resource.Resource) error 
 		opts = append(opts, sdklog.WithProcessor(lp))
 		stage = append(stage, lp)
 	}
-	p.providers.LoggerProvider = sdklog.NewLoggerProvider(opts...)
+	p.providers.LoggerProvider = loggers{sdklog.NewLoggerProvider(opts...)}
 	p.providers.Logger = p.logger(sending)
 	p.stages = append(p.stages, stage.stage(Logs))
 	return nil

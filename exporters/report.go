@@ -197,6 +197,8 @@ func (s state) reason() (reason, remedy string) {
 	switch kind := errorType(s.err); {
 	case refused(s.err):
 		remedy = "nothing listens there: start the collector, or correct OTEL_EXPORTER_OTLP_ENDPOINT"
+	case strings.Contains(reason, "invalid UTF-8"):
+		remedy = "a text that OTLP cannot carry has not been mended: look at the keys of " + envResource + ", or report it"
 	case kind == "401" || kind == "403" || kind == "UNAUTHENTICATED" || kind == "PERMISSION_DENIED":
 		remedy = "the collector refuses the credentials: check OTEL_EXPORTER_OTLP_HEADERS and the client certificate"
 	case kind == "404" || kind == "405" || kind == "UNIMPLEMENTED":
