@@ -183,7 +183,15 @@ func serveBadly(mode string) int {
 // With -long, which wants a machine that does nothing else, the median of the ratios is held to 5 %. The short form is for
 // machines that are shared, where the 99th percentile is mostly that of the others: it holds the lower quartile of the ratios to half
 // as much again, which an export that blocks the service now and then misses by far.
+//
+// It compares times, so it is skipped under the race detector, whose own work on a busy machine is most of a 99th percentile.
+// What it would find there is not lost: the other tests send through the same code with the detector on. Run this one without:
+//
+//	go test -run P99 ./exporters
 func TestP99WhileTheCollectorIsInTrouble(t *testing.T) {
+	if raced {
+		t.Skip("needs a build without the race detector, which distorts the times that are compared: go test -run P99 ./exporters")
+	}
 	pairs, each, quantile, limit := 8, 150*time.Millisecond, 0.25, 1.5
 	if *long {
 		pairs, each, quantile, limit = 40, time.Second, 0.5, 1.05

@@ -272,6 +272,12 @@ func TestMergedPointsShareNothing(t *testing.T) {
 	if room[2].Exemplars != nil {
 		t.Error("two points share their exemplars")
 	}
+	counts := []uint64{1}
+	hist := []metricdata.HistogramDataPoint[int64]{
+		{Attributes: set(bad), BucketCounts: counts}, {Attributes: set("a\xfeb"), BucketCounts: []uint64{2}}}
+	if !shrink(&hist, bucketParts[int64], addBuckets[int64]) || hist[0].BucketCounts[0] != 3 || counts[0] != 1 {
+		t.Errorf("%v, and the counts of the first were changed to %v", hist, counts)
+	}
 }
 
 // TestResourceFromTheProcess has bad text in the variable that the SDK reads by itself, below what Setup was given.
