@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	sdklog "go.opentelemetry.io/otel/sdk/log"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
@@ -147,7 +148,14 @@ func Setup(ctx context.Context, opts *Options) (*Pipeline, error) {
 		return nil, err
 	}
 	p := newPipeline(&o, s)
+	before := otel.GetErrorHandler()
+	if !o.KeepGlobals {
+		otel.SetErrorHandler(p.errors) // what the SDK says while it is built is not for the standard error as it is
+	}
 	if err := p.build(ctx, e); err != nil {
+		if !o.KeepGlobals {
+			otel.SetErrorHandler(before)
+		}
 		p.abandon()
 		return nil, err
 	}
