@@ -1,15 +1,9 @@
 # The two commands that matter need no Makefile: go run ./examples/shop, go test ./...
 # `make check` is what to run before a commit; `make generate` what to run when it complains of stale files.
 
-.PHONY: check fmt vet lint test race generate bench engines
+.PHONY: check lint test race generate bench engines
 
-check: fmt vet lint race
-
-fmt:
-	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "run: gofmt -w ."; exit 1; }
-
-vet:
-	go vet ./...
+check: lint race
 
 lint:
 	tools/lint.sh
@@ -22,6 +16,7 @@ race:
 
 generate:
 	go generate ./...
+	tools/fresh.sh
 
 bench:
 	cd internal/bench && go run ./table

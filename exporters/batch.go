@@ -65,29 +65,41 @@ func newBatcher[T any](l *ledger, cfg batchConfig, export func(context.Context, 
 
 // add queues one item, or drops and counts it.
 func (b *batcher[T]) add(item T) {
+	if b.admit() {
+		b.put(item)
+	}
+}
+
+// admit reports whether there is room for one item, and then holds the lock for put, which must follow: what is dropped need
+// not be copied. Otherwise it drops the item and counts it.
+func (b *batcher[T]) admit() bool {
 	l := b.ledger
 	l.mu.Lock()
 	l.emitted++
-	if b.closed || l.queued == int64(b.cfg.queue) {
-		reason := lossQueueFull
-		if b.closed {
-			reason = lossShutdown
-		}
-		l.refuse(1, reason)
-		l.mu.Unlock()
-		l.alarm()
-		return
+	if !b.closed && l.queued < int64(b.cfg.queue) {
+		return true
 	}
-	n := int(l.queued)
+	reason := lossQueueFull
+	if b.closed {
+		reason = lossShutdown
+	}
+	l.refuse(1, reason)
+	l.mu.Unlock()
+	l.alarm()
+	return false
+}
+
+// put queues one item and releases the lock that admit took.
+func (b *batcher[T]) put(item T) {
+	n := int(b.ledger.queued)
 	if n == len(b.ring) {
 		b.grow()
 	}
 	b.ring[(b.head+n)%len(b.ring)] = item
-	l.queued++
+	b.ledger.queued++
 	b.accepted++
-	full := (n+1)%b.cfg.batch == 0
-	l.mu.Unlock()
-	if full {
+	b.ledger.mu.Unlock()
+	if (n+1)%b.cfg.batch == 0 {
 		b.rouse()
 	}
 }

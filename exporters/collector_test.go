@@ -10,6 +10,7 @@ import (
 
 // TestRealCollectorHoldsWhatWeCounted sends all three signals to a real collector, over both protocols, and compares counts.
 func TestRealCollectorHoldsWhatWeCounted(t *testing.T) {
+	t.Parallel()
 	collector := testenv.Collector(t, nil)
 	for _, protocol := range []string{GRPC, HTTP} {
 		endpoint := collector.HTTPEndpoint()
@@ -60,8 +61,10 @@ func collectorPoints(c *testenv.CollectorHandle, service string) (n int64) {
 // TestRealCollectorKilledAndRestartedUnderLoad kills a real collector while spans are made without a pause, and starts it again.
 // What we count as exported is what it holds, it knows nothing that we count as dropped, and one line tells the story.
 func TestRealCollectorKilledAndRestartedUnderLoad(t *testing.T) {
+	t.Parallel()
 	for _, protocol := range []string{GRPC, HTTP} {
 		t.Run(protocol, func(t *testing.T) {
+			t.Parallel()
 			collector := testenv.Collector(t, nil)
 			endpoint := collector.HTTPEndpoint()
 			if protocol == GRPC {
@@ -123,6 +126,7 @@ func TestRealCollectorKilledAndRestartedUnderLoad(t *testing.T) {
 
 // TestSIGTERMUnderLoadWithARealCollector is TestSIGTERMUnderLoad with a real collector at the other end.
 func TestSIGTERMUnderLoadWithARealCollector(t *testing.T) {
+	t.Parallel()
 	collector := testenv.Collector(t, nil)
 	s := startService(t, collector.HTTPEndpoint(), HTTP)
 	l := startLoad(s.url, 16)

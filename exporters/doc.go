@@ -21,6 +21,10 @@
 //   - A batch is tried again, with growing waits, while the peer refuses connections, resets them, does not answer or says
 //     that it is overloaded; Retry-After is obeyed, up to a minute. It is given up after Options.ExportTimeout, and at once
 //     if the peer says that the data is bad. A request whose answer was lost is sent again: the peer may hold items twice.
+//   - Text that is not UTF-8, which OTLP cannot carry, costs nothing but itself: wherever it stands, in spans, log records,
+//     metrics or the resource, each run of bad bytes is sent as one U+FFFD. Series whose attributes become the same by that are one:
+//     sums and histograms of fixed buckets are added up, of gauges the latest is sent; exponential histograms and summaries
+//     stand beside each other. On the page for Prometheus such a series is left out and reported.
 //   - [Pipeline.Shutdown] drains all signals at once, each within a time of its own, and says what it could not save.
 //   - A mistake in the environment never keeps a service from starting; it is named, with what is used instead. An
 //     OTEL_CONFIG_FILE that cannot be used is an error, as the specification has it.

@@ -117,7 +117,7 @@ func (e *environ) oneOf(def string, accepted []string, names ...string) string {
 	}
 	used := def
 	if used == "" {
-		used = "nothing"
+		used = "the default"
 	}
 	e.warn(name, "%q is none of %s%s; %s is used", value, strings.Join(accepted, ", "), didYouMean(word, accepted), used)
 	return def

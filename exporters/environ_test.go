@@ -27,7 +27,7 @@ func TestEnvironmentMistakesAreNamed(t *testing.T) {
 		none bool     // no warning at all
 	}{
 		{name: "nothing", none: true},
-		{name: "empty is unset", env: []string{"OTEL_TRACES_SAMPLER=", "OTEL_SDK_DISABLED= "}, none: true},
+		{name: "empty is unset", env: []string{"OTEL_TRACES_SAMPLER=", "OTEL_SDK_DISABLED= ", "OTEL_TRACE_SAMPLER="}, none: true},
 		{name: "another language's", env: []string{"OTEL_PYTHON_LOG_LEVEL=x", "OTEL_GO_X_OBSERVABILITY=true", "OTEL_SEMCONV_STABILITY_OPT_IN=rpc"}, none: true},
 		{name: "not OpenTelemetry's", env: []string{"HOTEL_TRACES_SAMPLER=x", "OTELCOL=1"}, none: true},
 		{name: "misspelt", env: []string{"OTEL_TRACE_SAMPLER=always_on"}, want: []string{"OTEL_TRACE_SAMPLER", "did you mean OTEL_TRACES_SAMPLER?"}},
@@ -38,7 +38,7 @@ func TestEnvironmentMistakesAreNamed(t *testing.T) {
 		{name: "prometheus listener", env: []string{"OTEL_EXPORTER_PROMETHEUS_PORT=1"}, want: []string{"OTEL_EXPORTER_PROMETHEUS_PORT", "MetricsHandler"}},
 		{name: "boolean", env: []string{"OTEL_SDK_DISABLED=yes"}, want: []string{"OTEL_SDK_DISABLED", `yes`, "neither true nor false; false is used"}},
 		{name: "log level", env: []string{"OTEL_LOG_LEVEL=chatty"}, want: []string{"OTEL_LOG_LEVEL", "none, error, warn, info, debug", "warn is used"}},
-		{name: "sampler", env: []string{"OTEL_TRACES_SAMPLER=parentbased_traceidration"}, want: []string{"OTEL_TRACES_SAMPLER", "did you mean parentbased_traceidratio?"}},
+		{name: "sampler", env: []string{"OTEL_TRACES_SAMPLER=parentbased_traceidration"}, want: []string{"OTEL_TRACES_SAMPLER", "did you mean parentbased_traceidratio?", "the default is used"}},
 		{name: "sampler's argument", env: []string{"OTEL_TRACES_SAMPLER=traceidratio", "OTEL_TRACES_SAMPLER_ARG=1.5"}, want: []string{"OTEL_TRACES_SAMPLER_ARG", "1.5", "between 0 and 1; 1 is used"}},
 		{name: "argument alone", env: []string{"OTEL_TRACES_SAMPLER_ARG=0.5"}, want: []string{"OTEL_TRACES_SAMPLER_ARG", "no effect without OTEL_TRACES_SAMPLER"}},
 		{name: "propagator", env: []string{"OTEL_PROPAGATORS=tracecontext,b33"}, want: []string{"OTEL_PROPAGATORS", "b33", "the others are used"}},

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	sdklog "go.opentelemetry.io/otel/sdk/log"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
@@ -69,10 +70,13 @@ type Options struct {
 	// Views change how instruments are aggregated. Default: none.
 	Views []sdkmetric.View
 
-	// LogWriter takes the readable log. Default: os.Stderr. io.Discard turns it off.
+	// LogWriter takes the readable log, in the log call: one that is slow makes the call slow, see log.Async. Default:
+	// os.Stderr. io.Discard turns it off.
 	LogWriter io.Writer
 	// LogJSON writes the readable log as JSON. Default: false, which is text.
 	LogJSON bool
+	// Console takes what the exporter named console writes, as JSON. Default: os.Stdout.
+	Console io.Writer
 	// Sinks get every log record and event too. Who made them closes them, after Shutdown. Default: none.
 	Sinks []slog.Handler
 	// LogLevels decide what is logged, by the logger's name. Default: Info and above.
@@ -129,6 +133,9 @@ func Setup(ctx context.Context, opts *Options) (*Pipeline, error) {
 	if o.LogWriter == nil {
 		o.LogWriter = os.Stderr
 	}
+	if o.Console == nil {
+		o.Console = os.Stdout
+	}
 	if o.LogLevels == nil {
 		o.LogLevels = log.NewLevels(slog.LevelInfo)
 	}
@@ -141,7 +148,14 @@ func Setup(ctx context.Context, opts *Options) (*Pipeline, error) {
 		return nil, err
 	}
 	p := newPipeline(&o, s)
+	before := otel.GetErrorHandler()
+	if !o.KeepGlobals {
+		otel.SetErrorHandler(p.errors) // what the SDK says while it is built is not for the standard error as it is
+	}
 	if err := p.build(ctx, e); err != nil {
+		if !o.KeepGlobals {
+			otel.SetErrorHandler(before)
+		}
 		p.abandon()
 		return nil, err
 	}

@@ -72,6 +72,7 @@ func eachProtocol(t *testing.T, test func(t *testing.T, protocol string)) {
 }
 
 func TestHealthyPeerGetsEverything(t *testing.T) {
+	t.Parallel()
 	eachProtocol(t, func(t *testing.T, protocol string) {
 		for _, compression := range []string{"none", "gzip"} {
 			peer := startPeer(t)
@@ -118,6 +119,7 @@ func headerOf(p *peer, key string) string {
 }
 
 func TestPartialSuccessCountsWhatWasRejected(t *testing.T) {
+	t.Parallel()
 	eachProtocol(t, func(t *testing.T, protocol string) {
 		peer := startPeer(t)
 		peer.answering(func(Signal, int) answer { return answer{reject: 3, say: "three are bad"} })
@@ -136,6 +138,7 @@ func TestPartialSuccessCountsWhatWasRejected(t *testing.T) {
 }
 
 func TestPartialSuccessWithoutRejectionLosesNothing(t *testing.T) {
+	t.Parallel()
 	eachProtocol(t, func(t *testing.T, protocol string) {
 		peer := startPeer(t)
 		peer.answering(func(Signal, int) answer { return answer{say: "please upgrade"} })
@@ -149,6 +152,7 @@ func TestPartialSuccessWithoutRejectionLosesNothing(t *testing.T) {
 
 // TestOverloadedPeerIsObeyed has a peer that turns the first requests of each signal away, and asks to wait.
 func TestOverloadedPeerIsObeyed(t *testing.T) {
+	t.Parallel()
 	for _, turnAway := range []answer{
 		{status: http.StatusTooManyRequests, code: codes.ResourceExhausted, retryAfter: time.Second},
 		{status: http.StatusServiceUnavailable, code: codes.Unavailable, retryAfter: time.Second},
@@ -188,6 +192,7 @@ func TestOverloadedPeerIsObeyed(t *testing.T) {
 }
 
 func TestPeerThatRefusesTheDataGetsItOnce(t *testing.T) {
+	t.Parallel()
 	eachProtocol(t, func(t *testing.T, protocol string) {
 		peer := startPeer(t)
 		peer.answering(func(Signal, int) answer { return answer{status: http.StatusBadRequest, code: codes.InvalidArgument} })
@@ -206,6 +211,7 @@ func TestPeerThatRefusesTheDataGetsItOnce(t *testing.T) {
 // TestConnectionResetMidway has a peer that takes requests and resets connections in place of an answer: nothing is lost, and
 // what had been taken comes again, for nobody can know.
 func TestConnectionResetMidway(t *testing.T) {
+	t.Parallel()
 	for _, lose := range []bool{true, false} {
 		eachProtocol(t, func(t *testing.T, protocol string) {
 			peer := startPeer(t)
@@ -233,6 +239,7 @@ func TestConnectionResetMidway(t *testing.T) {
 // TestPeerNotThere covers a peer that refuses, and one that never answers: the emitting program does not notice, memory is
 // bounded by the queue, shutdown keeps its time, and one line says it.
 func TestPeerNotThere(t *testing.T) {
+	t.Parallel()
 	for name, address := range map[string]func(testing.TB) string{"refused": refusedAddr, "unreachable": blackhole} {
 		eachProtocol(t, func(t *testing.T, protocol string) {
 			p, log := setup(t, Options{
@@ -269,6 +276,7 @@ func TestPeerNotThere(t *testing.T) {
 }
 
 func TestSlowPeerDropsAndRecovers(t *testing.T) {
+	t.Parallel()
 	peer := startPeer(t)
 	slow := true
 	peer.answering(func(signal Signal, _ int) answer {
@@ -300,6 +308,7 @@ func TestSlowPeerDropsAndRecovers(t *testing.T) {
 
 // TestPeerComesBack kills a peer under load and starts it again at the same place.
 func TestPeerComesBack(t *testing.T) {
+	t.Parallel()
 	for _, protocol := range []string{GRPC, HTTP} {
 		t.Run(protocol, func(t *testing.T) {
 			t.Parallel()

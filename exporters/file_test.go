@@ -73,7 +73,7 @@ meter_provider:
   views:
     - {selector: {instrument_name: x}, stream: {aggregation_cardinality_limit: 7}}
 `)
-	p, log := setup(t, Options{Environ: []string{"OTEL_CONFIG_FILE=" + file, "OTEL_TRACES_SAMPLER=always_off"}, ShutdownTimeout: time.Millisecond})
+	p, log := setup(t, Options{Environ: []string{"OTEL_CONFIG_FILE=" + file, "OTEL_TRACES_SAMPLER=always_off"}, Console: &logBuffer{}, ShutdownTimeout: time.Millisecond})
 	defer func() { _ = p.Shutdown(context.Background()) }()
 	for _, section := range []string{
 		"frobnicate", "distribution", "instrumentation/development", "resource.schema_url", "resource.detection/development",

@@ -46,16 +46,24 @@ func (t translation) metrics(s *settings) error {
 		}
 		s.meter = append(s.meter, sdkmetric.WithView(view))
 	}
-	if mp.ExemplarFilter != nil {
-		filter := map[string]exemplar.Filter{
-			"always_on": exemplar.AlwaysOnFilter, "always_off": exemplar.AlwaysOffFilter, "trace_based": exemplar.TraceBasedFilter,
-		}[string(*mp.ExemplarFilter)]
-		if filter == nil {
-			return fmt.Errorf("meter_provider.exemplar_filter %q is none of always_on, always_off, trace_based", *mp.ExemplarFilter)
-		}
-		s.meter = append(s.meter, sdkmetric.WithExemplarFilter(filter))
+	filter, err := exemplars(mp.ExemplarFilter)
+	s.meter = append(s.meter, sdkmetric.WithExemplarFilter(filter))
+	return err
+}
+
+func exemplars(name *otelconf.ExemplarFilter) (exemplar.Filter, error) {
+	if name == nil {
+		return exemplar.TraceBasedFilter, nil
 	}
-	return nil
+	switch *name {
+	case "always_on":
+		return exemplar.AlwaysOnFilter, nil
+	case "always_off":
+		return exemplar.AlwaysOffFilter, nil
+	case "trace_based":
+		return exemplar.TraceBasedFilter, nil
+	}
+	return nil, fmt.Errorf("meter_provider.exemplar_filter %q is none of always_on, always_off, trace_based", *name)
 }
 
 func (t translation) periodic(at string, r *otelconf.PeriodicMetricReader) (d destination, err error) {
@@ -97,7 +105,9 @@ func (t translation) periodic(at string, r *otelconf.PeriodicMetricReader) (d de
 }
 
 // preferences are cumulative and explicit buckets unless the file says otherwise, whatever OTEL_ variables the exporters find.
-func preferences(at string, c *periodicConfig, t *otelconf.ExporterTemporalityPreference, h *otelconf.ExporterDefaultHistogramAggregation) error {
+func preferences(
+	at string, c *periodicConfig, t *otelconf.ExporterTemporalityPreference, h *otelconf.ExporterDefaultHistogramAggregation,
+) error {
 	c.temporality = sdkmetric.CumulativeTemporalitySelector
 	if t != nil {
 		switch *t {

@@ -48,7 +48,9 @@ func fromGRPC(e *otelconf.OTLPGrpcExporter) fileOTLP {
 }
 
 // fileExporter finds the one exporter that a processor has.
-func fileExporter(at string, which Signal, console bool, http *otelconf.OTLPHttpExporter, grpc *otelconf.OTLPGrpcExporter) (string, otlpSettings, error) {
+func fileExporter(
+	at string, which Signal, console bool, http *otelconf.OTLPHttpExporter, grpc *otelconf.OTLPGrpcExporter,
+) (string, otlpSettings, error) {
 	var s otlpSettings
 	var err error
 	switch {

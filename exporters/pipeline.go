@@ -89,9 +89,8 @@ func (p *Pipeline) Levels() *log.Levels { return p.opts.LogLevels }
 // Sampler returns the sampler, to be changed while the program runs.
 func (p *Pipeline) Sampler() *trace.Sampler { return p.sampler }
 
-// install makes the pipeline that of the process.
+// install makes the pipeline that of the process. Its error handler is there already.
 func (p *Pipeline) install() {
-	otel.SetErrorHandler(p.errors)
 	otel.SetLogger(logr.FromSlogHandler(sdkLog{p.own.Handler(), p.settings.sdkLevel}))
 	otel.SetTracerProvider(p.providers.TracerProvider)
 	otel.SetMeterProvider(p.providers.MeterProvider)

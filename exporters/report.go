@@ -97,7 +97,10 @@ type state struct {
 	failed       page // the page of err
 }
 
-func (r *reporter) state() state {
+// recentError is how long after it an error still is the reason for a loss, though later attempts worked.
+const recentError = 10 * time.Second
+
+func (r *reporter) state(now time.Time) state {
 	var s state
 	for _, l := range r.ledgers {
 		p := l.read()
@@ -109,7 +112,10 @@ func (r *reporter) state() state {
 		if p.failures > 0 && (s.failing.IsZero() || p.failingSince.Before(s.failing)) {
 			s.failing = p.failingSince
 		}
-		if p.lastErr != nil && (s.err == nil || p.failures > s.failed.failures) {
+		if p.lastErr == nil || p.failures == 0 && now.Sub(p.lastErrAt) > recentError {
+			continue
+		}
+		if s.err == nil || p.failures > s.failed.failures {
 			s.err, s.failed = p.lastErr, p
 		}
 	}
@@ -118,7 +124,7 @@ func (r *reporter) state() state {
 
 // look writes the line that is due, if any, and reports whether to look again soon.
 func (r *reporter) look(now time.Time) bool {
-	s := r.state()
+	s := r.state(now)
 	if s.lost > r.seen {
 		r.seen, r.lastLoss = s.lost, now
 	}
@@ -160,7 +166,7 @@ func (r *reporter) warn(s state, now time.Time) {
 
 // last tells what no line has told yet, for nobody looks after it.
 func (r *reporter) last() {
-	s := r.state()
+	s := r.state(time.Now())
 	if r.logger == nil || s.lost <= r.reported {
 		return
 	}
@@ -191,6 +197,8 @@ func (s state) reason() (reason, remedy string) {
 	switch kind := errorType(s.err); {
 	case refused(s.err):
 		remedy = "nothing listens there: start the collector, or correct OTEL_EXPORTER_OTLP_ENDPOINT"
+	case strings.Contains(reason, "invalid UTF-8"):
+		remedy = "a text that OTLP cannot carry has not been mended: look at the keys of " + envResource + ", or report it"
 	case kind == "401" || kind == "403" || kind == "UNAUTHENTICATED" || kind == "PERMISSION_DENIED":
 		remedy = "the collector refuses the credentials: check OTEL_EXPORTER_OTLP_HEADERS and the client certificate"
 	case kind == "404" || kind == "405" || kind == "UNIMPLEMENTED":

@@ -119,6 +119,20 @@ func TestReporterBoundsAFlappingPeer(t *testing.T) {
 	})
 }
 
+func TestReporterDoesNotBlameAnErrorThatIsOver(t *testing.T) {
+	incident(t, func(l *ledger, out *logBuffer, close func()) {
+		l.attempted(io.EOF)
+		l.attempted(nil)
+		<-time.After(time.Minute)
+		lose(l, 1)
+		synctest.Wait()
+		close()
+		if lines := out.lines("the queue is full"); len(lines) != 1 {
+			t.Errorf("%s", out)
+		}
+	})
+}
+
 func TestReporterTellsAtTheEndWhatNoLineTold(t *testing.T) {
 	incident(t, func(l *ledger, out *logBuffer, close func()) {
 		lose(l, 2)
@@ -138,6 +152,7 @@ func TestRemediesFitTheReason(t *testing.T) {
 	}{
 		{nil, "OTEL_BSP_MAX_QUEUE_SIZE"},
 		{syscall.ECONNREFUSED, "start the collector"},
+		{errors.New("rpc error: code = Internal desc = grpc: error while marshaling: string field contains invalid UTF-8"), "OTEL_RESOURCE_ATTRIBUTES"},
 		{&httpError{httpAnswer{status: 401}, errors.New("x")}, "OTEL_EXPORTER_OTLP_HEADERS"},
 		{&httpError{httpAnswer{status: 404}, errors.New("x")}, "path of OTEL_EXPORTER_OTLP_ENDPOINT"},
 		{&httpError{httpAnswer{status: 429}, errors.New("x")}, "overloaded"},

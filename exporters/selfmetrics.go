@@ -37,14 +37,14 @@ type gauges struct {
 	all             []metric.Observable
 	err             error
 	meter           metric.Meter
-	name, unit, the string
+	name, unit, the string // of the items: in metric names, as unit, in descriptions
 }
 
 // observe puts the ledgers' accounts onto the meter provider, as otel.sdk.* metrics.
 func observe(p telemetry.Providers, ledgers []*ledger) error {
 	meter := p.Meter(scope)
 	duration, err := meter.Float64Histogram("otel.sdk.exporter.operation.duration", metric.WithUnit("s"),
-		metric.WithDescription("The duration of exporting a batch of telemetry records."))
+		metric.WithDescription("The duration of one export, with all its attempts."))
 	errs := []error{err}
 	bySignal := make(map[Signal][]*ledger)
 	for _, l := range ledgers {
@@ -65,12 +65,12 @@ func observeSignal(meter metric.Meter, signal Signal, ledgers []*ledger) error {
 	name, unit := signal.noun()
 	g := gauges{meter: meter, name: name, unit: unit, the: signal.items(), queued: signal != Metrics}
 	if g.queued {
-		g.processed = g.counter("processor.%s.processed", "The number of %s for which the processing has finished, either successful or failed.")
-		g.size = g.upDown("processor.%s.queue.size", "The number of %s in the queue of a given instance of an SDK processor.")
-		g.capacity = g.upDown("processor.%s.queue.capacity", "The maximum number of %s the queue of a given instance of an SDK processor can hold.")
+		g.processed = g.counter("processor.%s.processed", "The %s that a processor has finished with, successful or failed.")
+		g.size = g.upDown("processor.%s.queue.size", "The %s in the queue of a processor.")
+		g.capacity = g.upDown("processor.%s.queue.capacity", "The most %s that the queue of a processor can hold.")
 	}
-	g.exported = g.counter("exporter.%s.exported", "The number of %s for which the export has finished, either successful or failed.")
-	g.inflight = g.upDown("exporter.%s.inflight", "The number of %s which were passed to the exporter, but that have not been exported yet (neither successful, nor failed).")
+	g.exported = g.counter("exporter.%s.exported", "The %s whose export has finished, successful or failed.")
+	g.inflight = g.upDown("exporter.%s.inflight", "The %s that an exporter was given and has not finished with.")
 	if g.err != nil {
 		return g.err
 	}

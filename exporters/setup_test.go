@@ -224,6 +224,15 @@ func TestSamplerChangesAtRunTime(t *testing.T) {
 	}
 }
 
+func TestSpansRecordedButNotSampledAreNotExported(t *testing.T) {
+	peer := startPeer(t)
+	p, _ := setup(t, Options{Endpoint: peer.endpoint(HTTP), Sampler: sdktrace.AlwaysRecord(sdktrace.NeverSample())})
+	emit(t, p, 3)
+	if h := drained(t, p, 5*time.Second, peer); h.Traces.Emitted != 0 || h.Logs.Exported != 3 {
+		t.Errorf("%+v", h)
+	}
+}
+
 func TestExtrasOfTheProgram(t *testing.T) {
 	spans := tracetest.NewSpanRecorder()
 	sink := &logBuffer{}
@@ -291,12 +300,15 @@ func TestShutdownGivesEachSignalItsOwnTime(t *testing.T) {
 // TestOTLPRecordsCarryTheTrace sees that log records and events arrive with the ids of the span they belong to.
 func TestOTLPRecordsCarryTheTrace(t *testing.T) {
 	peer := startPeer(t)
-	p, _ := setup(t, Options{Endpoint: peer.endpoint(HTTP)})
+	p, logged := setup(t, Options{Endpoint: peer.endpoint(HTTP)})
 	ctx, span := p.Providers().Tracer("t").Start(t.Context(), "a")
 	p.Logger().InfoContext(ctx, "said", "password", "hunter2")
 	instrument.NewEvent(p.Providers().EventLogger("t"), "t.happened", otellog.SeverityInfo).Emit(ctx)
 	span.End()
 	drained(t, p, 5*time.Second, peer)
+	if n := strings.Count(logged.String(), "\n"); n != 2 {
+		t.Errorf("the record and the event make %d lines on the readable log: %s", n, logged)
+	}
 	seen := 0
 	for _, rl := range peer.records {
 		for _, sl := range rl.ScopeLogs {
@@ -315,5 +327,26 @@ func TestOTLPRecordsCarryTheTrace(t *testing.T) {
 	}
 	if seen != 2 {
 		t.Errorf("%d of the record and the event arrived", seen)
+	}
+}
+
+// TestConsole has all signals on the console, through the same accounts as any destination.
+func TestConsole(t *testing.T) {
+	console := &logBuffer{}
+	p, _ := setup(t, Options{Console: console, Environ: []string{
+		"OTEL_TRACES_EXPORTER=console", "OTEL_METRICS_EXPORTER=console", "OTEL_LOGS_EXPORTER=console",
+	}})
+	emit(t, p, 3)
+	h := drained(t, p, 5*time.Second, nil)
+	if h.Traces.Exported != 3 || h.Logs.Exported != 3 || h.Metrics.Exported == 0 {
+		t.Errorf("%+v", h)
+	}
+	if len(console.lines(`"Name":"work"`)) != 3 || len(console.lines(`"Value":"worked"`)) != 3 || len(console.lines(`"Name":"test.things"`)) != 1 {
+		t.Errorf("the console has %s", console)
+	}
+	rec := httptest.NewRecorder()
+	p.MetricsHandler().ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
+	if strings.Contains(rec.Body.String(), "test_things") {
+		t.Error("the page is served although OTEL_METRICS_EXPORTER does not name it")
 	}
 }

@@ -21,9 +21,16 @@ import (
 	"github.com/go-os/go-os/middleware/oshttp"
 )
 
-// childMode is the variable that makes the test binary a service under test: its value is the protocol, and the OTEL_ variables
-// say where its telemetry goes.
+// childMode is the variable that makes the test binary another process: "service", whose telemetry goes where the OTEL_ variables
+// say, or else a peer, see peerProcess.
 const childMode = "EXPORTERS_TEST_CHILD"
+
+func child() int {
+	if mode := os.Getenv(childMode); mode != "service" {
+		return serveBadly(mode)
+	}
+	return serve()
+}
 
 // childReport is what the service says of itself when it ends.
 type childReport struct {
@@ -32,8 +39,8 @@ type childReport struct {
 	Error         string
 }
 
-// child is a small service: it serves until SIGTERM, lets every request end, and flushes last.
-func child() int {
+// serve is a small service: it serves until SIGTERM, lets every request end, and flushes last.
+func serve() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	p, err := Setup(ctx, &Options{ServiceName: "child", LogWriter: io.Discard, QueueSize: 100_000})
@@ -89,7 +96,7 @@ func startService(t *testing.T, endpoint, protocol string) *service {
 		t.Fatal(err)
 	}
 	s := &service{cmd: exec.Command(self)}
-	s.cmd.Env = append(os.Environ(), childMode+"=1", "OTEL_EXPORTER_OTLP_ENDPOINT="+endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL="+protocol)
+	s.cmd.Env = append(os.Environ(), childMode+"=service", "OTEL_EXPORTER_OTLP_ENDPOINT="+endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL="+protocol)
 	s.cmd.Stderr = os.Stderr
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
@@ -177,8 +184,10 @@ func (l *load) end() {
 // TestSIGTERMUnderLoad ends a real process while requests are on their way: every request that was accepted is answered, and
 // every one of its spans has arrived.
 func TestSIGTERMUnderLoad(t *testing.T) {
+	t.Parallel()
 	for _, protocol := range []string{GRPC, HTTP} {
 		t.Run(protocol, func(t *testing.T) {
+			t.Parallel()
 			peer := startPeer(t)
 			s := startService(t, peer.endpoint(protocol), protocol)
 			l := startLoad(s.url, 16)

@@ -15,7 +15,11 @@ type spanBatcher struct {
 var _ sdktrace.SpanProcessor = spanBatcher{}
 
 func newSpanBatcher(l *ledger, cfg batchConfig, e sdktrace.SpanExporter) spanBatcher {
-	return spanBatcher{newBatcher(l, cfg, e.ExportSpans, e.Shutdown)}
+	export := func(ctx context.Context, batch []sdktrace.ReadOnlySpan) error {
+		mendSpans(batch)
+		return e.ExportSpans(ctx, batch)
+	}
+	return spanBatcher{newBatcher(l, cfg, export, e.Shutdown)}
 }
 
 func (b spanBatcher) OnStart(context.Context, sdktrace.ReadWriteSpan) {}
@@ -36,14 +40,20 @@ type recordBatcher struct{ *batcher[sdklog.Record] }
 var _ sdklog.Processor = recordBatcher{}
 
 func newRecordBatcher(l *ledger, cfg batchConfig, e sdklog.Exporter) recordBatcher {
-	return recordBatcher{newBatcher(l, cfg, e.Export, e.Shutdown)}
+	export := func(ctx context.Context, batch []sdklog.Record) error {
+		mendRecords(batch)
+		return e.Export(ctx, batch)
+	}
+	return recordBatcher{newBatcher(l, cfg, export, e.Shutdown)}
 }
 
 func (b recordBatcher) Enabled(context.Context, sdklog.EnabledParameters) bool { return true }
 
 // OnEmit copies the record, which belongs to the caller again afterwards.
 func (b recordBatcher) OnEmit(_ context.Context, r *sdklog.Record) error {
-	b.add(r.Clone())
+	if b.admit() {
+		b.put(r.Clone())
+	}
 	return nil
 }
 

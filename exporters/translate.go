@@ -225,56 +225,16 @@ func fileBatch(at string, delay time.Duration, scheduleDelay, exportTimeout, max
 	return c, nil
 }
 
-func fileSampler(at string, s *otelconf.Sampler) (sdktrace.Sampler, error) {
-	switch {
-	case s == nil:
-		return sdktrace.ParentBased(sdktrace.AlwaysSample()), nil
-	case s.ParentBased != nil:
-		return fileParentBased(at+".parent_based", s.ParentBased)
-	case s.AlwaysOff != nil:
-		return sdktrace.NeverSample(), nil
-	case s.AlwaysOn != nil:
-		return sdktrace.AlwaysSample(), nil
-	case s.TraceIDRatioBased != nil && s.TraceIDRatioBased.Ratio == nil:
-		return sdktrace.TraceIDRatioBased(1), nil
-	case s.TraceIDRatioBased != nil:
-		return sdktrace.TraceIDRatioBased(*s.TraceIDRatioBased.Ratio), nil
-	}
-	return nil, fmt.Errorf("%s is none of always_on, always_off, parent_based, trace_id_ratio_based", at)
-}
-
-func fileParentBased(at string, p *otelconf.ParentBasedSampler) (sdktrace.Sampler, error) {
-	root, err := fileSampler(at+".root", p.Root)
-	if p.Root == nil {
-		root = sdktrace.AlwaysSample()
-	}
-	errs := []error{err}
-	var opts []sdktrace.ParentBasedSamplerOption
-	for _, o := range []struct {
-		name string
-		s    *otelconf.Sampler
-		with func(sdktrace.Sampler) sdktrace.ParentBasedSamplerOption
-	}{
-		{"remote_parent_sampled", p.RemoteParentSampled, sdktrace.WithRemoteParentSampled},
-		{"remote_parent_not_sampled", p.RemoteParentNotSampled, sdktrace.WithRemoteParentNotSampled},
-		{"local_parent_sampled", p.LocalParentSampled, sdktrace.WithLocalParentSampled},
-		{"local_parent_not_sampled", p.LocalParentNotSampled, sdktrace.WithLocalParentNotSampled},
-	} {
-		if o.s == nil {
-			continue
-		}
-		s, err := fileSampler(at+"."+o.name, o.s)
-		errs, opts = append(errs, err), append(opts, o.with(s))
-	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
-	}
-	return sdktrace.ParentBased(root, opts...), nil
-}
-
-// spanLimits are those of the section, over the general ones, over the SDK's.
+// spanLimits are those of the section, over the general ones, over the defaults. The SDK's constructor of limits would read
+// the environment, which does not count beside a file.
 func (t translation) spanLimits(l *otelconf.SpanLimits) *sdktrace.SpanLimits {
 	limits := sdktrace.NewSpanLimits()
+	limits.AttributeValueLengthLimit = sdktrace.DefaultAttributeValueLengthLimit
+	limits.AttributeCountLimit = sdktrace.DefaultAttributeCountLimit
+	limits.EventCountLimit = sdktrace.DefaultEventCountLimit
+	limits.LinkCountLimit = sdktrace.DefaultLinkCountLimit
+	limits.AttributePerEventCountLimit = sdktrace.DefaultAttributePerEventCountLimit
+	limits.AttributePerLinkCountLimit = sdktrace.DefaultAttributePerLinkCountLimit
 	set := func(to *int, v *int) {
 		if v != nil {
 			*to = *v
@@ -295,22 +255,20 @@ func (t translation) spanLimits(l *otelconf.SpanLimits) *sdktrace.SpanLimits {
 	return &limits
 }
 
-func (t translation) logLimits(l *otelconf.LogRecordLimits) (opts []sdklog.LoggerProviderOption) {
-	var count, length *int
+func (t translation) logLimits(l *otelconf.LogRecordLimits) []sdklog.LoggerProviderOption {
+	count, length := 128, -1 // the defaults of the specification
+	set := func(to *int, v *int) {
+		if v != nil {
+			*to = *v
+		}
+	}
 	if g := t.model.AttributeLimits; g != nil {
-		count, length = g.AttributeCountLimit, g.AttributeValueLengthLimit
+		set(&count, g.AttributeCountLimit)
+		set(&length, g.AttributeValueLengthLimit)
 	}
-	if l != nil && l.AttributeCountLimit != nil {
-		count = l.AttributeCountLimit
+	if l != nil {
+		set(&count, l.AttributeCountLimit)
+		set(&length, l.AttributeValueLengthLimit)
 	}
-	if l != nil && l.AttributeValueLengthLimit != nil {
-		length = l.AttributeValueLengthLimit
-	}
-	if count != nil {
-		opts = append(opts, sdklog.WithAttributeCountLimit(*count))
-	}
-	if length != nil {
-		opts = append(opts, sdklog.WithAttributeValueLengthLimit(*length))
-	}
-	return opts
+	return []sdklog.LoggerProviderOption{sdklog.WithAttributeCountLimit(count), sdklog.WithAttributeValueLengthLimit(length)}
 }

@@ -90,7 +90,7 @@ func (p Providers) TextMapPropagator() propagation.TextMapPropagator {
 	return p.Propagator
 }
 
-// Slog returns the logger for people. Without one of its own it is slog.Default as of now, so ask again rather than keep it.
+// Slog returns the logger for people. If Logger is nil it is the current slog.Default, so ask again rather than keep it.
 func (p Providers) Slog() *slog.Logger {
 	if p.Logger == nil {
 		return slog.Default()
@@ -98,8 +98,8 @@ func (p Providers) Slog() *slog.Logger {
 	return p.Logger
 }
 
-// Tracing reports whether spans can ever be recorded: false only for the no-op provider. The process-wide provider counts
-// as able, since an SDK may be installed behind it later.
+// Tracing reports whether spans can ever be recorded: false only for the no-op provider. It is true for the
+// process-wide provider, since an SDK may be installed behind it later.
 func (p Providers) Tracing() bool {
 	_, off := p.TracerProvider.(tracenoop.TracerProvider)
 	return !off

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 
 	"go.opentelemetry.io/otel"
@@ -39,12 +40,21 @@ func TestOff(t *testing.T) {
 	}
 }
 
-// TestZeroIsProcessWide shows that a Providers taken before the process-wide provider was installed reaches it after.
+// installed counts the spans that reach the process-wide provider.
+var installed = sync.OnceValue(func() *tracetest.SpanRecorder {
+	spans := tracetest.NewSpanRecorder()
+	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)))
+	return spans
+})
+
+// TestZeroIsProcessWide shows that a Providers taken before the process-wide provider was installed reaches it after. A
+// tracer of the otel package goes over to the first provider that is installed, for good; so the test installs one once,
+// for every time that it is run.
 func TestZeroIsProcessWide(t *testing.T) {
 	var p telemetry.Providers
 	tracer := p.Tracer("example.com/scope")
-	spans := tracetest.NewSpanRecorder()
-	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)))
+	spans := installed()
+	spans.Reset()
 	_, span := tracer.Start(context.Background(), "late")
 	span.End()
 	if got := spans.Ended(); len(got) != 1 || got[0].InstrumentationScope().SchemaURL != telemetry.SchemaURL {

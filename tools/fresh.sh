@@ -1,21 +1,23 @@
 #!/usr/bin/env bash
-# Fails if a generated file is stale: makes each again and compares.
+# Fails if a generated file is stale: makes all of them again, in a copy of the tree, and compares.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export GOFLAGS="${GOFLAGS:--buildvcs=false}"
 
-generated=(docs/telemetry.md examples/shop/ordersv1)
-before=$(mktemp -d)
-trap 'rm -rf "$before"' EXIT
-for path in "${generated[@]}"; do
-	mkdir -p "$before/$(dirname "$path")"
-	cp -R "$path" "$before/$(dirname "$path")/"
-done
-go generate ./...
-for path in "${generated[@]}"; do
-	if ! diff -ru "$before/$path" "$path"; then
-		echo "fresh: $path was stale; it is made again, commit it" >&2
-		exit 1
+copy=$(mktemp -d)
+trap 'rm -rf "$copy"' EXIT
+git ls-files -co --exclude-standard -z | while IFS= read -r -d '' file; do
+	if [ -e "$file" ]; then printf '%s\0' "$file"; fi
+done | tar --null -T - -cf - | tar -xf - -C "$copy"
+(cd "$copy" && go generate ./...)
+
+stale=0
+while IFS= read -r -d '' file; do
+	file=${file#"$copy"/}
+	if ! diff -u "$file" "$copy/$file"; then
+		echo "fresh: $file is stale: run go generate ./..." >&2
+		stale=1
 	fi
-	echo "fresh: $path"
-done
+done < <(find "$copy" -type f -print0)
+[ "$stale" = 0 ] && echo "fresh: every generated file is what go generate makes"
+exit "$stale"

@@ -44,8 +44,8 @@ type orderLabels struct {
 var errRefused = errors.New("the bank refused the card")
 
 func newOrders(p *exporters.Pipeline, paymentsURL string) (*orders, error) {
-	taken, err := metrics.NewCounter[orderLabels](p.Providers(), "shop.orders",
-		&metrics.InstrumentOptions{Scope: scope, Unit: "{order}", Description: "Orders by result: placed, refused or failed."})
+	taken, err := metrics.NewCounter[orderLabels](scope, p.Providers(), "shop.orders",
+		&metrics.InstrumentOptions{Unit: "{order}", Description: "Orders by result: placed, refused or failed."})
 	if err != nil {
 		return nil, err
 	}

@@ -36,8 +36,8 @@ type charge struct {
 const reviewFrom = 500_00
 
 func newPayments(p *exporters.Pipeline) (*payments, error) {
-	charges, err := metrics.NewCounter[chargeLabels](p.Providers(), "shop.charges",
-		&metrics.InstrumentOptions{Scope: scope, Unit: "{charge}", Description: "Charges by result: authorized or refused."})
+	charges, err := metrics.NewCounter[chargeLabels](scope, p.Providers(), "shop.charges",
+		&metrics.InstrumentOptions{Unit: "{charge}", Description: "Charges by result: authorized or refused."})
 	if err != nil {
 		return nil, err
 	}

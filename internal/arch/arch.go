@@ -36,12 +36,24 @@ var mayImport = map[string][]string{
 // Providers. Everything else takes a telemetry.Providers.
 var sdkUsers = []string{"telemetry/trace", "telemetry/metrics", "telemetry/log", "exporters", "examples"}
 
-// tools are folders below internal that no user links: programs and helpers for tests, free to import what they need.
-// They may not be imported by production code.
-var tools = []string{"internal/arch", "internal/testenv", "internal/teledoc"}
+// tools are folders that no user links: programs and helpers for tests, free to import what they need. They may not be
+// imported by production code.
+var tools = []string{"internal/arch", "internal/testenv", "internal/teledoc", "examples/internal/childtest"}
+
+// testPackages are the last elements of import paths that belong into tests, beside package testing and our own suites.
+var testPackages = []string{"httptest", "iotest", "tracetest", "logtest", "metricdatatest", "testutil", "goleak"}
 
 // layered are the top-level folders that hold capabilities, each with its drivers beside it.
 var layered = []string{"state", "control", "identity"}
+
+// vendors are the libraries that a portable type may import: those that do a part of its work, whatever the driver. Any other
+// vendor belongs into a driver.
+var vendors = map[string][]string{
+	"state/kv":       {"github.com/maypok86/otter/v2"},
+	"control/config": {"github.com/knadh/koanf", "github.com/fsnotify/fsnotify"},
+	"control/router": {"github.com/failsafe-go/failsafe-go", "golang.org/x/time"},
+	"identity/auth":  {"golang.org/x/oauth2", "github.com/go-jose/go-jose/v4", "github.com/cedar-policy/cedar-go"},
+}
 
 // Check returns every import below root that breaks the rule, in the order of the files. Nested modules, testdata and
 // hidden folders are not ours to check.
@@ -106,49 +118,66 @@ func judge(file, imported string) string {
 	if forTests(file) {
 		return ""
 	}
-	if imported == "testing" || strings.HasPrefix(imported, "testing/") || strings.HasSuffix(imported, "test") {
-		return "links test code into production builds"
-	}
 	if ours, ok := strings.CutPrefix(imported, Module+"/"); ok {
 		return judgeOurs(dir, ours)
 	}
-	if strings.HasPrefix(imported, "go.opentelemetry.io/otel/sdk") || strings.HasPrefix(imported, "go.opentelemetry.io/otel/exporters") {
-		if !within(dir, sdkUsers) {
-			return "the SDK belongs to exporters and telemetry's subpackages: take a telemetry.Providers instead"
-		}
-		return ""
+	switch {
+	case imported == "testing", strings.HasPrefix(imported, "testing/"), slices.Contains(testPackages, path.Base(imported)):
+		return "links test code into production builds"
+	case sdk(imported) && !within(dir, sdkUsers):
+		return "the SDK belongs to exporters and telemetry's subpackages: take a telemetry.Providers instead"
 	}
 	return judgeVendor(dir, imported)
 }
 
-// forTests reports whether a file is linked into tests only: a _test.go file, a package named *test (the conformance
-// suites), or a tool.
+// sdk reports whether an import is what stands behind the OpenTelemetry API, in the SDK or in contrib.
+func sdk(imported string) bool {
+	return within(imported, []string{"go.opentelemetry.io/otel/sdk", "go.opentelemetry.io/otel/exporters", "go.opentelemetry.io/contrib"})
+}
+
+// forTests reports whether a file is linked into tests only: a _test.go file, a conformance suite, or a tool.
 func forTests(file string) bool {
 	dir := path.Dir(file)
-	return strings.HasSuffix(file, "_test.go") || strings.HasSuffix(dir, "test") || within(dir, tools)
+	return strings.HasSuffix(file, "_test.go") || suite(dir) || within(dir, tools)
+}
+
+// suite reports whether a folder is the conformance suite of a capability: state/kv/kvtest.
+func suite(dir string) bool {
+	capability := path.Dir(dir)
+	return capability != "." && path.Base(dir) == path.Base(capability)+"test"
 }
 
 func judgeOurs(dir, ours string) string {
 	from, to := top(dir), top(ours)
-	if within(ours, tools) {
-		return "a tool for tests and generators, not for production code"
-	}
-	if from != to && !slices.Contains(mayImport[from], to) {
+	switch {
+	case within(ours, tools), suite(ours):
+		return "links test code into production builds"
+	case dir == "telemetry":
+		return "the telemetry root stands alone"
+	case from != to && !slices.Contains(mayImport[from], to):
 		return fmt.Sprintf("%s may import only %s", from, strings.Join(mayImport[from], ", "))
-	}
-	if from != to && to == "telemetry" && ours != "telemetry" && !slices.Contains([]string{"exporters", "examples"}, from) {
+	case from != to && to == "telemetry" && ours != "telemetry" && from != "exporters" && from != "examples":
 		return "import the telemetry root; its subpackages configure what stands behind it"
 	}
-	if dir == "telemetry" && from != to && ours != "telemetry" {
-		return "the telemetry root stands alone"
+	if capability, driver := split(dir); driver != "" {
+		return judgeDriver(capability, driver, ours)
 	}
-	if capability, driver := split(dir); driver != "" && ours == capability {
-		return "a driver imports driver and its vendor, never the portable package"
+	if capability, driver := split(ours); driver != "" && slices.Contains(layered, from) {
+		return fmt.Sprintf("only main chooses a driver of %s", capability)
 	}
 	return ""
 }
 
-// judgeVendor keeps vendors inside driver packages: the portable type of a capability needs none.
+// judgeDriver keeps drivers small: one translates between its vendor and package driver, and the portable type does the rest.
+// A driver on top of key-value has that for its vendor.
+func judgeDriver(capability, driver, ours string) string {
+	if ours == capability+"/driver" || strings.HasPrefix(driver, "kv") && ours == "state/kv" {
+		return ""
+	}
+	return "a driver imports driver and its vendor, nothing else of ours"
+}
+
+// judgeVendor keeps vendors inside drivers, and everything but the OpenTelemetry API out of the packages that all others use.
 func judgeVendor(dir, imported string) string {
 	host, _, _ := strings.Cut(imported, "/")
 	if !strings.Contains(host, ".") || strings.HasPrefix(imported, "go.opentelemetry.io/otel") {
@@ -157,7 +186,10 @@ func judgeVendor(dir, imported string) string {
 	if dir == "telemetry" || dir == "internal/instrument" {
 		return "sees only the OpenTelemetry API"
 	}
-	return ""
+	if _, driver := split(dir); driver != "" || !slices.Contains(layered, top(dir)) || within(imported, vendors[dir]) {
+		return ""
+	}
+	return "a vendor belongs into a driver"
 }
 
 // split divides the folder of a driver, such as state/kv/memkv, into its capability and its own name.

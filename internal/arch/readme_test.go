@@ -2,6 +2,8 @@ package arch_test
 
 import (
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -27,6 +29,22 @@ func TestREADME(t *testing.T) {
 	for _, command := range []string{"go run ./examples/shop", "go test ./..."} {
 		if !strings.Contains(string(readme), command) {
 			t.Errorf("README.md does not name the command %q", command)
+		}
+	}
+}
+
+// TestLinks finds links between our documents that lead nowhere.
+func TestLinks(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#:]+)\)`)
+	for _, doc := range []string{"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/design.md"} {
+		text, err := os.ReadFile("../../" + doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			if _, err := os.Stat(filepath.Join("../..", filepath.Dir(doc), m[1])); err != nil {
+				t.Errorf("%s links to %s: %v", doc, m[1], err)
+			}
 		}
 	}
 }

@@ -19,23 +19,42 @@ func run(b *testing.B, cases []Case) {
 	}
 }
 
-// TestTargets asserts what this project promises of its speed. Ratios are judged on the median over interleaved rounds; a
-// round of bad luck moves nothing, a slower middleware does.
+// attempts is how often a ratio is measured before it is called missed. What else runs on the machine can only add to a
+// time, and not to both sides alike; a middleware that has become slower misses every time.
+const attempts = 3
+
+// TestTargets asserts what this project promises of its speed.
 func TestTargets(t *testing.T) {
+	rounds, each := 2000, 250*time.Microsecond
+	if *long {
+		rounds, each = 10_000, 250*time.Microsecond
+	}
 	for _, group := range Groups {
 		t.Run(group.Name, func(t *testing.T) {
-			rounds, each := 30, 20*time.Millisecond
-			if *long {
-				rounds, each = 100, 50*time.Millisecond
+			missed := group.Targets
+			for try := 1; try <= attempts && len(missed) > 0; try++ {
+				missed = measure(t, group, missed, rounds, each)
 			}
-			figures := group.Measure(rounds, each)
-			for _, target := range group.Targets {
-				got := target.Got(figures)
-				t.Logf("%s: %s (target: at most %s)", target.Name, target.Text(got), target.Text(target.Most))
-				if got > target.Most {
-					t.Errorf("%s: %s, want at most %s", target.Name, target.Text(got), target.Text(target.Most))
-				}
+			for _, target := range missed {
+				t.Errorf("%s: more than %s in each of %d attempts", target.Name, target.Text(target.Most), attempts)
 			}
 		})
 	}
+}
+
+// measure returns the targets that were missed this time. Allocations are exact: a miss of those is final.
+func measure(t *testing.T, group Group, targets []Target, rounds int, each time.Duration) (missed []Target) {
+	figures := group.Measure(rounds, each)
+	for _, target := range targets {
+		got := target.Got(figures)
+		t.Logf("%s: %s (at most %s)", target.Name, target.Text(got), target.Text(target.Most))
+		switch {
+		case got <= target.Most:
+		case target.Unit == "allocations":
+			t.Errorf("%s: %s, want at most %s", target.Name, target.Text(got), target.Text(target.Most))
+		default:
+			missed = append(missed, target)
+		}
+	}
+	return missed
 }

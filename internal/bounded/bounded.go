@@ -1,8 +1,8 @@
 // Package bounded holds a cache whose size has a limit and whose hits cost no lock and no allocation.
 //
 // It is made for what is derived from a small, mostly constant set of keys on a hot path, such as the attribute set of a
-// route and a status. Keys may come from outside: past the limit nothing more is kept, so a client that invents keys costs
-// the work of one build a call, never memory.
+// route and a status. Keys may come from outside: past the limit nothing more is kept, and a client that invents keys costs
+// one build a call. A Cache is bounded in entries; bound the size of keys yourself.
 package bounded
 
 import (
@@ -11,15 +11,15 @@ import (
 	"sync/atomic"
 )
 
-// DefaultLimit is how many entries a Cache keeps that was given no limit: that of the OpenTelemetry SDK for the series of
-// one instrument, past which a cached attribute set has no series of its own anyway.
+// DefaultLimit is how many entries a Cache without a limit of its own keeps. It is the OpenTelemetry SDK's limit of series
+// for one instrument: an attribute set past it has no series of its own anyway.
 const DefaultLimit = 2000
 
 // Cache keeps the values built for its keys, for good, until it is full. The zero value is ready to use with DefaultLimit.
 // It is safe for concurrent use and must not be copied after its first use.
 //
-// A hit reads one immutable map. What was built lately waits in a second map behind a lock and is merged into the first
-// once it was asked for as often as the merge has entries to copy, so that filling the cache costs amortised constant time.
+// A hit reads one immutable map, without a lock. New entries go to a second map, behind a lock. The two are merged once the
+// lock was taken as often as there are entries to copy, so that filling the cache takes amortised constant time.
 type Cache[K comparable, V any] struct {
 	limit int
 
@@ -41,7 +41,7 @@ func New[K comparable, V any](limit int) *Cache[K, V] {
 }
 
 // Get returns the value of key, built by build if the cache has none. A value that is kept was built once; when the cache
-// is full, the value of an unknown key is built for this call alone. build must be quick, must depend on the key alone, and
+// is full, the value of an unknown key is built for that call alone. build must be quick, must depend on the key alone, and
 // must not use the cache.
 func (c *Cache[K, V]) Get(key K, build func(K) V) V {
 	v, _ := c.Admit(key, build)

@@ -7,6 +7,8 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/log"
+
+	"github.com/go-os/go-os/internal/sanitize"
 )
 
 // Event emits OTel events of one name: log records whose EventName is that name, correlated with the span in the context.
@@ -44,7 +46,7 @@ func (e *Event) Emit(ctx context.Context, attrs ...attribute.KeyValue) {
 	}
 }
 
-// EmitError records one event with an error: the SDK adds exception.type and exception.message from it.
+// EmitError records one event with an error: the SDK adds exception.type and this adds exception.message, see ErrorMessage.
 func (e *Event) EmitError(ctx context.Context, err error, attrs ...attribute.KeyValue) {
 	if e.Enabled(ctx) {
 		e.emit(ctx, err, attrs)
@@ -52,31 +54,52 @@ func (e *Event) EmitError(ctx context.Context, err error, attrs ...attribute.Key
 }
 
 // EmitPanic records one exception event for a recovered panic value, with the stack that was taken where it was recovered.
-// It reports whether anybody listens: a panic that is an event for nobody must be told in another way.
+// If it returns false, nobody listens, and the caller must report the panic some other way.
 func (e *Event) EmitPanic(ctx context.Context, value any, stack []byte, attrs ...attribute.KeyValue) bool {
 	if !e.Enabled(ctx) {
 		return false
 	}
-	attrs = append(attrs[:len(attrs):len(attrs)], attribute.String("exception.stacktrace", string(stack)))
+	attrs = append(attrs[:len(attrs):len(attrs)],
+		attribute.String("exception.stacktrace", sanitize.Text(string(stack), maxStack)))
 	if err, ok := value.(error); ok {
 		e.emit(ctx, err, attrs)
 		return true
 	}
 	e.emit(ctx, nil, append(attrs,
-		attribute.String("exception.type", fmt.Sprintf("%T", value)),
-		attribute.String("exception.message", fmt.Sprint(value)),
+		attribute.String(exceptionType, fmt.Sprintf("%T", value)),
+		attribute.String(exceptionMessage, Message(fmt.Sprint(value))),
 	))
 	return true
 }
+
+const (
+	exceptionType    = "exception.type"
+	exceptionMessage = "exception.message"
+)
 
 func (e *Event) emit(ctx context.Context, err error, attrs []attribute.KeyValue) {
 	var r log.Record
 	r.SetEventName(e.name)
 	r.SetTimestamp(time.Now())
 	r.SetSeverity(e.severity)
-	r.AddAttributes(attrs...)
 	if err != nil {
-		r.SetErr(err)
+		addError(&r, err)
 	}
+	r.AddAttributes(attrs...) // after those of the error, which they override
 	e.logger.Emit(ctx, r)
+}
+
+// addError sets the message here, because the SDK would take the text of the error as it is. It does not give the SDK an
+// error whose methods panic.
+func addError(r *log.Record, err error) {
+	text, ok := errorText(err)
+	if !ok {
+		name := fmt.Sprintf("%T", err)
+		r.AddAttributes(attribute.String(exceptionType, name), attribute.String(exceptionMessage, name))
+		return
+	}
+	r.SetErr(err)
+	if text != "" {
+		r.AddAttributes(attribute.String(exceptionMessage, Message(text)))
+	}
 }

@@ -5,13 +5,13 @@
 //
 //	func (s *Store) Get(ctx context.Context, key string) (item Item, err error) {
 //		ctx, call := s.get.Start(ctx)
-//		defer func() { call.End(ctx, err) }()
+//		defer call.End(ctx, &err)
 //		…
 //	}
 //
 // Each call makes one span, and one point on the scope's duration histogram, in seconds. An error sets the span's status and
-// gives both an error.type from the scope's table of classes, so that its values are few and known beforehand. All
-// attribute sets are built once, when the Op is made; whether anybody listens is asked before anything is built.
+// gives both an error.type from the scope's table of classes, so that its values are few and known beforehand. So does a
+// panic, whose error.type is "panic", and which goes on. All attribute sets are built once, when the Op is made; whether anybody listens is asked before anything is built.
 //
 // Decisions and exceptions are OTel events ([Event]): log records with an EventName, correlated with the span in the
 // context. Span events are not used (OTEP 4430).
@@ -20,6 +20,7 @@ package instrument
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -37,8 +38,12 @@ import (
 // errorTypeKey is the attribute error.type of the semantic conventions.
 const errorTypeKey = attribute.Key("error.type")
 
-// ErrorTypeOther is the error.type of an error that no class names.
-const ErrorTypeOther = "_OTHER"
+const (
+	// ErrorTypeOther is the error.type of an error that no class names.
+	ErrorTypeOther = "_OTHER"
+	// ErrorTypePanic is the error.type of a call that panicked.
+	ErrorTypePanic = "panic"
+)
 
 // Class gives the errors that match a sentinel, by errors.Is, their error.type.
 type Class struct {
@@ -115,10 +120,16 @@ var common = []Class{
 }
 
 // ErrorType returns the error.type of err: that of the first class it matches, ErrorTypeOther if none, and "" for nil.
-func (s *Scope) ErrorType(err error) string {
+// It is also ErrorTypeOther if the methods of err panic, as those of a nil pointer in an error may.
+func (s *Scope) ErrorType(err error) (errorType string) {
 	if err == nil {
 		return ""
 	}
+	defer func() {
+		if recover() != nil {
+			errorType = ErrorTypeOther
+		}
+	}()
 	for _, c := range s.classes {
 		if errors.Is(err, c.Err) {
 			return c.Type
@@ -132,22 +143,21 @@ type Op struct {
 	scope *Scope
 	name  string
 	start []trace.SpanStartOption
-	attrs []attribute.KeyValue
 	ok    []metric.RecordOption
 	fail  map[string][]metric.RecordOption // by error.type
 }
 
 // Op returns the instrumentation of calls whose spans have this name. The attributes stand on its spans and points,
-// after the scope's own; they must be of low cardinality.
+// after the scope's own; they must be of low cardinality. Samplers see them: the conventions ask for that, and it costs a
+// call one allocation, sampled or not.
 func (s *Scope) Op(name string, attrs ...attribute.KeyValue) *Op {
 	all := slices.Concat(s.cfg.Attrs, attrs)
 	op := &Op{
 		scope: s,
 		name:  name,
-		start: []trace.SpanStartOption{trace.WithSpanKind(s.cfg.Kind)},
-		attrs: all,
+		start: []trace.SpanStartOption{trace.WithSpanKind(s.cfg.Kind), trace.WithAttributes(all...)},
 		ok:    recordOptions(all),
-		fail:  make(map[string][]metric.RecordOption, len(s.classes)+1),
+		fail:  make(map[string][]metric.RecordOption, len(s.classes)+2),
 	}
 	fail := func(kind string) {
 		op.fail[kind] = recordOptions(append(slices.Clip(all), errorTypeKey.String(kind)))
@@ -156,6 +166,7 @@ func (s *Scope) Op(name string, attrs ...attribute.KeyValue) *Op {
 		fail(c.Type)
 	}
 	fail(ErrorTypeOther)
+	fail(ErrorTypePanic)
 	return op
 }
 
@@ -183,7 +194,6 @@ func (o *Op) Start(ctx context.Context) (context.Context, Call) {
 	}
 	ctx, span := o.scope.tracer.Start(ctx, o.name, o.start...)
 	if span.IsRecording() {
-		span.SetAttributes(o.attrs...)
 		call.span = span
 	}
 	return ctx, call
@@ -199,23 +209,39 @@ func (c Call) Set(attrs ...attribute.KeyValue) {
 // Recording reports whether the call has a span that is recorded; ask before building attributes for Set.
 func (c Call) Recording() bool { return c.span != nil }
 
-// End closes the call. ctx must be the one that Start returned, so that the point can carry the span as its exemplar.
-func (c Call) End(ctx context.Context, err error) {
+// End closes the call. Defer it, with the context that Start returned, so that the point can carry the span as its
+// exemplar, and with the address of the named result, which it reads when the method returns; nil means that the call
+// cannot fail. A panic is a failure of the error.type "panic", and goes on afterwards: for that, End must be what is
+// deferred, rather than be called by it.
+func (c Call) End(ctx context.Context, err *error) {
 	if c.op == nil {
 		return
 	}
-	opts, kind := c.op.ok, ""
-	if err != nil {
-		kind = c.op.scope.ErrorType(err)
-		opts = c.op.fail[kind]
+	if v := recover(); v != nil {
+		c.end(ctx, ErrorTypePanic, func() string { return Message(fmt.Sprint("panic: ", v)) })
+		panic(v)
+	}
+	if err == nil || *err == nil {
+		c.end(ctx, "", nil)
+		return
+	}
+	failure := *err
+	c.end(ctx, c.op.scope.ErrorType(failure), func() string { return ErrorMessage(failure) })
+}
+
+// end records the outcome; message is nil for success, and asked for only if a span takes it.
+func (c Call) end(ctx context.Context, errorType string, message func() string) {
+	opts := c.op.ok
+	if message != nil {
+		opts = c.op.fail[errorType]
 	}
 	c.op.scope.duration.Record(ctx, time.Since(c.start).Seconds(), opts...)
 	if c.span == nil {
 		return
 	}
-	if err != nil {
-		c.span.SetStatus(codes.Error, err.Error())
-		c.span.SetAttributes(errorTypeKey.String(kind))
+	if message != nil {
+		c.span.SetStatus(codes.Error, message())
+		c.span.SetAttributes(errorTypeKey.String(errorType))
 	}
 	c.span.End()
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -104,7 +106,7 @@ func TestCall(t *testing.T) {
 				t.Error("a sampled call does not record")
 			}
 			call.Set(attribute.String("key", "cart/7"))
-			call.End(ctx, c.err)
+			call.End(ctx, &c.err)
 
 			span := s.spans.Ended()[0]
 			want := []attribute.KeyValue{attribute.String("store", "orders"), attribute.String("op", "get"), attribute.String("key", "cart/7")}
@@ -141,13 +143,139 @@ func TestUnsampledCallStillCounts(t *testing.T) {
 	}
 }
 
+// A method that panics has failed, whatever its named result says.
+func TestPanicIsAFailure(t *testing.T) {
+	s := newStage(sdktrace.AlwaysSample())
+	op := instrument.New(config(), s.Providers).Op("kv.get")
+	value := errors.New("index out of \xff range")
+	get := func() (err error) {
+		ctx, call := op.Start(t.Context())
+		defer call.End(ctx, &err)
+		panic(value)
+	}
+	func() {
+		defer func() {
+			if v := recover(); v != value {
+				t.Errorf("recovered %v, want the panic to go on with the same value", v)
+			}
+		}()
+		_ = get()
+	}()
+	span := s.spans.Ended()[0]
+	if got, want := span.Status(), (sdktrace.Status{Code: codes.Error, Description: "panic: index out of \uFFFD range"}); got != want {
+		t.Errorf("the span has the status %+v, want %+v", got, want)
+	}
+	if want := attribute.String("error.type", "panic"); !slices.Contains(span.Attributes(), want) {
+		t.Errorf("the span has the attributes %v, want error.type=panic", span.Attributes())
+	}
+	if got := s.points(t); len(got) != 1 || got["goos.kv.operation.duration s error.type=panic,store=orders"] != 1 {
+		t.Errorf("points %v, want one of a panic", got)
+	}
+}
+
+// End looks at the result when the method is over, and not when it is deferred.
+func TestDeferredEndSeesTheResult(t *testing.T) {
+	s := newStage(sdktrace.AlwaysSample())
+	op := instrument.New(config(), s.Providers).Op("kv.get")
+	_ = func() (err error) {
+		ctx, call := op.Start(t.Context())
+		defer call.End(ctx, &err)
+		return errMissing
+	}()
+	func() {
+		ctx, call := op.Start(t.Context())
+		defer call.End(ctx, nil)
+	}()
+	got := s.points(t)
+	if len(got) != 2 || got["goos.kv.operation.duration s error.type=not_found,store=orders"] != 1 || got["goos.kv.operation.duration s store=orders"] != 1 {
+		t.Errorf("points %v, want a failure and a success", got)
+	}
+}
+
+// brittle is an error whose methods fail on a nil pointer, as most do.
+type brittle struct{ text string }
+
+func (b *brittle) Error() string        { return b.text }
+func (b *brittle) ErrorType() string    { return b.text }
+func (b *brittle) Is(target error) bool { return b.text == target.Error() }
+
+// What a nil pointer in an error does when it is asked, and what text is in it, must not hurt.
+func TestHostileErrors(t *testing.T) {
+	for _, c := range []struct {
+		err     error
+		message string
+		kind    string // exception.type
+	}{
+		{(*brittle)(nil), "*instrument_test.brittle", "*instrument_test.brittle"},
+		{errors.New("bad \xff byte"), "bad \uFFFD byte", "*errors.errorString"},
+		{errors.New(strings.Repeat("x", 5000)), strings.Repeat("x", 4096), "*errors.errorString"},
+	} {
+		s := newStage(sdktrace.AlwaysSample())
+		scope := instrument.New(config(), s.Providers)
+		ctx, call := scope.Op("kv.get").Start(t.Context())
+		scope.Event("exception", log.SeverityError).EmitError(ctx, c.err)
+		scope.Event("exception", log.SeverityError).EmitPanic(ctx, c.err, []byte("stack \xff"))
+		call.End(ctx, &c.err)
+		if got := s.spans.Ended()[0].Status().Description; got != c.message {
+			t.Errorf("the status message is %.60q, want %.60q", got, c.message)
+		}
+		if got := s.points(t); got["goos.kv.operation.duration s error.type=_OTHER,store=orders"] != 1 {
+			t.Errorf("points %v", got)
+		}
+		for _, r := range s.events.records {
+			attrs := map[attribute.Key]string{}
+			r.WalkAttributes(func(kv attribute.KeyValue) bool { attrs[kv.Key] = kv.Value.AsString(); return true })
+			if attrs["exception.message"] != c.message || attrs["exception.type"] != c.kind {
+				t.Errorf("the event has the attributes %.200v, want %.60q of type %s", attrs, c.message, c.kind)
+			}
+		}
+	}
+}
+
+func TestEmitPanicIsValidText(t *testing.T) {
+	s := newStage(sdktrace.AlwaysSample())
+	e := instrument.New(config(), s.Providers).Event("exception", log.SeverityError)
+	e.EmitPanic(t.Context(), "bad \xff byte", []byte("stack \xff"))
+	got := map[attribute.Key]string{}
+	s.events.records[0].WalkAttributes(func(kv attribute.KeyValue) bool { got[kv.Key] = kv.Value.AsString(); return true })
+	want := map[attribute.Key]string{
+		"exception.type": "string", "exception.message": "bad \uFFFD byte", "exception.stacktrace": "stack \uFFFD",
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("the event has the attributes %q, want %q", got, want)
+	}
+}
+
+// samplerFunc is a sampler that decides by what it is shown.
+type samplerFunc func(sdktrace.SamplingParameters) sdktrace.SamplingDecision
+
+func (f samplerFunc) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
+	return sdktrace.SamplingResult{Decision: f(p)}
+}
+func (samplerFunc) Description() string { return "func" }
+
+func TestSamplersSeeTheAttributes(t *testing.T) {
+	var seen []attribute.KeyValue
+	s := newStage(samplerFunc(func(p sdktrace.SamplingParameters) sdktrace.SamplingDecision {
+		seen = p.Attributes
+		return sdktrace.Drop
+	}))
+	_, call := instrument.New(config(), s.Providers).Op("kv.get", attribute.String("op", "get")).Start(t.Context())
+	call.End(t.Context(), nil)
+	if want := []attribute.KeyValue{attribute.String("store", "orders"), attribute.String("op", "get")}; !slices.Equal(seen, want) {
+		t.Errorf("the sampler saw %v, want %v", seen, want)
+	}
+}
+
 func TestOffCostsNothing(t *testing.T) {
 	op := instrument.New(config(), telemetry.Off()).Op("kv.get")
 	ctx := t.Context()
-	if n := testing.AllocsPerRun(100, func() {
+	get := func() (err error) {
 		ctx, call := op.Start(ctx)
-		call.End(ctx, errMissing)
-	}); n != 0 {
+		defer call.End(ctx, &err)
+		return errMissing
+	}
+	if n := testing.AllocsPerRun(100, func() { _ = get() }); n != 0 {
 		t.Errorf("%v allocations with telemetry off, want 0", n)
 	}
 	if got, _ := op.Start(ctx); got != ctx {

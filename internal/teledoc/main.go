@@ -41,7 +41,7 @@ func run(file string, check bool) error {
 		return err
 	}
 	if !bytes.Equal(held, made) {
-		return fmt.Errorf("%s is stale: run go generate ./...", file)
+		return fmt.Errorf("%s is stale: run `go generate` in internal/teledoc", file)
 	}
 	fmt.Println(file + " is fresh")
 	return nil
@@ -67,7 +67,7 @@ func render(ctx context.Context) ([]byte, error) {
 		}
 		fmt.Fprintf(&out, "\n## %s\n", s.pkg)
 		spans(&out, r.spans)
-		metrics(&out, r.metrics)
+		instruments(&out, r.metrics)
 		events(&out, r.events)
 	}
 	return out.Bytes(), nil
@@ -80,7 +80,7 @@ func spans(out *bytes.Buffer, table map[row]*attrs) {
 	}
 }
 
-func metrics(out *bytes.Buffer, table map[row]*attrs) {
+func instruments(out *bytes.Buffer, table map[row]*attrs) {
 	heading(out, table, "| metric | instrument | unit | attributes | meaning |\n|---|---|---|---|---|\n")
 	for _, key := range ordered(table) {
 		fmt.Fprintf(out, "| `%s` | %s | %s | %s | %s |\n", key.name, key.kind, key.unit, cell(table[key]), key.description)

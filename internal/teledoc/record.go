@@ -77,11 +77,12 @@ func (r *record) note(table map[row]*attrs, key row, set []attribute.KeyValue) {
 	table[key].add(set)
 }
 
-// collect reads the metrics into the record. A situation that shuts its meter provider down has collected before.
+// collect reads the metrics into the record. A situation without a meter provider has none, and one that shuts its provider
+// down has collected before.
 func (r *record) collect(ctx context.Context) error {
 	var rm metricdata.ResourceMetrics
 	err := r.reader.Collect(ctx, &rm)
-	if errors.Is(err, sdkmetric.ErrReaderShutdown) {
+	if errors.Is(err, sdkmetric.ErrReaderShutdown) || errors.Is(err, sdkmetric.ErrReaderNotRegistered) {
 		return nil
 	}
 	if err != nil {

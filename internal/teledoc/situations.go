@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/attribute"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -18,6 +19,7 @@ import (
 	"github.com/go-os/go-os/exporters"
 	"github.com/go-os/go-os/telemetry"
 	oslog "github.com/go-os/go-os/telemetry/log"
+	"github.com/go-os/go-os/telemetry/metrics"
 	"github.com/go-os/go-os/telemetry/trace"
 )
 
@@ -32,6 +34,7 @@ var situations = []struct {
 	{"middleware/osgrpc", runGRPC},
 	{"telemetry/trace", runTrace},
 	{"telemetry/log", runLog},
+	{"telemetry/metrics", runMetrics},
 	{"exporters", runExporters},
 }
 
@@ -67,7 +70,7 @@ func runTrace(ctx context.Context, r *record) error {
 	return keeper.Shutdown(ctx)
 }
 
-// runLog has a sink drop records, and a level changed.
+// runLog has a sink and the sampling drop records, and a level changed for a while and for good.
 func runLog(ctx context.Context, r *record) error {
 	p := r.providers()
 	sink := oslog.Async(slog.NewTextHandler(io.Discard, nil), &oslog.AsyncOptions{Name: "file", Telemetry: p})
@@ -76,8 +79,45 @@ func runLog(ctx context.Context, r *record) error {
 	}
 	levels := oslog.NewLevels(slog.LevelInfo)
 	levels.Observe(p)
-	oslog.New(&oslog.Options{Levels: levels, Telemetry: p}, sink).InfoContext(ctx, "too late")
-	return levels.Set("orders", slog.LevelDebug, time.Minute)
+	sampling := &oslog.Sampling{First: 1, Thereafter: 1000}
+	logger := oslog.New(&oslog.Options{Levels: levels, Sampling: sampling, Telemetry: p}, sink)
+	for range 2 {
+		logger.InfoContext(ctx, "too late")
+	}
+	return errors.Join(levels.Set("orders", slog.LevelDebug, time.Minute), levels.Set("orders", slog.LevelWarn, 0))
+}
+
+// runMetrics has a name on the page that the program's own registry uses too. What the page counts of itself is no OpenTelemetry
+// instrument: it stands on the page alone, under its Prometheus name.
+func runMetrics(ctx context.Context, r *record) error {
+	theirs := prometheus.NewRegistry()
+	theirs.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "jobs_total"}))
+	page, err := metrics.NewPrometheus(&metrics.PrometheusOptions{Existing: theirs, ErrorHandler: func(error) {}})
+	if err != nil {
+		return err
+	}
+	jobs, err := sdkmetric.NewMeterProvider(sdkmetric.WithReader(page.Reader())).Meter("teledoc").Int64Counter("jobs")
+	if err != nil {
+		return err
+	}
+	jobs.Add(ctx, 1)
+	families, err := page.Gatherer().Gather()
+	if err != nil {
+		return err
+	}
+	for _, family := range families {
+		if !strings.HasPrefix(family.GetName(), "goos_") {
+			continue
+		}
+		for _, m := range family.GetMetric() {
+			var set []attribute.KeyValue
+			for _, label := range m.GetLabel() {
+				set = append(set, attribute.String(label.GetName(), label.GetValue()))
+			}
+			r.note(r.metrics, row{family.GetName(), strings.ToLower(family.GetType().String()), "", family.GetHelp()}, set)
+		}
+	}
+	return nil
 }
 
 // runExporters exports each signal to a peer that takes the first requests and refuses the later ones, through queues that
@@ -96,7 +136,7 @@ func runExporters(ctx context.Context, r *record) error {
 	defer stop()
 	pipeline, err := exporters.Setup(ctx, &exporters.Options{
 		ServiceName: "teledoc", Endpoint: url, LogWriter: io.Discard, Environ: []string{}, KeepGlobals: true,
-		MetricReaders: []sdkmetric.Reader{r.reader}, NoRuntimeMetrics: true, QueueSize: 1,
+		MetricReaders: []sdkmetric.Reader{r.reader}, QueueSize: 1,
 	})
 	if err != nil {
 		return err

@@ -24,7 +24,7 @@ func (e *EtcdHandle) URL() string { return "http://" + e.Addr(0) }
 func etcdEngine() *Engine {
 	return &Engine{
 		Name:    "etcd",
-		Weight:  Light,
+		Weight:  Heavy,
 		Module:  "internal/engines/etcd",
 		Package: "go.etcd.io/etcd/server/v3",
 		Ports:   2,

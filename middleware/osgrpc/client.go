@@ -5,7 +5,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/semconv/v1.43.0/rpcconv"
@@ -163,12 +162,13 @@ func (c *clientCall) end(err error, from *peer.Peer) {
 		c.span.End()
 		return
 	}
-	attrs := make([]attribute.KeyValue, 0, 6)
+	room := c.client.room()
+	attrs := room[:0]
 	if from != nil {
 		attrs = c.client.hosts.peer(attrs, from.Addr)
 	}
 	if c.name != "" {
 		attrs = append(attrs, semconv.RPCMethodOriginal(c.name))
 	}
-	finish(c.span, c.method, code, message, attrs)
+	c.client.finish(c.span, c.method, code, message, room, len(attrs))
 }

@@ -37,7 +37,8 @@ type method struct {
 	points [len(codeNames)]atomic.Pointer[[]metric.RecordOption] // by code, built when first met
 }
 
-// newMethod builds a method. The attributes are given to the sampler as well.
+// newMethod builds a method. A span is given its attributes once, when it ends, which saves copying them twice: a sampler
+// sees its name, which is the method, and its kind.
 func newMethod(kind trace.SpanKind, fault func(codes.Code) bool, name string, more ...attribute.KeyValue) *method {
 	attrs := append([]attribute.KeyValue{semconv.RPCSystemNameGRPC, semconv.RPCMethod(name)}, more...)
 	span := name
@@ -48,7 +49,7 @@ func newMethod(kind trace.SpanKind, fault func(codes.Code) bool, name string, mo
 		name:  name,
 		span:  span,
 		attrs: attrs,
-		start: []trace.SpanStartOption{trace.WithSpanKind(kind), trace.WithAttributes(attrs...)},
+		start: []trace.SpanStartOption{trace.WithSpanKind(kind)},
 		fault: fault,
 	}
 }

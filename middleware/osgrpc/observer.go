@@ -2,6 +2,7 @@ package osgrpc
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -28,6 +29,17 @@ type observer struct {
 
 	methods bounded.Cache[methodKey, *method]
 	hosts   hosts
+	rooms   sync.Pool // of *attrRoom
+}
+
+// attrRoom is where the attributes of a span are gathered, ten at most. It is pooled: SetAttributes copies what it is given.
+type attrRoom [12]attribute.KeyValue
+
+func (o *observer) room() *attrRoom {
+	if r, ok := o.rooms.Get().(*attrRoom); ok {
+		return r
+	}
+	return new(attrRoom)
 }
 
 // durationOf makes the histogram of one side.
@@ -69,13 +81,14 @@ func (o *observer) record(ctx context.Context, m *method, code codes.Code, since
 	}
 }
 
-// finish ends a span with what the call ended with.
-func finish(span trace.Span, m *method, code codes.Code, message string, attrs []attribute.KeyValue) {
-	attrs = append(attrs, semconv.RPCResponseStatusCode(codeNames[code]))
+// finish ends a span with what the call ended with. The attributes are those beside the method's own, in room.
+func (o *observer) finish(span trace.Span, m *method, code codes.Code, message string, room *attrRoom, n int) {
+	attrs := append(room[:n], semconv.RPCResponseStatusCode(codeNames[code]))
 	if m.fault(code) {
 		attrs = append(attrs, semconv.ErrorTypeKey.String(codeNames[code]))
 		span.SetStatus(otelcodes.Error, message)
 	}
-	span.SetAttributes(attrs...)
+	span.SetAttributes(append(attrs, m.attrs...)...)
+	o.rooms.Put(room)
 	span.End()
 }

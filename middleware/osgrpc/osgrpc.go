@@ -45,7 +45,7 @@
 //   - rpc.server.call.duration (histogram, seconds): rpc.system.name, rpc.method, rpc.response.status_code, error.type.
 //   - rpc.client.call.duration (histogram, seconds): the same, and server.address and server.port.
 //   - rpc.server.call.exception (event, severity error): a handler panicked. rpc.system.name, rpc.method, exception.type,
-//     exception.message, exception.stacktrace.
+//     exception.message, exception.stacktrace. Where nobody takes events it is a line of Telemetry.Logger instead.
 //
 // error.type is the name of the status code. A client counts every code but OK as an error. A server counts UNKNOWN,
 // DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE and DATA_LOSS: the others are the caller's. The same codes set

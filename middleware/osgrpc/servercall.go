@@ -139,7 +139,8 @@ func (c *serverCall) report(err error) {
 		c.span.End()
 		return
 	}
-	attrs := make([]attribute.KeyValue, 0, 6)
+	room := c.server.room()
+	attrs := room[:0]
 	if p, ok := peer.FromContext(c.ctx); ok {
 		attrs = c.server.hosts.peer(attrs, p.Addr)
 		attrs = c.server.hosts.local(attrs, p.LocalAddr)
@@ -150,7 +151,7 @@ func (c *serverCall) report(err error) {
 	if c.failure != nil {
 		message = sanitize.Text(fmt.Sprint("panic: ", c.failure), maxDetail)
 	}
-	finish(c.span, c.method, code, message, attrs)
+	c.server.finish(c.span, c.method, code, message, room, len(attrs))
 }
 
 // log writes the record of the call to the access log.

@@ -71,10 +71,10 @@ func cases() []struct {
 	}{
 		{"bare", benchMux(), sampledParent, 1},
 		{"off", oshttp.NewHandler(benchMux(), &oshttp.HandlerOptions{Telemetry: telemetry.Off()}), sampledParent, 2},
-		{"metrics", oshttp.NewHandler(benchMux(), &oshttp.HandlerOptions{Telemetry: metrics}), sampledParent, 5},
-		{"unsampled", oshttp.NewHandler(benchMux(), &oshttp.HandlerOptions{Telemetry: sdkProviders()}), unsampledParent, 7},
-		{"sampled", oshttp.NewHandler(benchMux(), &oshttp.HandlerOptions{Telemetry: sdkProviders()}), sampledParent, 8},
-		{"accesslog", oshttp.NewHandler(benchMux(), full), sampledParent, 8},
+		{"metrics", oshttp.NewHandler(benchMux(), &oshttp.HandlerOptions{Telemetry: metrics}), sampledParent, 4},
+		{"unsampled", oshttp.NewHandler(benchMux(), &oshttp.HandlerOptions{Telemetry: sdkProviders()}), unsampledParent, 6},
+		{"sampled", oshttp.NewHandler(benchMux(), &oshttp.HandlerOptions{Telemetry: sdkProviders()}), sampledParent, 7},
+		{"accesslog", oshttp.NewHandler(benchMux(), full), sampledParent, 7},
 	}
 }
 

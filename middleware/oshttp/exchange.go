@@ -18,6 +18,7 @@ type exchange struct {
 	rw     http.ResponseWriter // of the server
 	caller *http.Request       // as the server gave it
 	req    *http.Request       // as the handler sees it
+	own    *http.Request       // room for req, if it was foreseen that a context will be derived
 	method string              // known, or _OTHER
 	scheme string
 
@@ -59,9 +60,20 @@ func (x *exchange) begin() {
 		ctx, x.cancel = context.WithTimeout(ctx, d)
 	}
 	if ctx != x.caller.Context() {
-		x.req = x.caller.WithContext(ctx)
+		x.adopt(ctx)
 	}
 	x.watchBody()
+}
+
+// adopt makes the request that the handler sees, with a context of its own. Where there is room for it, the copy that
+// WithContext makes does not leave the stack.
+func (x *exchange) adopt(ctx context.Context) {
+	if x.own == nil {
+		x.req = x.caller.WithContext(ctx)
+		return
+	}
+	*x.own = *x.caller.WithContext(ctx)
+	x.req = x.own
 }
 
 func (x *exchange) startSpan(ctx context.Context) context.Context {

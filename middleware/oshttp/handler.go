@@ -26,8 +26,8 @@ type HandlerOptions struct {
 	Metrics Metrics
 	// AccessLog writes one line a request to Telemetry.Logger: Info, Warn for 4xx, Error for 5xx and whatever else failed.
 	AccessLog bool
-	// NoRecover lets the panics of handlers go on to the server. They are measured and reported all the same.
-	NoRecover bool
+	// NoRecovery lets the panics of handlers go on to the server. They are measured and reported all the same.
+	NoRecovery bool
 
 	// Timeout is how long a handler may take, as the deadline of its request's context. Zero means no limit.
 	Timeout time.Duration
@@ -104,11 +104,25 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.next.ServeHTTP(w, r)
 		return
 	}
-	x := &exchange{h: h, rw: w, caller: r, req: r, method: knownMethod(r.Method), scheme: scheme(r)}
+	x := h.exchange()
+	x.h, x.rw, x.caller, x.req, x.method, x.scheme = h, w, r, r, knownMethod(r.Method), scheme(r)
 	x.begin()
 	defer x.end()
 	if x.admit() {
 		h.next.ServeHTTP(x.writer(), x.req)
 	}
 	x.returned = true
+}
+
+// exchange returns an empty exchange. Where the request will get a context of its own, it is part of the same allocation.
+func (h *handler) exchange() *exchange {
+	if !h.tracing && h.propagator == nil {
+		return new(exchange)
+	}
+	both := new(struct {
+		exchange
+		own http.Request
+	})
+	both.exchange.own = &both.own
+	return &both.exchange
 }

@@ -98,5 +98,6 @@
 // connection_refused, connection_reset, connection_closed, unreachable, server_certificate_invalid, tls_error and _OTHER.
 //
 // Log lines, through Telemetry.Logger: the access log if it is asked for, whose message is the span's name, with url.path,
-// http.response.status_code, duration, http.response.body.size, client.address and error.type; and each panic, with its stack.
+// http.response.status_code, duration, http.response.body.size, client.address and error.type; and a panic, with its stack, where
+// nobody takes events.
 package oshttp

@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/codes"
 
 	"github.com/go-os/go-os/middleware/oshttp"
+	"github.com/go-os/go-os/telemetry"
 )
 
 // outcome is what a request must leave behind.
@@ -56,7 +57,7 @@ func TestOutcomes(t *testing.T) {
 			_ = http.NewResponseController(w).Flush()
 			panic("broken")
 		}, outcome{"", "200", "panic", codes.Error, "ERROR", true}},
-		{"panic without recovery", oshttp.HandlerOptions{NoRecover: true}, func(http.ResponseWriter, *http.Request) { panic("broken") },
+		{"panic without recovery", oshttp.HandlerOptions{NoRecovery: true}, func(http.ResponseWriter, *http.Request) { panic("broken") },
 			outcome{"", "", "panic", codes.Error, "ERROR", true}},
 		{"abort", oshttp.HandlerOptions{}, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 			outcome{"", "", "aborted", codes.Error, "ERROR", false}},
@@ -168,12 +169,26 @@ func TestPanicIsReportedWithItsStack(t *testing.T) {
 	if s := g.span().Status(); s.Description != "it broke" {
 		t.Errorf("span status %q, want the panic's value", s.Description)
 	}
-	line := `level=ERROR msg="panic in HTTP handler" http.request.method=GET http.route=/thing exception.type=string exception.message="it broke"`
-	if got := g.lines.String(); got != line {
-		t.Errorf("log\n%s\nwant\n%s", got, line)
+	if got := g.lines.String(); got != "" {
+		t.Errorf("the event was taken, and is a line besides: %s", got)
 	}
 	if ctx := events[0].Context; ctx == nil || g.span().SpanContext().SpanID().String() == "" {
 		t.Error("the event has no context")
+	}
+}
+
+// TestPanicThatIsAnEventForNobody is a line of the log.
+func TestPanicThatIsAnEventForNobody(t *testing.T) {
+	g := newRig(t)
+	p := g.providers()
+	p.LoggerProvider = telemetry.Off().LoggerProvider
+	mux := http.NewServeMux()
+	mux.HandleFunc("/thing", func(http.ResponseWriter, *http.Request) { brokenFunction() })
+	h := oshttp.NewHandler(mux, &oshttp.HandlerOptions{Telemetry: p})
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/thing", nil))
+	line := `level=ERROR msg="panic in HTTP handler" http.request.method=GET http.route=/thing exception.type=string exception.message="it broke"`
+	if got := g.lines.String(); got != line {
+		t.Errorf("log\n%s\nwant\n%s", got, line)
 	}
 }
 
@@ -185,7 +200,7 @@ func TestPanicsGoOnUntouched(t *testing.T) {
 	for _, test := range []struct {
 		opts  oshttp.HandlerOptions
 		raise any
-	}{{oshttp.HandlerOptions{NoRecover: true}, value}, {oshttp.HandlerOptions{}, http.ErrAbortHandler}} {
+	}{{oshttp.HandlerOptions{NoRecovery: true}, value}, {oshttp.HandlerOptions{}, http.ErrAbortHandler}} {
 		h := newRig(t).handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(test.raise) }), test.opts)
 		func() {
 			defer func() {

@@ -22,7 +22,7 @@ func (x *exchange) settlePanic(value any) (raise any) {
 	x.detail = sanitize.Text(fmt.Sprint(value), maxDetail)
 	x.reportPanic(value, debug.Stack())
 	switch {
-	case x.h.opts.NoRecover:
+	case x.h.opts.NoRecovery:
 		return value
 	case x.hijacked:
 		return nil // the connection is no longer the server's
@@ -34,12 +34,13 @@ func (x *exchange) settlePanic(value any) (raise any) {
 	return nil
 }
 
-// reportPanic makes a panic known twice: as an event, for machines, and as a log line, for whoever looks at the service
-// without an OTel pipeline. No recovered panic is silent.
+// reportPanic makes a panic known, as an event, or as a log line where nobody takes events. No recovered panic is silent.
 func (x *exchange) reportPanic(value any, stack []byte) {
 	ctx, route := x.req.Context(), x.findRoute()
 	attrs := notesOf(x.method, route, x.scheme)
-	x.h.exception.EmitPanic(ctx, value, stack, attrs...)
+	if x.h.exception.EmitPanic(ctx, value, stack, attrs...) {
+		return
+	}
 	x.h.opts.Telemetry.Slog().LogAttrs(ctx, slog.LevelError, "panic in HTTP handler",
 		slog.String(string(semconv.HTTPRequestMethodKey), x.method),
 		slog.String(string(semconv.HTTPRouteKey), route),

@@ -377,3 +377,16 @@ func TestCloseIdleConnectionsReachesTheBase(t *testing.T) {
 	}
 	oshttp.NewTransport(failing{}, nil).CloseIdleConnections() // has none
 }
+
+// Without options, and without an SDK behind the process-wide providers, everything is passed on.
+func TestNoOptions(t *testing.T) {
+	srv := httptest.NewServer(oshttp.NewHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(w, r.Body)
+	}), nil))
+	defer srv.Close()
+	client := &http.Client{Transport: oshttp.NewTransport(nil, nil)}
+	res, body := fetch(t, client, newRequest(t, http.MethodPost, srv.URL, strings.NewReader("echo")))
+	if res.StatusCode != 200 || body != "echo" {
+		t.Errorf("got %d %q", res.StatusCode, body)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,6 +41,10 @@ func TestFanOutAllocations(t *testing.T) {
 	}
 }
 
+func log5(ctx context.Context, l *slog.Logger) {
+	l.LogAttrs(ctx, slog.LevelInfo, "x", slog.Int("a", 1), slog.Int("b", 2), slog.Int("c", 3), slog.Int("d", 4), slog.Int("e", 5))
+}
+
 // TestAllocations is what this package itself adds to a record on its way to JSON.
 func TestAllocations(t *testing.T) {
 	quiet := &Options{Telemetry: telemetry.Off()}
@@ -58,6 +63,9 @@ func TestAllocations(t *testing.T) {
 		"no span":                {0, func(l *slog.Logger) { log4(plain, l) }, quiet},
 		"one span":               {0, func(l *slog.Logger) { log4(span, l) }, quiet},
 		"another span each time": {1, func(l *slog.Logger) { next++; log4(spans[next%len(spans)], l) }, quiet},
+		"five, no span":          {0, func(l *slog.Logger) { log5(plain, l) }, quiet},
+		"five, one span":         {1, func(l *slog.Logger) { log5(span, l) }, quiet},
+		"five, span and group":   {0, func(l *slog.Logger) { log5(span, l) }, quiet},
 		"below the level":        {0, func(l *slog.Logger) { l.LogAttrs(plain, slog.LevelDebug, "x", slog.String("k", "v")) }, quiet},
 		"sampled away": {0, func(l *slog.Logger) { log4(span, l) },
 			&Options{Telemetry: telemetry.Off(), Sampling: &Sampling{First: 1, Thereafter: -1, Tick: time.Hour}}},
@@ -66,6 +74,9 @@ func TestAllocations(t *testing.T) {
 		"something hidden": {0, func(l *slog.Logger) { l.LogAttrs(plain, slog.LevelInfo, "x", slog.String("password", "p")) }, quiet},
 	} {
 		l := New(c.opts, json())
+		if strings.HasSuffix(name, "group") {
+			l = l.WithGroup("g")
+		}
 		if got := testing.AllocsPerRun(500, func() { c.run(l) }); got > c.want {
 			t.Errorf("%s: %v allocations, want at most %v", name, got, c.want)
 		}

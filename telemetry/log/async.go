@@ -123,8 +123,7 @@ func (s *AsyncSink) Flush(ctx context.Context) error {
 }
 
 // Shutdown writes what is queued and takes no more. If ctx ends first, what still waits is dropped and counted, and the error
-// says how many; a record that the sink is busy with at that time is left to it, and is neither dropped nor written until the
-// sink returns. Calls after the first have nothing to do but wait.
+// says how many; a record that the sink is busy with stays in Queued until the sink returns. Later calls only wait.
 func (s *AsyncSink) Shutdown(ctx context.Context) error {
 	s.close()
 	_, err := s.wait(ctx)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -120,6 +121,78 @@ func TestShutdownReportsWhatIsLeft(t *testing.T) {
 		}
 		if want := map[string]int64{"pipe shutdown": 6, "pipe closed": 1}; !maps.Equal(dropped(), want) {
 			t.Errorf("goos.log.dropped is %v, want %v", dropped(), want)
+		}
+	})
+}
+
+// What Shutdown abandons comes after what the sink is busy with, and must not end a Flush that waits for that.
+func TestShutdownDoesNotEndAFlushEarly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow, gate := newGated()
+		s := Async(slow, &AsyncOptions{Telemetry: telemetry.Off()})
+		l := slog.New(s)
+		l.Info("busy")
+		flushed := make(chan error, 1)
+		go func() { flushed <- s.Flush(context.Background()) }()
+		synctest.Wait()
+		l.Info("abandoned")
+		l.Info("abandoned")
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := s.Shutdown(ctx); err == nil || !strings.Contains(err.Error(), "2 records dropped, and the sink is still busy") {
+			t.Errorf("Shutdown returned %v", err)
+		}
+		synctest.Wait()
+		select {
+		case err := <-flushed:
+			t.Errorf("Flush returned %v while the sink was busy with its record", err)
+		default:
+		}
+		if got, want := s.Stats(), (AsyncStats{Queued: 1, Dropped: 2}); got != want {
+			t.Errorf("stats are %+v, want %+v", got, want)
+		}
+		gate.let(1)
+		if err := <-flushed; err != nil {
+			t.Error(err)
+		}
+		if got, want := s.Stats(), (AsyncStats{Written: 1, Dropped: 2}); got != want {
+			t.Errorf("stats are %+v, want %+v", got, want)
+		}
+	})
+}
+
+// A sink that calls t.FailNow, for one, ends the goroutine that called it.
+func TestAsyncSinkThatEndsItsGoroutine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		providers, dropped := meter(t)
+		var reported []string
+		s := Async(handlerFunc(func(_ context.Context, r slog.Record) error {
+			if r.Message == "exit" {
+				runtime.Goexit()
+			}
+			return nil
+		}), &AsyncOptions{Telemetry: providers, ErrorHandler: func(err error) { reported = append(reported, err.Error()) }})
+		l := slog.New(s)
+		for _, msg := range []string{"fine", "exit", "fine", "exit"} {
+			l.Info(msg)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := s.Flush(ctx); err != nil {
+			t.Fatal(err)
+		}
+		l.Info("fine")
+		if err := s.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+		if got, want := s.Stats(), (AsyncStats{Written: 3, Failed: 2}); got != want {
+			t.Errorf("stats are %+v, want %+v", got, want)
+		}
+		if want := map[string]int64{"func panic": 2}; !maps.Equal(dropped(), want) {
+			t.Errorf("goos.log.dropped is %v, want %v", dropped(), want)
+		}
+		if len(reported) != 1 || !strings.Contains(reported[0], `sink "func" ended its goroutine`) {
+			t.Errorf("the error handler got %q", reported)
 		}
 	})
 }

@@ -88,7 +88,7 @@ func (f *File) check() error {
 	return nil
 }
 
-// touch makes sure that the path can be written, and returns when the file was last, if it has anything in it.
+// touch makes sure that the path can be written, and returns the modification time, or zero if the file is empty.
 func (f *File) touch() (lastWritten time.Time, err error) {
 	if err := os.MkdirAll(filepath.Dir(f.path), 0o750); err != nil {
 		return time.Time{}, fmt.Errorf("log: make the directory of file %q: %w", f.path, err)

@@ -21,20 +21,32 @@ type found struct {
 
 // gate returns the gate of a name, and remembers the name for Names.
 func (l *Levels) gate(name string) *gate {
-	if name != "" {
-		l.mu.Lock()
-		if len(l.seen) < maxLevelNames {
-			l.seen[name] = struct{}{}
-		}
-		l.mu.Unlock()
-	}
+	l.see(name)
 	h := fnv.New64a()
 	h.Write([]byte(name)) // never fails
 	return &gate{levels: l, name: name, hash: h.Sum64()}
 }
 
+// see remembers a name, within bounds: names may come from outside.
+func (l *Levels) see(name string) {
+	if name == "" || len(name) > maxNameLength {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.seen == nil {
+		l.seen = make(map[string]struct{})
+	}
+	if len(l.seen) < maxLevelNames {
+		l.seen[name] = struct{}{}
+	}
+}
+
 func (g *gate) level() slog.Level {
 	now := g.levels.snapshot.Load()
+	if now == nil {
+		return slog.LevelInfo
+	}
 	if f := g.found.Load(); f != nil && f.in == now {
 		return f.level
 	}

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"go.opentelemetry.io/otel/attribute"
 	otellog "go.opentelemetry.io/otel/log"
@@ -35,11 +36,12 @@ const (
 // A temporary level lies over the lasting one of the same name and reverts to it. Setting a name again replaces a temporary
 // level and its time; a lasting level also ends a temporary one. So whatever overlaps, in the end the last lasting level is in
 // force. Levels is also an http.Handler to look at levels and change them, see ServeHTTP. It is safe for concurrent use.
+// The zero value has the default Info; it must not be copied.
 type Levels struct {
-	snapshot atomic.Pointer[map[string]slog.Level] // what is in force, by name; never changed, only replaced
+	snapshot atomic.Pointer[map[string]slog.Level] // what is in force, by name; never changed, only replaced; nil: all Info
 
 	mu       sync.Mutex
-	settings map[string]*setting
+	settings map[string]*setting // nil in the zero value
 	seen     map[string]struct{}
 	changed  *instrument.Event // nil until Observe
 }
@@ -64,9 +66,17 @@ type LevelSetting struct {
 
 // NewLevels returns levels of which only the default is set.
 func NewLevels(def slog.Level) *Levels {
-	l := &Levels{settings: map[string]*setting{"": {lasting: &def}}, seen: make(map[string]struct{})}
-	l.publish()
+	l := &Levels{}
+	l.begin(def)
 	return l
+}
+
+// begin sets the default, which there must be before anything else is set. The caller holds mu, or is alone.
+func (l *Levels) begin(def slog.Level) {
+	if l.settings == nil {
+		l.settings = map[string]*setting{"": {lasting: &def}}
+		l.publish()
+	}
 }
 
 // Observe makes every later change an OTel event, see the package's Telemetry section.
@@ -110,13 +120,17 @@ func (l *Levels) set(ctx context.Context, name string, level slog.Level, revert 
 	})
 }
 
-// Reset removes what was set for a name, so that it inherits again. The default cannot be removed: only its temporary level is.
-func (l *Levels) Reset(name string) { l.reset(context.Background(), name) }
+// Reset removes what was set for a name, so that it inherits again. The default cannot be removed: only its temporary level
+// is. If nothing is set for the name, nothing changes. Reset fails with ErrInvalid if the name is malformed.
+func (l *Levels) Reset(name string) error { return l.reset(context.Background(), name) }
 
-func (l *Levels) reset(ctx context.Context, name string) {
-	_ = l.change(ctx, name, "reset", 0, func(s *setting) error {
-		if s == nil {
-			return nil
+func (l *Levels) reset(ctx context.Context, name string) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	err := l.change(ctx, name, "reset", 0, func(s *setting) error {
+		if s == nil || name == "" && s.until.IsZero() {
+			return errUnchanged
 		}
 		s.stop()
 		if name != "" {
@@ -124,6 +138,10 @@ func (l *Levels) reset(ctx context.Context, name string) {
 		}
 		return nil
 	})
+	if errors.Is(err, errUnchanged) {
+		return nil
+	}
+	return err
 }
 
 // revertAfter ends a temporary level, unless it was replaced before the timer could be stopped.
@@ -132,7 +150,7 @@ func (l *Levels) revertAfter(d time.Duration, name string, s *setting) *time.Tim
 	self = time.AfterFunc(d, func() {
 		_ = l.change(context.Background(), name, "reverted", 0, func(now *setting) error {
 			if now != s || s.timer != self { // self is set: change holds the lock that the caller held while setting it
-				return errReplaced
+				return errUnchanged
 			}
 			s.stop()
 			if s.lasting == nil {
@@ -144,7 +162,8 @@ func (l *Levels) revertAfter(d time.Duration, name string, s *setting) *time.Tim
 	return self
 }
 
-var errReplaced = errors.New("log: the temporary level was replaced")
+// errUnchanged is what an edit returns that has nothing to do.
+var errUnchanged = errors.New("log: there is nothing to change")
 
 // stop forgets the temporary level.
 func (s *setting) stop() {
@@ -164,6 +183,7 @@ func (s *setting) level() slog.Level {
 // change applies edit to what is set for a name, nil if nothing is, publishes the result and tells of it.
 func (l *Levels) change(ctx context.Context, name, reason string, revert time.Duration, edit func(*setting) error) error {
 	l.mu.Lock()
+	l.begin(slog.LevelInfo)
 	before := lookup(*l.snapshot.Load(), name)
 	if err := edit(l.settings[name]); err != nil {
 		l.mu.Unlock()
@@ -200,12 +220,19 @@ func (l *Levels) publish() map[string]slog.Level {
 }
 
 // Get returns the level in force for a name.
-func (l *Levels) Get(name string) slog.Level { return lookup(*l.snapshot.Load(), name) }
+func (l *Levels) Get(name string) slog.Level {
+	now := l.snapshot.Load()
+	if now == nil {
+		return slog.LevelInfo
+	}
+	return lookup(*now, name)
+}
 
 // All returns what is set, the default first, then by name.
 func (l *Levels) All() []LevelSetting {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.begin(slog.LevelInfo)
 	all := make([]LevelSetting, 0, len(l.settings))
 	for name, s := range l.settings {
 		all = append(all, LevelSetting{Name: name, Level: s.level(), Until: s.until})
@@ -214,7 +241,7 @@ func (l *Levels) All() []LevelSetting {
 	return all
 }
 
-// Names returns the names that loggers were given, up to a thousand, in order.
+// Names returns the names that loggers were given, in order: the first thousand, without those over 200 bytes.
 func (l *Levels) Names() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -234,6 +261,8 @@ func checkName(name string) error {
 	switch {
 	case name == "":
 		return nil
+	case !utf8.ValidString(name):
+		return fmt.Errorf("%w: logger name %q: it is not UTF-8", ErrInvalid, name[:min(len(name), maxNameLength)])
 	case len(name) > maxNameLength:
 		return fmt.Errorf("%w: a logger name of %d bytes: %d at most", ErrInvalid, len(name), maxNameLength)
 	case strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f }):

@@ -50,7 +50,7 @@ func (l *Levels) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if !r.URL.Query().Has("logger") {
 			err = fmt.Errorf(`%w: the query lacks "logger": write ?logger=NAME, or ?logger= for the default`, ErrInvalid)
 		} else {
-			l.reset(r.Context(), r.URL.Query().Get("logger"))
+			err = l.reset(r.Context(), r.URL.Query().Get("logger"))
 		}
 	default:
 		w.Header().Set("Allow", "GET, HEAD, PUT, DELETE")

@@ -88,6 +88,9 @@ func TestBadLevelRequests(t *testing.T) {
 		{"PUT", "/", `{"logger":"a b","level":"debug","for":"1m"}`, http.StatusBadRequest, `logger name "a b"`},
 		{"PUT", "/", `{"logger":"` + strings.Repeat("a", maxLevelBody) + `"}`, http.StatusBadRequest, "too large"},
 		{"DELETE", "/", ``, http.StatusBadRequest, `lacks "logger"`},
+		{"DELETE", "/?logger=a..b", ``, http.StatusBadRequest, `logger name "a..b"`},
+		{"DELETE", "/?logger=%ff", ``, http.StatusBadRequest, `it is not UTF-8`},
+		{"DELETE", "/?logger=" + strings.Repeat("a", maxNameLength+1), ``, http.StatusBadRequest, `200 at most`},
 	} {
 		w := ask(l, c.method, c.target, c.body)
 		var answer struct {

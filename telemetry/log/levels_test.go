@@ -22,6 +22,13 @@ func mustSet(t *testing.T, l *Levels, name string, level slog.Level, revert time
 	}
 }
 
+func mustReset(t *testing.T, l *Levels, name string) {
+	t.Helper()
+	if err := l.Reset(name); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestLevelsAreInherited(t *testing.T) {
 	l := NewLevels(slog.LevelInfo)
 	mustSet(t, l, "state", slog.LevelWarn, 0)
@@ -36,8 +43,8 @@ func TestLevelsAreInherited(t *testing.T) {
 			t.Errorf("level of %q is %v, want %v", name, got, want)
 		}
 	}
-	l.Reset("state")
-	l.Reset("never set")
+	mustReset(t, l, "state")
+	mustReset(t, l, "never")
 	if got := l.Get("state.kv"); got != slog.LevelInfo {
 		t.Errorf("after a reset, the level is %v, want that of the default", got)
 	}
@@ -77,7 +84,9 @@ func TestTemporaryLevelsRevert(t *testing.T) {
 	wait := func(d time.Duration) func(*testing.T, *Levels) {
 		return func(*testing.T, *Levels) { time.Sleep(d); synctest.Wait() }
 	}
-	reset := func(name string) func(*testing.T, *Levels) { return func(_ *testing.T, l *Levels) { l.Reset(name) } }
+	reset := func(name string) func(*testing.T, *Levels) {
+		return func(t *testing.T, l *Levels) { mustReset(t, l, name) }
+	}
 	const m = time.Minute
 	for name, steps := range map[string][]step{
 		"reverts to what is inherited": {{set("x.y", a, m), a}, {wait(m - 1), a}, {wait(1), slog.LevelInfo}},
@@ -100,7 +109,7 @@ func TestTemporaryLevelsRevert(t *testing.T) {
 						t.Fatalf("after step %d the level is %v, want %v", i, got, s.want)
 					}
 				}
-				l.Reset("x.y") // ends timers
+				mustReset(t, l, "x.y") // ends timers
 			})
 		})
 	}
@@ -125,7 +134,7 @@ func TestARevertThatComesTooLate(t *testing.T) {
 		if got := l.Get("x"); got != slog.LevelDebug {
 			t.Errorf("the level is %v, want that of the replacement", got)
 		}
-		l.Reset("x")
+		mustReset(t, l, "x")
 	})
 }
 
@@ -151,14 +160,21 @@ func TestAllLevels(t *testing.T) {
 func TestLevelsRefuse(t *testing.T) {
 	l := NewLevels(slog.LevelInfo)
 	for name, revert := range map[string]time.Duration{
-		"x": -1, ".x": 0, "x.": 0, "x..y": 0, "x/.y": 0, "x y": 0, "x\n": 0, strings.Repeat("x", maxNameLength+1): 0,
+		"x": -1, ".x": 0, "x.": 0, "x..y": 0, "x/.y": 0, "x y": 0, "x\n": 0, "x\xff": 0, strings.Repeat("x", maxNameLength+1): 0,
 	} {
 		if err := l.Set(name, slog.LevelDebug, revert); !errors.Is(err, ErrInvalid) {
 			t.Errorf("Set(%q, %v) returned %v, want ErrInvalid", name, revert, err)
 		}
+		if err := l.Reset(name); revert == 0 && !errors.Is(err, ErrInvalid) {
+			t.Errorf("Reset(%q) returned %v, want ErrInvalid", name, err)
+		}
 	}
 	if n := len(l.All()); n != 1 {
 		t.Errorf("refused settings are there: %d", n)
+	}
+	l.gate(strings.Repeat("x", maxNameLength+1))
+	if names := l.Names(); len(names) != 0 {
+		t.Errorf("a name of %d bytes is remembered", len(names[0]))
 	}
 	for i := range maxLevelNames + 1 {
 		err := l.Set(fmt.Sprint("x", i), slog.LevelDebug, 0)
@@ -184,9 +200,12 @@ func TestLevelChangesAreEvents(t *testing.T) {
 		mustSet(t, l, "x.y", slog.LevelDebug, time.Minute)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		l.Reset("before")
+		mustReset(t, l, "before")
 		if err := l.Set("..", slog.LevelDebug, 0); err == nil {
 			t.Error("a bad name was taken")
+		}
+		for _, unset := range []string{"before", "never", ""} { // these change nothing, and tell of nothing
+			mustReset(t, l, unset)
 		}
 		var got []string
 		for i, m := range rec.maps() {
@@ -201,4 +220,26 @@ func TestLevelChangesAreEvents(t *testing.T) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	})
+}
+
+// TestZeroLevels: Options.Levels may point to a Levels that nobody made with NewLevels.
+func TestZeroLevels(t *testing.T) {
+	var l Levels
+	logger := Named(New(&Options{Levels: &l}, JSON(&buffer{}, nil)), "a")
+	if l.Get("a") != slog.LevelInfo || logger.Enabled(t.Context(), slog.LevelDebug) || !logger.Enabled(t.Context(), slog.LevelInfo) {
+		t.Errorf("the level is %v, want info", l.Get("a"))
+	}
+	if got := fmt.Sprint(l.Names()); got != "[a]" {
+		t.Errorf("the names are %s", got)
+	}
+	mustSet(t, &l, "a", slog.LevelDebug, 0)
+	if !logger.Enabled(t.Context(), slog.LevelDebug) || l.Get("b") != slog.LevelInfo {
+		t.Error("Set does not work as it does on NewLevels(slog.LevelInfo)")
+	}
+	var other Levels
+	mustReset(t, &other, "a")
+	var shown Levels
+	if got := fmt.Sprint(shown.All()); got != fmt.Sprint([]LevelSetting{{"", slog.LevelInfo, time.Time{}}}) {
+		t.Errorf("All() is %s", got)
+	}
 }

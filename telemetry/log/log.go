@@ -11,7 +11,7 @@
 //   - Text and JSON lines written within a span carry trace_id, span_id and trace_flags at the top level, under WithGroup
 //     as well, as the OpenTelemetry specification asks ("Trace Context in non-OTLP Log Formats").
 //   - What is redacted reaches no sink: keys and types are looked for in the call's attributes, in those of With, in groups, in
-//     maps with string keys, and in what a [slog.LogValuer] returns. Messages, the texts of errors, slices and the fields of
+//     maps with string keys and behind pointers to those, and in what a [slog.LogValuer] returns. Messages, the texts of errors, slices and the fields of
 //     structs are not searched.
 //   - No failure of a sink reaches the application, nor the other sinks: an error and a panic of its Handle are counted, and
 //     reported to the error handler.
@@ -19,7 +19,9 @@
 //     makes the call slow.
 //   - Nothing is lost silently: every record that a sink did not get is counted, with the reason. Records of level Error and
 //     above are never sampled away.
-//   - A record that nothing redacts or drops passes through without an allocation of this package's own.
+//   - A record that nothing redacts or drops passes through without an allocation of this package's own, but for two in each
+//     Text and JSON sink: one if the record is the first of its span there, and one if it is written within a span, has five
+//     attributes or more of its own, and no group is open.
 //
 // # Names and levels
 //

@@ -165,7 +165,9 @@ func TestConcurrentUse(t *testing.T) {
 					if err := levels.Set("other", slog.LevelDebug, time.Hour); err != nil {
 						t.Error(err)
 					}
-					levels.Reset("other")
+					if err := levels.Reset("other"); err != nil {
+						t.Error(err)
+					}
 				}
 			}
 		})

@@ -21,7 +21,7 @@ const (
 	reasonClosed    = "closed"     // written after the sink's Shutdown
 	reasonShutdown  = "shutdown"   // still queued when the time for Shutdown was over
 	reasonError     = "error"      // the sink returned an error
-	reasonPanic     = "panic"      // the sink panicked
+	reasonPanic     = "panic"      // the sink panicked, or ended its goroutine
 	reasonSampled   = "sampled"
 )
 
@@ -38,7 +38,7 @@ func (o *outlet) deliver(ctx context.Context, h slog.Handler, r slog.Record) (er
 	reason := reasonPanic
 	defer func() {
 		if reason == reasonPanic {
-			err = fmt.Errorf("log: sink %q panicked: %v", o.name, recover())
+			err = o.broke(recover())
 		}
 		if err != nil {
 			o.failed.Add(1)
@@ -52,6 +52,14 @@ func (o *outlet) deliver(ctx context.Context, h slog.Handler, r slog.Record) (er
 		err = fmt.Errorf("log: sink %q: %w", o.name, err)
 	}
 	return err
+}
+
+// broke is the error of a sink whose Handle did not return. Without a panic, it has left by runtime.Goexit.
+func (o *outlet) broke(v any) error {
+	if v == nil {
+		return fmt.Errorf("log: sink %q ended its goroutine (runtime.Goexit)", o.name)
+	}
+	return fmt.Errorf("log: sink %q panicked: %v", o.name, v)
 }
 
 // guard is a sink within a fan-out. slog-multi recovers panics as well, but not for a single sink, and counts nothing.

@@ -19,7 +19,8 @@ type queue struct {
 	busy     bool   // the worker has an entry in its hands
 	closed   bool   // by Shutdown
 	accepted uint64 // entries ever queued
-	done     uint64 // entries ever written, failed or abandoned
+	done     uint64 // entries ever written, failed or abandoned, all those before each of them too
+	owed     uint64 // entries abandoned behind the one that the worker has: done when that is
 	waiters  []*waiter
 }
 
@@ -56,11 +57,18 @@ func (q *queue) push(e entry) (reason string) {
 	return ""
 }
 
-// work writes until nothing is left.
+// work writes until nothing is left. A sink that ends the goroutine, by runtime.Goexit, gets another one.
 func (q *queue) work() {
+	finished := false
+	defer func() {
+		if !finished {
+			go q.work()
+		}
+	}()
 	for {
 		e, ok := q.pop()
 		if !ok {
+			finished = true
 			return
 		}
 		if q.deliver(context.WithoutCancel(e.ctx), e.next, e.record) == nil {
@@ -75,7 +83,8 @@ func (q *queue) pop() (entry, bool) {
 	defer q.mu.Unlock()
 	if q.busy {
 		q.busy = false
-		q.settle(1)
+		q.settle(1 + q.owed)
+		q.owed = 0
 	}
 	if q.n == 0 {
 		q.running = false
@@ -90,8 +99,8 @@ func (q *queue) pop() (entry, bool) {
 }
 
 // settle counts entries as done and wakes who waited for them. The caller holds mu.
-func (q *queue) settle(n int) {
-	q.done += uint64(n)
+func (q *queue) settle(n uint64) {
+	q.done += n
 	kept := q.waiters[:0]
 	for _, w := range q.waiters {
 		if q.done >= w.target {
@@ -140,14 +149,18 @@ func (q *queue) abandon() (dropped int, busy bool) {
 	dropped = q.n
 	clear(q.ring)
 	q.head, q.n = 0, 0
-	q.settle(dropped)
+	if q.busy { // who waits for that one must go on waiting
+		q.owed += uint64(dropped)
+	} else {
+		q.settle(uint64(dropped))
+	}
 	return dropped, q.busy
 }
 
 func (q *queue) pending() int64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return int64(q.accepted - q.done)
+	return int64(q.accepted - q.done - q.owed)
 }
 
 // lose counts records that will not be written, and reports them.

@@ -28,8 +28,8 @@ type Redaction struct {
 }
 
 // DefaultKeys returns the keys that are hidden unless Redaction says otherwise, in the form of Redaction.Keys.
-// Words that often name something harmless, such as "key" or "session", are not among them; nor are names ending in
-// "token", which fencing tokens and page tokens share: those of credentials are listed one by one.
+// Words that often name something harmless, such as "key" or "session", are not among them. Names ending in "token" are not
+// matched in general (fencing and page tokens are harmless); credential tokens are listed by name.
 func DefaultKeys() []string {
 	return []string{
 		"*password", "*passwd", "pwd", "*passphrase", "*secret", "*secret_value",
@@ -40,8 +40,8 @@ func DefaultKeys() []string {
 	}
 }
 
-// maxDepth is how deep groups and maps are searched. What lies deeper is hidden: a LogValuer that returns itself in a group,
-// and a map that holds itself, have no end.
+// maxDepth is how deep groups and maps are searched. What lies deeper is hidden, because a LogValuer that returns itself
+// in a group, and a map that holds itself, have no end.
 const maxDepth = 10
 
 // redactor is a Redaction made ready. It is immutable.

@@ -5,10 +5,10 @@ import (
 	"reflect"
 )
 
-// redacted is what a type has that knows how to show itself without its secrets.
+// redacted is implemented by types that can show themselves without their secrets.
 type redacted interface{ Redacted() string }
 
-// cleanAny reports whether v, a value of no kind that slog knows, can stay as it is under a key that is not hidden.
+// cleanAny reports whether v, a value of slog.KindAny, can stay as it is under a key that is not hidden.
 func (d *redactor) cleanAny(v any, depth int) bool {
 	if _, ok := v.(redacted); ok {
 		return false
@@ -20,13 +20,13 @@ func (d *redactor) cleanAny(v any, depth int) bool {
 	if _, ok := d.types[t]; ok {
 		return false
 	}
-	if t.Kind() != reflect.Map || t.Key().Kind() != reflect.String {
+	if !leadsToMap(t) {
 		return true
 	}
 	if depth >= maxDepth {
 		return false
 	}
-	for it := reflect.ValueOf(v).MapRange(); it.Next(); {
+	for it := followed(v).MapRange(); it.Next(); {
 		if !d.clean(mapAttr(it), false, depth+1) {
 			return false
 		}
@@ -34,15 +34,35 @@ func (d *redactor) cleanAny(v any, depth int) bool {
 	return true
 }
 
+// leadsToMap reports whether values of this type are maps with string keys, or pointers to such, which encoders follow.
+func leadsToMap(t reflect.Type) bool {
+	for i := 0; t.Kind() == reflect.Pointer && i < maxDepth; i++ { // a pointer type may point to itself
+		t = t.Elem()
+	}
+	return t.Kind() == reflect.Map && t.Key().Kind() == reflect.String
+}
+
+// followed returns the map that v leads to, and an empty one if a pointer on the way is nil.
+func followed(v any) reflect.Value {
+	m := reflect.ValueOf(v)
+	for m.Kind() == reflect.Pointer {
+		m = m.Elem()
+	}
+	if !m.IsValid() {
+		return reflect.ValueOf(map[string]any(nil))
+	}
+	return m
+}
+
 // rewriteAny returns what sinks may see of v, which cleanAny did not accept.
 func (d *redactor) rewriteAny(v any, depth int) slog.Value {
 	if shown, ok := d.byType(v); ok {
 		return shown
 	}
-	m := reflect.ValueOf(v)
-	if m.Kind() != reflect.Map {
+	if !leadsToMap(reflect.TypeOf(v)) {
 		return d.hidden
 	}
+	m := followed(v)
 	out := make(map[string]any, m.Len())
 	for it := m.MapRange(); it.Next(); {
 		a := d.rewrite(mapAttr(it), false, depth+1)

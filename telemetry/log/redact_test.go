@@ -96,12 +96,18 @@ func TestNothingHiddenGetsOut(t *testing.T) {
 		"LogValuers, nested": func(l *slog.Logger) {
 			l.Info("x", "g", lazy{v: slog.GroupValue(slog.Any("h", lazy{v: secretGroup}))})
 		},
-		"LogValuer, endless":  func(l *slog.Logger) { l.Info("x", "g", endless{}) },
-		"many attributes":     func(l *slog.Logger) { l.Info("x", "a", 1, "b", 2, "c", 3, "d", 4, "e", 5, "f", 6, "password", secret) },
-		"header":              func(l *slog.Logger) { l.Info("x", "headers", http.Header{"Authorization": {secret}, "Accept": {"a"}}) },
-		"form":                func(l *slog.Logger) { l.Info("x", "form", url.Values{"password": {secret}}) },
-		"map":                 func(l *slog.Logger) { l.Info("x", "m", map[string]any{"deep": map[string]string{"password": secret}}) },
-		"map with LogValuer":  func(l *slog.Logger) { l.Info("x", "m", map[string]any{"g": lazy{v: secretGroup}}) },
+		"LogValuer, endless": func(l *slog.Logger) { l.Info("x", "g", endless{}) },
+		"many attributes":    func(l *slog.Logger) { l.Info("x", "a", 1, "b", 2, "c", 3, "d", 4, "e", 5, "f", 6, "password", secret) },
+		"header":             func(l *slog.Logger) { l.Info("x", "headers", http.Header{"Authorization": {secret}, "Accept": {"a"}}) },
+		"form":               func(l *slog.Logger) { l.Info("x", "form", url.Values{"password": {secret}}) },
+		"map":                func(l *slog.Logger) { l.Info("x", "m", map[string]any{"deep": map[string]string{"password": secret}}) },
+		"map with LogValuer": func(l *slog.Logger) { l.Info("x", "m", map[string]any{"g": lazy{v: secretGroup}}) },
+		"pointer to a map":   func(l *slog.Logger) { l.Info("x", "m", &map[string]any{"password": secret}) },
+		"pointer in a map": func(l *slog.Logger) {
+			p := &http.Header{"Authorization": {secret}}
+			l.Info("x", "m", map[string]any{"deep": &p})
+		},
+		"pointer to a hidden": func(l *slog.Logger) { l.Info("x", "m", &map[string]any{"code": pin(secret)}) },
 		"map of a type":       func(l *slog.Logger) { l.Info("x", "m", map[pin]pin{"password": secret}) },
 		"type":                func(l *slog.Logger) { l.Info("x", "code", pin(secret)) },
 		"pointer to type":     func(l *slog.Logger) { p := pin(secret); l.Info("x", "code", &p) },
@@ -166,6 +172,20 @@ func TestAMapThatHoldsItself(t *testing.T) {
 		}
 		return true
 	})
+}
+
+// Types that lead nowhere: a nil pointer to a map, and a pointer that points to its own type.
+func TestPointersThatLeadNowhere(t *testing.T) {
+	type circle *circle
+	var c circle
+	c = &c
+	var none *map[string]any
+	seen := 0
+	l := New(nil, handlerFunc(func(_ context.Context, r slog.Record) error { seen += r.NumAttrs(); return nil }))
+	l.Info("x", "circle", c, "none", none, "nones", &none)
+	if seen != 3 {
+		t.Errorf("%d attributes have come through, want 3", seen)
+	}
 }
 
 func TestRedactionOff(t *testing.T) {

@@ -15,11 +15,11 @@ import (
 func BenchmarkCounter(b *testing.B) {
 	p, _ := provider()
 	ctx := context.Background()
-	typed, err := metrics.NewCounter[request](p, "typed", nil)
+	typed, err := metrics.NewCounter[request](scope, p, "typed", nil)
 	if err != nil {
 		b.Fatal(err)
 	}
-	off, err := metrics.NewCounter[request](telemetry.Off(), "off", nil)
+	off, err := metrics.NewCounter[request](scope, telemetry.Off(), "off", nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -26,15 +26,15 @@ type BridgeOptions struct {
 
 // NewBridge returns a producer of the metrics of a Prometheus registry, for sdkmetric.WithProducer on the reader of
 // an OTLP pipeline. The names stay as they are. The conversion is that of the OpenTelemetry project's own bridge,
-// with what that one lacks to be depended on:
+// made robust:
 //
-//   - What could be gathered is produced although something failed, be it by an error or by a panic. Produce itself
-//     never fails, because a reader exports nothing at all when one of its producers does.
+//   - What could be gathered is produced even if something else failed or panicked. Produce itself never fails,
+//     because a reader exports nothing at all when one of its producers does.
 //   - Series that come from an OpenTelemetry exporter in the same registry, known by the label otel_scope_name, and
 //     the family target_info are left out: they have a pipeline of their own. If g is the Gatherer of a [Prometheus],
 //     the registry behind it is bridged.
-//   - Exemplars have binary trace and span ids. (As text of twice the length, as the bridge has them, they make a
-//     collector refuse the whole request.)
+//   - Exemplars have binary trace and span ids. (The bridge has them as hexadecimal text, for which a collector
+//     refuses the whole request.)
 //
 // Gauge histograms have no counterpart in OpenTelemetry; they are left out and reported.
 func NewBridge(g prometheus.Gatherer, opts *BridgeOptions) sdkmetric.Producer {
@@ -81,8 +81,8 @@ func (p *producer) Produce(ctx context.Context) ([]metricdata.ScopeMetrics, erro
 	return all, nil
 }
 
-// convert makes one family into OpenTelemetry metrics. Each goes alone, since the bridge panics on what it does not
-// expect, such as native histograms of floats.
+// convert makes one family into OpenTelemetry metrics. Each is converted alone, since the bridge panics on what it does
+// not expect, such as native histograms of floats.
 func convert(ctx context.Context, family *dto.MetricFamily) (converted []metricdata.ScopeMetrics, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -137,8 +137,8 @@ func isOurs(m *dto.Metric) bool {
 	return false
 }
 
-// decodeExemplars makes the ids of exemplars binary, as OTLP has them. An id that is no hexadecimal text of the right
-// length is left out: the exemplar's value is worth keeping without it.
+// decodeExemplars makes the ids of exemplars binary, as OTLP has them. An id that is not hexadecimal text of the
+// right length is left out; the exemplar keeps its value.
 func decodeExemplars(data metricdata.Aggregation) {
 	switch data := data.(type) {
 	case metricdata.Sum[float64]:

@@ -24,10 +24,12 @@ type Order struct {
 	Error   string `metric:"error.type,omitempty"`
 }
 
+// scope is the import path of the package that measures.
+const scope = "example.com/shop"
+
 func ExampleNewCounter() {
 	p, reader := provider()
-	orders, err := metrics.NewCounter[Order](p, "shop.orders", &metrics.InstrumentOptions{
-		Scope:       "example.com/shop",
+	orders, err := metrics.NewCounter[Order](scope, p, "shop.orders", &metrics.InstrumentOptions{
 		Unit:        "{order}",
 		Description: "Orders placed.",
 	})
@@ -50,13 +52,13 @@ func ExampleNewCounter() {
 	// 1 error.type=timeout,shop.country=PT,shop.express=true
 }
 
-// What can not be a label is found when the instrument is made, not when it measures.
+// What cannot be a label is found when the instrument is made, not when it measures.
 func ExampleNewCounter_wrongLabels() {
 	type badOrder struct {
 		Country string `metric:"shop.country"`
 		Price   float64
 	}
-	_, err := metrics.NewCounter[badOrder](telemetry.Off(), "shop.orders", nil)
+	_, err := metrics.NewCounter[badOrder](scope, telemetry.Off(), "shop.orders", nil)
 	fmt.Println(err)
 	// Output:
 	// telemetry/metrics: counter "shop.orders": label metrics_test.badOrder.Price has no `metric:"key"` tag
@@ -64,7 +66,7 @@ func ExampleNewCounter_wrongLabels() {
 
 func ExampleNewUpDownCounter() {
 	p, reader := provider()
-	running, err := metrics.NewUpDownCounter[struct{}](p, "shop.checkouts.running", nil)
+	running, err := metrics.NewUpDownCounter[struct{}](scope, p, "shop.checkouts.running", nil)
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -86,7 +88,7 @@ func ExampleNewGauge() {
 	type cooler struct {
 		Room string `metric:"room"`
 	}
-	temperature, err := metrics.NewGauge[cooler](p, "shop.cooler.temperature", &metrics.InstrumentOptions{Unit: "Cel"})
+	temperature, err := metrics.NewGauge[cooler](scope, p, "shop.cooler.temperature", &metrics.InstrumentOptions{Unit: "Cel"})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -104,7 +106,7 @@ func ExampleNewGauge() {
 
 func ExampleNewHistogram() {
 	p, reader := provider()
-	duration, err := metrics.NewHistogram[Order](p, "shop.checkout.duration", &metrics.InstrumentOptions{
+	duration, err := metrics.NewHistogram[Order](scope, p, "shop.checkout.duration", &metrics.InstrumentOptions{
 		Unit:    "s",
 		Buckets: []float64{0.1, 1, 10},
 	})
@@ -142,7 +144,7 @@ func ExampleNewPrometheus() {
 		return
 	}
 	p := telemetry.Providers{MeterProvider: sdkmetric.NewMeterProvider(sdkmetric.WithReader(page.Reader()))}
-	done, err := metrics.NewCounter[struct{}](p, "jobs", nil)
+	done, err := metrics.NewCounter[struct{}](scope, p, "jobs", nil)
 	if err != nil {
 		fmt.Println(err)
 		return

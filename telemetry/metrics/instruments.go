@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync"
 
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/go-os/go-os/telemetry"
@@ -13,34 +15,39 @@ import (
 
 // InstrumentOptions describe an instrument. The zero value is a plain one.
 type InstrumentOptions struct {
-	// Scope is the instrumentation scope: the import path of the package that measures. Default: that of this
-	// package, so set it.
-	Scope string
 	// Unit of the values, by UCUM: "s", "By", "{request}". Default: none.
 	Unit string
 	// Description says what is measured. Default: none.
 	Description string
 	// Buckets are the upper bounds of a Histogram, in its unit and ascending. Other instruments refuse them. Default:
-	// those of the SDK, made for milliseconds.
+	// those of the semantic conventions for HTTP durations, 0.005 to 10, if the unit is "s"; otherwise those of the
+	// SDK, which are made for milliseconds.
 	Buckets []float64
 	// MaxLabels is how many distinct label values have their attribute sets kept ready. Those beyond it are measured
-	// all the same, at the cost of building theirs for each call; which series they get is up to the limit of the
-	// SDK. Default: 2000, which is that limit.
+	// all the same, at the cost of building theirs for each call; the SDK's own limit decides about their
+	// series. MaxLabels bounds their number, not their size: shorten strings that come from outside. Default: 2000,
+	// the limit of the SDK.
 	MaxLabels int
 }
 
-// defaultScope is the instrumentation scope of instruments that name none.
-const defaultScope = "github.com/go-os/go-os/telemetry/metrics"
-
 func (o *InstrumentOptions) orDefault() InstrumentOptions {
-	var opts InstrumentOptions
-	if o != nil {
-		opts = *o
+	if o == nil {
+		return InstrumentOptions{}
 	}
-	if opts.Scope == "" {
-		opts.Scope = defaultScope
+	return *o
+}
+
+// secondBuckets are the semantic conventions' bounds for http.server.request.duration.
+func secondBuckets() []float64 {
+	return []float64{0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10}
+}
+
+// named refuses an instrument that nobody could tell whose it is.
+func named(scope string) error {
+	if scope == "" {
+		return errors.New("the instrumentation scope is empty: give the import path of the package that measures")
 	}
-	return opts
+	return nil
 }
 
 func (o *InstrumentOptions) withoutBuckets() error {
@@ -65,35 +72,48 @@ func failed(kind, name string, err error) error {
 	return fmt.Errorf("telemetry/metrics: %s %q: %w", kind, name, err)
 }
 
-// Counter counts what only becomes more. Its labels are the fields of L: a struct of strings, bools and integers,
-// each with a tag `metric:"key"`; with `metric:"key,omitempty"` the label is left out when the field is zero, as
-// error.type is for what went well.
+// Counter counts what only becomes more. Its labels are the fields of L, a struct: string, bool, int and its sizes,
+// uint8, uint16 and uint32, and types made of these. Each has a tag `metric:"key"`; with `metric:"key,omitempty"` the
+// label is left out when the field is zero, as error.type is for what went well. Bytes of a string that are not UTF-8
+// are replaced by U+FFFD.
 type Counter[L comparable] struct {
-	inst metric.Int64Counter
-	sets *labelSets[L, metric.AddOption]
+	inst     metric.Int64Counter
+	sets     *labelSets[L, metric.AddOption]
+	negative func() // reports the first negative n
 }
 
-// NewCounter returns a Counter. An L that can not be labels is an error that names the field, as is a name that
-// OpenTelemetry does not allow.
-func NewCounter[L comparable](p telemetry.Providers, name string, opts *InstrumentOptions) (*Counter[L], error) {
+// NewCounter returns a Counter of an instrumentation scope, named by the import path of the package that measures. It
+// returns an error that names the field if L is not a valid label struct, and one that names the counter if the scope is
+// empty or OpenTelemetry does not allow the name.
+func NewCounter[L comparable](
+	scope string, p telemetry.Providers, name string, opts *InstrumentOptions,
+) (*Counter[L], error) {
 	const kind = "counter"
 	o := opts.orDefault()
-	if err := o.withoutBuckets(); err != nil {
+	if err := errors.Join(named(scope), o.withoutBuckets()); err != nil {
 		return nil, failed(kind, name, err)
 	}
 	sets, err := newLabelSets[L](o.MaxLabels, addOption)
 	if err != nil {
 		return nil, failed(kind, name, err)
 	}
-	inst, err := p.Meter(o.Scope).Int64Counter(name, metric.WithUnit(o.Unit), metric.WithDescription(o.Description))
+	inst, err := p.Meter(scope).Int64Counter(name, metric.WithUnit(o.Unit), metric.WithDescription(o.Description))
 	if err != nil {
 		return nil, failed(kind, name, err)
 	}
-	return &Counter[L]{inst, sets}, nil
+	negative := sync.OnceFunc(func() {
+		otel.Handle(failed(kind, name, errors.New("a negative value was refused: use an UpDownCounter for what becomes less")))
+	})
+	return &Counter[L]{inst, sets, negative}, nil
 }
 
-// Add counts n more. n must not be negative.
+// Add counts n more. A negative n is refused, since it would look like a restart to whoever reads the counter: it is not
+// counted, and the first is reported to the OpenTelemetry error handler.
 func (c *Counter[L]) Add(ctx context.Context, n int64, labels L) {
+	if n < 0 {
+		c.negative()
+		return
+	}
 	if c.inst.Enabled(ctx) {
 		c.inst.Add(ctx, n, c.sets.options(labels)...)
 	}
@@ -107,18 +127,18 @@ type UpDownCounter[L comparable] struct {
 
 // NewUpDownCounter returns an UpDownCounter. Its errors are those of [NewCounter].
 func NewUpDownCounter[L comparable](
-	p telemetry.Providers, name string, opts *InstrumentOptions,
+	scope string, p telemetry.Providers, name string, opts *InstrumentOptions,
 ) (*UpDownCounter[L], error) {
 	const kind = "up-down counter"
 	o := opts.orDefault()
-	if err := o.withoutBuckets(); err != nil {
+	if err := errors.Join(named(scope), o.withoutBuckets()); err != nil {
 		return nil, failed(kind, name, err)
 	}
 	sets, err := newLabelSets[L](o.MaxLabels, addOption)
 	if err != nil {
 		return nil, failed(kind, name, err)
 	}
-	inst, err := p.Meter(o.Scope).Int64UpDownCounter(name, metric.WithUnit(o.Unit), metric.WithDescription(o.Description))
+	inst, err := p.Meter(scope).Int64UpDownCounter(name, metric.WithUnit(o.Unit), metric.WithDescription(o.Description))
 	if err != nil {
 		return nil, failed(kind, name, err)
 	}
@@ -139,17 +159,19 @@ type Gauge[L comparable] struct {
 }
 
 // NewGauge returns a Gauge. Its errors are those of [NewCounter].
-func NewGauge[L comparable](p telemetry.Providers, name string, opts *InstrumentOptions) (*Gauge[L], error) {
+func NewGauge[L comparable](
+	scope string, p telemetry.Providers, name string, opts *InstrumentOptions,
+) (*Gauge[L], error) {
 	const kind = "gauge"
 	o := opts.orDefault()
-	if err := o.withoutBuckets(); err != nil {
+	if err := errors.Join(named(scope), o.withoutBuckets()); err != nil {
 		return nil, failed(kind, name, err)
 	}
 	sets, err := newLabelSets[L](o.MaxLabels, recordOption)
 	if err != nil {
 		return nil, failed(kind, name, err)
 	}
-	inst, err := p.Meter(o.Scope).Float64Gauge(name, metric.WithUnit(o.Unit), metric.WithDescription(o.Description))
+	inst, err := p.Meter(scope).Float64Gauge(name, metric.WithUnit(o.Unit), metric.WithDescription(o.Description))
 	if err != nil {
 		return nil, failed(kind, name, err)
 	}
@@ -170,21 +192,26 @@ type Histogram[L comparable] struct {
 }
 
 // NewHistogram returns a Histogram. Its errors are those of [NewCounter], and those of its buckets.
-func NewHistogram[L comparable](p telemetry.Providers, name string, opts *InstrumentOptions) (*Histogram[L], error) {
+func NewHistogram[L comparable](
+	scope string, p telemetry.Providers, name string, opts *InstrumentOptions,
+) (*Histogram[L], error) {
 	const kind = "histogram"
 	o := opts.orDefault()
-	if err := o.ascending(); err != nil {
+	if err := errors.Join(named(scope), o.ascending()); err != nil {
 		return nil, failed(kind, name, err)
 	}
 	sets, err := newLabelSets[L](o.MaxLabels, recordOption)
 	if err != nil {
 		return nil, failed(kind, name, err)
 	}
+	if len(o.Buckets) == 0 && o.Unit == "s" {
+		o.Buckets = secondBuckets()
+	}
 	settings := []metric.Float64HistogramOption{metric.WithUnit(o.Unit), metric.WithDescription(o.Description)}
 	if len(o.Buckets) > 0 {
 		settings = append(settings, metric.WithExplicitBucketBoundaries(o.Buckets...))
 	}
-	inst, err := p.Meter(o.Scope).Float64Histogram(name, settings...)
+	inst, err := p.Meter(scope).Float64Histogram(name, settings...)
 	if err != nil {
 		return nil, failed(kind, name, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
@@ -53,7 +54,7 @@ func TestInstruments(t *testing.T) {
 	badSet := set(attribute.String("http.route", "/a"), attribute.Int("http.response.status_code", 500),
 		attribute.Bool("cached", true), attribute.String("error.type", "timeout"))
 	opts := func() *metrics.InstrumentOptions {
-		return &metrics.InstrumentOptions{Scope: "example.com/shop", Unit: "{thing}", Description: "Things."}
+		return &metrics.InstrumentOptions{Unit: "{thing}", Description: "Things."}
 	}
 	sum := func(monotonic bool, ok, bad int64) metricdata.Sum[int64] {
 		return metricdata.Sum[int64]{Temporality: metricdata.CumulativeTemporality, IsMonotonic: monotonic,
@@ -64,7 +65,7 @@ func TestInstruments(t *testing.T) {
 		want    metricdata.Aggregation
 	}{
 		"counter": {func(t *testing.T, p telemetry.Providers) {
-			c, err := metrics.NewCounter[labels](p, "things", opts())
+			c, err := metrics.NewCounter[labels](scope, p, "things", opts())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -73,7 +74,7 @@ func TestInstruments(t *testing.T) {
 			c.Add(t.Context(), 3, ok)
 		}, sum(true, 4, 2)},
 		"up-down counter": {func(t *testing.T, p telemetry.Providers) {
-			c, err := metrics.NewUpDownCounter[labels](p, "things", opts())
+			c, err := metrics.NewUpDownCounter[labels](scope, p, "things", opts())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -82,7 +83,7 @@ func TestInstruments(t *testing.T) {
 			c.Add(t.Context(), -2, ok)
 		}, sum(false, 3, 2)},
 		"gauge": {func(t *testing.T, p telemetry.Providers) {
-			g, err := metrics.NewGauge[labels](p, "things", opts())
+			g, err := metrics.NewGauge[labels](scope, p, "things", opts())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -95,7 +96,7 @@ func TestInstruments(t *testing.T) {
 		"histogram": {func(t *testing.T, p telemetry.Providers) {
 			o := opts()
 			o.Buckets = []float64{1, 2}
-			h, err := metrics.NewHistogram[labels](p, "things", o)
+			h, err := metrics.NewHistogram[labels](scope, p, "things", o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -115,11 +116,11 @@ func TestInstruments(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p, reader := provider()
 			test.measure(t, p)
-			got, scope := only(t, reader)
+			got, name := only(t, reader)
 			want := metricdata.Metrics{Name: "things", Unit: "{thing}", Description: "Things.", Data: test.want}
 			metricdatatest.AssertEqual(t, want, got, metricdatatest.IgnoreTimestamp())
-			if scope != "example.com/shop" {
-				t.Errorf("the scope is %q", scope)
+			if name != scope {
+				t.Errorf("the scope is %q, want %q", name, scope)
 			}
 		})
 	}
@@ -132,7 +133,7 @@ func TestLabelKinds(t *testing.T) {
 		B uint32 `metric:"b"`
 		c int64  `metric:"c"` // a label struct of one package needs no exported fields
 	}
-	c, err := metrics.NewCounter[labels](p, "things", nil)
+	c, err := metrics.NewCounter[labels](scope, p, "things", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,9 +145,67 @@ func TestLabelKinds(t *testing.T) {
 	}
 }
 
+// A label from outside that is not UTF-8 would make a collector refuse the whole export.
+func TestLabelsAreUTF8(t *testing.T) {
+	p, reader := provider()
+	c, err := metrics.NewCounter[request](scope, p, "things", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Add(t.Context(), 1, request{Route: "/\xff", Error: "a\xfe\xffb"})
+	got, _ := only(t, reader)
+	attrs := got.Data.(metricdata.Sum[int64]).DataPoints[0].Attributes
+	for key, want := range map[attribute.Key]string{"http.route": "/\uFFFD", "error.type": "a\uFFFDb"} {
+		if v, _ := attrs.Value(key); v.AsString() != want {
+			t.Errorf("%s = %q, want %q", key, v.AsString(), want)
+		}
+	}
+}
+
+// What a counter of the SDK makes of a negative value is a series that falls, which reads as a restart.
+func TestCounterRefusesNegativeValues(t *testing.T) {
+	before := otel.GetErrorHandler()
+	t.Cleanup(func() { otel.SetErrorHandler(before) })
+	var told []string
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { told = append(told, err.Error()) }))
+	p, reader := provider()
+	c, err := metrics.NewCounter[struct{}](scope, p, "things", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Add(t.Context(), 3, struct{}{})
+	c.Add(t.Context(), -1, struct{}{})
+	c.Add(t.Context(), -1, struct{}{})
+	c.Add(t.Context(), 0, struct{}{})
+	got, _ := only(t, reader)
+	if sum := got.Data.(metricdata.Sum[int64]).DataPoints[0].Value; sum != 3 {
+		t.Errorf("the counter is %d, want 3", sum)
+	}
+	if len(told) != 1 || !strings.Contains(told[0], `counter "things": a negative value was refused`) {
+		t.Errorf("the error handler was told %q, want it once", told)
+	}
+}
+
+// The SDK's own bounds begin at 5, which is no use for seconds.
+func TestHistogramOfSeconds(t *testing.T) {
+	for unit, first := range map[string]float64{"s": 0.005, "By": 0} {
+		p, reader := provider()
+		h, err := metrics.NewHistogram[struct{}](scope, p, "things", &metrics.InstrumentOptions{Unit: unit})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.Record(t.Context(), 0.02, struct{}{})
+		got, _ := only(t, reader)
+		bounds := got.Data.(metricdata.Histogram[float64]).DataPoints[0].Bounds
+		if bounds[0] != first || unit == "s" && bounds[len(bounds)-1] != 10 {
+			t.Errorf("unit %q: the bounds are %v, want them to begin at %v", unit, bounds, first)
+		}
+	}
+}
+
 func TestNoLabels(t *testing.T) {
 	p, reader := provider()
-	c, err := metrics.NewCounter[struct{}](p, "things", nil)
+	c, err := metrics.NewCounter[struct{}](scope, p, "things", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,29 +260,32 @@ func TestLabelErrorsNameTheField(t *testing.T) {
 
 func try[L comparable](p telemetry.Providers) func() error {
 	return func() error {
-		_, err := metrics.NewCounter[L](p, "things", nil)
+		_, err := metrics.NewCounter[L](scope, p, "things", nil)
 		return err
 	}
 }
 
 func TestInstrumentErrors(t *testing.T) {
 	p, _ := provider()
+	if _, err := metrics.NewCounter[request]("", p, "things", nil); err == nil || !strings.Contains(err.Error(), "scope is empty") {
+		t.Errorf("an empty scope gives the error %v", err)
+	}
 	buckets := &metrics.InstrumentOptions{Buckets: []float64{1}}
 	makers := map[string]func(name string, opts *metrics.InstrumentOptions) error{
 		"counter": func(n string, o *metrics.InstrumentOptions) error {
-			_, err := metrics.NewCounter[request](p, n, o)
+			_, err := metrics.NewCounter[request](scope, p, n, o)
 			return err
 		},
 		"up-down counter": func(n string, o *metrics.InstrumentOptions) error {
-			_, err := metrics.NewUpDownCounter[request](p, n, o)
+			_, err := metrics.NewUpDownCounter[request](scope, p, n, o)
 			return err
 		},
 		"gauge": func(n string, o *metrics.InstrumentOptions) error {
-			_, err := metrics.NewGauge[request](p, n, o)
+			_, err := metrics.NewGauge[request](scope, p, n, o)
 			return err
 		},
 		"histogram": func(n string, o *metrics.InstrumentOptions) error {
-			_, err := metrics.NewHistogram[request](p, n, o)
+			_, err := metrics.NewHistogram[request](scope, p, n, o)
 			return err
 		},
 	}
@@ -247,7 +309,7 @@ func TestInstrumentErrors(t *testing.T) {
 // Past MaxLabels everything is still measured; only nothing more is kept.
 func TestMaxLabels(t *testing.T) {
 	p, reader := provider()
-	c, err := metrics.NewCounter[request](p, "things", &metrics.InstrumentOptions{MaxLabels: 2})
+	c, err := metrics.NewCounter[request](scope, p, "things", &metrics.InstrumentOptions{MaxLabels: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,15 +332,15 @@ func TestMaxLabels(t *testing.T) {
 
 func TestCounterAllocatesNothing(t *testing.T) {
 	p, _ := provider()
-	c, err := metrics.NewCounter[request](p, "things", nil)
+	c, err := metrics.NewCounter[request](scope, p, "things", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := metrics.NewHistogram[request](p, "sizes", nil)
+	h, err := metrics.NewHistogram[request](scope, p, "sizes", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	off, err := metrics.NewCounter[request](telemetry.Off(), "things", nil)
+	off, err := metrics.NewCounter[request](scope, telemetry.Off(), "things", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,7 +359,7 @@ func TestCounterAllocatesNothing(t *testing.T) {
 
 func TestCounterConcurrently(t *testing.T) {
 	p, reader := provider()
-	c, err := metrics.NewCounter[request](p, "things", nil)
+	c, err := metrics.NewCounter[request](scope, p, "things", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,7 +48,7 @@ func labelFields(t reflect.Type) ([]labelField, error) {
 			return nil, fmt.Errorf("labels %s and %s have the same key %q", other, where, key)
 		}
 		if !labelKind(f.Type.Kind()) {
-			return nil, fmt.Errorf("label %s is a %s: use a string, a bool or an integer", where, f.Type)
+			return nil, fmt.Errorf("label %s is a %s: use a string, a bool, an int of any size, uint8, uint16 or uint32", where, f.Type)
 		}
 		keys[key] = where
 		fields = append(fields, labelField{index: i, key: key, omitempty: option == "omitempty"})
@@ -68,7 +68,8 @@ func labelKind(k reflect.Kind) bool {
 	}
 }
 
-// attributes returns the attribute set of a label struct.
+// attributes returns the attribute set of a label struct. Strings are made UTF-8: one that is not would make a collector
+// refuse all that is exported with it.
 func attributes(labels reflect.Value, fields []labelField) attribute.Set {
 	kvs := make([]attribute.KeyValue, 0, len(fields))
 	for _, f := range fields {
@@ -78,7 +79,7 @@ func attributes(labels reflect.Value, fields []labelField) attribute.Set {
 		}
 		switch {
 		case v.Kind() == reflect.String:
-			kvs = append(kvs, f.key.String(v.String()))
+			kvs = append(kvs, f.key.String(strings.ToValidUTF8(v.String(), "\uFFFD")))
 		case v.Kind() == reflect.Bool:
 			kvs = append(kvs, f.key.Bool(v.Bool()))
 		case v.CanInt():

@@ -57,7 +57,7 @@ func (p *page) Gather() ([]*dto.MetricFamily, error) {
 	return p.merge(theirs, ours), errors.Join(theirErr, ourErr)
 }
 
-// gather is g.Gather without its panics, for the rest of the page is not to suffer from them.
+// gather turns a panic in g.Gather into an error, so that the rest of the page is still served.
 func gather(g prometheus.Gatherer) (families []*dto.MetricFamily, err error) {
 	defer func() {
 		if v := recover(); v != nil {

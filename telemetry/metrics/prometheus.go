@@ -25,9 +25,9 @@ import (
 //
 // A family of ours whose name is taken on the page by the existing registry is served as otel_<name>, and stays so
 // for as long as the process runs, even in scrapes in which the other is missing: a series never changes its meaning.
-// Taken is also a name that would only collide in one of the formats: a histogram's x_count, the x that OpenMetrics
-// makes of a counter x_total, what a UTF-8 name becomes for a scraper that does not know those. The two are never
-// merged into one family, not even where that were valid, so that no sum counts a thing twice.
+// A name also counts as taken if it collides in only one of the formats: a histogram's x_count, the x that OpenMetrics
+// makes of a counter x_total, the underscored form of a UTF-8 name. The two families are never merged, even where that
+// would be valid, so that no sum counts a thing twice.
 type Prometheus struct {
 	reader *otelprom.Exporter
 	page   *page
@@ -103,7 +103,7 @@ func (p *Prometheus) Reader() sdkmetric.Reader { return p.reader }
 func (p *Prometheus) Gatherer() prometheus.Gatherer { return p.page }
 
 // Handler returns the page: the text format, OpenMetrics with exemplars, or protobuf with native histograms, as the
-// scraper asks for, compressed if it likes. What can not be gathered is left out and reported; the page fails only if
+// scraper asks for, compressed if it likes. What cannot be gathered is left out and reported; the page fails only if
 // nothing could be gathered at all.
 func (p *Prometheus) Handler() http.Handler {
 	return promhttp.HandlerFor(tolerant{p.page}, promhttp.HandlerOpts{

@@ -141,7 +141,7 @@ func TestExistingPrometheusSetup(t *testing.T) {
 	}
 }
 
-// collision is a metric of theirs and one of ours that can not both have their name.
+// collision is a metric of theirs and one of ours that cannot both have their name.
 type collision struct {
 	theirs []prometheus.Collector
 	ours   func(*testing.T, metric.Meter)
@@ -308,7 +308,7 @@ func TestFailuresLeaveTheRestOfThePage(t *testing.T) {
 	}
 }
 
-// A family that can not be written costs itself alone.
+// A family that cannot be written costs itself alone.
 func TestAFamilyThatCanNotBeWritten(t *testing.T) {
 	var reported problems
 	page := newPage(t, metrics.PrometheusOptions{ErrorHandler: reported.handle,

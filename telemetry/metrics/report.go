@@ -9,7 +9,7 @@ import (
 	"go.opentelemetry.io/otel"
 )
 
-// maxReports bounds how many different problems are told of, and thereby the memory of them.
+// maxReports bounds how many different problems are reported, and so the memory for them.
 const maxReports = 100
 
 // reporter tells of each problem once, although it comes back with each scrape.

@@ -57,7 +57,7 @@ func series(t *testing.T, page string) map[string]string {
 	t.Helper()
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	if _, err := parser.TextToMetricFamilies(strings.NewReader(page)); err != nil {
-		t.Fatalf("the page can not be parsed: %v\n%s", err, page)
+		t.Fatalf("the page cannot be parsed: %v\n%s", err, page)
 	}
 	all, clashes := samples(t, page, "")
 	if len(clashes) > 0 {

@@ -12,16 +12,15 @@ import (
 // that look for them there. It follows the "Event to span event bridge" of the OpenTelemetry specification (logs SDK,
 // Development): a log record becomes one span event if and only if it has an EventName, and the span in its context
 // is recording and is the one whose ids the record carries. The span event has the record's name, time and
-// attributes; body and severity have no place in it. The record itself goes on through the other processors
-// unchanged.
+// attributes, but not its body and severity. The other processors get the record unchanged.
 //
-// The bridge never keeps a logger enabled for records without an event name, so plain logging costs nothing more.
+// For records without an event name the bridge reports that it is not enabled, so plain logging costs no more.
 func NewEventBridge() sdklog.Processor { return eventBridge{} }
 
 type eventBridge struct{}
 
-// Enabled reports whether an event of this name would be shown: a Logger that learns from it that nobody listens need
-// not build the record.
+// Enabled reports whether an event of this name would be shown, so that a caller need not build a
+// record for nobody.
 func (eventBridge) Enabled(ctx context.Context, p sdklog.EnabledParameters) bool {
 	return p.EventName != "" && trace.SpanFromContext(ctx).IsRecording()
 }

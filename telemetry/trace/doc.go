@@ -23,6 +23,6 @@
 // goos.trace.sampler.reason (set, temporary, reverted).
 //
 // Keeper: the counters goos.trace.keeper.traces, by goos.trace.keeper.outcome (kept, discarded, overflowed), and
-// goos.trace.keeper.spans, by the same outcomes; the gauge goos.trace.keeper.buffered, in spans. Each span of a kept
-// trace has the attribute goos.trace.kept (error, slow).
+// goos.trace.keeper.spans, by the same outcomes and unwatched; the gauge goos.trace.keeper.buffered, in spans. Each
+// span of a kept trace has the attribute goos.trace.kept (error, slow).
 package trace

@@ -25,22 +25,24 @@ import (
 //
 // # Which traces
 //
-// Those that begin in this process. A trace whose caller decided against it stays dropped, at no cost: kept here, it
-// would be a fragment. Spans that are sampled pass straight through, without a lock. Spans of a trace under watch are
-// recorded, and held until one of them fails or exceeds Slow: then those held go to the next processor, and the ones
-// still to end follow them at once. A trace whose root and whose children all ended well is discarded, which next
-// never learns of: a processor that wants to see every span belongs beside the Keeper, not behind it.
+// Those that begin in this process. A trace whose caller decided against it stays dropped and costs nothing; keeping it
+// here would export a fragment. Spans that are sampled pass straight through, without a lock. Spans of a trace under
+// watch are recorded, and held until one of them fails or exceeds Slow: then those held go to the next processor, and
+// the ones still to end follow them at once. A trace whose root and whose children all ended well is discarded; next
+// gets no OnEnd for its spans. It does get OnStart for every span, so that it can add attributes: a processor that
+// counts what runs belongs beside the Keeper, not behind it.
+//
+// Time is looked at when a span starts or ends, and by ForceFlush. A process in which nothing happens judges nothing.
 //
 // # What others see of a kept trace
 //
 // The next processor sees spans with the sampled flag set, on themselves and on their parents, and with the attribute
-// goos.trace.kept, whose value is the reason (error, slow). Everybody else saw an unsampled trace while it ran: calls
-// to other services carried the flag 00, so their part is missing; the flags in log records are 00, and metrics carry
-// no exemplar of it.
+// goos.trace.kept, whose value is the reason (error, slow). For everybody else the trace was unsampled while it ran:
+// calls to other services carried the flags 00, so their part is missing; its log records have the flags 00, and no
+// exemplar in metrics points to it.
 //
-// Kept traces are no random sample. What extrapolates from spans to traffic has to leave out those with
-// goos.trace.kept; the Keeper leaves the sampling threshold (ot=th) out of their tracestate, which stands for an
-// unknown adjusted count.
+// Kept traces are not a random sample. To extrapolate from spans to traffic, leave out those with goos.trace.kept. The
+// Keeper removes the sampling threshold (ot=th) from their tracestate, which marks their adjusted count as unknown.
 type Keeper struct {
 	next sdktrace.SpanProcessor
 	opts KeepOptions
@@ -52,30 +54,32 @@ type Keeper struct {
 
 // KeepOptions say what a Keeper keeps, and bound what it may hold meanwhile. The zero value keeps traces with errors.
 type KeepOptions struct {
-	// Slow is how long a span must take for its trace to be kept. Default: 0, which keeps none for being slow.
+	// Slow is how long a span must take for its trace to be kept. Default: 0: no trace is kept for being slow.
 	Slow time.Duration
-	// IgnoreErrors does not keep a trace because a span of it has the status Error. Default: false.
+	// IgnoreErrors stops traces from being kept because a span has the status Error. Default: false.
 	IgnoreErrors bool
 	// MaxTraces is how many traces are watched at a time. One that begins beyond it is not watched, and counted as
-	// overflowed. Default: 2048.
+	// overflowed. A kept trace gives up its place when it is needed, finished ones first. The spans of one that
+	// still runs are then lost, and counted as unwatched. Default: 2048.
 	MaxTraces int
 	// MaxSpans is how many ended spans of one trace are held. Those that end beyond it are lost and counted as
 	// overflowed, even if the trace is kept later. Default: 256.
 	MaxSpans int
-	// MaxBuffered is how many ended spans of all traces are held together; beyond it, as beyond MaxSpans. It bounds
-	// the memory: count on 1 to 2 kB a span. Default: 16384.
+	// MaxBuffered is how many ended spans of all traces are held together; those beyond it are treated as those
+	// beyond MaxSpans. It bounds the memory: count on 1 to 2 kB a span. Default: 16384.
 	MaxBuffered int
-	// MaxAge is how long after its start a trace is given up whose root has not ended. If Slow is set it is kept
-	// then, as it is slow for certain, otherwise counted as overflowed. At least Slow. Default: 1 minute.
+	// MaxAge is how long after its start a trace is given up whose root has not ended. If Slow is set, it is kept
+	// then, as it is slow for certain; otherwise it is counted as overflowed, and its later spans as unwatched. At
+	// least Slow. Default: 1 minute.
 	MaxAge time.Duration
-	// Linger is how long after the end of the root the decision waits for children that have not ended yet. Default:
-	// 5 seconds.
+	// Linger is how long after the end of the root the decision waits for children that have not ended yet. Those
+	// that end after it are counted as unwatched. Default: 5 seconds.
 	Linger time.Duration
 	// Telemetry takes the Keeper's own metrics.
 	Telemetry telemetry.Providers
 }
 
-// NewKeeper returns a Keeper in front of next, which it owns from then on: Shutdown and ForceFlush are passed on.
+// NewKeeper returns a Keeper in front of next, and owns next: Shutdown and ForceFlush are passed on.
 func NewKeeper(next sdktrace.SpanProcessor, opts *KeepOptions) *Keeper {
 	k := &Keeper{next: next, opts: opts.orDefault()}
 	k.table = newKeepTable(&k.opts)
@@ -131,7 +135,7 @@ func (k *Keeper) OnEnd(s sdktrace.ReadOnlySpan) {
 	k.forward(release)
 	k.forward(ended)
 	if !watched {
-		k.next.OnEnd(s) // unsampled, and no business of ours: somebody else's processor may want it
+		k.next.OnEnd(s) // not sampled and not watched; next may still want it
 	}
 }
 
@@ -141,7 +145,7 @@ const (
 	keptSlow  = "slow"
 )
 
-// reason returns why the trace of a span that ended is worth keeping, and "" if the span is no reason.
+// reason returns why the trace of an ended span is to be kept, and "" if this span is no reason to.
 func (k *Keeper) reason(s sdktrace.ReadOnlySpan) string {
 	if !k.opts.IgnoreErrors && s.Status().Code == codes.Error {
 		return keptError
@@ -159,8 +163,8 @@ func (k *Keeper) forward(spans []keptSpan) {
 	}
 }
 
-// ForceFlush passes on to the next processor. Traces under way stay undecided, other than those that are over their
-// age.
+// ForceFlush passes on to the next processor. Traces under way stay undecided, except those that are past
+// MaxAge or Linger.
 func (k *Keeper) ForceFlush(ctx context.Context) error {
 	k.mu.Lock()
 	release := k.table.expire(time.Now())
@@ -183,15 +187,15 @@ func (k *Keeper) Shutdown(ctx context.Context) error {
 	return k.next.Shutdown(ctx)
 }
 
-// KeepStats counts what became of the traces that a Keeper watched, and of their spans. The counts are exact: at any
-// moment Started = Kept + Discarded + Overflowed + Pending, and every span of a watched trace that ended is in one of
-// the counts of spans.
+// KeepStats counts what became of the traces that a Keeper watched, and of spans. The counts are exact: at any moment
+// Started = Kept + Discarded + Overflowed + Pending, and every span that ended, was not sampled and has no remote
+// parent is in exactly one of the counts of spans.
 type KeepStats struct {
-	// Started counts the traces that began here and that the sampler dropped.
+	// Started counts the traces that began here, before Shutdown, and that the sampler dropped.
 	Started int64
 	// Kept counts the traces that were passed on.
 	Kept int64
-	// Discarded counts the traces in which nothing was worth keeping.
+	// Discarded counts the traces in which nothing failed or was slow.
 	Discarded int64
 	// Overflowed counts the traces that were never judged: too many at a time, or too old.
 	Overflowed int64
@@ -202,8 +206,11 @@ type KeepStats struct {
 	SpansKept int64
 	// SpansDiscarded counts the spans of discarded traces.
 	SpansDiscarded int64
-	// SpansOverflowed counts the spans lost to a bound.
+	// SpansOverflowed counts the spans of watched traces that were lost to a bound.
 	SpansOverflowed int64
+	// SpansUnwatched counts the spans that ended while their trace was not watched: it never was, or was discarded,
+	// given up or forgotten before. They went to the next processor as they were, unsampled.
+	SpansUnwatched int64
 	// SpansBuffered is how many spans are held now.
 	SpansBuffered int64
 }

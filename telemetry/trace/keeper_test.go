@@ -3,6 +3,7 @@ package trace_test
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,6 +22,7 @@ type kept struct {
 	exporter *tracetest.InMemoryExporter
 	keeper   *trace.Keeper
 	tracer   oteltrace.Tracer
+	ended    atomic.Int64 // unsampled spans that were ended by end
 }
 
 func keep(t *testing.T, head sdktrace.Sampler, opts trace.KeepOptions) *kept {
@@ -181,6 +183,7 @@ func TestKeeperWaitsNoLongerThanLinger(t *testing.T) {
 		k.stats(t, trace.KeepStats{Started: 1, Discarded: 1, SpansDiscarded: 1})
 		fail(late)
 		equal(t, "exported after the decision", k.exported(t), nil)
+		k.stats(t, trace.KeepStats{Started: 1, Discarded: 1, SpansDiscarded: 1, SpansUnwatched: 1})
 	})
 }
 
@@ -190,7 +193,7 @@ func TestKeeperJudgesAnOldTrace(t *testing.T) {
 		exported []string
 		stats    trace.KeepStats
 	}{
-		{0, nil, trace.KeepStats{Started: 1, Overflowed: 1, SpansOverflowed: 1}},
+		{0, nil, trace.KeepStats{Started: 1, Overflowed: 1, SpansOverflowed: 1, SpansUnwatched: 1}},
 		{time.Second, []string{"child slow", "root slow"}, trace.KeepStats{Started: 1, Kept: 1, SpansKept: 2}},
 	} {
 		t.Run(fmt.Sprint("slow ", test.slow), func(t *testing.T) {
@@ -252,7 +255,7 @@ func TestKeeperShutdown(t *testing.T) {
 	fail(root)
 	_, next := k.tracer.Start(t.Context(), "next")
 	fail(next)
-	k.stats(t, trace.KeepStats{Started: 1, Discarded: 1, SpansDiscarded: 1})
+	k.stats(t, trace.KeepStats{Started: 1, Discarded: 1, SpansDiscarded: 1, SpansUnwatched: 2})
 }
 
 func TestKeeperSamplerDescribesItself(t *testing.T) {

@@ -26,12 +26,57 @@ func TestKeeperBoundsTraces(t *testing.T) {
 	_, three := k.tracer.Start(t.Context(), "three")
 	fail(three)
 	fail(one)
-	// A trace that is decided gives its place away, even while it runs on.
+	// A trace that is kept gives its place away.
 	_, four := k.tracer.Start(t.Context(), "four")
 	fail(four)
 	fail(two)
 	equal(t, "exported", k.exported(t), []string{"one error", "four error", "two error"})
-	k.stats(t, trace.KeepStats{Started: 4, Kept: 3, Overflowed: 1, SpansKept: 3})
+	k.stats(t, trace.KeepStats{Started: 4, Kept: 3, Overflowed: 1, SpansKept: 3, SpansUnwatched: 1})
+}
+
+// What runs on of a kept trace keeps its place as long as there is one to be had elsewhere.
+func TestKeeperForgetsFinishedTracesFirst(t *testing.T) {
+	k := keep(t, dropped(), trace.KeepOptions{MaxTraces: 2})
+	ctx, running := k.tracer.Start(t.Context(), "running")
+	_, child := k.tracer.Start(ctx, "child")
+	fail(child)
+	for range 3 { // each needs the place of the one before it
+		_, short := k.tracer.Start(t.Context(), "short")
+		fail(short)
+	}
+	running.End()
+	equal(t, "exported", k.exported(t),
+		[]string{"child error", "short error", "short error", "short error", "running error"})
+	k.stats(t, trace.KeepStats{Started: 4, Kept: 4, SpansKept: 5})
+}
+
+// A finished trace in which a child begins runs on.
+func TestKeeperTraceRunsAgain(t *testing.T) {
+	k := keep(t, dropped(), trace.KeepOptions{MaxTraces: 2})
+	ctx, one := k.tracer.Start(t.Context(), "one")
+	fail(one)
+	_, again := k.tracer.Start(ctx, "again")
+	_, two := k.tracer.Start(t.Context(), "two")
+	fail(two)
+	_, three := k.tracer.Start(t.Context(), "three") // takes the place of two, which ended after one
+	fail(three)
+	again.End()
+	equal(t, "exported", k.exported(t), []string{"one error", "two error", "three error", "again error"})
+}
+
+// When there is no other place, a kept trace loses its rest, and that is counted.
+func TestKeeperCountsWhatAForgottenTraceLoses(t *testing.T) {
+	k := keep(t, dropped(), trace.KeepOptions{MaxTraces: 1})
+	ctx, a := k.tracer.Start(t.Context(), "a")
+	_, child := k.tracer.Start(ctx, "child")
+	_, bad := k.tracer.Start(ctx, "bad")
+	fail(bad)
+	_, b := k.tracer.Start(t.Context(), "b")
+	child.End()
+	a.End()
+	b.End()
+	equal(t, "exported", k.exported(t), []string{"bad error"})
+	k.stats(t, trace.KeepStats{Started: 2, Kept: 1, Discarded: 1, SpansKept: 1, SpansDiscarded: 1, SpansUnwatched: 2})
 }
 
 func TestKeeperBoundsSpans(t *testing.T) {
@@ -70,7 +115,7 @@ func TestKeeperBoundsMemoryWhenRootsNeverEnd(t *testing.T) {
 	}
 	k.stats(t, trace.KeepStats{
 		Started: traces, Overflowed: traces - maxTraces, Pending: maxTraces,
-		SpansBuffered: maxBuffered, SpansOverflowed: maxTraces*8 - maxBuffered,
+		SpansBuffered: maxBuffered, SpansOverflowed: maxTraces*8 - maxBuffered, SpansUnwatched: (traces - maxTraces) * 8,
 	})
 }
 
@@ -107,8 +152,8 @@ func heap() int64 {
 func TestKeeperCountsExactlyUnderLoad(t *testing.T) {
 	k := keep(t, sdktrace.ParentBased(sdktrace.TraceIDRatioBased(0.2)), trace.KeepOptions{MaxTraces: 3, MaxSpans: 3})
 	held := k.fill(3) // for one trace to overflow for certain; then one place is left, so that more do
-	fail(k.unsampled())
-	held[0].End()
+	k.end(k.unsampled(), true)
+	k.end(held[0], false)
 	var wg sync.WaitGroup
 	for g := range 8 {
 		wg.Go(func() {
@@ -120,12 +165,16 @@ func TestKeeperCountsExactlyUnderLoad(t *testing.T) {
 	}
 	wg.Wait()
 	for _, s := range held[1:] {
-		s.End()
+		k.end(s, false)
 	}
 
 	stats := k.keeper.Stats()
 	if sum := stats.Kept + stats.Discarded + stats.Overflowed + stats.Pending; sum != stats.Started || stats.Pending != 0 {
 		t.Errorf("the traces do not add up: %+v", stats)
+	}
+	spans := stats.SpansKept + stats.SpansDiscarded + stats.SpansOverflowed + stats.SpansUnwatched
+	if ended := k.ended.Load(); spans != ended || stats.SpansUnwatched == 0 {
+		t.Errorf("%d unsampled spans have ended, the counts have %d: %+v", ended, spans, stats)
 	}
 	if stats.Kept == 0 || stats.Discarded == 0 || stats.Overflowed == 0 || stats.SpansOverflowed == 0 || stats.SpansBuffered != 0 {
 		t.Errorf("the load has left an outcome out, or spans behind: %+v", stats)
@@ -173,11 +222,7 @@ func (k *kept) serve(random *rand.Rand) {
 		bad, late := random.IntN(20) == 0, random.IntN(4) == 0
 		child := func() {
 			_, s := k.tracer.Start(ctx, "child")
-			if bad {
-				fail(s)
-				return
-			}
-			s.End()
+			k.end(s, bad)
 		}
 		if late {
 			wg.Go(child)
@@ -185,8 +230,20 @@ func (k *kept) serve(random *rand.Rand) {
 			child()
 		}
 	}
-	root.End()
+	k.end(root, false)
 	wg.Wait()
+}
+
+// end ends a span and counts it if it is not sampled.
+func (k *kept) end(s oteltrace.Span, bad bool) {
+	if bad {
+		fail(s)
+	} else {
+		s.End()
+	}
+	if !s.SpanContext().IsSampled() {
+		k.ended.Add(1)
+	}
 }
 
 func TestKeeperMetrics(t *testing.T) {
@@ -203,23 +260,24 @@ func TestKeeperMetrics(t *testing.T) {
 	_, root = tp.Tracer("test").Start(t.Context(), "root")
 	root.End()
 
-	sum := func(name, unit, description string, kept, discarded, overflowed int64) metricdata.Metrics {
-		point := func(outcome string, n int64) metricdata.DataPoint[int64] {
-			return metricdata.DataPoint[int64]{
-				Attributes: attribute.NewSet(attribute.String("goos.trace.keeper.outcome", outcome)), Value: n,
-			}
+	_, child = tp.Tracer("test").Start(oteltrace.ContextWithSpan(t.Context(), root), "after the decision")
+	child.End()
+
+	point := func(outcome string, n int64) metricdata.DataPoint[int64] {
+		return metricdata.DataPoint[int64]{
+			Attributes: attribute.NewSet(attribute.String("goos.trace.keeper.outcome", outcome)), Value: n,
 		}
+	}
+	sum := func(name, unit, description string, points ...metricdata.DataPoint[int64]) metricdata.Metrics {
 		return metricdata.Metrics{Name: name, Unit: unit, Description: description, Data: metricdata.Sum[int64]{
-			Temporality: metricdata.CumulativeTemporality, IsMonotonic: true,
-			DataPoints: []metricdata.DataPoint[int64]{
-				point("kept", kept), point("discarded", discarded), point("overflowed", overflowed),
-			},
+			Temporality: metricdata.CumulativeTemporality, IsMonotonic: true, DataPoints: points,
 		}}
 	}
 	want := []metricdata.Metrics{
-		sum("goos.trace.keeper.traces", "{trace}",
-			"Traces that began here unsampled and were watched, by what became of them.", 1, 1, 0),
-		sum("goos.trace.keeper.spans", "{span}", "Spans of watched traces, by what became of them.", 2, 1, 0),
+		sum("goos.trace.keeper.traces", "{trace}", "Traces that began here unsampled and were watched, by what became of them.",
+			point("kept", 1), point("discarded", 1), point("overflowed", 0)),
+		sum("goos.trace.keeper.spans", "{span}", "Unsampled spans that ended, by what became of them.",
+			point("kept", 2), point("discarded", 1), point("overflowed", 0), point("unwatched", 1)),
 		{
 			Name: "goos.trace.keeper.buffered", Unit: "{span}",
 			Description: "Spans held until their trace is decided.",

@@ -11,13 +11,13 @@ import (
 )
 
 // outcomes of a watched trace and of its spans, as attribute sets.
-type outcomes struct{ kept, discarded, overflowed metric.ObserveOption }
+type outcomes struct{ kept, discarded, overflowed, unwatched metric.ObserveOption }
 
 func newOutcomes() outcomes {
 	outcome := func(v string) metric.ObserveOption {
 		return metric.WithAttributeSet(attribute.NewSet(attribute.String("goos.trace.keeper.outcome", v)))
 	}
-	return outcomes{outcome("kept"), outcome("discarded"), outcome("overflowed")}
+	return outcomes{outcome("kept"), outcome("discarded"), outcome("overflowed"), outcome("unwatched")}
 }
 
 // observe reports the Keeper's counts at each collection. A refusal goes to the OpenTelemetry error handler: a Keeper
@@ -31,7 +31,7 @@ func (k *Keeper) observe(p telemetry.Providers) metric.Registration {
 		return nil
 	}
 	spans, err := meter.Int64ObservableCounter("goos.trace.keeper.spans", metric.WithUnit("{span}"),
-		metric.WithDescription("Spans of watched traces, by what became of them."))
+		metric.WithDescription("Unsampled spans that ended, by what became of them."))
 	if err != nil {
 		otel.Handle(err)
 		return nil
@@ -51,6 +51,7 @@ func (k *Keeper) observe(p telemetry.Providers) metric.Registration {
 		o.ObserveInt64(spans, stats.SpansKept, by.kept)
 		o.ObserveInt64(spans, stats.SpansDiscarded, by.discarded)
 		o.ObserveInt64(spans, stats.SpansOverflowed, by.overflowed)
+		o.ObserveInt64(spans, stats.SpansUnwatched, by.unwatched)
 		o.ObserveInt64(buffered, stats.SpansBuffered)
 		return nil
 	}, traces, spans, buffered)

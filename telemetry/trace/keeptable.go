@@ -10,21 +10,23 @@ import (
 
 // keepTable is the state of a Keeper, behind its lock.
 //
-// A trace is in one of three lists. Each is in the order of its deadlines, since those are a fixed time after what
-// put the trace there, so that what is due is at the front and expiring costs nothing otherwise:
+// A trace is in one of four lists. Those with deadlines are sorted by them, since they are a fixed time after
+// insertion: expiring looks only at the front.
 //
-//	open     the root runs; judged at the latest MaxAge after its start
-//	late     the root has ended well and children run on; judged at the latest Linger after the end
-//	decided  kept: holds no spans any more, is there so that the spans that end later follow
+//	open      the root runs; judged at the latest MaxAge after its start
+//	late      the root has ended well and children run on; judged at the latest Linger after the end
+//	kept      kept, and spans of it run on, which will follow; it holds no spans any more
+//	finished  kept, and nothing of it runs; there because a child may still begin
 //
-// A discarded trace is forgotten. A kept one is remembered until its place is needed, the oldest decision first.
+// A discarded trace is forgotten. A kept one is remembered until its place is needed: the oldest finished one goes
+// first, and one that runs on only when there is no finished one.
 type keepTable struct {
 	opts   *KeepOptions
 	traces map[trace.TraceID]*watched
 	closed bool
 	stats  KeepStats
 
-	open, late, decided *list.List
+	open, late, kept, finished *list.List
 }
 
 // watched is a trace under watch.
@@ -40,13 +42,17 @@ type watched struct {
 	spans    []sdktrace.ReadOnlySpan
 }
 
+// over reports whether nothing of the trace runs any more.
+func (w *watched) over() bool { return w.ended && w.running <= 0 }
+
 func newKeepTable(opts *KeepOptions) keepTable {
 	return keepTable{
-		opts:    opts,
-		traces:  make(map[trace.TraceID]*watched),
-		open:    list.New(),
-		late:    list.New(),
-		decided: list.New(),
+		opts:     opts,
+		traces:   make(map[trace.TraceID]*watched),
+		open:     list.New(),
+		late:     list.New(),
+		kept:     list.New(),
+		finished: list.New(),
 	}
 }
 
@@ -58,6 +64,9 @@ func (t *keepTable) start(s sdktrace.ReadOnlySpan, now time.Time) {
 	id := s.SpanContext().TraceID()
 	if w := t.traces[id]; w != nil {
 		w.running++
+		if w.in == t.finished {
+			t.move(w, t.kept, time.Time{})
+		}
 		return
 	}
 	if s.Parent().IsValid() {
@@ -73,9 +82,12 @@ func (t *keepTable) start(s sdktrace.ReadOnlySpan, now time.Time) {
 	t.move(w, t.open, now.Add(t.opts.MaxAge))
 }
 
-// makeRoom forgets the oldest decision; it reports false if every trace is undecided.
+// makeRoom forgets a decision; it reports false if every trace is undecided.
 func (t *keepTable) makeRoom() bool {
-	oldest := t.decided.Front()
+	oldest := t.finished.Front()
+	if oldest == nil {
+		oldest = t.kept.Front()
+	}
 	if oldest == nil {
 		return false
 	}
@@ -83,11 +95,12 @@ func (t *keepTable) makeRoom() bool {
 	return true
 }
 
-// end judges a span that has ended and returns what is to be passed on because of it, in the order in which the spans
-// ended. It reports false if the trace of the span is not watched.
+// end judges a span that has ended. It returns the spans to pass on, in the order in which they ended, and false if the
+// trace is not watched.
 func (t *keepTable) end(s sdktrace.ReadOnlySpan, reason string, now time.Time) ([]keptSpan, bool) {
 	w := t.traces[s.SpanContext().TraceID()]
 	if w == nil {
+		t.stats.SpansUnwatched++
 		return nil, false
 	}
 	w.running--
@@ -100,11 +113,14 @@ func (t *keepTable) end(s sdktrace.ReadOnlySpan, reason string, now time.Time) (
 	}
 	if w.reason != "" {
 		t.stats.SpansKept++
+		if w.over() {
+			t.move(w, t.finished, time.Time{})
+		}
 		return append(release, newKeptSpan(s, w.reason)), true
 	}
 	t.hold(w, s)
 	switch {
-	case w.ended && w.running <= 0:
+	case w.over():
 		t.discard(w)
 	case isRoot:
 		t.move(w, t.late, now.Add(t.opts.Linger))
@@ -131,7 +147,7 @@ func (t *keepTable) keep(w *watched, reason string) []keptSpan {
 		release = append(release, newKeptSpan(s, reason))
 	}
 	t.stats.SpansKept += int64(t.drop(w))
-	t.move(w, t.decided, time.Time{})
+	t.move(w, t.kept, time.Time{})
 	return release
 }
 
@@ -142,7 +158,7 @@ func (t *keepTable) discard(w *watched) {
 	t.forget(w)
 }
 
-// overflow gives a trace up that can not be judged.
+// overflow gives up a trace that cannot be judged.
 func (t *keepTable) overflow(w *watched) {
 	t.stats.Overflowed++
 	t.stats.SpansOverflowed += int64(t.drop(w))

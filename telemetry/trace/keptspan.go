@@ -43,8 +43,7 @@ func (s keptSpan) Parent() trace.SpanContext { return s.parent }
 func (s keptSpan) Attributes() []attribute.KeyValue { return s.attrs }
 
 // Sampler returns a sampler that decides as root does, but lets the Keeper record the spans of those dropped traces
-// that began in this process. It costs a dropped span that a remote caller decided against nothing more than root
-// itself.
+// that began in this process. For spans whose remote parent was not sampled it adds no work to root's.
 func (k *Keeper) Sampler(root sdktrace.Sampler) sdktrace.Sampler { return keepSampler{root} }
 
 type keepSampler struct{ root sdktrace.Sampler }
@@ -62,7 +61,7 @@ func (s keepSampler) ShouldSample(p sdktrace.SamplingParameters) sdktrace.Sampli
 		return result // a remote parent is never recorded here
 	}
 	// The tracestate of the root decision may hold a sampling threshold that this trace did not pass: use the
-	// parent's, which has none from here.
+	// parent's, which does not.
 	return sdktrace.SamplingResult{Decision: sdktrace.RecordOnly, Tracestate: sc.TraceState()}
 }
 

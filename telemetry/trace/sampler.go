@@ -2,6 +2,7 @@ package trace
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"sync"
@@ -57,12 +58,16 @@ func (s *Sampler) Description() string {
 	return "Sampler{" + (*s.current.Load()).Description() + "}"
 }
 
-// Set puts a sampler in force. With a revert above zero it is in force for that long, after which the last one that
-// was set for good returns; several temporary changes in a row all revert to that one. Otherwise the change is for
-// good, and cancels a pending revert. A nil sampler is ignored.
-func (s *Sampler) Set(sampler sdktrace.Sampler, revert time.Duration) {
+// Set puts a sampler in force. With a positive revert it is in force for that long; then the last one that was set
+// for good returns, however many temporary changes there were in between. With zero the change is for good, and cancels
+// a pending revert. A nil sampler and a negative revert are errors, and change nothing.
+func (s *Sampler) Set(sampler sdktrace.Sampler, revert time.Duration) error {
 	if sampler == nil {
-		return
+		return errors.New("telemetry/trace: the sampler to set is nil: for the default, set ParentBased(AlwaysSample())")
+	}
+	if revert < 0 {
+		return fmt.Errorf("telemetry/trace: revert of the sampler after %v: the time must not be negative; "+
+			"zero means that the change is for good", revert)
 	}
 	s.mu.Lock()
 	s.put(sampler)
@@ -77,17 +82,17 @@ func (s *Sampler) Set(sampler sdktrace.Sampler, revert time.Duration) {
 	}
 	s.mu.Unlock()
 	s.announce(sampler, reason)
+	return nil
 }
 
 // SetRatio samples this share of the traces that begin here, between 0 and 1, and follows the caller's decision for
-// all others, so that a trace across services stays whole. Revert is as for Set. A ratio outside of 0 to 1 is an
-// error, and changes nothing.
+// all others, so that a trace across services stays whole. Revert is as for Set. A ratio outside of 0 to 1 and a
+// negative revert are errors, and change nothing.
 func (s *Sampler) SetRatio(ratio float64, revert time.Duration) error {
 	if math.IsNaN(ratio) || ratio < 0 || ratio > 1 {
 		return fmt.Errorf("telemetry/trace: sampling ratio %v is not between 0 (no trace) and 1 (every trace)", ratio)
 	}
-	s.Set(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(ratio)), revert)
-	return nil
+	return s.Set(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(ratio)), revert)
 }
 
 // Revert ends a temporary change now. Without one it does nothing.
@@ -112,8 +117,8 @@ func (s *Sampler) RevertsAt() time.Time {
 	return s.revertAt
 }
 
-// Observe makes the Sampler emit an event at each change from now on. It is no part of NewSampler because a sampler
-// has to exist before the providers do.
+// Observe makes the Sampler emit an event at each change from now on. A separate step, because the sampler is made
+// before the providers are.
 func (s *Sampler) Observe(p telemetry.Providers) {
 	s.changed.Store(instrument.NewEvent(p.EventLogger(scopeName), "goos.trace.sampler.changed", log.SeverityInfo))
 }

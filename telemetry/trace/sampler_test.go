@@ -25,21 +25,47 @@ func decision(s sdktrace.Sampler) sdktrace.SamplingDecision {
 	}).Decision
 }
 
+func mustSet(t *testing.T, s *trace.Sampler, sampler sdktrace.Sampler, revert time.Duration) {
+	t.Helper()
+	if err := s.Set(sampler, revert); err != nil {
+		t.Error(err)
+	}
+}
+
+// A change that is refused must not be made for good in place of for a while, nor end a change that is for a while.
+func TestSamplerRefusesImpossibleChanges(t *testing.T) {
+	s := trace.NewSampler(sdktrace.NeverSample())
+	mustSet(t, s, sdktrace.NeverSample(), time.Hour)
+	revertsAt := s.RevertsAt()
+	for says, err := range map[string]error{
+		"sampler to set is nil": s.Set(nil, 0),
+		"must not be negative":  s.Set(sdktrace.AlwaysSample(), -time.Second),
+		"after -1s":             s.SetRatio(1, -time.Second),
+	} {
+		if err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("the error is %v, want it to say %q", err, says)
+		}
+	}
+	if got := decision(s); got != sdktrace.Drop || !s.RevertsAt().Equal(revertsAt) {
+		t.Errorf("refused changes have left it at %v, reverting at %v", got, s.RevertsAt())
+	}
+	s.Revert()
+	if got := decision(s); got != sdktrace.Drop {
+		t.Errorf("refused changes have become what it reverts to: %v", got)
+	}
+}
+
 func TestSamplerIsReplaced(t *testing.T) {
 	s := trace.NewSampler(nil)
 	if got := decision(s); got != sdktrace.RecordAndSample {
 		t.Errorf("a new Sampler decides %v, want to sample", got)
 	}
-	s.Set(sdktrace.NeverSample(), 0)
+	mustSet(t, s, sdktrace.NeverSample(), 0)
 	if got := decision(s); got != sdktrace.Drop {
 		t.Errorf("after Set(NeverSample) it decides %v, want to drop", got)
 	}
 	if got, want := s.Description(), "Sampler{AlwaysOffSampler}"; got != want {
 		t.Errorf("Description() = %q, want %q", got, want)
-	}
-	s.Set(nil, 0)
-	if got := decision(s); got != sdktrace.Drop {
-		t.Errorf("after Set(nil) it decides %v, want the sampler before it", got)
 	}
 }
 
@@ -85,13 +111,13 @@ func TestSamplerRefusesImpossibleRatios(t *testing.T) {
 func TestSamplerReverts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := trace.NewSampler(sdktrace.NeverSample())
-		s.Set(sdktrace.AlwaysSample(), time.Minute)
+		mustSet(t, s, sdktrace.AlwaysSample(), time.Minute)
 		if want := time.Now().Add(time.Minute); !s.RevertsAt().Equal(want) {
 			t.Errorf("RevertsAt() = %v, want %v", s.RevertsAt(), want)
 		}
 		after(59 * time.Second)
 		// A second temporary change starts the time anew, and reverts to what was before the first.
-		s.Set(sdktrace.AlwaysSample(), time.Minute)
+		mustSet(t, s, sdktrace.AlwaysSample(), time.Minute)
 		after(59 * time.Second)
 		if got := decision(s); got != sdktrace.RecordAndSample {
 			t.Errorf("before the revert it decides %v, want to sample", got)
@@ -109,8 +135,8 @@ func TestSamplerReverts(t *testing.T) {
 func TestSamplerSetForGoodCancelsTheRevert(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := trace.NewSampler(sdktrace.NeverSample())
-		s.Set(sdktrace.NeverSample(), time.Second)
-		s.Set(sdktrace.AlwaysSample(), 0)
+		mustSet(t, s, sdktrace.NeverSample(), time.Second)
+		mustSet(t, s, sdktrace.AlwaysSample(), 0)
 		after(time.Hour)
 		if got := decision(s); got != sdktrace.RecordAndSample {
 			t.Errorf("an hour after a Set for good it decides %v, want to sample", got)
@@ -123,10 +149,10 @@ func TestSamplerChangeOvertakesTheRevert(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for range 2000 {
 			s := trace.NewSampler(sdktrace.NeverSample())
-			s.Set(sdktrace.NeverSample(), time.Second)
+			mustSet(t, s, sdktrace.NeverSample(), time.Second)
 			go func() {
 				<-time.After(time.Second)
-				s.Set(sdktrace.AlwaysSample(), time.Hour)
+				mustSet(t, s, sdktrace.AlwaysSample(), time.Hour)
 			}()
 			after(time.Second)
 			if got := decision(s); got != sdktrace.RecordAndSample {
@@ -139,12 +165,12 @@ func TestSamplerChangeOvertakesTheRevert(t *testing.T) {
 
 func TestSamplerRevertNow(t *testing.T) {
 	s := trace.NewSampler(sdktrace.NeverSample())
-	s.Set(sdktrace.AlwaysSample(), time.Hour)
+	mustSet(t, s, sdktrace.AlwaysSample(), time.Hour)
 	s.Revert()
 	if got := decision(s); got != sdktrace.Drop {
 		t.Errorf("after Revert it decides %v, want to drop", got)
 	}
-	s.Set(sdktrace.AlwaysSample(), 0)
+	mustSet(t, s, sdktrace.AlwaysSample(), 0)
 	s.Revert()
 	if got := decision(s); got != sdktrace.RecordAndSample {
 		t.Errorf("Revert undid a change for good: it decides %v", got)
@@ -158,8 +184,8 @@ func TestSamplerEmitsChanges(t *testing.T) {
 		s.Observe(telemetry.Providers{
 			LoggerProvider: sdklog.NewLoggerProvider(sdklog.WithProcessor(&events)),
 		})
-		s.Set(sdktrace.NeverSample(), 0)
-		s.Set(sdktrace.AlwaysSample(), time.Second)
+		mustSet(t, s, sdktrace.NeverSample(), 0)
+		mustSet(t, s, sdktrace.AlwaysSample(), time.Second)
 		after(time.Second)
 		want := []string{
 			"goos.trace.sampler.changed AlwaysOffSampler set",
@@ -177,7 +203,7 @@ func TestSamplerConcurrently(t *testing.T) {
 	for range 4 {
 		wg.Go(func() {
 			for i := range 200 {
-				s.Set(sdktrace.AlwaysSample(), time.Duration(i%3)*time.Microsecond)
+				mustSet(t, s, sdktrace.AlwaysSample(), time.Duration(i%3)*time.Microsecond)
 				decision(s)
 				_ = s.Description()
 				s.Revert()
@@ -185,7 +211,7 @@ func TestSamplerConcurrently(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	s.Set(sdktrace.NeverSample(), 0)
+	mustSet(t, s, sdktrace.NeverSample(), 0)
 	if got := decision(s); got != sdktrace.Drop {
 		t.Errorf("after the last Set it decides %v, want to drop", got)
 	}

@@ -44,7 +44,7 @@ type Span struct {
 // Start begins a span, below the one in ctx if there is one. The name is of low cardinality; what varies belongs in
 // attributes.
 func (t *Tracer) Start(ctx context.Context, name string, attrs ...attribute.KeyValue) (context.Context, Span) {
-	// A sampler may decide by the attributes, so that they have to be there from the start.
+	// Attributes are given at the start because a sampler may decide by them.
 	var opts []trace.SpanStartOption
 	if len(attrs) > 0 {
 		opts = []trace.SpanStartOption{trace.WithAttributes(attrs...)}
@@ -72,20 +72,19 @@ func (s Span) Set(attrs ...attribute.KeyValue) {
 // Recording reports whether anything that Set adds is kept; ask before building costly attributes.
 func (s Span) Recording() bool { return s.span.IsRecording() }
 
-// End ends the span. It is made to be deferred, with the context that Start returned and the address of the named
-// result, at which it looks when the function is over; nil means that nothing can fail. An error gives the span the
-// status Error and an error.type, and is emitted as an event "exception". So is a panic, which goes on afterwards:
-// for that, End must be what is deferred, rather than be called by it. An error that is returned through several
-// spans is an event of each.
+// End ends the span. Defer it, with the context that Start returned and the address of the named result, which it reads
+// when the function returns; nil means that nothing can fail. An error gives the span the status Error and an error.type,
+// and is emitted as an event "exception". So is a panic, which goes on afterwards: for that, End must be what is deferred,
+// rather than be called by it. An error that is returned through several spans is an event of each.
 func (s Span) End(ctx context.Context, err *error) {
 	if v := recover(); v != nil {
-		s.fail("panic", fmt.Sprint("panic: ", v))
+		s.fail("panic", instrument.Message(fmt.Sprint("panic: ", v)))
 		s.tracer.exception.EmitPanic(ctx, v, debug.Stack())
 		s.span.End()
 		panic(v)
 	}
 	if err != nil && *err != nil {
-		s.fail(ErrorType(*err), (*err).Error())
+		s.fail(ErrorType(*err), instrument.ErrorMessage(*err))
 		s.tracer.exception.EmitError(ctx, *err)
 	}
 	s.span.End()
@@ -93,16 +92,22 @@ func (s Span) End(ctx context.Context, err *error) {
 
 func (s Span) fail(errorType, message string) {
 	s.span.SetStatus(codes.Error, message)
-	s.span.SetAttributes(attribute.String("error.type", errorType))
+	s.span.SetAttributes(attribute.String("error.type", instrument.Message(errorType)))
 }
 
 // ErrorType returns the error.type that a Tracer gives an error: "canceled" or "timeout" if that is what ended it,
-// what the error or one it wraps says by a method ErrorType() string, or else the Go type of the innermost error that
-// fmt.Errorf has wrapped. It is "" for nil.
-func ErrorType(err error) string {
+// what the error or one it wraps says by a method ErrorType() string, or else a Go type. That is the type of the
+// error, or, where fmt.Errorf or errors.Join made it, that of the innermost error in it, following the first of
+// several. An error whose own methods panic, as those of a nil pointer may, has its Go type. It is "" for nil.
+func ErrorType(err error) (errorType string) {
 	if err == nil {
 		return ""
 	}
+	defer func() {
+		if recover() != nil {
+			errorType = fmt.Sprintf("%T", err)
+		}
+	}()
 	switch {
 	case errors.Is(err, context.Canceled):
 		return "canceled"
@@ -119,15 +124,41 @@ func ErrorType(err error) string {
 	return fmt.Sprintf("%T", unwrapText(err))
 }
 
-// unwrapText looks through the errors of fmt.Errorf, which only add text: their type would be the same for all.
+// unwrapText looks through the errors of fmt.Errorf and errors.Join, whose types would be the same for all.
 func unwrapText(err error) error {
-	wrapper := fmt.Sprintf("%T", fmt.Errorf("%w", err))
-	for fmt.Sprintf("%T", err) == wrapper {
-		inner := errors.Unwrap(err)
+	for wraps(err) {
+		var inner error
+		switch err := err.(type) {
+		case interface{ Unwrap() error }:
+			inner = err.Unwrap()
+		case interface{ Unwrap() []error }:
+			inner = first(err.Unwrap())
+		}
 		if inner == nil {
 			break
 		}
 		err = inner
 	}
 	return err
+}
+
+// wraps reports whether err is of a type that fmt.Errorf or errors.Join makes of other errors. The types have no
+// exported names.
+func wraps(err error) bool {
+	switch fmt.Sprintf("%T", err) {
+	case "*fmt.wrapError", "*fmt.wrapErrors", "*errors.joinError":
+		return true
+	default:
+		return false
+	}
+}
+
+// first returns the first error that is not nil: fmt.Errorf wraps nil too.
+func first(errs []error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -154,6 +154,49 @@ func TestTracerOff(t *testing.T) {
 	}
 }
 
+// brittle is an error whose methods fail on a nil pointer, as most do.
+type brittle struct{ text string }
+
+func (b *brittle) Error() string        { return b.text }
+func (b *brittle) Is(target error) bool { return b.text == target.Error() }
+
+// What is in an error must neither make the span panic nor spoil the batch that it is exported in.
+func TestHostileErrors(t *testing.T) {
+	for _, test := range []struct {
+		err     error
+		message string
+	}{
+		{(*brittle)(nil), "*trace_test.brittle"},
+		{errors.New("bad \xff byte"), "bad \uFFFD byte"},
+		{errors.New(strings.Repeat("x", 5000)), strings.Repeat("x", 4096)},
+	} {
+		o := observe()
+		if err := o.tracer.Do(t.Context(), "charge", func(context.Context) error { return test.err }); err != test.err {
+			t.Errorf("Do returned another error than the function")
+		}
+		if got := o.span(t).Status().Description; got != test.message {
+			t.Errorf("the status message is %.60q, want %.60q", got, test.message)
+		}
+		equal(t, "events", o.events.lines("exception.message"), []string{"exception " + test.message})
+	}
+}
+
+func TestHostilePanics(t *testing.T) {
+	o := observe()
+	func() {
+		defer func() {
+			if v := recover(); v != "bad \xff byte" {
+				t.Errorf("recovered %q, want the panic to go on as it was", v)
+			}
+		}()
+		_ = o.tracer.Do(t.Context(), "charge", func(context.Context) error { panic("bad \xff byte") })
+	}()
+	if got, want := o.span(t).Status().Description, "panic: bad \uFFFD byte"; got != want {
+		t.Errorf("the status message is %q, want %q", got, want)
+	}
+	equal(t, "events", o.events.lines("exception.message"), []string{"exception bad \uFFFD byte"})
+}
+
 type outage struct{}
 
 func (outage) Error() string     { return "out" }
@@ -170,7 +213,10 @@ func TestErrorType(t *testing.T) {
 		{fmt.Errorf("x: %w", outage{}), "outage"},
 		{fmt.Errorf("x: %w", fmt.Errorf("y: %w", &url.Error{Err: errors.New("z")})), "*url.Error"},
 		{errors.New("x"), "*errors.errorString"},
-		{errors.Join(errors.New("x"), errors.New("y")), "*errors.joinError"},
+		{errors.Join(&url.Error{Err: errors.New("x")}, errors.New("y")), "*url.Error"},
+		{fmt.Errorf("x: %w, %w", fmt.Errorf("y: %w", errors.Join(nil, &url.Error{Err: errors.New("z")})), errors.New("z")), "*url.Error"},
+		{fmt.Errorf("x: %w", nil), "*fmt.wrapError"},
+		{(*brittle)(nil), "*trace_test.brittle"},
 	} {
 		if got := trace.ErrorType(test.err); got != test.want {
 			t.Errorf("ErrorType(%v) = %q, want %q", test.err, got, test.want)

@@ -1,0 +1,62 @@
+package exporters
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"go.opentelemetry.io/otel/exporters/stdout/stdoutlog"
+	lognoop "go.opentelemetry.io/otel/log/noop"
+	sdklog "go.opentelemetry.io/otel/sdk/log"
+	"go.opentelemetry.io/otel/sdk/resource"
+
+	"github.com/go-os/go-os/telemetry/log"
+	"github.com/go-os/go-os/telemetry/trace"
+)
+
+func (p *Pipeline) buildLogs(ctx context.Context, res *resource.Resource) error {
+	if p.settings.logs.off {
+		p.providers.LoggerProvider = lognoop.NewLoggerProvider()
+		p.providers.Logger = p.logger(false)
+		return nil
+	}
+	processors := append([]sdklog.Processor(nil), p.opts.LogProcessors...)
+	if p.opts.EventsOnSpans {
+		processors = append(processors, trace.NewEventBridge())
+	}
+	processors = append(processors, eventEcho{p.local})
+	sending := len(p.opts.LogProcessors) > 0
+	for _, to := range p.settings.logs.to {
+		var e sdklog.Exporter
+		var err error
+		kind := "stdout_log_exporter"
+		if to.exporter == toConsole {
+			e, err = stdoutlog.New(stdoutlog.WithWriter(p.opts.Console))
+		} else {
+			e, kind, err = to.otlp.records(ctx)
+		}
+		if err != nil {
+			return fmt.Errorf("exporters: %s exporter of logs: %w", to.exporter, err)
+		}
+		processors = append(processors, newRecordBatcher(p.open(Logs, kind, to.batch.queue), to.batch, e))
+		sending = true
+	}
+	opts := append([]sdklog.LoggerProviderOption{sdklog.WithResource(res)}, p.settings.logLimits...)
+	var stage atOnce
+	for _, lp := range processors {
+		opts = append(opts, sdklog.WithProcessor(lp))
+		stage = append(stage, lp)
+	}
+	p.providers.LoggerProvider = loggers{sdklog.NewLoggerProvider(opts...)}
+	p.providers.Logger = p.logger(sending)
+	p.stages = append(p.stages, stage.stage(Logs))
+	return nil
+}
+
+// logger is the program's: what local is, and the logger provider if any of it leaves the process.
+func (p *Pipeline) logger(sending bool) *slog.Logger {
+	if !sending {
+		return slog.New(p.local)
+	}
+	return slog.New(log.NewHandler(p.logOptions(), append(p.sinks[:len(p.sinks):len(p.sinks)], log.OTel(scope, p.providers))...))
+}

@@ -1,0 +1,106 @@
+package exporters
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/otel/exporters/stdout/stdoutmetric"
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/resource"
+
+	"github.com/go-os/go-os/telemetry/metrics"
+)
+
+func (p *Pipeline) buildMetrics(ctx context.Context, res *resource.Resource) error {
+	p.page = plainPage(p.opts.Gatherer)
+	if p.settings.metrics.off {
+		p.providers.MeterProvider = metricnoop.NewMeterProvider()
+		return nil
+	}
+	opts := append([]sdkmetric.Option{sdkmetric.WithResource(res), sdkmetric.WithView(p.opts.Views...)}, p.settings.meter...)
+	readers, err := p.metricReaders(ctx)
+	if err != nil {
+		return err
+	}
+	for _, r := range append(readers, p.opts.MetricReaders...) {
+		opts = append(opts, sdkmetric.WithReader(r))
+	}
+	mp := sdkmetric.NewMeterProvider(opts...)
+	p.providers.MeterProvider = mp
+	p.stages = append(p.stages, p.metricStage(mp.ForceFlush, mp.Shutdown))
+	return nil
+}
+
+// metricStage adds to what the provider says of a flush what its exporters have lost by it.
+func (p *Pipeline) metricStage(flush, shutdown func(context.Context) error) stage {
+	losing := func(do func(context.Context) error) func(context.Context) error {
+		return func(ctx context.Context) error {
+			var errs []error
+			before := make(map[*ledger]int64)
+			for _, l := range p.ledgers {
+				if l.signal == Metrics {
+					before[l] = l.read().dropped
+				}
+			}
+			if err := do(ctx); !errors.Is(err, sdkmetric.ErrReaderShutdown) { // which is no news
+				errs = append(errs, err)
+			}
+			for l, n := range before {
+				errs = append(errs, l.lossSince(n))
+			}
+			return errors.Join(errs...)
+		}
+	}
+	return stage{Metrics, losing(flush), losing(shutdown)}
+}
+
+func (p *Pipeline) metricReaders(ctx context.Context) (readers []sdkmetric.Reader, err error) {
+	for _, to := range p.settings.metrics.to {
+		switch to.exporter {
+		case toPrometheus:
+			page, err := metrics.NewPrometheus(&metrics.PrometheusOptions{Existing: p.opts.Gatherer, ErrorHandler: p.errors.Handle})
+			if err != nil {
+				return nil, fmt.Errorf("exporters: %w", err)
+			}
+			p.page = page.Handler()
+			readers = append(readers, page.Reader())
+		case toConsole:
+			e, err := stdoutmetric.New(stdoutmetric.WithWriter(p.opts.Console))
+			if err != nil {
+				return nil, fmt.Errorf("exporters: console exporter of metrics: %w", err)
+			}
+			readers = append(readers, p.periodic(e, "stdout_metric_exporter", to.periodic))
+		case toOTLP:
+			e, kind, err := to.otlp.points(ctx)
+			if err != nil {
+				return nil, fmt.Errorf("exporters: OTLP exporter of metrics: %w", err)
+			}
+			readers = append(readers, p.periodic(e, kind, to.periodic))
+		}
+	}
+	return readers, nil
+}
+
+func (p *Pipeline) periodic(e sdkmetric.Exporter, kind string, cfg periodicConfig) sdkmetric.Reader {
+	opts := []sdkmetric.PeriodicReaderOption{sdkmetric.WithInterval(cfg.interval), sdkmetric.WithTimeout(cfg.timeout)}
+	if cfg.cardinality != nil {
+		opts = append(opts, sdkmetric.WithCardinalityLimitSelector(cfg.cardinality))
+	}
+	if p.opts.BridgeRegistry {
+		bridge := metrics.NewBridge(p.opts.Gatherer, &metrics.BridgeOptions{ErrorHandler: p.errors.Handle})
+		opts = append(opts, sdkmetric.WithProducer(bridge))
+	}
+	return sdkmetric.NewPeriodicReader(newPointExporter(p.open(Metrics, kind, 0), cfg, p.draining, e), opts...)
+}
+
+func plainPage(g prometheus.Gatherer) http.Handler {
+	if g == nil {
+		g = prometheus.Gatherers{}
+	}
+	return promhttp.HandlerFor(g, promhttp.HandlerOpts{EnableOpenMetrics: true, ErrorHandling: promhttp.ContinueOnError})
+}

@@ -1,0 +1,110 @@
+package exporters
+
+import (
+	"strings"
+	"unicode/utf8"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/sdk/instrumentation"
+)
+
+// OTLP carries text as protobuf strings, which must be UTF-8: one bad byte anywhere makes an exporter refuse the whole batch,
+// and text of strangers is in most of what a service tells. So each destination looks at everything just before its exporter does,
+// and mends what needs it: each run of bad bytes becomes one U+FFFD.
+//
+// This is done on the goroutine that exports, where it costs the service's calls nothing. Good text is only read: a look allocates
+// nothing, except for attributes that are lists or maps, which the attribute package copies for whoever asks.
+
+// mendText returns s itself if it is UTF-8.
+func mendText(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+
+// sound reports whether all texts within v are UTF-8. Bytes may be anything.
+func sound(v attribute.Value) bool {
+	switch v.Type() {
+	case attribute.STRING:
+		return utf8.ValidString(v.AsString())
+	case attribute.STRINGSLICE:
+		for _, s := range v.AsStringSlice() {
+			if !utf8.ValidString(s) {
+				return false
+			}
+		}
+	case attribute.SLICE:
+		for _, item := range v.AsSlice() {
+			if !sound(item) {
+				return false
+			}
+		}
+	case attribute.MAP:
+		return soundAttrs(v.AsMap())
+	}
+	return true
+}
+
+func soundAttr(kv attribute.KeyValue) bool {
+	return utf8.ValidString(string(kv.Key)) && sound(kv.Value)
+}
+
+func soundAttrs(attrs []attribute.KeyValue) bool {
+	for i := range attrs {
+		if !soundAttr(attrs[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func soundSet(s *attribute.Set) bool {
+	for i := range s.Len() {
+		if kv, _ := s.Get(i); !soundAttr(kv) {
+			return false
+		}
+	}
+	return true
+}
+
+func soundScope(s *instrumentation.Scope) bool {
+	return utf8.ValidString(s.Name) && utf8.ValidString(s.Version) && utf8.ValidString(s.SchemaURL) && soundSet(&s.Attributes)
+}
+
+func mend(v attribute.Value) attribute.Value {
+	switch v.Type() {
+	case attribute.STRING:
+		return attribute.StringValue(mendText(v.AsString()))
+	case attribute.STRINGSLICE:
+		texts := v.AsStringSlice()
+		for i := range texts {
+			texts[i] = mendText(texts[i])
+		}
+		return attribute.StringSliceValue(texts)
+	case attribute.SLICE:
+		items := v.AsSlice()
+		for i := range items {
+			items[i] = mend(items[i])
+		}
+		return attribute.SliceValue(items...)
+	case attribute.MAP:
+		return attribute.MapValue(mendAttrs(v.AsMap())...)
+	}
+	return v
+}
+
+// mendAttrs returns attributes of its own: those that it is given may be in use elsewhere.
+func mendAttrs(attrs []attribute.KeyValue) []attribute.KeyValue {
+	mended := make([]attribute.KeyValue, len(attrs))
+	for i, kv := range attrs {
+		mended[i] = attribute.KeyValue{Key: attribute.Key(mendText(string(kv.Key))), Value: mend(kv.Value)}
+	}
+	return mended
+}
+
+// mendSet keeps the last of the attributes whose keys become the same.
+func mendSet(s *attribute.Set) attribute.Set {
+	return attribute.NewSet(mendAttrs(s.ToSlice())...)
+}
+
+func mendScope(s instrumentation.Scope) instrumentation.Scope {
+	return instrumentation.Scope{
+		Name: mendText(s.Name), Version: mendText(s.Version), SchemaURL: mendText(s.SchemaURL), Attributes: mendSet(&s.Attributes),
+	}
+}
