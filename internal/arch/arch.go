@@ -46,6 +46,9 @@ var testPackages = []string{"httptest", "iotest", "tracetest", "logtest", "metri
 // layered are the top-level folders that hold capabilities, each with its drivers beside it.
 var layered = []string{"state", "control", "identity"}
 
+// extended is what belongs to the standard library in all but its place.
+var extended = []string{"golang.org/x/sync"}
+
 // vendors are the libraries that a portable type may import: those that do a part of its work, whatever the driver. Any other
 // vendor belongs into a driver.
 var vendors = map[string][]string{
@@ -169,9 +172,12 @@ func judgeOurs(dir, ours string) string {
 }
 
 // judgeDriver keeps drivers small: one translates between its vendor and package driver, and the portable type does the rest.
-// A driver on top of key-value has that for its vendor.
+// A driver on top of key-value has that for its vendor, and drivers of one capability may share what lies in its internal folder.
 func judgeDriver(capability, driver, ours string) string {
-	if ours == capability+"/driver" || strings.HasPrefix(driver, "kv") && ours == "state/kv" {
+	switch {
+	case ours == capability+"/driver", strings.HasPrefix(ours, capability+"/internal/"):
+		return ""
+	case strings.HasPrefix(driver, "kv") && ours == "state/kv":
 		return ""
 	}
 	return "a driver imports driver and its vendor, nothing else of ours"
@@ -180,7 +186,7 @@ func judgeDriver(capability, driver, ours string) string {
 // judgeVendor keeps vendors inside drivers, and everything but the OpenTelemetry API out of the packages that all others use.
 func judgeVendor(dir, imported string) string {
 	host, _, _ := strings.Cut(imported, "/")
-	if !strings.Contains(host, ".") || strings.HasPrefix(imported, "go.opentelemetry.io/otel") {
+	if !strings.Contains(host, ".") || strings.HasPrefix(imported, "go.opentelemetry.io/otel") || within(imported, extended) {
 		return ""
 	}
 	if dir == "telemetry" || dir == "internal/instrument" {
