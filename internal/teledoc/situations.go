@@ -17,6 +17,8 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/go-os/go-os/exporters"
+	"github.com/go-os/go-os/state/kv"
+	"github.com/go-os/go-os/state/kv/memkv"
 	"github.com/go-os/go-os/telemetry"
 	oslog "github.com/go-os/go-os/telemetry/log"
 	"github.com/go-os/go-os/telemetry/metrics"
@@ -36,6 +38,7 @@ var situations = []struct {
 	{"telemetry/log", runLog},
 	{"telemetry/metrics", runMetrics},
 	{"exporters", runExporters},
+	{"state/kv", runKV},
 }
 
 // errDemo is what the situations fail with.
@@ -182,4 +185,29 @@ func post(ctx context.Context, client *http.Client, url, body string) {
 		_, _ = io.Copy(io.Discard, resp.Body)
 		_ = resp.Body.Close()
 	}
+}
+
+// runKV makes every call of a store, some of which fail, and a watch that begins with a snapshot.
+func runKV(ctx context.Context, r *record) error {
+	store := kv.New(memkv.New(nil), &kv.Options{Name: "carts", Telemetry: r.providers()})
+	_, err := store.Put(ctx, "cart/7", []byte("tea"))
+	if err != nil {
+		return err
+	}
+	_, _ = store.Get(ctx, "cart/7")
+	_, _ = store.Get(ctx, "cart/8")
+	_, _ = store.Put(ctx, "cart/7", nil, kv.IfAbsent())
+	_, _ = store.GetMany(ctx, []string{"cart/7", "cart/8"})
+	_, _ = store.PutMany(ctx, []kv.Entry{{Key: "cart/9"}})
+	_ = store.Ping(ctx)
+	for range store.List(ctx, "cart/") {
+	}
+	for range store.WatchPrefix(ctx, "cart/", kv.Current()) {
+		break
+	}
+	_ = store.Delete(ctx, "cart/7")
+	if lease, err := store.Lease(ctx, time.Minute); err == nil {
+		_ = lease.Revoke(ctx)
+	}
+	return store.Close()
 }
