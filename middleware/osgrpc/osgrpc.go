@@ -41,6 +41,7 @@
 // local end of the connection), error.type where the call failed, and for an unregistered method, whose span is named "grpc",
 // rpc.method_original.
 // Client spans are of kind client, with the same attributes, where server.address and server.port are those of the target.
+// Spans are given their attributes once, when they end; a sampler sees their name, which is the method, and their kind.
 //
 //   - rpc.server.call.duration (histogram, seconds): rpc.system.name, rpc.method, rpc.response.status_code, error.type.
 //   - rpc.client.call.duration (histogram, seconds): the same, and server.address and server.port.
