@@ -42,7 +42,8 @@ import (
 
 // Engines lists every engine that tests may ask for, in the order in which the engines command shows them.
 func Engines() []*Engine {
-	return []*Engine{collectorEngine(), prometheusEngine(), promtoolEngine(), etcdEngine()}
+	return []*Engine{collectorEngine(), prometheusEngine(), promtoolEngine(), etcdEngine(),
+		consulEngine(), natsEngine(), redisEngine(), memcachedEngine(), toxiproxyEngine()}
 }
 
 // shared is the finder of the test process: one, so that an engine which cannot be built is tried once and not by every test.
