@@ -53,7 +53,7 @@ var extended = []string{"golang.org/x/sync"}
 // vendor belongs into a driver.
 var vendors = map[string][]string{
 	"state/kv":       {"github.com/maypok86/otter/v2"},
-	"control/config": {"github.com/knadh/koanf", "github.com/fsnotify/fsnotify"},
+	"control/config": {"github.com/knadh/koanf", "github.com/fsnotify/fsnotify", "github.com/santhosh-tekuri/jsonschema/v6"},
 	"control/router": {"github.com/failsafe-go/failsafe-go", "golang.org/x/time"},
 	"identity/auth":  {"golang.org/x/oauth2", "github.com/go-jose/go-jose/v4", "github.com/cedar-policy/cedar-go"},
 }
