@@ -21,6 +21,7 @@ func open(t testing.TB, path string) *boltkv.Store {
 
 func backend() kvtest.Backend {
 	return kvtest.Backend{
+		Record:    "testdata/contract.json",
 		Open:      func(t testing.TB) driver.Store { return open(t, filepath.Join(t.TempDir(), "kv.db")) },
 		FakeClock: true,
 		Compact:   func(_ testing.TB, s driver.Store) { s.(*boltkv.Store).Compact() },

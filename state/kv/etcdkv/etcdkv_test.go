@@ -42,6 +42,7 @@ func connect(t testing.TB, engine *testenv.EtcdHandle) *owner {
 func TestContract(t *testing.T) {
 	engine := testenv.Etcd(t)
 	kvtest.Run(t, kvtest.Backend{
+		Record: "testdata/contract.json",
 		Open: func(t testing.TB) driver.Store {
 			o := connect(t, engine)
 			if _, err := o.client.Delete(t.Context(), "\x00", clientv3.WithFromKey()); err != nil {

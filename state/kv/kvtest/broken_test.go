@@ -145,7 +145,7 @@ func (p promise) notices(t *testing.T, b Backend) bool {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			p.run(w, b)
+			p.run(w, b, newRecord())
 		}()
 		<-done
 	}

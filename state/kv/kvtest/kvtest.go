@@ -48,26 +48,31 @@ type Backend struct {
 	// HistoryOps is how many operations the linearizability check makes. Default: 2,000.
 	HistoryOps int
 
+	// Record is the file, relative to the test's package, that keeps what the suite proved of the driver. The run fails when it
+	// proved something else, and writes the file when the environment variable KVTEST_RECORD is "write". Default: none is kept.
+	Record string
+
 	patience time.Duration // how long to wait for what must happen; default: patience
 }
 
 // Run checks every promise of package driver against b.
 func Run(t *testing.T, b Backend) {
+	record := newRecord()
 	for _, p := range promises() {
 		t.Run(p.name, func(t *testing.T) {
-			if missing := p.lacks(b); missing != "" {
-				t.Skipf("the Backend has no hook %s", missing)
-			}
 			if b.FakeClock && !p.parallel {
-				synctest.Test(t, func(t *testing.T) { p.run(t, b) })
+				synctest.Test(t, func(t *testing.T) { p.run(t, b, record) })
 				return
 			}
 			before := goleak.IgnoreCurrent()
-			p.run(t, b)
+			p.run(t, b, record)
 			if err := goleak.Find(before, goleak.IgnoreAnyFunction(supervisor)); err != nil {
 				t.Error(err)
 			}
 		})
+	}
+	if b.Record != "" {
+		record.settle(t, b.Record)
 	}
 }
 
@@ -110,16 +115,23 @@ func (p promise) lacks(b Backend) string {
 	return p.hook
 }
 
-// run opens a store, checks the promise, and closes it.
-func (p promise) run(t testing.TB, b Backend) {
+// run opens a store, checks the promise, and closes it. What came of it goes into the record.
+func (p promise) run(t testing.TB, b Backend, record *Record) {
 	r := newRig(t, b)
 	d := b.Open(t)
 	defer r.close()
 	r.use(d)
+	record.declare(r.caps)
 	if !r.caps.Has(p.needs) {
-		return // abilities checks that it is refused
+		record.Refused = append(record.Refused, p.name) // abilities checks that it is
+		return
+	}
+	if missing := p.lacks(b); missing != "" {
+		record.Untried[p.name] = missing
+		t.Skipf("the Backend has no hook %s", missing)
 	}
 	p.check(r)
+	record.Kept = append(record.Kept, p.name)
 }
 
 // patience is how long the suite waits for what must happen.

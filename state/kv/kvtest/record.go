@@ -1,0 +1,87 @@
+package kvtest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/go-os/go-os/state/kv/driver"
+)
+
+// RecordVariable is the environment variable that has a run write its Record instead of comparing it.
+const RecordVariable = "KVTEST_RECORD"
+
+// Record is what a driver declares and what became of each promise. docs/drivers.md is made of these.
+type Record struct {
+	// System is the engine's name.
+	System string `json:"system"`
+	// Abilities are declared.
+	Abilities []string `json:"abilities"`
+	// TTL holds the limits of Expiry, as Go writes durations; all empty without that ability.
+	TTL RecordTTL `json:"ttl"`
+	// MaxKey, MaxValue and MaxBatch are in bytes and items. Zero means no limit.
+	MaxKey   int `json:"max_key"`
+	MaxValue int `json:"max_value"`
+	MaxBatch int `json:"max_batch"`
+	// Kept are the promises that were checked and held.
+	Kept []string `json:"kept"`
+	// Refused are the promises about abilities that are not declared: the suite checked that those are refused.
+	Refused []string `json:"refused"`
+	// Untried are the promises that could not be checked, with the hook that the Backend lacks.
+	Untried map[string]string `json:"untried"`
+}
+
+// RecordTTL are the limits of Expiry.
+type RecordTTL struct {
+	Min         string `json:"min"`
+	Max         string `json:"max"`
+	Granularity string `json:"granularity"`
+	MaxLateness string `json:"max_lateness"`
+}
+
+func newRecord() *Record { return &Record{Untried: map[string]string{}} }
+
+// declare writes down what the driver declares.
+func (r *Record) declare(c driver.Capabilities) {
+	r.System, r.MaxKey, r.MaxValue, r.MaxBatch = c.System, c.MaxKey, c.MaxValue, c.MaxBatch
+	r.Abilities = nil
+	for _, one := range c.Abilities.Each() {
+		r.Abilities = append(r.Abilities, one.String())
+	}
+	if c.Has(driver.Expiry) {
+		r.TTL = RecordTTL{
+			Min: c.TTL.Min.String(), Max: c.TTL.Max.String(),
+			Granularity: c.TTL.Granularity.String(), MaxLateness: c.TTL.MaxLateness.String(),
+		}
+	}
+}
+
+// settle compares the record with the one that is kept in the file, or writes it. A run that left promises out, or broke
+// one, proves nothing either way.
+func (r *Record) settle(t testing.TB, file string) {
+	if t.Failed() || len(r.Kept)+len(r.Refused)+len(r.Untried) != len(promises()) {
+		return
+	}
+	made, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	made = append(made, '\n')
+	if os.Getenv(RecordVariable) == "write" {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, made, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	kept, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(kept, made) {
+		t.Errorf("%s is not what this run proved: run the test again with %s=write, then go generate ./...\nthis run:\n%s", file, RecordVariable, made)
+	}
+}
