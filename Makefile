@@ -22,4 +22,5 @@ bench:
 	cd internal/bench && go run ./table
 
 engines:
+	tools/install-engines.sh
 	go run ./internal/testenv/cmd/engines

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Installs the test engines that are not Go programs, where they are missing: Redis, memcached and PostgreSQL from Debian's
+# packages. Does nothing on a machine that has them. None is left running: tests start their own, on loopback ports.
+set -euo pipefail
+
+missing=()
+command -v redis-server >/dev/null || missing+=(redis-server)
+command -v memcached >/dev/null || missing+=(memcached)
+command -v postgres >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
+if [ ${#missing[@]} = 0 ]; then
+	echo "install-engines: redis-server, memcached and postgres are here"
+	exit 0
+fi
+if ! command -v apt-get >/dev/null || [ "$(id -u)" != 0 ]; then
+	echo "install-engines: missing: ${missing[*]}; install them with this machine's package manager" >&2
+	exit 1
+fi
+
+policy=/usr/sbin/policy-rc.d # asked before a package starts its service
+if [ ! -e "$policy" ]; then
+	trap 'rm -f "$policy"' EXIT
+	printf '#!/bin/sh\nexit 101\n' >"$policy"
+	chmod 755 "$policy"
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -q
+apt-get install -q -y --no-install-recommends "${missing[@]}"
