@@ -33,15 +33,28 @@ func buy(id string, quantity int, card string) visit {
 	return visit{http.MethodPost, "/orders", fmt.Sprintf(`{"product":%q,"quantity":%d,"card":%q}`, id, quantity, card)}
 }
 
-// mix is what forty visits in a row ask for, so that even a short run sees every kind: most look at products, some buy,
-// one waits for a review, one is refused, one asks for what is not there, and one trips over the bug in payments.
+// toCart, showCart and buyCart are the steps of a customer who does not buy at once.
+func toCart(customer, id string, quantity int) visit {
+	return visit{http.MethodPut, "/carts/" + customer + "/" + id, fmt.Sprintf(`{"quantity":%d}`, quantity)}
+}
+
+func showCart(customer string) visit { return visit{http.MethodGet, "/carts/" + customer, ""} }
+
+func buyCart(customer, card string) visit {
+	return visit{http.MethodPost, "/carts/" + customer + "/order", fmt.Sprintf(`{"card":%q}`, card)}
+}
+
+// mix is what forty-four visits in a row ask for, so that even a short run sees every kind: most look at products, some buy,
+// one fills a cart first, one waits for a review, one is refused, one asks for what is not there, and one trips over the bug
+// in payments.
 func mix() []visit {
 	const good, refused, short = "4242424242424242", "4000000000000002", "42"
 	var visits []visit
 	for range 5 {
 		visits = append(visits, page("lamp"), page("chair"), buy("lamp", 2, good), page("desk"), page("lamp"), page("chair"), buy("chair", 1, good))
 	}
-	return append(visits, buy("desk", 1, good), buy("chair", 2, refused), page("unicorn"), buy("lamp", 1, short), page("desk"))
+	visits = append(visits, buy("desk", 1, good), buy("chair", 2, refused), page("unicorn"), buy("lamp", 1, short), page("desk"))
+	return append(visits, toCart("ann", "lamp", 1), toCart("ann", "lamp", 2), showCart("ann"), buyCart("ann", good))
 }
 
 // run sends requests at this rate a second until ctx ends, and returns when the last of them has been answered.
@@ -68,7 +81,7 @@ func (l *load) run(ctx context.Context, rate float64) {
 		}
 		flying.Go(func() {
 			defer func() { <-slots }()
-			l.visit(context.WithoutCancel(ctx), visits[i*7%len(visits)]) // 7 spreads the kinds evenly over the forty
+			l.visit(context.WithoutCancel(ctx), visits[i*7%len(visits)]) // 7 spreads the kinds evenly over the mix
 		})
 	}
 }

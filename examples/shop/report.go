@@ -21,7 +21,7 @@ func (s *shop) announce() {
 	to := cmp.Or(collector(), "nowhere: set OTEL_EXPORTER_OTLP_ENDPOINT to a collector")
 	s.console.printf("%s\n  traces, metrics and logs are exported to %s\n", b.String(), to)
 	if s.load != nil && s.flags.rate > 0 {
-		s.console.printf("  %g requests a second; one in forty fails by a bug in payments, which is there on purpose\n", s.flags.rate)
+		s.console.printf("  %g requests a second; one in forty-four fails by a bug in payments, which is there on purpose\n", s.flags.rate)
 	}
 	if s.flags.duration == 0 {
 		s.console.printf("  interrupt it (Ctrl-C) to see one request's trace, and rates and latencies by route\n")

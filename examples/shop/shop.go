@@ -84,12 +84,21 @@ func (s *shop) openStorefront(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	front, err := newStorefront(svc.pipeline, s.flags.orders)
+	engine, err := openEngine(ctx, "carts", s.flags.kv, svc.pipeline.Providers())
 	if err != nil {
 		return err
 	}
+	last := func(context.Context) error { return engine.Close() }
+	carts, err := newCarts(engine.Store)
+	if err != nil {
+		return errors.Join(err, last(ctx))
+	}
+	front, err := newStorefront(svc.pipeline, s.flags.orders, carts)
+	if err != nil {
+		return errors.Join(err, last(ctx))
+	}
 	svc.url, err = svc.serveHTTP(s.flags.storefront, front.handler())
-	svc.stop = append(svc.stop, func(context.Context) error { return front.conn.Close() })
+	svc.stop = append(svc.stop, func(context.Context) error { return front.conn.Close() }, last)
 	s.load = &load{url: svc.url, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: maxInFlight}}}
 	return err
 }

@@ -42,11 +42,19 @@ func TestRun(t *testing.T) {
 	)
 	orders := rate(t, output, "storefront", "POST /orders")
 	pages := rate(t, output, "storefront", "GET /products/{id}")
-	if sent := requestsSent(t, output); orders.requests+pages.requests != sent || sent < 60 {
-		t.Errorf("%d requests were sent, the table has %d orders and %d pages", sent, orders.requests, pages.requests)
+	filled := rate(t, output, "storefront", "PUT /carts/{customer}/{product}")
+	looked := rate(t, output, "storefront", "GET /carts/{customer}")
+	bought := rate(t, output, "storefront", "POST /carts/{customer}/order")
+	carts := filled.requests + looked.requests + bought.requests
+	if sent := requestsSent(t, output); orders.requests+pages.requests+carts != sent || sent < 60 {
+		t.Errorf("%d requests were sent, the table has %d orders, %d pages and %d steps of carts", sent, orders.requests, pages.requests, carts)
 	}
-	if placed := rate(t, output, "orders", "shop.orders.v1.Orders/Place"); placed.requests != orders.requests || placed.errors != orders.errors {
-		t.Errorf("the storefront took %+v, orders took %+v", orders, placed)
+	if filled.errors+looked.errors+bought.errors != 0 {
+		t.Errorf("carts fail: %+v, %+v, %+v", filled, looked, bought)
+	}
+	placed := rate(t, output, "orders", "shop.orders.v1.Orders/Place")
+	if more := placed.requests - orders.requests; more < 1 || more > bought.requests || placed.errors != orders.errors {
+		t.Errorf("the storefront took %+v and from carts %+v, orders took %+v", orders, bought, placed)
 	}
 	if charges := rate(t, output, "payments", "POST /charges"); charges.errors != orders.errors || charges.errors == 0 {
 		t.Errorf("payments failed %+v, the storefront %+v", charges, orders)
@@ -143,6 +151,8 @@ func TestFlags(t *testing.T) {
 		{"-service orders -payments 127.0.0.1:0", "say where it listens with -payments host:port"},
 		{"-rate -1", "-rate must be between 0 and 10000"},
 		{"-for -1s", "-for must not be negative"},
+		{"-kv oracle://127.0.0.1 -for 1s", "must be memory, bolt:///path/of/a/file, etcd://host:port"},
+		{"-kv etcd://127.0.0.1:1 -for 1s", "-kv etcd://127.0.0.1:1 does not answer: is it running there?"},
 		{"lamp", `unexpected argument "lamp"`},
 		{"-for soon", "invalid value"},
 	} {

@@ -19,12 +19,13 @@ import (
 	"github.com/go-os/go-os/telemetry/trace"
 )
 
-// storefront is what customers see: product pages and orders, over HTTP.
+// storefront is what customers see: product pages, carts and orders, over HTTP.
 type storefront struct {
 	pipeline *exporters.Pipeline
 	tracer   *trace.Tracer
 	conn     *grpc.ClientConn
 	orders   ordersv1.OrdersClient
+	carts    *carts
 }
 
 // order is the body of POST /orders.
@@ -34,20 +35,25 @@ type order struct {
 	Card     string `json:"card"`
 }
 
-func newStorefront(p *exporters.Pipeline, ordersAddr string) (*storefront, error) {
+func newStorefront(p *exporters.Pipeline, ordersAddr string, c *carts) (*storefront, error) {
 	options := append(osgrpc.DialOptions(&osgrpc.Options{Telemetry: p.Providers()}),
 		grpc.WithTransportCredentials(insecure.NewCredentials()))
 	conn, err := grpc.NewClient(ordersAddr, options...)
 	if err != nil {
 		return nil, err
 	}
-	return &storefront{pipeline: p, tracer: trace.New(scope, p.Providers()), conn: conn, orders: ordersv1.NewOrdersClient(conn)}, nil
+	return &storefront{
+		pipeline: p, tracer: trace.New(scope, p.Providers()), conn: conn, orders: ordersv1.NewOrdersClient(conn), carts: c,
+	}, nil
 }
 
 func (s *storefront) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /products/{id}", s.product)
 	mux.HandleFunc("POST /orders", s.order)
+	mux.HandleFunc("GET /carts/{customer}", s.showCart)
+	mux.HandleFunc("PUT /carts/{customer}/{product}", s.setInCart)
+	mux.HandleFunc("POST /carts/{customer}/order", s.orderCart)
 	return oshttp.NewHandler(mux, &oshttp.HandlerOptions{
 		Telemetry: s.pipeline.Providers(),
 		Timeout:   2 * time.Second, // of the whole request: orders and payments are told what is left of it
@@ -76,15 +82,20 @@ func (s *storefront) order(w http.ResponseWriter, r *http.Request) {
 	}
 	placed, err := s.orders.Place(r.Context(), &ordersv1.PlaceRequest{Product: o.Product, Quantity: o.Quantity, Card: o.Card})
 	if err != nil {
-		answer := httpStatus(err)
-		if answer >= http.StatusInternalServerError {
-			s.pipeline.Logger().ErrorContext(r.Context(), "order not taken", slog.Any("error", err))
-		}
-		http.Error(w, status.Convert(err).Message(), answer)
+		s.orderFailed(w, r, err)
 		return
 	}
 	s.pipeline.Logger().InfoContext(r.Context(), "order taken", slog.String("order", placed.GetOrder()))
 	s.write(w, r, http.StatusCreated, map[string]any{"order": placed.GetOrder(), "cents": placed.GetTotal()})
+}
+
+// orderFailed tells a customer what orders had to say.
+func (s *storefront) orderFailed(w http.ResponseWriter, r *http.Request, err error) {
+	answer := httpStatus(err)
+	if answer >= http.StatusInternalServerError {
+		s.pipeline.Logger().ErrorContext(r.Context(), "order not taken", slog.Any("error", err))
+	}
+	http.Error(w, status.Convert(err).Message(), answer)
 }
 
 // httpStatus is what customers are told of an error from orders.
