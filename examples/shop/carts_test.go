@@ -91,6 +91,10 @@ func TestCartsMove(t *testing.T) {
 		etcd := testenv.Etcd(t)
 		shareCarts(t, "etcd://"+etcd.Endpoint(), etcd.Process)
 	})
+	t.Run("redis", func(t *testing.T) {
+		redis := testenv.Redis(t)
+		shareCarts(t, "redis://"+redis.Addr(0), redis.Process)
+	})
 }
 
 func shareCarts(t *testing.T, where string, process *testenv.Process) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redis/rueidis"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 	"github.com/go-os/go-os/state/kv/etcdkv"
 	"github.com/go-os/go-os/state/kv/memkv"
+	"github.com/go-os/go-os/state/kv/rediskv"
 	"github.com/go-os/go-os/telemetry"
 )
 
@@ -64,6 +66,12 @@ func dial(where string) (driver.Store, func() error, error) {
 			return nil, nil, err
 		}
 		return etcdkv.New(client, nil), client.Close, nil
+	case u.Scheme == "redis" && u.Host != "":
+		client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: strings.Split(u.Host, ",")})
+		if err != nil {
+			return nil, nil, fmt.Errorf("-kv %s does not answer: is it running there? %w", where, err)
+		}
+		return rediskv.New(client, nil), func() error { client.Close(); return nil }, nil
 	}
-	return nil, nil, fmt.Errorf("-kv %q: must be memory, bolt:///path/of/a/file, etcd://host:port: %w", where, errUsage)
+	return nil, nil, fmt.Errorf("-kv %q: must be memory, bolt:///path/of/a/file, etcd://host:port, redis://host:port: %w", where, errUsage)
 }

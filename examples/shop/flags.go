@@ -36,7 +36,7 @@ func parse(args []string, stderr io.Writer) (flags, error) {
 	set.StringVar(&f.orders, "orders", "127.0.0.1:0", "host:port of orders (gRPC)")
 	set.StringVar(&f.ordersMetrics, "orders-metrics", "127.0.0.1:0", "host:port of the /metrics of orders")
 	set.StringVar(&f.payments, "payments", "127.0.0.1:0", "host:port of payments (HTTP)")
-	set.StringVar(&f.kv, "kv", "memory", "where carts are kept: memory, bolt:///path/of/a/file, etcd://host:port")
+	set.StringVar(&f.kv, "kv", "memory", "where carts are kept: memory, bolt:///path/of/a/file, etcd://host:port, redis://host:port")
 	set.Usage = func() {
 		fmt.Fprint(stderr, `Three observed services calling each other: storefront (HTTP) → orders (gRPC) → payments (HTTP).
 

@@ -18,6 +18,44 @@ func Redis(t testing.TB) *RedisHandle {
 	return &RedisHandle{Process: start(t, redisEngine())}
 }
 
+// RedisCluster starts a Redis Cluster of so many primaries, which share the slots evenly, and no replicas.
+func RedisCluster(t testing.TB, primaries int) []*RedisHandle {
+	t.Helper()
+	const slots = 16384
+	engine := redisEngine()
+	args := engine.Args
+	engine.Ports = 2
+	engine.Args = func(p Place) []string {
+		return append(args(p), "--cluster-enabled", "yes", "--cluster-port", fmt.Sprint(p.Ports[1]))
+	}
+	nodes := make([]*RedisHandle, primaries)
+	for i := range nodes {
+		nodes[i] = &RedisHandle{Process: start(t, engine)}
+		first, last := i*slots/primaries, (i+1)*slots/primaries-1
+		command(t, nodes[i].Addr(0), fmt.Sprintf("CLUSTER ADDSLOTSRANGE %d %d", first, last))
+		meet := nodes[0].place.Ports
+		command(t, nodes[i].Addr(0), fmt.Sprintf("CLUSTER MEET 127.0.0.1 %d %d", meet[0], meet[1]))
+	}
+	for _, node := range nodes {
+		Eventually(t, readyWithin, "the cluster to be complete", func() error {
+			ctx, cancel := context.WithTimeout(context.Background(), readyProbe)
+			defer cancel()
+			return answers(ctx, node.Addr(0), "CLUSTER INFO\r\n", "cluster_state:ok")
+		})
+	}
+	return nodes
+}
+
+// command sends a command that must succeed.
+func command(t testing.TB, addr, text string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), readyProbe)
+	defer cancel()
+	if err := answers(ctx, addr, text+"\r\n", "+OK"); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+}
+
 func redisEngine() *Engine {
 	return &Engine{
 		Name:    "redis",
@@ -35,7 +73,8 @@ func redisEngine() *Engine {
 	}
 }
 
-// answers sends a request by TCP and compares the beginning of the answer's first line.
+// answers sends a request by TCP and compares the beginning of the answer's first line, or of its second if the first gives
+// the length of a bulk.
 func answers(ctx context.Context, addr, request, want string) error {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 	if err != nil {
@@ -50,7 +89,11 @@ func answers(ctx context.Context, addr, request, want string) error {
 	if _, err := conn.Write([]byte(request)); err != nil {
 		return err
 	}
-	got, err := bufio.NewReader(conn).ReadString('\n')
+	lines := bufio.NewReader(conn)
+	got, err := lines.ReadString('\n')
+	if err == nil && strings.HasPrefix(got, "$") {
+		got, err = lines.ReadString('\n')
+	}
 	if err != nil {
 		return err
 	}

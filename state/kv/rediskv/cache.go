@@ -1,0 +1,57 @@
+package rediskv
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/go-os/go-os/state/kv/driver"
+)
+
+// cached answers a Get from memory if it can.
+func (s *Store) cached(ctx context.Context, key string) (driver.Item, error) {
+	item, _, err := s.look(ctx, key)
+	return item, err
+}
+
+// look is cached, and tells whether the answer came from memory.
+func (s *Store) look(ctx context.Context, key string) (item driver.Item, hit bool, err error) {
+	result := s.client.DoCache(ctx, s.client.B().Get().Key(key).Cache(), s.cacheTTL)
+	item, err = s.item(ctx, key, result)
+	if err == nil {
+		item.Value = bytes.Clone(item.Value) // the bytes that were handed out are the cache's
+	}
+	return item, result.IsCacheHit(), err
+}
+
+// settle returns once the cache does not show what was before a write. The client writes on one connection and hears of changes
+// on another, so the answer to the write may be here before the news that the cache is out of date. version is what was written;
+// zero is a removal.
+func (s *Store) settle(ctx context.Context, key string, version driver.Version) error {
+	if s.cacheTTL <= 0 {
+		return nil
+	}
+	const pause = 50 * time.Microsecond // the news has been sent already
+	for {
+		seen, hit, err := s.look(ctx, key)
+		switch {
+		case err != nil && !errors.Is(err, driver.ErrNotFound):
+			return err
+		case !hit || seen.Version == version:
+			return nil
+		}
+		now, err := s.item(ctx, key, s.client.Do(ctx, s.client.B().Get().Key(key).Build()))
+		switch {
+		case err != nil && !errors.Is(err, driver.ErrNotFound):
+			return err
+		case now.Version == seen.Version: // someone has written since, and the cache knows it
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}

@@ -1,0 +1,128 @@
+package rediskv
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/redis/rueidis"
+
+	"github.com/go-os/go-os/state/kv/driver"
+	"github.com/go-os/go-os/state/kv/internal/sealed"
+)
+
+// GetMany implements driver.Batcher: one pipeline. On a cluster it is one for each node.
+func (s *Store) GetMany(ctx context.Context, keys []string) ([]driver.Result, error) {
+	commands := make(rueidis.Commands, len(keys))
+	for i, key := range keys {
+		commands[i] = s.client.B().Get().Key(key).Build()
+	}
+	results := make([]driver.Result, len(keys))
+	for i, answer := range s.client.DoMulti(ctx, commands...) {
+		results[i].Item, results[i].Err = s.item(ctx, keys[i], answer)
+	}
+	return results, ctx.Err()
+}
+
+// PutMany implements driver.Batcher: one pipeline. On a cluster it is one for each node.
+func (s *Store) PutMany(ctx context.Context, reqs []driver.PutRequest) ([]driver.Result, error) {
+	results := make([]driver.Result, len(reqs))
+	commands := make(rueidis.Commands, len(reqs))
+	for i, req := range reqs {
+		results[i].Item.Version = sealed.NewVersion()
+		commands[i] = s.put(req, results[i].Item.Version)
+	}
+	for i, answer := range s.client.DoMulti(ctx, commands...) {
+		results[i].Err = s.written(ctx, answer)
+	}
+	for i := range results { // in the order of the writes, so that of two to one key the last one counts
+		if r := &results[i]; r.Err == nil {
+			r.Err = s.settle(ctx, reqs[i].Key, r.Item.Version)
+		}
+	}
+	return results, ctx.Err()
+}
+
+// scanCount is how many keys Redis looks at before it answers a part of a scan, and others get their turn.
+const scanCount = 1000
+
+// List implements driver.Lister. Next is what keys are left.
+func (s *Store) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
+	left, begun := req.Next.([]string)
+	if !begun {
+		var err error
+		if left, err = s.keys(ctx, req.Prefix); err != nil {
+			return driver.Page{}, err
+		}
+	}
+	here := left[:min(req.Limit, len(left))]
+	found, err := s.GetMany(ctx, here)
+	if err != nil {
+		return driver.Page{}, err
+	}
+	page := driver.Page{Items: make([]driver.Item, 0, len(here))}
+	for _, r := range found {
+		switch r.Err {
+		case nil:
+			page.Items = append(page.Items, r.Item)
+		case driver.ErrNotFound: // deleted since the keys were collected
+		default:
+			return driver.Page{}, r.Err
+		}
+	}
+	if left = left[len(here):]; len(left) > 0 {
+		page.Next = left
+	}
+	return page, nil
+}
+
+// keys returns the keys below a prefix, in order. A key that is there during the whole scan is among them.
+func (s *Store) keys(ctx context.Context, prefix string) ([]string, error) {
+	pattern := literal(prefix) + "*"
+	seen := map[string]struct{}{} // a scan may show a key more than once
+	for _, node := range s.primaries(ctx) {
+		for cursor := uint64(0); ; {
+			scan := node.B().Scan().Cursor(cursor).Match(pattern).Count(scanCount).Type("string").Build()
+			part, err := node.Do(ctx, scan).AsScanEntry()
+			if err != nil {
+				return nil, s.classify(ctx, err)
+			}
+			for _, key := range part.Elements {
+				seen[key] = struct{}{}
+			}
+			if cursor = part.Cursor; cursor == 0 {
+				break
+			}
+		}
+	}
+	keys := make([]string, 0, len(seen))
+	for key := range seen {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys, nil
+}
+
+// primaries returns a client for each node to scan. Replicas of a cluster hold the same keys again, or none yet.
+func (s *Store) primaries(ctx context.Context) []rueidis.Client {
+	if s.client.Mode() != rueidis.ClientModeCluster {
+		return []rueidis.Client{s.client}
+	}
+	var primaries []rueidis.Client
+	for _, node := range s.client.Nodes() {
+		role, err := node.Do(ctx, node.B().Role().Build()).ToArray()
+		if err != nil || len(role) == 0 {
+			primaries = append(primaries, node) // the scan will say what is wrong
+			continue
+		}
+		if name, _ := role[0].ToString(); name == "master" {
+			primaries = append(primaries, node)
+		}
+	}
+	return primaries
+}
+
+// literal returns the pattern that matches nothing but s.
+func literal(s string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`).Replace(s)
+}

@@ -1,0 +1,201 @@
+// Package rediskv keeps key-value items in Redis, or in a server that speaks its protocol, such as Valkey.
+//
+//	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{"127.0.0.1:6379"}})
+//	…
+//	store := kv.New(rediskv.New(client, nil), nil)
+//
+// # What an item is
+//
+// One string, under its own key: eight bytes of version, then the value. A write is one SET, a read one GET, a conditional write
+// one script on one key; so everything works on a Redis Cluster as well, and an item can be looked at with redis-cli.
+//
+// # Listing
+//
+// Redis keeps no order and finds keys by looking at all of them. A listing therefore scans the whole database (SCAN), of which
+// only the keys below the prefix come over the network, sorts these in memory, and reads their values page by page. It shows each
+// page at the moment at which it is read. Give programs that share a server a database each, and do not list what is large.
+//
+// # No watch
+//
+// Redis tells of changes by publishing to whoever is connected at that moment: what happens while a connection is lost is never
+// told. A watch that misses changes and does not know it would be a wrong answer, so there is none.
+//
+// # Client-side caching
+//
+// With Options.CacheTTL a Get is answered from this process's memory, and the server says when a key that was read has changed
+// (RESP3 tracking). A Get that follows a write of the same Store sees that write: for that, a write reads its key again, which
+// costs a second request and leaves the key in the cache. What others write is seen as soon as the
+// server's message has arrived; when the connection is lost the cache is emptied; when it is silently cut, a Get may be out of
+// date until the client notices (ClientOption.ConnWriteTimeout, ten seconds unless set), and in any case no longer than CacheTTL.
+// Conditional writes, listings and batches are not answered from the cache.
+//
+// # Durability
+//
+// It is a matter of the server's configuration. By default Redis acknowledges what it has in memory only. Options.Durable says
+// that the server runs with "appendonly yes" and "appendfsync always". Replication is asynchronous even then: a fail-over may lose
+// acknowledged writes, and undo conditional ones.
+package rediskv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/go-os/go-os/state/kv/driver"
+	"github.com/go-os/go-os/state/kv/internal/sealed"
+)
+
+const (
+	// MaxKey is the length of the longest key, in bytes. Redis would take longer ones, and look at all of them in each listing.
+	MaxKey = 64 << 10
+	// DefaultMaxValue is the default of Options.MaxValue.
+	DefaultMaxValue = 16 << 20
+	// DefaultMaxBatch is how many items go into one request.
+	DefaultMaxBatch = 1000
+)
+
+// Options configure New.
+type Options struct {
+	// MaxValue is the length of the longest value, in bytes, up to 512 MiB less 8 bytes (proto-max-bulk-len). While it handles
+	// a long one, Redis answers nobody. Default: DefaultMaxValue.
+	MaxValue int
+	// CacheTTL turns client-side caching on, and is the longest time for which a Get may be answered from memory. The client
+	// must not have DisableCache, and its CacheSizeEachConn bounds the memory. Default: no caching.
+	CacheTTL time.Duration
+	// Durable declares that the server has written to disk what it acknowledges: appendonly yes, appendfsync always.
+	Durable bool
+}
+
+// Store is the driver. It is safe for concurrent use.
+type Store struct {
+	client   rueidis.Client
+	caps     driver.Capabilities
+	cacheTTL time.Duration
+	closed   atomic.Bool
+}
+
+// New returns a driver on a client, which it does not close.
+func New(client rueidis.Client, opts *Options) *Store {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	if o.MaxValue <= 0 {
+		o.MaxValue = DefaultMaxValue
+	}
+	abilities := driver.CAS | driver.Expiry | driver.List | driver.Batch
+	if o.Durable {
+		abilities |= driver.Durable
+	}
+	return &Store{client: client, cacheTTL: o.CacheTTL, caps: driver.Capabilities{
+		System:    "redis",
+		Abilities: abilities,
+		TTL:       driver.TTLLimits{Min: time.Millisecond, Max: maxTTL, Granularity: time.Millisecond, MaxLateness: maxLateness},
+		MaxKey:    MaxKey,
+		MaxValue:  o.MaxValue,
+		MaxBatch:  DefaultMaxBatch,
+	}}
+}
+
+const (
+	// maxTTL is short of where a time in milliseconds overflows in Redis, and long enough.
+	maxTTL = 100 * 365 * 24 * time.Hour
+	// maxLateness: Redis removes what is over when it is asked for it, by a clock of milliseconds.
+	maxLateness = 10 * time.Millisecond
+)
+
+// Capabilities implements driver.Store.
+func (s *Store) Capabilities() driver.Capabilities { return s.caps }
+
+// Get implements driver.Store. The item's TTL is not told: that would be another command.
+func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
+	if s.cacheTTL > 0 {
+		return s.cached(ctx, key)
+	}
+	return s.item(ctx, key, s.client.Do(ctx, s.client.B().Get().Key(key).Build()))
+}
+
+// item makes an item of the answer to a GET.
+func (s *Store) item(ctx context.Context, key string, result rueidis.RedisResult) (driver.Item, error) {
+	stored, err := result.AsBytes()
+	if err != nil {
+		return driver.Item{}, s.classify(ctx, err)
+	}
+	version, value, err := sealed.Open(stored)
+	if err != nil {
+		return driver.Item{}, err
+	}
+	return driver.Item{Key: key, Value: value, Version: version}, nil
+}
+
+// Put implements driver.Store.
+func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
+	version := sealed.NewVersion()
+	err := s.written(ctx, s.client.Do(ctx, s.put(req, version)))
+	if err == nil {
+		err = s.settle(ctx, req.Key, version)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return version, nil
+}
+
+// Delete implements driver.Store.
+func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
+	command := s.client.B().Del().Key(req.Key).Build()
+	if req.IfVersion != 0 {
+		head := string(sealed.Seal(req.IfVersion, nil))
+		command = s.client.B().Eval().Script(deleteIf).Numkeys(1).Key(req.Key).Arg(head).Build()
+	}
+	if err := s.written(ctx, s.client.Do(ctx, command)); err != nil {
+		return err
+	}
+	return s.settle(ctx, req.Key, 0)
+}
+
+// Ping implements driver.Pinger.
+func (s *Store) Ping(ctx context.Context) error {
+	return s.classify(ctx, s.client.Do(ctx, s.client.B().Ping().Build()).Error())
+}
+
+// Close implements driver.Store. The client stays open.
+func (s *Store) Close() error {
+	s.closed.Store(true)
+	return nil
+}
+
+// classify gives an error of the client its class; the client's own stays reachable. No error has none.
+func (s *Store) classify(ctx context.Context, err error) error {
+	class := driver.ErrUnavailable
+	switch {
+	case err == nil:
+		return nil
+	case rueidis.IsRedisNil(err):
+		return driver.ErrNotFound
+	case ctx.Err() != nil:
+		class = ctx.Err()
+	case errors.Is(err, rueidis.ErrClosing) && s.closed.Load():
+		class = driver.ErrClosed
+	default:
+		if said, ok := rueidis.IsRedisErr(err); ok && !passing(said.Error()) {
+			return err // such as WRONGTYPE and NOPERM: waiting does not mend it
+		}
+	}
+	return fmt.Errorf("%w: %w", class, err)
+}
+
+// passing reports whether an error of the server is about its state, and not about the command.
+func passing(said string) bool {
+	word, _, _ := strings.Cut(said, " ")
+	switch word {
+	case "LOADING", "BUSY", "OOM", "MISCONF", "READONLY", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN", "UNBLOCKED":
+		return true
+	}
+	return false
+}

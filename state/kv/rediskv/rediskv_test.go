@@ -1,0 +1,88 @@
+package rediskv_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/go-os/go-os/internal/testenv"
+	"github.com/go-os/go-os/state/kv/driver"
+	"github.com/go-os/go-os/state/kv/kvtest"
+	"github.com/go-os/go-os/state/kv/rediskv"
+)
+
+// owner closes the client with the driver: each has one of its own, so that what it leaves behind can be told.
+type owner struct {
+	*rediskv.Store
+	client rueidis.Client
+}
+
+func (o *owner) Close() error {
+	err := o.Store.Close()
+	o.client.Close()
+	return err
+}
+
+func connect(t testing.TB, opts *rediskv.Options, addr ...string) *owner {
+	t.Helper()
+	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: addr, ConnWriteTimeout: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &owner{Store: rediskv.New(client, opts), client: client}
+}
+
+func backend(t testing.TB, engine *testenv.RedisHandle, opts *rediskv.Options) kvtest.Backend {
+	opts.MaxValue, opts.Durable = 1<<20, true
+	return kvtest.Backend{
+		Open: func(t testing.TB) driver.Store {
+			o := connect(t, opts, engine.Addr(0))
+			if err := o.client.Do(t.Context(), o.client.B().Flushall().Build()).Error(); err != nil {
+				t.Fatal(err)
+			}
+			return o
+		},
+		Restart: func(t testing.TB, old driver.Store) driver.Store {
+			engine.Kill()
+			engine.Restart()
+			awake(t, old)
+			return old
+		},
+		Kill:   func(testing.TB) { engine.Kill() },
+		Revive: func(testing.TB) { engine.Restart() },
+		Pause:  func(testing.TB) { engine.Pause() },
+		Resume: func(testing.TB) { engine.Resume() },
+	}
+}
+
+// awake waits until the client has found the engine again.
+func awake(t testing.TB, s driver.Store) {
+	t.Helper()
+	testenv.Eventually(t, 20*time.Second, "Redis to answer", func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := s.Get(ctx, "awake"); !errors.Is(err, driver.ErrNotFound) {
+			return err
+		}
+		return nil
+	})
+}
+
+func TestContract(t *testing.T) {
+	b := backend(t, testenv.Redis(t), &rediskv.Options{})
+	b.Record = "testdata/contract.json"
+	kvtest.Run(t, b)
+}
+
+// TestContractCached keeps every promise with client-side caching on, too, but for one: while the server is silent, a Get is
+// answered from the cache. TestCacheInSilence says for how long.
+func TestContractCached(t *testing.T) {
+	b := backend(t, testenv.Redis(t), &rediskv.Options{CacheTTL: time.Minute})
+	b.Pause, b.Resume = nil, nil
+	kvtest.Run(t, b)
+}
+
+func FuzzKeys(f *testing.F) { kvtest.Fuzz(f, backend(f, testenv.Redis(f), &rediskv.Options{})) }

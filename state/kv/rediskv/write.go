@@ -1,0 +1,54 @@
+package rediskv
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/go-os/go-os/state/kv/driver"
+	"github.com/go-os/go-os/state/kv/internal/sealed"
+)
+
+// The conditional writes. A script runs alone, and what it reads is what it writes over. They compare the eight bytes that every
+// item begins with; a key that is missing has none of them. Both answer 1, or nil if the condition does not hold.
+const (
+	putIf = `if redis.call('GETRANGE', KEYS[1], 0, 7) ~= ARGV[1] then return false end
+if ARGV[3] then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) else redis.call('SET', KEYS[1], ARGV[2]) end
+return 1`
+	deleteIf = `if redis.call('GETRANGE', KEYS[1], 0, 7) ~= ARGV[1] then return false end
+return redis.call('DEL', KEYS[1])`
+)
+
+// put is the command that a write is. Its answer is nil if a condition does not hold.
+func (s *Store) put(req driver.PutRequest, version driver.Version) rueidis.Completed {
+	stored := rueidis.BinaryString(sealed.Seal(version, req.Value))
+	if req.IfVersion != 0 {
+		args := []string{string(sealed.Seal(req.IfVersion, nil)), stored}
+		if req.TTL > 0 {
+			args = append(args, strconv.FormatInt(int64(req.TTL/time.Millisecond), 10))
+		}
+		return s.client.B().Eval().Script(putIf).Numkeys(1).Key(req.Key).Arg(args...).Build()
+	}
+	set := s.client.B().Set().Key(req.Key).Value(stored)
+	switch {
+	case req.IfAbsent && req.TTL > 0:
+		return set.Nx().PxMilliseconds(int64(req.TTL / time.Millisecond)).Build()
+	case req.IfAbsent:
+		return set.Nx().Build()
+	case req.TTL > 0:
+		return set.PxMilliseconds(int64(req.TTL / time.Millisecond)).Build()
+	default:
+		return set.Build()
+	}
+}
+
+// written is what became of a conditional write.
+func (s *Store) written(ctx context.Context, result rueidis.RedisResult) error {
+	err := result.Error()
+	if rueidis.IsRedisNil(err) {
+		return driver.ErrConflict
+	}
+	return s.classify(ctx, err)
+}
