@@ -1,0 +1,229 @@
+// Package memcachedkv keeps key-value items in memcached.
+//
+//	client := memcache.New("127.0.0.1:11211")
+//	store := kv.New(memcachedkv.New(client, nil), nil)
+//
+// memcached is a cache: it forgets everything when it ends, and evicts what was not used for long when it is full. An item that
+// is gone is kv.ErrNotFound; one that is there is right. There is no listing and no watch, and Durable is not declared.
+//
+// # What an item is
+//
+// Eight bytes of version, then the value. The version is the driver's own: memcached's token begins again at one when the server
+// does, and tells nothing to who has just written. A conditional write reads the item and its token, compares the version, and
+// writes with the token (gets, cas): two requests, and as atomic as the token. A conditional removal writes an item that has
+// expired already.
+//
+// # Keys
+//
+// memcached takes 250 bytes without spaces and control characters. Those, and the percent sign, are escaped as %XX; a key that is
+// longer than 250 bytes by then is stored under its SHA-256.
+//
+// # TTL
+//
+// memcached counts whole seconds on a clock that ticks once a second, so an item may go up to a second early. The driver asks
+// for one more. TTLs over 30 days would have to be times on the clock of the client; they are refused.
+//
+// # Contexts
+//
+// The client knows none. A call returns when its context ends; what it asked for ends within the client's Timeout (500 ms unless
+// set), and may still happen. A client keeps two idle connections unless MaxIdleConns is raised: set it to how many calls are
+// under way at a time.
+package memcachedkv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/bradfitz/gomemcache/memcache"
+
+	"github.com/go-os/go-os/state/kv/driver"
+	"github.com/go-os/go-os/state/kv/internal/sealed"
+)
+
+const (
+	// MaxKey is the length of the longest key, in bytes.
+	MaxKey = 64 << 10
+	// DefaultMaxItem is memcached's own default of its option -I.
+	DefaultMaxItem = 1 << 20
+	// MaxTTL is the longest TTL.
+	MaxTTL = 30*24*time.Hour - time.Second
+
+	// envelope is what an item holds besides its value, generously: memcached's header, the key, the version.
+	envelope = 1 << 10
+)
+
+// Options configure New.
+type Options struct {
+	// MaxItem is the servers' option -I, in bytes, of which the value may take all but 1 KiB. Default: DefaultMaxItem.
+	MaxItem int
+}
+
+// Store is the driver. It is safe for concurrent use.
+type Store struct {
+	client *memcache.Client
+	caps   driver.Capabilities
+	closed atomic.Bool
+}
+
+// New returns a driver on a client, which it does not close.
+func New(client *memcache.Client, opts *Options) *Store {
+	limit := DefaultMaxItem
+	if opts != nil && opts.MaxItem > 0 {
+		limit = opts.MaxItem
+	}
+	return &Store{client: client, caps: driver.Capabilities{
+		System:    "memcached",
+		Abilities: driver.CAS | driver.Expiry,
+		TTL:       driver.TTLLimits{Min: time.Second, Max: MaxTTL, Granularity: time.Second, MaxLateness: 2 * time.Second},
+		MaxKey:    MaxKey,
+		MaxValue:  max(limit-envelope, 1),
+	}}
+}
+
+// Capabilities implements driver.Store.
+func (s *Store) Capabilities() driver.Capabilities { return s.caps }
+
+// Get implements driver.Store. memcached does not tell what is left of a TTL.
+func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
+	version, found, err := s.find(ctx, key)
+	if err != nil {
+		return driver.Item{}, err
+	}
+	return driver.Item{Key: key, Value: found.Value[sealed.Overhead:], Version: version}, nil
+}
+
+// find reads an item with its token.
+func (s *Store) find(ctx context.Context, key string) (driver.Version, *memcache.Item, error) {
+	found, err := within(ctx, func() (*memcache.Item, error) { return s.client.Get(escape(key)) })
+	if err != nil {
+		return 0, nil, s.classify(ctx, err)
+	}
+	version, _, err := sealed.Open(found.Value)
+	return version, found, err
+}
+
+// Put implements driver.Store.
+func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
+	version := sealed.NewVersion()
+	item := &memcache.Item{Key: escape(req.Key), Value: sealed.Seal(version, req.Value), Expiration: seconds(req.TTL)}
+	var err error
+	switch {
+	case req.IfVersion != 0:
+		err = s.swap(ctx, req.Key, req.IfVersion, item)
+	case req.IfAbsent:
+		err = s.do(ctx, func() error { return s.client.Add(item) })
+	default:
+		err = s.do(ctx, func() error { return s.client.Set(item) })
+	}
+	if err != nil {
+		return 0, err
+	}
+	return version, nil
+}
+
+// seconds is how memcached is told a TTL; zero is for ever.
+func seconds(ttl time.Duration) int32 {
+	if ttl == 0 {
+		return 0
+	}
+	return int32(ttl/time.Second) + 1
+}
+
+// swap writes item in the place of the one with this version.
+func (s *Store) swap(ctx context.Context, key string, version driver.Version, item *memcache.Item) error {
+	there, found, err := s.find(ctx, key)
+	switch {
+	case errors.Is(err, driver.ErrNotFound):
+		return driver.ErrConflict
+	case err != nil:
+		return err
+	case there != version:
+		return driver.ErrConflict
+	}
+	item.CasID = found.CasID
+	err = s.do(ctx, func() error { return s.client.CompareAndSwap(item) })
+	if errors.Is(err, driver.ErrNotFound) { // gone since it was read
+		return driver.ErrConflict
+	}
+	return err
+}
+
+// Delete implements driver.Store.
+func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
+	if req.IfVersion != 0 {
+		const over = -1 // an expiration that is over already
+		return s.swap(ctx, req.Key, req.IfVersion, &memcache.Item{Key: escape(req.Key), Expiration: over})
+	}
+	err := s.do(ctx, func() error { return s.client.Delete(escape(req.Key)) })
+	if errors.Is(err, driver.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// Ping implements driver.Pinger. It asks every server.
+func (s *Store) Ping(ctx context.Context) error { return s.do(ctx, s.client.Ping) }
+
+// Close implements driver.Store. The client stays open.
+func (s *Store) Close() error {
+	s.closed.Store(true)
+	return nil
+}
+
+// do is within for what returns nothing, with its error classified.
+func (s *Store) do(ctx context.Context, ask func() error) error {
+	_, err := within(ctx, func() (struct{}, error) { return struct{}{}, ask() })
+	return s.classify(ctx, err)
+}
+
+// within asks, and returns the answer or the error of a context that ends before.
+func within[T any](ctx context.Context, ask func() (T, error)) (T, error) {
+	if ctx.Done() == nil {
+		return ask()
+	}
+	var none T
+	if err := ctx.Err(); err != nil {
+		return none, err
+	}
+	type answer struct {
+		value T
+		err   error
+	}
+	answered := make(chan answer, 1) // the one who asked may have left
+	go func() {
+		value, err := ask()
+		answered <- answer{value, err}
+	}()
+	select {
+	case a := <-answered:
+		return a.value, a.err
+	case <-ctx.Done():
+		return none, ctx.Err()
+	}
+}
+
+// classify gives an error of the client its class; the client's own stays reachable. No error has none.
+func (s *Store) classify(ctx context.Context, err error) error {
+	class := driver.ErrUnavailable
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, memcache.ErrCacheMiss):
+		class = driver.ErrNotFound
+	case errors.Is(err, memcache.ErrCASConflict), errors.Is(err, memcache.ErrNotStored):
+		class = driver.ErrConflict
+	case errors.Is(err, memcache.ErrMalformedKey):
+		class = driver.ErrInvalid
+	case strings.Contains(err.Error(), "object too large for cache"):
+		class = driver.ErrTooLarge
+	case ctx.Err() != nil:
+		class = ctx.Err()
+	case s.closed.Load():
+		class = driver.ErrClosed
+	}
+	return fmt.Errorf("%w: %w", class, err)
+}

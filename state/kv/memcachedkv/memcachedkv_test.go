@@ -1,0 +1,112 @@
+package memcachedkv_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bradfitz/gomemcache/memcache"
+
+	"github.com/go-os/go-os/internal/testenv"
+	"github.com/go-os/go-os/state/kv/driver"
+	"github.com/go-os/go-os/state/kv/kvtest"
+	"github.com/go-os/go-os/state/kv/memcachedkv"
+)
+
+// owner closes the client with the driver.
+type owner struct {
+	*memcachedkv.Store
+	client *memcache.Client
+}
+
+func (o *owner) Close() error { return errors.Join(o.Store.Close(), o.client.Close()) }
+
+func connect(engine *testenv.MemcachedHandle) *owner {
+	client := memcache.New(engine.Addr(0))
+	client.MaxIdleConns = 16
+	return &owner{Store: memcachedkv.New(client, nil), client: client}
+}
+
+func backend(engine *testenv.MemcachedHandle) kvtest.Backend {
+	return kvtest.Backend{
+		Record: "testdata/contract.json",
+		Open: func(t testing.TB) driver.Store {
+			o := connect(engine)
+			if err := o.client.FlushAll(); err != nil {
+				t.Fatal(err)
+			}
+			return o
+		},
+		Kill:   func(testing.TB) { engine.Kill() },
+		Revive: func(testing.TB) { engine.Restart() },
+		Pause:  func(testing.TB) { engine.Pause() },
+		Resume: func(testing.TB) { engine.Resume() },
+		Restart: func(t testing.TB, old driver.Store) driver.Store {
+			engine.Kill()
+			engine.Restart()
+			return old
+		},
+	}
+}
+
+func TestContract(t *testing.T) { kvtest.Run(t, backend(testenv.Memcached(t))) }
+
+func FuzzKeys(f *testing.F) { kvtest.Fuzz(f, backend(testenv.Memcached(f))) }
+
+// TestVersionsOutliveTheServer: memcached's own token begins again when it restarts. A condition from before must not hold.
+func TestVersionsOutliveTheServer(t *testing.T) {
+	engine := testenv.Memcached(t)
+	s := connect(engine)
+	defer s.Close()
+	old, err := s.Put(t.Context(), driver.PutRequest{Key: "k", Value: []byte("before")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine.Kill()
+	engine.Restart()
+	testenv.Eventually(t, 5*time.Second, "memcached to answer", func() error { return s.Ping(t.Context()) })
+	if _, err := s.Put(t.Context(), driver.PutRequest{Key: "k", Value: []byte("after")}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Put(t.Context(), driver.PutRequest{Key: "k", Value: []byte("lost update"), IfVersion: old})
+	if !errors.Is(err, driver.ErrConflict) {
+		t.Errorf("a condition from before the restart: %v, want ErrConflict", err)
+	}
+}
+
+// TestKeysStayApart writes keys whose escapes could be mistaken for each other.
+func TestKeysStayApart(t *testing.T) {
+	s := connect(testenv.Memcached(t))
+	defer s.Close()
+	keys := []string{"a b", "a%20b", "a%2520b", "%", "%%", "%:", "%3A", strings.Repeat("x", 250), strings.Repeat("x", 251), strings.Repeat(" ", 83), strings.Repeat(" ", 84)}
+	for i, key := range keys {
+		if _, err := s.Put(t.Context(), driver.PutRequest{Key: key, Value: fmt.Append(nil, i), IfAbsent: true}); err != nil {
+			t.Errorf("%.20q: %v", key, err)
+		}
+	}
+	for i, key := range keys {
+		if it, err := s.Get(t.Context(), key); err != nil || string(it.Value) != fmt.Sprint(i) {
+			t.Errorf("%.20q holds %q, error %v; want %d", key, it.Value, err, i)
+		}
+	}
+}
+
+// TestContextEndsACall has the server fall silent: a call does not wait for the client's own timeout.
+func TestContextEndsACall(t *testing.T) {
+	engine := testenv.Memcached(t)
+	s := connect(engine)
+	defer s.Close()
+	s.client.Timeout = 2 * time.Second
+	engine.Pause()
+	defer engine.Resume()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	asked := time.Now()
+	_, err := s.Get(ctx, "k")
+	if took := time.Since(asked); !errors.Is(err, context.DeadlineExceeded) || took > time.Second {
+		t.Errorf("Get: %v after %s", err, took)
+	}
+}
