@@ -1,0 +1,87 @@
+package natskv
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/go-os/go-os/state/kv/driver"
+)
+
+// readers is how many items of a page are read at the same time.
+const readers = 16
+
+// List implements driver.Lister. The first page collects the keys, and each page reads the values of its own. Next is what
+// keys are left.
+func (s *Store) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
+	left, begun := req.Next.([]string)
+	if !begun {
+		var err error
+		if left, err = s.keys(ctx, req.Prefix); err != nil {
+			return driver.Page{}, err
+		}
+	}
+	here := left[:min(req.Limit, len(left))]
+	items, err := s.read(ctx, here)
+	if err != nil {
+		return driver.Page{}, err
+	}
+	page := driver.Page{Items: items}
+	if left = left[len(here):]; len(left) > 0 {
+		page.Next = left
+	}
+	return page, nil
+}
+
+// keys returns the keys below a prefix, in order.
+func (s *Store) keys(ctx context.Context, prefix string) ([]string, error) {
+	bucket, err := s.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	watcher, err := bucket.WatchFiltered(ctx, []string{filter(prefix)}, jetstream.IgnoreDeletes(), jetstream.MetaOnly())
+	if err != nil {
+		return nil, s.classify(ctx, err)
+	}
+	defer end(watcher)
+	var keys []string
+	for {
+		entry, err := s.next(ctx, watcher)
+		switch {
+		case err != nil:
+			return nil, err
+		case entry == nil: // these were all
+			slices.Sort(keys)
+			return slices.Compact(keys), nil // a key that is written meanwhile is told again
+		}
+		key, err := unescape(entry.Key())
+		if err != nil {
+			return nil, err
+		}
+		if strings.HasPrefix(key, prefix) {
+			keys = append(keys, key)
+		}
+	}
+}
+
+// read returns the items of some keys, without those that are gone meanwhile.
+func (s *Store) read(ctx context.Context, keys []string) ([]driver.Item, error) {
+	items := make([]driver.Item, len(keys))
+	group, inner := errgroup.WithContext(ctx)
+	group.SetLimit(readers)
+	for i, key := range keys {
+		group.Go(func() (err error) {
+			if items[i], err = s.Get(inner, key); errors.Is(err, driver.ErrNotFound) {
+				return nil
+			}
+			return err
+		})
+	}
+	err := group.Wait()
+	return slices.DeleteFunc(items, func(it driver.Item) bool { return it.Version == 0 }), err
+}

@@ -1,0 +1,160 @@
+package natskv_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/go-os/go-os/internal/testenv"
+	"github.com/go-os/go-os/state/kv/driver"
+	"github.com/go-os/go-os/state/kv/kvtest"
+	"github.com/go-os/go-os/state/kv/natskv"
+)
+
+// owner closes the connection with the driver: each has one of its own, so that what it leaves behind can be told.
+type owner struct {
+	*natskv.Store
+	js jetstream.JetStream
+}
+
+func (o *owner) Close() error {
+	err := o.Store.Close()
+	o.js.Conn().Close()
+	return err
+}
+
+const bucket = "suite"
+
+func connect(t testing.TB, engine *testenv.NATSHandle) *owner {
+	t.Helper()
+	conn, err := nats.Connect(engine.URL(), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &owner{Store: natskv.New(js, bucket, &natskv.Options{Durable: true}), js: js}
+}
+
+func backend(engine *testenv.NATSHandle) kvtest.Backend {
+	return kvtest.Backend{
+		Open: func(t testing.TB) driver.Store {
+			o := connect(t, engine)
+			if err := o.js.DeleteKeyValue(t.Context(), bucket); err != nil && !errors.Is(err, jetstream.ErrBucketNotFound) {
+				t.Fatal(err)
+			}
+			if _, err := o.js.CreateKeyValue(t.Context(), natskv.Config(bucket)); err != nil {
+				t.Fatal(err)
+			}
+			return o
+		},
+		Restart: func(t testing.TB, old driver.Store) driver.Store {
+			engine.Kill()
+			engine.Restart()
+			awake(t, old)
+			return old
+		},
+		Kill:    func(testing.TB) { engine.Kill() },
+		Revive:  func(testing.TB) { engine.Restart() },
+		Pause:   func(testing.TB) { engine.Pause() },
+		Resume:  func(testing.TB) { engine.Resume() },
+		Compact: compact,
+	}
+}
+
+// compact has the bucket forget what it knows of removed keys.
+func compact(t testing.TB, s driver.Store) {
+	kv, err := s.(*owner).js.KeyValue(t.Context(), bucket)
+	if err == nil {
+		err = kv.PurgeDeletes(t.Context(), jetstream.DeleteMarkersOlderThan(-1))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// awake waits until the client has found the engine again.
+func awake(t testing.TB, s driver.Store) {
+	t.Helper()
+	testenv.Eventually(t, 20*time.Second, "NATS to answer", func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := s.Get(ctx, "awake"); !errors.Is(err, driver.ErrNotFound) {
+			return err
+		}
+		return nil
+	})
+}
+
+// messages returns how many messages clients have sent to the server.
+func messages(t testing.TB, engine *testenv.NATSHandle) int64 {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get(engine.MonitorURL() + "/varz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var varz struct {
+		InMsgs *int64 `json:"in_msgs"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&varz); err != nil || varz.InMsgs == nil {
+		t.Fatalf("/varz has no in_msgs, error %v", err)
+	}
+	return *varz.InMsgs
+}
+
+func TestContract(t *testing.T) {
+	engine := testenv.NATS(t)
+	b := backend(engine)
+	b.Record = "testdata/contract.json"
+	b.Requests = func() int64 { return messages(t, engine) }
+	kvtest.Run(t, b)
+}
+
+func FuzzKeys(f *testing.F) { kvtest.Fuzz(f, backend(testenv.NATS(f))) }
+
+// TestNoBucket uses a bucket that nobody has made: the error says what to do, and the store works once it is there.
+func TestNoBucket(t *testing.T) {
+	s := connect(t, testenv.NATS(t))
+	defer s.Close()
+	if _, err := s.Get(t.Context(), "k"); !errors.Is(err, driver.ErrUnavailable) || !strings.Contains(err.Error(), `no bucket "suite": create it`) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := s.js.CreateKeyValue(t.Context(), natskv.Config(bucket)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Get(t.Context(), "k"); !errors.Is(err, driver.ErrNotFound) {
+		t.Errorf("got %v, want ErrNotFound", err)
+	}
+}
+
+// TestForeignNames finds what another program has put into the bucket: a listing says so, and does not invent a key.
+func TestForeignNames(t *testing.T) {
+	s := backend(testenv.NATS(t)).Open(t).(*owner)
+	defer s.Close()
+	kv, err := s.js.KeyValue(t.Context(), bucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"a=2", "a=zz", "=="} {
+		if _, err := kv.Put(t.Context(), name, nil); err != nil {
+			t.Fatal(err)
+		}
+		if page, err := s.List(t.Context(), driver.ListRequest{Limit: 10}); err == nil || !strings.Contains(err.Error(), "is no key of this driver") {
+			t.Errorf("with %q in the bucket: %v, %v", name, page, err)
+		}
+		if err := kv.Purge(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
