@@ -125,7 +125,7 @@ no longer after it than the lateness. TTLs are rounded up to the granularity; on
 `)
 	for _, d := range drivers {
 		fmt.Fprintf(out, "| `%s` | %s | %s | %s | %s | %s | %s | %s |\n", d.name, size(d.MaxKey), size(d.MaxValue), count(d.MaxBatch, d.has("batch")),
-			span(d.TTL.Min), span(d.TTL.Max), none(d.TTL.Granularity), none(d.TTL.MaxLateness))
+			span(d.TTL.Min), span(d.TTL.Max), none(d.TTL.Granularity), lateness(d.TTL))
 	}
 }
 
@@ -151,6 +151,14 @@ func count(n int, declared bool) string {
 	default:
 		return fmt.Sprint(n)
 	}
+}
+
+// lateness is how long after its time an item may be seen.
+func lateness(l kvtest.RecordTTL) string {
+	if l.Stretch > 1 {
+		return fmt.Sprintf("%d × TTL + %s", l.Stretch-1, span(l.MaxLateness))
+	}
+	return none(l.MaxLateness)
 }
 
 // none is span for what is best if it is nothing.

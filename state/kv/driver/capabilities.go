@@ -86,8 +86,15 @@ type TTLLimits struct {
 	Max time.Duration
 	// Granularity is what TTLs are rounded up to a multiple of. Zero means none.
 	Granularity time.Duration
-	// MaxLateness is how long after its time an item may still be seen. An item is never gone before its time.
+	// Stretch is by how much an engine may lengthen a TTL: an item may be seen for that many times its TTL. Zero means one.
+	Stretch int
+	// MaxLateness is how long after its time, stretched, an item may still be seen. An item is never gone before its time.
 	MaxLateness time.Duration
+}
+
+// Latest is how long after it was written an item with this TTL may still be seen.
+func (l TTLLimits) Latest(ttl time.Duration) time.Duration {
+	return time.Duration(max(l.Stretch, 1))*ttl + l.Granularity + l.MaxLateness
 }
 
 // Has reports whether all of these abilities are declared.

@@ -52,7 +52,7 @@ func (r *rig) gone(key string, from, until time.Time) {
 
 // deadline returns when an item that was written between before and now must be gone, at the latest.
 func (r *rig) deadline(ttl time.Duration) time.Time {
-	return time.Now().Add(ttl + r.caps.TTL.Granularity + r.caps.TTL.MaxLateness + r.slack())
+	return time.Now().Add(r.caps.TTL.Latest(ttl) + r.slack())
 }
 
 func expires(r *rig) {
@@ -60,7 +60,7 @@ func expires(r *rig) {
 	sent := time.Now()
 	r.put("k", "x", kv.TTL(ttl))
 	until := r.deadline(ttl)
-	if it := r.holds("k", "x"); it.TTL < 0 || it.TTL > ttl+r.caps.TTL.Granularity+r.caps.TTL.MaxLateness {
+	if it := r.holds("k", "x"); it.TTL < 0 || it.TTL > r.caps.TTL.Latest(ttl) {
 		r.Errorf("of %s there are %s left", ttl, it.TTL)
 	}
 	r.gone("k", sent.Add(ttl), until)

@@ -45,6 +45,10 @@ type Backend struct {
 	// KeepAlives is how many requests a second are allowed while nothing happens.
 	KeepAlives int64
 
+	// EngineFuncs are functions whose goroutines belong to an engine that runs in this process, not to the driver, as goleak
+	// names them. Default: none.
+	EngineFuncs []string
+
 	// HistoryOps is how many operations the linearizability check makes. Default: 2,000.
 	HistoryOps int
 
@@ -66,7 +70,7 @@ func Run(t *testing.T, b Backend) {
 			}
 			before := goleak.IgnoreCurrent()
 			p.run(t, b, record)
-			if err := goleak.Find(before, goleak.IgnoreAnyFunction(supervisor)); err != nil {
+			if err := goleak.Find(append(b.bystanders(), before)...); err != nil {
 				t.Error(err)
 			}
 		})
@@ -78,6 +82,15 @@ func Run(t *testing.T, b Backend) {
 
 // supervisor waits for an engine in another process, which a hook may have restarted.
 const supervisor = "github.com/go-os/go-os/internal/testenv.supervise.func1"
+
+// bystanders are the goroutines that a driver may leave behind, because they are not its own.
+func (b Backend) bystanders() []goleak.Option {
+	all := []goleak.Option{goleak.IgnoreAnyFunction(supervisor)}
+	for _, name := range b.EngineFuncs {
+		all = append(all, goleak.IgnoreAnyFunction(name))
+	}
+	return all
+}
 
 // promise is one part of the contract.
 type promise struct {
@@ -161,6 +174,7 @@ const pageSize = 3
 func (r *rig) use(d driver.Store) {
 	r.driver = d
 	r.caps = d.Capabilities()
+	r.patience = max(r.patience, 2*r.caps.TTL.Latest(r.short()))
 	r.store = kv.New(d, &kv.Options{
 		Name: "suite", Telemetry: r.providers, PageSize: pageSize, Backoff: 10 * time.Millisecond, MaxBackoff: 100 * time.Millisecond,
 	})

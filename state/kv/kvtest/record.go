@@ -40,6 +40,7 @@ type RecordTTL struct {
 	Min         string `json:"min"`
 	Max         string `json:"max"`
 	Granularity string `json:"granularity"`
+	Stretch     int    `json:"stretch,omitempty"`
 	MaxLateness string `json:"max_lateness"`
 }
 
@@ -55,7 +56,7 @@ func (r *Record) declare(c driver.Capabilities) {
 	if c.Has(driver.Expiry) {
 		r.TTL = RecordTTL{
 			Min: c.TTL.Min.String(), Max: c.TTL.Max.String(),
-			Granularity: c.TTL.Granularity.String(), MaxLateness: c.TTL.MaxLateness.String(),
+			Granularity: c.TTL.Granularity.String(), Stretch: c.TTL.Stretch, MaxLateness: c.TTL.MaxLateness.String(),
 		}
 	}
 }

@@ -1,0 +1,208 @@
+// Package consulkv keeps key-value items in Consul.
+//
+//	client, err := api.NewClient(api.DefaultConfig())
+//	…
+//	store := kv.New(consulkv.New(client, nil), nil)
+//
+// Every write is one transaction, and so is every Get, which asks the leader (?consistent): what was acknowledged is seen. Token,
+// namespace, partition and datacenter are those of the client.
+//
+// # TTL and leases
+//
+// Consul has them through sessions alone, of 10 s to 24 h. A write with a TTL makes a session and has the item end with it; that
+// is a request more. Consul ends a session late, at up to twice its TTL (hashicorp/consul#1172), and a server that becomes leader
+// counts from the beginning. A session belongs to the client's agent: if that node is removed from the catalog, its items go.
+//
+// # Listing
+//
+// The API knows no pages: what is below the prefix is read at once, in one answer that shows one moment, and held until the
+// listing ends. Do not list what is large.
+//
+// # Watch
+//
+// A watch is a blocking query: an answer comes when something below the prefix has changed, and holds all of it. The driver compares
+// it with the one before. So states that were soon replaced are left out (hashicorp/consul#4519), each change costs as much
+// as the prefix holds, and a watch goes on from a place only if nothing has changed since; from any other it starts over with what
+// is there.
+package consulkv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/go-os/go-os/state/kv/driver"
+)
+
+const (
+	// MaxKey is the length of the longest key, in bytes. Consul would take longer ones; they stand in a request three times.
+	MaxKey = 1 << 10
+	// DefaultMaxRequest is Consul's own default of limits.txn_max_req_len.
+	DefaultMaxRequest = 512 << 10
+
+	// envelope is what a request holds besides its value: three keys, each byte of which JSON may write as six.
+	envelope = 3*6*MaxKey + 2<<10
+)
+
+// Options configure New.
+type Options struct {
+	// MaxRequest is the servers' limits.txn_max_req_len, in bytes. A value may take three quarters of it, since it travels in
+	// base64, less 15 KiB. Default: DefaultMaxRequest.
+	MaxRequest int
+}
+
+// Store is the driver. It is safe for concurrent use.
+type Store struct {
+	client *api.Client
+	caps   driver.Capabilities
+	closed atomic.Bool
+}
+
+// New returns a driver on a client.
+func New(client *api.Client, opts *Options) *Store {
+	limit := DefaultMaxRequest
+	if opts != nil && opts.MaxRequest > 0 {
+		limit = opts.MaxRequest
+	}
+	return &Store{client: client, caps: driver.Capabilities{
+		System: "consul",
+		Abilities: driver.CAS | driver.Expiry | driver.List | driver.Watch | driver.Leases |
+			driver.Durable | driver.SnapshotList,
+		TTL: driver.TTLLimits{
+			Min: 10 * time.Second, Max: 24 * time.Hour, Granularity: time.Second, Stretch: 2, MaxLateness: 5 * time.Second,
+		},
+		MaxKey:   MaxKey,
+		MaxValue: max((limit-envelope)*3/4, 1),
+	}}
+}
+
+// Capabilities implements driver.Store.
+func (s *Store) Capabilities() driver.Capabilities { return s.caps }
+
+// Get implements driver.Store. What is left of a TTL is not told.
+func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
+	pairs, err := s.transact(ctx, &api.KVTxnOp{Verb: api.KVGet, Key: key})
+	switch {
+	case errors.Is(err, driver.ErrConflict): // the only thing that can be wrong with reading a key
+		return driver.Item{}, driver.ErrNotFound
+	case err != nil:
+		return driver.Item{}, err
+	}
+	return item(pairs[0]), nil
+}
+
+func item(pair *api.KVPair) driver.Item {
+	it := driver.Item{Key: pair.Key, Value: pair.Value, Version: driver.Version(pair.ModifyIndex)}
+	if it.Value == nil {
+		it.Value = []byte{}
+	}
+	return it
+}
+
+// Put implements driver.Store.
+//
+// The key is removed and written in one transaction, so that it no longer ends with the session it was written with before, and so that
+// its version changes even if its value does not.
+func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
+	write := &api.KVTxnOp{Verb: api.KVSet, Key: req.Key, Value: req.Value}
+	session := string(req.Lease)
+	if req.TTL > 0 {
+		own, err := s.Grant(ctx, req.TTL)
+		if err != nil {
+			return 0, err
+		}
+		session = string(own)
+	}
+	if session != "" {
+		write.Verb, write.Session = api.KVLock, session
+	}
+	ops := append(conditions(req.Key, req.IfAbsent, req.IfVersion), &api.KVTxnOp{Verb: api.KVDelete, Key: req.Key}, write)
+	pairs, err := s.transact(ctx, ops...)
+	if err != nil {
+		if req.TTL > 0 { // nobody else knows of the session; if this fails, it ends by itself
+			_ = s.Revoke(ctx, driver.LeaseID(session))
+		}
+		return 0, err
+	}
+	return driver.Version(pairs[len(pairs)-1].ModifyIndex), nil
+}
+
+// conditions are what a transaction begins with.
+func conditions(key string, absent bool, version driver.Version) api.KVTxnOps {
+	switch {
+	case absent:
+		return api.KVTxnOps{{Verb: api.KVCheckNotExists, Key: key}}
+	case version != 0:
+		return api.KVTxnOps{{Verb: api.KVCheckIndex, Key: key, Index: uint64(version)}}
+	default:
+		return nil
+	}
+}
+
+// Delete implements driver.Store.
+func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
+	_, err := s.transact(ctx, append(conditions(req.Key, false, req.IfVersion), &api.KVTxnOp{Verb: api.KVDelete, Key: req.Key})...)
+	return err
+}
+
+// transact makes a transaction and returns what its operations have to show. If one of them does not hold, nothing has happened.
+func (s *Store) transact(ctx context.Context, ops ...*api.KVTxnOp) ([]*api.KVPair, error) {
+	done, resp, _, err := s.client.KV().Txn(ops, (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx))
+	switch {
+	case err != nil:
+		return nil, s.classify(ctx, err)
+	case done:
+		return resp.Results, nil
+	case len(resp.Errors) == 0:
+		return nil, fmt.Errorf("%w: Consul refused a transaction without a reason", driver.ErrUnavailable)
+	}
+	said := resp.Errors[0]
+	class := driver.ErrConflict
+	switch failed := ops[min(said.OpIndex, len(ops)-1)]; {
+	case strings.Contains(said.What, "invalid session"):
+		class = driver.ErrNotFound
+	case failed.Verb == api.KVLock: // as when the key's last session ended this moment
+		class = driver.ErrUnavailable
+	}
+	return nil, fmt.Errorf("%w: %s", class, said.What)
+}
+
+// Ping implements driver.Pinger: it asks the agent whether there is a leader.
+func (s *Store) Ping(ctx context.Context) error {
+	leader, err := s.client.Status().LeaderWithQueryOptions((&api.QueryOptions{}).WithContext(ctx))
+	if err == nil && leader == "" {
+		err = errors.New("no cluster leader")
+	}
+	return s.classify(ctx, err)
+}
+
+// Close implements driver.Store. The client stays as it is.
+func (s *Store) Close() error {
+	s.closed.Store(true)
+	return nil
+}
+
+// classify gives an error of the client its class; the client's own stays reachable. No error has none.
+func (s *Store) classify(ctx context.Context, err error) error {
+	class := driver.ErrUnavailable
+	var status api.StatusError
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		class = ctx.Err()
+	case errors.As(err, &status) && status.Code == http.StatusRequestEntityTooLarge:
+		class = driver.ErrTooLarge
+	case errors.As(err, &status) && status.Code < http.StatusInternalServerError && status.Code != http.StatusTooManyRequests:
+		return err // such as a token that may not write here: waiting does not mend it
+	case s.closed.Load():
+		class = driver.ErrClosed
+	}
+	return fmt.Errorf("%w: %w", class, err)
+}

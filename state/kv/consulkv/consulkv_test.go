@@ -1,0 +1,101 @@
+package consulkv_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/go-os/go-os/internal/testenv"
+	"github.com/go-os/go-os/state/kv/consulkv"
+	"github.com/go-os/go-os/state/kv/driver"
+	"github.com/go-os/go-os/state/kv/kvtest"
+)
+
+// owner ends the client's connections with the driver: each has a client of its own, so that what it leaves behind can be told.
+type owner struct {
+	*consulkv.Store
+	client    *api.Client
+	transport *http.Transport
+}
+
+func (o *owner) Close() error {
+	err := o.Store.Close()
+	o.transport.CloseIdleConnections()
+	return err
+}
+
+// counter counts requests on their way.
+type counter struct {
+	next http.RoundTripper
+	sent *atomic.Int64
+}
+
+func (c counter) RoundTrip(r *http.Request) (*http.Response, error) {
+	c.sent.Add(1)
+	return c.next.RoundTrip(r)
+}
+
+func connect(t testing.TB, addr string, sent *atomic.Int64) *owner {
+	t.Helper()
+	config := api.DefaultNonPooledConfig()
+	config.Address = addr
+	o := &owner{transport: &http.Transport{MaxIdleConnsPerHost: 16}}
+	config.HttpClient = &http.Client{Transport: counter{o.transport, sent}}
+	var err error
+	if o.client, err = api.NewClient(config); err != nil {
+		t.Fatal(err)
+	}
+	o.Store = consulkv.New(o.client, nil)
+	return o
+}
+
+func backend(engine *testenv.ConsulHandle) kvtest.Backend {
+	var sent atomic.Int64
+	return kvtest.Backend{
+		Open: func(t testing.TB) driver.Store {
+			o := connect(t, engine.Addr(0), &sent)
+			if _, err := o.client.KV().DeleteTree("", (&api.WriteOptions{}).WithContext(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+			return o
+		},
+		Restart: func(t testing.TB, old driver.Store) driver.Store {
+			engine.Kill()
+			engine.Restart()
+			awake(t, old)
+			return old
+		},
+		Kill:     func(testing.TB) { engine.Kill() },
+		Revive:   func(testing.TB) { engine.Restart() },
+		Pause:    func(testing.TB) { engine.Pause() },
+		Resume:   func(testing.TB) { engine.Resume() },
+		Compact:  func(testing.TB, driver.Store) {}, // Consul keeps no history of changes that it could forget
+		Requests: sent.Load,
+	}
+}
+
+// awake waits until the client has found the engine again.
+func awake(t testing.TB, s driver.Store) {
+	t.Helper()
+	testenv.Eventually(t, 20*time.Second, "Consul to answer", func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := s.Get(ctx, "awake"); !errors.Is(err, driver.ErrNotFound) {
+			return err
+		}
+		return nil
+	})
+}
+
+func TestContract(t *testing.T) {
+	b := backend(testenv.Consul(t))
+	b.Record = "testdata/contract.json"
+	kvtest.Run(t, b)
+}
+
+func FuzzKeys(f *testing.F) { kvtest.Fuzz(f, backend(testenv.Consul(f))) }

@@ -1,0 +1,57 @@
+package consulkv
+
+import (
+	"context"
+	"strings"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/go-os/go-os/state/kv/driver"
+)
+
+// List implements driver.Lister. The first page reads all of them; Next is what is left.
+func (s *Store) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
+	left, begun := req.Next.([]driver.Item)
+	if !begun {
+		var err error
+		if left, _, err = s.tree(ctx, req.Prefix, &api.QueryOptions{RequireConsistent: true}); err != nil {
+			return driver.Page{}, err
+		}
+	}
+	page := driver.Page{Items: left[:min(req.Limit, len(left))]}
+	if left = left[len(page.Items):]; len(left) > 0 {
+		page.Next = left
+	}
+	return page, nil
+}
+
+// tree returns the items below a prefix, in order, and the index that they are shown at.
+func (s *Store) tree(ctx context.Context, prefix string, q *api.QueryOptions) ([]driver.Item, uint64, error) {
+	pairs, meta, err := s.client.KV().List(plain(prefix), q.WithContext(ctx))
+	if err != nil {
+		return nil, 0, s.classify(ctx, err)
+	}
+	items := make([]driver.Item, 0, len(pairs))
+	for _, pair := range pairs {
+		if strings.HasPrefix(pair.Key, prefix) {
+			items = append(items, item(pair))
+		}
+	}
+	return items, meta.LastIndex, nil
+}
+
+// plain returns the part of a prefix that comes through the path of a URL unchanged: net/http cleans paths of empty and of dotted
+// parts, the client takes a leading slash away, and Consul refuses what cannot be printed. It ends before the first part that is
+// not plain.
+func plain(prefix string) string {
+	end := 0
+	for part := range strings.SplitAfterSeq(prefix, "/") {
+		if strings.HasPrefix(part, "/") || strings.HasPrefix(part, ".") || strings.ContainsFunc(part, unprintable) {
+			break
+		}
+		end += len(part)
+	}
+	return prefix[:end]
+}
+
+func unprintable(r rune) bool { return r < ' ' || r > '~' }

@@ -1,0 +1,111 @@
+package consulkv
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/go-os/go-os/state/kv/driver"
+)
+
+// waitTime is the longest that a blocking query may wait for a change: Consul's own limit.
+const waitTime = 10 * time.Minute
+
+// Watch implements driver.Watcher.
+func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
+	w := &watch{Store: s, key: req.Key, prefix: req.Prefix, emit: emit}
+	if req.Key != "" {
+		w.prefix = req.Key
+	}
+	items, index, err := w.look(ctx, 0)
+	switch {
+	case err != nil:
+		return err
+	case req.From != 0 && uint64(req.From) != index:
+		return fmt.Errorf("%w: Consul is at %d", driver.ErrCompacted, index)
+	}
+	if req.Snapshot {
+		if err := emit(driver.Event{Kind: driver.Resync}); err != nil {
+			return err
+		}
+		for _, it := range items {
+			if err := emit(driver.Event{Kind: driver.Put, Item: it}); err != nil {
+				return err
+			}
+		}
+	}
+	w.known, w.last = versions(items), index
+	if err := emit(driver.Event{Kind: driver.Synced, Position: driver.Version(index)}); err != nil {
+		return err
+	}
+	for {
+		items, now, err := w.look(ctx, index)
+		if err != nil {
+			return err
+		}
+		if index = now; now < w.last { // as after a restore: the documented answer is to begin again
+			index = 0
+		}
+		w.last = now
+		if err := w.compare(items, driver.Version(now)); err != nil {
+			return err
+		}
+	}
+}
+
+// watch is one watch under way.
+type watch struct {
+	*Store
+	key, prefix string
+	emit        func(driver.Event) error
+	known       map[string]driver.Version // what was shown last
+	last        uint64                    // the index of it
+}
+
+// look returns what is there, once it is newer than index.
+func (w *watch) look(ctx context.Context, index uint64) ([]driver.Item, uint64, error) {
+	items, now, err := w.tree(ctx, w.prefix, &api.QueryOptions{WaitIndex: index, WaitTime: waitTime})
+	if w.key != "" { // a query by key would wake up for every change of the store while the key is missing
+		items = slices.DeleteFunc(items, func(it driver.Item) bool { return it.Key != w.key })
+	}
+	return items, max(now, 1), err
+}
+
+// compare shows what differs from what was shown before. A watch can go on after the last of it.
+func (w *watch) compare(items []driver.Item, at driver.Version) error {
+	now := versions(items)
+	var events []driver.Event
+	for key := range w.known {
+		if _, there := now[key]; !there {
+			events = append(events, driver.Event{Kind: driver.Delete, Item: driver.Item{Key: key}})
+		}
+	}
+	for _, it := range items {
+		if w.known[it.Key] != it.Version {
+			events = append(events, driver.Event{Kind: driver.Put, Item: it})
+		}
+	}
+	slices.SortStableFunc(events, func(a, b driver.Event) int { return cmp.Compare(a.Item.Version, b.Item.Version) })
+	w.known = now
+	for i, ev := range events {
+		if i == len(events)-1 {
+			ev.Position = at
+		}
+		if err := w.emit(ev); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func versions(items []driver.Item) map[string]driver.Version {
+	all := make(map[string]driver.Version, len(items))
+	for _, it := range items {
+		all[it.Key] = it.Version
+	}
+	return all
+}
