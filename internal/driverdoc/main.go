@@ -177,7 +177,7 @@ func span(d string) string {
 	case "0s":
 		return "any"
 	}
-	return strings.TrimSuffix(strings.TrimSuffix(d, "0s"), "0m")
+	return strings.TrimSuffix(d, "0m0s")
 }
 
 func promises(out *bytes.Buffer, drivers []proved) {

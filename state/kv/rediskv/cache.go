@@ -25,12 +25,13 @@ func (s *Store) look(ctx context.Context, key string) (item driver.Item, hit boo
 	return item, result.IsCacheHit(), err
 }
 
-// settle returns once the cache does not show what was before a write. The client writes on one connection and hears of changes
-// on another, so the answer to the write may be here before the news that the cache is out of date. version is what was written;
-// zero is a removal.
-func (s *Store) settle(ctx context.Context, key string, version driver.Version) error {
-	if s.cacheTTL <= 0 {
-		return nil
+// settle returns what became of a write, once the cache does not show what was before. The client writes on one connection and
+// hears of changes on another, so the answer to the write may be here before the news that the cache is out of date. version is
+// what was written; zero is a removal.
+func (s *Store) settle(ctx context.Context, key string, version driver.Version, became error) error {
+	conflict := errors.Is(became, driver.ErrConflict)
+	if s.cacheTTL <= 0 || became != nil && !conflict {
+		return became
 	}
 	const pause = 50 * time.Microsecond // the news has been sent already
 	for {
@@ -38,15 +39,15 @@ func (s *Store) settle(ctx context.Context, key string, version driver.Version) 
 		switch {
 		case err != nil && !errors.Is(err, driver.ErrNotFound):
 			return err
-		case !hit || seen.Version == version:
-			return nil
+		case !hit, !conflict && seen.Version == version:
+			return became
 		}
 		now, err := s.item(ctx, key, s.client.Do(ctx, s.client.B().Get().Key(key).Build()))
 		switch {
 		case err != nil && !errors.Is(err, driver.ErrNotFound):
 			return err
-		case now.Version == seen.Version: // someone has written since, and the cache knows it
-			return nil
+		case now.Version == seen.Version: // as it is: someone has written since, and the cache knows it
+			return became
 		}
 		select {
 		case <-ctx.Done():

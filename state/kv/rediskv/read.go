@@ -36,9 +36,7 @@ func (s *Store) PutMany(ctx context.Context, reqs []driver.PutRequest) ([]driver
 		results[i].Err = s.written(ctx, answer)
 	}
 	for i := range results { // in the order of the writes, so that of two to one key the last one counts
-		if r := &results[i]; r.Err == nil {
-			r.Err = s.settle(ctx, reqs[i].Key, r.Item.Version)
-		}
+		results[i].Err = s.settle(ctx, reqs[i].Key, results[i].Item.Version, results[i].Err)
 	}
 	return results, ctx.Err()
 }

@@ -23,8 +23,9 @@
 // # Client-side caching
 //
 // With Options.CacheTTL a Get is answered from this process's memory, and the server says when a key that was read has changed
-// (RESP3 tracking). A Get that follows a write of the same Store sees that write: for that, a write reads its key again, which
-// costs a second request and leaves the key in the cache. What others write is seen as soon as the
+// (RESP3 tracking). A Get that follows a write of the same Store sees that write, and one that follows a conflict what it conflicted
+// with: for that, a write reads its key again, which costs a second request and leaves the key in the cache. What others write is
+// seen as soon as the
 // server's message has arrived; when the connection is lost the cache is emptied; when it is silently cut, a Get may be out of
 // date until the client notices (ClientOption.ConnWriteTimeout, ten seconds unless set), and in any case no longer than CacheTTL.
 // Conditional writes, listings and batches are not answered from the cache.
@@ -136,11 +137,7 @@ func (s *Store) item(ctx context.Context, key string, result rueidis.RedisResult
 // Put implements driver.Store.
 func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	version := sealed.NewVersion()
-	err := s.written(ctx, s.client.Do(ctx, s.put(req, version)))
-	if err == nil {
-		err = s.settle(ctx, req.Key, version)
-	}
-	if err != nil {
+	if err := s.settle(ctx, req.Key, version, s.written(ctx, s.client.Do(ctx, s.put(req, version)))); err != nil {
 		return 0, err
 	}
 	return version, nil
@@ -153,10 +150,7 @@ func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
 		head := string(sealed.Seal(req.IfVersion, nil))
 		command = s.client.B().Eval().Script(deleteIf).Numkeys(1).Key(req.Key).Arg(head).Build()
 	}
-	if err := s.written(ctx, s.client.Do(ctx, command)); err != nil {
-		return err
-	}
-	return s.settle(ctx, req.Key, 0)
+	return s.settle(ctx, req.Key, 0, s.written(ctx, s.client.Do(ctx, command)))
 }
 
 // Ping implements driver.Pinger.
