@@ -159,11 +159,3 @@ func (c *EtcdClusterHandle) Resume() {
 		node.Resume()
 	}
 }
-
-// URLs are the base URLs of health and metrics.
-func (c *EtcdClusterHandle) URLs() (all []string) {
-	for _, node := range c.nodes {
-		all = append(all, node.URL())
-	}
-	return all
-}

@@ -70,6 +70,7 @@ func (p *ProxyHandle) api(method, path string, body any) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	req.Close = true // a test that counts goroutines must not see this connection
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		p.t.Fatal(err)

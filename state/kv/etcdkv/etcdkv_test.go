@@ -27,10 +27,10 @@ type owner struct {
 
 func (o *owner) Close() error { return errors.Join(o.Store.Close(), o.client.Close()) }
 
-func connect(t testing.TB, engine *testenv.EtcdHandle) *owner {
+func connect(t testing.TB, endpoints ...string) *owner {
 	t.Helper()
 	client, err := clientv3.New(clientv3.Config{
-		Endpoints: []string{engine.Endpoint()}, Logger: zap.NewNop(), DialTimeout: 5 * time.Second,
+		Endpoints: endpoints, Logger: zap.NewNop(), DialTimeout: 5 * time.Second,
 		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 2 * time.Second,
 	})
 	if err != nil {
@@ -39,27 +39,17 @@ func connect(t testing.TB, engine *testenv.EtcdHandle) *owner {
 	return &owner{Store: etcdkv.New(client, nil), client: client}
 }
 
-func TestContract(t *testing.T) {
-	engine := testenv.Etcd(t)
-	kvtest.Run(t, kvtest.Backend{
-		Record: "testdata/contract.json",
+// backend is a driver that reaches etcd by one way, and one beside it that takes another.
+func backend(way, beside []string) kvtest.Backend {
+	return kvtest.Backend{
 		Open: func(t testing.TB) driver.Store {
-			o := connect(t, engine)
+			o := connect(t, way...)
 			if _, err := o.client.Delete(t.Context(), "\x00", clientv3.WithFromKey()); err != nil {
 				t.Fatal(err)
 			}
 			return o
 		},
-		Restart: func(t testing.TB, old driver.Store) driver.Store {
-			engine.Kill()
-			engine.Restart()
-			awake(t, old)
-			return old
-		},
-		Kill:   func(testing.TB) { engine.Kill() },
-		Revive: func(testing.TB) { engine.Restart() },
-		Pause:  func(testing.TB) { engine.Pause() },
-		Resume: func(testing.TB) { engine.Resume() },
+		Beside: func(t testing.TB) driver.Store { return connect(t, beside...) },
 		Compact: func(t testing.TB, s driver.Store) {
 			client := s.(*owner).client
 			resp, err := client.Get(t.Context(), "revision")
@@ -70,8 +60,43 @@ func TestContract(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
-		Requests: func() int64 { return requests(t, engine.URL()+"/metrics") },
-	})
+	}
+}
+
+// TestContract is about one etcd, behind a network that can be cut.
+func TestContract(t *testing.T) {
+	engine := testenv.Etcd(t)
+	network := testenv.Proxy(t, engine.Endpoint())
+	b := backend([]string{network.Endpoint()}, []string{engine.Endpoint()})
+	b.Record = "testdata/contract.json"
+	b.Restart = func(t testing.TB, old driver.Store) driver.Store {
+		engine.Kill()
+		engine.Restart()
+		awake(t, old)
+		return old
+	}
+	b.Kill, b.Revive = func(testing.TB) { engine.Kill() }, func(testing.TB) { engine.Restart() }
+	b.Pause, b.Resume = func(testing.TB) { engine.Pause() }, func(testing.TB) { engine.Resume() }
+	b.Cut, b.Drop, b.Heal = func(testing.TB) { network.Cut() }, func(testing.TB) { network.Drop() }, func(testing.TB) { network.Heal() }
+	b.Slow = func(_ testing.TB, latency, jitter time.Duration) { network.Slow(latency, jitter) }
+	b.Requests = func() int64 { return requests(t, engine.URL()) }
+	kvtest.Run(t, b)
+}
+
+// TestContractCluster is about three etcds, whose leader can be killed.
+func TestContractCluster(t *testing.T) {
+	cluster := testenv.EtcdCluster(t, 3)
+	b := backend(cluster.Endpoints(), cluster.Endpoints())
+	b.Record = "testdata/contract-three-nodes.json"
+	b.Restart = func(t testing.TB, old driver.Store) driver.Store {
+		cluster.Kill()
+		cluster.Restart()
+		awake(t, old)
+		return old
+	}
+	b.Kill, b.Revive, b.KillLeader = func(testing.TB) { cluster.Kill() }, func(testing.TB) { cluster.Restart() }, func(testing.TB) { cluster.KillLeader() }
+	b.Pause, b.Resume = func(testing.TB) { cluster.Pause() }, func(testing.TB) { cluster.Resume() }
+	kvtest.Run(t, b)
 }
 
 // awake waits until the client has found the engine again.
@@ -91,7 +116,7 @@ func awake(t testing.TB, s driver.Store) {
 func requests(t testing.TB, url string) (total int64) {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Get(url)
+	resp, err := client.Get(url + "/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}

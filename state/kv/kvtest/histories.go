@@ -101,7 +101,7 @@ func linearizable(r *rig) {
 	var group sync.WaitGroup
 	for id := range clients {
 		group.Go(func() {
-			c := &client{rig: r, id: id, keys: max(total/500, 2), random: rand.New(rand.NewPCG(uint64(id), 7)), versions: map[string]kv.Item{}}
+			c := &client{rig: r, id: id, prefix: "h/", keys: max(total/500, 2), random: rand.New(rand.NewPCG(uint64(id), 7)), versions: map[string]kv.Item{}}
 			for n := range total / clients {
 				recorded[id] = append(recorded[id], c.act(r.Context(), n, began))
 			}
@@ -112,6 +112,12 @@ func linearizable(r *rig) {
 	for _, part := range recorded {
 		history = append(history, part...)
 	}
+	r.judge(history)
+}
+
+// judge fails unless there is an order in which what was recorded could have happened one by one.
+func (r *rig) judge(history []porcupine.Operation) {
+	r.Helper()
 	switch porcupine.CheckOperationsTimeout(register(), history, time.Minute) {
 	case porcupine.Illegal:
 		r.Errorf("a history of %d operations is not linearizable", len(history))
@@ -124,6 +130,7 @@ func linearizable(r *rig) {
 type client struct {
 	*rig
 	id, keys int
+	prefix   string
 	random   *rand.Rand
 	versions map[string]kv.Item
 }
@@ -132,7 +139,7 @@ func (c *client) act(ctx context.Context, n int, began time.Time) porcupine.Oper
 	ops := []string{"get", "get", "put", "add", "cas", "cas", "delete"}
 	a := action{
 		op:    ops[c.random.IntN(len(ops))],
-		key:   fmt.Sprintf("h/%d", c.random.IntN(c.keys)),
+		key:   fmt.Sprint(c.prefix, c.random.IntN(c.keys)),
 		value: fmt.Sprintf("%d-%d", c.id, n),
 	}
 	seen, ok := c.versions[a.key]

@@ -13,6 +13,7 @@ package kvtest
 
 import (
 	"context"
+	"io"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -38,6 +39,15 @@ type Backend struct {
 	Kill, Revive func(t testing.TB)
 	// Pause stops the engine from answering until Resume, with its connections open.
 	Pause, Resume func(t testing.TB)
+	// KillLeader ends that of several engines which leads, until Revive.
+	KillLeader func(t testing.TB)
+	// Cut ends the connections between driver and engine and lets none be made, Drop swallows what is sent on them, and Slow
+	// delays each answer, until Heal.
+	Cut, Drop, Heal func(t testing.TB)
+	Slow            func(t testing.TB, latency, jitter time.Duration)
+	// Beside returns a driver on the same key space as the one that was opened last, out of reach of these faults of the network.
+	// The suite closes it.
+	Beside func(t testing.TB) driver.Store
 	// Compact has the engine forget its history of changes.
 	Compact func(t testing.TB, s driver.Store)
 	// Requests returns how many requests the engine has seen.
@@ -105,7 +115,7 @@ func promises() []promise {
 	var all []promise
 	for _, part := range [][]promise{
 		values(), keys(), conditions(), histories(), expiry(), listing(), watching(), resuming(),
-		batches(), leases(), abilities(), observed(), lifecycle(), faults(),
+		batches(), leases(), abilities(), observed(), lifecycle(), faults(), network(), storms(),
 	} {
 		all = append(all, part...)
 	}
@@ -114,6 +124,7 @@ func promises() []promise {
 
 // lacks names the hook that the promise needs and the Backend does not have.
 func (p promise) lacks(b Backend) string {
+	cut, drop := b.Cut != nil && b.Heal != nil, b.Drop != nil && b.Heal != nil
 	has := map[string]bool{
 		"":         true,
 		"Restart":  b.Restart != nil,
@@ -121,6 +132,15 @@ func (p promise) lacks(b Backend) string {
 		"Pause":    b.Pause != nil && b.Resume != nil,
 		"Compact":  b.Compact != nil,
 		"Requests": b.Requests != nil,
+
+		"Cut":                     cut,
+		"Cut and Beside":          cut && b.Beside != nil,
+		"Cut, Beside and Compact": cut && b.Beside != nil && b.Compact != nil,
+		"Drop":                    drop,
+		"Drop and Beside":         drop && b.Beside != nil,
+		"Slow":                    b.Slow != nil && b.Heal != nil,
+		"KillLeader":              b.KillLeader != nil && b.Revive != nil,
+		"a fault":                 len(b.storms()) > 0,
 	}
 	if has[p.hook] {
 		return ""
@@ -159,6 +179,7 @@ type rig struct {
 	driver driver.Store
 	caps   driver.Capabilities
 	store  *kv.Store
+	others []io.Closer // beside the store
 }
 
 func newRig(t testing.TB, b Backend) *rig {
@@ -181,6 +202,11 @@ func (r *rig) use(d driver.Store) {
 }
 
 func (r *rig) close() {
+	for _, other := range r.others {
+		if err := other.Close(); err != nil {
+			r.Errorf("Close: %v", err)
+		}
+	}
 	if err := r.store.Close(); err != nil {
 		r.Errorf("Close: %v", err)
 	}

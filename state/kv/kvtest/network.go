@@ -1,0 +1,243 @@
+package kvtest
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/go-os/go-os/state/kv"
+	"github.com/go-os/go-os/state/kv/driver"
+)
+
+func network() []promise {
+	return []promise{
+		{name: "faults/network cut and healed", hook: "Cut", check: cut},
+		{name: "faults/network cut under a watch", needs: driver.Watch | driver.List, hook: "Cut and Beside", check: cutUnderWatch},
+		{name: "faults/network silent", hook: "Drop", check: dropped},
+		{name: "faults/network silent under a watch", needs: driver.Watch | driver.List, hook: "Drop and Beside", check: droppedUnderWatch},
+		{name: "faults/network slow", hook: "Slow", check: slow},
+		{name: "faults/history lost while cut off", needs: driver.Watch | driver.List, hook: "Cut, Beside and Compact", check: compactedWhileCut},
+		{name: "faults/history lost under a watch", needs: driver.Watch | driver.List, hook: "Compact", check: compactedUnderWatch},
+		{name: "faults/paused for ten seconds", hook: "Pause", check: pausedForLong},
+		{name: "faults/leader killed", hook: "KillLeader", check: leaderKilled},
+	}
+}
+
+// beside is a store on the same key space, whose way to the engine is always whole.
+func (r *rig) beside() *kv.Store {
+	s := kv.New(r.Beside(r), &kv.Options{PageSize: pageSize})
+	r.others = append(r.others, s)
+	return s
+}
+
+// change writes, overwrites and removes below a prefix; n counts how often it was called before.
+func (r *rig) change(s *kv.Store, prefix string, n int) {
+	r.Helper()
+	steps := []func() error{
+		func() error { _, err := s.Put(r.context(), prefix+"number", fmt.Append(nil, 2*n)); return err },
+		func() error { _, err := s.Put(r.context(), fmt.Sprint(prefix, "new/", n), []byte("x")); return err },
+		func() error { _, err := s.Put(r.context(), prefix+"number", fmt.Append(nil, 2*n+1)); return err },
+		func() error { return s.Delete(r.context(), fmt.Sprint(prefix, "new/", n-2)) },
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			r.Fatalf("a change beside the fault: %v", err)
+		}
+	}
+}
+
+// fails makes calls that cannot be answered: each says so, in time.
+func (r *rig) fails() {
+	r.Helper()
+	const within = 500 * time.Millisecond
+	for name, call := range map[string]func(context.Context) error{
+		"Get":    func(ctx context.Context) error { _, err := r.store.Get(ctx, "missing"); return err },
+		"Put":    func(ctx context.Context) error { _, err := r.store.Put(ctx, "unsure", nil); return err },
+		"Delete": func(ctx context.Context) error { return r.store.Delete(ctx, "unsure") },
+	} {
+		ctx, cancel := context.WithTimeout(r.Context(), within)
+		asked := time.Now()
+		err := call(ctx)
+		cancel()
+		r.unanswered(err, name)
+		if late := time.Since(asked) - within; late > time.Second {
+			r.Errorf("%s ended %s after its context", name, late)
+		}
+	}
+}
+
+// recovers waits until a value that was there before the fault can be read, and a new one written.
+func (r *rig) recovers() {
+	r.Helper()
+	r.eventually("a read after the fault", func() error {
+		it, err := r.store.Get(r.context(), "before")
+		if err == nil && string(it.Value) != "1" {
+			err = fmt.Errorf("the value is %q", it.Value)
+		}
+		return err
+	})
+	r.eventually("a write after the fault", func() error {
+		_, err := r.store.Put(r.context(), "after", []byte("1"))
+		return err
+	})
+	r.holds("after", "1")
+}
+
+func cut(r *rig) {
+	r.put("before", "1")
+	r.Cut(r)
+	r.fails()
+	r.Heal(r)
+	r.recovers()
+}
+
+func dropped(r *rig) {
+	r.put("before", "1")
+	r.Drop(r)
+	r.fails()
+	r.Heal(r)
+	r.recovers()
+}
+
+// underWatch changes things before, during and after a fault, and compares what a watch made of it.
+func (r *rig) underWatch(begin, during func()) *view {
+	r.Helper()
+	other := r.beside()
+	r.change(other, "v/", 0)
+	v := r.keep("v/")
+	r.change(other, "v/", 1)
+	v.becomes(other, "before the fault")
+	begin()
+	for n := 2; n < 8; n++ {
+		r.change(other, "v/", n)
+	}
+	during()
+	for n := 8; n < 12; n++ {
+		r.change(other, "v/", n)
+	}
+	v.becomes(other, "after the fault")
+	return v
+}
+
+// lost fails unless the watch has told that its view may be out of date.
+func (v *view) lost() {
+	v.Helper()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.losses == 0 {
+		v.Error("the watch did not tell that it was lost")
+	}
+}
+
+func cutUnderWatch(r *rig) {
+	r.underWatch(func() { r.Cut(r) }, func() { r.Heal(r) }).lost()
+}
+
+// droppedUnderWatch: whether the watch notices depends on how long it lasts. That it does not stay behind is what counts.
+func droppedUnderWatch(r *rig) {
+	r.underWatch(func() { r.Drop(r) }, func() { r.Heal(r) })
+}
+
+func compactedWhileCut(r *rig) {
+	d := r.Beside(r)
+	r.others = append(r.others, d)
+	v := r.underWatch(func() { r.Cut(r) }, func() { r.Compact(r, d); r.Heal(r) })
+	v.lost()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.resyncs < 2 { // the first was the beginning
+		v.Error("a watch whose place was forgotten did not start over")
+	}
+}
+
+func compactedUnderWatch(r *rig) {
+	w := r.keep("v/")
+	for n := range 6 {
+		r.change(r.store, "v/", n)
+		r.Compact(r, r.driver)
+	}
+	w.becomes(r.store, "after its history was lost")
+}
+
+// slow has every answer take 150 ms or more: all is as right as ever, and a context that is shorter ends its call.
+func slow(r *rig) {
+	const latency, jitter = 150 * time.Millisecond, 50 * time.Millisecond
+	v := r.put("k", "1")
+	r.Slow(r, latency, jitter)
+	ctx, cancel := context.WithTimeout(r.Context(), latency/3)
+	asked := time.Now()
+	_, err := r.store.Get(ctx, "k")
+	cancel()
+	r.unanswered(err, "a Get with less time than an answer takes")
+	if took := time.Since(asked); took > time.Second+latency {
+		r.Errorf("a call of %s ended after %s", latency/3, took)
+	}
+	r.eventually("an answer", func() error { _, err := r.store.Get(r.context(), "k"); return err })
+	if it := r.holds("k", "1"); it.Version != v {
+		r.Errorf("the version is %d, and was %d", it.Version, v)
+	}
+	now := r.put("k", "2")
+	if r.caps.Has(driver.CAS) {
+		r.conflicts("k", "x", kv.IfVersion(v))
+		r.put("k", "3", kv.IfVersion(now))
+	}
+	if r.caps.Has(driver.Watch) {
+		w := r.watchKey("k", kv.Current())
+		for ev := w.next(); ev.Kind != kv.Synced; ev = w.next() {
+			if ev.err != nil || ev.ended {
+				r.Fatalf("the watch says %q", ev)
+			}
+		}
+		r.put("k", "4")
+		w.expect("put k 4")
+	}
+	r.Heal(r)
+	r.eventually("the item", func() error { _, err := r.store.Get(r.context(), "k"); return err })
+}
+
+// pausedForLong: connections may be given up meanwhile, and must be made again.
+func pausedForLong(r *rig) {
+	const long = 10 * time.Second
+	r.put("before", "1")
+	var v *view
+	if r.caps.Has(driver.Watch | driver.List) {
+		r.put("v/number", "0")
+		v = r.keep("v/")
+	}
+	r.Pause(r)
+	began := time.Now()
+	r.fails()
+	r.pass(time.Until(began.Add(long)))
+	r.fails()
+	r.Resume(r)
+	r.recovers()
+	if v != nil {
+		r.put("v/number", "1")
+		v.becomes(r.store, "after ten seconds of silence")
+	}
+}
+
+// leaderKilled takes the leader away again and again. Others go on; what was acknowledged is there, and the watch misses nothing.
+func leaderKilled(r *rig) {
+	const times = 3
+	v := r.keep("l/")
+	for n := range times {
+		r.put("l/number", fmt.Sprint(2*n))
+		r.KillLeader(r)
+		killed := time.Now()
+		var written kv.Version
+		r.eventually("a write without the old leader", func() (err error) {
+			ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+			defer cancel()
+			if it, err := r.store.Get(ctx, "l/number"); err != nil || string(it.Value) == fmt.Sprint(2*n+1) {
+				return err // the second: written by the attempt before
+			}
+			written, err = r.store.Put(ctx, "l/number", fmt.Append(nil, 2*n+1))
+			return err
+		})
+		r.Logf("written again %s after the leader was killed, at version %d", time.Since(killed).Round(time.Millisecond), written)
+		r.Revive(r)
+	}
+	r.holds("l/number", fmt.Sprint(2*times-1))
+	v.becomes(r.store, "after leaders were killed")
+}

@@ -1,0 +1,213 @@
+package kvtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"github.com/go-os/go-os/state/kv"
+	"github.com/go-os/go-os/state/kv/driver"
+)
+
+// OpsVariable is the environment variable that has the histories under faults go on for so many operations.
+const OpsVariable = "KVTEST_OPS"
+
+func storms() []promise {
+	return []promise{
+		{name: "storm/histories are linearizable", needs: driver.CAS | driver.Durable, hook: "a fault", check: linearizableInStorm},
+		{name: "storm/no acknowledged write is lost", needs: driver.Durable, hook: "a fault", check: durableInStorm},
+	}
+}
+
+// fault is something that can be done to an engine or its network, and undone.
+type fault struct {
+	name       string
+	begin, end func(testing.TB)
+}
+
+// storms are the faults that the Backend has hooks for.
+func (b Backend) storms() (all []fault) {
+	slowly := func(t testing.TB) { b.Slow(t, 50*time.Millisecond, 40*time.Millisecond) }
+	for _, f := range []struct {
+		fault
+		able bool
+	}{
+		{fault{"killed", b.Kill, b.Revive}, b.Kill != nil && b.Revive != nil},
+		{fault{"paused", b.Pause, b.Resume}, b.Pause != nil && b.Resume != nil},
+		{fault{"leader killed", b.KillLeader, b.Revive}, b.KillLeader != nil && b.Revive != nil},
+		{fault{"cut", b.Cut, b.Heal}, b.Cut != nil && b.Heal != nil},
+		{fault{"silent", b.Drop, b.Heal}, b.Drop != nil && b.Heal != nil},
+		{fault{"slow", slowly, b.Heal}, b.Slow != nil && b.Heal != nil},
+	} {
+		if f.able {
+			all = append(all, f.fault)
+		}
+	}
+	return all
+}
+
+// weather makes faults until ctx ends, each for a moment, and returns how many of each. It belongs on the test's own goroutine.
+func (r *rig) weather(ctx context.Context, random *rand.Rand) map[string]int {
+	faults, counts := r.storms(), map[string]int{}
+	between := func(least, most time.Duration) {
+		timer := time.NewTimer(least + time.Duration(random.Int64N(int64(most-least))))
+		defer timer.Stop()
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+	}
+	for ctx.Err() == nil {
+		if between(100*time.Millisecond, 500*time.Millisecond); ctx.Err() != nil {
+			break
+		}
+		f := faults[random.IntN(len(faults))]
+		f.begin(r)
+		between(100*time.Millisecond, 600*time.Millisecond)
+		f.end(r)
+		counts[f.name]++
+	}
+	return counts
+}
+
+// seed returns a source of chance, and logs what it began with.
+func (r *rig) seed() *rand.Rand {
+	seed := uint64(time.Now().UnixNano())
+	r.Logf("seed %d", seed)
+	return rand.New(rand.NewPCG(seed, 1))
+}
+
+const (
+	stormClients = 8
+	// roundOps and roundKeys keep each key's part of a history short enough for the checker.
+	roundOps, roundKeys = 8000, 80
+	shortOps            = 8000
+)
+
+// linearizableInStorm is linearizable while the engine and the network fail. A long history is checked in rounds, each on keys of
+// its own, while the faults go on.
+func linearizableInStorm(r *rig) {
+	total := shortOps
+	if n, err := strconv.Atoi(os.Getenv(OpsVariable)); err == nil && n > 0 {
+		total = n
+	}
+	random := r.seed()
+	ctx, stop := context.WithCancel(r.Context())
+	defer stop()
+	var done, unknown atomic.Int64
+	began := time.Now()
+	var group sync.WaitGroup
+	group.Go(func() {
+		defer stop()
+		for round := 0; int(done.Load()) < total && !r.Failed(); round++ {
+			history := r.round(round, min(roundOps, total-int(done.Load())))
+			done.Add(int64(len(history)))
+			for _, op := range history {
+				if !op.Output.(answer).known {
+					unknown.Add(1)
+				}
+			}
+			r.judge(history)
+			if total > shortOps {
+				fmt.Fprintf(os.Stderr, "kvtest: %d of %d operations under faults after %s\n", done.Load(), total, time.Since(began).Round(time.Second))
+			}
+		}
+	})
+	counts := r.weather(ctx, random)
+	group.Wait()
+	r.Logf("%d operations in %s, the outcome of %d unknown; faults: %v", done.Load(), time.Since(began).Round(time.Second), unknown.Load(), counts)
+}
+
+// round records what several clients do at the same time.
+func (r *rig) round(number, ops int) []porcupine.Operation {
+	began := time.Now()
+	recorded := make([][]porcupine.Operation, stormClients)
+	var group sync.WaitGroup
+	for id := range stormClients {
+		group.Go(func() {
+			c := &client{
+				rig: r, id: id, keys: roundKeys, prefix: fmt.Sprintf("s/%d/", number),
+				random: rand.New(rand.NewPCG(uint64(id), uint64(number))), versions: map[string]kv.Item{},
+			}
+			for n := range max(ops/stormClients, 1) {
+				op := c.act(r.Context(), n, began)
+				recorded[id] = append(recorded[id], op)
+				if !op.Output.(answer).known {
+					c.wait()
+				}
+			}
+		})
+	}
+	group.Wait()
+	var history []porcupine.Operation
+	for _, part := range recorded {
+		history = append(history, part...)
+	}
+	return history
+}
+
+// wait returns when the engine answers again. A client that went on writing meanwhile would fill the history with writes of
+// unknown outcome, each of which may come at any time later: more than a checker can try.
+func (c *client) wait() {
+	for c.Context().Err() == nil {
+		ctx, cancel := context.WithTimeout(c.Context(), time.Second)
+		_, err := c.store.Get(ctx, "any")
+		cancel()
+		if err == nil || errors.Is(err, kv.ErrNotFound) {
+			return
+		}
+		c.pass(20 * time.Millisecond)
+	}
+}
+
+// durableInStorm has each of several clients count up in a key of its own, and remember what was acknowledged.
+func durableInStorm(r *rig) {
+	const lasts = 8 * time.Second
+	random := r.seed()
+	ctx, stop := context.WithTimeout(r.Context(), lasts)
+	defer stop()
+	var acknowledged, tried [stormClients]int
+	var group sync.WaitGroup
+	for id := range stormClients {
+		group.Go(func() {
+			for n := 1; ctx.Err() == nil; n++ {
+				tried[id] = n
+				call, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+				_, err := r.store.Put(call, fmt.Sprint("ack/", id), fmt.Append(nil, n))
+				cancel()
+				if err == nil {
+					acknowledged[id] = n
+				} else {
+					(&client{rig: r}).wait()
+				}
+			}
+		})
+	}
+	counts := r.weather(ctx, random)
+	group.Wait()
+	writes := 0
+	for id := range stormClients {
+		r.eventually("a read after the storm", func() error {
+			it, err := r.store.Get(r.context(), fmt.Sprint("ack/", id))
+			if err != nil {
+				return err
+			}
+			n, err := strconv.Atoi(string(it.Value))
+			if n < acknowledged[id] || n > tried[id] {
+				r.Errorf("client %d was told that %d is written, tried %d, and reads %q", id, acknowledged[id], tried[id], it.Value)
+			}
+			return err
+		})
+		writes += acknowledged[id]
+	}
+	r.Logf("%d acknowledged writes; faults: %v", writes, counts)
+}
