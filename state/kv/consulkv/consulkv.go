@@ -46,6 +46,9 @@ const (
 	// DefaultMaxRequest is Consul's own default of limits.txn_max_req_len.
 	DefaultMaxRequest = 512 << 10
 
+	// DefaultWait is the default of Options.Wait.
+	DefaultWait = time.Minute
+
 	// envelope is what a request holds besides its value: three keys, each byte of which JSON may write as six.
 	envelope = 3*6*MaxKey + 2<<10
 )
@@ -55,22 +58,33 @@ type Options struct {
 	// MaxRequest is the servers' limits.txn_max_req_len, in bytes. A value may take three quarters of it, since it travels in
 	// base64, less 15 KiB. Default: DefaultMaxRequest.
 	MaxRequest int
+	// Wait is how long a watch waits for a change before it asks again. A connection that died in silence is noticed a sixth
+	// later, and ten seconds. At most 10 min. Default: DefaultWait.
+	Wait time.Duration
 }
 
 // Store is the driver. It is safe for concurrent use.
 type Store struct {
 	client *api.Client
 	caps   driver.Capabilities
+	wait   time.Duration
 	closed atomic.Bool
 }
 
 // New returns a driver on a client.
 func New(client *api.Client, opts *Options) *Store {
-	limit := DefaultMaxRequest
-	if opts != nil && opts.MaxRequest > 0 {
-		limit = opts.MaxRequest
+	var o Options
+	if opts != nil {
+		o = *opts
 	}
-	return &Store{client: client, caps: driver.Capabilities{
+	limit := DefaultMaxRequest
+	if o.MaxRequest > 0 {
+		limit = o.MaxRequest
+	}
+	if o.Wait <= 0 {
+		o.Wait = DefaultWait
+	}
+	return &Store{client: client, wait: min(o.Wait, maxWait), caps: driver.Capabilities{
 		System: "consul",
 		Abilities: driver.CAS | driver.Expiry | driver.List | driver.Watch | driver.Leases |
 			driver.Durable | driver.SnapshotList,

@@ -50,15 +50,18 @@ func connect(t testing.TB, addr string, sent *atomic.Int64) *owner {
 	if o.client, err = api.NewClient(config); err != nil {
 		t.Fatal(err)
 	}
-	o.Store = consulkv.New(o.client, nil)
+	o.Store = consulkv.New(o.client, &consulkv.Options{Wait: 2 * time.Second})
 	return o
 }
 
-func backend(engine *testenv.ConsulHandle) kvtest.Backend {
+// backend is a driver behind a network that can be cut, and one beside it.
+func backend(t testing.TB) kvtest.Backend {
+	engine := testenv.Consul(t)
+	network := testenv.Proxy(t, engine.Addr(0))
 	var sent atomic.Int64
 	return kvtest.Backend{
 		Open: func(t testing.TB) driver.Store {
-			o := connect(t, engine.Addr(0), &sent)
+			o := connect(t, network.Endpoint(), &sent)
 			if _, err := o.client.KV().DeleteTree("", (&api.WriteOptions{}).WithContext(t.Context())); err != nil {
 				t.Fatal(err)
 			}
@@ -75,7 +78,12 @@ func backend(engine *testenv.ConsulHandle) kvtest.Backend {
 		Pause:    func(testing.TB) { engine.Pause() },
 		Resume:   func(testing.TB) { engine.Resume() },
 		Compact:  func(testing.TB, driver.Store) {}, // Consul keeps no history of changes that it could forget
-		Requests: sent.Load,
+		Requests: sent.Load, KeepAlives: 1,          // a watch asks again
+		Cut:    func(testing.TB) { network.Cut() },
+		Drop:   func(testing.TB) { network.Drop() },
+		Slow:   func(_ testing.TB, latency, jitter time.Duration) { network.Slow(latency, jitter) },
+		Heal:   func(testing.TB) { network.Heal() },
+		Beside: func(t testing.TB) driver.Store { return connect(t, engine.Addr(0), new(atomic.Int64)) },
 	}
 }
 
@@ -93,9 +101,9 @@ func awake(t testing.TB, s driver.Store) {
 }
 
 func TestContract(t *testing.T) {
-	b := backend(testenv.Consul(t))
+	b := backend(t)
 	b.Record = "testdata/contract.json"
 	kvtest.Run(t, b)
 }
 
-func FuzzKeys(f *testing.F) { kvtest.Fuzz(f, backend(testenv.Consul(f))) }
+func FuzzKeys(f *testing.F) { kvtest.Fuzz(f, backend(f)) }

@@ -12,8 +12,12 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// waitTime is the longest that a blocking query may wait for a change: Consul's own limit.
-const waitTime = 10 * time.Minute
+const (
+	// maxWait is Consul's own limit of a blocking query, to whose time it adds up to a sixteenth.
+	maxWait = 10 * time.Minute
+	// answerWithin is how long an answer may take beyond that.
+	answerWithin = 10 * time.Second
+)
 
 // Watch implements driver.Watcher.
 func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
@@ -68,7 +72,12 @@ type watch struct {
 
 // look returns what is there, once it is newer than index.
 func (w *watch) look(ctx context.Context, index uint64) ([]driver.Item, uint64, error) {
-	items, now, err := w.tree(ctx, w.prefix, &api.QueryOptions{WaitIndex: index, WaitTime: waitTime})
+	asked, cancel := context.WithTimeout(ctx, w.wait+w.wait/6+answerWithin)
+	defer cancel()
+	items, now, err := w.tree(asked, w.prefix, &api.QueryOptions{WaitIndex: index, WaitTime: w.wait})
+	if err != nil && asked.Err() != nil && ctx.Err() == nil {
+		err = fmt.Errorf("%w: a blocking query was not answered in time", driver.ErrUnavailable)
+	}
 	if w.key != "" { // a query by key would wake up for every change of the store while the key is missing
 		items = slices.DeleteFunc(items, func(it driver.Item) bool { return it.Key != w.key })
 	}

@@ -82,13 +82,16 @@ func versionsAfterRestart(r *rig) {
 	}
 }
 
+// unread is a key that no store has read before, and so none can answer from a cache of its own.
+const unread = "never read before"
+
 // down uses an engine that is not there: every call says so, and before its context ends if that has longer than patience.
 func down(r *rig) {
 	r.put("k", "1")
 	r.Kill(r)
 	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
 	defer cancel()
-	_, err := r.store.Get(ctx, "k")
+	_, err := r.store.Get(ctx, unread)
 	r.unanswered(err, "Get")
 	_, err = r.store.Put(ctx, "k2", nil)
 	r.unanswered(err, "Put")
@@ -148,7 +151,7 @@ func silent(r *rig) {
 	r.put("k", "1")
 	r.Pause(r)
 	for _, call := range []func(context.Context) error{
-		func(ctx context.Context) error { _, err := r.store.Get(ctx, "k"); return err },
+		func(ctx context.Context) error { _, err := r.store.Get(ctx, unread); return err },
 		func(ctx context.Context) error { _, err := r.store.Put(ctx, "k", []byte("2")); return err },
 	} {
 		ctx, cancel := context.WithTimeout(r.Context(), 500*time.Millisecond)

@@ -51,7 +51,7 @@ func (r *rig) fails() {
 	r.Helper()
 	const within = 500 * time.Millisecond
 	for name, call := range map[string]func(context.Context) error{
-		"Get":    func(ctx context.Context) error { _, err := r.store.Get(ctx, "missing"); return err },
+		"Get":    func(ctx context.Context) error { _, err := r.store.Get(ctx, unread); return err },
 		"Put":    func(ctx context.Context) error { _, err := r.store.Put(ctx, "unsure", nil); return err },
 		"Delete": func(ctx context.Context) error { return r.store.Delete(ctx, "unsure") },
 	} {
@@ -166,7 +166,7 @@ func slow(r *rig) {
 	r.Slow(r, latency, jitter)
 	ctx, cancel := context.WithTimeout(r.Context(), latency/3)
 	asked := time.Now()
-	_, err := r.store.Get(ctx, "k")
+	_, err := r.store.Get(ctx, unread)
 	cancel()
 	r.unanswered(err, "a Get with less time than an answer takes")
 	if took := time.Since(asked); took > time.Second+latency {

@@ -24,17 +24,20 @@ type owner struct {
 
 func (o *owner) Close() error { return errors.Join(o.Store.Close(), o.client.Close()) }
 
-func connect(engine *testenv.MemcachedHandle) *owner {
-	client := memcache.New(engine.Addr(0))
+func connect(addr string) *owner {
+	client := memcache.New(addr)
 	client.MaxIdleConns = 16
 	return &owner{Store: memcachedkv.New(client, nil), client: client}
 }
 
-func backend(engine *testenv.MemcachedHandle) kvtest.Backend {
+// backend is a driver behind a network that can be cut.
+func backend(t testing.TB) kvtest.Backend {
+	engine := testenv.Memcached(t)
+	network := testenv.Proxy(t, engine.Addr(0))
 	return kvtest.Backend{
 		Record: "testdata/contract.json",
 		Open: func(t testing.TB) driver.Store {
-			o := connect(engine)
+			o := connect(network.Endpoint())
 			if err := o.client.FlushAll(); err != nil {
 				t.Fatal(err)
 			}
@@ -44,6 +47,10 @@ func backend(engine *testenv.MemcachedHandle) kvtest.Backend {
 		Revive: func(testing.TB) { engine.Restart() },
 		Pause:  func(testing.TB) { engine.Pause() },
 		Resume: func(testing.TB) { engine.Resume() },
+		Cut:    func(testing.TB) { network.Cut() },
+		Drop:   func(testing.TB) { network.Drop() },
+		Slow:   func(_ testing.TB, latency, jitter time.Duration) { network.Slow(latency, jitter) },
+		Heal:   func(testing.TB) { network.Heal() },
 		Restart: func(t testing.TB, old driver.Store) driver.Store {
 			engine.Kill()
 			engine.Restart()
@@ -52,14 +59,14 @@ func backend(engine *testenv.MemcachedHandle) kvtest.Backend {
 	}
 }
 
-func TestContract(t *testing.T) { kvtest.Run(t, backend(testenv.Memcached(t))) }
+func TestContract(t *testing.T) { kvtest.Run(t, backend(t)) }
 
-func FuzzKeys(f *testing.F) { kvtest.Fuzz(f, backend(testenv.Memcached(f))) }
+func FuzzKeys(f *testing.F) { kvtest.Fuzz(f, backend(f)) }
 
 // TestVersionsOutliveTheServer: memcached's own token begins again when it restarts. A condition from before must not hold.
 func TestVersionsOutliveTheServer(t *testing.T) {
 	engine := testenv.Memcached(t)
-	s := connect(engine)
+	s := connect(engine.Addr(0))
 	defer s.Close()
 	old, err := s.Put(t.Context(), driver.PutRequest{Key: "k", Value: []byte("before")})
 	if err != nil {
@@ -79,7 +86,7 @@ func TestVersionsOutliveTheServer(t *testing.T) {
 
 // TestKeysStayApart writes keys whose escapes could be mistaken for each other.
 func TestKeysStayApart(t *testing.T) {
-	s := connect(testenv.Memcached(t))
+	s := connect(testenv.Memcached(t).Addr(0))
 	defer s.Close()
 	keys := []string{"a b", "a%20b", "a%2520b", "%", "%%", "%:", "%3A", strings.Repeat("x", 250), strings.Repeat("x", 251), strings.Repeat(" ", 83), strings.Repeat(" ", 84)}
 	for i, key := range keys {
@@ -97,7 +104,7 @@ func TestKeysStayApart(t *testing.T) {
 // TestContextEndsACall has the server fall silent: a call does not wait for the client's own timeout.
 func TestContextEndsACall(t *testing.T) {
 	engine := testenv.Memcached(t)
-	s := connect(engine)
+	s := connect(engine.Addr(0))
 	defer s.Close()
 	s.client.Timeout = 2 * time.Second
 	engine.Pause()

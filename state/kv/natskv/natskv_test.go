@@ -32,9 +32,10 @@ func (o *owner) Close() error {
 
 const bucket = "suite"
 
-func connect(t testing.TB, engine *testenv.NATSHandle) *owner {
+func connect(t testing.TB, addr string) *owner {
 	t.Helper()
-	conn, err := nats.Connect(engine.URL(), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond))
+	conn, err := nats.Connect("nats://"+addr, nats.ReconnectBufSize(-1), nats.MaxReconnects(-1),
+		nats.ReconnectWait(100*time.Millisecond), nats.PingInterval(2*time.Second), nats.MaxPingsOutstanding(2), nats.Timeout(time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,10 +46,13 @@ func connect(t testing.TB, engine *testenv.NATSHandle) *owner {
 	return &owner{Store: natskv.New(js, bucket, &natskv.Options{Durable: true}), js: js}
 }
 
-func backend(engine *testenv.NATSHandle) kvtest.Backend {
+// backend is a driver behind a network that can be cut, and one beside it.
+func backend(t testing.TB) kvtest.Backend {
+	engine := testenv.NATS(t)
+	network := testenv.Proxy(t, engine.Addr(0))
 	return kvtest.Backend{
 		Open: func(t testing.TB) driver.Store {
-			o := connect(t, engine)
+			o := connect(t, network.Endpoint())
 			if err := o.js.DeleteKeyValue(t.Context(), bucket); err != nil && !errors.Is(err, jetstream.ErrBucketNotFound) {
 				t.Fatal(err)
 			}
@@ -68,6 +72,13 @@ func backend(engine *testenv.NATSHandle) kvtest.Backend {
 		Pause:   func(testing.TB) { engine.Pause() },
 		Resume:  func(testing.TB) { engine.Resume() },
 		Compact: compact,
+		Cut:     func(testing.TB) { network.Cut() },
+		Drop:    func(testing.TB) { network.Drop() },
+		Slow:    func(_ testing.TB, latency, jitter time.Duration) { network.Slow(latency, jitter) },
+		Heal:    func(testing.TB) { network.Heal() },
+		Beside:  func(t testing.TB) driver.Store { return connect(t, engine.Addr(0)) },
+
+		Requests: func() int64 { return messages(t, engine) },
 	}
 }
 
@@ -114,18 +125,16 @@ func messages(t testing.TB, engine *testenv.NATSHandle) int64 {
 }
 
 func TestContract(t *testing.T) {
-	engine := testenv.NATS(t)
-	b := backend(engine)
+	b := backend(t)
 	b.Record = "testdata/contract.json"
-	b.Requests = func() int64 { return messages(t, engine) }
 	kvtest.Run(t, b)
 }
 
-func FuzzKeys(f *testing.F) { kvtest.Fuzz(f, backend(testenv.NATS(f))) }
+func FuzzKeys(f *testing.F) { kvtest.Fuzz(f, backend(f)) }
 
 // TestNoBucket uses a bucket that nobody has made: the error says what to do, and the store works once it is there.
 func TestNoBucket(t *testing.T) {
-	s := connect(t, testenv.NATS(t))
+	s := connect(t, testenv.NATS(t).Addr(0))
 	defer s.Close()
 	if _, err := s.Get(t.Context(), "k"); !errors.Is(err, driver.ErrUnavailable) || !strings.Contains(err.Error(), `no bucket "suite": create it`) {
 		t.Errorf("got %v", err)
@@ -140,7 +149,7 @@ func TestNoBucket(t *testing.T) {
 
 // TestForeignNames finds what another program has put into the bucket: a listing says so, and does not invent a key.
 func TestForeignNames(t *testing.T) {
-	s := backend(testenv.NATS(t)).Open(t).(*owner)
+	s := backend(t).Open(t).(*owner)
 	defer s.Close()
 	kv, err := s.js.KeyValue(t.Context(), bucket)
 	if err != nil {

@@ -34,11 +34,14 @@ func connect(t testing.TB, opts *rediskv.Options, addr ...string) *owner {
 	return &owner{Store: rediskv.New(client, opts), client: client}
 }
 
-func backend(t testing.TB, engine *testenv.RedisHandle, opts *rediskv.Options) kvtest.Backend {
+// backend is a driver behind a network that can be cut, and one beside it.
+func backend(t testing.TB, opts *rediskv.Options) kvtest.Backend {
+	engine := testenv.Redis(t)
+	network := testenv.Proxy(t, engine.Addr(0))
 	opts.MaxValue, opts.Durable = 1<<20, true
 	return kvtest.Backend{
 		Open: func(t testing.TB) driver.Store {
-			o := connect(t, opts, engine.Addr(0))
+			o := connect(t, opts, network.Endpoint())
 			if err := o.client.Do(t.Context(), o.client.B().Flushall().Build()).Error(); err != nil {
 				t.Fatal(err)
 			}
@@ -54,6 +57,11 @@ func backend(t testing.TB, engine *testenv.RedisHandle, opts *rediskv.Options) k
 		Revive: func(testing.TB) { engine.Restart() },
 		Pause:  func(testing.TB) { engine.Pause() },
 		Resume: func(testing.TB) { engine.Resume() },
+		Cut:    func(testing.TB) { network.Cut() },
+		Drop:   func(testing.TB) { network.Drop() },
+		Slow:   func(_ testing.TB, latency, jitter time.Duration) { network.Slow(latency, jitter) },
+		Heal:   func(testing.TB) { network.Heal() },
+		Beside: func(t testing.TB) driver.Store { return connect(t, nil, engine.Addr(0)) },
 	}
 }
 
@@ -75,17 +83,14 @@ func awake(t testing.TB, s driver.Store) {
 }
 
 func TestContract(t *testing.T) {
-	b := backend(t, testenv.Redis(t), &rediskv.Options{})
+	b := backend(t, &rediskv.Options{})
 	b.Record = "testdata/contract.json"
 	kvtest.Run(t, b)
 }
 
-// TestContractCached keeps every promise with client-side caching on, too, but for one: while the server is silent, a Get is
-// answered from the cache. TestCacheInSilence says for how long.
+// TestContractCached keeps every promise with client-side caching on, too.
 func TestContractCached(t *testing.T) {
-	b := backend(t, testenv.Redis(t), &rediskv.Options{CacheTTL: time.Minute})
-	b.Pause, b.Resume = nil, nil
-	kvtest.Run(t, b)
+	kvtest.Run(t, backend(t, &rediskv.Options{CacheTTL: time.Minute}))
 }
 
-func FuzzKeys(f *testing.F) { kvtest.Fuzz(f, backend(f, testenv.Redis(f), &rediskv.Options{})) }
+func FuzzKeys(f *testing.F) { kvtest.Fuzz(f, backend(f, &rediskv.Options{})) }
