@@ -47,6 +47,8 @@ type Engine struct {
 	Prepare func(place Place) error
 	// Args returns the server's command line. Nil for a tool that is run, not started.
 	Args func(place Place) []string
+	// Env is what the server's environment has besides the test's own, as "name=value". Default: nothing.
+	Env []string
 	// Ready returns nil once the server answers. It is asked until it does. Nil for a tool.
 	Ready func(ctx context.Context, place Place) error
 }

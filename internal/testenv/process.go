@@ -1,6 +1,7 @@
 package testenv
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -56,6 +57,7 @@ func (p *Process) launch() (*run, error) {
 	cmd := exec.Command(p.place.Program.Path, p.engine.Args(p.place)...)
 	cmd.Dir = p.place.Dir
 	cmd.Stdout, cmd.Stderr = output, output
+	cmd.Env = append(os.Environ(), p.engine.Env...)
 	dieWithParent(cmd)
 	return supervise(cmd, output)
 }
@@ -127,6 +129,12 @@ func (p *Process) Pause() {
 	if err := pause(p.current().process); err != nil {
 		p.t.Skipf("%s cannot be paused here: %v", p.engine.Name, err)
 	}
+	Eventually(p.t, stopWithin, p.engine.Name+" to stand still", func() error {
+		if !frozen(p.current().process) {
+			return errors.New("it still runs")
+		}
+		return nil
+	})
 }
 
 // Resume lets a paused server go on (SIGCONT).

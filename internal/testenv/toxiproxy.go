@@ -87,7 +87,8 @@ func toxiproxyEngine() *Engine {
 		Weight:  Light,
 		Module:  "internal/engines/toxiproxy",
 		Package: "github.com/Shopify/toxiproxy/v2/cmd/server",
-		Ports:   2, // its API, and where the proxy listens
+		Ports:   2,                           // its API, and where the proxy listens
+		Env:     []string{"LOG_LEVEL=error"}, // it would write a line for every connection
 		Args: func(p Place) []string {
 			return []string{"-host", "127.0.0.1", "-port", strconv.Itoa(p.Ports[0])}
 		},

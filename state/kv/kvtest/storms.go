@@ -55,8 +55,9 @@ func (b Backend) storms() (all []fault) {
 	return all
 }
 
-// weather makes faults until ctx ends, each for a moment, and returns how many of each. It belongs on the test's own goroutine.
-func (r *rig) weather(ctx context.Context, random *rand.Rand) map[string]int {
+// weather makes faults until ctx ends, each for a moment, and returns how many of each. It counts them as they pass. It belongs
+// on the test's own goroutine.
+func (r *rig) weather(ctx context.Context, random *rand.Rand, passed *atomic.Int64) map[string]int {
 	faults, counts := r.storms(), map[string]int{}
 	between := func(least, most time.Duration) {
 		timer := time.NewTimer(least + time.Duration(random.Int64N(int64(most-least))))
@@ -75,6 +76,7 @@ func (r *rig) weather(ctx context.Context, random *rand.Rand) map[string]int {
 		between(100*time.Millisecond, 600*time.Millisecond)
 		f.end(r)
 		counts[f.name]++
+		passed.Add(1)
 	}
 	return counts
 }
@@ -91,6 +93,8 @@ const (
 	// roundOps and roundKeys keep each key's part of a history short enough for the checker.
 	roundOps, roundKeys = 8000, 80
 	shortOps            = 8000
+	// leastFaults is how many faults a history goes through, however fast the engine is.
+	leastFaults = 5
 )
 
 // linearizableInStorm is linearizable while the engine and the network fail. A long history is checked in rounds, each on keys of
@@ -103,13 +107,13 @@ func linearizableInStorm(r *rig) {
 	random := r.seed()
 	ctx, stop := context.WithCancel(r.Context())
 	defer stop()
-	var done, unknown atomic.Int64
+	var done, unknown, passed atomic.Int64
 	began := time.Now()
 	var group sync.WaitGroup
 	group.Go(func() {
 		defer stop()
-		for round := 0; int(done.Load()) < total && !r.Failed(); round++ {
-			history := r.round(round, min(roundOps, total-int(done.Load())))
+		for round := 0; (int(done.Load()) < total || passed.Load() < leastFaults) && !r.Failed(); round++ {
+			history := r.round(round, roundOps)
 			done.Add(int64(len(history)))
 			for _, op := range history {
 				if !op.Output.(answer).known {
@@ -122,7 +126,7 @@ func linearizableInStorm(r *rig) {
 			}
 		}
 	})
-	counts := r.weather(ctx, random)
+	counts := r.weather(ctx, random, &passed)
 	group.Wait()
 	r.Logf("%d operations in %s, the outcome of %d unknown; faults: %v", done.Load(), time.Since(began).Round(time.Second), unknown.Load(), counts)
 }
@@ -169,45 +173,58 @@ func (c *client) wait() {
 	}
 }
 
-// durableInStorm has each of several clients count up in a key of its own, and remember what was acknowledged.
+// durableInStorm has each of several clients write one key after the other, and remember what was acknowledged. After so many
+// keys it begins with the first again, to write over.
 func durableInStorm(r *rig) {
-	const lasts = 8 * time.Second
+	const lasts, keys = 8 * time.Second, 2000
 	random := r.seed()
 	ctx, stop := context.WithTimeout(r.Context(), lasts)
 	defer stop()
-	var acknowledged, tried [stormClients]int
+	var acknowledged, tried [stormClients][keys]int
+	key := func(id, slot int) string { return fmt.Sprintf("ack/%d/%d", id, slot) }
 	var group sync.WaitGroup
 	for id := range stormClients {
 		group.Go(func() {
 			for n := 1; ctx.Err() == nil; n++ {
-				tried[id] = n
+				tried[id][n%keys] = n
 				call, cancel := context.WithTimeout(r.Context(), 2*time.Second)
-				_, err := r.store.Put(call, fmt.Sprint("ack/", id), fmt.Append(nil, n))
+				_, err := r.store.Put(call, key(id, n%keys), fmt.Append(nil, n))
 				cancel()
 				if err == nil {
-					acknowledged[id] = n
+					acknowledged[id][n%keys] = n
 				} else {
 					(&client{rig: r}).wait()
 				}
 			}
 		})
 	}
-	counts := r.weather(ctx, random)
+	counts := r.weather(ctx, random, new(atomic.Int64))
 	group.Wait()
+	r.eventually("the engine to answer after the storm", func() error { return r.store.Ping(r.context()) })
 	writes := 0
 	for id := range stormClients {
-		r.eventually("a read after the storm", func() error {
-			it, err := r.store.Get(r.context(), fmt.Sprint("ack/", id))
-			if err != nil {
-				return err
+		for slot, least := range acknowledged[id] {
+			if least > 0 {
+				writes++
+				r.between(key(id, slot), least, tried[id][slot])
 			}
-			n, err := strconv.Atoi(string(it.Value))
-			if n < acknowledged[id] || n > tried[id] {
-				r.Errorf("client %d was told that %d is written, tried %d, and reads %q", id, acknowledged[id], tried[id], it.Value)
-			}
-			return err
-		})
-		writes += acknowledged[id]
+		}
 	}
-	r.Logf("%d acknowledged writes; faults: %v", writes, counts)
+	r.Logf("%d keys with acknowledged writes; faults: %v", writes, counts)
+}
+
+// between fails unless a key holds a number between these.
+func (r *rig) between(key string, least, most int) {
+	r.Helper()
+	var it kv.Item
+	r.eventually("a read after the storm", func() (err error) {
+		it, err = r.store.Get(r.context(), key)
+		if errors.Is(err, kv.ErrNotFound) {
+			return nil
+		}
+		return err
+	})
+	if n, err := strconv.Atoi(string(it.Value)); err != nil || n < least || n > most {
+		r.Errorf("%q: %d was acknowledged, %d tried, and there is %q", key, least, most, it.Value)
+	}
 }

@@ -25,8 +25,9 @@
 //
 // # Contexts
 //
-// The client knows none. A call returns when its context ends; what it asked for ends within the client's Timeout (500 ms unless
-// set), and may still happen. A client keeps two idle connections unless MaxIdleConns is raised: set it to how many calls are
+// The client knows none. A call whose deadline is nearer than twice the client's Timeout (500 ms unless set) returns when its
+// context ends, while what it asked for goes on for that long at most, and may still happen. Any other call may take that long
+// to notice that its context was cancelled. A client keeps two idle connections unless MaxIdleConns is raised: set it to how many calls are
 // under way at a time.
 package memcachedkv
 
@@ -98,7 +99,7 @@ func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
 
 // find reads an item with its token.
 func (s *Store) find(ctx context.Context, key string) (driver.Version, *memcache.Item, error) {
-	found, err := within(ctx, func() (*memcache.Item, error) { return s.client.Get(escape(key)) })
+	found, err := within(ctx, s.longest(), func() (*memcache.Item, error) { return s.client.Get(escape(key)) })
 	if err != nil {
 		return 0, nil, s.classify(ctx, err)
 	}
@@ -176,18 +177,29 @@ func (s *Store) Close() error {
 
 // do is within for what returns nothing, with its error classified.
 func (s *Store) do(ctx context.Context, ask func() error) error {
-	_, err := within(ctx, func() (struct{}, error) { return struct{}{}, ask() })
+	_, err := within(ctx, s.longest(), func() (struct{}, error) { return struct{}{}, ask() })
 	return s.classify(ctx, err)
 }
 
-// within asks, and returns the answer or the error of a context that ends before.
-func within[T any](ctx context.Context, ask func() (T, error)) (T, error) {
-	if ctx.Done() == nil {
-		return ask()
+// longest is how long a call of the client can take: it may have to make a connection first.
+func (s *Store) longest() time.Duration {
+	if s.client.Timeout > 0 {
+		return 2 * s.client.Timeout
 	}
+	return 2 * memcache.DefaultTimeout
+}
+
+// patience is how late a call may notice that its context was cancelled. A call that must notice sooner pays for a goroutine.
+const patience = time.Second
+
+// within asks, and returns the answer or the error of a context that ends before. What asks takes no longer than longest.
+func within[T any](ctx context.Context, longest time.Duration, ask func() (T, error)) (T, error) {
 	var none T
 	if err := ctx.Err(); err != nil {
 		return none, err
+	}
+	if deadline, ok := ctx.Deadline(); longest <= patience && (!ok || time.Until(deadline) >= longest) {
+		return ask()
 	}
 	type answer struct {
 		value T

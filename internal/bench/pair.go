@@ -1,0 +1,133 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+)
+
+// Pair is an operation on a server, done by the engine's own client and through a kv.Store that measures and traces. It is done in
+// the course of requests, as middleware hands them on; one request in a hundred is sampled.
+type Pair struct {
+	// Name of the row.
+	Name string
+	// Most is how much of the client's time and of its 99th percentile the store may take.
+	Most float64
+	// Setup returns the two; what it starts ends with t.
+	Setup func(t testing.TB) (raw, ours func() error)
+	// Block is how many operations of either kind a block holds.
+	Block int
+}
+
+// Compared is what was measured of a pair. Both ratios are medians over blocks.
+type Compared struct {
+	// Raw and Ours are the medians of one operation.
+	Raw, Ours time.Duration
+	// Time is the ratio of the mean times, the inverse of that of the throughputs.
+	Time float64
+	// P99 is the ratio of the 99th percentiles.
+	P99 float64
+}
+
+// sampleOne is how many requests there are for each that is sampled.
+const sampleOne = 100
+
+var telemetryOn = measured(sdktrace.ParentBased(sdktrace.AlwaysSample()))
+
+// requests returns the contexts of requests, one after the other. They can be cancelled, like those of a server.
+func requests(t testing.TB) func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	var parents [2]context.Context
+	for flags := range parents {
+		parents[flags] = trace.ContextWithRemoteSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{
+			TraceID: trace.TraceID{1}, SpanID: trace.SpanID{1}, TraceFlags: trace.TraceFlags(flags), Remote: true,
+		}))
+	}
+	n := 0
+	return func() context.Context {
+		n++
+		if n%sampleOne == 0 {
+			return parents[1]
+		}
+		return parents[0]
+	}
+}
+
+// Compare takes turns, operation by operation and by chance first: whatever else the machine and the server do falls on both
+// alike. The ratios are taken block by block, so that one bad moment is one bad block.
+func (p Pair) Compare(t testing.TB, blocks int) Compared {
+	raw, ours := p.Setup(t)
+	times := [2][]float64{make([]float64, p.Block), make([]float64, p.Block)}
+	var all [2][]float64
+	var time, p99 []float64
+	for block := range blocks + 1 {
+		for i := range p.Block {
+			first := rand.IntN(2)
+			for _, which := range []int{first, 1 - first} {
+				times[which][i] = clock(t, [2]func() error{raw, ours}[which])
+			}
+		}
+		if block == 0 {
+			continue // connections, caches and the allocator warm up
+		}
+		for which := range times {
+			all[which] = append(all[which], times[which]...)
+			slices.Sort(times[which])
+		}
+		time = append(time, sum(times[1])/sum(times[0]))
+		p99 = append(p99, times[1][p.Block*99/100]/times[0][p.Block*99/100])
+	}
+	return Compared{Raw: middle(all[0]), Ours: middle(all[1]), Time: median(time), P99: median(p99)}
+}
+
+// clock returns how long an operation took, in nanoseconds.
+func clock(t testing.TB, operation func() error) float64 {
+	began := time.Now()
+	err := operation()
+	took := time.Since(began)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return float64(took)
+}
+
+func sum(all []float64) (s float64) {
+	for _, v := range all {
+		s += v
+	}
+	return s
+}
+
+func median(all []float64) float64 {
+	slices.Sort(all)
+	return all[len(all)/2]
+}
+
+func middle(all []float64) time.Duration { return time.Duration(median(all)) }
+
+// turn returns keys one after the other.
+func turn() func() string {
+	all, i := keys(), 0
+	return func() string {
+		i++
+		return all[i%kvItems]
+	}
+}
+
+// fill writes every key once.
+func fill(t testing.TB, put func(context.Context, string, []byte) error) {
+	t.Helper()
+	for _, key := range keys() {
+		if err := put(context.Background(), key, make([]byte, kvSize)); err != nil {
+			t.Fatal(fmt.Errorf("filling the store: %w", err))
+		}
+	}
+}
