@@ -12,6 +12,7 @@ var long = flag.Bool("long", false, "measure longer, for steadier ratios")
 func BenchmarkHTTP(b *testing.B) { run(b, HTTP) }
 func BenchmarkGRPC(b *testing.B) { run(b, GRPC) }
 func BenchmarkLogs(b *testing.B) { run(b, Logs) }
+func BenchmarkKV(b *testing.B)   { run(b, KV) }
 
 func run(b *testing.B, cases []Case) {
 	for _, c := range cases {

@@ -1,6 +1,9 @@
 package bench
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 // TestPairs asserts that a store costs next to nothing beside what its engine costs.
 func TestPairs(t *testing.T) {
@@ -19,5 +22,32 @@ func TestPairs(t *testing.T) {
 			}
 			t.Errorf("more than %.2f× in each of %d attempts", pair.Most, attempts)
 		})
+	}
+}
+
+// TestFanOut asserts that no watcher misses an update.
+func TestFanOut(t *testing.T) {
+	for _, f := range FanOuts {
+		if f.Pace > 0 && !*long {
+			continue // it takes its time, and misses less than the one that does not
+		}
+		spread, err := f.Measure()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %+v", f.Name(), spread)
+		if spread.Seen != f.Watchers*f.Updates {
+			t.Errorf("%s: %d events were seen, want %d", f.Name(), spread.Seen, f.Watchers*f.Updates)
+		}
+	}
+}
+
+// TestStaleness asserts that a near cache on a connected watch is out of date for no longer than a few round trips.
+func TestStaleness(t *testing.T) {
+	const most = 100 * time.Millisecond
+	s := MeasureStaleness(t, 500)
+	t.Logf("%+v", s)
+	if s.P99 > most {
+		t.Errorf("of a hundred reads one is out of date for %s, at most %s are allowed", s.P99, most)
 	}
 }

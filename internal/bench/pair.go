@@ -18,8 +18,10 @@ import (
 type Pair struct {
 	// Name of the row.
 	Name string
-	// Most is how much of the client's time and of its 99th percentile the store may take.
+	// Most is how much of the client's time and of its 99th percentile the store may take. Zero means that Added counts.
 	Most float64
+	// Added is how much longer than the client the store may take in the median.
+	Added time.Duration
 	// Setup returns the two; what it starts ends with t.
 	Setup func(t testing.TB) (raw, ours func() error)
 	// Block is how many operations of either kind a block holds.

@@ -77,6 +77,16 @@ var Groups = []Group{
 			{"allocations above slog.MultiHandler's", allocs("telemetry/log", "slog.MultiHandler"), 0, "allocations"},
 		},
 	},
+	{
+		Name:  "Key-value in memory",
+		What:  "A Get of one of 10,000 items of 128 bytes. A span costs allocations of the SDK: three that is not sampled, and more that is.",
+		Cases: KV,
+		Targets: []Target{
+			{"time of sync.Map's Load and a copy, telemetry off", ratio("memkv, telemetry off", "sync.Map, Load and copy", ""), 3, "×"},
+			{"allocations, telemetry off", allocs("memkv, telemetry off", ""), 1, "allocations"},
+			{"allocations, metrics", allocs("memkv, metrics", ""), 2, "allocations"},
+		},
+	},
 }
 
 func allocs(name, base string) func(Figures) float64 {

@@ -26,7 +26,7 @@ func main() {
 	if *check {
 		*rounds, *each = 1, time.Millisecond
 	}
-	made := render(*rounds, *each)
+	made := render(*rounds, *each, !*check)
 	if !*check {
 		if err := os.WriteFile(*file, made, 0o644); err != nil {
 			fail(err)
@@ -48,7 +48,8 @@ func fail(err error) {
 	os.Exit(1)
 }
 
-func render(rounds int, each time.Duration) []byte {
+// render makes the page. What needs engines is left at zero unless asked for: the check compares no times.
+func render(rounds int, each time.Duration, engines bool) []byte {
 	var out bytes.Buffer
 	fmt.Fprintf(&out, `# Benchmarks
 
@@ -61,6 +62,9 @@ percentile of %d short rounds, interleaved in one process on a shared machine: r
 		fmt.Fprintln(os.Stderr, "measuring:", g.Name)
 		group(&out, g, rounds, each)
 	}
+	pairs(&out, engines)
+	fanOut(&out, engines)
+	staleness(&out, engines)
 	return out.Bytes()
 }
 
@@ -78,7 +82,7 @@ func group(out *bytes.Buffer, g bench.Group, rounds int, each time.Duration) {
 }
 
 // moving matches what differs from run to run: times, bytes, ratios. gRPC's allocations vary by a few with scheduling.
-var moving = regexp.MustCompile(`-?[\d.]+ ns|-?[\d.]+×|\| \d+ \|`)
+var moving = regexp.MustCompile(`-?[\d.]+ ns|-?[\d.]+×|-?\d+ B \||\d+ / s|\| \d+ \|`)
 
 // steady is the part of the table that does not depend on the moment: its rows and its HTTP and log allocations.
 func steady(table []byte) []byte {

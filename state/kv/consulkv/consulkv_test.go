@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/hashicorp/consul/api"
 
 	"github.com/go-os/go-os/internal/testenv"
+	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/consulkv"
 	"github.com/go-os/go-os/state/kv/driver"
 	"github.com/go-os/go-os/state/kv/kvtest"
@@ -107,3 +109,25 @@ func TestContract(t *testing.T) {
 }
 
 func FuzzKeys(f *testing.F) { kvtest.Fuzz(f, backend(f)) }
+
+// TestDownAtStart uses a store whose engine was never there: each call says so, with its operation and key, and none writes.
+func TestDownAtStart(t *testing.T) {
+	d := connect(t, "127.0.0.1:1", new(atomic.Int64))
+	s := kv.New(d, nil)
+	defer s.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err := s.Get(ctx, "cart")
+	wantDown(t, err, `kv: get "cart": `)
+	_, err = s.Put(ctx, "cart", []byte("x"), kv.IfAbsent())
+	wantDown(t, err, `kv: put "cart": `)
+	wantDown(t, s.Delete(ctx, "cart"), `kv: delete "cart": `)
+	wantDown(t, s.Ping(ctx), "kv: ping: ")
+}
+
+func wantDown(t *testing.T, err error, begins string) {
+	t.Helper()
+	if !errors.Is(err, kv.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) || !strings.HasPrefix(err.Error(), begins) {
+		t.Errorf("got %v, want %s… with ErrUnavailable or the end of the context", err, begins)
+	}
+}

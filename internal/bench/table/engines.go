@@ -1,0 +1,85 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+
+	"github.com/go-os/go-os/internal/bench"
+)
+
+// blocks is how many blocks of a pair are compared for the table.
+const blocks = 40
+
+// pairs writes what a store costs beside its engine's own client. Without measuring, the figures are zero.
+func pairs(out *bytes.Buffer, measure bool) {
+	fmt.Fprintf(out, `
+## Key-value beside the engine's client
+
+The same operation on the same server, on loopback, in turns: by the client itself, and through a kv.Store on the same client, with
+metrics and traces on, in the course of requests of which one in a hundred is sampled. Values are of 128 bytes. The ratios of the mean times
+(the inverse of throughputs) and of the 99th percentiles are medians over %d blocks. A cached Get is beside a Get over the network.
+
+| operation | client | store | added | time | 99th percentile | at most |
+|---|---:|---:|---:|---:|---:|---:|
+`, blocks)
+	for _, p := range append(bench.Pairs, bench.Cached) {
+		var c bench.Compared
+		if measure {
+			fmt.Fprintln(os.Stderr, "measuring:", p.Name)
+			bench.With(func(h *bench.Host) { c = p.Compare(h, blocks) })
+		}
+		limit := fmt.Sprintf("%d ns added", p.Added.Nanoseconds())
+		if p.Most > 0 {
+			limit = fmt.Sprintf("%.2f×", p.Most)
+		}
+		fmt.Fprintf(out, "| %s | %d ns | %d ns | %d ns | %.3f× | %.3f× | %s |\n",
+			p.Name, c.Raw.Nanoseconds(), c.Ours.Nanoseconds(), (c.Ours - c.Raw).Nanoseconds(), c.Time, c.P99, limit)
+	}
+}
+
+// fanOut writes how many watchers of one process see updates.
+func fanOut(out *bytes.Buffer, measure bool) {
+	fmt.Fprint(out, `
+## Watchers
+
+1,000 watchers of one key in one process (memkv) each see 10,000 updates, none less; the delay is from the beginning of the write.
+
+| updates | delay, median | delay, 99th percentile | memory of a watcher | events a second |
+|---|---:|---:|---:|---:|
+`)
+	for _, f := range bench.FanOuts {
+		var s bench.Spread
+		if measure {
+			fmt.Fprintln(os.Stderr, "measuring: watchers,", f.Name())
+			var err error
+			if s, err = f.Measure(); err != nil {
+				fail(err)
+			}
+			if s.Seen != f.Watchers*f.Updates {
+				fail(fmt.Errorf("%d events were seen", s.Seen))
+			}
+		}
+		fmt.Fprintf(out, "| %s | %d ns | %d ns | %d B | %.0f / s |\n", f.Name(), s.P50.Nanoseconds(), s.P99.Nanoseconds(), s.PerWatcher, s.Rate)
+	}
+}
+
+// staleness writes how old an item of a near cache can be.
+func staleness(out *bytes.Buffer, measure bool) {
+	fmt.Fprint(out, `
+## Near cache
+
+How long after a write was acknowledged to one client of an etcd a near cache on another still showed what was before, while its
+watch is connected. When the watch knows that its connection is lost, nothing is served from the cache; when nobody notices, an item is served for
+NearOptions.MaxStale at most.
+
+| near cache on etcd | median | 99th percentile | most |
+|---|---:|---:|---:|
+`)
+	var s bench.Staleness
+	if measure {
+		fmt.Fprintln(os.Stderr, "measuring: near cache")
+		bench.With(func(h *bench.Host) { s = bench.MeasureStaleness(h, 2000) })
+	}
+	fmt.Fprintf(out, "| out of date for | %d ns | %d ns | %d ns |\n", s.P50.Nanoseconds(), s.P99.Nanoseconds(), s.Max.Nanoseconds())
+}
