@@ -35,6 +35,8 @@ func consulEngine() *Engine {
 				"-server-port=" + strconv.Itoa(p.Ports[1]), "-serf-lan-port=" + strconv.Itoa(p.Ports[2]), "-serf-wan-port=-1",
 				"-dns-port=-1", "-grpc-port=-1", "-disable-host-node-id",
 				"-hcl=disable_update_check = true", "-hcl=performance { raft_multiplier = 1 }",
+				// A network that swallows what is sent leaves connections behind, of which Consul allows a client 200.
+				"-hcl=limits { http_max_conns_per_client = 10000 }",
 			}
 		},
 		Ready: func(ctx context.Context, p Place) error { return consulLeads(ctx, "http://"+p.Addr(0)) },
