@@ -11,6 +11,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/go-os/go-os/internal/testenv"
 )
 
 // Pair is an operation on a server, done by the engine's own client and through a kv.Store that measures and traces. It is done in
@@ -22,8 +24,10 @@ type Pair struct {
 	Most float64
 	// Added is how much longer than the client the store may take in the median.
 	Added time.Duration
-	// Setup returns the two; what it starts ends with t.
-	Setup func(t testing.TB) (raw, ours func() error)
+	// Far puts a millisecond of network between the server and both.
+	Far bool
+	// Setup returns the two; what it starts ends with t. The way it is given is that to the server.
+	Setup func(t testing.TB, way way) (raw, ours func() error)
 	// Block is how many operations of either kind a block holds.
 	Block int
 }
@@ -36,6 +40,36 @@ type Compared struct {
 	Time float64
 	// P99 is the ratio of the 99th percentiles.
 	P99 float64
+}
+
+// way returns the address at which a server is reached.
+type way func(addr string) string
+
+func (p Pair) way(t testing.TB) way {
+	if !p.Far {
+		return func(addr string) string { return addr }
+	}
+	return func(addr string) string {
+		network := testenv.Proxy(t, addr)
+		network.Slow(time.Millisecond, 0)
+		return network.Endpoint()
+	}
+}
+
+// Holds reports whether the store took no more than it may.
+func (p Pair) Holds(c Compared) bool {
+	if p.Most > 0 {
+		return c.Time <= p.Most && c.P99 <= p.Most
+	}
+	return c.Ours-c.Raw <= p.Added
+}
+
+// Limit says what the store may take.
+func (p Pair) Limit() string {
+	if p.Most > 0 {
+		return fmt.Sprintf("%.2f×", p.Most)
+	}
+	return fmt.Sprintf("%d ns added", p.Added.Nanoseconds())
 }
 
 // sampleOne is how many requests there are for each that is sampled.
@@ -66,7 +100,7 @@ func requests(t testing.TB) func() context.Context {
 // Compare takes turns, operation by operation and by chance first: whatever else the machine and the server do falls on both
 // alike. The ratios are taken block by block, so that one bad moment is one bad block.
 func (p Pair) Compare(t testing.TB, blocks int) Compared {
-	raw, ours := p.Setup(t)
+	raw, ours := p.Setup(t, p.way(t))
 	times := [2][]float64{make([]float64, p.Block), make([]float64, p.Block)}
 	var all [2][]float64
 	var time, p99 []float64

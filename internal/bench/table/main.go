@@ -63,6 +63,7 @@ percentile of %d short rounds, interleaved in one process on a shared machine: r
 		group(&out, g, rounds, each)
 	}
 	pairs(&out, engines)
+	hot(&out, rounds, each, engines)
 	fanOut(&out, engines)
 	staleness(&out, engines)
 	return out.Bytes()

@@ -90,6 +90,18 @@ func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version,
 	if err != nil {
 		return 0, err
 	}
+	if req.IfAbsent || req.IfVersion != 0 {
+		return s.putIf(ctx, req, lease)
+	}
+	resp, err := s.client.Put(ctx, req.Key, string(req.Value), clientv3.WithLease(lease))
+	if err != nil {
+		return 0, s.classify(ctx, err)
+	}
+	return driver.Version(resp.Header.Revision), nil
+}
+
+// putIf is a write with a condition.
+func (s *Store) putIf(ctx context.Context, req driver.PutRequest, lease clientv3.LeaseID) (driver.Version, error) {
 	put := clientv3.OpPut(req.Key, string(req.Value), clientv3.WithLease(lease))
 	resp, err := s.client.Txn(ctx).If(conditions(req.Key, req.IfAbsent, req.IfVersion)...).Then(put).Commit()
 	if err != nil {
@@ -104,7 +116,7 @@ func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version,
 	return driver.Version(resp.Header.Revision), nil
 }
 
-// conditions are etcd's comparisons. None is a transaction that always succeeds.
+// conditions are etcd's comparisons.
 func conditions(key string, absent bool, version driver.Version) (all []clientv3.Cmp) {
 	if absent {
 		all = append(all, clientv3.Compare(clientv3.CreateRevision(key), "=", 0))
@@ -117,6 +129,13 @@ func conditions(key string, absent bool, version driver.Version) (all []clientv3
 
 // Delete implements driver.Store.
 func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
+	if req.IfVersion == 0 {
+		_, err := s.client.Delete(ctx, req.Key)
+		if err != nil {
+			err = s.classify(ctx, err)
+		}
+		return err
+	}
 	resp, err := s.client.Txn(ctx).If(conditions(req.Key, false, req.IfVersion)...).Then(clientv3.OpDelete(req.Key)).Commit()
 	if err != nil {
 		return s.classify(ctx, err)
