@@ -1,10 +1,7 @@
 package consulkv_test
 
 import (
-	"context"
-	"errors"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -12,7 +9,6 @@ import (
 	"github.com/hashicorp/consul/api"
 
 	"github.com/go-os/go-os/internal/testenv"
-	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/consulkv"
 	"github.com/go-os/go-os/state/kv/driver"
 	"github.com/go-os/go-os/state/kv/kvtest"
@@ -72,7 +68,7 @@ func backend(t testing.TB) kvtest.Backend {
 		Restart: func(t testing.TB, old driver.Store) driver.Store {
 			engine.Kill()
 			engine.Restart()
-			awake(t, old)
+			kvtest.Awake(t, old)
 			return old
 		},
 		Kill:     func(testing.TB) { engine.Kill() },
@@ -89,19 +85,6 @@ func backend(t testing.TB) kvtest.Backend {
 	}
 }
 
-// awake waits until the client has found the engine again.
-func awake(t testing.TB, s driver.Store) {
-	t.Helper()
-	testenv.Eventually(t, 20*time.Second, "Consul to answer", func() error {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if _, err := s.Get(ctx, "awake"); !errors.Is(err, driver.ErrNotFound) {
-			return err
-		}
-		return nil
-	})
-}
-
 func TestContract(t *testing.T) {
 	b := backend(t)
 	b.Record = "testdata/contract.json"
@@ -110,24 +93,6 @@ func TestContract(t *testing.T) {
 
 func FuzzKeys(f *testing.F) { kvtest.Fuzz(f, backend(f)) }
 
-// TestDownAtStart uses a store whose engine was never there: each call says so, with its operation and key, and none writes.
-func TestDownAtStart(t *testing.T) {
-	d := connect(t, "127.0.0.1:1", new(atomic.Int64))
-	s := kv.New(d, nil)
-	defer s.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-	defer cancel()
-	_, err := s.Get(ctx, "cart")
-	wantDown(t, err, `kv: get "cart": `)
-	_, err = s.Put(ctx, "cart", []byte("x"), kv.IfAbsent())
-	wantDown(t, err, `kv: put "cart": `)
-	wantDown(t, s.Delete(ctx, "cart"), `kv: delete "cart": `)
-	wantDown(t, s.Ping(ctx), "kv: ping: ")
-}
-
-func wantDown(t *testing.T, err error, begins string) {
-	t.Helper()
-	if !errors.Is(err, kv.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) || !strings.HasPrefix(err.Error(), begins) {
-		t.Errorf("got %v, want %s… with ErrUnavailable or the end of the context", err, begins)
-	}
+func TestEngineNeverThere(t *testing.T) {
+	kvtest.NeverThere(t, connect(t, "127.0.0.1:1", new(atomic.Int64)))
 }

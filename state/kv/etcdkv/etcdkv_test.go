@@ -2,7 +2,6 @@ package etcdkv_test
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"net/http"
 	"strconv"
@@ -14,7 +13,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/go-os/go-os/internal/testenv"
-	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/driver"
 	"github.com/go-os/go-os/state/kv/etcdkv"
 	"github.com/go-os/go-os/state/kv/kvtest"
@@ -73,7 +71,7 @@ func TestContract(t *testing.T) {
 	b.Restart = func(t testing.TB, old driver.Store) driver.Store {
 		engine.Kill()
 		engine.Restart()
-		awake(t, old)
+		kvtest.Awake(t, old)
 		return old
 	}
 	b.Kill, b.Revive = func(testing.TB) { engine.Kill() }, func(testing.TB) { engine.Restart() }
@@ -92,25 +90,12 @@ func TestContractCluster(t *testing.T) {
 	b.Restart = func(t testing.TB, old driver.Store) driver.Store {
 		cluster.Kill()
 		cluster.Restart()
-		awake(t, old)
+		kvtest.Awake(t, old)
 		return old
 	}
 	b.Kill, b.Revive, b.KillLeader = func(testing.TB) { cluster.Kill() }, func(testing.TB) { cluster.Restart() }, func(testing.TB) { cluster.KillLeader() }
 	b.Pause, b.Resume = func(testing.TB) { cluster.Pause() }, func(testing.TB) { cluster.Resume() }
 	kvtest.Run(t, b)
-}
-
-// awake waits until the client has found the engine again.
-func awake(t testing.TB, s driver.Store) {
-	t.Helper()
-	testenv.Eventually(t, 20*time.Second, "etcd to answer", func() error {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if _, err := s.Get(ctx, "awake"); !errors.Is(err, driver.ErrNotFound) {
-			return err
-		}
-		return nil
-	})
 }
 
 // requests returns how many messages etcd has received by gRPC.
@@ -138,24 +123,4 @@ func requests(t testing.TB, url string) (total int64) {
 	return total
 }
 
-// TestDownAtStart uses a store whose engine was never there: each call says so, with its operation and key, and none writes.
-func TestDownAtStart(t *testing.T) {
-	d := connect(t, "127.0.0.1:1")
-	s := kv.New(d, nil)
-	defer s.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-	defer cancel()
-	_, err := s.Get(ctx, "cart")
-	wantDown(t, err, `kv: get "cart": `)
-	_, err = s.Put(ctx, "cart", []byte("x"), kv.IfAbsent())
-	wantDown(t, err, `kv: put "cart": `)
-	wantDown(t, s.Delete(ctx, "cart"), `kv: delete "cart": `)
-	wantDown(t, s.Ping(ctx), "kv: ping: ")
-}
-
-func wantDown(t *testing.T, err error, begins string) {
-	t.Helper()
-	if !errors.Is(err, kv.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) || !strings.HasPrefix(err.Error(), begins) {
-		t.Errorf("got %v, want %s… with ErrUnavailable or the end of the context", err, begins)
-	}
-}
+func TestEngineNeverThere(t *testing.T) { kvtest.NeverThere(t, connect(t, "127.0.0.1:1")) }

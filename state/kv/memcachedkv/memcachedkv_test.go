@@ -11,7 +11,6 @@ import (
 	"github.com/bradfitz/gomemcache/memcache"
 
 	"github.com/go-os/go-os/internal/testenv"
-	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/driver"
 	"github.com/go-os/go-os/state/kv/kvtest"
 	"github.com/go-os/go-os/state/kv/memcachedkv"
@@ -119,24 +118,4 @@ func TestContextEndsACall(t *testing.T) {
 	}
 }
 
-// TestDownAtStart uses a store whose engine was never there: each call says so, with its operation and key, and none writes.
-func TestDownAtStart(t *testing.T) {
-	d := connect("127.0.0.1:1")
-	s := kv.New(d, nil)
-	defer s.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-	defer cancel()
-	_, err := s.Get(ctx, "cart")
-	wantDown(t, err, `kv: get "cart": `)
-	_, err = s.Put(ctx, "cart", []byte("x"), kv.IfAbsent())
-	wantDown(t, err, `kv: put "cart": `)
-	wantDown(t, s.Delete(ctx, "cart"), `kv: delete "cart": `)
-	wantDown(t, s.Ping(ctx), "kv: ping: ")
-}
-
-func wantDown(t *testing.T, err error, begins string) {
-	t.Helper()
-	if !errors.Is(err, kv.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) || !strings.HasPrefix(err.Error(), begins) {
-		t.Errorf("got %v, want %s… with ErrUnavailable or the end of the context", err, begins)
-	}
-}
+func TestEngineNeverThere(t *testing.T) { kvtest.NeverThere(t, connect("127.0.0.1:1")) }

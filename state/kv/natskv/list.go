@@ -11,31 +11,15 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/go-os/go-os/state/kv/driver"
+	"github.com/go-os/go-os/state/kv/internal/paged"
 )
 
 // readers is how many items of a page are read at the same time.
 const readers = 16
 
-// List implements driver.Lister. The first page collects the keys, and each page reads the values of its own. Next is what
-// keys are left.
+// List implements driver.Lister.
 func (s *Store) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
-	left, begun := req.Next.([]string)
-	if !begun {
-		var err error
-		if left, err = s.keys(ctx, req.Prefix); err != nil {
-			return driver.Page{}, err
-		}
-	}
-	here := left[:min(req.Limit, len(left))]
-	items, err := s.read(ctx, here)
-	if err != nil {
-		return driver.Page{}, err
-	}
-	page := driver.Page{Items: items}
-	if left = left[len(here):]; len(left) > 0 {
-		page.Next = left
-	}
-	return page, nil
+	return paged.List(ctx, req, s.keys, s.read)
 }
 
 // keys returns the keys below a prefix, in order.

@@ -1,7 +1,6 @@
 package natskv_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -64,7 +63,7 @@ func backend(t testing.TB) kvtest.Backend {
 		Restart: func(t testing.TB, old driver.Store) driver.Store {
 			engine.Kill()
 			engine.Restart()
-			awake(t, old)
+			kvtest.Awake(t, old)
 			return old
 		},
 		Kill:    func(testing.TB) { engine.Kill() },
@@ -91,19 +90,6 @@ func compact(t testing.TB, s driver.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// awake waits until the client has found the engine again.
-func awake(t testing.TB, s driver.Store) {
-	t.Helper()
-	testenv.Eventually(t, 20*time.Second, "NATS to answer", func() error {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if _, err := s.Get(ctx, "awake"); !errors.Is(err, driver.ErrNotFound) {
-			return err
-		}
-		return nil
-	})
 }
 
 // messages returns how many messages clients have sent to the server.

@@ -14,8 +14,8 @@
 //
 // When a node comes or goes, keys move, and some are lost, even with replicas and on an orderly shutdown: nothing repairs
 // replicas in the background (olric#225). Of 2,000 keys on three nodes, 151 to 634 were gone after one had been replaced and
-// another had left, in four runs of the test of this package. An item that is lost is
-// kv.ErrNotFound; nobody is told. After a network partition two nodes may each have a newer value of a key for a while.
+// another had left, in four runs of the test of this package. An item that is lost is kv.ErrNotFound; nobody is told. After a
+// network partition two nodes may each have a newer value of a key for a while.
 //
 // So it is for what can be computed again or done without. Conditional writes, watches, listings and durability are not declared,
 // and kv.Store.Require refuses them at the start. A TTL is kept.

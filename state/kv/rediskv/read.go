@@ -8,6 +8,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/go-os/go-os/state/kv/driver"
+	"github.com/go-os/go-os/state/kv/internal/paged"
 	"github.com/go-os/go-os/state/kv/internal/sealed"
 )
 
@@ -15,7 +16,7 @@ import (
 func (s *Store) GetMany(ctx context.Context, keys []string) ([]driver.Result, error) {
 	commands := make(rueidis.Commands, len(keys))
 	for i, key := range keys {
-		commands[i] = s.client.B().Get().Key(key).Build()
+		commands[i] = s.get(key)
 	}
 	results := make([]driver.Result, len(keys))
 	for i, answer := range s.client.DoMulti(ctx, commands...) {
@@ -44,34 +45,28 @@ func (s *Store) PutMany(ctx context.Context, reqs []driver.PutRequest) ([]driver
 // scanCount is how many keys Redis looks at before it answers a part of a scan, and others get their turn.
 const scanCount = 1000
 
-// List implements driver.Lister. Next is what keys are left.
+// List implements driver.Lister.
 func (s *Store) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
-	left, begun := req.Next.([]string)
-	if !begun {
-		var err error
-		if left, err = s.keys(ctx, req.Prefix); err != nil {
-			return driver.Page{}, err
-		}
-	}
-	here := left[:min(req.Limit, len(left))]
-	found, err := s.GetMany(ctx, here)
+	return paged.List(ctx, req, s.keys, s.read)
+}
+
+// read returns the items of some keys, without those that are gone meanwhile.
+func (s *Store) read(ctx context.Context, keys []string) ([]driver.Item, error) {
+	found, err := s.GetMany(ctx, keys)
 	if err != nil {
-		return driver.Page{}, err
+		return nil, err
 	}
-	page := driver.Page{Items: make([]driver.Item, 0, len(here))}
+	items := make([]driver.Item, 0, len(keys))
 	for _, r := range found {
 		switch r.Err {
 		case nil:
-			page.Items = append(page.Items, r.Item)
+			items = append(items, r.Item)
 		case driver.ErrNotFound: // deleted since the keys were collected
 		default:
-			return driver.Page{}, r.Err
+			return nil, r.Err
 		}
 	}
-	if left = left[len(here):]; len(left) > 0 {
-		page.Next = left
-	}
-	return page, nil
+	return items, nil
 }
 
 // keys returns the keys below a prefix, in order. A key that is there during the whole scan is among them.
@@ -80,7 +75,7 @@ func (s *Store) keys(ctx context.Context, prefix string) ([]string, error) {
 	seen := map[string]struct{}{} // a scan may show a key more than once
 	for _, node := range s.primaries(ctx) {
 		for cursor := uint64(0); ; {
-			scan := node.B().Scan().Cursor(cursor).Match(pattern).Count(scanCount).Type("string").Build()
+			scan := node.B().Scan().Cursor(cursor).Match(pattern).Count(scanCount).Type("string").Build().Pin()
 			part, err := node.Do(ctx, scan).AsScanEntry()
 			if err != nil {
 				return nil, s.classify(ctx, err)
@@ -108,7 +103,7 @@ func (s *Store) primaries(ctx context.Context) []rueidis.Client {
 	}
 	var primaries []rueidis.Client
 	for _, node := range s.client.Nodes() {
-		role, err := node.Do(ctx, node.B().Role().Build()).ToArray()
+		role, err := node.Do(ctx, node.B().Role().Build().Pin()).ToArray()
 		if err != nil || len(role) == 0 {
 			primaries = append(primaries, node) // the scan will say what is wrong
 			continue

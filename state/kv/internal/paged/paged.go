@@ -1,0 +1,31 @@
+// Package paged makes a listing of an engine that can find keys, but neither in order nor a page at a time: the first page
+// collects the keys, and each page reads the values of its own.
+package paged
+
+import (
+	"context"
+
+	"github.com/go-os/go-os/state/kv/driver"
+)
+
+// List returns a page. keys returns all keys below a prefix, in order; read returns the items of some keys, without those that are
+// gone meanwhile. Next is what keys are left.
+func List(
+	ctx context.Context, req driver.ListRequest,
+	keys func(ctx context.Context, prefix string) ([]string, error), read func(context.Context, []string) ([]driver.Item, error),
+) (page driver.Page, err error) {
+	left, begun := req.Next.([]string)
+	if !begun {
+		if left, err = keys(ctx, req.Prefix); err != nil {
+			return page, err
+		}
+	}
+	here := left[:min(req.Limit, len(left))]
+	if page.Items, err = read(ctx, here); err != nil {
+		return driver.Page{}, err
+	}
+	if left = left[len(here):]; len(left) > 0 {
+		page.Next = left
+	}
+	return page, nil
+}
