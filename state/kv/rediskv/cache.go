@@ -17,7 +17,7 @@ func (s *Store) cached(ctx context.Context, key string) (driver.Item, error) {
 
 // look is cached, and tells whether the answer came from memory.
 func (s *Store) look(ctx context.Context, key string) (item driver.Item, hit bool, err error) {
-	result := s.client.DoCache(ctx, s.client.B().Get().Key(key).Cache(), s.cacheTTL)
+	result := s.client.DoCache(ctx, s.client.B().Get().Key(key).Cache().Pin(), s.cacheTTL)
 	item, err = s.item(ctx, key, result)
 	if err == nil {
 		item.Value = bytes.Clone(item.Value) // the bytes that were handed out are the cache's
@@ -42,7 +42,7 @@ func (s *Store) settle(ctx context.Context, key string, version driver.Version, 
 		case !hit, !conflict && seen.Version == version:
 			return became
 		}
-		now, err := s.item(ctx, key, s.client.Do(ctx, s.client.B().Get().Key(key).Build()))
+		now, err := s.item(ctx, key, s.client.Do(ctx, s.get(key)))
 		switch {
 		case err != nil && !errors.Is(err, driver.ErrNotFound):
 			return err

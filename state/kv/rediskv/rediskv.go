@@ -25,10 +25,9 @@
 // With Options.CacheTTL a Get is answered from this process's memory, and the server says when a key that was read has changed
 // (RESP3 tracking). A Get that follows a write of the same Store sees that write, and one that follows a conflict what it conflicted
 // with: for that, a write reads its key again, which costs a second request and leaves the key in the cache. What others write is
-// seen as soon as the
-// server's message has arrived; when the connection is lost the cache is emptied; when it is silently cut, a Get may be out of
-// date until the client notices (ClientOption.ConnWriteTimeout, ten seconds unless set), and in any case no longer than CacheTTL.
-// Conditional writes, listings and batches are not answered from the cache.
+// seen as soon as the server's message has arrived; when the connection is lost the cache is emptied; when it is silently cut, a
+// Get may be out of date until the client notices (ClientOption.ConnWriteTimeout, ten seconds unless set), and in any case no
+// longer than CacheTTL. Conditional writes, listings and batches are not answered from the cache.
 //
 // # Durability
 //
@@ -118,7 +117,13 @@ func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
 	if s.cacheTTL > 0 {
 		return s.cached(ctx, key)
 	}
-	return s.item(ctx, key, s.client.Do(ctx, s.client.B().Get().Key(key).Build()))
+	return s.item(ctx, key, s.client.Do(ctx, s.get(key)))
+}
+
+// get is the command that reads a key. It is pinned, as all commands must be that the client repeats when a connection is lost: the
+// client makes its next command of the memory of one that was answered, which the goroutine of the lost connection may still read.
+func (s *Store) get(key string) rueidis.Completed {
+	return s.client.B().Get().Key(key).Build().Pin()
 }
 
 // item makes an item of the answer to a GET.
@@ -155,7 +160,7 @@ func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
 
 // Ping implements driver.Pinger.
 func (s *Store) Ping(ctx context.Context) error {
-	return s.classify(ctx, s.client.Do(ctx, s.client.B().Ping().Build()).Error())
+	return s.classify(ctx, s.client.Do(ctx, s.client.B().Ping().Build().Pin()).Error())
 }
 
 // Close implements driver.Store. The client stays open.
