@@ -144,9 +144,12 @@ func (b *batcher[T]) run(ctx context.Context) {
 	}
 }
 
-// drain exports what is left. Once a batch has been given up, the rest is dropped: there is nobody to take it.
+// drain exports what is left. Once a batch has been given up or the time is over, the rest is dropped: there is nobody to take it.
 func (b *batcher[T]) drain(ctx context.Context, batch []T) {
-	for batch = b.take(batch, 1); len(batch) > 0; batch = b.take(batch, 1) {
+	for ctx.Err() == nil {
+		if batch = b.take(batch, 1); len(batch) == 0 {
+			break
+		}
 		if err := b.send(ctx, batch); err != nil && transient(err) {
 			break
 		}
