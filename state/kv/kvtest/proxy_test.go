@@ -69,6 +69,20 @@ func (r *remote) Put(ctx context.Context, req driver.PutRequest) (driver.Version
 	return r.Store.Put(ctx, req)
 }
 
+func (r *remote) Delete(ctx context.Context, req driver.DeleteRequest) error {
+	if err := r.ask(ctx); err != nil {
+		return err
+	}
+	return r.Store.Delete(ctx, req)
+}
+
+func (r *remote) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
+	if err := r.ask(ctx); err != nil {
+		return driver.Page{}, err
+	}
+	return r.Store.List(ctx, req)
+}
+
 // Watch ends when the connection is cut.
 func (r *remote) Watch(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
 	if err := r.ask(ctx); err != nil {
