@@ -1,0 +1,200 @@
+package sync
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"github.com/go-os/go-os/internal/instrument"
+	"github.com/go-os/go-os/state/sync/driver"
+)
+
+// primitive is a name of a kind in a session: what Mutex, Election and Semaphore are made of.
+type primitive struct {
+	session *Session
+	kind    *kind
+	name    string
+	seats   int
+}
+
+// queue is the name that the engine knows. The kinds do not share names.
+func (p *primitive) queue() string { return p.kind.name + "/" + p.name }
+
+// check returns what is wrong with an acquisition before anything is sent.
+func (p *primitive) check(ctx context.Context, value []byte) error {
+	s := p.session
+	caps := s.caps
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case s.closed.Load():
+		return ErrClosed
+	case s.fault != nil:
+		return s.fault
+	case p.name == "":
+		return fmt.Errorf("%w: an empty name", ErrInvalid)
+	case !utf8.ValidString(p.name):
+		return fmt.Errorf("%w: the name is not UTF-8", ErrInvalid)
+	case len(p.queue()) > caps.MaxName:
+		return fmt.Errorf("%w: the name has %d bytes, and %s takes %d", ErrInvalid, len(p.name), caps.System, caps.MaxName-len(p.kind.name)-1)
+	case len(value) > caps.MaxValue:
+		return fmt.Errorf("%w: the value has %d bytes, and %s takes %d", ErrInvalid, len(value), caps.System, caps.MaxValue)
+	case p.seats < 1:
+		return fmt.Errorf("%w: a semaphore of %d: it must have one seat at least", ErrInvalid, p.seats)
+	}
+	return nil
+}
+
+// itself returns an error if the caller would wait for itself.
+func (p *primitive) itself(ctx context.Context) error {
+	if g, ok := ctx.Value(heldKey{p.session, p.queue()}).(*Grant); ok && p.seats == 1 && g.over() == nil {
+		return fmt.Errorf("%w: by the caller, who would wait for itself", ErrHeld)
+	}
+	return nil
+}
+
+// acquire gets a grant whose context is a child of parent. With try it does not wait for a seat.
+func (p *primitive) acquire(ctx, parent context.Context, value []byte, try bool) (g *Grant, err error) {
+	op, name := p.kind.acquire, "acquire"
+	if try {
+		op, name = p.kind.try, "try_acquire"
+	}
+	ctx, call := op.Start(ctx)
+	defer call.End(ctx, &err)
+	defer p.named(call, name, &err)
+	if err := p.check(ctx, value); err != nil {
+		return nil, err
+	}
+	if err := p.itself(ctx); err != nil {
+		return nil, err
+	}
+	for attempt := 0; ; attempt++ {
+		l, err := p.session.open(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if l == nil { // lost as soon as it was there: this process is too slow for its TTL
+			err = ErrLost
+		} else {
+			g, err = p.claim(ctx, parent, l, value, try)
+		}
+		if !errors.Is(err, driver.ErrLost) {
+			return g, err
+		}
+		if late := pause(ctx, p.session.wait(attempt)); late != nil {
+			return nil, fmt.Errorf("%w: %w", late, err)
+		}
+	}
+}
+
+// named makes an error tell the operation and the name, and puts the name on the span.
+func (p *primitive) named(call instrument.Call, op string, err *error) {
+	if call.Recording() && p.name != "" {
+		call.Set(nameAttr.String(p.name))
+	}
+	if *err != nil {
+		*err = &Error{Op: op, Name: p.name, Err: *err}
+	}
+}
+
+// claim joins the queue on a lease, and waits for a seat. ErrLost says that the lease is over.
+func (p *primitive) claim(ctx, parent context.Context, l *lease, value []byte, try bool) (*Grant, error) {
+	s := p.session
+	c := driver.Claim{Name: p.queue(), ID: rand.Text(), Lease: l.id, Seats: p.seats, Value: value}
+	within, cancel := l.join(ctx)
+	defer cancel()
+	request, done := s.request(within)
+	token, granted, err := s.driver.Acquire(request, c, try)
+	done()
+	switch {
+	case err == nil:
+	case errors.Is(err, ErrHeld), errors.Is(err, ErrLost), errors.Is(err, ErrInvalid):
+		if errors.Is(err, ErrLost) {
+			l.lose(endRevoked, fmt.Errorf("%w: %s no longer knows the lease", ErrLost, s.caps.System))
+		}
+		l.leave()
+		return nil, err
+	default: // it may be there, or come later
+		err = l.blame(ctx, err)
+		l.retire()
+		p.abandon(l, c)
+		return nil, err
+	}
+	c.Token = token
+	if !granted {
+		p.kind.contentions.Add(ctx, 1, p.kind.attrs)
+		if err := p.await(ctx, within, l, c); err != nil {
+			p.abandon(l, c)
+			return nil, err
+		}
+	}
+	if why := l.lost(); why != nil { // by the clock: the engine may be late with it
+		p.abandon(l, c)
+		return nil, why.err
+	}
+	return p.newGrant(parent, l, c)
+}
+
+// await waits for a seat through lost connections, as long as the lease lives.
+func (p *primitive) await(ctx, within context.Context, l *lease, c driver.Claim) error {
+	p.kind.waiting.Add(ctx, 1, p.kind.attrs)
+	defer p.kind.waiting.Add(ctx, -1, p.kind.attrs)
+	for attempt := 0; ; attempt++ {
+		began := time.Now()
+		err := p.session.driver.Await(within, c)
+		if err == nil || errors.Is(err, ErrLost) {
+			return err
+		}
+		if within.Err() != nil || errors.Is(err, ErrClosed) {
+			return l.blame(ctx, err)
+		}
+		if time.Since(began) > p.session.opts.MaxBackoff {
+			attempt = 0 // it worked meanwhile
+		}
+		if pause(within, p.session.wait(attempt)) != nil {
+			return l.blame(ctx, err)
+		}
+	}
+}
+
+// abandon takes a claim out of the queue, however long that takes, or the lease ends.
+func (p *primitive) abandon(l *lease, c driver.Claim) {
+	s := p.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed.Load() { // the lease is revoked
+		return
+	}
+	s.work.Go(func() {
+		defer l.leave()
+		for attempt := 0; ; attempt++ {
+			within, cancel := context.WithTimeout(l.ctx, s.opts.Timeout)
+			err := s.driver.Release(within, c)
+			cancel()
+			if err == nil || errors.Is(err, driver.ErrLost) || pause(l.ctx, s.wait(attempt)) != nil {
+				return
+			}
+		}
+	})
+}
+
+// join returns a context that ends with ctx and with the lease.
+func (l *lease) join(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(l.ctx, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
+
+// blame is Session.blame for a request that also ends with the lease.
+func (l *lease) blame(ctx context.Context, err error) error {
+	if why := l.lost(); why != nil && ctx.Err() == nil && !l.session.closed.Load() {
+		return why.err
+	}
+	return l.session.blame(ctx, err)
+}

@@ -1,0 +1,65 @@
+package sync
+
+import (
+	"context"
+	"fmt"
+)
+
+// Shutdown waits until all grants are released, and closes the session. Meanwhile nothing new is granted: acquisitions return
+// ErrClosed. If ctx ends first, the session is closed all the same, and the error wraps that of ctx.
+func (s *Session) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.draining = true
+	var idle chan struct{}
+	held := len(s.grants)
+	if held > 0 {
+		if s.idle == nil {
+			s.idle = make(chan struct{})
+		}
+		idle = s.idle
+	}
+	s.mu.Unlock()
+	var late error
+	if idle != nil {
+		select {
+		case <-idle:
+		case <-s.life.Done():
+		case <-ctx.Done():
+			late = &Error{Op: "shutdown", Err: fmt.Errorf("%w: not all of %d grants were released", ctx.Err(), held)}
+		}
+	}
+	if err := s.Close(); err != nil {
+		return err
+	}
+	return late
+}
+
+// Close ends all grants with ErrClosed, has the engine hand their seats on, and closes the driver. Whoever works under a grant is
+// told by its context, at the same time as others may get its seat: release grants first, or use Shutdown. It takes a second at most if
+// the engine does not answer; the seats are then free after the TTL. Closing again does nothing.
+func (s *Session) Close() error {
+	s.mu.Lock()
+	if s.closed.Swap(true) {
+		s.mu.Unlock()
+		return nil
+	}
+	s.end()
+	s.current = nil
+	for l := range s.leases {
+		l.finish(endClosed, ErrClosed)
+		s.work.Go(l.revoke)
+	}
+	grants := make([]*Grant, 0, len(s.grants))
+	for g := range s.grants {
+		grants = append(grants, g)
+	}
+	s.mu.Unlock()
+	for _, g := range grants {
+		g.over()
+	}
+	s.work.Wait()
+	if err := s.driver.Close(); err != nil {
+		return &Error{Op: "close", Err: err}
+	}
+	return nil
+}

@@ -1,0 +1,111 @@
+// Package driver is what an engine implements to stand behind a sync.Session.
+//
+// Every engine is asked for the same thing: for each name a queue of claims, in which the first few hold a seat each, and leases
+// that claims live and die with. Locks, elections and semaphores are made of that once, in the portable type, which also validates,
+// renews the leases, keeps the time, observes and wraps errors.
+//
+// # What a driver promises
+//
+//   - A claim that Acquire or Await reports as granted is, at a moment between the call and its return, among the first Claim.Seats of
+//     its queue by the engine's own word: not by what a watch has told, and not if its lease is over.
+//   - Tokens grow with the place in the queue: of two claims on a name, whichever was or could be granted later has the larger token,
+//     whatever was released, expired or restarted in between. How far that holds is what [Safety] says.
+//   - A claim disappears with its lease. A lease that is not renewed ends no earlier than its TTL after the last renewal reached the
+//     engine, and no later than [LeaseLimits.Latest] after it.
+//   - Nothing but the lease keeps a claim in the queue: no claim is left over from a call that failed, once its lease is over.
+//   - All methods are safe for concurrent use, and return within a second of the end of their context.
+//   - Errors are classified by wrapping: fmt.Errorf("%w: %w", driver.ErrUnavailable, err). The engine's own error stays reachable.
+//   - Nothing is asked of the engine while nothing happens, renewals aside. A driver that has to poll says so, and how often.
+package driver
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// The classes of errors. Whatever a driver returns that is none of these, and not the error of a context, counts as a fault of
+// the engine that nobody foresaw.
+var (
+	// ErrHeld: all seats are taken, and the request was not to wait.
+	ErrHeld = errors.New("held")
+	// ErrLost: the lease, or the claim, is no longer there.
+	ErrLost = errors.New("lost")
+	// ErrInvalid: the request makes no sense; it would fail however often it is repeated.
+	ErrInvalid = errors.New("invalid")
+	// ErrUnavailable: the engine could not be reached, or could not answer. The request may have been carried out.
+	ErrUnavailable = errors.New("unavailable")
+	// ErrClosed: the driver was closed.
+	ErrClosed = errors.New("closed")
+)
+
+// Token orders the grants of one name: each has a larger one than those before it. Zero is none.
+type Token uint64
+
+// LeaseID identifies a lease.
+type LeaseID string
+
+// Claim is a place in the queue of a name.
+type Claim struct {
+	// Name of the queue: valid UTF-8, not empty, within Capabilities.MaxName.
+	Name string
+	// ID tells the claims of a queue apart: letters and digits, never used twice.
+	ID string
+	// Lease that the claim lives with.
+	Lease LeaseID
+	// Seats is how many claims of the queue hold a seat at a time; at least one.
+	Seats int
+	// Value is what Watch shows of a holder, within Capabilities.MaxValue.
+	Value []byte
+	// Token is what Acquire gave the claim. Zero: not known, because the outcome of Acquire is not.
+	Token Token
+}
+
+// Driver is an engine.
+type Driver interface {
+	Queue
+	Leaser
+	Watcher
+	// Capabilities are constant for the life of the driver, and known without asking the engine.
+	Capabilities() Capabilities
+	// Close frees what the driver holds. It is called once, and not waited for by calls under way: those end with ErrClosed
+	// or as they would have. A client that was handed to the driver stays open.
+	Close() error
+}
+
+// Queue is the claims of each name, in order.
+type Queue interface {
+	// Acquire puts a claim at the end of its queue, and reports whether it has a seat. With try it leaves no claim behind that has none,
+	// and returns ErrHeld. ErrLost says that there is no such lease. After ErrUnavailable, or the end of the context, there may be a claim.
+	Acquire(ctx context.Context, c Claim, try bool) (t Token, granted bool, err error)
+	// Await returns nil when a claim has a seat, and ErrLost when it is gone. Any other error leaves it in its place.
+	Await(ctx context.Context, c Claim) error
+	// Release takes a claim out of its queue, whether it holds a seat or not. ErrLost says that it was not there.
+	Release(ctx context.Context, c Claim) error
+}
+
+// Leaser makes leases.
+type Leaser interface {
+	// Grant makes a lease that lives for ttl unless it is renewed.
+	Grant(ctx context.Context, ttl time.Duration) (LeaseID, error)
+	// Renew gives a lease its whole TTL again, or returns ErrLost. A lease that is over is never brought back.
+	Renew(ctx context.Context, id LeaseID) error
+	// Revoke ends a lease and takes its claims out of their queues. One that is over already is no error.
+	Revoke(ctx context.Context, id LeaseID) error
+}
+
+// Holder is who holds the first seat of a name. The zero Holder is nobody.
+type Holder struct {
+	// Token of the holder's claim.
+	Token Token
+	// Value of the holder's claim.
+	Value []byte
+}
+
+// Watcher tells who holds a name.
+type Watcher interface {
+	// Watch calls emit with the holder of the first seat, and again whenever that may have become another, from one goroutine. It
+	// blocks until emit returns an error (which it returns), the context ends (whose error it returns), or the connection is lost:
+	// any other error. A holder that was soon replaced may be skipped; the last one never is.
+	Watch(ctx context.Context, name string, emit func(Holder) error) error
+}

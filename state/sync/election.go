@@ -1,0 +1,186 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	gosync "sync"
+
+	"github.com/go-os/go-os/state/sync/driver"
+)
+
+// Leader is who leads. The zero Leader is nobody.
+type Leader struct {
+	// Token is the fencing token of the leader's grant.
+	Token Token
+	// Value is what the leader has campaigned with: where it can be reached, say.
+	Value []byte
+}
+
+// Election has one process of all lead at a time.
+type Election struct {
+	primitive
+
+	mu      gosync.Mutex
+	leading *Grant
+}
+
+// Election returns the election of this name, as a candidate of its own. A name as for Mutex, or its methods return ErrInvalid.
+func (s *Session) Election(name string) *Election {
+	return &Election{primitive: primitive{session: s, kind: s.election, name: name, seats: 1}}
+}
+
+// Campaign waits until this candidate leads, and shows value to observers then. It returns ErrHeld if this Election leads already;
+// everything else is as for [Mutex.Lock].
+func (e *Election) Campaign(ctx context.Context, value []byte) (*Grant, error) {
+	return e.campaign(ctx, context.WithoutCancel(ctx), value)
+}
+
+func (e *Election) campaign(ctx, parent context.Context, value []byte) (*Grant, error) {
+	if e.current() != nil {
+		return nil, &Error{Op: "acquire", Name: e.name, Err: fmt.Errorf("%w: this candidate leads already", ErrHeld)}
+	}
+	g, err := e.acquire(ctx, parent, value, false)
+	if err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.leading = g
+	return g, nil
+}
+
+// current returns the grant by which this candidate leads, nil if it does not.
+func (e *Election) current() *Grant {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.leading == nil || e.leading.over() != nil {
+		return nil
+	}
+	return e.leading
+}
+
+// Resign lets another candidate lead. ErrNotHeld says that this one does not. Everything else is as for [Grant.Release].
+func (e *Election) Resign(ctx context.Context) error {
+	g := e.current()
+	if g == nil {
+		return &Error{Op: "release", Name: e.name, Err: fmt.Errorf("%w: this candidate does not lead", ErrNotHeld)}
+	}
+	return g.Release(ctx)
+}
+
+// Do calls f whenever this candidate leads, with a context that ends with ctx and with the leadership. It returns what f returns
+// while it leads, and resigns. If the leadership is lost, and f has returned, it campaigns again: whatever happens to the engine, Do goes on until f
+// returns while it leads, ctx ends, or the session is closed.
+func (e *Election) Do(ctx context.Context, value []byte, f func(context.Context, *Grant) error) error {
+	for attempt := 0; ; attempt++ {
+		g, err := e.campaign(ctx, ctx, value)
+		if err == nil {
+			attempt = 0
+			var lost error
+			if err, lost = g.run(ctx, f); !errors.Is(lost, ErrLost) {
+				return err
+			}
+			err = errors.Join(err, lost)
+		} else if !errors.Is(err, ErrLost) && !errors.Is(err, ErrUnavailable) {
+			return err
+		}
+		if pause(ctx, e.session.wait(attempt)) != nil {
+			return err
+		}
+	}
+}
+
+// errEnough ends a watch that has told what it was asked for.
+var errEnough = errors.New("enough")
+
+// Leader returns who leads, by the engine's own word. ErrNotHeld says that nobody does.
+func (e *Election) Leader(ctx context.Context) (leader Leader, err error) {
+	ctx, call := e.session.leader.Start(ctx)
+	defer call.End(ctx, &err)
+	defer e.named(call, "leader", &err)
+	if err := e.check(ctx, nil); err != nil {
+		return leader, err
+	}
+	within, cancel := e.session.request(ctx)
+	defer cancel()
+	err = e.session.driver.Watch(within, e.queue(), func(h driver.Holder) error {
+		leader = Leader(h)
+		return errEnough
+	})
+	switch {
+	case !errors.Is(err, errEnough):
+		return Leader{}, e.session.blame(ctx, err)
+	case leader.Token == 0:
+		return Leader{}, fmt.Errorf("%w: nobody leads", ErrNotHeld)
+	}
+	return leader, nil
+}
+
+// Observe returns who leads, and every change. A leader that was soon followed by another may be left out, the latest never is. A
+// connection that is lost is made again, in silence; what is known may be out of date until then.
+//
+// The loop ends in silence when ctx does. Any other end is an error, in the last pair: ErrClosed or ErrInvalid.
+func (e *Election) Observe(ctx context.Context) iter.Seq2[Leader, error] {
+	return func(yield func(Leader, error) bool) {
+		o := observer{election: e, yield: yield}
+		err := o.run(ctx)
+		if err != nil && ctx.Err() == nil && !o.left {
+			yield(Leader{}, &Error{Op: "observe", Name: e.name, Err: err})
+		}
+	}
+}
+
+// observer is one loop under way.
+type observer struct {
+	election *Election
+	yield    func(Leader, error) bool
+	last     Token
+	told     bool // has told of a leader, or of none
+	left     bool // the loop wants no more
+}
+
+func (o *observer) run(ctx context.Context) error {
+	e := o.election
+	s := e.session
+	if err := e.check(ctx, nil); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for attempt := 0; ; attempt++ {
+		stop := context.AfterFunc(s.life, cancel)
+		err := s.driver.Watch(ctx, e.queue(), func(h driver.Holder) error {
+			attempt = 0
+			return o.emit(ctx, h)
+		})
+		stop()
+		switch {
+		case s.closed.Load():
+			return ErrClosed
+		case o.left, ctx.Err() != nil, errors.Is(err, ErrInvalid):
+			return err
+		}
+		if pause(ctx, s.wait(attempt)) != nil && !s.closed.Load() {
+			return nil
+		}
+	}
+}
+
+// emit tells of a change.
+func (o *observer) emit(ctx context.Context, h driver.Holder) error {
+	if o.told && h.Token == o.last {
+		return nil
+	}
+	if o.told {
+		e := o.election
+		e.session.leaderChanged.Emit(ctx, e.kind.about(e.name, h.Token)...)
+	}
+	o.told, o.last = true, h.Token
+	if !o.yield(Leader(h), nil) {
+		o.left = true
+		return errEnough
+	}
+	return nil
+}

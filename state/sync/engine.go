@@ -1,0 +1,179 @@
+package sync
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/log"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/metric/noop"
+
+	"github.com/go-os/go-os/internal/instrument"
+	"github.com/go-os/go-os/telemetry"
+)
+
+// scope is the name of the instrumentation scope.
+const scope = "github.com/go-os/go-os/state/sync"
+
+const (
+	systemAttr    = attribute.Key("goos.sync.system")
+	kindAttr      = attribute.Key("goos.sync.kind")
+	operationAttr = attribute.Key("goos.sync.operation")
+	nameAttr      = attribute.Key("goos.sync.name")
+	tokenAttr     = attribute.Key("goos.sync.token")
+	endAttr       = attribute.Key("goos.sync.end")
+)
+
+// The ways in which a grant ends.
+const (
+	endReleased = "released"
+	endExpired  = "expired"
+	endRevoked  = "revoked"
+	endClosed   = "closed"
+)
+
+// holdBuckets are the bounds of how long things are held, in seconds: from a short write to a day of leadership.
+var holdBuckets = []float64{0.001, 0.01, 0.1, 1, 10, 60, 600, 3600, 21600, 86400}
+
+// waitBuckets are the bounds of how long things are waited for, in seconds.
+var waitBuckets = []float64{0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60, 600}
+
+// classes is the table of error.type.
+func classes() []instrument.Class {
+	return []instrument.Class{
+		{Err: ErrHeld, Type: "held"},
+		{Err: ErrNotHeld, Type: "not_held"},
+		{Err: ErrLost, Type: "lost"},
+		{Err: ErrInvalid, Type: "invalid"},
+		{Err: ErrUnavailable, Type: "unavailable"},
+		{Err: ErrClosed, Type: "closed"},
+	}
+}
+
+// kind is one of the primitives, and how it is observed.
+type kind struct {
+	name                    string
+	acquire, try, release   *instrument.Op
+	hold                    metric.Float64Histogram
+	contentions             metric.Int64Counter
+	waiting, held           metric.Int64UpDownCounter
+	attrs                   metric.MeasurementOption
+	ends                    map[string]metric.MeasurementOption // by goos.sync.end
+	eventAttrs              []attribute.KeyValue
+	lost, elected, resigned *instrument.Event // the last two are nil unless it is an election
+}
+
+// observed is how a session observes itself.
+type observed struct {
+	mutex, election, semaphore *kind
+	leader                     *instrument.Op
+	leaderChanged              *instrument.Event
+	renewalFailed              *instrument.Event
+	systemOnly                 attribute.KeyValue
+}
+
+func observe(system string, p telemetry.Providers) observed {
+	waits := instrument.New(instrument.Config{
+		Name:        scope,
+		Duration:    "goos.sync.wait.duration",
+		Description: "Duration of acquisitions, from the call to the grant or the failure.",
+		Buckets:     waitBuckets,
+		Classes:     classes(),
+		Attrs:       []attribute.KeyValue{systemAttr.String(system)},
+	}, p)
+	others := instrument.New(instrument.Config{
+		Name: scope, Classes: classes(), Attrs: []attribute.KeyValue{systemAttr.String(system)},
+	}, p)
+	m := newInstruments(p.Meter(scope))
+	kindOf := func(name string) *kind {
+		attr := kindAttr.String(name)
+		k := &kind{
+			name:    name,
+			acquire: waits.Op("acquire "+name, attr, operationAttr.String("acquire")),
+			try:     waits.Op("try_acquire "+name, attr, operationAttr.String("try_acquire")),
+			release: others.Op("release "+name, attr),
+			hold:    m.hold, contentions: m.contentions, waiting: m.waiting, held: m.held,
+			attrs:      metric.WithAttributeSet(attribute.NewSet(systemAttr.String(system), attr)),
+			ends:       map[string]metric.MeasurementOption{},
+			eventAttrs: []attribute.KeyValue{systemAttr.String(system), attr},
+			lost:       others.Event("goos.sync.lost", log.SeverityWarn),
+		}
+		for _, end := range []string{endReleased, endExpired, endRevoked, endClosed} {
+			k.ends[end] = metric.WithAttributeSet(attribute.NewSet(systemAttr.String(system), attr, endAttr.String(end)))
+		}
+		return k
+	}
+	o := observed{
+		mutex: kindOf("mutex"), election: kindOf("election"), semaphore: kindOf("semaphore"),
+		leader:        others.Op("leader election", kindAttr.String("election")),
+		leaderChanged: others.Event("goos.sync.leader.changed", log.SeverityInfo),
+		renewalFailed: others.Event("goos.sync.renewal.failed", log.SeverityWarn),
+		systemOnly:    systemAttr.String(system),
+	}
+	o.election.elected = others.Event("goos.sync.leader.elected", log.SeverityInfo)
+	o.election.resigned = others.Event("goos.sync.leader.resigned", log.SeverityInfo)
+	return o
+}
+
+// instruments are those that have more to say than how long a call took.
+type instruments struct {
+	hold          metric.Float64Histogram
+	contentions   metric.Int64Counter
+	waiting, held metric.Int64UpDownCounter
+}
+
+// newInstruments replaces what the provider refuses, and gives the refusal to the OpenTelemetry error handler.
+func newInstruments(m metric.Meter) (i instruments) {
+	var err error
+	if i.hold, err = m.Float64Histogram("goos.sync.hold.duration", metric.WithUnit("s"),
+		metric.WithDescription("Duration of grants."), metric.WithExplicitBucketBoundaries(holdBuckets...)); err != nil {
+		otel.Handle(err)
+		i.hold = noop.Float64Histogram{}
+	}
+	if i.contentions, err = m.Int64Counter("goos.sync.contentions", metric.WithUnit("{acquisition}"),
+		metric.WithDescription("Acquisitions that found the seats taken and waited.")); err != nil {
+		otel.Handle(err)
+		i.contentions = noop.Int64Counter{}
+	}
+	if i.waiting, err = m.Int64UpDownCounter("goos.sync.waiting", metric.WithUnit("{claim}"),
+		metric.WithDescription("Claims of this process that wait for a seat.")); err != nil {
+		otel.Handle(err)
+		i.waiting = noop.Int64UpDownCounter{}
+	}
+	if i.held, err = m.Int64UpDownCounter("goos.sync.held", metric.WithUnit("{grant}"),
+		metric.WithDescription("Grants that this process holds.")); err != nil {
+		otel.Handle(err)
+		i.held = noop.Int64UpDownCounter{}
+	}
+	return i
+}
+
+// about returns the attributes of an event about a name.
+func (k *kind) about(name string, token Token, more ...attribute.KeyValue) []attribute.KeyValue {
+	all := append(k.eventAttrs[:len(k.eventAttrs):len(k.eventAttrs)], nameAttr.String(name))
+	if token != 0 {
+		all = append(all, tokenAttr.Int64(int64(token)))
+	}
+	return append(all, more...)
+}
+
+// wait is how long to wait before a further attempt, the first of which is number zero.
+func (s *Session) wait(attempt int) time.Duration {
+	d := min(s.opts.Backoff<<min(attempt, 20), s.opts.MaxBackoff)
+	return d/2 + rand.N(d/2+1)
+}
+
+// pause waits, and returns the error of the context if that ends first.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,214 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	gosync "sync"
+	"time"
+
+	"github.com/go-os/go-os/state/sync/driver"
+)
+
+// Grant is a seat that this process holds: a lock, a leadership, one unit of a semaphore. It is safe for concurrent use.
+type Grant struct {
+	of    *primitive
+	lease *lease
+	claim driver.Claim
+	since time.Time
+	ctx   context.Context
+	stop  func() bool // takes the grant off its lease
+
+	mu     gosync.Mutex
+	cancel context.CancelCauseFunc
+	why    *over // nil while it holds
+}
+
+// heldKey is where the context of a grant keeps it, so that a caller who would wait for itself is told.
+type heldKey struct {
+	session *Session
+	queue   string
+}
+
+// newGrant puts a grant on its lease, which may end it at once.
+func (p *primitive) newGrant(parent context.Context, l *lease, c driver.Claim) (*Grant, error) {
+	g := &Grant{of: p, lease: l, claim: c, since: time.Now()}
+	inner, cancel := context.WithCancelCause(parent)
+	g.ctx, g.cancel = grantContext{inner, g}, cancel
+	s := p.session
+	s.mu.Lock()
+	if s.closed.Load() {
+		s.mu.Unlock()
+		cancel(ErrClosed)
+		return nil, ErrClosed
+	}
+	s.grants[g] = struct{}{}
+	s.mu.Unlock()
+	p.kind.held.Add(parent, 1, p.kind.attrs)
+	if p.kind.elected != nil {
+		p.kind.elected.Emit(parent, p.kind.about(p.name, c.Token)...)
+	}
+	g.stop = context.AfterFunc(l.ctx, func() { g.finish(l.lost()) })
+	return g, nil
+}
+
+// Token returns the fencing token: larger than that of every earlier grant of the name.
+func (g *Grant) Token() Token { return g.claim.Token }
+
+// Context returns a context that ends with the grant, and before anybody else can have one. Its values are those of the context that
+// the grant was asked for with, and the context of Do ends with that of the caller too. context.Cause says why it ended.
+func (g *Grant) Context() context.Context { return g.ctx }
+
+// Deadline returns until when the grant holds if no further renewal succeeds. It moves with every renewal.
+func (g *Grant) Deadline() time.Time {
+	g.lease.mu.Lock()
+	defer g.lease.mu.Unlock()
+	return g.lease.deadline
+}
+
+// Lost returns nil while the grant holds and after it was released, and otherwise why it ended: an error that wraps ErrLost, or
+// ErrClosed. It looks at the clock, and asks nobody.
+func (g *Grant) Lost() error {
+	if why := g.over(); why != nil && why.end != endReleased {
+		return why.err
+	}
+	return nil
+}
+
+func (g *Grant) released() bool {
+	why := g.over()
+	return why != nil && why.end == endReleased
+}
+
+// over returns why the grant has ended, nil if it has not.
+func (g *Grant) over() *over {
+	g.mu.Lock()
+	why := g.why
+	g.mu.Unlock()
+	if why == nil {
+		if lost := g.lease.lost(); lost != nil {
+			return g.finish(lost)
+		}
+	}
+	return why
+}
+
+// finish ends the grant, if it has not ended yet, and returns why it did.
+func (g *Grant) finish(why *over) *over {
+	g.mu.Lock()
+	if g.why != nil {
+		defer g.mu.Unlock()
+		return g.why
+	}
+	g.why = why
+	g.mu.Unlock()
+	g.cancel(why)
+	k, s := g.of.kind, g.of.session
+	k.held.Add(g.ctx, -1, k.attrs)
+	k.hold.Record(g.ctx, time.Since(g.since).Seconds(), k.ends[why.end])
+	if why.end != endReleased {
+		k.lost.EmitError(g.ctx, why.err, k.about(g.of.name, g.claim.Token, endAttr.String(why.end))...)
+	} else if k.resigned != nil {
+		k.resigned.Emit(g.ctx, k.about(g.of.name, g.claim.Token)...)
+	}
+	s.forget(g)
+	return why
+}
+
+// forget tells Shutdown that a grant has ended.
+func (s *Session) forget(g *Grant) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.grants, g)
+	if len(s.grants) == 0 && s.idle != nil {
+		close(s.idle)
+		s.idle = nil
+	}
+}
+
+// errReleased is the cause of a context whose grant was released.
+var errReleased = errors.New("sync: the grant was released")
+
+// Release gives the seat back, and ends the grant's context first. ErrNotHeld says that it was released before, ErrLost that the
+// grant had ended by itself, or the engine no longer had it: what was done under it may not have been protected to the end. After
+// ErrUnavailable, or the end of ctx, the session goes on trying to release it, until its lease is over.
+func (g *Grant) Release(ctx context.Context) (err error) {
+	ctx, call := g.of.kind.release.Start(ctx)
+	defer call.End(ctx, &err)
+	defer g.of.named(call, "release", &err)
+	if call.Recording() {
+		call.Set(tokenAttr.Int64(int64(g.claim.Token)))
+	}
+	if lost := g.Lost(); lost != nil {
+		return lost
+	}
+	mine := &over{endReleased, errReleased}
+	if why := g.finish(mine); why != mine {
+		if why.end == endReleased {
+			return fmt.Errorf("%w: it was released before", ErrNotHeld)
+		}
+		return why.err
+	}
+	g.stop()
+	within, cancel := g.of.session.request(ctx)
+	err = g.of.session.driver.Release(within, g.claim)
+	cancel()
+	switch {
+	case err == nil:
+		g.lease.leave()
+		return nil
+	case errors.Is(err, driver.ErrLost):
+		g.lease.leave()
+		return fmt.Errorf("%w: the engine no longer had it", err)
+	default:
+		err = g.lease.blame(ctx, err)
+		g.of.abandon(g.lease, g.claim)
+		return err
+	}
+}
+
+// do calls f with the grant, and releases it.
+func (g *Grant) do(ctx context.Context, f func(context.Context, *Grant) error) error {
+	err, released := g.run(ctx, f)
+	switch {
+	case err == nil:
+		return released
+	case errors.Is(released, ErrLost):
+		return errors.Join(err, released)
+	default:
+		return err
+	}
+}
+
+// run returns the errors of f and of the release, which follows also if f panics.
+func (g *Grant) run(ctx context.Context, f func(context.Context, *Grant) error) (err, released error) {
+	defer func() {
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.of.session.opts.Timeout)
+		defer cancel()
+		released = g.Release(late)
+	}()
+	return f(g.ctx, g), nil
+}
+
+// grantContext is the context of a grant. Its Err does not wait for a timer.
+type grantContext struct {
+	context.Context
+	grant *Grant
+}
+
+// Err implements context.Context.
+func (c grantContext) Err() error {
+	if err := c.Context.Err(); err != nil {
+		return err
+	}
+	c.grant.over()
+	return c.Context.Err()
+}
+
+// Value implements context.Context.
+func (c grantContext) Value(key any) any {
+	if held, ok := key.(heldKey); ok && held == (heldKey{c.grant.of.session, c.grant.claim.Name}) {
+		return c.grant
+	}
+	return c.Context.Value(key)
+}

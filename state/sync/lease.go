@@ -1,0 +1,260 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	gosync "sync"
+	"time"
+
+	"github.com/go-os/go-os/state/sync/driver"
+)
+
+// over is why a lease or a grant ended, as the cause of its context.
+type over struct {
+	end string // endExpired, …
+	err error
+}
+
+func (o *over) Error() string { return o.err.Error() }
+func (o *over) Unwrap() error { return o.err }
+
+// lease is what the claims of a session live with. It is renewed until it is lost, or nobody needs it.
+type lease struct {
+	session *Session
+	id      driver.LeaseID
+	ctx     context.Context // ends with the lease; the cause is an *over
+	end     context.CancelCauseFunc
+
+	mu       gosync.Mutex
+	deadline time.Time // until which it surely lives, with a margin
+	timer    *time.Timer
+
+	// Guarded by session.mu.
+	claims  int  // that live with it
+	retired bool // takes no new claims, and goes with the last one
+}
+
+// open returns the session's lease, and counts a claim on it: leave must follow. It makes one if there is none.
+func (s *Session) open(ctx context.Context) (*lease, error) {
+	select {
+	case s.opening <- struct{}{}:
+		defer func() { <-s.opening }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-s.life.Done():
+		return nil, ErrClosed
+	}
+	if l, err := s.join(); l != nil || err != nil {
+		return l, err
+	}
+	within, cancel := s.request(ctx)
+	defer cancel()
+	sent := time.Now()
+	id, err := s.driver.Grant(within, s.opts.TTL)
+	if err != nil {
+		return nil, s.blame(ctx, err)
+	}
+	l := &lease{session: s, id: id, deadline: sent.Add(s.opts.TTL - s.opts.Margin)}
+	l.ctx, l.end = context.WithCancelCause(context.Background())
+	if !s.begin(l) {
+		l.revoke()
+		return nil, ErrClosed
+	}
+	return s.join()
+}
+
+// join counts a claim on the current lease. It returns nil if there is none.
+func (s *Session) join() (*lease, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch l := s.current; {
+	case s.closed.Load(), s.draining:
+		return nil, ErrClosed
+	case l == nil, l.late(), l.ctx.Err() != nil:
+		return nil, nil
+	default:
+		l.claims++
+		return l, nil
+	}
+}
+
+// begin makes a lease the current one and keeps it alive, unless the session was closed meanwhile.
+func (s *Session) begin(l *lease) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed.Load() {
+		return false
+	}
+	l.mu.Lock()
+	l.timer = time.AfterFunc(time.Until(l.deadline), func() { l.lost() })
+	l.mu.Unlock()
+	s.current, s.leases[l] = l, struct{}{}
+	s.work.Go(l.keep)
+	return true
+}
+
+// leave takes back the count of open.
+func (l *lease) leave() {
+	l.session.mu.Lock()
+	defer l.session.mu.Unlock()
+	l.claims--
+	l.dismiss()
+}
+
+// retire has new claims live with another lease, so that this one ends soon: there may be a claim on it that nobody knows of.
+func (l *lease) retire() {
+	l.session.mu.Lock()
+	defer l.session.mu.Unlock()
+	l.retired = true
+	if l.session.current == l {
+		l.session.current = nil
+	}
+	l.dismiss()
+}
+
+// dismiss ends a retired lease that nobody needs. The caller holds session.mu.
+func (l *lease) dismiss() {
+	if !l.retired || l.claims > 0 || l.ctx.Err() != nil {
+		return
+	}
+	l.finish(endReleased, ErrLost)
+	delete(l.session.leases, l)
+	if !l.session.closed.Load() { // or Close does not wait for it
+		l.session.work.Go(l.revoke)
+	}
+}
+
+// revoke tells the engine not to wait for the end of the lease. If that fails, it ends by itself.
+func (l *lease) revoke() {
+	ctx, cancel := context.WithTimeout(context.Background(), min(l.session.opts.Timeout, time.Second))
+	defer cancel()
+	_ = l.session.driver.Revoke(ctx, l.id)
+}
+
+// keep renews the lease three times a TTL, and more often after a failure, until it ends.
+func (l *lease) keep() {
+	every := l.session.opts.TTL / 3
+	wait := every
+	for failures := 0; pause(l.ctx, wait) == nil; {
+		sent := time.Now()
+		err := l.renew()
+		switch {
+		case l.ctx.Err() != nil:
+			return
+		case err == nil:
+			failures = 0
+			l.extend(sent)
+			wait = max(every-time.Since(sent), 0)
+		case errors.Is(err, driver.ErrLost):
+			l.lose(endRevoked, fmt.Errorf("%w: %s no longer knows the lease: %w", ErrLost, l.session.caps.System, err))
+		default:
+			if failures == 0 {
+				l.session.renewalFailed.EmitError(l.ctx, err, l.session.systemOnly)
+			}
+			wait = min(l.session.wait(failures), every/4)
+			failures++
+		}
+	}
+}
+
+func (l *lease) renew() error {
+	ctx, cancel := context.WithTimeout(l.ctx, l.session.opts.Timeout)
+	defer cancel()
+	return l.session.driver.Renew(ctx, l.id)
+}
+
+// extend counts from when a renewal was sent: the engine got it no earlier. A lease whose time is over is not brought back, even if
+// the engine still had it, because its grants have ended.
+func (l *lease) extend(sent time.Time) {
+	if l.lost() != nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.deadline = sent.Add(l.session.opts.TTL - l.session.opts.Margin)
+	l.timer.Reset(time.Until(l.deadline))
+}
+
+// late reports whether the deadline is over.
+func (l *lease) late() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !time.Now().Before(l.deadline)
+}
+
+// lost returns why the lease is over, by the clock too, or nil.
+func (l *lease) lost() *over {
+	if l.ctx.Err() == nil && l.late() {
+		l.lose(endExpired, fmt.Errorf("%w: no renewal has succeeded within %s, less a margin of %s", ErrLost, l.session.opts.TTL, l.session.opts.Margin))
+	}
+	if l.ctx.Err() == nil {
+		return nil
+	}
+	why := &over{endClosed, ErrClosed}
+	errors.As(context.Cause(l.ctx), &why)
+	return why
+}
+
+// finish ends the lease, and all that lives with it.
+func (l *lease) finish(end string, err error) {
+	l.end(&over{end, err})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.timer.Stop()
+}
+
+// lose is finish for a lease that the session loses.
+func (l *lease) lose(end string, err error) {
+	l.finish(end, err)
+	s := l.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ours := s.leases[l]; !ours || s.closed.Load() {
+		return
+	}
+	delete(s.leases, l)
+	if s.current == l {
+		s.current = nil
+	}
+	if end == endExpired { // the process lives on: others need not wait for the engine to notice
+		s.work.Go(l.revoke)
+	}
+}
+
+// request bounds one request to the engine. It also ends with the session.
+func (s *Session) request(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, s.opts.Timeout)
+	stop := context.AfterFunc(s.life, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
+
+// blame classifies the error of a request: the end of the session and of the caller's context come first, and the end of the request's
+// own time is that of an engine that does not answer.
+func (s *Session) blame(ctx context.Context, err error) error {
+	switch {
+	case s.closed.Load():
+		return fmt.Errorf("%w: %w", ErrClosed, err)
+	case ctx.Err() != nil:
+		return fmt.Errorf("%w: %w", ctx.Err(), err)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return fmt.Errorf("%w: no answer within %s: %w", ErrUnavailable, s.opts.Timeout, noContext{err})
+	default:
+		return err
+	}
+}
+
+// noContext is an error of a request's own context, which must not be taken for one of the caller's.
+type noContext struct{ err error }
+
+func (n noContext) Error() string { return n.err.Error() }
+
+// Is and As see everything in the error but the end of a context.
+func (n noContext) Is(target error) bool {
+	return target != context.Canceled && target != context.DeadlineExceeded && errors.Is(n.err, target)
+}
+
+func (n noContext) As(target any) bool { return errors.As(n.err, target) }

@@ -1,0 +1,185 @@
+// Package memsync is a driver of state/sync within one process: the embedded default, and the model of what all others do.
+//
+//	session := sync.New(memsync.New(nil), nil)
+//
+// Drivers on one [Space] contend with each other as processes at an engine would, which is for tests. Its safety is sync.Local: it keeps
+// nobody out of anything who is in another process.
+//
+// Guarantees:
+//   - Claims are granted in the order of their calls. A seat that is given back wakes who is next, and nobody else.
+//   - A lease ends at its time, by the monotonic clock, and within a millisecond.
+//   - Tokens grow by one with each claim, over all names of the Space.
+package memsync
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/go-os/go-os/state/sync/driver"
+)
+
+const (
+	// MaxName is the length of the longest name, in bytes.
+	MaxName = 64 << 10
+	// MaxValue is the length of the longest value, in bytes.
+	MaxValue = 1 << 20
+)
+
+// Options configure New.
+type Options struct {
+	// Space is what drivers share. Default: one of the driver's own.
+	Space *Space
+}
+
+// Driver is the driver. It is safe for concurrent use.
+type Driver struct {
+	space  *Space
+	closed chan struct{}
+}
+
+// New returns a driver.
+func New(opts *Options) *Driver {
+	d := &Driver{closed: make(chan struct{})}
+	if opts != nil {
+		d.space = opts.Space
+	}
+	if d.space == nil {
+		d.space = NewSpace()
+	}
+	return d
+}
+
+// Capabilities implements driver.Driver.
+func (*Driver) Capabilities() driver.Capabilities {
+	return driver.Capabilities{
+		System: "memory", Safety: driver.Local, Ordered: true, MaxName: MaxName, MaxValue: MaxValue,
+		Lease: driver.LeaseLimits{Min: time.Millisecond, MaxLateness: 10 * time.Millisecond},
+	}
+}
+
+// Close implements driver.Driver. The Space stays.
+func (d *Driver) Close() error {
+	close(d.closed)
+	return nil
+}
+
+// Space is names and leases. It is safe for concurrent use.
+type Space struct {
+	mu     sync.Mutex
+	queues map[string]*queue
+	leases map[driver.LeaseID]*lease
+	token  driver.Token
+	leased uint64
+}
+
+// NewSpace returns an empty Space.
+func NewSpace() *Space {
+	return &Space{queues: map[string]*queue{}, leases: map[driver.LeaseID]*lease{}}
+}
+
+// queue is the claims of a name, in order.
+type queue struct {
+	claims  []*claim
+	changed chan struct{} // closed when the first claim is another
+}
+
+type claim struct {
+	driver.Claim
+	granted, gone chan struct{} // closed when it is
+}
+
+type lease struct {
+	ttl    time.Duration
+	ends   time.Time
+	timer  *time.Timer
+	claims map[*claim]struct{}
+}
+
+// Grant implements driver.Leaser.
+func (d *Driver) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	s := d.space
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leased++
+	id := driver.LeaseID(strconv.FormatUint(s.leased, 10))
+	l := &lease{ttl: ttl, ends: time.Now().Add(ttl), claims: map[*claim]struct{}{}}
+	l.timer = time.AfterFunc(ttl, func() { s.expire(id, l) })
+	s.leases[id] = l
+	return id, nil
+}
+
+// Renew implements driver.Leaser.
+func (d *Driver) Renew(ctx context.Context, id driver.LeaseID) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s := d.space
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.alive(id)
+	if l == nil {
+		return driver.ErrLost
+	}
+	l.ends = time.Now().Add(l.ttl)
+	l.timer.Reset(l.ttl)
+	return nil
+}
+
+// Revoke implements driver.Leaser.
+func (d *Driver) Revoke(ctx context.Context, id driver.LeaseID) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	d.space.Revoke(id)
+	return nil
+}
+
+// Revoke ends a lease from outside, for tests.
+func (s *Space) Revoke(id driver.LeaseID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.leases[id]; l != nil {
+		s.end(id, l)
+	}
+}
+
+// Leases returns the leases that live, for tests.
+func (s *Space) Leases() (all []driver.LeaseID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id := range s.leases {
+		all = append(all, id)
+	}
+	return all
+}
+
+// alive returns a lease whose time is not over, whether its timer has fired or not. The caller holds mu, as of all below.
+func (s *Space) alive(id driver.LeaseID) *lease {
+	l := s.leases[id]
+	if l != nil && !time.Now().Before(l.ends) {
+		s.end(id, l)
+		return nil
+	}
+	return l
+}
+
+func (s *Space) expire(id driver.LeaseID, l *lease) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.leases[id] == l && !time.Now().Before(l.ends) {
+		s.end(id, l)
+	}
+}
+
+func (s *Space) end(id driver.LeaseID, l *lease) {
+	l.timer.Stop()
+	delete(s.leases, id)
+	for c := range l.claims {
+		s.remove(c)
+	}
+}

@@ -1,0 +1,172 @@
+package memsync
+
+import (
+	"bytes"
+	"context"
+	"slices"
+
+	"github.com/go-os/go-os/state/sync/driver"
+)
+
+// Acquire implements driver.Queue.
+func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.Token, bool, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, false, err
+	}
+	s := d.space
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.alive(c.Lease)
+	if l == nil {
+		return 0, false, driver.ErrLost
+	}
+	q := s.queues[c.Name]
+	if q == nil {
+		q = &queue{changed: make(chan struct{})}
+		s.queues[c.Name] = q
+	}
+	if try && len(q.claims) >= c.Seats {
+		return 0, false, driver.ErrHeld
+	}
+	s.token++
+	c.Token = s.token
+	c.Value = bytes.Clone(c.Value)
+	mine := &claim{Claim: c, granted: make(chan struct{}), gone: make(chan struct{})}
+	l.claims[mine] = struct{}{}
+	q.claims = append(q.claims, mine)
+	s.admit(q)
+	select {
+	case <-mine.granted:
+		if len(q.claims) == 1 {
+			q.turn()
+		}
+		return c.Token, true, nil
+	default:
+		return c.Token, false, nil
+	}
+}
+
+// Await implements driver.Queue.
+func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
+	d.space.mu.Lock()
+	_, mine := d.space.find(c)
+	d.space.mu.Unlock()
+	if mine == nil {
+		return driver.ErrLost
+	}
+	select {
+	case <-mine.granted:
+	case <-mine.gone:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-d.closed:
+		return driver.ErrClosed
+	}
+	d.space.mu.Lock()
+	defer d.space.mu.Unlock()
+	if _, mine := d.space.find(c); mine == nil || d.space.alive(c.Lease) == nil {
+		return driver.ErrLost
+	}
+	return nil
+}
+
+// Release implements driver.Queue.
+func (d *Driver) Release(ctx context.Context, c driver.Claim) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s := d.space
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, mine := s.find(c)
+	if mine == nil {
+		return driver.ErrLost
+	}
+	if l := s.leases[mine.Lease]; l != nil {
+		delete(l.claims, mine)
+	}
+	s.remove(mine)
+	return nil
+}
+
+// Watch implements driver.Watcher.
+func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder) error) error {
+	for {
+		holder, changed := d.space.holder(name)
+		if err := emit(holder); err != nil {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-d.closed:
+			return driver.ErrClosed
+		}
+	}
+}
+
+// holder returns who holds the first seat, and what is closed when that is another.
+func (s *Space) holder(name string) (driver.Holder, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	q := s.queues[name]
+	if q == nil {
+		q = &queue{changed: make(chan struct{})}
+		s.queues[name] = q
+	}
+	if len(q.claims) == 0 {
+		return driver.Holder{}, q.changed
+	}
+	first := q.claims[0]
+	return driver.Holder{Token: first.Token, Value: bytes.Clone(first.Value)}, q.changed
+}
+
+// find returns a claim that is in its queue, or nil. The caller holds mu, as of all below.
+func (s *Space) find(c driver.Claim) (*queue, *claim) {
+	q := s.queues[c.Name]
+	if q == nil {
+		return nil, nil
+	}
+	for _, other := range q.claims {
+		if other.ID == c.ID {
+			return q, other
+		}
+	}
+	return q, nil
+}
+
+// remove takes a claim out of its queue, and admits who is next.
+func (s *Space) remove(c *claim) {
+	q := s.queues[c.Name]
+	at := slices.Index(q.claims, c)
+	if at < 0 {
+		return
+	}
+	q.claims = slices.Delete(q.claims, at, at+1)
+	close(c.gone)
+	s.admit(q)
+	if at == 0 {
+		q.turn()
+	}
+}
+
+// admit grants seats to those whose turn it is.
+func (s *Space) admit(q *queue) {
+	for i, c := range q.claims {
+		if i >= c.Seats {
+			return
+		}
+		select {
+		case <-c.granted:
+		default:
+			close(c.granted)
+		}
+	}
+}
+
+// turn tells who watches that the first claim is another.
+func (q *queue) turn() {
+	close(q.changed)
+	q.changed = make(chan struct{})
+}

@@ -1,0 +1,246 @@
+// Package sync is locks, leader election and semaphores between processes, over many engines, that stay safe when things fail.
+//
+// A [Session] is made from a driver; it holds one lease at the engine for all that its process holds and waits for:
+//
+//	session := sync.New(etcdsync.New(client, nil), &sync.Options{TTL: 15 * time.Second})
+//	defer session.Close()
+//	if err := session.Require(sync.Linearizable); err != nil { … }
+//	err := session.Mutex("settlement").Do(ctx, func(ctx context.Context, g *sync.Grant) error { … })
+//
+// # What a grant promises
+//
+// No lock between machines is a lock in the sense of the standard library: its holder may be stopped for a minute between two
+// instructions, while somebody else takes over. A [Grant] has two means against that, and work that must be safe uses one of them:
+//
+//   - [Grant.Context] ends before the engine can hand the seat to anybody else: at the time at which the last renewal that succeeded
+//     was sent, plus the TTL, minus [Options.Margin], by this machine's monotonic clock, whether the engine can be reached or not. Its Err
+//     looks at the clock itself, so that a process that was stopped learns of the end before any timer has fired. The margin has
+//     to cover how much slower this machine's clock may run than the engine's within a TTL, and how long work takes to stop.
+//   - [Grant.Token] is a fencing token: it grows with every grant of a name. Whoever is given it with a request can refuse those that
+//     come from an earlier holder; [Fence] does so for items of a kv.Store.
+//
+// The context cannot end in time if somebody revokes the lease at the engine by hand, or the machine is suspended (Linux does not
+// count that in the monotonic clock). The token is good even then.
+//
+// # Order and failure
+//
+//   - Waiters are served in the order in which the engine got their claims, if Capabilities.Ordered. A waiter that gives up leaves
+//     the queue at once; one whose lease is lost joins again, at the end.
+//   - The seat of a process that died is free after its TTL, and no later than Capabilities.Lease.Latest(TTL).
+//   - A claim whose fate is unknown, because the engine did not answer, holds nobody up for longer than a TTL.
+//   - All grants of a Session live on one lease: they are lost together.
+//
+// How much an engine's word is worth is its [Safety]; [Session.Require] refuses one that is worth too little, at the start.
+//
+// # Errors
+//
+// Every error is an [*Error] that names the operation and the name, and wraps one of the sentinels below, the error of the context,
+// or errors.ErrUnsupported. The engine's own error stays reachable by errors.As.
+//
+// # Telemetry
+//
+// Scope github.com/go-os/go-os/state/sync. Attributes of all: goos.sync.system (the engine), goos.sync.kind (mutex, election or
+// semaphore); on spans and events also goos.sync.name, and goos.sync.token where there is one.
+//
+//   - Spans, of kind internal: acquire, try_acquire, release and leader, followed by the kind. They have error.type on failure: held,
+//     not_held, lost, invalid, unavailable, closed, canceled, timeout, unsupported or _OTHER.
+//   - goos.sync.wait.duration, histogram, in seconds: from the call to the grant, or to its failure; with goos.sync.operation (acquire or
+//     try_acquire) and error.type.
+//   - goos.sync.hold.duration, histogram, in seconds: from the grant to its end; with goos.sync.end: released, expired (no renewal in
+//     time), revoked (the engine no longer knows the lease) or closed.
+//   - goos.sync.contentions, counter: acquisitions that found the seats taken and waited.
+//   - goos.sync.waiting and goos.sync.held, up-down counters: claims of this process in the queues, and grants that it holds.
+//
+// Events:
+//
+//   - goos.sync.lost (warning): a grant is over before it was released; with goos.sync.end and exception.*
+//   - goos.sync.leader.elected and goos.sync.leader.resigned (info): this process leads, or no longer wants to
+//   - goos.sync.leader.changed (info): an observer sees another leader, or none
+//   - goos.sync.renewal.failed (warning): the engine did not answer a renewal, which is tried again; with exception.*
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	gosync "sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-os/go-os/state/sync/driver"
+	"github.com/go-os/go-os/telemetry"
+)
+
+// The errors that callers tell apart.
+var (
+	// ErrHeld: all seats are taken (of a call that does not wait), or the caller would wait for itself.
+	ErrHeld = driver.ErrHeld
+	// ErrNotHeld: there is nothing to give back: the grant was released before, or nobody leads.
+	ErrNotHeld = errors.New("not held")
+	// ErrLost: the grant ended before it was released. What was done under it may not have been protected to the end.
+	ErrLost = driver.ErrLost
+	// ErrInvalid: the call makes no sense as it is: an empty name, a TTL outside the engine's limits, a semaphore without seats.
+	ErrInvalid = driver.ErrInvalid
+	// ErrFenced: somebody with a larger token has written since.
+	ErrFenced = errors.New("fenced off")
+	// ErrUnavailable: the engine did not answer.
+	ErrUnavailable = driver.ErrUnavailable
+	// ErrClosed: the session was closed, or is being shut down.
+	ErrClosed = driver.ErrClosed
+)
+
+// Error is the error of every operation of this package.
+type Error struct {
+	// Op is the operation: "acquire", "try_acquire", "release", "leader", "observe", "require", "fence".
+	Op string
+	// Name is the name of the lock, or the key of a fenced item.
+	Name string
+	// Err is the cause.
+	Err error
+}
+
+// Error implements error. A long name is cut short.
+func (e *Error) Error() string {
+	const longest = 64
+	switch {
+	case e.Name == "" && !errors.Is(e.Err, ErrInvalid):
+		return fmt.Sprintf("sync: %s: %v", e.Op, e.Err)
+	case len(e.Name) > longest:
+		return fmt.Sprintf("sync: %s %q…: %v", e.Op, e.Name[:longest], e.Err)
+	default:
+		return fmt.Sprintf("sync: %s %q: %v", e.Op, e.Name, e.Err)
+	}
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// What the portable type and the drivers share.
+type (
+	// Token orders the grants of one name: each has a larger one than those before it. Zero is none.
+	Token = driver.Token
+	// Capabilities are what an engine can do, and within which limits.
+	Capabilities = driver.Capabilities
+	// Safety is what the promise of an engine rests on.
+	Safety = driver.Safety
+)
+
+// The classes of safety, for Require.
+const (
+	Local        = driver.Local
+	BestEffort   = driver.BestEffort
+	SessionBound = driver.SessionBound
+	Linearizable = driver.Linearizable
+)
+
+// The defaults of Options.
+const (
+	DefaultTTL        = 15 * time.Second
+	DefaultTimeout    = 5 * time.Second
+	DefaultBackoff    = 50 * time.Millisecond
+	DefaultMaxBackoff = 2 * time.Second
+)
+
+// Options configure New.
+type Options struct {
+	// TTL is how long the engine keeps the seats of a process that it no longer hears of. It is renewed three times as often. It
+	// must be within Capabilities.Lease: calls fail with ErrInvalid if it is not. Default: DefaultTTL.
+	TTL time.Duration
+	// Margin is how long before the engine could hand a seat on its grant ends. Less than half the TTL. Default: a tenth of the TTL.
+	Margin time.Duration
+	// Timeout is how long one request to the engine may take, waiting aside; at most a third of the TTL. Default: DefaultTimeout.
+	Timeout time.Duration
+	// Backoff is how long to wait before something is tried again; it doubles up to MaxBackoff, and half of it is random.
+	// Default: DefaultBackoff.
+	Backoff time.Duration
+	// MaxBackoff is the longest such wait. Default: DefaultMaxBackoff.
+	MaxBackoff time.Duration
+	// Telemetry is where spans, metrics and events go. A no-op provider turns its signal off.
+	Telemetry telemetry.Providers
+}
+
+// Session is this process at an engine. It is safe for concurrent use.
+type Session struct {
+	driver driver.Driver
+	caps   Capabilities
+	opts   Options
+	fault  error // of every acquisition; nil if the options are within the engine's limits
+	observed
+
+	opening chan struct{}   // holds one token: who has it may open a lease
+	life    context.Context // until Close
+	end     context.CancelFunc
+	closed  atomic.Bool
+	work    gosync.WaitGroup // what Close waits for; nothing joins it once closed is set
+
+	mu       gosync.Mutex
+	draining bool
+	current  *lease              // for new claims; nil if there is none
+	leases   map[*lease]struct{} // that are not over
+	idle     chan struct{}       // closed when the last grant ends, if somebody waits for that
+	grants   map[*Grant]struct{} // that are not over
+}
+
+// New returns a Session on d, which the session closes. It does no I/O and starts no goroutine.
+func New(d driver.Driver, opts *Options) *Session {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	s := &Session{
+		driver: d, caps: d.Capabilities(), opening: make(chan struct{}, 1),
+		leases: map[*lease]struct{}{}, grants: map[*Grant]struct{}{},
+	}
+	s.life, s.end = context.WithCancel(context.Background())
+	s.opts, s.fault = o.complete(s.caps)
+	s.observed = observe(s.caps.System, o.Telemetry)
+	return s
+}
+
+// complete fills in the defaults, and returns what is wrong with the rest.
+func (o Options) complete(caps Capabilities) (Options, error) {
+	if o.TTL == 0 {
+		o.TTL = DefaultTTL
+	}
+	if o.Margin == 0 {
+		o.Margin = o.TTL / 10
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = DefaultTimeout
+	}
+	o.Timeout = min(o.Timeout, o.TTL/3)
+	if o.Backoff <= 0 {
+		o.Backoff = DefaultBackoff
+	}
+	if o.MaxBackoff <= 0 {
+		o.MaxBackoff = DefaultMaxBackoff
+	}
+	limits := caps.Lease
+	switch {
+	case o.TTL < 0, o.TTL < limits.Min:
+		return o, fmt.Errorf("%w: a TTL of %s: %s takes %s or more", ErrInvalid, o.TTL, caps.System, limits.Min)
+	case limits.Max > 0 && o.TTL > limits.Max:
+		return o, fmt.Errorf("%w: a TTL of %s: %s takes %s or less", ErrInvalid, o.TTL, caps.System, limits.Max)
+	case limits.Granularity > 0 && o.TTL%limits.Granularity != 0:
+		return o, fmt.Errorf("%w: a TTL of %s: %s takes multiples of %s", ErrInvalid, o.TTL, caps.System, limits.Granularity)
+	case o.Margin < 0, o.Margin >= o.TTL/2:
+		return o, fmt.Errorf("%w: a margin of %s: with a TTL of %s it must be below half of that", ErrInvalid, o.Margin, o.TTL)
+	}
+	return o, nil
+}
+
+// Capabilities returns what the engine can do.
+func (s *Session) Capabilities() Capabilities { return s.caps }
+
+// Require returns nil if the engine's promise is worth this much at least, or an error that wraps errors.ErrUnsupported; and
+// ErrInvalid if the options of the session are not within the engine's limits. Call it at start.
+func (s *Session) Require(least Safety) error {
+	err := s.fault
+	if s.caps.Safety < least {
+		err = fmt.Errorf("%w: %s is %s, and %s is required", errors.ErrUnsupported, s.caps.System, s.caps.Safety, least)
+	}
+	if err != nil {
+		return &Error{Op: "require", Err: err}
+	}
+	return nil
+}
