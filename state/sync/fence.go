@@ -30,7 +30,7 @@ const (
 )
 
 // Put writes a value under the protection of a token. It returns ErrFenced, and writes nothing, if somebody with a larger token
-// has written the item before, and ErrInvalid for the token zero. All other errors are the store's.
+// has written or taken the item before, and ErrInvalid for the token zero. All other errors are the store's.
 func (f *Fence) Put(ctx context.Context, t Token, key string, value []byte) error {
 	return f.write(ctx, t, key, sealPresent, value)
 }
@@ -46,8 +46,8 @@ func (f *Fence) Get(ctx context.Context, key string) (value []byte, t Token, err
 	if err != nil {
 		return nil, 0, err
 	}
-	t, deleted, value, err := unseal(key, it.Value)
-	if err == nil && deleted {
+	t, mark, value, err := unseal(key, it.Value)
+	if err == nil && mark == sealDeleted {
 		err = &Error{Op: "fence", Name: key, Err: kv.ErrNotFound}
 	}
 	if err != nil {
@@ -56,19 +56,36 @@ func (f *Fence) Get(ctx context.Context, key string) (value []byte, t Token, err
 	return value, t, nil
 }
 
-// write compares and sets until nobody has come between.
+// Take is Get for a holder that goes on to write what it makes of the value: from then on, earlier holders are refused, though nothing
+// else has been written. It returns kv.ErrNotFound if there is no item, and keeps the token all the same.
+func (f *Fence) Take(ctx context.Context, t Token, key string) (value []byte, err error) {
+	var deleted bool
+	err = f.update(ctx, t, key, func(was byte, old []byte) (byte, []byte) {
+		deleted, value = was == sealDeleted, old
+		return was, old
+	})
+	if err == nil && deleted {
+		return nil, &Error{Op: "fence", Name: key, Err: kv.ErrNotFound}
+	}
+	return value, err
+}
+
 func (f *Fence) write(ctx context.Context, t Token, key string, mark byte, value []byte) error {
+	return f.update(ctx, t, key, func(byte, []byte) (byte, []byte) { return mark, value })
+}
+
+// update compares and sets until nobody has come between. A missing item is made as if it had been deleted.
+func (f *Fence) update(ctx context.Context, t Token, key string, next func(mark byte, value []byte) (byte, []byte)) error {
 	if t == 0 {
 		return &Error{Op: "fence", Name: key, Err: fmt.Errorf("%w: no token", ErrInvalid)}
 	}
-	sealed := append(append(binary.BigEndian.AppendUint64(make([]byte, 0, sealBytes+len(value)), uint64(t)), mark), value...)
 	for {
-		condition := kv.IfAbsent()
+		old, mark, condition := []byte(nil), byte(sealDeleted), kv.PutOption(kv.IfAbsent())
 		it, err := f.store.Get(ctx, key)
 		switch {
 		case err == nil:
-			highest, _, _, err := unseal(key, it.Value)
-			if err != nil {
+			var highest Token
+			if highest, mark, old, err = unseal(key, it.Value); err != nil {
 				return err
 			}
 			if highest > t {
@@ -78,15 +95,17 @@ func (f *Fence) write(ctx context.Context, t Token, key string, mark byte, value
 		case !errors.Is(err, kv.ErrNotFound):
 			return err
 		}
+		mark, value := next(mark, old)
+		sealed := append(append(binary.BigEndian.AppendUint64(make([]byte, 0, sealBytes+len(value)), uint64(t)), mark), value...)
 		if _, err := f.store.Put(ctx, key, sealed, condition); !errors.Is(err, kv.ErrConflict) {
 			return err
 		}
 	}
 }
 
-func unseal(key string, sealed []byte) (t Token, deleted bool, value []byte, err error) {
+func unseal(key string, sealed []byte) (t Token, mark byte, value []byte, err error) {
 	if len(sealed) < sealBytes || sealed[tokenBytes] > sealDeleted {
-		return 0, false, nil, &Error{Op: "fence", Name: key, Err: fmt.Errorf("%w: the item was not written by a Fence", ErrInvalid)}
+		return 0, 0, nil, &Error{Op: "fence", Name: key, Err: fmt.Errorf("%w: the item was not written by a Fence", ErrInvalid)}
 	}
-	return Token(binary.BigEndian.Uint64(sealed)), sealed[tokenBytes] == sealDeleted, sealed[sealBytes:], nil
+	return Token(binary.BigEndian.Uint64(sealed)), sealed[tokenBytes], sealed[sealBytes:], nil
 }

@@ -108,10 +108,10 @@ func (g *Grant) finish(why *over) *over {
 	k.hold.Record(g.ctx, time.Since(g.since).Seconds(), k.ends[why.end])
 	if why.end != endReleased {
 		k.lost.EmitError(g.ctx, why.err, k.about(g.of.name, g.claim.Token, endAttr.String(why.end))...)
+		s.forget(g)
 	} else if k.resigned != nil {
 		k.resigned.Emit(g.ctx, k.about(g.of.name, g.claim.Token)...)
 	}
-	s.forget(g)
 	return why
 }
 
@@ -150,6 +150,7 @@ func (g *Grant) Release(ctx context.Context) (err error) {
 		return why.err
 	}
 	g.stop()
+	defer g.of.session.forget(g) // only now, or Shutdown would close the session under the request
 	within, cancel := g.of.session.request(ctx)
 	err = g.of.session.driver.Release(within, g.claim)
 	cancel()

@@ -1,0 +1,219 @@
+package synctest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-os/go-os/state/sync"
+)
+
+func observed() []promise {
+	return []promise{
+		{name: "telemetry/spans and metrics", check: telemetryContract},
+		{name: "telemetry/names stay off metrics", check: namesOffMetrics},
+	}
+}
+
+// telemetryContract does one thing after the other, and compares all that came of it.
+func telemetryContract(r *rig) {
+	name := r.name("t")
+	a, b := r.process(), r.process()
+	held := r.lock(a, name)
+	_, _ = b.Mutex(name).TryLock(r.context())
+	waiting := r.wait(r.context(), b, b.Mutex(name).Lock)
+	r.eventually("the claim to be counted", func() error {
+		return r.counts("goos.sync.waiting {claim} goos.sync.kind=mutex,goos.sync.system="+r.caps.System, 1)
+	})
+	r.release(held)
+	second := r.granted(waiting, "the waiter").grant
+	_ = held.Release(r.context())
+	ctx, cancel := context.WithTimeout(r.context(), 50*time.Millisecond)
+	defer cancel()
+	_, _ = a.Mutex(name).Lock(ctx)
+	r.release(second)
+	_, _ = a.Semaphore(name, 0).Acquire(r.context())
+	_, _ = a.Election(name).Leader(r.context())
+	e := a.Election(name)
+	if _, err := e.Campaign(r.context(), nil); err != nil {
+		r.Fatalf("Campaign: %v", err)
+	}
+	_ = a.Close()
+	_, _ = a.Mutex(name).Lock(r.context())
+
+	want := []string{
+		"acquire election", "acquire mutex", "acquire mutex", "acquire mutex closed", "acquire mutex timeout", "acquire semaphore invalid",
+		"leader election not_held", "release mutex", "release mutex", "release mutex not_held", "try_acquire mutex held",
+	}
+	if got := r.spanned(); !slices.Equal(got, want) {
+		r.Errorf("spans\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	r.spanAttributes("goos.sync.system", "goos.sync.kind", "goos.sync.name")
+	r.eventually("the metrics", func() error { return r.metrics() })
+}
+
+// counts returns an error unless a point holds n.
+func (r *rig) counts(point string, n int64) error {
+	if got := r.points(); got[point] != n {
+		return fmt.Errorf("%s holds %d, want %d; all: %v", point, got[point], n, got)
+	}
+	return nil
+}
+
+// metrics compares what telemetryContract leaves.
+func (r *rig) metrics() error {
+	system := ",goos.sync.system=" + r.caps.System
+	wait := func(kind, op, errorType string) string {
+		if errorType != "" {
+			errorType = "error.type=" + errorType + ","
+		}
+		return "goos.sync.wait.duration s " + errorType + "goos.sync.kind=" + kind + ",goos.sync.operation=" + op + system
+	}
+	hold := func(kind, end string) string {
+		return "goos.sync.hold.duration s goos.sync.end=" + end + ",goos.sync.kind=" + kind + system
+	}
+	want := map[string]int64{
+		wait("mutex", "acquire", ""):                                        2,
+		wait("mutex", "acquire", "timeout"):                                 1,
+		wait("mutex", "acquire", "closed"):                                  1,
+		wait("mutex", "try_acquire", "held"):                                1,
+		wait("semaphore", "acquire", "invalid"):                             1,
+		wait("election", "acquire", ""):                                     1,
+		hold("mutex", "released"):                                           2,
+		hold("election", "closed"):                                          1,
+		"goos.sync.contentions {acquisition} goos.sync.kind=mutex" + system: 2,
+		"goos.sync.waiting {claim} goos.sync.kind=mutex" + system:           0,
+		"goos.sync.held {grant} goos.sync.kind=mutex" + system:              0,
+		"goos.sync.held {grant} goos.sync.kind=election" + system:           0,
+	}
+	got := r.points()
+	for point, n := range want {
+		if has, ok := got[point]; !ok || has != n {
+			return fmt.Errorf("%s: %d, want %d; all: %v", point, has, n, got)
+		}
+		delete(got, point)
+	}
+	if len(got) != 0 {
+		return fmt.Errorf("points beyond the contract: %v", got)
+	}
+	return nil
+}
+
+func namesOffMetrics(r *rig) {
+	p := r.process()
+	name := r.name("secret")
+	_ = p.Mutex(name).Do(r.context(), func(context.Context, *sync.Grant) error { return nil })
+	for point := range r.points() {
+		if strings.Contains(point, "secret") {
+			r.Errorf("the name stands on a metric: %s", point)
+		}
+	}
+}
+
+func idle() []promise {
+	return []promise{
+		{name: "idle/renewals alone", hook: "Requests", check: renewalsAlone},
+		{name: "idle/many waiters do not stampede", hook: "Requests", check: noStampede},
+	}
+}
+
+// renewalsAlone counts the requests while one process holds, one waits and one observes.
+func renewalsAlone(r *rig) {
+	name := r.name("m")
+	a, b, c := r.process(), r.process(), r.process()
+	held := r.lock(a, name)
+	waiting := r.wait(r.context(), b, b.Mutex(name).Lock)
+	ctx, cancel := context.WithCancel(r.context())
+	seen, ended := make(chan struct{}, 10), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for range c.Election(name).Observe(ctx) {
+			seen <- struct{}{}
+		}
+	}()
+	<-seen
+	r.pass(200 * time.Millisecond) // for what is still under way
+	before, began := r.Requests(), time.Now()
+	r.pass(max(2*r.ttl, 4*time.Second))
+	n, took := r.Requests()-before, time.Since(began)
+	// Two sessions hold leases, each renewed three times a TTL; one renewal more may fall into the time at either end.
+	allowed := int64(2*(3*took.Seconds()/r.ttl.Seconds()+2)) + int64(2*r.Polls*took.Seconds())
+	if n > allowed {
+		r.Errorf("%d requests within %s while nothing happened, want %d at most", n, took, allowed)
+	}
+	r.Logf("%d requests within %s, of %d allowed", n, took.Round(time.Millisecond), allowed)
+	cancel()
+	<-ended
+	r.release(held)
+	r.release(r.granted(waiting, "the waiter").grant)
+}
+
+// noStampede counts the requests of hand-overs while few wait, and while many do.
+func noStampede(r *rig) {
+	few, many := r.handOvers(10), r.handOvers(1000)
+	if many > 2*few+2 {
+		r.Errorf("%.1f requests a hand-over with 1,000 waiters, %.1f with 10", many, few)
+	}
+	r.Logf("requests a hand-over: %.1f with 10 waiters, %.1f with 1,000", few, many)
+}
+
+// handOvers returns how many requests a hand-over takes while so many wait.
+func (r *rig) handOvers(waiters int) float64 {
+	r.Helper()
+	const processes, times = 5, 20
+	name := r.name(fmt.Sprint("m", waiters))
+	owner := r.process()
+	held := r.lock(owner, name)
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	grants := make(chan *sync.Grant, waiters)
+	ended := make(chan struct{}, waiters)
+	var all []process
+	for range processes {
+		all = append(all, r.process())
+	}
+	for i := range waiters {
+		p := all[i%processes]
+		go func() {
+			defer func() { ended <- struct{}{} }()
+			if g, err := p.Mutex(name).Lock(ctx); err == nil {
+				grants <- g
+			}
+		}()
+	}
+	r.eventually("all claims to be in the queue", func() error {
+		n := int64(0)
+		for _, p := range all {
+			n += p.acquired.Load()
+		}
+		if n < int64(waiters) {
+			return fmt.Errorf("%d of %d", n, waiters)
+		}
+		return nil
+	})
+	r.pass(500 * time.Millisecond)
+	before, began := r.Requests(), time.Now()
+	for i := range min(times, waiters-1) {
+		r.release(held)
+		select {
+		case held = <-grants:
+		case <-time.After(r.patience()):
+			r.Fatalf("hand-over %d did not happen", i)
+		}
+	}
+	n := float64(r.Requests() - before)
+	n -= 3 * time.Since(began).Seconds() / r.ttl.Seconds() * (processes + 1) // renewals
+	n -= r.Polls * time.Since(began).Seconds() * float64(waiters)
+	cancel()
+	r.release(held)
+	for range waiters {
+		<-ended
+	}
+	close(grants)
+	for g := range grants {
+		r.release(g)
+	}
+	return max(n, 0) / float64(min(times, waiters-1))
+}

@@ -1,0 +1,242 @@
+package synctest
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/go-os/go-os/state/sync/driver"
+)
+
+// queues is what drivers promise by themselves.
+func queues() []promise {
+	return []promise{
+		{name: "queue/unknown claims and leases are lost", check: unknownIsLost},
+		{name: "queue/try leaves no claim", check: tryLeavesNothing},
+		{name: "queue/a claim goes with its lease", check: claimsGoWithLease},
+		{name: "queue/tokens outlive the queue", check: tokensOutlive},
+		{name: "queue/names do not meet", check: namesDoNotMeet},
+		{name: "queue/watch shows the holder", check: watchShowsHolder},
+		{name: "queue/waiting ends with its context", check: waitingEnds},
+	}
+}
+
+// raw returns a driver and a lease on it.
+func (r *rig) raw() (driver.Driver, driver.LeaseID) {
+	r.Helper()
+	d := r.open(r)
+	r.mu.Lock()
+	r.closes = append(r.closes, func() {
+		if err := d.Close(); err != nil {
+			r.Errorf("Close: %v", err)
+		}
+	})
+	r.mu.Unlock()
+	return d, r.granting(d)
+}
+
+func (r *rig) granting(d driver.Driver) driver.LeaseID {
+	r.Helper()
+	id, err := d.Grant(r.context(), 4*r.ttl) // nobody renews it
+	if err != nil || id == "" {
+		r.Fatalf("Grant: %q, %v", id, err)
+	}
+	return id
+}
+
+func claimOn(name string, lease driver.LeaseID) driver.Claim {
+	return driver.Claim{Name: name, ID: rand.Text(), Lease: lease, Seats: 1, Value: []byte("v")}
+}
+
+// joins puts a claim into a queue, and fails unless it has a seat or not, as wanted.
+func (r *rig) joins(d driver.Driver, c driver.Claim, seat bool) driver.Claim {
+	r.Helper()
+	t, granted, err := d.Acquire(r.context(), c, false)
+	if err != nil || granted != seat || t == 0 {
+		r.Fatalf("Acquire: token %d, granted %v, %v; want granted %v", t, granted, err, seat)
+	}
+	c.Token = t
+	return c
+}
+
+func unknownIsLost(r *rig) {
+	d, lease := r.raw()
+	gone := r.granting(d)
+	if err := d.Revoke(r.context(), gone); err != nil {
+		r.Fatalf("Revoke: %v", err)
+	}
+	r.is(d.Revoke(r.context(), gone), nil, "Revoke again")
+	r.is(d.Renew(r.context(), gone), driver.ErrLost, "Renew of a lease that was revoked")
+	_, _, err := d.Acquire(r.context(), claimOn(r.name("n"), gone), false)
+	r.is(err, driver.ErrLost, "Acquire on a lease that was revoked")
+	_, _, err = d.Acquire(r.context(), claimOn(r.name("n"), gone), true)
+	r.is(err, driver.ErrLost, "Acquire, to try, on a lease that was revoked")
+
+	c := claimOn(r.name("n"), lease)
+	r.is(d.Release(r.context(), c), driver.ErrLost, "Release of a claim that never was")
+	c.Token = 7
+	r.is(d.Await(r.context(), c), driver.ErrLost, "Await of a claim that never was")
+	c = r.joins(d, claimOn(r.name("n"), lease), true)
+	r.is(d.Await(r.context(), c), nil, "Await of a claim that has a seat")
+	r.is(d.Release(r.context(), c), nil, "Release")
+	r.is(d.Release(r.context(), c), driver.ErrLost, "Release again")
+	r.is(d.Await(r.context(), c), driver.ErrLost, "Await of a claim that was released")
+}
+
+func tryLeavesNothing(r *rig) {
+	d, lease := r.raw()
+	for seats := 1; seats <= 2; seats++ {
+		name := r.name(fmt.Sprint("n", seats))
+		var held []driver.Claim
+		for range seats {
+			c := claimOn(name, lease)
+			c.Seats = seats
+			t, granted, err := d.Acquire(r.context(), c, true)
+			if err != nil || !granted || t == 0 {
+				r.Fatalf("Acquire, to try: token %d, granted %v, %v", t, granted, err)
+			}
+			held = append(held, c)
+		}
+		refused := claimOn(name, lease)
+		refused.Seats = seats
+		_, granted, err := d.Acquire(r.context(), refused, true)
+		r.is(err, driver.ErrHeld, "Acquire, to try, of what is held (granted %v)", granted)
+		r.is(d.Release(r.context(), refused), driver.ErrLost, "Release of what was refused")
+		r.is(d.Release(r.context(), held[0]), nil, "Release")
+		next := claimOn(name, lease)
+		next.Seats = seats
+		r.joins(d, next, true)
+	}
+}
+
+func claimsGoWithLease(r *rig) {
+	d, lease := r.raw()
+	other := r.granting(d)
+	first := r.joins(d, claimOn(r.name("n"), lease), true)
+	second := r.joins(d, claimOn(r.name("n"), other), false)
+	if err := d.Revoke(r.context(), lease); err != nil {
+		r.Fatalf("Revoke: %v", err)
+	}
+	r.is(d.Await(r.context(), second), nil, "Await after the holder's lease was revoked")
+	r.is(d.Await(r.context(), first), driver.ErrLost, "Await of the claim whose lease was revoked")
+	if second.Token <= first.Token {
+		r.Errorf("token %d came after %d", second.Token, first.Token)
+	}
+}
+
+func tokensOutlive(r *rig) {
+	d, lease := r.raw()
+	var last driver.Token
+	for range 5 {
+		c := r.joins(d, claimOn(r.name("n"), lease), true)
+		if c.Token <= last {
+			r.Errorf("token %d came after %d", c.Token, last)
+		}
+		last = c.Token
+		r.is(d.Release(r.context(), c), nil, "Release")
+	}
+}
+
+// namesDoNotMeet holds one lock under each of many names that a driver might take for one another.
+func namesDoNotMeet(r *rig) {
+	d, lease := r.raw()
+	base := r.name("")
+	names := []string{
+		"a", "a/", "a/b", "/a", "a//b", "A", "a b", "a.b", "a*", "a?", "[a]", "{a}", "a{b}c", "%61", "%", "a\x00", "a\n", "ä", "a\u0308", "雪", "🔒",
+		"..", ".", "a:b", `a\b`, `"a"`, "a'b", "a_b", "a%b", "~", "a#b",
+	}
+	for i := range names {
+		names[i] = base + names[i]
+	}
+	names = append(names, base+strings.Repeat("x", r.caps.MaxName-len(base)))
+	var tokens []driver.Token
+	for _, name := range names {
+		t, granted, err := d.Acquire(r.context(), claimOn(name, lease), false)
+		if err != nil || !granted {
+			r.Errorf("Acquire of %.40q: granted %v, %v", name, granted, err)
+		}
+		tokens = append(tokens, t)
+	}
+	for i, name := range names {
+		var seen driver.Holder
+		err := d.Watch(r.context(), name, func(h driver.Holder) error {
+			seen = h
+			return errSeen
+		})
+		if !errors.Is(err, errSeen) || seen.Token != tokens[i] {
+			r.Errorf("Watch of %.40q: token %d, %v; want %d", name, seen.Token, err, tokens[i])
+		}
+	}
+}
+
+var errSeen = errors.New("seen")
+
+func watchShowsHolder(r *rig) {
+	d, lease := r.raw()
+	ctx, cancel := context.WithCancel(r.context())
+	defer cancel()
+	name := r.name("n")
+	seen := make(chan driver.Holder, 100)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- d.Watch(ctx, name, func(h driver.Holder) error {
+			seen <- h
+			return nil
+		})
+	}()
+	expect := func(want driver.Token, value string) {
+		r.Helper()
+		deadline := time.After(r.patience())
+		for {
+			select {
+			case h := <-seen:
+				if h.Token == want && string(h.Value) == value {
+					return
+				}
+			case <-deadline:
+				r.Fatalf("the watch did not show token %d", want)
+			}
+		}
+	}
+	expect(0, "")
+	first := r.joins(d, claimOn(name, lease), true)
+	expect(first.Token, "v")
+	second := claimOn(name, lease)
+	second.Value = []byte{0, 255, 'w'}
+	second = r.joins(d, second, false)
+	r.is(d.Release(r.context(), first), nil, "Release")
+	expect(second.Token, "\x00\xffw")
+	if err := d.Revoke(r.context(), lease); err != nil {
+		r.Fatalf("Revoke: %v", err)
+	}
+	expect(0, "")
+	cancel()
+	select {
+	case err := <-ended:
+		r.is(err, context.Canceled, "Watch")
+	case <-time.After(time.Second):
+		r.Error("Watch goes on a second after its context")
+	}
+	if extra := len(seen); extra > 1 {
+		r.Errorf("%d more calls of emit after the last change", extra)
+	}
+}
+
+func waitingEnds(r *rig) {
+	d, lease := r.raw()
+	r.joins(d, claimOn(r.name("n"), lease), true)
+	c := r.joins(d, claimOn(r.name("n"), lease), false)
+	for _, delay := range []time.Duration{0, 100 * time.Millisecond} {
+		ctx, cancel := context.WithTimeout(r.context(), delay)
+		began := time.Now()
+		r.is(d.Await(ctx, c), context.DeadlineExceeded, "Await")
+		cancel()
+		if took := time.Since(began); took > delay+time.Second {
+			r.Errorf("Await ended %s after its context", took-delay)
+		}
+	}
+	r.is(d.Release(r.context(), c), nil, "Release of a claim that nobody awaits any more")
+}

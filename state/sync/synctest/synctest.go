@@ -1,0 +1,326 @@
+// Package synctest is the contract of state/sync as a test: what package driver promises, [Run] checks, for every driver alike.
+//
+//	func TestContract(t *testing.T) {
+//		synctest.Run(t, synctest.Backend{
+//			Begin: func(testing.TB) synctest.Open {
+//				space := memsync.NewSpace()
+//				return func(testing.TB) driver.Driver { return memsync.New(&memsync.Options{Space: space}) }
+//			},
+//			FakeClock: true,
+//		})
+//	}
+//
+// Each promise is a subtest. One that needs a hook which the Backend does not have is skipped, naming the hook.
+package synctest
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	gosync "sync"
+	"testing"
+	bubble "testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/go-os/go-os/state/sync"
+	"github.com/go-os/go-os/state/sync/driver"
+)
+
+// Open makes a driver on an engine. Each stands for a process.
+type Open func(t testing.TB) driver.Driver
+
+// Backend is a driver under test, and the strings by which its engine can be pulled.
+type Backend struct {
+	// Begin prepares the engine for one promise, and returns what makes drivers on it. Required.
+	Begin func(t testing.TB) Open
+	// FakeClock says that the engine runs in this process and takes its time from package time, so that the suite may run
+	// in a testing/synctest bubble, where a minute passes in no time.
+	FakeClock bool
+	// TTL is that of the sessions. Default: the larger of a second and the shortest that the engine takes.
+	TTL time.Duration
+
+	// Kill ends the engine without warning, until Revive; its data survive if its class is SessionBound or Linearizable.
+	Kill, Revive func(t testing.TB)
+	// Pause stops the engine from answering until Resume, with its connections open.
+	Pause, Resume func(t testing.TB)
+	// KillLeader ends that of several engines which leads, until Revive.
+	KillLeader func(t testing.TB)
+	// Cut ends the connections between drivers and engine and lets none be made, Drop swallows what is sent on them, and Slow
+	// delays each answer, until Heal.
+	Cut, Drop, Heal func(t testing.TB)
+	Slow            func(t testing.TB, latency, jitter time.Duration)
+	// Beside returns a driver on the same engine, out of reach of these faults of the network.
+	Beside Open
+	// Requests returns how many requests the engine has seen.
+	Requests func() int64
+	// Polls is how many requests a second are allowed for a claim that waits, and for an observer. Default: none.
+	Polls float64
+
+	// EngineFuncs are functions whose goroutines belong to an engine or a client that outlives a driver, as goleak names them.
+	EngineFuncs []string
+
+	// Record is the file, relative to the test's package, that keeps what the suite proved of the driver. The run fails when it
+	// proved something else, and writes the file when the environment variable SYNCTEST_RECORD is "write". Default: none is kept.
+	Record string
+}
+
+// Run checks every promise of package driver against b.
+func Run(t *testing.T, b Backend) {
+	record := newRecord()
+	for _, p := range promises() {
+		t.Run(p.name, func(t *testing.T) {
+			if b.FakeClock && !p.parallel {
+				bubble.Test(t, func(t *testing.T) { p.run(t, b, record) })
+				return
+			}
+			before := goleak.IgnoreCurrent()
+			p.run(t, b, record)
+			if err := goleak.Find(append(b.bystanders(), before)...); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if b.Record != "" {
+		record.settle(t, b.Record)
+	}
+}
+
+// supervisor waits for an engine in another process, which a hook may have restarted.
+const supervisor = "github.com/go-os/go-os/internal/testenv.supervise.func1"
+
+func (b Backend) bystanders() []goleak.Option {
+	all := []goleak.Option{goleak.IgnoreAnyFunction(supervisor)}
+	for _, name := range b.EngineFuncs {
+		all = append(all, goleak.IgnoreAnyFunction(name))
+	}
+	return all
+}
+
+// promise is one part of the contract.
+type promise struct {
+	name     string
+	hook     string // of the Backend, which is needed
+	parallel bool   // needs the real clock
+	check    func(*rig)
+}
+
+func promises() []promise {
+	var all []promise
+	for _, part := range [][]promise{
+		queues(), mutexes(), elections(), semaphores(), leases(), unknowns(), inputs(), observed(), idle(), lifecycle(), faults(), storms(),
+	} {
+		all = append(all, part...)
+	}
+	return all
+}
+
+// lacks names the hook that the promise needs and the Backend does not have.
+func (p promise) lacks(b Backend) string {
+	has := map[string]bool{
+		"":                true,
+		"Kill":            b.Kill != nil && b.Revive != nil,
+		"Pause":           b.Pause != nil && b.Resume != nil,
+		"KillLeader":      b.KillLeader != nil && b.Revive != nil,
+		"Cut and Beside":  b.Cut != nil && b.Heal != nil && b.Beside != nil,
+		"Drop and Beside": b.Drop != nil && b.Heal != nil && b.Beside != nil,
+		"Requests":        b.Requests != nil,
+	}
+	if has[p.hook] {
+		return ""
+	}
+	return p.hook
+}
+
+func (p promise) run(t testing.TB, b Backend, record *Record) {
+	r := &rig{TB: t, Backend: b, stage: newStage(), run: rand.Text()}
+	r.open = b.Begin(t)
+	defer r.close()
+	probe := r.open(t)
+	r.caps = probe.Capabilities()
+	if err := probe.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+	record.declare(r.caps)
+	if missing := p.lacks(b); missing != "" {
+		record.Untried[p.name] = missing
+		t.Skipf("the Backend has no hook %s", missing)
+	}
+	if r.ttl = b.TTL; r.ttl == 0 {
+		r.ttl = max(time.Second, r.caps.Lease.Min)
+	}
+	p.check(r)
+	record.Kept = append(record.Kept, p.name)
+}
+
+// rig is what a check works with.
+type rig struct {
+	testing.TB
+	Backend
+	*stage
+
+	open Open
+	caps driver.Capabilities
+	ttl  time.Duration
+	run  string // sets the names of this run apart
+
+	mu     gosync.Mutex
+	closes []func()
+}
+
+// process is a session, and the driver below it, which can be made to fail as if the process had.
+type process struct {
+	*sync.Session
+	*spy
+}
+
+// process returns a new one. The suite closes it.
+func (r *rig) process() process { return r.processOn(r.open, sync.Options{}) }
+
+func (r *rig) processOn(open Open, opts sync.Options) process {
+	r.Helper()
+	s := &spy{Driver: open(r)}
+	if opts.TTL == 0 {
+		opts.TTL = r.ttl
+	}
+	if opts.Backoff == 0 {
+		opts.Backoff, opts.MaxBackoff = 10*time.Millisecond, 200*time.Millisecond
+	}
+	opts.Telemetry = r.providers
+	p := process{sync.New(s, &opts), s}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closes = append(r.closes, func() {
+		s.thaw()
+		if err := p.Close(); err != nil {
+			r.Errorf("Close: %v", err)
+		}
+	})
+	return p
+}
+
+func (r *rig) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.closes {
+		c()
+	}
+}
+
+// name returns one that no other run uses.
+func (r *rig) name(s string) string { return r.run + "/" + s }
+
+// patience is how long the suite waits for what must happen: hand-overs after a crash, and a test machine that does other things.
+func (r *rig) patience() time.Duration { return 20*time.Second + 2*r.latest() }
+
+// latest is how long after its last renewal the seat of a crashed process is free.
+func (r *rig) latest() time.Duration { return r.caps.Lease.Latest(r.ttl) }
+
+// context returns one that ends when the suite loses its patience.
+func (r *rig) context() context.Context {
+	ctx, cancel := context.WithTimeout(r.Context(), r.patience())
+	r.Cleanup(cancel)
+	return ctx
+}
+
+// lock gets what must be had.
+func (r *rig) lock(p process, name string) *sync.Grant {
+	r.Helper()
+	g, err := p.Mutex(name).Lock(r.context())
+	if err != nil {
+		r.Fatalf("Lock: %v", err)
+	}
+	return g
+}
+
+// release gives back what is held.
+func (r *rig) release(g *sync.Grant) {
+	r.Helper()
+	if err := g.Release(r.context()); err != nil {
+		r.Errorf("Release: %v", err)
+	}
+}
+
+// is fails unless err is want; nil means that it must be nil.
+func (r *rig) is(err, want error, format string, args ...any) {
+	r.Helper()
+	if !errors.Is(err, want) {
+		r.Errorf("%s: %v; want %v", fmt.Sprintf(format, args...), err, want)
+	}
+}
+
+// pass waits for d.
+func (r *rig) pass(d time.Duration) {
+	r.Helper()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-r.Context().Done():
+		r.Fatal("the test ended while time was to pass")
+	}
+}
+
+// eventually asks until the answer is nil.
+func (r *rig) eventually(what string, check func() error) {
+	r.Helper()
+	var err error
+	for began := time.Now(); time.Since(began) < r.patience(); r.pass(10 * time.Millisecond) {
+		if err = check(); err == nil {
+			return
+		}
+	}
+	r.Fatalf("waited %s for %s: %v", r.patience(), what, err)
+}
+
+// outcome is what came of an acquisition that was waited for in the background.
+type outcome struct {
+	grant *sync.Grant
+	err   error
+	at    time.Time
+}
+
+// wait has a process wait for a lock, and returns when its claim is in the queue.
+func (r *rig) wait(ctx context.Context, p process, acquire func(context.Context) (*sync.Grant, error)) <-chan outcome {
+	r.Helper()
+	before := p.acquired.Load()
+	done := make(chan outcome, 1)
+	go func() {
+		g, err := acquire(ctx)
+		done <- outcome{g, err, time.Now()}
+	}()
+	r.eventually("the claim to be in the queue", func() error {
+		if p.acquired.Load() == before {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	return done
+}
+
+// granted fails unless the outcome is a grant.
+func (r *rig) granted(done <-chan outcome, what string) outcome {
+	r.Helper()
+	select {
+	case o := <-done:
+		if o.err != nil {
+			r.Fatalf("%s: %v", what, o.err)
+		}
+		return o
+	case <-time.After(r.patience()):
+		r.Fatalf("%s: nothing within %s", what, r.patience())
+		return outcome{}
+	}
+}
+
+// waits fails if there is an outcome already.
+func (r *rig) waits(done <-chan outcome, what string) {
+	r.Helper()
+	select {
+	case o := <-done:
+		r.Fatalf("%s: grant %v, error %v; it should wait", what, o.grant != nil, o.err)
+	default:
+	}
+}
