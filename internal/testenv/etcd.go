@@ -1,8 +1,11 @@
 package testenv
 
 import (
+	"bufio"
 	"context"
 	"net/http"
+	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -20,6 +23,37 @@ func (e *EtcdHandle) Endpoint() string { return e.Addr(0) }
 
 // URL is the base URL of health and metrics.
 func (e *EtcdHandle) URL() string { return "http://" + e.Addr(0) }
+
+// Requests returns how many messages etcd has received by gRPC. A lease that is renewed once is a stream of its own, whose end etcd
+// counts as a second message: of these it is the streams that count.
+func (e *EtcdHandle) Requests() (total int64) {
+	e.t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get(e.URL() + "/metrics")
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	lines, found := bufio.NewScanner(resp.Body), false
+	for lines.Scan() {
+		line := lines.Text()
+		counted := "grpc_server_msg_received_total{"
+		if strings.Contains(line, `grpc_method="LeaseKeepAlive"`) {
+			counted = "grpc_server_started_total{"
+		}
+		if strings.HasPrefix(line, counted) {
+			n, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64)
+			if err != nil {
+				e.t.Fatal(err)
+			}
+			total, found = total+int64(n), true
+		}
+	}
+	if err := lines.Err(); err != nil || !found {
+		e.t.Fatalf("the page of metrics has no count of messages, error %v", err)
+	}
+	return total
+}
 
 func etcdEngine() *Engine {
 	return &Engine{

@@ -1,11 +1,7 @@
 package etcdkv_test
 
 import (
-	"bufio"
 	"errors"
-	"net/http"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -78,7 +74,7 @@ func TestContract(t *testing.T) {
 	b.Pause, b.Resume = func(testing.TB) { engine.Pause() }, func(testing.TB) { engine.Resume() }
 	b.Cut, b.Drop, b.Heal = func(testing.TB) { network.Cut() }, func(testing.TB) { network.Drop() }, func(testing.TB) { network.Heal() }
 	b.Slow = func(_ testing.TB, latency, jitter time.Duration) { network.Slow(latency, jitter) }
-	b.Requests = func() int64 { return requests(t, engine.URL()) }
+	b.Requests = engine.Requests
 	kvtest.Run(t, b)
 }
 
@@ -96,31 +92,6 @@ func TestContractCluster(t *testing.T) {
 	b.Kill, b.Revive, b.KillLeader = func(testing.TB) { cluster.Kill() }, func(testing.TB) { cluster.Restart() }, func(testing.TB) { cluster.KillLeader() }
 	b.Pause, b.Resume = func(testing.TB) { cluster.Pause() }, func(testing.TB) { cluster.Resume() }
 	kvtest.Run(t, b)
-}
-
-// requests returns how many messages etcd has received by gRPC.
-func requests(t testing.TB, url string) (total int64) {
-	t.Helper()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Get(url + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	lines, found := bufio.NewScanner(resp.Body), false
-	for lines.Scan() {
-		if line := lines.Text(); strings.HasPrefix(line, "grpc_server_msg_received_total{") {
-			n, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			total, found = total+int64(n), true
-		}
-	}
-	if err := lines.Err(); err != nil || !found {
-		t.Fatalf("the page of metrics has no count of messages, error %v", err)
-	}
-	return total
 }
 
 func TestEngineNeverThere(t *testing.T) { kvtest.NeverThere(t, connect(t, "127.0.0.1:1")) }

@@ -24,7 +24,7 @@ func heldForLong(r *rig) {
 	a, b := r.process(), r.process()
 	held := r.lock(a, name)
 	waiting := r.wait(r.context(), b, b.Mutex(name).Lock)
-	r.pass(3 * r.latest())
+	r.pass(3 * r.ttl)
 	if err := held.Lost(); err != nil {
 		r.Errorf("the grant is lost: %v", err)
 	}

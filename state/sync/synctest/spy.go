@@ -18,9 +18,9 @@ type spy struct {
 	mu     gosync.Mutex
 	leases []driver.LeaseID // granted, in order
 	of     map[driver.Token]driver.LeaseID
-	frozen chan struct{}    // nil unless nothing gets through; closed by thaw
-	lose   int              // so many answers of Acquire are lost on their way
-	late   time.Duration    // so much later are they asked for, if above zero
+	frozen chan struct{} // nil unless nothing gets through; closed by thaw
+	lose   int           // so many answers of Acquire are lost on their way
+	late   time.Duration // so much later are they asked for, if above zero
 }
 
 // freeze lets nothing through until thaw: to the engine, the process is dead.

@@ -1,0 +1,152 @@
+// Package etcdsync is a driver of state/sync for etcd 3.
+//
+//	client, err := clientv3.New(clientv3.Config{Endpoints: …, DialKeepAliveTime: 5 * time.Second, DialKeepAliveTimeout: 2 * time.Second})
+//	…
+//	session := sync.New(etcdsync.New(client, nil), nil)
+//
+// A claim is a key of its own, below the name's prefix, attached to the session's lease. Its token is the revision that made it
+// (CreateRevision), which orders claims as etcd got them. A lock without contention is one request, and so is its release.
+//
+// Guarantees:
+//   - Linearizable: who holds a seat is decided by reads that a majority has agreed on, never by what a watch has told.
+//   - A waiter for a lock watches the claim right before its own and nothing else, however many wait. For a semaphore, the first
+//     waiter watches all holders, and every other the waiter before it.
+//   - A watch that is lost, or whose revision was compacted, is followed by another read: it may delay a grant, and not make one.
+//   - After a change of its leader, etcd gives every lease its whole TTL again; MaxLateness includes one.
+//
+// It does not use the client's package concurrency, whose Election may report a leader whose key etcd does not have (etcd#19597), and leaves
+// keys behind when a campaign fails (etcd#21128).
+//
+// A broken connection is noticed by the client's keep-alive: set DialKeepAliveTime and DialKeepAliveTimeout of its Config, or a
+// server that is silent without closing its connections goes unnoticed by those who wait.
+package etcdsync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/go-os/go-os/state/sync/driver"
+)
+
+const (
+	// DefaultPrefix is what all keys begin with.
+	DefaultPrefix = "goos/sync/"
+	// MaxName is the length of the longest name, in bytes.
+	MaxName = 4 << 10
+	// MaxValue is the length of the longest value, in bytes.
+	MaxValue = 64 << 10
+)
+
+// Options configure New.
+type Options struct {
+	// Prefix is what all keys begin with. Processes that share locks agree on it. Default: DefaultPrefix.
+	Prefix string
+}
+
+// Driver is the driver. It is safe for concurrent use.
+type Driver struct {
+	client *clientv3.Client
+	prefix string
+	life   context.Context
+	end    context.CancelFunc
+	closed atomic.Bool
+}
+
+// New returns a driver on a client, which it does not close.
+func New(client *clientv3.Client, opts *Options) *Driver {
+	d := &Driver{client: client, prefix: DefaultPrefix}
+	if opts != nil && opts.Prefix != "" {
+		d.prefix = opts.Prefix
+	}
+	d.life, d.end = context.WithCancel(context.Background())
+	return d
+}
+
+// Capabilities implements driver.Driver.
+func (*Driver) Capabilities() driver.Capabilities {
+	return driver.Capabilities{
+		System: "etcd", Safety: driver.Linearizable, Ordered: true, MaxName: MaxName, MaxValue: MaxValue,
+		Lease: driver.LeaseLimits{
+			Min: 2 * time.Second, Max: 9_000_000_000 * time.Second, Granularity: time.Second, Stretch: 2, MaxLateness: 3 * time.Second,
+		},
+	}
+}
+
+// Close implements driver.Driver. The client stays open.
+func (d *Driver) Close() error {
+	d.closed.Store(true)
+	d.end()
+	return nil
+}
+
+// Grant implements driver.Leaser.
+func (d *Driver) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {
+	resp, err := d.client.Grant(ctx, int64(ttl/time.Second))
+	if err != nil {
+		return "", d.classify(ctx, err)
+	}
+	return driver.LeaseID(strconv.FormatInt(int64(resp.ID), 16)), nil
+}
+
+// Renew implements driver.Leaser.
+func (d *Driver) Renew(ctx context.Context, id driver.LeaseID) error {
+	n, err := parse(id)
+	if err != nil {
+		return err
+	}
+	if _, err := d.client.KeepAliveOnce(ctx, n); err != nil {
+		return d.classify(ctx, err)
+	}
+	return nil
+}
+
+// Revoke implements driver.Leaser.
+func (d *Driver) Revoke(ctx context.Context, id driver.LeaseID) error {
+	n, err := parse(id)
+	if err != nil {
+		return err
+	}
+	if _, err := d.client.Revoke(ctx, n); err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		return d.classify(ctx, err)
+	}
+	return nil
+}
+
+func parse(id driver.LeaseID) (clientv3.LeaseID, error) {
+	n, err := strconv.ParseInt(string(id), 16, 64)
+	if err != nil || n == 0 {
+		return 0, fmt.Errorf("%w: %q is no lease of etcd", driver.ErrInvalid, id)
+	}
+	return clientv3.LeaseID(n), nil
+}
+
+// queue is the prefix of a name's claims. No name's prefix begins with another's, because zero bytes end it and are escaped within.
+func (d *Driver) queue(name string) string {
+	return d.prefix + strings.NewReplacer("\x00", "\x01\x02", "\x01", "\x01\x01").Replace(name) + "\x00"
+}
+
+func (d *Driver) key(c driver.Claim) string { return d.queue(c.Name) + c.ID }
+
+// classify gives an error of the client its class; etcd's own stays reachable.
+func (d *Driver) classify(ctx context.Context, err error) error {
+	class := driver.ErrUnavailable
+	switch {
+	case errors.Is(context.Cause(ctx), driver.ErrClosed):
+		class = driver.ErrClosed
+	case ctx.Err() != nil:
+		class = ctx.Err()
+	case errors.Is(err, rpctypes.ErrLeaseNotFound):
+		class = driver.ErrLost
+	case d.closed.Load():
+		class = driver.ErrClosed
+	}
+	return fmt.Errorf("%w: %w", class, err)
+}

@@ -1,0 +1,70 @@
+package etcdsync_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"github.com/go-os/go-os/internal/testenv"
+	"github.com/go-os/go-os/state/sync/driver"
+	"github.com/go-os/go-os/state/sync/etcdsync"
+	"github.com/go-os/go-os/state/sync/synctest"
+)
+
+// owner closes the client with the driver: each has one of its own, so that what it leaves behind can be told.
+type owner struct {
+	*etcdsync.Driver
+	client *clientv3.Client
+}
+
+func (o *owner) Close() error { return errors.Join(o.Driver.Close(), o.client.Close()) }
+
+func dial(t testing.TB, endpoints ...string) *clientv3.Client {
+	t.Helper()
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints: endpoints, Logger: zap.NewNop(), DialTimeout: 5 * time.Second,
+		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 2 * time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
+}
+
+func opens(endpoints ...string) synctest.Open {
+	return func(t testing.TB) driver.Driver {
+		client := dial(t, endpoints...)
+		return &owner{Driver: etcdsync.New(client, nil), client: client}
+	}
+}
+
+// TestContract is about one etcd, behind a network that can be cut.
+func TestContract(t *testing.T) {
+	engine := testenv.Etcd(t)
+	network := testenv.Proxy(t, engine.Endpoint())
+	synctest.Run(t, synctest.Backend{
+		Begin:  func(testing.TB) synctest.Open { return opens(network.Endpoint()) },
+		Beside: opens(engine.Endpoint()),
+		Kill:   func(testing.TB) { engine.Kill() }, Revive: func(testing.TB) { engine.Restart() },
+		Pause: func(testing.TB) { engine.Pause() }, Resume: func(testing.TB) { engine.Resume() },
+		Cut: func(testing.TB) { network.Cut() }, Drop: func(testing.TB) { network.Drop() }, Heal: func(testing.TB) { network.Heal() },
+		Slow:     func(_ testing.TB, latency, jitter time.Duration) { network.Slow(latency, jitter) },
+		Requests: engine.Requests,
+		Record:   "testdata/contract.json",
+	})
+}
+
+// TestContractCluster is about three etcds, whose leader can be killed.
+func TestContractCluster(t *testing.T) {
+	cluster := testenv.EtcdCluster(t, 3)
+	synctest.Run(t, synctest.Backend{
+		Begin: func(testing.TB) synctest.Open { return opens(cluster.Endpoints()...) },
+		Kill:  func(testing.TB) { cluster.Kill() }, Revive: func(testing.TB) { cluster.Restart() },
+		KillLeader: func(testing.TB) { cluster.KillLeader() },
+		Pause:      func(testing.TB) { cluster.Pause() }, Resume: func(testing.TB) { cluster.Resume() },
+		Record: "testdata/contract-three-nodes.json",
+	})
+}
