@@ -1,0 +1,72 @@
+package consulsync_test
+
+import (
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/go-os/go-os/internal/testenv"
+	"github.com/go-os/go-os/state/sync/consulsync"
+	"github.com/go-os/go-os/state/sync/driver"
+	"github.com/go-os/go-os/state/sync/synctest"
+)
+
+// owner ends the client's connections with the driver: each has a client of its own, so that what it leaves behind can be told.
+type owner struct {
+	*consulsync.Driver
+	transport *http.Transport
+}
+
+func (o *owner) Close() error {
+	err := o.Driver.Close()
+	o.transport.CloseIdleConnections()
+	return err
+}
+
+// counter counts requests on their way.
+type counter struct {
+	next http.RoundTripper
+	sent *atomic.Int64
+}
+
+func (c counter) RoundTrip(r *http.Request) (*http.Response, error) {
+	c.sent.Add(1)
+	return c.next.RoundTrip(r)
+}
+
+// wait is short, so that tests see that a blocking query is made again.
+const wait = 2 * time.Second
+
+func opens(addr string, sent *atomic.Int64) synctest.Open {
+	return func(t testing.TB) driver.Driver {
+		config := api.DefaultNonPooledConfig()
+		config.Address = addr
+		o := &owner{transport: &http.Transport{MaxIdleConnsPerHost: 16}}
+		config.HttpClient = &http.Client{Transport: counter{o.transport, sent}}
+		client, err := api.NewClient(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Driver = consulsync.New(client, &consulsync.Options{Wait: wait})
+		return o
+	}
+}
+
+func TestContract(t *testing.T) {
+	engine := testenv.Consul(t)
+	network := testenv.Proxy(t, engine.Addr(0))
+	var sent atomic.Int64
+	synctest.Run(t, synctest.Backend{
+		Begin:  func(testing.TB) synctest.Open { return opens(network.Endpoint(), &sent) },
+		Beside: opens(engine.Addr(0), &sent),
+		Kill:   func(testing.TB) { engine.Kill() }, Revive: func(testing.TB) { engine.Restart() },
+		Pause: func(testing.TB) { engine.Pause() }, Resume: func(testing.TB) { engine.Resume() },
+		Cut: func(testing.TB) { network.Cut() }, Drop: func(testing.TB) { network.Drop() }, Heal: func(testing.TB) { network.Heal() },
+		Slow:     func(_ testing.TB, latency, jitter time.Duration) { network.Slow(latency, jitter) },
+		Requests: sent.Load, Polls: 1 / wait.Seconds(),
+		Record: "testdata/contract.json",
+	})
+}

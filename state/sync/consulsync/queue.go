@@ -1,0 +1,198 @@
+package consulsync
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/go-os/go-os/state/sync/driver"
+)
+
+// Acquire implements driver.Queue, in one transaction; to try, a read comes first, so that a claim that would have to wait is not made.
+func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.Token, bool, error) {
+	if try {
+		claims, _, err := d.claims(ctx, c.Name)
+		if err != nil {
+			return 0, false, err
+		}
+		if len(claims) >= c.Seats {
+			return 0, false, driver.ErrHeld
+		}
+	}
+	claims, err := d.join(ctx, c)
+	if err != nil {
+		return 0, false, err
+	}
+	at := slices.IndexFunc(claims, func(p *api.KVPair) bool { return p.Key == d.key(c) })
+	if at < 0 {
+		return 0, false, fmt.Errorf("%w: Consul does not show a claim that it took", driver.ErrUnavailable)
+	}
+	c.Token = driver.Token(claims[at].CreateIndex)
+	if try && at >= c.Seats { // somebody came between
+		if err := d.Release(ctx, c); err != nil {
+			return 0, false, err
+		}
+		return 0, false, driver.ErrHeld
+	}
+	return c.Token, at < c.Seats, nil
+}
+
+// join makes the key of a claim, and returns the queue with it.
+func (d *Driver) join(ctx context.Context, c driver.Claim) ([]*api.KVPair, error) {
+	done, resp, _, err := d.client.KV().Txn(api.KVTxnOps{
+		{Verb: api.KVLock, Key: d.key(c), Value: c.Value, Session: string(c.Lease)},
+		{Verb: api.KVGetTree, Key: d.queue(c.Name)},
+	}, (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx))
+	switch {
+	case err != nil:
+		return nil, d.classify(ctx, err)
+	case done:
+		return d.order(c.Name, resp.Results), nil
+	case len(resp.Errors) > 0 && strings.Contains(resp.Errors[0].What, "invalid session"):
+		return nil, fmt.Errorf("%w: %s", driver.ErrLost, resp.Errors[0].What)
+	default:
+		return nil, fmt.Errorf("%w: Consul refused a transaction: %v", driver.ErrUnavailable, resp.Errors)
+	}
+}
+
+// claims reads a queue, and returns the index that it is shown at.
+func (d *Driver) claims(ctx context.Context, name string) ([]*api.KVPair, uint64, error) {
+	pairs, meta, err := d.client.KV().List(d.queue(name), (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx))
+	if err != nil {
+		return nil, 0, d.classify(ctx, err)
+	}
+	return d.order(name, pairs), max(meta.LastIndex, 1), nil
+}
+
+// order returns the claims of a queue, first come first: without the result of the lock itself, which is there twice, and without keys that no
+// session holds, which somebody has put there by hand.
+func (d *Driver) order(name string, pairs []*api.KVPair) []*api.KVPair {
+	seen := map[string]bool{}
+	claims := slices.DeleteFunc(slices.Clone(pairs), func(p *api.KVPair) bool {
+		twice := seen[p.Key]
+		seen[p.Key] = true
+		return twice || p.Session == "" || !strings.HasPrefix(p.Key, d.queue(name))
+	})
+	slices.SortFunc(claims, func(a, b *api.KVPair) int { return cmp.Compare(a.CreateIndex, b.CreateIndex) })
+	return claims
+}
+
+// Await implements driver.Queue. Each turn reads, decides by what it has read alone, and waits for a change of that.
+func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
+	ctx, cancel := d.living(ctx)
+	defer cancel()
+	for {
+		claims, index, err := d.claims(ctx, c.Name)
+		if err != nil {
+			return err
+		}
+		at := slices.IndexFunc(claims, func(p *api.KVPair) bool {
+			return p.Key == d.key(c) && driver.Token(p.CreateIndex) == c.Token
+		})
+		switch {
+		case at < 0:
+			return driver.ErrLost
+		case at < c.Seats:
+			return nil
+		case c.Seats == 1:
+			err = d.change(ctx, claims[at-1].Key, index)
+		default:
+			err = d.changeBelow(ctx, c.Name, index)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// change waits until a key may no longer be what it was at index: of a key that is there, a query shows the index of its own last change.
+func (d *Driver) change(ctx context.Context, key string, index uint64) error {
+	return d.block(ctx, index, func(q *api.QueryOptions) (bool, error) {
+		pair, meta, err := d.client.KV().Get(key, q)
+		return err == nil && (pair == nil || meta.LastIndex > index), err
+	})
+}
+
+// changeBelow waits until something below a name may no longer be what it was at index.
+func (d *Driver) changeBelow(ctx context.Context, name string, index uint64) error {
+	return d.block(ctx, index, func(q *api.QueryOptions) (bool, error) {
+		_, meta, err := d.client.KV().Keys(d.queue(name), "", q)
+		return err == nil && meta.LastIndex != index, err
+	})
+}
+
+// block makes a blocking query again and again until it shows a change.
+func (d *Driver) block(ctx context.Context, index uint64, query func(*api.QueryOptions) (bool, error)) error {
+	for {
+		asked, cancel := context.WithTimeout(ctx, d.wait+d.wait/6+answerWithin)
+		changed, err := query((&api.QueryOptions{WaitIndex: index, WaitTime: d.wait}).WithContext(asked))
+		cancel()
+		switch {
+		case err != nil && asked.Err() != nil && ctx.Err() == nil:
+			return fmt.Errorf("%w: a blocking query was not answered in time", driver.ErrUnavailable)
+		case err != nil:
+			return d.classify(ctx, err)
+		case changed:
+			return nil
+		}
+	}
+}
+
+// living returns a context that also ends with the driver.
+func (d *Driver) living(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(d.life, func() { cancel(driver.ErrClosed) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+	}
+}
+
+// Release implements driver.Queue.
+func (d *Driver) Release(ctx context.Context, c driver.Claim) error {
+	key := d.key(c)
+	done, resp, _, err := d.client.KV().Txn(api.KVTxnOps{
+		{Verb: api.KVCheckSession, Key: key, Session: string(c.Lease)}, {Verb: api.KVDelete, Key: key},
+	}, (&api.QueryOptions{}).WithContext(ctx))
+	switch {
+	case err != nil:
+		return d.classify(ctx, err)
+	case !done && len(resp.Errors) > 0 && resp.Errors[0].OpIndex == 0:
+		return driver.ErrLost
+	case !done:
+		return fmt.Errorf("%w: Consul refused a transaction: %v", driver.ErrUnavailable, resp.Errors)
+	default:
+		return nil
+	}
+}
+
+// Watch implements driver.Watcher. While somebody holds the name, it waits for a change of that claim alone.
+func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder) error) error {
+	ctx, cancel := d.living(ctx)
+	defer cancel()
+	for {
+		claims, index, err := d.claims(ctx, name)
+		if err != nil {
+			return err
+		}
+		var holder driver.Holder
+		if len(claims) > 0 {
+			holder = driver.Holder{Token: driver.Token(claims[0].CreateIndex), Value: claims[0].Value}
+		}
+		if err := emit(holder); err != nil {
+			return err
+		}
+		if len(claims) > 0 {
+			err = d.change(ctx, claims[0].Key, index)
+		} else {
+			err = d.changeBelow(ctx, name, index)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
