@@ -3,6 +3,7 @@ package testenv
 import (
 	"context"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 )
@@ -49,6 +50,10 @@ type Engine struct {
 	Args func(place Place) []string
 	// Env is what the server's environment has besides the test's own, as "name=value". Default: nothing.
 	Env []string
+	// User is whom the server runs as if the tests are root's, for one that refuses that. Default: the tests' own.
+	User string
+	// StopSignal asks the server to end. Default: SIGTERM.
+	StopSignal os.Signal
 	// Ready returns nil once the server answers. It is asked until it does. Nil for a tool.
 	Ready func(ctx context.Context, place Place) error
 }

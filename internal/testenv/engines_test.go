@@ -2,6 +2,7 @@ package testenv_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/go-os/go-os/internal/testenv"
 )
@@ -57,6 +60,40 @@ func TestMemcachedForgets(t *testing.T) {
 	memcached.Kill()
 	memcached.Restart()
 	expectLine(t, memcached.Addr(0), "get k", "END")
+}
+
+// TestPostgresKeepsItsData kills PostgreSQL, and pauses it: what was committed is there when it comes back.
+func TestPostgresKeepsItsData(t *testing.T) {
+	postgres := testenv.Postgres(t)
+	pool, err := pgxpool.New(t.Context(), postgres.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	if _, err := pool.Exec(t.Context(), "CREATE TABLE kept AS SELECT 1 AS n"); err != nil {
+		t.Fatal(err)
+	}
+	count := func(patience time.Duration) (n int, err error) {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		return n, pool.QueryRow(ctx, "SELECT count(*) FROM kept").Scan(&n)
+	}
+	postgres.Kill()
+	if _, err := count(time.Second); err == nil {
+		t.Error("a killed PostgreSQL answers")
+	}
+	postgres.Restart()
+	if n, err := count(5 * time.Second); err != nil || n != 1 {
+		t.Errorf("%d rows after a restart, %v", n, err)
+	}
+	postgres.Pause()
+	if _, err := count(time.Second); err == nil {
+		t.Error("a paused PostgreSQL answers")
+	}
+	postgres.Resume()
+	if n, err := count(5 * time.Second); err != nil || n != 1 {
+		t.Errorf("%d rows after a pause, %v", n, err)
+	}
 }
 
 // TestHTTPEngines asks those that speak HTTP, before and after they were killed.

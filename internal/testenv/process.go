@@ -59,6 +59,9 @@ func (p *Process) launch() (*run, error) {
 	cmd.Stdout, cmd.Stderr = output, output
 	cmd.Env = append(os.Environ(), p.engine.Env...)
 	dieWithParent(cmd)
+	if err := runAs(cmd, p.place.Dir, p.engine.User); err != nil {
+		return nil, err
+	}
 	return supervise(cmd, output)
 }
 
@@ -101,7 +104,7 @@ func (p *Process) Stop() {
 	if r.over() {
 		return
 	}
-	terminate(r.process)
+	p.engine.stop(r.process)
 	resume(r.process) // a paused process gets its SIGTERM only now
 	timeout := time.NewTimer(p.stopWithin)
 	defer timeout.Stop()
@@ -111,6 +114,15 @@ func (p *Process) Stop() {
 		p.Kill()
 		p.t.Errorf("%s did not end within %s of SIGTERM; its output ends:\n%s", p.engine.Name, p.stopWithin, tail(p.Output(), 20))
 	}
+}
+
+// stop asks a server to end.
+func (e *Engine) stop(p *os.Process) {
+	if e.StopSignal != nil {
+		signal(p, e.StopSignal)
+		return
+	}
+	terminate(p)
 }
 
 // Kill ends the server at once (SIGKILL), without a chance to write anything, and waits until it is gone. Start it again

@@ -164,7 +164,8 @@ func (r *rig) handOvers(waiters int) float64 {
 	r.Helper()
 	const processes, times = 5, 20
 	name := r.name(fmt.Sprint("m", waiters))
-	owner := r.process()
+	calm := sync.Options{TTL: max(r.ttl, time.Minute)} // so that renewals do not count
+	owner := r.processOn(r.open, calm)
 	held := r.lock(owner, name)
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
@@ -172,7 +173,7 @@ func (r *rig) handOvers(waiters int) float64 {
 	ended := make(chan struct{}, waiters)
 	var all []process
 	for range processes {
-		all = append(all, r.process())
+		all = append(all, r.processOn(r.open, calm))
 	}
 	for i := range waiters {
 		p := all[i%processes]
@@ -194,6 +195,9 @@ func (r *rig) handOvers(waiters int) float64 {
 		return nil
 	})
 	r.pass(500 * time.Millisecond)
+	idle := r.Requests()
+	r.pass(time.Second)
+	idle = r.Requests() - idle // a second: what those who wait ask without a reason
 	before, began := r.Requests(), time.Now()
 	for i := range min(times, waiters-1) {
 		r.release(held)
@@ -203,9 +207,7 @@ func (r *rig) handOvers(waiters int) float64 {
 			r.Fatalf("hand-over %d did not happen", i)
 		}
 	}
-	n := float64(r.Requests() - before)
-	n -= 3 * time.Since(began).Seconds() / r.ttl.Seconds() * (processes + 1) // renewals
-	n -= r.Polls * time.Since(began).Seconds() * float64(waiters)
+	n := float64(r.Requests()-before) - float64(idle)*time.Since(began).Seconds()
 	cancel()
 	r.release(held)
 	for range waiters {

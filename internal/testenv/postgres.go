@@ -1,0 +1,139 @@
+package testenv
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// PostgresHandle is a running PostgreSQL that has every transaction on disk before it answers. Its data survive a Restart.
+type PostgresHandle struct{ *Process }
+
+// Postgres starts a PostgreSQL for the test.
+func Postgres(t testing.TB) *PostgresHandle {
+	t.Helper()
+	return &PostgresHandle{Process: start(t, postgresEngine())}
+}
+
+// URL is what clients connect to: a superuser without a password.
+func (p *PostgresHandle) URL() string {
+	return "postgres://postgres@" + p.Addr(0) + "/postgres?sslmode=disable"
+}
+
+// Kill ends the server and the processes that serve its clients at once.
+func (p *PostgresHandle) Kill() {
+	children := childrenOf(p.Pid())
+	p.Process.Kill()
+	for _, child := range children {
+		_ = child.Kill() // or it has ended with the server
+	}
+	Eventually(p.t, stopWithin, "the server's processes to end", func() error {
+		for _, child := range children {
+			if alive(child) {
+				return fmt.Errorf("process %d still runs", child.Pid)
+			}
+		}
+		return nil
+	})
+}
+
+// Pause freezes the server, and the processes that serve its clients.
+func (p *PostgresHandle) Pause() {
+	p.Process.Pause()
+	for _, child := range childrenOf(p.Pid()) {
+		_ = pause(child)
+	}
+}
+
+// Resume lets a paused server go on.
+func (p *PostgresHandle) Resume() {
+	for _, child := range childrenOf(p.Pid()) {
+		resume(child)
+	}
+	p.Process.Resume()
+}
+
+func postgresEngine() *Engine {
+	return &Engine{
+		Name:    "postgres",
+		Weight:  Installed,
+		Command: postgresCommand(),
+		Remedy:  "apt-get install postgresql",
+		Ports:   1,
+		Prepare: initDB,
+		User:    "nobody",
+		Args: func(p Place) []string {
+			return []string{
+				"-D", p.File("data"), "-h", "127.0.0.1", "-p", fmt.Sprint(p.Ports[0]), "-c", "unix_socket_directories=",
+				"-c", "max_connections=200",
+			}
+		},
+		StopSignal: os.Interrupt, // SIGTERM would wait for all clients to go
+		Ready:      func(ctx context.Context, p Place) error { return admits(ctx, p.Addr(0)) },
+	}
+}
+
+// postgresCommand is where Debian keeps the server, which is not on PATH; the latest version if there are several.
+func postgresCommand() string {
+	if found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres"); len(found) > 0 {
+		return found[len(found)-1]
+	}
+	return "postgres"
+}
+
+// initDB makes the folder of the data, unless it is there.
+func initDB(p Place) error {
+	if _, err := os.Stat(p.File("data")); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	program, err := filepath.EvalSymlinks(p.Program.Path) // initdb lies beside the server itself
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(filepath.Join(filepath.Dir(program), "initdb"),
+		"-D", p.File("data"), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+	cmd.Dir = p.Dir
+	if err := runAs(cmd, p.Dir, "nobody"); err != nil {
+		return err
+	}
+	if said, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("initdb: %w: %s", err, tail(string(said), 10))
+	}
+	return nil
+}
+
+// admits begins a session, as a client would, and returns nil if the server goes on with authentication: while it recovers, it answers with
+// an error.
+func admits(ctx context.Context, addr string) error {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := conn.SetDeadline(deadline); err != nil {
+			return err
+		}
+	}
+	const version = 3 << 16
+	body := "user\x00postgres\x00database\x00postgres\x00\x00"
+	hello := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, uint32(8+len(body))), version)
+	if _, err := conn.Write(append(hello, body...)); err != nil {
+		return err
+	}
+	var kind [1]byte
+	if _, err := conn.Read(kind[:]); err != nil {
+		return err
+	}
+	if kind[0] != 'R' {
+		return fmt.Errorf("%s answered with a message %q", addr, kind[0])
+	}
+	return nil
+}
