@@ -101,8 +101,8 @@ func (g *Grant) finish(why *over) *over {
 		return g.why
 	}
 	g.why = why
+	g.cancel(why) // under the lock: who sees why must see that the context has ended
 	g.mu.Unlock()
-	g.cancel(why)
 	k, s := g.of.kind, g.of.session
 	k.held.Add(g.ctx, -1, k.attrs)
 	k.hold.Record(g.ctx, time.Since(g.since).Seconds(), k.ends[why.end])

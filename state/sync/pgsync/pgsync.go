@@ -35,6 +35,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/go-os/go-os/state/sync/driver"
+	"github.com/go-os/go-os/state/sync/internal/ears"
 )
 
 const (
@@ -75,7 +76,7 @@ type Driver struct {
 	pool   *pgxpool.Pool
 	opts   Options
 	sql    statements
-	ears   *ears
+	ears   *ears.Ears
 	life   context.Context
 	end    context.CancelFunc
 	closed atomic.Bool
@@ -86,7 +87,7 @@ func New(pool *pgxpool.Pool, opts *Options) *Driver {
 	d := &Driver{pool: pool, opts: opts.complete()}
 	d.sql = statementsFor(d.opts.Schema)
 	d.life, d.end = context.WithCancel(context.Background())
-	d.ears = newEars(d.life, pool, d.opts.Schema)
+	d.ears = ears.New(d.life, d.listen)
 	return d
 }
 
@@ -102,7 +103,7 @@ func (*Driver) Capabilities() driver.Capabilities {
 func (d *Driver) Close() error {
 	d.closed.Store(true)
 	d.end()
-	d.ears.wait()
+	d.ears.Wait()
 	return nil
 }
 

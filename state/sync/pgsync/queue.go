@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/go-os/go-os/state/sync/driver"
+	"github.com/go-os/go-os/state/sync/internal/ears"
 )
 
 // Acquire implements driver.Queue: statements that are sent at once, and are one transaction.
@@ -51,10 +52,10 @@ const soon = 50 * time.Millisecond
 func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
 	ctx, cancel := d.living(ctx)
 	defer cancel()
-	ear, leave := d.ears.listen(text(c.Name))
+	ear, leave := d.ears.Listen(text(c.Name))
 	defer leave()
 	for {
-		ear.hear(anyone)
+		ear.Hear(ears.Anyone)
 		s, err := d.look(ctx, c)
 		switch {
 		case err != nil:
@@ -65,9 +66,9 @@ func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
 			return nil
 		}
 		if c.Seats == 1 {
-			ear.hear(s.before)
+			ear.Hear(s.before)
 		}
-		if err := ear.wait(ctx, min(max(s.left, soon), d.opts.Poll)); err != nil {
+		if err := ear.Wait(ctx, min(max(s.left, soon), d.opts.Poll)); err != nil {
 			return d.classify(ctx, err)
 		}
 	}
@@ -114,10 +115,10 @@ func (d *Driver) Release(ctx context.Context, c driver.Claim) error {
 func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder) error) error {
 	ctx, cancel := d.living(ctx)
 	defer cancel()
-	var ear *ear
+	var ear *ears.Ear
 	for {
 		if ear != nil {
-			ear.hear(anyone)
+			ear.Hear(ears.Anyone)
 		}
 		var holder driver.Holder
 		var token, left int64
@@ -131,16 +132,16 @@ func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder
 		}
 		if ear == nil { // only now: who asks once listens to nobody
 			var leave func()
-			ear, leave = d.ears.listen(text(name))
+			ear, leave = d.ears.Listen(text(name))
 			defer leave()
 			continue
 		}
 		wait := d.opts.Poll
 		if token != 0 {
-			ear.hear(token)
+			ear.Hear(token)
 			wait = min(wait, max(time.Duration(left)*time.Microsecond, soon))
 		}
-		if err := ear.wait(ctx, wait); err != nil {
+		if err := ear.Wait(ctx, wait); err != nil {
 			return d.classify(ctx, err)
 		}
 	}

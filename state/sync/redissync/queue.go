@@ -1,0 +1,204 @@
+package redissync
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/go-os/go-os/state/sync/driver"
+	"github.com/go-os/go-os/state/sync/internal/ears"
+)
+
+// Acquire implements driver.Queue. The lease is looked at and the claim is made in requests that are sent together: a claim without a lease is
+// taken back.
+func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.Token, bool, error) {
+	ttl, _ := d.known(c.Lease)
+	if ttl == 0 {
+		return 0, false, fmt.Errorf("%w: the lease is none of this process", driver.ErrLost)
+	}
+	most := int64(math.MaxInt32)
+	if try {
+		most = int64(c.Seats)
+	}
+	answers := d.client.DoMulti(ctx,
+		d.client.B().Exists().Key(d.leaseKey(c.Lease)).Build().Pin(),
+		d.client.B().Sadd().Key(d.membersKey(c.Lease)).Member(member(c)).Build(),
+		d.client.B().Pexpire().Key(d.membersKey(c.Lease)).Milliseconds(2*ttl.Milliseconds()).Build(),
+		d.script(acquireScript, c.Name, c.ID, millis(ttl), rueidis.BinaryString(c.Value), strconv.FormatInt(most, 10)))
+	for _, answer := range answers {
+		if err := answer.Error(); err != nil {
+			return 0, false, d.classify(ctx, err)
+		}
+	}
+	alive, _ := answers[0].AsInt64()
+	parts, err := answers[3].ToArray()
+	if err != nil || len(parts) != 2 {
+		return 0, false, fmt.Errorf("an acquisition was answered with %v: %w", parts, err)
+	}
+	token, before := parse(parts[0]), parse(parts[1])
+	if token != 0 && !d.remember(c) || alive == 0 {
+		if err := d.client.Do(ctx, d.script(releaseScript, c.Name, c.ID)).Error(); err != nil {
+			return 0, false, d.classify(ctx, err)
+		}
+		return 0, false, driver.ErrLost
+	}
+	if token == 0 {
+		return 0, false, driver.ErrHeld
+	}
+	return driver.Token(token), before < int64(c.Seats), nil
+}
+
+// parse reads a number that a script has answered with.
+func parse(m rueidis.RedisMessage) int64 {
+	if n, err := m.AsInt64(); err == nil {
+		return n
+	}
+	return 0
+}
+
+// remember has a claim renewed with its lease from now on. It reports false if the lease was revoked meanwhile.
+func (d *Driver) remember(c driver.Claim) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := d.leases[c.Lease]
+	if l == nil {
+		return false
+	}
+	if l.claims[c.Name] == nil {
+		l.claims[c.Name] = map[string]struct{}{}
+	}
+	l.claims[c.Name][c.ID] = struct{}{}
+	return true
+}
+
+func (d *Driver) forget(c driver.Claim) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := d.leases[c.Lease]
+	if l == nil {
+		return
+	}
+	delete(l.claims[c.Name], c.ID)
+	if len(l.claims[c.Name]) == 0 {
+		delete(l.claims, c.Name)
+	}
+}
+
+// Release implements driver.Queue. A claim that is being released is not renewed any more, whatever comes of it.
+func (d *Driver) Release(ctx context.Context, c driver.Claim) error {
+	d.forget(c)
+	answers := d.client.DoMulti(ctx,
+		d.script(releaseScript, c.Name, c.ID), d.client.B().Srem().Key(d.membersKey(c.Lease)).Member(member(c)).Build())
+	found, err := answers[0].AsInt64()
+	switch {
+	case err != nil:
+		return d.classify(ctx, err)
+	case found == 0:
+		return driver.ErrLost
+	default:
+		return nil // a member that is left over goes with its set
+	}
+}
+
+// soon is how long after a claim should be over one looks again.
+const soon = 20 * time.Millisecond
+
+// Await implements driver.Queue.
+func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
+	ctx, cancel := d.living(ctx)
+	defer cancel()
+	ear, leave := d.ears.Listen(c.Name)
+	defer leave()
+	for {
+		ear.Hear(ears.Anyone)
+		parts, err := d.client.Do(ctx, d.script(lookScript, c.Name, c.ID)).ToArray()
+		if err != nil {
+			return d.classify(ctx, err)
+		}
+		if len(parts) != 4 {
+			return fmt.Errorf("a look was answered with %d parts", len(parts))
+		}
+		ahead, left := parse(parts[0]), parse(parts[3])
+		switch {
+		case ahead < 0:
+			return driver.ErrLost
+		case ahead < int64(c.Seats):
+			return nil
+		case c.Seats == 1:
+			ear.Hear(parse(parts[1]))
+			left = parse(parts[2])
+		}
+		if err := ear.Wait(ctx, d.until(left)); err != nil {
+			return d.classify(ctx, err)
+		}
+	}
+}
+
+// until is when to look again at a claim that has so many milliseconds left.
+func (d *Driver) until(left int64) time.Duration {
+	return min(time.Duration(max(left, 0))*time.Millisecond+soon, d.poll)
+}
+
+// living returns a context that also ends with the driver.
+func (d *Driver) living(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(d.life, func() { cancel(driver.ErrClosed) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+	}
+}
+
+// Watch implements driver.Watcher.
+func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder) error) error {
+	ctx, cancel := d.living(ctx)
+	defer cancel()
+	var ear *ears.Ear
+	for {
+		if ear != nil {
+			ear.Hear(ears.Anyone)
+		}
+		holder, left, err := d.holder(ctx, name)
+		if err != nil {
+			return err
+		}
+		if err := emit(holder); err != nil {
+			return err
+		}
+		if ear == nil { // only now: who asks once listens to nobody
+			var leave func()
+			ear, leave = d.ears.Listen(name)
+			defer leave()
+			continue
+		}
+		wait := d.poll
+		if holder.Token != 0 {
+			ear.Hear(int64(holder.Token))
+			wait = d.until(left)
+		}
+		if err := ear.Wait(ctx, wait); err != nil {
+			return d.classify(ctx, err)
+		}
+	}
+}
+
+// holder returns who holds the first seat of a name, and how many milliseconds are left of that.
+func (d *Driver) holder(ctx context.Context, name string) (h driver.Holder, left int64, err error) {
+	parts, err := d.client.Do(ctx, d.script(holderScript, name)).ToArray()
+	if err != nil {
+		return h, 0, d.classify(ctx, err)
+	}
+	if len(parts) != 3 {
+		return h, 0, fmt.Errorf("the question for a holder was answered with %d parts", len(parts))
+	}
+	h.Token = driver.Token(parse(parts[0]))
+	if h.Token == 0 {
+		return driver.Holder{}, 0, nil
+	}
+	h.Value, err = parts[1].AsBytes()
+	return h, parse(parts[2]), err
+}

@@ -1,0 +1,262 @@
+// Package redissync is a driver of state/sync for Redis, or a server that speaks its protocol, such as Valkey: one server, or a cluster.
+//
+//	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{"127.0.0.1:6379"}})
+//	…
+//	session := sync.New(redissync.New(client, nil), nil)
+//
+// # What it is worth
+//
+// Its class is BestEffort. As long as one server runs and keeps its data, nobody else gets a seat that is held. Replication is
+// asynchronous: a fail-over, or a restart without "appendonly yes" and "appendfsync always", may lose a claim that was granted, and
+// grant its seat again. Redlock, which asks several servers, is not used: it leans on their clocks all the same and has no token that grows.
+//
+// Tokens grow even then as long as the servers' clocks do: a token is the server's time in microseconds, or one more than the last if
+// that is larger. So a [sync.Fence] is worth more here than the lock, and work that must be safe uses one, or another engine.
+//
+// # How it works
+//
+// The claims of a name are a sorted set in the order of their tokens, beside their values and when each is over; all in one slot of
+// a cluster. Every step is a script, which runs alone, and time is the server's. A lease is a key with a TTL, and each claim has a time of its
+// own, since the lease may be in another slot: so a renewal is one request for the lease and one for each name that it has claims on, sent
+// together, and succeeds only if all do. A claim that the driver does not know, because the answer to its acquisition was lost, is not
+// renewed, and over after its TTL.
+//
+// A waiter is told by a message when the claim right before its own goes, and looks by itself when that claim should be over, and every
+// Options.Poll, since messages are lost while a connection is. For a semaphore, each claim that goes wakes all waiters. Who has waited or
+// observed keeps one connection more, on which the driver listens until it is closed.
+package redissync
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/go-os/go-os/state/sync/driver"
+	"github.com/go-os/go-os/state/sync/internal/ears"
+)
+
+const (
+	// DefaultPrefix is the default of Options.Prefix.
+	DefaultPrefix = "goos:sync:"
+	// DefaultPoll is the default of Options.Poll.
+	DefaultPoll = 5 * time.Second
+	// MaxName is the length of the longest name, in bytes.
+	MaxName = 4 << 10
+	// MaxValue is the length of the longest value, in bytes.
+	MaxValue = 64 << 10
+)
+
+// Options configure New.
+type Options struct {
+	// Prefix is what all keys, and the channel of the messages, begin with, without braces. Processes that share locks agree on it.
+	// Default: DefaultPrefix.
+	Prefix string
+	// Poll is how often who waits or observes looks whether it has missed something. Default: DefaultPoll.
+	Poll time.Duration
+}
+
+// Driver is the driver. It is safe for concurrent use.
+type Driver struct {
+	client rueidis.Client
+	prefix string
+	poll   time.Duration
+	ears   *ears.Ears
+	life   context.Context
+	end    context.CancelFunc
+	closed atomic.Bool
+
+	mu     sync.Mutex
+	leases map[driver.LeaseID]*lease // that this driver has made
+}
+
+// lease is one of this process.
+type lease struct {
+	ttl    time.Duration
+	claims map[string]map[string]struct{} // IDs, by name
+}
+
+// New returns a driver on a client, which it does not close.
+func New(client rueidis.Client, opts *Options) *Driver {
+	d := &Driver{client: client, prefix: DefaultPrefix, poll: DefaultPoll, leases: map[driver.LeaseID]*lease{}}
+	if opts != nil {
+		if opts.Prefix != "" {
+			d.prefix = opts.Prefix
+		}
+		if opts.Poll > 0 {
+			d.poll = opts.Poll
+		}
+	}
+	d.life, d.end = context.WithCancel(context.Background())
+	d.ears = ears.New(d.life, d.listen)
+	return d
+}
+
+// Capabilities implements driver.Driver.
+func (*Driver) Capabilities() driver.Capabilities {
+	return driver.Capabilities{
+		System: "redis", Safety: driver.BestEffort, Ordered: true, MaxName: MaxName, MaxValue: MaxValue,
+		Lease: driver.LeaseLimits{
+			Min: 100 * time.Millisecond, Max: 365 * 24 * time.Hour, Granularity: time.Millisecond,
+			Stretch: 2, MaxLateness: time.Second, // a claim that is made late in its lease's time has its whole TTL all the same
+		},
+	}
+}
+
+// Close implements driver.Driver. The client stays open.
+func (d *Driver) Close() error {
+	d.closed.Store(true)
+	d.end()
+	d.ears.Wait()
+	return nil
+}
+
+// Grant implements driver.Leaser.
+func (d *Driver) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {
+	id := driver.LeaseID(rand.Text())
+	set := d.client.B().Set().Key(d.leaseKey(id)).Value("1").PxMilliseconds(ttl.Milliseconds()).Build()
+	if err := d.client.Do(ctx, set).Error(); err != nil {
+		return "", d.classify(ctx, err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.leases[id] = &lease{ttl: ttl, claims: map[string]map[string]struct{}{}}
+	return id, nil
+}
+
+// Renew implements driver.Leaser.
+func (d *Driver) Renew(ctx context.Context, id driver.LeaseID) error {
+	ttl, claims := d.known(id)
+	if ttl == 0 {
+		return fmt.Errorf("%w: the lease is none of this process", driver.ErrLost)
+	}
+	commands := rueidis.Commands{
+		d.client.B().Pexpire().Key(d.leaseKey(id)).Milliseconds(ttl.Milliseconds()).Build(),
+		d.client.B().Pexpire().Key(d.membersKey(id)).Milliseconds(2 * ttl.Milliseconds()).Build(),
+	}
+	for _, of := range claims {
+		commands = append(commands, d.script(renewScript, of.name, append([]string{millis(ttl)}, of.ids...)...))
+	}
+	answers := d.client.DoMulti(ctx, commands...)
+	for i, answer := range answers {
+		n, err := answer.AsInt64()
+		switch {
+		case err != nil:
+			return d.classify(ctx, err)
+		case i == 0 && n == 0:
+			return driver.ErrLost
+		case i > 1 && n != int64(len(claims[i-2].ids)) && d.still(id, claims[i-2]):
+			return fmt.Errorf("%w: a claim was over before its lease", driver.ErrLost)
+		}
+	}
+	return nil
+}
+
+// claimsOf are those of a lease on a name.
+type claimsOf struct {
+	name string
+	ids  []string
+}
+
+// known returns what this process knows of a lease.
+func (d *Driver) known(id driver.LeaseID) (ttl time.Duration, all []claimsOf) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := d.leases[id]
+	if l == nil {
+		return 0, nil
+	}
+	for name, ids := range l.claims {
+		of := claimsOf{name: name}
+		for id := range ids {
+			of.ids = append(of.ids, id)
+		}
+		all = append(all, of)
+	}
+	return l.ttl, all
+}
+
+// still reports whether all of these claims are known still: none was released while it was renewed.
+func (d *Driver) still(id driver.LeaseID, of claimsOf) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := d.leases[id]
+	if l == nil {
+		return false
+	}
+	for _, id := range of.ids {
+		if _, ok := l.claims[of.name][id]; !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// Revoke implements driver.Leaser, also for leases of other processes.
+func (d *Driver) Revoke(ctx context.Context, id driver.LeaseID) error {
+	d.mu.Lock()
+	delete(d.leases, id)
+	d.mu.Unlock()
+	answers := d.client.DoMulti(ctx,
+		d.client.B().Del().Key(d.leaseKey(id)).Build(), d.client.B().Smembers().Key(d.membersKey(id)).Build().Pin())
+	if err := answers[0].Error(); err != nil {
+		return d.classify(ctx, err)
+	}
+	members, err := answers[1].AsStrSlice()
+	if err != nil {
+		return d.classify(ctx, err)
+	}
+	commands := rueidis.Commands{d.client.B().Del().Key(d.membersKey(id)).Build()}
+	for _, member := range members {
+		claim, name, _ := strings.Cut(member, " ")
+		commands = append(commands, d.script(releaseScript, name, claim))
+	}
+	for _, answer := range d.client.DoMulti(ctx, commands...) {
+		if err := answer.Error(); err != nil {
+			return d.classify(ctx, err)
+		}
+	}
+	return nil
+}
+
+func (d *Driver) leaseKey(id driver.LeaseID) string { return d.prefix + "{lease:" + string(id) + "}" }
+
+// membersKey is of the set of a lease's claims, for Revoke.
+func (d *Driver) membersKey(id driver.LeaseID) string { return d.leaseKey(id) + ":claims" }
+
+// member is a claim in that set.
+func member(c driver.Claim) string { return c.ID + " " + c.Name }
+
+// classify gives an error of the client its class; the client's own stays reachable.
+func (d *Driver) classify(ctx context.Context, err error) error {
+	class := driver.ErrUnavailable
+	switch {
+	case errors.Is(context.Cause(ctx), driver.ErrClosed):
+		class = driver.ErrClosed
+	case ctx.Err() != nil:
+		class = ctx.Err()
+	case d.closed.Load():
+		class = driver.ErrClosed
+	default:
+		if said, ok := rueidis.IsRedisErr(err); ok && !passing(said.Error()) {
+			return err // such as WRONGTYPE and NOPERM: waiting does not mend it
+		}
+	}
+	return fmt.Errorf("%w: %w", class, err)
+}
+
+// passing reports whether an error of the server is about its state, and not about the command.
+func passing(said string) bool {
+	word, _, _ := strings.Cut(said, " ")
+	switch word {
+	case "LOADING", "BUSY", "OOM", "MISCONF", "READONLY", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN", "UNBLOCKED":
+		return true
+	}
+	return false
+}

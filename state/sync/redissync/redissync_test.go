@@ -1,0 +1,120 @@
+package redissync_test
+
+import (
+	"regexp"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/go-os/go-os/internal/testenv"
+	"github.com/go-os/go-os/state/sync/driver"
+	"github.com/go-os/go-os/state/sync/redissync"
+	"github.com/go-os/go-os/state/sync/synctest"
+)
+
+// owner closes the client with the driver: each has one of its own, so that what it leaves behind can be told.
+type owner struct {
+	*redissync.Driver
+	client rueidis.Client
+}
+
+func (o *owner) Close() error {
+	err := o.Driver.Close()
+	o.client.Close()
+	return err
+}
+
+func dial(t testing.TB, addr ...string) rueidis.Client {
+	t.Helper()
+	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: addr, ConnWriteTimeout: 5 * time.Second, DisableCache: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
+}
+
+// poll is long, so that what is asked for without a reason does not hide what has one.
+const poll = 10 * time.Second
+
+func opens(addr ...string) synctest.Open {
+	return func(t testing.TB) driver.Driver {
+		client := dial(t, addr...)
+		return &owner{Driver: redissync.New(client, &redissync.Options{Poll: poll}), client: client}
+	}
+}
+
+// scripts returns how many scripts Redis has run.
+func scripts(t testing.TB, addr string) int64 {
+	t.Helper()
+	client := dial(t, addr)
+	defer client.Close()
+	said, err := client.Do(t.Context(), client.B().Info().Section("commandstats").Build()).ToString()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`cmdstat_eval:calls=(\d+)`).FindStringSubmatch(said)
+	if found == nil {
+		t.Fatal("Redis does not say how many scripts it has run")
+	}
+	n, err := strconv.ParseInt(found[1], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestContract(t *testing.T) {
+	engine := testenv.Redis(t)
+	network := testenv.Proxy(t, engine.Addr(0))
+	synctest.Run(t, synctest.Backend{
+		Begin:  func(testing.TB) synctest.Open { return opens(network.Endpoint()) },
+		Beside: opens(engine.Addr(0)),
+		Kill:   func(testing.TB) { engine.Kill() }, Revive: func(testing.TB) { engine.Restart() },
+		Pause: func(testing.TB) { engine.Pause() }, Resume: func(testing.TB) { engine.Resume() },
+		Cut: func(testing.TB) { network.Cut() }, Drop: func(testing.TB) { network.Drop() }, Heal: func(testing.TB) { network.Heal() },
+		Slow:     func(_ testing.TB, latency, jitter time.Duration) { network.Slow(latency, jitter) },
+		Requests: func() int64 { return scripts(t, engine.Addr(0)) },
+		// Who waits looks when the claim before it would be over unless it was renewed, which is after two thirds of a TTL at the earliest.
+		Polls:  1.5 + 1/poll.Seconds(),
+		Record: "testdata/contract.json",
+	})
+}
+
+// TestContractCluster is about three servers that share the names.
+func TestContractCluster(t *testing.T) {
+	var addr []string
+	for _, node := range testenv.RedisCluster(t, 3) {
+		addr = append(addr, node.Addr(0))
+	}
+	synctest.Run(t, synctest.Backend{
+		Begin:       func(testing.TB) synctest.Open { return opens(addr...) },
+		Record:      "testdata/contract-cluster.json",
+		EngineFuncs: []string{"github.com/redis/rueidis.(*clusterClient)._refresh.func2"}, // the client closes what it no longer needs, later
+	})
+}
+
+// TestTokensOutliveTheData has Redis forget everything: the next token is larger all the same.
+func TestTokensOutliveTheData(t *testing.T) {
+	engine := testenv.Redis(t)
+	client := dial(t, engine.Addr(0))
+	defer client.Close()
+	d := opens(engine.Addr(0))(t)
+	defer d.Close()
+	var last driver.Token
+	for range 3 {
+		lease, err := d.Grant(t.Context(), time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		token, _, err := d.Acquire(t.Context(), driver.Claim{Name: "n", ID: "a", Lease: lease, Seats: 1}, false)
+		if err != nil || token <= last {
+			t.Fatalf("token %d came after %d, %v", token, last, err)
+		}
+		last = token
+		if err := client.Do(t.Context(), client.B().Flushall().Build()).Error(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
