@@ -143,7 +143,7 @@ func closeHandsOn(r *rig) {
 	r.is(held.Lost(), sync.ErrClosed, "Lost")
 	r.is(held.Release(r.context()), sync.ErrClosed, "Release")
 	o := r.granted(waiting, "the waiter")
-	if took := o.at.Sub(closed); took > time.Second {
+	if took := o.at.Sub(closed); took > min(time.Second, r.ttl/2) {
 		r.Errorf("handed on after %s", took)
 	}
 	_, err := a.Mutex(name).Lock(r.context())

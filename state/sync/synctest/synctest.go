@@ -65,6 +65,8 @@ type Backend struct {
 	// Record is the file, relative to the test's package, that keeps what the suite proved of the driver. The run fails when it
 	// proved something else, and writes the file when the environment variable SYNCTEST_RECORD is "write". Default: none is kept.
 	Record string
+
+	patience time.Duration // how long to wait for what must happen; default: long, since test machines do other things
 }
 
 // Run checks every promise of package driver against b.
@@ -213,7 +215,12 @@ func (r *rig) close() {
 func (r *rig) name(s string) string { return r.run + "/" + s }
 
 // patience is how long the suite waits for what must happen: hand-overs after a crash, and a test machine that does other things.
-func (r *rig) patience() time.Duration { return 20*time.Second + 2*r.latest() }
+func (r *rig) patience() time.Duration {
+	if r.Backend.patience > 0 {
+		return r.Backend.patience
+	}
+	return 20*time.Second + 2*r.latest()
+}
 
 // latest is how long after its last renewal the seat of a crashed process is free.
 func (r *rig) latest() time.Duration { return r.caps.Lease.Latest(r.ttl) }

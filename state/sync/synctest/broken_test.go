@@ -1,0 +1,344 @@
+package synctest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	gosync "sync"
+	"sync/atomic"
+	"testing"
+	bubble "testing/synctest"
+	"time"
+
+	"github.com/go-os/go-os/state/sync/driver"
+	"github.com/go-os/go-os/state/sync/memsync"
+)
+
+// broken is a driver in which some calls are answered by others.
+type broken struct {
+	*memsync.Driver
+	acquire  func(context.Context, driver.Claim, bool) (driver.Token, bool, error)
+	await    func(context.Context, driver.Claim) error
+	release  func(context.Context, driver.Claim) error
+	grant    func(context.Context, time.Duration) (driver.LeaseID, error)
+	renew    func(context.Context, driver.LeaseID) error
+	revoke   func(context.Context, driver.LeaseID) error
+	watch    func(context.Context, string, func(driver.Holder) error) error
+	requests *atomic.Int64
+}
+
+func (b *broken) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.Token, bool, error) {
+	b.requests.Add(1)
+	if b.acquire != nil {
+		return b.acquire(ctx, c, try)
+	}
+	return b.Driver.Acquire(ctx, c, try)
+}
+
+func (b *broken) Await(ctx context.Context, c driver.Claim) error {
+	if b.await != nil {
+		return b.await(ctx, c)
+	}
+	return b.Driver.Await(ctx, c)
+}
+
+func (b *broken) Release(ctx context.Context, c driver.Claim) error {
+	b.requests.Add(1)
+	if b.release != nil {
+		return b.release(ctx, c)
+	}
+	return b.Driver.Release(ctx, c)
+}
+
+func (b *broken) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {
+	b.requests.Add(1)
+	if b.grant != nil {
+		return b.grant(ctx, ttl)
+	}
+	return b.Driver.Grant(ctx, ttl)
+}
+
+func (b *broken) Renew(ctx context.Context, id driver.LeaseID) error {
+	b.requests.Add(1)
+	if b.renew != nil {
+		return b.renew(ctx, id)
+	}
+	return b.Driver.Renew(ctx, id)
+}
+
+func (b *broken) Revoke(ctx context.Context, id driver.LeaseID) error {
+	if b.revoke != nil {
+		return b.revoke(ctx, id)
+	}
+	return b.Driver.Revoke(ctx, id)
+}
+
+func (b *broken) Watch(ctx context.Context, name string, emit func(driver.Holder) error) error {
+	if b.watch != nil {
+		return b.watch(ctx, name, emit)
+	}
+	return b.Driver.Watch(ctx, name, emit)
+}
+
+// breakage is a driver that breaks promises.
+type breakage struct {
+	spoil   func(*broken)
+	noticed []string // the promises that must notice
+}
+
+func breakages() map[string]breakage {
+	return map[string]breakage{
+		"grants what is held": {func(b *broken) {
+			b.acquire = func(ctx context.Context, c driver.Claim, try bool) (driver.Token, bool, error) {
+				t, _, err := b.Driver.Acquire(ctx, c, false)
+				return t, true, err
+			}
+		}, []string{"mutex/one holder at a time", "mutex/try", "semaphore/so many at a time", "queue/a claim goes with its lease", stormName}},
+		"grants what is gone": {func(b *broken) {
+			b.await = func(ctx context.Context, c driver.Claim) error {
+				if err := b.Driver.Await(ctx, c); !errors.Is(err, driver.ErrLost) {
+					return err
+				}
+				return nil
+			}
+		}, []string{"queue/unknown claims and leases are lost", "lease/revoked under a waiter"}},
+		"counts tokens down": {func(b *broken) {
+			b.acquire = func(ctx context.Context, c driver.Claim, try bool) (driver.Token, bool, error) {
+				t, granted, err := b.Driver.Acquire(ctx, c, try)
+				return 1<<32 - t, granted, err
+			}
+		}, []string{"queue/tokens outlive the queue", "mutex/one holder at a time", "mutex/waiters in order"}},
+		"leaves a claim behind that has only tried": {func(b *broken) {
+			b.acquire = func(ctx context.Context, c driver.Claim, try bool) (driver.Token, bool, error) {
+				t, granted, err := b.Driver.Acquire(ctx, c, false)
+				if try && !granted && err == nil {
+					return 0, false, driver.ErrHeld
+				}
+				return t, granted, err
+			}
+		}, []string{"queue/try leaves no claim", "mutex/try"}},
+		"calls held by another name": {func(b *broken) {
+			b.acquire = func(ctx context.Context, c driver.Claim, try bool) (driver.Token, bool, error) {
+				t, granted, err := b.Driver.Acquire(ctx, c, try)
+				if errors.Is(err, driver.ErrHeld) {
+					err = errors.New("busy")
+				}
+				return t, granted, err
+			}
+		}, []string{"queue/try leaves no claim", "mutex/try", "telemetry/spans and metrics"}},
+		"releases nothing": {func(b *broken) {
+			b.release = func(context.Context, driver.Claim) error { return nil }
+		}, []string{"queue/unknown claims and leases are lost", "mutex/try", "election/one leads"}},
+		"leaves those who give up in the queue": {func(b *broken) {
+			var seated gosync.Map // IDs
+			b.acquire = func(ctx context.Context, c driver.Claim, try bool) (driver.Token, bool, error) {
+				t, granted, err := b.Driver.Acquire(ctx, c, try)
+				if granted {
+					seated.Store(c.ID, nil)
+				}
+				return t, granted, err
+			}
+			b.await = func(ctx context.Context, c driver.Claim) error {
+				err := b.Driver.Await(ctx, c)
+				if err == nil {
+					seated.Store(c.ID, nil)
+				}
+				return err
+			}
+			b.release = func(ctx context.Context, c driver.Claim) error {
+				if _, ok := seated.Load(c.ID); !ok {
+					return nil
+				}
+				return b.Driver.Release(ctx, c)
+			}
+		}, []string{"mutex/a waiter that gives up leaves", "semaphore/a waiter at the head that gives up"}},
+		"renews nothing": {func(b *broken) {
+			b.renew = func(context.Context, driver.LeaseID) error { return nil }
+		}, []string{"lease/held for long", "queue/unknown claims and leases are lost", "lease/revoked under a holder"}},
+		"grants leases that end early": {func(b *broken) {
+			b.grant = func(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {
+				return b.Driver.Grant(ctx, ttl/2)
+			}
+		}, []string{"lease/a dead holder is replaced in time"}},
+		"grants leases that end late": {func(b *broken) {
+			b.grant = func(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {
+				return b.Driver.Grant(ctx, 3*ttl)
+			}
+		}, []string{"lease/a dead holder is replaced in time"}},
+		"revokes nothing": {func(b *broken) {
+			b.revoke = func(context.Context, driver.LeaseID) error { return nil }
+		}, []string{"queue/a claim goes with its lease", "queue/unknown claims and leases are lost", "lease/revoked under a holder", "close/hands seats on"}},
+		"does not end a wait": {func(b *broken) {
+			b.await = func(ctx context.Context, c driver.Claim) error {
+				if err := b.Driver.Await(ctx, c); ctx.Err() == nil {
+					return err
+				}
+				time.Sleep(5 * time.Second)
+				return ctx.Err()
+			}
+		}, []string{"queue/waiting ends with its context", "mutex/a waiter that gives up leaves"}},
+		"takes names for one another": {func(b *broken) {
+			b.acquire = func(ctx context.Context, c driver.Claim, try bool) (driver.Token, bool, error) {
+				c.Name = strings.ToLower(c.Name)
+				return b.Driver.Acquire(ctx, c, try)
+			}
+		}, []string{"queue/names do not meet"}},
+		"shows the first holder alone": {func(b *broken) {
+			b.watch = func(ctx context.Context, name string, emit func(driver.Holder) error) error {
+				done := false
+				return b.Driver.Watch(ctx, name, func(h driver.Holder) error {
+					if done {
+						return nil
+					}
+					done = true
+					return emit(h)
+				})
+			}
+		}, []string{"queue/watch shows the holder", "election/observed"}},
+		"shows no values": {func(b *broken) {
+			b.watch = func(ctx context.Context, name string, emit func(driver.Holder) error) error {
+				return b.Driver.Watch(ctx, name, func(h driver.Holder) error { return emit(driver.Holder{Token: h.Token}) })
+			}
+		}, []string{"queue/watch shows the holder", "election/one leads", "election/do"}},
+		"polls": {func(b *broken) {
+			b.await = func(ctx context.Context, c driver.Claim) error {
+				for {
+					b.requests.Add(1)
+					short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+					err := b.Driver.Await(short, c)
+					cancel()
+					if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+						return err
+					}
+				}
+			}
+		}, []string{"idle/renewals alone"}},
+		"has all who wait ask when one leaves": {func(b *broken) {
+			b.await = func(ctx context.Context, c driver.Claim) error {
+				err := b.Driver.Watch(ctx, c.Name, func(h driver.Holder) error {
+					b.requests.Add(1)
+					if h.Token == c.Token {
+						return errSeen
+					}
+					return nil
+				})
+				if errors.Is(err, errSeen) {
+					return nil
+				}
+				return err
+			}
+		}, []string{"idle/many waiters do not stampede"}},
+	}
+}
+
+const stormName = "storm/one holder at a time, and none who does not know it"
+
+// brokenBackend is memory, with drivers that spoil has been at.
+func brokenBackend(spoil func(*broken)) Backend {
+	var requests atomic.Int64
+	return Backend{
+		FakeClock: true,
+		patience:  8 * time.Second,
+		Requests:  requests.Load,
+		Begin: func(testing.TB) Open {
+			space := memsync.NewSpace()
+			return func(testing.TB) driver.Driver {
+				b := &broken{Driver: memsync.New(&memsync.Options{Space: space}), requests: &requests}
+				spoil(b)
+				return b
+			}
+		},
+	}
+}
+
+// witness takes note of failures, and keeps them from the test.
+type witness struct {
+	testing.TB
+	mu     gosync.Mutex
+	failed bool
+	said   []string
+}
+
+func (w *witness) fail(said string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.failed = true
+	w.said = append(w.said, said)
+}
+
+func (w *witness) Failed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.failed
+}
+
+func (w *witness) Helper()                           {}
+func (w *witness) Error(args ...any)                 { w.fail(fmt.Sprint(args...)) }
+func (w *witness) Errorf(format string, args ...any) { w.fail(fmt.Sprintf(format, args...)) }
+func (w *witness) Logf(string, ...any)               {}
+func (w *witness) Skip(...any)                       { runtime.Goexit() }
+func (w *witness) Skipf(string, ...any)              { runtime.Goexit() }
+func (w *witness) Fatal(args ...any)                 { w.fail(fmt.Sprint(args...)); runtime.Goexit() }
+func (w *witness) Fatalf(format string, args ...any) {
+	w.fail(fmt.Sprintf(format, args...))
+	runtime.Goexit()
+}
+
+// notices returns what the promise says when it fails on a Backend, nothing if it holds.
+func (p promise) notices(t *testing.T, b Backend) []string {
+	w := &witness{}
+	watched := func(t *testing.T) {
+		w.TB = t
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			p.run(w, b, newRecord())
+		}()
+		<-done
+		if !p.parallel { // what does not end in time must have ended before the bubble does
+			time.Sleep(time.Minute)
+		}
+	}
+	if p.parallel {
+		t.Run("real clock", watched)
+	} else {
+		bubble.Test(t, watched)
+	}
+	return w.said
+}
+
+// TestSound shows that what the breakages wrap passes.
+func TestSound(t *testing.T) {
+	b := brokenBackend(func(*broken) {})
+	for _, p := range promises() {
+		if p.name == stormName { // drivers' own tests go through it
+			continue
+		}
+		if said := p.notices(t, b); len(said) > 0 {
+			t.Errorf("a driver that breaks nothing fails %q: %q", p.name, said)
+		}
+	}
+}
+
+// TestBroken shows that the suite can fail: each broken driver is caught by the promises that it breaks.
+func TestBroken(t *testing.T) {
+	byName := map[string]promise{}
+	for _, p := range promises() {
+		byName[p.name] = p
+	}
+	for name, c := range breakages() {
+		t.Run(name, func(t *testing.T) {
+			for _, promised := range c.noticed {
+				p, ok := byName[promised]
+				if !ok {
+					t.Fatalf("there is no promise %q", promised)
+				}
+				if len(p.notices(t, brokenBackend(c.spoil))) == 0 {
+					t.Errorf("a driver that %s passes %q", name, promised)
+				}
+			}
+		})
+	}
+}
