@@ -2,12 +2,18 @@ package bench
 
 import (
 	"flag"
+	"os"
 	"testing"
 	"time"
 )
 
 // long widens the timed comparisons, for figures to publish.
 var long = flag.Bool("long", false, "measure longer, for steadier ratios")
+
+func TestMain(m *testing.M) {
+	Candidate()
+	os.Exit(m.Run())
+}
 
 func BenchmarkHTTP(b *testing.B) { run(b, HTTP) }
 func BenchmarkGRPC(b *testing.B) { run(b, GRPC) }

@@ -28,6 +28,31 @@ func TestPairs(t *testing.T) {
 	}
 }
 
+// TestLock asserts that a lock of ours costs what one of etcd's own client does.
+func TestLock(t *testing.T) {
+	for range pairAttempts {
+		c := Lock.Compare(t, 20)
+		t.Logf("%s beside %s: %.3f× in the median (at most %.2f×)", c.Ours, c.Raw, c.Middle(), Lock.Most)
+		if c.Middle() <= Lock.Most {
+			return
+		}
+	}
+	t.Errorf("more than %.2f× in each of %d attempts", Lock.Most, pairAttempts)
+}
+
+// TestFailover asserts that the median of the time without a leader is a TTL and a second at most.
+func TestFailover(t *testing.T) {
+	rounds := 3
+	if *long {
+		rounds = 20
+	}
+	took := Failover(t, rounds)
+	t.Logf("another leads after %s", took)
+	if middle := took[len(took)/2]; middle > FailoverTTL+time.Second {
+		t.Errorf("the median is %s, want %s at most", middle, FailoverTTL+time.Second)
+	}
+}
+
 // TestHotReads asserts what client-side caching is for.
 func TestHotReads(t *testing.T) {
 	var times float64

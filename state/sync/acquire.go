@@ -2,7 +2,6 @@ package sync
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"time"
@@ -79,7 +78,7 @@ func (p *primitive) acquire(ctx, parent context.Context, value []byte, try bool)
 		if l == nil { // lost as soon as it was there: this process is too slow for its TTL
 			err = ErrLost
 		} else {
-			g, err = p.claim(ctx, parent, l, value, try)
+			g, err = p.enter(ctx, parent, l, value, try)
 		}
 		if !errors.Is(err, driver.ErrLost) {
 			return g, err
@@ -100,14 +99,13 @@ func (p *primitive) named(call instrument.Call, op string, err *error) {
 	}
 }
 
-// claim joins the queue on a lease, and waits for a seat. ErrLost says that the lease is over.
-func (p *primitive) claim(ctx, parent context.Context, l *lease, value []byte, try bool) (*Grant, error) {
+// enter joins the queue on a lease, and waits for a seat. ErrLost says that the lease is over.
+func (p *primitive) enter(ctx, parent context.Context, l *lease, value []byte, try bool) (*Grant, error) {
 	s := p.session
-	c := driver.Claim{Name: p.queue(), ID: rand.Text(), Lease: l.id, Seats: p.seats, Value: value}
-	within, cancel := l.join(ctx)
-	defer cancel()
-	request, done := s.request(within)
-	token, granted, err := s.driver.Acquire(request, c, try)
+	c := l.seat(p.queue())
+	c.Seats, c.Value = p.seats, value
+	request, done := s.request(ctx, l.ctx)
+	token, granted, err := s.driver.Acquire(request, c.Claim, try)
 	done()
 	switch {
 	case err == nil:
@@ -115,18 +113,19 @@ func (p *primitive) claim(ctx, parent context.Context, l *lease, value []byte, t
 		if errors.Is(err, ErrLost) {
 			l.lose(endRevoked, fmt.Errorf("%w: %s no longer knows the lease", ErrLost, s.caps.System))
 		}
-		l.leave()
+		l.leave(c)
 		return nil, err
 	default: // it may be there, or come later
 		err = l.blame(ctx, err)
 		l.retire()
+		c.burnt = true
 		p.abandon(l, c)
 		return nil, err
 	}
 	c.Token = token
 	if !granted {
 		p.kind.contentions.Add(ctx, 1, p.kind.attrs)
-		if err := p.await(ctx, within, l, c); err != nil {
+		if err := p.await(ctx, l, c); err != nil {
 			p.abandon(l, c)
 			return nil, err
 		}
@@ -139,12 +138,14 @@ func (p *primitive) claim(ctx, parent context.Context, l *lease, value []byte, t
 }
 
 // await waits for a seat through lost connections, as long as the lease lives.
-func (p *primitive) await(ctx, within context.Context, l *lease, c driver.Claim) error {
+func (p *primitive) await(ctx context.Context, l *lease, c claim) error {
+	within, cancel := l.join(ctx)
+	defer cancel()
 	p.kind.waiting.Add(ctx, 1, p.kind.attrs)
 	defer p.kind.waiting.Add(ctx, -1, p.kind.attrs)
 	for attempt := 0; ; attempt++ {
 		began := time.Now()
-		err := p.session.driver.Await(within, c)
+		err := p.session.driver.Await(within, c.Claim)
 		if err == nil || errors.Is(err, ErrLost) {
 			return err
 		}
@@ -161,7 +162,7 @@ func (p *primitive) await(ctx, within context.Context, l *lease, c driver.Claim)
 }
 
 // abandon takes a claim out of the queue, however long that takes, or the lease ends.
-func (p *primitive) abandon(l *lease, c driver.Claim) {
+func (p *primitive) abandon(l *lease, c claim) {
 	s := p.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -169,12 +170,16 @@ func (p *primitive) abandon(l *lease, c driver.Claim) {
 		return
 	}
 	s.work.Go(func() {
-		defer l.leave()
+		defer func() { l.leave(c) }()
 		for attempt := 0; ; attempt++ {
 			within, cancel := context.WithTimeout(l.ctx, s.opts.Timeout)
-			err := s.driver.Release(within, c)
+			err := s.driver.Release(within, c.Claim)
 			cancel()
-			if err == nil || errors.Is(err, driver.ErrLost) || pause(l.ctx, s.wait(attempt)) != nil {
+			if err == nil || errors.Is(err, driver.ErrLost) {
+				return
+			}
+			c.burnt = true
+			if pause(l.ctx, s.wait(attempt)) != nil {
 				return
 			}
 		}

@@ -103,7 +103,7 @@ func (e *Election) Leader(ctx context.Context) (leader Leader, err error) {
 	if err := e.check(ctx, nil); err != nil {
 		return leader, err
 	}
-	within, cancel := e.session.request(ctx)
+	within, cancel := e.session.request(ctx, e.session.life)
 	defer cancel()
 	err = e.session.driver.Watch(within, e.queue(), func(h driver.Holder) error {
 		leader = Leader(h)

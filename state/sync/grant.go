@@ -14,7 +14,7 @@ import (
 type Grant struct {
 	of    *primitive
 	lease *lease
-	claim driver.Claim
+	claim claim
 	since time.Time
 	ctx   context.Context
 	stop  func() bool // takes the grant off its lease
@@ -31,7 +31,7 @@ type heldKey struct {
 }
 
 // newGrant puts a grant on its lease, which may end it at once.
-func (p *primitive) newGrant(parent context.Context, l *lease, c driver.Claim) (*Grant, error) {
+func (p *primitive) newGrant(parent context.Context, l *lease, c claim) (*Grant, error) {
 	g := &Grant{of: p, lease: l, claim: c, since: time.Now()}
 	inner, cancel := context.WithCancelCause(parent)
 	g.ctx, g.cancel = grantContext{inner, g}, cancel
@@ -151,19 +151,21 @@ func (g *Grant) Release(ctx context.Context) (err error) {
 	}
 	g.stop()
 	defer g.of.session.forget(g) // only now, or Shutdown would close the session under the request
-	within, cancel := g.of.session.request(ctx)
-	err = g.of.session.driver.Release(within, g.claim)
+	within, cancel := g.of.session.request(ctx, g.of.session.life)
+	err = g.of.session.driver.Release(within, g.claim.Claim)
 	cancel()
 	switch {
 	case err == nil:
-		g.lease.leave()
+		g.lease.leave(g.claim)
 		return nil
 	case errors.Is(err, driver.ErrLost):
-		g.lease.leave()
+		g.lease.leave(g.claim)
 		return fmt.Errorf("%w: the engine no longer had it", err)
 	default:
 		err = g.lease.blame(ctx, err)
-		g.of.abandon(g.lease, g.claim)
+		c := g.claim
+		c.burnt = true
+		g.of.abandon(g.lease, c)
 		return err
 	}
 }

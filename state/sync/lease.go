@@ -2,8 +2,10 @@ package sync
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"strconv"
 	gosync "sync"
 	"time"
 
@@ -30,9 +32,26 @@ type lease struct {
 	deadline time.Time // until which it surely lives, with a margin
 	timer    *time.Timer
 
+	tag string // what the IDs of its claims begin with
+
 	// Guarded by session.mu.
-	claims  int  // that live with it
-	retired bool // takes no new claims, and goes with the last one
+	claims  int                 // that live with it
+	retired bool                // takes no new claims, and goes with the last one
+	numbers map[string]*numbers // of the claims in each queue
+}
+
+// claim is one with its number, which its ID ends with.
+type claim struct {
+	driver.Claim
+	number int
+	burnt  bool // a request about it may still be under way: its ID must not be used again
+}
+
+// numbers are those in use in one queue. They are used again: engines remember for a while keys that were deleted, and the queue of a
+// lock that is often taken would be slower to read with each new one.
+type numbers struct {
+	next int
+	free []int
 }
 
 // open returns the session's lease, and counts a claim on it: leave must follow. It makes one if there is none.
@@ -48,14 +67,14 @@ func (s *Session) open(ctx context.Context) (*lease, error) {
 	if l, err := s.join(); l != nil || err != nil {
 		return l, err
 	}
-	within, cancel := s.request(ctx)
+	within, cancel := s.request(ctx, s.life)
 	defer cancel()
 	sent := time.Now()
 	id, err := s.driver.Grant(within, s.opts.TTL)
 	if err != nil {
 		return nil, s.blame(ctx, err)
 	}
-	l := &lease{session: s, id: id, deadline: sent.Add(s.opts.TTL - s.opts.Margin)}
+	l := &lease{session: s, id: id, deadline: sent.Add(s.opts.TTL - s.opts.Margin), tag: rand.Text() + "x", numbers: map[string]*numbers{}}
 	l.ctx, l.end = context.WithCancelCause(context.Background())
 	if !s.begin(l) {
 		l.revoke()
@@ -94,10 +113,33 @@ func (s *Session) begin(l *lease) bool {
 	return true
 }
 
-// leave takes back the count of open.
-func (l *lease) leave() {
+// seat returns a claim that no other in the queue can be taken for.
+func (l *lease) seat(queue string) claim {
 	l.session.mu.Lock()
 	defer l.session.mu.Unlock()
+	n := l.numbers[queue]
+	if n == nil {
+		n = &numbers{}
+		l.numbers[queue] = n
+	}
+	number := n.next
+	if last := len(n.free) - 1; last >= 0 {
+		number, n.free = n.free[last], n.free[:last]
+	} else {
+		n.next++
+	}
+	return claim{Claim: driver.Claim{Name: queue, ID: l.tag + strconv.Itoa(number), Lease: l.id}, number: number}
+}
+
+// leave takes back the count of open, and the number of a claim that is out of its queue for good.
+func (l *lease) leave(c claim) {
+	l.session.mu.Lock()
+	defer l.session.mu.Unlock()
+	if n := l.numbers[c.Name]; !c.burnt {
+		if n.free = append(n.free, c.number); len(n.free) == n.next {
+			delete(l.numbers, c.Name)
+		}
+	}
 	l.claims--
 	l.dismiss()
 }
@@ -222,11 +264,14 @@ func (l *lease) lose(end string, err error) {
 	}
 }
 
-// request bounds one request to the engine. It also ends with the session.
-func (s *Session) request(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(ctx, s.opts.Timeout)
-	stop := context.AfterFunc(s.life, cancel)
+// request bounds one request to the engine, which ends with a life too: the session's, or a lease's. The bound is no deadline, which clients
+// would send along, and servers would set up once more.
+func (s *Session) request(ctx, life context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	late := time.AfterFunc(s.opts.Timeout, cancel)
+	stop := context.AfterFunc(life, cancel)
 	return ctx, func() {
+		late.Stop()
 		stop()
 		cancel()
 	}

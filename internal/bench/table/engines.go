@@ -12,6 +12,9 @@ import (
 // blocks is how many blocks of a pair are compared for the table.
 const blocks = 40
 
+// failovers is how often the leader is killed.
+const failovers = 20
+
 // pairs writes what a store costs beside its engine's own client. Without measuring, the figures are zero.
 func pairs(out *bytes.Buffer, measure bool) {
 	fmt.Fprintf(out, `
@@ -103,4 +106,38 @@ NearOptions.MaxStale at most.
 		bench.With(func(h *bench.Host) { s = bench.MeasureStaleness(h, 2000) })
 	}
 	fmt.Fprintf(out, "| out of date for | %d ns | %d ns | %d ns |\n", s.P50.Nanoseconds(), s.P99.Nanoseconds(), s.Max.Nanoseconds())
+}
+
+// locks writes what a lock costs beside etcd's own, and how long nobody leads after a leader was killed. Without measuring, the figures are
+// zero.
+func locks(out *bytes.Buffer, measure bool) {
+	fmt.Fprintf(out, `
+## Locks and elections
+
+A lock on etcd that nobody else wants, taken and given back in turns: concurrency.Mutex of etcd's client, and sync.Mutex on etcdsync with metrics
+and traces on; the medians of %d blocks.
+
+| operation | concurrency.Mutex | sync.Mutex | median | at most |
+|---|---:|---:|---:|---:|
+`, blocks)
+	var c bench.Compared
+	if measure {
+		fmt.Fprintln(os.Stderr, "measuring:", bench.Lock.Name)
+		bench.With(func(h *bench.Host) { c = bench.Lock.Compare(h, blocks) })
+	}
+	fmt.Fprintf(out, "| %s | %d ns | %d ns | %.3f× | %s |\n", bench.Lock.Name, c.Raw.Nanoseconds(), c.Ours.Nanoseconds(), c.Middle(), bench.Lock.Limit())
+
+	fmt.Fprintf(out, `
+The process that leads an election on etcd is killed (SIGKILL) %d times, with a TTL of %s: how long until another process leads. The median
+may be a TTL and a second.
+
+| failover | least | median | most |
+|---|---:|---:|---:|
+`, failovers, bench.FailoverTTL)
+	took := make([]time.Duration, failovers)
+	if measure {
+		fmt.Fprintln(os.Stderr, "measuring: failover")
+		bench.With(func(h *bench.Host) { took = bench.Failover(h, failovers) })
+	}
+	fmt.Fprintf(out, "| etcdsync | %d ns | %d ns | %d ns |\n", took[0].Nanoseconds(), took[len(took)/2].Nanoseconds(), took[len(took)-1].Nanoseconds())
 }

@@ -18,6 +18,7 @@ import (
 )
 
 func main() {
+	bench.Candidate()
 	file := flag.String("file", "../../docs/benchmarks.md", "the table")
 	check := flag.Bool("check", false, "compare instead of writing: allocations and rows, not times")
 	rounds := flag.Int("rounds", 8000, "interleaved rounds; the figures are medians over them")
@@ -66,6 +67,7 @@ percentile of %d short rounds, interleaved in one process on a shared machine: r
 	hot(&out, rounds, each, engines)
 	fanOut(&out, engines)
 	staleness(&out, engines)
+	locks(&out, engines)
 	return out.Bytes()
 }
 

@@ -49,7 +49,8 @@ type LeaseID string
 type Claim struct {
 	// Name of the queue: valid UTF-8, not empty, within Capabilities.MaxName.
 	Name string
-	// ID tells the claims of a queue apart: letters and digits, never used twice.
+	// ID tells the claims of a queue apart: letters and digits. It is used again by the same lease, when the claim has left the
+	// queue and no request about it is under way.
 	ID string
 	// Lease that the claim lives with.
 	Lease LeaseID

@@ -24,16 +24,18 @@ func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.
 		return 0, false, err
 	}
 	put := clientv3.OpPut(d.key(c), waits+string(c.Value), clientv3.WithLease(lease))
-	txn := d.client.Txn(ctx)
+	absent := clientv3.Compare(clientv3.CreateRevision(d.key(c)), "=", 0)
 	if try && c.Seats == 1 { // of no key at all, etcd compares a revision of zero
-		txn = txn.If(clientv3.Compare(clientv3.CreateRevision(d.queue(c.Name)), "=", 0).WithPrefix())
+		absent = clientv3.Compare(clientv3.CreateRevision(d.queue(c.Name)), "=", 0).WithPrefix()
 	}
-	resp, err := txn.Then(put, d.first(c)).Commit()
-	if err != nil {
+	resp, err := d.client.Txn(ctx).If(absent).Then(put, d.first(c)).Commit()
+	switch {
+	case err != nil:
 		return 0, false, d.classify(ctx, err)
-	}
-	if !resp.Succeeded {
+	case !resp.Succeeded && try && c.Seats == 1:
 		return 0, false, d.refused(ctx, lease)
+	case !resp.Succeeded:
+		return 0, false, fmt.Errorf("%w: a claim of this ID is there", driver.ErrUnavailable)
 	}
 	c.Token = driver.Token(resp.Header.Revision)
 	granted := hasSeat(resp.Responses[1].GetResponseRange().Kvs, c)
