@@ -35,7 +35,13 @@ func run(root string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(root, "docs", "drivers.md"), render(drivers), 0o644)
+	locks, err := readSync(filepath.Join(root, "state", "sync"))
+	if err != nil {
+		return err
+	}
+	page := bytes.NewBuffer(render(drivers))
+	renderSync(page, locks)
+	return os.WriteFile(filepath.Join(root, "docs", "drivers.md"), page.Bytes(), 0o644)
 }
 
 // proved is a driver and its record.
@@ -58,7 +64,7 @@ func read(dir string) ([]proved, error) {
 			return nil, err
 		}
 		p := proved{name: filepath.Base(filepath.Dir(filepath.Dir(file)))}
-		p.setting = strings.ReplaceAll(strings.TrimPrefix(strings.TrimSuffix(filepath.Base(file), ".json"), "contract"), "-", " ")
+		p.setting = settingOf(file)
 		if err := json.Unmarshal(content, &p.Record); err != nil {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}

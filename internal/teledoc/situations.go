@@ -39,6 +39,7 @@ var situations = []struct {
 	{"telemetry/metrics", runMetrics},
 	{"exporters", runExporters},
 	{"state/kv", runKV},
+	{"state/sync", runSync},
 }
 
 // errDemo is what the situations fail with.

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-os/go-os/state/sync"
+	"github.com/go-os/go-os/state/sync/driver"
+	"github.com/go-os/go-os/state/sync/memsync"
+)
+
+// deafEngine does not answer renewals while it is told to.
+type deafEngine struct {
+	*memsync.Driver
+	deaf atomic.Bool
+}
+
+func (e *deafEngine) Renew(ctx context.Context, id driver.LeaseID) error {
+	if e.deaf.Load() {
+		return fmt.Errorf("%w: connection refused", driver.ErrUnavailable)
+	}
+	return e.Driver.Renew(ctx, id)
+}
+
+// runSync takes each primitive and gives it back, waits for what is held, loses a lease to an engine that does not answer, and sees leaders
+// come and go.
+func runSync(ctx context.Context, r *record) error {
+	space, p := memsync.NewSpace(), r.providers()
+	engine := &deafEngine{Driver: memsync.New(&memsync.Options{Space: space})}
+	session := sync.New(engine, &sync.Options{TTL: 60 * time.Millisecond, Telemetry: p})
+	other := sync.New(memsync.New(&memsync.Options{Space: space}), &sync.Options{Telemetry: p})
+	defer func() { _ = other.Close() }()
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+
+	_ = session.Semaphore("exports", 2).Do(ctx, func(context.Context, *sync.Grant) error { return nil })
+	_, _ = session.Mutex("").Lock(ctx)
+	held, err := session.Mutex("ledger").Lock(ctx)
+	if err != nil {
+		return err
+	}
+	_, _ = other.Mutex("ledger").TryLock(ctx)
+	engine.deaf.Store(true)
+	waited, err := other.Mutex("ledger").Lock(ctx) // until the lease of the first is over
+	if err != nil {
+		return err
+	}
+	if !errors.Is(held.Lost(), sync.ErrLost) {
+		return errors.New("the grant of a session that is not heard of goes on")
+	}
+	_ = held.Release(ctx)
+	_ = waited.Release(ctx)
+	engine.deaf.Store(false)
+	if err := lead(ctx, other); err != nil {
+		return err
+	}
+	return session.Close()
+}
+
+// lead has an observer see a leader come and go.
+func lead(ctx context.Context, session *sync.Session) error {
+	candidate := session.Election("nightly")
+	_, _ = candidate.Leader(ctx)
+	for leader, err := range session.Election("nightly").Observe(ctx) {
+		switch {
+		case err != nil:
+			return err
+		case leader.Token != 0:
+			return candidate.Resign(ctx)
+		}
+		if _, err := candidate.Campaign(ctx, []byte("host-a")); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
