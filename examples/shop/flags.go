@@ -21,6 +21,8 @@ type flags struct {
 	ordersMetrics string
 	payments      string
 	kv            string
+	sync          string
+	night         time.Duration
 }
 
 var errUsage = errors.New("see -h")
@@ -37,6 +39,8 @@ func parse(args []string, stderr io.Writer) (flags, error) {
 	set.StringVar(&f.ordersMetrics, "orders-metrics", "127.0.0.1:0", "host:port of the /metrics of orders")
 	set.StringVar(&f.payments, "payments", "127.0.0.1:0", "host:port of payments (HTTP)")
 	set.StringVar(&f.kv, "kv", "memory", "where carts are kept: memory, bolt:///path/of/a/file, etcd://host:port, redis://host:port")
+	set.StringVar(&f.sync, "sync", "memory", "where payments services elect the one that settles: memory, etcd://host:port, postgres://user@host:port/database")
+	set.DurationVar(&f.night, "night", time.Minute, "how long it is from one nightly settlement to the next")
 	set.Usage = func() {
 		fmt.Fprint(stderr, `Three observed services calling each other: storefront (HTTP) → orders (gRPC) → payments (HTTP).
 
@@ -51,6 +55,11 @@ One process a service, on ports that each must be told:
   shop -service payments   -payments 127.0.0.1:7003
   shop -service orders     -orders 127.0.0.1:7002 -payments 127.0.0.1:7003
   shop -service storefront -orders 127.0.0.1:7002
+
+Payments services that share -sync settle in turn: kill the one that does, and another takes over.
+  shop -service payments   -payments 127.0.0.1:7003 -sync etcd://127.0.0.1:2379 -night 10s
+  shop -service payments   -payments 127.0.0.1:7004 -sync etcd://127.0.0.1:2379 -night 10s
+  curl 127.0.0.1:7003/settlement
 `)
 	}
 	if err := set.Parse(args); err != nil {
@@ -62,6 +71,9 @@ One process a service, on ports that each must be told:
 func (f flags) check(rest []string) error {
 	if len(rest) > 0 {
 		return fmt.Errorf("unexpected argument %q: %w", rest[0], errUsage)
+	}
+	if f.night <= 0 {
+		return fmt.Errorf("-night must be above zero: %w", errUsage)
 	}
 	if f.duration < 0 || f.rate < 0 || f.rate > 10_000 {
 		return fmt.Errorf("-for must not be negative, and -rate must be between 0 and 10000: %w", errUsage)

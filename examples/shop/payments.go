@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-os/go-os/exporters"
@@ -19,6 +20,8 @@ type payments struct {
 	pipeline *exporters.Pipeline
 	tracer   *trace.Tracer
 	charges  *metrics.Counter[chargeLabels]
+
+	settlement atomic.Pointer[settlement] // nil until the service knows where it is
 }
 
 // chargeLabels are the labels of shop.charges.
@@ -47,6 +50,14 @@ func newPayments(p *exporters.Pipeline) (*payments, error) {
 func (p *payments) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /charges", p.charge)
+	mux.HandleFunc("GET /settlement", func(w http.ResponseWriter, r *http.Request) {
+		s := p.settlement.Load()
+		if s == nil {
+			http.Error(w, "the service is about to start", http.StatusServiceUnavailable)
+			return
+		}
+		s.show(w, r)
+	})
 	return oshttp.NewHandler(mux, &oshttp.HandlerOptions{Telemetry: p.pipeline.Providers()})
 }
 

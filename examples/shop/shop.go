@@ -51,9 +51,29 @@ func (s *shop) openPayments(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	svc.url, err = svc.serveHTTP(s.flags.payments, p.handler())
+	if svc.url, err = svc.serveHTTP(s.flags.payments, p.handler()); err != nil {
+		return err
+	}
 	s.flags.payments = hostOf(svc.url)
-	return err
+	return s.settle(ctx, svc, p)
+}
+
+// settle has a payments service stand for election, and settle when it leads.
+func (s *shop) settle(ctx context.Context, svc *service, p *payments) error {
+	locks, err := openLocks(ctx, s.flags.sync, svc.pipeline.Providers())
+	if err != nil {
+		return err
+	}
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx)) // the service goes on until it is drained
+	var group sync.WaitGroup
+	svc.stop = append(svc.stop, locks.stopAfter(cancel, &group))
+	nightly, err := newSettlement(svc.pipeline, locks.Session, s.flags.sync != "memory", s.flags.night, s.flags.payments)
+	if err != nil {
+		return err
+	}
+	p.settlement.Store(nightly)
+	group.Go(func() { nightly.run(running) })
+	return nil
 }
 
 func (s *shop) openOrders(ctx context.Context) error {

@@ -151,6 +151,15 @@ func (c *Child) Terminate() {
 	}
 }
 
+// Kill ends the program at once (SIGKILL), without a chance to do anything, and waits until it is gone.
+func (c *Child) Kill() {
+	c.t.Helper()
+	if err := c.cmd.Process.Kill(); err != nil {
+		c.t.Fatal(err)
+	}
+	<-c.ended
+}
+
 // Wait waits for the program to end with code 0, and returns what it has written. It fails the test otherwise, or after a
 // minute.
 func (c *Child) Wait() string {

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	gosync "sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"github.com/go-os/go-os/exporters"
+	"github.com/go-os/go-os/state/sync"
+	"github.com/go-os/go-os/state/sync/driver"
+	"github.com/go-os/go-os/state/sync/etcdsync"
+	"github.com/go-os/go-os/state/sync/memsync"
+	"github.com/go-os/go-os/state/sync/pgsync"
+	"github.com/go-os/go-os/telemetry"
+)
+
+// leaseTTL is how long nobody settles after the payments service that did was killed.
+const leaseTTL = 5 * time.Second
+
+// settlement hands over to the bank, every night, what was charged. It must not happen twice, so of all payments services one does it: the
+// elected leader.
+type settlement struct {
+	pipeline *exporters.Pipeline
+	election *sync.Election
+	night    time.Duration
+	address  string // of this service, as the others may know it
+	settled  atomic.Int64
+}
+
+// newSettlement fails if locks at the engine are worth too little to settle by, before a night is settled twice.
+func newSettlement(p *exporters.Pipeline, session *sync.Session, shared bool, night time.Duration, address string) (*settlement, error) {
+	if shared {
+		if err := session.Require(sync.SessionBound); err != nil {
+			return nil, fmt.Errorf("settlement: %w", err)
+		}
+	}
+	return &settlement{pipeline: p, election: session.Election("settlement"), night: night, address: address}, nil
+}
+
+// run settles whenever this service leads, until ctx ends.
+func (s *settlement) run(ctx context.Context) {
+	err := s.election.Do(ctx, []byte(s.address), func(ctx context.Context, g *sync.Grant) error {
+		s.pipeline.Logger().InfoContext(ctx, "settling from now on", slog.Uint64("token", uint64(g.Token())))
+		nights := time.NewTicker(s.night)
+		defer nights.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-nights.C:
+			}
+			if ctx.Err() != nil { // both may have come while the process was stopped
+				return ctx.Err()
+			}
+			n := s.settled.Add(1)
+			s.pipeline.Logger().InfoContext(ctx, "night settled", slog.Int64("nights", n), slog.Uint64("token", uint64(g.Token())))
+		}
+	})
+	if ctx.Err() == nil {
+		s.pipeline.Logger().ErrorContext(ctx, "no settlement any more", slog.Any("error", err))
+	}
+}
+
+// show tells who settles, and how many nights this service has.
+func (s *settlement) show(w http.ResponseWriter, r *http.Request) {
+	leader, err := s.election.Leader(r.Context())
+	if err != nil && !errors.Is(err, sync.ErrNotHeld) {
+		http.Error(w, "the election is out of order, please try again", http.StatusServiceUnavailable)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(map[string]any{"leader": string(leader.Value), "settled_here": s.settled.Load()}) // or the caller has gone
+}
+
+// locks are a session and the client behind it.
+type locks struct {
+	*sync.Session
+	client func()
+}
+
+// stopAfter ends what runs on the session, then the session, then its client.
+func (l *locks) stopAfter(cancel context.CancelFunc, running *gosync.WaitGroup) func(context.Context) error {
+	return func(ctx context.Context) error {
+		cancel()
+		running.Wait()
+		err := l.Shutdown(ctx)
+		l.client()
+		return err
+	}
+}
+
+// openLocks opens the session that a URL names.
+func openLocks(ctx context.Context, where string, t telemetry.Providers) (*locks, error) {
+	ctx, cancel := context.WithTimeout(ctx, engineWithin)
+	defer cancel()
+	d, client, err := dialLocks(ctx, where)
+	if err != nil {
+		return nil, err
+	}
+	l := &locks{sync.New(d, &sync.Options{TTL: leaseTTL, Telemetry: t}), client}
+	if _, err := l.Election("settlement").Leader(ctx); err != nil && !errors.Is(err, sync.ErrNotHeld) {
+		err = errors.Join(fmt.Errorf("-sync %s does not answer: is it running there? %w", where, err), l.Close())
+		l.client()
+		return nil, err
+	}
+	return l, nil
+}
+
+// dialLocks returns the driver that a URL names, and what closes its client.
+func dialLocks(ctx context.Context, where string) (driver.Driver, func(), error) {
+	if where == "memory" {
+		return memsync.New(nil), func() {}, nil
+	}
+	u, err := url.Parse(where)
+	switch {
+	case err != nil:
+		return nil, nil, fmt.Errorf("-sync is no URL: %w", errUsage) // it may hold a password
+	case u.Scheme == "etcd" && u.Host != "":
+		client, err := clientv3.New(clientv3.Config{Endpoints: strings.Split(u.Host, ","), Logger: zap.NewNop()})
+		if err != nil {
+			return nil, nil, err
+		}
+		return etcdsync.New(client, nil), func() { _ = client.Close() }, nil
+	case u.Scheme == "postgres" && u.Host != "":
+		pool, err := pgxpool.New(ctx, where)
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := pgsync.Migrate(ctx, pool, nil); err != nil {
+			pool.Close()
+			return nil, nil, fmt.Errorf("-sync %s: %w", u.Redacted(), err)
+		}
+		return pgsync.New(pool, nil), pool.Close, nil
+	}
+	return nil, nil, fmt.Errorf("-sync %s: must be memory, etcd://host:port or postgres://user@host:port/database: %w", u.Redacted(), errUsage)
+}
