@@ -113,7 +113,8 @@ func (p *primitive) enter(ctx, parent context.Context, l *lease, value []byte, t
 		if errors.Is(err, ErrLost) {
 			l.lose(endRevoked, fmt.Errorf("%w: %s no longer knows the lease", ErrLost, s.caps.System))
 		}
-		l.leave(c)
+		l.reuse(c)
+		l.leave()
 		return nil, err
 	default: // it may be there, or come later
 		err = l.blame(ctx, err)
@@ -134,12 +135,16 @@ func (p *primitive) enter(ctx, parent context.Context, l *lease, value []byte, t
 		p.abandon(l, c)
 		return nil, why.err
 	}
-	return p.newGrant(parent, l, c)
+	g, err := p.newGrant(parent, l, c)
+	if err != nil {
+		p.abandon(l, c)
+	}
+	return g, err
 }
 
 // await waits for a seat through lost connections, as long as the lease lives.
 func (p *primitive) await(ctx context.Context, l *lease, c claim) error {
-	within, cancel := l.join(ctx)
+	within, cancel := l.within(ctx)
 	defer cancel()
 	p.kind.waiting.Add(ctx, 1, p.kind.attrs)
 	defer p.kind.waiting.Add(ctx, -1, p.kind.attrs)
@@ -161,8 +166,10 @@ func (p *primitive) await(ctx context.Context, l *lease, c claim) error {
 	}
 }
 
-// abandon takes a claim out of the queue, however long that takes, or the lease ends.
+// abandon takes a claim out of the queue, however long that takes, or the lease ends. It does not keep the lease from ending: if it is
+// this claim alone that cannot be taken out, the lease goes, and the claim with it.
 func (p *primitive) abandon(l *lease, c claim) {
+	l.leave()
 	s := p.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -170,15 +177,16 @@ func (p *primitive) abandon(l *lease, c claim) {
 		return
 	}
 	s.work.Go(func() {
-		defer func() { l.leave(c) }()
 		for attempt := 0; ; attempt++ {
 			within, cancel := context.WithTimeout(l.ctx, s.opts.Timeout)
 			err := s.driver.Release(within, c.Claim)
 			cancel()
 			if err == nil || errors.Is(err, driver.ErrLost) {
+				l.reuse(c)
 				return
 			}
 			c.burnt = true
+			l.retire()
 			if pause(l.ctx, s.wait(attempt)) != nil {
 				return
 			}
@@ -186,8 +194,8 @@ func (p *primitive) abandon(l *lease, c claim) {
 	})
 }
 
-// join returns a context that ends with ctx and with the lease.
-func (l *lease) join(ctx context.Context) (context.Context, context.CancelFunc) {
+// within returns a context that ends with ctx and with the lease.
+func (l *lease) within(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(l.ctx, cancel)
 	return ctx, func() {

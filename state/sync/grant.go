@@ -37,7 +37,7 @@ func (p *primitive) newGrant(parent context.Context, l *lease, c claim) (*Grant,
 	g.ctx, g.cancel = grantContext{inner, g}, cancel
 	s := p.session
 	s.mu.Lock()
-	if s.closed.Load() {
+	if s.closed.Load() || s.draining {
 		s.mu.Unlock()
 		cancel(ErrClosed)
 		return nil, ErrClosed
@@ -156,10 +156,12 @@ func (g *Grant) Release(ctx context.Context) (err error) {
 	cancel()
 	switch {
 	case err == nil:
-		g.lease.leave(g.claim)
+		g.lease.reuse(g.claim)
+		g.lease.leave()
 		return nil
 	case errors.Is(err, driver.ErrLost):
-		g.lease.leave(g.claim)
+		g.lease.reuse(g.claim)
+		g.lease.leave()
 		return fmt.Errorf("%w: the engine no longer had it", err)
 	default:
 		err = g.lease.blame(ctx, err)

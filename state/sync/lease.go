@@ -131,17 +131,25 @@ func (l *lease) seat(queue string) claim {
 	return claim{Claim: driver.Claim{Name: queue, ID: l.tag + strconv.Itoa(number), Lease: l.id}, number: number}
 }
 
-// leave takes back the count of open, and the number of a claim that is out of its queue for good.
-func (l *lease) leave(c claim) {
+// leave takes back the count of open.
+func (l *lease) leave() {
 	l.session.mu.Lock()
 	defer l.session.mu.Unlock()
-	if n := l.numbers[c.Name]; !c.burnt {
-		if n.free = append(n.free, c.number); len(n.free) == n.next {
-			delete(l.numbers, c.Name)
-		}
-	}
 	l.claims--
 	l.dismiss()
+}
+
+// reuse takes back the number of a claim that is out of its queue for good.
+func (l *lease) reuse(c claim) {
+	if c.burnt {
+		return
+	}
+	l.session.mu.Lock()
+	defer l.session.mu.Unlock()
+	n := l.numbers[c.Name]
+	if n.free = append(n.free, c.number); len(n.free) == n.next {
+		delete(l.numbers, c.Name)
+	}
 }
 
 // retire has new claims live with another lease, so that this one ends soon: there may be a claim on it that nobody knows of.

@@ -183,6 +183,7 @@ func closeEnds(r *rig) {
 func shutdown(r *rig) {
 	p := r.process()
 	held := r.lock(p, r.name("m"))
+	waiting := r.wait(r.context(), p, p.Mutex(r.name("m")).Lock)
 	done := make(chan error, 1)
 	go func() { done <- p.Shutdown(r.context()) }()
 	r.eventually("the session to refuse", func() error {
@@ -197,6 +198,7 @@ func shutdown(r *rig) {
 	r.is(held.Lost(), nil, "Lost during Shutdown")
 	r.release(held)
 	r.is(<-done, nil, "Shutdown")
+	r.is((<-waiting).err, sync.ErrClosed, "Lock of who waited")
 
 	late := r.process()
 	r.lock(late, r.name("m"))
