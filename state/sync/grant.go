@@ -75,11 +75,6 @@ func (g *Grant) Lost() error {
 	return nil
 }
 
-func (g *Grant) released() bool {
-	why := g.over()
-	return why != nil && why.end == endReleased
-}
-
 // over returns why the grant has ended, nil if it has not.
 func (g *Grant) over() *over {
 	g.mu.Lock()

@@ -5,15 +5,14 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/go-os/go-os/internal/suite"
 	"github.com/go-os/go-os/state/kv/boltkv"
 	"github.com/go-os/go-os/state/kv/driver"
 	"github.com/go-os/go-os/state/kv/memkv"
@@ -120,26 +119,9 @@ func filtered(b *broken, filter func(driver.Event) []driver.Event) func(context.
 	}
 }
 
-// witness is a testing.TB that remembers a failure instead of failing.
-type witness struct {
-	testing.TB
-	mu     sync.Mutex
-	failed bool
-}
-
-func (w *witness) Fail()                     { w.mu.Lock(); defer w.mu.Unlock(); w.failed = true }
-func (w *witness) Failed() bool              { w.mu.Lock(); defer w.mu.Unlock(); return w.failed }
-func (w *witness) Error(...any)              { w.Fail() }
-func (w *witness) Errorf(string, ...any)     { w.Fail() }
-func (w *witness) Fatal(args ...any)         { w.FailNow() }
-func (w *witness) Fatalf(_ string, _ ...any) { w.FailNow() }
-func (w *witness) FailNow()                  { w.Fail(); runtime.Goexit() }
-func (w *witness) Skipf(string, ...any)      { runtime.Goexit() }
-func (w *witness) Skip(...any)               { runtime.Goexit() }
-
 // notices reports whether the promise fails on a Backend.
 func (p promise) notices(t *testing.T, b Backend) bool {
-	w := &witness{}
+	w := &suite.Witness{}
 	watched := func(t *testing.T) {
 		w.TB = t
 		done := make(chan struct{})

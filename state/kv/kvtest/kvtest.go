@@ -20,6 +20,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/go-os/go-os/internal/suite"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/driver"
 )
@@ -174,7 +175,7 @@ const patience = 20 * time.Second
 type rig struct {
 	testing.TB
 	Backend
-	*stage
+	*suite.Stage
 
 	driver driver.Store
 	caps   driver.Capabilities
@@ -186,7 +187,7 @@ func newRig(t testing.TB, b Backend) *rig {
 	if b.patience == 0 {
 		b.patience = patience
 	}
-	return &rig{TB: t, Backend: b, stage: newStage()}
+	return &rig{TB: t, Backend: b, Stage: suite.NewStage()}
 }
 
 // pageSize is small, so that a few items already make several pages.
@@ -197,7 +198,7 @@ func (r *rig) use(d driver.Store) {
 	r.caps = d.Capabilities()
 	r.patience = max(r.patience, 2*r.caps.TTL.Latest(r.short()))
 	r.store = kv.New(d, &kv.Options{
-		Name: "suite", Telemetry: r.providers, PageSize: pageSize, Backoff: 10 * time.Millisecond, MaxBackoff: 100 * time.Millisecond,
+		Name: "suite", Telemetry: r.Providers, PageSize: pageSize, Backoff: 10 * time.Millisecond, MaxBackoff: 100 * time.Millisecond,
 	})
 }
 

@@ -3,6 +3,7 @@ package kvtest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -73,11 +74,11 @@ func observations(r *rig) []observation {
 }
 
 func telemetryContract(r *rig) {
-	want := map[string]uint64{}
+	want := map[string]int64{}
 	for _, o := range observations(r) {
-		from := len(r.spans.Ended())
+		from := len(r.Spans.Ended())
 		o.do(r.context(), r.store)
-		spans := r.spans.Ended()[from:]
+		spans := r.Spans.Ended()[from:]
 		if len(spans) != 1 {
 			r.Errorf("%s makes %d spans, want 1", o.op, len(spans))
 			continue
@@ -141,4 +142,22 @@ func keysOffMetrics(r *rig) {
 			r.Errorf("a key is in the metrics: %s", point)
 		}
 	}
+}
+
+// event fails unless an event of this name was emitted.
+func (r *rig) event(name string) {
+	r.Helper()
+	if all := r.Events(); !slices.Contains(all, name) {
+		r.Errorf("events %q, want %q among them", all, name)
+	}
+}
+
+// points returns how many calls the histogram of durations has counted, by its name, its unit and their attributes.
+func (r *rig) points() map[string]int64 {
+	r.Helper()
+	got, err := r.Points(r.Context())
+	if err != nil {
+		r.Fatal(err)
+	}
+	return got
 }

@@ -1,14 +1,9 @@
 package kvtest
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"testing"
 
+	"github.com/go-os/go-os/internal/suite"
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
@@ -67,22 +62,5 @@ func (r *Record) settle(t testing.TB, file string) {
 	if t.Failed() || len(r.Kept)+len(r.Refused)+len(r.Untried) != len(promises()) {
 		return
 	}
-	made, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	made = append(made, '\n')
-	if os.Getenv(RecordVariable) == "write" {
-		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, made, 0o644)); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	kept, err := os.ReadFile(file)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(kept, made) {
-		t.Errorf("%s is not what this run proved: run the test again with %s=write, then go generate ./...\nthis run:\n%s", file, RecordVariable, made)
-	}
+	suite.Settle(t, r, file, RecordVariable)
 }

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/go-os/go-os/internal/suite"
 	"github.com/go-os/go-os/state/kv/memkv"
 )
 
@@ -20,7 +21,7 @@ func whole() *Record {
 
 // differs reports whether settling a record fails the test that ran.
 func differs(t *testing.T, r *Record, file string) bool {
-	w := &witness{TB: t}
+	w := &suite.Witness{TB: t}
 	r.settle(w, file)
 	return w.Failed()
 }

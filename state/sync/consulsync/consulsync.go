@@ -25,12 +25,12 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/consul/api"
 
 	"github.com/go-os/go-os/state/sync/driver"
+	"github.com/go-os/go-os/state/sync/internal/life"
 )
 
 const (
@@ -66,14 +66,12 @@ type Driver struct {
 	client *api.Client
 	prefix string
 	wait   time.Duration
-	life   context.Context
-	end    context.CancelFunc
-	closed atomic.Bool
+	life   life.Life
 }
 
 // New returns a driver on a client.
 func New(client *api.Client, opts *Options) *Driver {
-	d := &Driver{client: client, prefix: DefaultPrefix, wait: DefaultWait}
+	d := &Driver{client: client, prefix: DefaultPrefix, wait: DefaultWait, life: life.New()}
 	if opts != nil {
 		if opts.Prefix != "" {
 			d.prefix = opts.Prefix
@@ -82,7 +80,6 @@ func New(client *api.Client, opts *Options) *Driver {
 			d.wait = min(opts.Wait, maxWait)
 		}
 	}
-	d.life, d.end = context.WithCancel(context.Background())
 	return d
 }
 
@@ -98,8 +95,7 @@ func (*Driver) Capabilities() driver.Capabilities {
 
 // Close implements driver.Driver. The client stays as it is.
 func (d *Driver) Close() error {
-	d.closed.Store(true)
-	d.end()
+	d.life.End()
 	return nil
 }
 
@@ -162,19 +158,16 @@ func (d *Driver) key(c driver.Claim) string { return d.queue(c.Name) + c.ID }
 
 // classify gives an error of the client its class; the client's own stays reachable. No error has none.
 func (d *Driver) classify(ctx context.Context, err error) error {
-	class := driver.ErrUnavailable
+	class := d.life.Ended(ctx)
 	var status api.StatusError
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(context.Cause(ctx), driver.ErrClosed):
-		class = driver.ErrClosed
-	case ctx.Err() != nil:
-		class = ctx.Err()
+	case class != nil:
 	case errors.As(err, &status) && status.Code < http.StatusInternalServerError && status.Code != http.StatusTooManyRequests:
 		return err // such as a token that may not write here: waiting does not mend it
-	case d.closed.Load():
-		class = driver.ErrClosed
+	default:
+		class = driver.ErrUnavailable
 	}
 	return fmt.Errorf("%w: %w", class, err)
 }

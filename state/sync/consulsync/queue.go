@@ -83,7 +83,7 @@ func (d *Driver) order(name string, pairs []*api.KVPair) []*api.KVPair {
 
 // Await implements driver.Queue. Each turn reads, decides by what it has read alone, and waits for a change of that.
 func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
-	ctx, cancel := d.living(ctx)
+	ctx, cancel := d.life.Within(ctx)
 	defer cancel()
 	for {
 		claims, index, err := d.claims(ctx, c.Name)
@@ -142,16 +142,6 @@ func (d *Driver) block(ctx context.Context, index uint64, query func(*api.QueryO
 	}
 }
 
-// living returns a context that also ends with the driver.
-func (d *Driver) living(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(d.life, func() { cancel(driver.ErrClosed) })
-	return ctx, func() {
-		stop()
-		cancel(nil)
-	}
-}
-
 // Release implements driver.Queue.
 func (d *Driver) Release(ctx context.Context, c driver.Claim) error {
 	key := d.key(c)
@@ -172,7 +162,7 @@ func (d *Driver) Release(ctx context.Context, c driver.Claim) error {
 
 // Watch implements driver.Watcher. While somebody holds the name, it waits for a change of that claim alone.
 func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder) error) error {
-	ctx, cancel := d.living(ctx)
+	ctx, cancel := d.life.Within(ctx)
 	defer cancel()
 	for {
 		claims, index, err := d.claims(ctx, name)

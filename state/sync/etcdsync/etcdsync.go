@@ -27,13 +27,13 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/go-os/go-os/state/sync/driver"
+	"github.com/go-os/go-os/state/sync/internal/life"
 )
 
 const (
@@ -55,18 +55,15 @@ type Options struct {
 type Driver struct {
 	client *clientv3.Client
 	prefix string
-	life   context.Context
-	end    context.CancelFunc
-	closed atomic.Bool
+	life   life.Life
 }
 
 // New returns a driver on a client, which it does not close.
 func New(client *clientv3.Client, opts *Options) *Driver {
-	d := &Driver{client: client, prefix: DefaultPrefix}
+	d := &Driver{client: client, prefix: DefaultPrefix, life: life.New()}
 	if opts != nil && opts.Prefix != "" {
 		d.prefix = opts.Prefix
 	}
-	d.life, d.end = context.WithCancel(context.Background())
 	return d
 }
 
@@ -82,8 +79,7 @@ func (*Driver) Capabilities() driver.Capabilities {
 
 // Close implements driver.Driver. The client stays open.
 func (d *Driver) Close() error {
-	d.closed.Store(true)
-	d.end()
+	d.life.End()
 	return nil
 }
 
@@ -137,16 +133,12 @@ func (d *Driver) key(c driver.Claim) string { return d.queue(c.Name) + c.ID }
 
 // classify gives an error of the client its class; etcd's own stays reachable.
 func (d *Driver) classify(ctx context.Context, err error) error {
-	class := driver.ErrUnavailable
+	class := d.life.Ended(ctx)
 	switch {
-	case errors.Is(context.Cause(ctx), driver.ErrClosed):
-		class = driver.ErrClosed
-	case ctx.Err() != nil:
-		class = ctx.Err()
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
 		class = driver.ErrLost
-	case d.closed.Load():
-		class = driver.ErrClosed
+	case class == nil:
+		class = driver.ErrUnavailable
 	}
 	return fmt.Errorf("%w: %w", class, err)
 }

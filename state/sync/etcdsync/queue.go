@@ -84,7 +84,7 @@ func hasSeat(first []*mvccpb.KeyValue, c driver.Claim) bool {
 
 // Await implements driver.Queue. Each turn reads, decides by what it has read alone, and waits for a change of that.
 func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
-	ctx, cancel := d.living(ctx)
+	ctx, cancel := d.life.Within(ctx)
 	defer cancel()
 	for {
 		s, err := d.look(ctx, c)
@@ -183,16 +183,6 @@ func (d *Driver) event(ctx context.Context, key string, opts ...clientv3.OpOptio
 	return d.classify(ctx, ctx.Err())
 }
 
-// living returns a context that also ends with the driver. Its error is classified as ErrClosed then.
-func (d *Driver) living(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(d.life, func() { cancel(driver.ErrClosed) })
-	return ctx, func() {
-		stop()
-		cancel(nil)
-	}
-}
-
 // Release implements driver.Queue.
 func (d *Driver) Release(ctx context.Context, c driver.Claim) error {
 	resp, err := d.client.Delete(ctx, d.key(c))
@@ -208,7 +198,7 @@ func (d *Driver) Release(ctx context.Context, c driver.Claim) error {
 
 // Watch implements driver.Watcher. While somebody holds the name, it watches that claim alone.
 func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder) error) error {
-	ctx, cancel := d.living(ctx)
+	ctx, cancel := d.life.Within(ctx)
 	defer cancel()
 	queue := d.queue(name)
 	for {

@@ -27,7 +27,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -36,6 +35,7 @@ import (
 
 	"github.com/go-os/go-os/state/sync/driver"
 	"github.com/go-os/go-os/state/sync/internal/ears"
+	"github.com/go-os/go-os/state/sync/internal/life"
 )
 
 const (
@@ -73,21 +73,18 @@ func (o *Options) complete() Options {
 
 // Driver is the driver. It is safe for concurrent use.
 type Driver struct {
-	pool   *pgxpool.Pool
-	opts   Options
-	sql    statements
-	ears   *ears.Ears
-	life   context.Context
-	end    context.CancelFunc
-	closed atomic.Bool
+	pool *pgxpool.Pool
+	opts Options
+	sql  statements
+	ears *ears.Ears
+	life life.Life
 }
 
 // New returns a driver on a pool of two connections at least, which it does not close. Migrate has made the tables.
 func New(pool *pgxpool.Pool, opts *Options) *Driver {
-	d := &Driver{pool: pool, opts: opts.complete()}
+	d := &Driver{pool: pool, opts: opts.complete(), life: life.New()}
 	d.sql = statementsFor(d.opts.Schema)
-	d.life, d.end = context.WithCancel(context.Background())
-	d.ears = ears.New(d.life, d.listen)
+	d.ears = ears.New(d.life.Context, d.listen)
 	return d
 }
 
@@ -101,8 +98,7 @@ func (*Driver) Capabilities() driver.Capabilities {
 
 // Close implements driver.Driver. The pool stays open.
 func (d *Driver) Close() error {
-	d.closed.Store(true)
-	d.end()
+	d.life.End()
 	d.ears.Wait()
 	return nil
 }
@@ -153,18 +149,15 @@ func text(name string) string {
 // classify gives an error of the client its class; its own stays reachable.
 func (d *Driver) classify(ctx context.Context, err error) error {
 	var said *pgconn.PgError
-	class := driver.ErrUnavailable
+	class := d.life.Ended(ctx)
 	switch {
-	case errors.Is(context.Cause(ctx), driver.ErrClosed):
-		class = driver.ErrClosed
-	case ctx.Err() != nil:
-		class = ctx.Err()
-	case d.closed.Load():
-		class = driver.ErrClosed
+	case class != nil:
 	case errors.As(err, &said) && said.Code == "42P01":
 		return fmt.Errorf("the tables are missing: call pgsync.Migrate: %w", err)
 	case errors.As(err, &said) && !passes(said.Code):
 		return err
+	default:
+		class = driver.ErrUnavailable
 	}
 	return fmt.Errorf("%w: %w", class, err)
 }

@@ -50,7 +50,7 @@ const soon = 50 * time.Millisecond
 
 // Await implements driver.Queue.
 func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
-	ctx, cancel := d.living(ctx)
+	ctx, cancel := d.life.Within(ctx)
 	defer cancel()
 	ear, leave := d.ears.Listen(text(c.Name))
 	defer leave()
@@ -96,16 +96,6 @@ func (d *Driver) look(ctx context.Context, c driver.Claim) (s sight, err error) 
 	return s, nil
 }
 
-// living returns a context that also ends with the driver.
-func (d *Driver) living(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(d.life, func() { cancel(driver.ErrClosed) })
-	return ctx, func() {
-		stop()
-		cancel(nil)
-	}
-}
-
 // Release implements driver.Queue.
 func (d *Driver) Release(ctx context.Context, c driver.Claim) error {
 	return d.one(ctx, d.sql.release, text(c.Name), c.ID, d.opts.Schema)
@@ -113,7 +103,7 @@ func (d *Driver) Release(ctx context.Context, c driver.Claim) error {
 
 // Watch implements driver.Watcher.
 func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder) error) error {
-	ctx, cancel := d.living(ctx)
+	ctx, cancel := d.life.Within(ctx)
 	defer cancel()
 	var ear *ears.Ear
 	for {

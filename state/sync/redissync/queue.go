@@ -109,7 +109,7 @@ const soon = 20 * time.Millisecond
 
 // Await implements driver.Queue.
 func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
-	ctx, cancel := d.living(ctx)
+	ctx, cancel := d.life.Within(ctx)
 	defer cancel()
 	ear, leave := d.ears.Listen(c.Name)
 	defer leave()
@@ -143,19 +143,9 @@ func (d *Driver) until(left int64) time.Duration {
 	return min(time.Duration(max(left, 0))*time.Millisecond+soon, d.poll)
 }
 
-// living returns a context that also ends with the driver.
-func (d *Driver) living(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(d.life, func() { cancel(driver.ErrClosed) })
-	return ctx, func() {
-		stop()
-		cancel(nil)
-	}
-}
-
 // Watch implements driver.Watcher.
 func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder) error) error {
-	ctx, cancel := d.living(ctx)
+	ctx, cancel := d.life.Within(ctx)
 	defer cancel()
 	var ear *ears.Ear
 	for {

@@ -29,17 +29,16 @@ package redissync
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
 
 	"github.com/go-os/go-os/state/sync/driver"
 	"github.com/go-os/go-os/state/sync/internal/ears"
+	"github.com/go-os/go-os/state/sync/internal/life"
 )
 
 const (
@@ -68,9 +67,7 @@ type Driver struct {
 	prefix string
 	poll   time.Duration
 	ears   *ears.Ears
-	life   context.Context
-	end    context.CancelFunc
-	closed atomic.Bool
+	life   life.Life
 
 	mu     sync.Mutex
 	leases map[driver.LeaseID]*lease // that this driver has made
@@ -84,7 +81,7 @@ type lease struct {
 
 // New returns a driver on a client, which it does not close.
 func New(client rueidis.Client, opts *Options) *Driver {
-	d := &Driver{client: client, prefix: DefaultPrefix, poll: DefaultPoll, leases: map[driver.LeaseID]*lease{}}
+	d := &Driver{client: client, prefix: DefaultPrefix, poll: DefaultPoll, leases: map[driver.LeaseID]*lease{}, life: life.New()}
 	if opts != nil {
 		if opts.Prefix != "" {
 			d.prefix = opts.Prefix
@@ -93,8 +90,7 @@ func New(client rueidis.Client, opts *Options) *Driver {
 			d.poll = opts.Poll
 		}
 	}
-	d.life, d.end = context.WithCancel(context.Background())
-	d.ears = ears.New(d.life, d.listen)
+	d.ears = ears.New(d.life.Context, d.listen)
 	return d
 }
 
@@ -111,8 +107,7 @@ func (*Driver) Capabilities() driver.Capabilities {
 
 // Close implements driver.Driver. The client stays open.
 func (d *Driver) Close() error {
-	d.closed.Store(true)
-	d.end()
+	d.life.End()
 	d.ears.Wait()
 	return nil
 }
@@ -235,15 +230,9 @@ func member(c driver.Claim) string { return c.ID + " " + c.Name }
 
 // classify gives an error of the client its class; the client's own stays reachable.
 func (d *Driver) classify(ctx context.Context, err error) error {
-	class := driver.ErrUnavailable
-	switch {
-	case errors.Is(context.Cause(ctx), driver.ErrClosed):
-		class = driver.ErrClosed
-	case ctx.Err() != nil:
-		class = ctx.Err()
-	case d.closed.Load():
-		class = driver.ErrClosed
-	default:
+	class := d.life.Ended(ctx)
+	if class == nil {
+		class = driver.ErrUnavailable
 		if said, ok := rueidis.IsRedisErr(err); ok && !passing(said.Error()) {
 			return err // such as WRONGTYPE and NOPERM: waiting does not mend it
 		}

@@ -3,8 +3,6 @@ package synctest
 import (
 	"context"
 	"errors"
-	"fmt"
-	"runtime"
 	"strings"
 	gosync "sync"
 	"sync/atomic"
@@ -12,6 +10,7 @@ import (
 	bubble "testing/synctest"
 	"time"
 
+	"github.com/go-os/go-os/internal/suite"
 	"github.com/go-os/go-os/state/sync/driver"
 	"github.com/go-os/go-os/state/sync/memsync"
 )
@@ -253,42 +252,9 @@ func brokenBackend(spoil func(*broken)) Backend {
 	}
 }
 
-// witness takes note of failures, and keeps them from the test.
-type witness struct {
-	testing.TB
-	mu     gosync.Mutex
-	failed bool
-	said   []string
-}
-
-func (w *witness) fail(said string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.failed = true
-	w.said = append(w.said, said)
-}
-
-func (w *witness) Failed() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.failed
-}
-
-func (w *witness) Helper()                           {}
-func (w *witness) Error(args ...any)                 { w.fail(fmt.Sprint(args...)) }
-func (w *witness) Errorf(format string, args ...any) { w.fail(fmt.Sprintf(format, args...)) }
-func (w *witness) Logf(string, ...any)               {}
-func (w *witness) Skip(...any)                       { runtime.Goexit() }
-func (w *witness) Skipf(string, ...any)              { runtime.Goexit() }
-func (w *witness) Fatal(args ...any)                 { w.fail(fmt.Sprint(args...)); runtime.Goexit() }
-func (w *witness) Fatalf(format string, args ...any) {
-	w.fail(fmt.Sprintf(format, args...))
-	runtime.Goexit()
-}
-
 // notices returns what the promise says when it fails on a Backend, nothing if it holds.
 func (p promise) notices(t *testing.T, b Backend) []string {
-	w := &witness{}
+	w := &suite.Witness{}
 	watched := func(t *testing.T) {
 		w.TB = t
 		done := make(chan struct{})
@@ -306,7 +272,7 @@ func (p promise) notices(t *testing.T, b Backend) []string {
 	} else {
 		bubble.Test(t, watched)
 	}
-	return w.said
+	return w.Said()
 }
 
 // TestSound shows that what the breakages wrap passes.

@@ -112,6 +112,58 @@ func namesOffMetrics(r *rig) {
 	}
 }
 
+// event fails unless an event of this name is emitted.
+func (r *rig) event(name string) {
+	r.Helper()
+	r.eventually("the event "+name, func() error {
+		if all := r.Events(); !slices.Contains(all, name) {
+			return fmt.Errorf("only %q", all)
+		}
+		return nil
+	})
+}
+
+// points returns what the instruments hold.
+func (r *rig) points() map[string]int64 {
+	r.Helper()
+	got, err := r.Points(r.Context())
+	if err != nil {
+		r.Fatal(err)
+	}
+	return got
+}
+
+// spanned returns the names of the spans that have ended, with their error.type.
+func (r *rig) spanned() (all []string) {
+	for _, span := range r.Spans.Ended() {
+		name := span.Name()
+		for _, a := range span.Attributes() {
+			if a.Key == "error.type" {
+				name += " " + a.Value.String()
+			}
+		}
+		all = append(all, name)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// spanAttributes fails unless each span has these keys.
+func (r *rig) spanAttributes(keys ...string) {
+	r.Helper()
+	for _, span := range r.Spans.Ended() {
+		var have []string
+		for _, a := range span.Attributes() {
+			have = append(have, string(a.Key))
+		}
+		for _, key := range keys {
+			if !slices.Contains(have, key) {
+				r.Errorf("the span %q has the attributes %s, and not %s", span.Name(), strings.Join(have, ", "), key)
+			}
+		}
+	}
+}
+
 func idle() []promise {
 	return []promise{
 		{name: "idle/renewals alone", hook: "Requests", check: renewalsAlone},

@@ -25,6 +25,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/go-os/go-os/internal/suite"
 	"github.com/go-os/go-os/state/sync"
 	"github.com/go-os/go-os/state/sync/driver"
 )
@@ -137,7 +138,7 @@ func (p promise) lacks(b Backend) string {
 }
 
 func (p promise) run(t testing.TB, b Backend, record *Record) {
-	r := &rig{TB: t, Backend: b, stage: newStage(), run: rand.Text()}
+	r := &rig{TB: t, Backend: b, Stage: suite.NewStage(), run: rand.Text()}
 	r.open = b.Begin(t)
 	defer r.close()
 	probe := r.open(t)
@@ -161,7 +162,7 @@ func (p promise) run(t testing.TB, b Backend, record *Record) {
 type rig struct {
 	testing.TB
 	Backend
-	*stage
+	*suite.Stage
 
 	open Open
 	caps driver.Capabilities
@@ -190,7 +191,7 @@ func (r *rig) processOn(open Open, opts sync.Options) process {
 	if opts.Backoff == 0 {
 		opts.Backoff, opts.MaxBackoff = 10*time.Millisecond, 200*time.Millisecond
 	}
-	opts.Telemetry = r.providers
+	opts.Telemetry = r.Providers
 	p := process{sync.New(s, &opts), s}
 	r.mu.Lock()
 	defer r.mu.Unlock()
