@@ -51,29 +51,38 @@ type proved struct {
 	kvtest.Record
 }
 
-// read returns the drivers of a capability, in the order of their names.
-func read(dir string) ([]proved, error) {
+// read returns the drivers of state/kv, in the order of their names.
+func read(dir string) (all []proved, err error) {
+	err = records(dir, func(name, setting string, content []byte) error {
+		p := proved{name: name, setting: setting}
+		err := json.Unmarshal(content, &p.Record)
+		all = append(all, p)
+		return err
+	})
+	return all, err
+}
+
+// records reads those of the drivers of a capability, in the order of their names.
+func records(dir string, add func(name, setting string, content []byte) error) error {
 	files, err := filepath.Glob(filepath.Join(dir, "*", "testdata", "contract*.json"))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var all []proved
+	if len(files) == 0 {
+		return errors.New("no records in " + dir)
+	}
 	for _, file := range files {
 		content, err := os.ReadFile(file)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		p := proved{name: filepath.Base(filepath.Dir(filepath.Dir(file)))}
-		p.setting = settingOf(file)
-		if err := json.Unmarshal(content, &p.Record); err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
+		setting := strings.TrimPrefix(strings.TrimSuffix(filepath.Base(file), ".json"), "contract")
+		name := filepath.Base(filepath.Dir(filepath.Dir(file)))
+		if err := add(name, strings.ReplaceAll(setting, "-", " "), content); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
 		}
-		all = append(all, p)
 	}
-	if len(all) == 0 {
-		return nil, errors.New("no records in " + dir)
-	}
-	return all, nil
+	return nil
 }
 
 const head = `# Drivers

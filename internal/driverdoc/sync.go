@@ -3,10 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -21,33 +18,14 @@ type locking struct {
 }
 
 // readSync returns the drivers of state/sync, in the order of their names.
-func readSync(dir string) ([]locking, error) {
-	files, err := filepath.Glob(filepath.Join(dir, "*", "testdata", "contract*.json"))
-	if err != nil {
-		return nil, err
-	}
-	var all []locking
-	for _, file := range files {
-		content, err := os.ReadFile(file)
-		if err != nil {
-			return nil, err
-		}
-		l := locking{name: filepath.Base(filepath.Dir(filepath.Dir(file)))}
-		l.setting = settingOf(file)
-		if err := json.Unmarshal(content, &l.Record); err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
-		}
+func readSync(dir string) (all []locking, err error) {
+	err = records(dir, func(name, setting string, content []byte) error {
+		l := locking{name: name, setting: setting}
+		err := json.Unmarshal(content, &l.Record)
 		all = append(all, l)
-	}
-	if len(all) == 0 {
-		return nil, errors.New("no records in " + dir)
-	}
-	return all, nil
-}
-
-// settingOf is what a record's name has besides "contract".
-func settingOf(file string) string {
-	return strings.ReplaceAll(strings.TrimPrefix(strings.TrimSuffix(filepath.Base(file), ".json"), "contract"), "-", " ")
+		return err
+	})
+	return all, err
 }
 
 // renderSync writes what drivers of state/sync are worth.
