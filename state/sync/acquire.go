@@ -16,11 +16,13 @@ type primitive struct {
 	session *Session
 	kind    *kind
 	name    string
+	queue   string // the name that the engine knows: the kinds do not share names
 	seats   int
 }
 
-// queue is the name that the engine knows. The kinds do not share names.
-func (p *primitive) queue() string { return p.kind.name + "/" + p.name }
+func (s *Session) primitive(k *kind, name string, seats int) primitive {
+	return primitive{session: s, kind: k, name: name, queue: k.name + "/" + name, seats: seats}
+}
 
 // check returns what is wrong with an acquisition before anything is sent.
 func (p *primitive) check(ctx context.Context, value []byte) error {
@@ -37,7 +39,7 @@ func (p *primitive) check(ctx context.Context, value []byte) error {
 		return fmt.Errorf("%w: an empty name", ErrInvalid)
 	case !utf8.ValidString(p.name):
 		return fmt.Errorf("%w: the name is not UTF-8", ErrInvalid)
-	case len(p.queue()) > caps.MaxName:
+	case len(p.queue) > caps.MaxName:
 		return fmt.Errorf("%w: the name has %d bytes, and %s takes %d", ErrInvalid, len(p.name), caps.System, caps.MaxName-len(p.kind.name)-1)
 	case len(value) > caps.MaxValue:
 		return fmt.Errorf("%w: the value has %d bytes, and %s takes %d", ErrInvalid, len(value), caps.System, caps.MaxValue)
@@ -49,8 +51,11 @@ func (p *primitive) check(ctx context.Context, value []byte) error {
 
 // itself returns an error if the caller would wait for itself.
 func (p *primitive) itself(ctx context.Context) error {
-	if g, ok := ctx.Value(heldKey{p.session, p.queue()}).(*Grant); ok && p.seats == 1 && g.over() == nil {
-		return fmt.Errorf("%w: by the caller, who would wait for itself", ErrHeld)
+	g, _ := ctx.Value(heldKey{}).(*Grant)
+	for ; g != nil && p.seats == 1; g = g.around() {
+		if g.of.session == p.session && g.of.queue == p.queue && g.over() == nil {
+			return fmt.Errorf("%w: by the caller, who would wait for itself", ErrHeld)
+		}
 	}
 	return nil
 }
@@ -102,9 +107,9 @@ func (p *primitive) named(call instrument.Call, op string, err *error) {
 // enter joins the queue on a lease, and waits for a seat. ErrLost says that the lease is over.
 func (p *primitive) enter(ctx, parent context.Context, l *lease, value []byte, try bool) (*Grant, error) {
 	s := p.session
-	c := l.seat(p.queue())
+	c := l.seat(p.queue)
 	c.Seats, c.Value = p.seats, value
-	request, done := s.request(ctx, l.ctx)
+	request, done := s.request(ctx)
 	token, granted, err := s.driver.Acquire(request, c.Claim, try)
 	done()
 	switch {

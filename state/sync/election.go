@@ -28,7 +28,7 @@ type Election struct {
 
 // Election returns the election of this name, as a candidate of its own. A name as for Mutex, or its methods return ErrInvalid.
 func (s *Session) Election(name string) *Election {
-	return &Election{primitive: primitive{session: s, kind: s.election, name: name, seats: 1}}
+	return &Election{primitive: s.primitive(s.election, name, 1)}
 }
 
 // Campaign waits until this candidate leads, and shows value to observers then. It returns ErrHeld if this Election leads already;
@@ -103,9 +103,9 @@ func (e *Election) Leader(ctx context.Context) (leader Leader, err error) {
 	if err := e.check(ctx, nil); err != nil {
 		return leader, err
 	}
-	within, cancel := e.session.request(ctx, e.session.life)
+	within, cancel := e.session.request(ctx)
 	defer cancel()
-	err = e.session.driver.Watch(within, e.queue(), func(h driver.Holder) error {
+	err = e.session.driver.Watch(within, e.queue, func(h driver.Holder) error {
 		leader = Leader(h)
 		return errEnough
 	})
@@ -151,7 +151,7 @@ func (o *observer) run(ctx context.Context) error {
 	defer cancel()
 	for attempt := 0; ; attempt++ {
 		stop := context.AfterFunc(s.life, cancel)
-		err := s.driver.Watch(ctx, e.queue(), func(h driver.Holder) error {
+		err := s.driver.Watch(ctx, e.queue, func(h driver.Holder) error {
 			attempt = 0
 			return o.emit(ctx, h)
 		})

@@ -25,9 +25,12 @@ type Grant struct {
 }
 
 // heldKey is where the context of a grant keeps it, so that a caller who would wait for itself is told.
-type heldKey struct {
-	session *Session
-	queue   string
+type heldKey struct{}
+
+// around returns the grant under which this one was asked for, nil if there is none.
+func (g *Grant) around() *Grant {
+	outer, _ := g.ctx.(grantContext).Context.Value(heldKey{}).(*Grant)
+	return outer
 }
 
 // newGrant puts a grant on its lease, which may end it at once.
@@ -146,7 +149,7 @@ func (g *Grant) Release(ctx context.Context) (err error) {
 	}
 	g.stop()
 	defer g.of.session.forget(g) // only now, or Shutdown would close the session under the request
-	within, cancel := g.of.session.request(ctx, g.of.session.life)
+	within, cancel := g.of.session.request(ctx)
 	err = g.of.session.driver.Release(within, g.claim.Claim)
 	cancel()
 	switch {
@@ -207,7 +210,7 @@ func (c grantContext) Err() error {
 
 // Value implements context.Context.
 func (c grantContext) Value(key any) any {
-	if held, ok := key.(heldKey); ok && held == (heldKey{c.grant.of.session, c.grant.claim.Name}) {
+	if key == (heldKey{}) {
 		return c.grant
 	}
 	return c.Context.Value(key)

@@ -67,7 +67,7 @@ func (s *Session) open(ctx context.Context) (*lease, error) {
 	if l, err := s.join(); l != nil || err != nil {
 		return l, err
 	}
-	within, cancel := s.request(ctx, s.life)
+	within, cancel := s.request(ctx)
 	defer cancel()
 	sent := time.Now()
 	id, err := s.driver.Grant(within, s.opts.TTL)
@@ -272,15 +272,12 @@ func (l *lease) lose(end string, err error) {
 	}
 }
 
-// request bounds one request to the engine, which ends with a life too: the session's, or a lease's. The bound is no deadline, which clients
-// would send along, and servers would set up once more.
-func (s *Session) request(ctx, life context.Context) (context.Context, context.CancelFunc) {
+// request bounds one request to the engine. The bound is no deadline, which clients would send along, and servers would set up once more.
+func (s *Session) request(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	late := time.AfterFunc(s.opts.Timeout, cancel)
-	stop := context.AfterFunc(life, cancel)
 	return ctx, func() {
 		late.Stop()
-		stop()
 		cancel()
 	}
 }

@@ -8,7 +8,7 @@ type Mutex struct{ primitive }
 
 // Mutex returns the lock of this name: not empty, valid UTF-8, and short enough for the engine, or its methods return ErrInvalid.
 func (s *Session) Mutex(name string) *Mutex {
-	return &Mutex{primitive{session: s, kind: s.mutex, name: name, seats: 1}}
+	return &Mutex{s.primitive(s.mutex, name, 1)}
 }
 
 // Lock waits until the lock is this caller's. Release the grant, or everybody waits until the session ends. It returns the error of ctx

@@ -8,7 +8,7 @@ type Semaphore struct{ primitive }
 
 // Semaphore returns the semaphore of this name with n seats. A name as for Mutex, and n of one at least, or its methods return ErrInvalid.
 func (s *Session) Semaphore(name string, n int) *Semaphore {
-	return &Semaphore{primitive{session: s, kind: s.semaphore, name: name, seats: n}}
+	return &Semaphore{s.primitive(s.semaphore, name, n)}
 }
 
 // Acquire waits for a seat. Everything else is as for [Mutex.Lock]; but a caller who holds one seat may wait for another.

@@ -1,6 +1,7 @@
 // Command table measures every case and writes docs/benchmarks.md.
 //
 //	go run ./table             measure and write
+//	go run ./table -only KEY   measure the section whose title begins so, and leave the others
 //	go run ./table -check      measure allocations, and fail if the table's differ or a case is missing from it
 package main
 
@@ -11,6 +12,7 @@ import (
 	"os"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,11 +25,19 @@ func main() {
 	check := flag.Bool("check", false, "compare instead of writing: allocations and rows, not times")
 	rounds := flag.Int("rounds", 8000, "interleaved rounds; the figures are medians over them")
 	each := flag.Duration("each", 250*time.Microsecond, "time of a case in one round")
+	only := flag.String("only", "", "the beginning of the title of the one section to measure; empty means all")
 	flag.Parse()
 	if *check {
 		*rounds, *each = 1, time.Millisecond
 	}
-	made := render(*rounds, *each, !*check)
+	made := render(*rounds, *each, !*check, *only)
+	if *only != "" {
+		held, err := os.ReadFile(*file)
+		if err != nil {
+			fail(err)
+		}
+		made = renewed(held, made)
+	}
 	if !*check {
 		if err := os.WriteFile(*file, made, 0o644); err != nil {
 			fail(err)
@@ -49,8 +59,8 @@ func fail(err error) {
 	os.Exit(1)
 }
 
-// render makes the page. What needs engines is left at zero unless asked for: the check compares no times.
-func render(rounds int, each time.Duration, engines bool) []byte {
+// render makes the page, or one section of it. What needs engines is left at zero unless asked for: the check compares no times.
+func render(rounds int, each time.Duration, engines bool, only string) []byte {
 	var out bytes.Buffer
 	fmt.Fprintf(&out, `# Benchmarks
 
@@ -59,16 +69,44 @@ percentile of %d short rounds, interleaved in one process on a shared machine: r
 
 %s, %s/%s, %d cores.
 `, "`", "`", rounds, runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
+	wanted := func(title string) bool { return strings.HasPrefix(title, only) }
 	for _, g := range bench.Groups {
-		fmt.Fprintln(os.Stderr, "measuring:", g.Name)
-		group(&out, g, rounds, each)
+		if wanted(g.Name) {
+			fmt.Fprintln(os.Stderr, "measuring:", g.Name)
+			group(&out, g, rounds, each)
+		}
 	}
-	pairs(&out, engines)
-	hot(&out, rounds, each, engines)
-	fanOut(&out, engines)
-	staleness(&out, engines)
-	locks(&out, engines)
+	for _, s := range []struct {
+		title string
+		write func()
+	}{
+		{"Key-value beside the engine's client", func() { pairs(&out, engines) }},
+		{"Client-side caching", func() { hot(&out, rounds, each, engines) }},
+		{"Watchers", func() { fanOut(&out, engines) }},
+		{"Near cache", func() { staleness(&out, engines) }},
+		{"Locks and elections", func() { locks(&out, engines) }},
+	} {
+		if wanted(s.title) {
+			s.write()
+		}
+	}
 	return out.Bytes()
+}
+
+// renewed returns the page with the sections that were made anew in the place of the old ones.
+func renewed(page, made []byte) []byte {
+	const title = "\n## "
+	sections := strings.Split(string(page), title)
+	for _, anew := range strings.Split(string(made), title)[1:] {
+		name, _, _ := strings.Cut(anew, "\n")
+		at := slices.IndexFunc(sections, func(s string) bool { return strings.HasPrefix(s, name+"\n") })
+		if at < 0 {
+			sections = append(sections, anew)
+		} else {
+			sections[at] = anew
+		}
+	}
+	return []byte(strings.Join(sections, title))
 }
 
 func group(out *bytes.Buffer, g bench.Group, rounds int, each time.Duration) {

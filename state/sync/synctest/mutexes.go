@@ -149,6 +149,8 @@ func lockingTwice(r *rig) {
 	if err != nil {
 		r.Fatalf("Lock of another name by the holder: %v", err)
 	}
+	_, err = p.Mutex(name).Lock(other.Context())
+	r.is(err, sync.ErrHeld, "Lock by the holder, with a context of another grant within")
 	r.release(other)
 	r.release(held)
 	r.release(r.lock(p, name))
