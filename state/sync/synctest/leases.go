@@ -13,6 +13,8 @@ func leases() []promise {
 		{name: "lease/a dead holder is replaced in time", check: deadHolder},
 		{name: "lease/a dead waiter holds nobody up", check: deadWaiter},
 		{name: "lease/a stopped holder learns of it first", check: stoppedHolder},
+		{name: "lease/slow answers lengthen no grant", check: slowAnswers},
+		{name: "lease/a grant that comes too late is none", check: lateGrant},
 		{name: "lease/revoked under a holder", check: revokedHolder},
 		{name: "lease/revoked under a waiter", check: revokedWaiter},
 	}
@@ -98,6 +100,48 @@ func stoppedHolder(r *rig) {
 	}
 }
 
+// slowAnswers has renewals reach the engine at once, and their answers take a while, before the process dies.
+func slowAnswers(r *rig) {
+	name := r.name("m")
+	a, b := r.process(), r.process()
+	held := r.lock(a, name)
+	a.mu.Lock()
+	a.slow = r.ttl / 4
+	a.mu.Unlock()
+	waiting := r.wait(r.context(), b, b.Mutex(name).Lock)
+	r.pass(r.ttl)
+	a.freeze()
+	<-held.Context().Done()
+	ended := time.Now()
+	o := r.granted(waiting, "the waiter behind a dead holder")
+	if !ended.Before(o.at) {
+		r.Errorf("the context ended %s after the next grant", ended.Sub(o.at))
+	}
+	r.release(o.grant)
+}
+
+// lateGrant stops a process at the moment at which it gets the lock, until its lease is over.
+func lateGrant(r *rig) {
+	name := r.name("m")
+	a, b := r.process(), r.process()
+	held := r.lock(a, name)
+	waiting := r.wait(r.context(), b, b.Mutex(name).Lock)
+	r.pass(50 * time.Millisecond) // so that its question is on its way
+	b.freeze()
+	r.release(held)
+	r.pass(r.latest() + 100*time.Millisecond)
+	again := r.lock(a, name)
+	b.thaw()
+	r.pass(50 * time.Millisecond)
+	r.waits(waiting, "a process that was stopped while it got the lock, which another has by now")
+	r.release(again)
+	o := r.granted(waiting, "the process that was stopped")
+	if err := o.grant.Lost(); err != nil || o.grant.Token() <= again.Token() {
+		r.Errorf("token %d came after %d; lost: %v", o.grant.Token(), again.Token(), err)
+	}
+	r.release(o.grant)
+}
+
 func revokedHolder(r *rig) {
 	name := r.name("m")
 	a, b := r.process(), r.process()
@@ -146,6 +190,7 @@ func unknowns() []promise {
 	return []promise{
 		{name: "unknown/an answer that is lost leaves no claim", check: func(r *rig) { lostAnswer(r, 0) }},
 		{name: "unknown/a request that comes late leaves no claim", check: func(r *rig) { lostAnswer(r, r.ttl/4) }},
+		{name: "unknown/a release that comes late frees nothing else", check: lateRelease},
 	}
 }
 
@@ -178,4 +223,22 @@ func lostAnswer(r *rig, late time.Duration) {
 			r.release(g)
 		}
 	}
+}
+
+// lateRelease has a release take effect when the lock has been taken again.
+func lateRelease(r *rig) {
+	name := r.name("m")
+	a, b := r.process(), r.process()
+	held := r.lock(a, name)
+	late := r.ttl / 4
+	a.mu.Lock()
+	a.forget, a.late = 1, late
+	a.mu.Unlock()
+	r.is(held.Release(r.context()), sync.ErrUnavailable, "Release whose answer is lost")
+	r.pass(late / 4) // for the session to have released it in a second attempt
+	again := r.lock(a, name)
+	r.pass(2 * late)
+	_, err := b.Mutex(name).TryLock(r.context())
+	r.is(err, sync.ErrHeld, "TryLock of what is held")
+	r.release(again)
 }

@@ -21,6 +21,8 @@ type spy struct {
 	frozen chan struct{} // nil unless nothing gets through; closed by thaw
 	lose   int           // so many answers of Acquire are lost on their way
 	late   time.Duration // so much later are they asked for, if above zero
+	forget int           // so many answers of Release are lost, and it is asked for after late
+	slow   time.Duration // answers to Renew take so long to come back
 }
 
 // freeze lets nothing through until thaw: to the engine, the process is dead.
@@ -91,7 +93,14 @@ func (s *spy) Renew(ctx context.Context, id driver.LeaseID) error {
 	if err := s.pass(ctx); err != nil {
 		return err
 	}
-	return s.Driver.Renew(ctx, id)
+	err := s.Driver.Renew(ctx, id)
+	s.mu.Lock()
+	slow := s.slow
+	s.mu.Unlock()
+	if slow > 0 {
+		time.Sleep(slow)
+	}
+	return err
 }
 
 func (s *spy) Revoke(ctx context.Context, id driver.LeaseID) error {
@@ -140,12 +149,22 @@ func (s *spy) Await(ctx context.Context, c driver.Claim) error {
 	if err := s.Driver.Await(ctx, c); err != nil {
 		return err
 	}
-	return s.pass(ctx)
+	return s.pass(context.WithoutCancel(ctx)) // a process that was stopped has its answer all the same
 }
 
 func (s *spy) Release(ctx context.Context, c driver.Claim) error {
 	if err := s.pass(ctx); err != nil {
 		return err
+	}
+	s.mu.Lock()
+	lost := s.forget > 0
+	if lost {
+		s.forget--
+	}
+	s.mu.Unlock()
+	if lost {
+		time.AfterFunc(s.late, func() { _ = s.Driver.Release(context.WithoutCancel(ctx), c) })
+		return errAnswerLost
 	}
 	return s.Driver.Release(ctx, c)
 }
