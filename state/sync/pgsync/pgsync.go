@@ -17,6 +17,8 @@
 //     and every Options.Poll in case a notification was lost. For a semaphore, each claim that goes wakes all waiters.
 //   - No transaction stays open: a lock is one implicit transaction of a few statements sent at once, and so is its release.
 //
+// A name leaves a row behind for good, which holds its last token: some tens of bytes for each name that was ever used.
+//
 // Who has waited or observed keeps one connection besides the pool, on which the driver listens until it is closed. Behind a PgBouncer in
 // transaction mode nothing is heard there, and Options.Poll is what remains.
 package pgsync
