@@ -45,8 +45,8 @@ func hot(out *bytes.Buffer, rounds int, each time.Duration, measure bool) {
 	fmt.Fprintf(out, `
 ## Client-side caching
 
-A Get of one of 1,000 hot keys from Redis: over the network (loopback), and by rediskv from the cache that the server keeps true. With metrics on it
-must be %d times as fast.
+A Get of one of 1,000 hot keys from Redis: over the network (loopback), and by rediskv from the cache that the server keeps true. With telemetry
+off it must be %d times as fast.
 
 | read | time | times as fast |
 |---|---:|---:|
