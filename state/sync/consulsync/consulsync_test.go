@@ -37,8 +37,8 @@ func (c counter) RoundTrip(r *http.Request) (*http.Response, error) {
 	return c.next.RoundTrip(r)
 }
 
-// wait is short, so that tests see that a blocking query is made again.
-const wait = 2 * time.Second
+// wait is long, so that what is asked for without a reason does not hide what has one.
+const wait = 10 * time.Second
 
 func opens(addr string, sent *atomic.Int64) synctest.Open {
 	return func(t testing.TB) driver.Driver {
