@@ -9,8 +9,8 @@
 // lease. Advisory locks are not used: they belong to a connection, which a pool hands on to somebody else, and give no token.
 //
 // Guarantees:
-//   - SessionBound: across crashes and restarts of the server, since every step is a committed transaction. A fail-over to a replica
-//     that lags behind may lose the last of them, unless replication is synchronous.
+//   - SessionBound: across crashes and restarts of the server, since every step is a committed transaction (with synchronous_commit on, as
+//     it is by default). A fail-over to a replica that lags behind may lose the last of them, unless replication is synchronous.
 //   - Time is the server's wall clock. If it is set forward by more than sync.Options.Margin, leases may end before their holders know; tokens
 //     grow even then.
 //   - A waiter is told by NOTIFY when the claim right before its own goes, and looks by itself when the lease of that claim should be over,

@@ -29,6 +29,7 @@ package redissync
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -125,8 +126,18 @@ func (d *Driver) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, 
 	return id, nil
 }
 
-// Renew implements driver.Leaser.
+// Renew implements driver.Leaser. A lease that is over is forgotten.
 func (d *Driver) Renew(ctx context.Context, id driver.LeaseID) error {
+	err := d.renew(ctx, id)
+	if errors.Is(err, driver.ErrLost) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		delete(d.leases, id)
+	}
+	return err
+}
+
+func (d *Driver) renew(ctx context.Context, id driver.LeaseID) error {
 	ttl, claims := d.known(id)
 	if ttl == 0 {
 		return fmt.Errorf("%w: the lease is none of this process", driver.ErrLost)
