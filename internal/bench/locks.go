@@ -51,8 +51,13 @@ func etcdLock(t testing.TB, way way) (raw, ours func() error) {
 	return raw, ours
 }
 
-// Middle is the ratio of the medians.
-func (c Compared) Middle() float64 { return float64(c.Ours) / float64(c.Raw) }
+// Middle is the ratio of the medians, zero if nothing was measured.
+func (c Compared) Middle() float64 {
+	if c.Raw == 0 {
+		return 0
+	}
+	return float64(c.Ours) / float64(c.Raw)
+}
 
 // FailoverTTL is what the candidates of Failover campaign with.
 const FailoverTTL = 2 * time.Second
