@@ -52,8 +52,11 @@ var extended = []string{"golang.org/x/sync"}
 // vendors are the libraries that a portable type may import: those that do a part of its work, whatever the driver. Any other
 // vendor belongs into a driver.
 var vendors = map[string][]string{
-	"state/kv":       {"github.com/maypok86/otter/v2"},
-	"control/config": {"github.com/knadh/koanf", "github.com/fsnotify/fsnotify", "github.com/santhosh-tekuri/jsonschema/v6"},
+	"state/kv": {"github.com/maypok86/otter/v2"},
+	"control/config": {
+		"github.com/knadh/koanf", "github.com/go-viper/mapstructure/v2", "go.yaml.in/yaml/v3", "github.com/pelletier/go-toml/v2", // koanf, and what it parses and decodes with: for the lines of keys
+		"github.com/go-playground/validator/v10", "github.com/santhosh-tekuri/jsonschema/v6", "github.com/fsnotify/fsnotify",
+	},
 	"control/router": {"github.com/failsafe-go/failsafe-go", "golang.org/x/time"},
 	"identity/auth":  {"golang.org/x/oauth2", "github.com/go-jose/go-jose/v4", "github.com/cedar-policy/cedar-go"},
 }

@@ -1,0 +1,202 @@
+package config
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"maps"
+	"reflect"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Change is a step from one configuration to another.
+type Change[T any] struct {
+	// Old and New are the configurations before and after.
+	Old, New *Snapshot[T]
+	// Keys are the paths whose values changed, in order. A list is one value. It is empty if only the sources changed, and not what they say.
+	Keys []string
+}
+
+// Touches reports whether the value at a path, or one below it, changed. Every change touches the path "".
+func (c Change[T]) Touches(path string) bool {
+	return path == "" || slices.ContainsFunc(c.Keys, func(k string) bool { return below(k, path) || below(path, k) })
+}
+
+// below reports whether a path is another, or lies in it.
+func below(path, other string) bool {
+	rest, ok := strings.CutPrefix(path, other)
+	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
+}
+
+// Changes returns the changes that happen while the loop runs, until ctx ends. A loop that is slower than the changes sees several of them as
+// one, from the state that it saw last to the newest.
+func (c *Config[T]) Changes(ctx context.Context) iter.Seq[Change[T]] {
+	return func(yield func(Change[T]) bool) {
+		seen := c.current.Load()
+		for {
+			c.mu.Lock()
+			changed, now := c.changed, c.current.Load()
+			c.mu.Unlock()
+			if now != seen {
+				change := Change[T]{Old: seen, New: now, Keys: changedKeys(&seen.Value, &now.Value)}
+				seen = now
+				if ctx.Err() != nil || !yield(change) {
+					return
+				}
+				continue
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// callback is a function that was given to OnChange.
+type callback[T any] struct {
+	path string
+	call func(old, new *T)
+}
+
+// OnChange has fn called after every change of the value at a path, such as "limits" or "prices.lamp", or below it; "" means every change.
+// Calls are made one at a time, in the order of the changes and then of the registrations, by whoever made the change: Run or Reload. What fn
+// does for long delays those after it, not Get. A panic is contained, and told as an event. ErrInvalid says that the type has no such path; a key of a map need not be there yet. The
+// function that is returned ends the calls.
+func (c *Config[T]) OnChange(path string, fn func(old, new *T)) (stop func(), err error) {
+	if err := hasPath(reflect.TypeFor[T](), path); err != nil {
+		return func() {}, err
+	}
+	one := &callback[T]{path: path, call: fn}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.callbacks = append(c.callbacks, one)
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.callbacks = slices.DeleteFunc(slices.Clone(c.callbacks), func(other *callback[T]) bool { return other == one })
+	}, nil
+}
+
+// deliver tells pending changes to the callbacks and the sources, unless somebody does already: then it is done there.
+func (c *Config[T]) deliver(ctx context.Context) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.telling {
+		return
+	}
+	c.telling = true
+	for len(c.pending) > 0 {
+		change, callbacks := c.pending[0], c.callbacks
+		c.pending = c.pending[1:]
+		c.mu.Unlock()
+		for _, one := range callbacks {
+			if change.Touches(one.path) {
+				c.tell(ctx, one, change)
+			}
+		}
+		c.mu.Lock()
+	}
+	c.telling = false
+	c.report()
+}
+
+func (c *Config[T]) tell(ctx context.Context, one *callback[T], change Change[T]) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.watch.panicked.EmitPanic(ctx, v, debug.Stack(), c.watch.attrs...)
+		}
+	}()
+	one.call(&change.Old.Value, &change.New.Value)
+}
+
+// hasPath reports why a type cannot have a path.
+func hasPath(t reflect.Type, path string) error {
+	for whole := path; path != ""; {
+		part, rest := firstPart(path)
+		t = indirect(t)
+		switch shapeOf(t) {
+		case object:
+			fields := fieldsOf(t)
+			i := slices.IndexFunc(fields, func(f field) bool { return f.name == part })
+			if i < 0 {
+				hint := ""
+				if meant := suggest(part, t); meant != "" {
+					hint = fmt.Sprintf("; did you mean %s?", meant)
+				}
+				return &Error{Key: whole, Err: fmt.Errorf("%w: %s has no key %s%s", ErrInvalid, t, part, hint)}
+			}
+			t = fields[i].typ
+		case table:
+			t = t.Elem()
+		case anything:
+			return nil
+		default:
+			return &Error{Key: whole, Err: fmt.Errorf("%w: there is nothing below a %s; the elements of a list cannot be followed one by one", ErrInvalid, t)}
+		}
+		path = rest
+	}
+	return nil
+}
+
+// firstPart cuts a path at its first dot that is not within quotes.
+func firstPart(path string) (part, rest string) {
+	if strings.HasPrefix(path, `"`) {
+		if quoted, err := strconv.QuotedPrefix(path); err == nil {
+			part, _ = strconv.Unquote(quoted)
+			return part, strings.TrimPrefix(path[len(quoted):], ".")
+		}
+	}
+	part, rest, _ = strings.Cut(path, ".")
+	return part, rest
+}
+
+// changedKeys returns the paths that differ.
+func changedKeys(a, b any) []string {
+	all := appendChanged(nil, reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem(), "")
+	slices.Sort(all)
+	return all
+}
+
+func appendChanged(all []string, a, b reflect.Value, path string) []string {
+	t := a.Type()
+	if t.Kind() == reflect.Pointer && !a.IsNil() && !b.IsNil() {
+		return appendChanged(all, a.Elem(), b.Elem(), path)
+	}
+	switch {
+	case t.Kind() != reflect.Pointer && shapeOf(t) == object:
+		for _, f := range fieldsOf(t) {
+			all = appendChanged(all, a.FieldByIndex(f.index), b.FieldByIndex(f.index), join(path, f.name))
+		}
+		return all
+	case t.Kind() == reflect.Map && shapeOf(t) == table:
+		return appendChangedMap(all, a, b, path)
+	case reflect.DeepEqual(a.Interface(), b.Interface()):
+		return all
+	default:
+		return append(all, path)
+	}
+}
+
+func appendChangedMap(all []string, a, b reflect.Value, path string) []string {
+	keys := map[string]reflect.Value{}
+	for _, m := range []reflect.Value{a, b} {
+		for _, key := range m.MapKeys() {
+			keys[key.String()] = key
+		}
+	}
+	for name := range maps.Keys(keys) {
+		x, y := a.MapIndex(keys[name]), b.MapIndex(keys[name])
+		switch {
+		case x.IsValid() && y.IsValid():
+			all = appendChanged(all, x, y, join(path, name))
+		default:
+			all = append(all, join(path, name))
+		}
+	}
+	return all
+}

@@ -1,0 +1,229 @@
+// Package config holds the configuration of a service: typed, merged from many sources, checked as a whole, and changed while
+// the service runs.
+//
+//	type Shop struct {
+//		Greeting string                `default:"hello"`
+//		Timeout  time.Duration         `default:"2s" validate:"min=10ms,max=1m"`
+//		Prices   map[string]int64      `validate:"required,dive,gt=0"`
+//		APIKey   config.Secret[string] `config:"api_key"`
+//	}
+//
+//	cfg, err := config.Load[Shop](ctx, &config.Options{Name: "shop", Sources: []config.Source{
+//		config.File("shop.yaml", nil),
+//		config.Env("SHOP_", os.Environ()),
+//	}})
+//	…
+//	go cfg.Run(ctx)         // follows the sources
+//	cfg.Get().Prices["lamp"] // whenever it is needed
+//
+// # Keys
+//
+// A field has the key of its tag `config`, or its name in snake case: MaxConns is max_conns. Keys are compared as they
+// are, upper and lower case. `config:"-"` leaves a field out, `config:",squash"` takes the fields of a struct in, and
+// `config:"name,secret"` hides a value that is no [Secret]. The tag default gives a value as the environment would, also to the structs in lists
+// and maps. The tag validate holds rules of github.com/go-playground/validator, and a type may have a method Validate.
+//
+// Durations, times, URLs (url.URL), [Size], [Secret], and every encoding.TextUnmarshaler are written as text. A value that does not
+// fit its type is an error, never rounded, cut or guessed: 1.5 is no int, "80" no number in a file, 30 no duration.
+//
+// # Sources
+//
+// Later sources override earlier ones. The usual order is: [Defaults], [File], [URL], [Published] or [Key] (a kv.Store), [Env], [Flags].
+// Maps are merged key by key, lists are replaced, and null takes a key away. What a source no longer says counts no longer.
+// A key that the type does not have is an error, which names the source, the line, and the key that was probably meant; Options.AllowUnknown makes it a
+// warning. Unknown variables of the environment are always warnings: their names are not ours alone.
+//
+// # Guarantees
+//
+//   - Get is one atomic load. What it returns never changes: it must not be changed by the caller either.
+//   - A configuration is applied as a whole, after every check has passed, or not at all. One that is bad leaves the last good one in force,
+//     whichever source it came from; Status says what is wrong, where and since when, until it heals. A good change of one
+//     source takes effect while another is bad.
+//   - Load fails only if there is no valid configuration. A source that cannot be read is left out, unless it is [Required], or Options.LastGood knows
+//     what it held; Status tells.
+//   - Raw values do not reach errors, logs, spans or events, those of keys with known harmless types in errors excepted;
+//     values of secrets never do.
+//
+// # Errors
+//
+// Every error is, or joins, an [*Error] that names source, document, line and key, and wraps one of the sentinels below or the error of the
+// context.
+//
+// # Telemetry
+//
+// Scope github.com/go-os/go-os/control/config. Reading and checking is a span of kind internal, "config load" or "config reload", and a point on
+// goos.config.operation.duration, in seconds, with goos.config.operation and, on failure, error.type: invalid, syntax, unknown_key,
+// not_found, unavailable, too_large, conflict, canceled, timeout or _OTHER. The operations of [Versions] are so too: publish, get, history,
+// rollback, stage, advance, promote, abort. goos.config.name is Options.Name or VersionsOptions.Name, if set.
+//
+//   - goos.config.changes, counter, {change}: with goos.config.result, applied or rejected
+//   - goos.config.problems, gauge, {problem}: sources that are bad or out of reach now, with goos.config.source
+//   - goos.config.info, gauge: 1 for the configuration in force, with goos.config.version and goos.config.fingerprint
+//
+// Events, with goos.config.name:
+//
+//   - goos.config.applied (info): goos.config.version, goos.config.fingerprint, goos.config.keys (those that changed, at most 32)
+//   - goos.config.rejected (warning): a change was refused: goos.config.source, goos.config.key, exception.*
+//   - goos.config.source.failed (warning): a source could not be read, or is out of reach: goos.config.source, exception.*
+//   - goos.config.source.recovered (info): it heals: goos.config.source
+//   - goos.config.unknown (warning): a key was ignored: goos.config.source, goos.config.key
+//   - goos.config.callback.panicked (error): a function given to OnChange panicked: exception.*
+//   - goos.config.published, goos.config.rollout.started, goos.config.rollout.advanced, goos.config.rollout.held, goos.config.rollout.promoted (info),
+//     goos.config.rollout.aborted (warning): what happened to the versions: goos.config.version, goos.config.author, goos.config.reason,
+//     goos.config.percent
+package config
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-os/go-os/control/config/driver"
+	"github.com/go-os/go-os/telemetry"
+)
+
+// The errors that callers tell apart.
+var (
+	// ErrInvalid: a value does not fit its type or breaks a rule, or a call makes no sense.
+	ErrInvalid = driver.ErrInvalid
+	// ErrSyntax: a document is not of its format.
+	ErrSyntax = errors.New("syntax")
+	// ErrUnknownKey: a document has a key that the type does not have.
+	ErrUnknownKey = errors.New("unknown key")
+	// ErrNotFound: a file, a key, a version does not exist.
+	ErrNotFound = driver.ErrNotFound
+	// ErrUnavailable: a source did not answer.
+	ErrUnavailable = driver.ErrUnavailable
+	// ErrTooLarge: a document is over the limit.
+	ErrTooLarge = driver.ErrTooLarge
+	// ErrConflict: somebody else has published meanwhile. Look at what is there now, and decide again.
+	ErrConflict = errors.New("conflict")
+)
+
+// Error says what is wrong with a configuration, and where.
+type Error struct {
+	// Op is the operation of Versions, or empty.
+	Op string
+	// Source is the name of the source, or empty if it is not the fault of one.
+	Source string
+	// Document is the document of the source, or empty.
+	Document string
+	// Line in the document, or 0.
+	Line int
+	// Key is the path of the key, or empty.
+	Key string
+	// Err is the cause.
+	Err error
+}
+
+// Error implements error: "config: shop.yaml:12: retires: unknown key: did you mean retries?".
+func (e *Error) Error() string {
+	text := "config: "
+	if e.Op != "" {
+		text += e.Op + ": "
+	}
+	switch {
+	case e.Document != "" && e.Line > 0:
+		text += fmt.Sprintf("%s:%d: ", e.Document, e.Line)
+	case e.Document != "":
+		text += e.Document + ": "
+	case e.Source != "":
+		text += e.Source + ": "
+	}
+	if e.Key != "" {
+		text += e.Key + ": "
+	}
+	return text + e.Err.Error()
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Source is where configuration comes from. Package driver says how to write one.
+type Source = driver.Source
+
+// The defaults of Options.
+const (
+	DefaultTimeout    = 10 * time.Second
+	DefaultRecheck    = 5 * time.Minute
+	DefaultBackoff    = 500 * time.Millisecond
+	DefaultMaxBackoff = 30 * time.Second
+)
+
+// Options configure Load.
+type Options struct {
+	// Name of the configuration in telemetry, as goos.config.name, such as "shop". Default: none.
+	Name string
+	// Sources in their order: later ones override earlier ones.
+	Sources []Source
+	// AllowUnknown takes keys that the type does not have for warnings: they are ignored, reported by Status, and an event each.
+	AllowUnknown bool
+	// LastGood is a file that keeps what the sources held when they were last good, for a start while they are not. It holds
+	// secrets as the sources do, and nobody but its owner can read it. Default: none.
+	LastGood string
+	// Timeout is how long reading a source may take. Default: DefaultTimeout.
+	Timeout time.Duration
+	// Recheck is how often Run reads a source though it has not told of a change; a tenth of it is random. Default: DefaultRecheck.
+	Recheck time.Duration
+	// Backoff is how long Run waits before it tries a source again that has failed; it doubles up to MaxBackoff, and half of it is
+	// random. Default: DefaultBackoff.
+	Backoff time.Duration
+	// MaxBackoff is the longest such wait. Default: DefaultMaxBackoff.
+	MaxBackoff time.Duration
+	// Telemetry is where spans, metrics and events go.
+	Telemetry telemetry.Providers
+}
+
+func (o *Options) orDefault() Options {
+	var out Options
+	if o != nil {
+		out = *o
+	}
+	for _, d := range []struct {
+		field *time.Duration
+		def   time.Duration
+	}{{&out.Timeout, DefaultTimeout}, {&out.Recheck, DefaultRecheck}, {&out.Backoff, DefaultBackoff}, {&out.MaxBackoff, DefaultMaxBackoff}} {
+		if *d.field <= 0 {
+			*d.field = d.def
+		}
+	}
+	return out
+}
+
+// Config is a configuration of type T that follows its sources while Run runs. It is safe for concurrent use.
+type Config[T any] struct {
+	opts    Options
+	builder *builder
+	watch   *watchers
+	current atomic.Pointer[Snapshot[T]]
+
+	mu        sync.Mutex // one change at a time; readers do not take it
+	states    []*state
+	problems  map[string]*Problem // by source
+	warnings  []error
+	changed   chan struct{} // closed and replaced by each change
+	running   bool
+	callbacks []*callback[T]
+	pending   []Change[T] // not told to the callbacks yet
+	telling   bool        // somebody does it
+}
+
+// Get returns the configuration in force. It must not be changed, and never changes: ask again when it is needed again.
+func (c *Config[T]) Get() *T { return &c.current.Load().Value }
+
+// Snapshot returns the configuration in force and what is known about it.
+func (c *Config[T]) Snapshot() *Snapshot[T] { return c.current.Load() }
+
+// Reload reads all sources now, and returns what is wrong with them: nil if all of them are good and in force.
+func (c *Config[T]) Reload(ctx context.Context) (err error) {
+	ctx, call := c.watch.reload.Start(ctx)
+	defer call.End(ctx, &err)
+	c.read(ctx, c.every())
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return c.Err()
+}

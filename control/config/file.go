@@ -1,0 +1,267 @@
+package config
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+
+	"github.com/go-os/go-os/control/config/driver"
+)
+
+// The defaults of FileOptions, and of the limits of other sources.
+const (
+	DefaultMaxSize = 1 << 20
+	DefaultSettle  = 50 * time.Millisecond
+	DefaultPoll    = 5 * time.Second
+)
+
+// FileOptions configure File.
+type FileOptions struct {
+	// Format of the file. Default: by its name, .yaml or .yml, .json, .toml.
+	Format string
+	// Optional makes a file that is not there a configuration without keys, at the start and when it is deleted. Otherwise it is a problem, and what it
+	// said stays in force.
+	Optional bool
+	// MaxSize is the largest file that is read, in bytes. Default: DefaultMaxSize.
+	MaxSize int64
+	// Settle is how long a file must be left alone before it is read. A writer that stops for longer in the middle of a file, rather than replace it by
+	// renaming another one, may be seen half-way: what was written then is checked as any other change. Default: DefaultSettle.
+	Settle time.Duration
+	// Poll is how often the file is looked at in case that the system does not tell of changes, as on network file systems. Default: DefaultPoll.
+	Poll time.Duration
+}
+
+// File returns the file at a path. It notices every way of writing one: in place, by renaming another over it, by swapping a link in front of it as
+// Kubernetes does for ConfigMaps, by deleting and making it again; and it ignores what else lies in the folder, such as editors' temporary files.
+func File(path string, opts *FileOptions) Source {
+	f := &fileSource{path: path}
+	if opts != nil {
+		f.opts = *opts
+	}
+	if f.opts.Format == "" {
+		f.opts.Format = formatOf(path)
+	}
+	orDefault(&f.opts.MaxSize, DefaultMaxSize)
+	orDefault(&f.opts.Settle, DefaultSettle)
+	orDefault(&f.opts.Poll, DefaultPoll)
+	return f
+}
+
+func orDefault[N ~int | ~int64](field *N, def N) {
+	if *field <= 0 {
+		*field = def
+	}
+}
+
+// formatOf returns the format that a name's ending stands for, or the ending.
+func formatOf(name string) string {
+	ending := strings.ToLower(strings.TrimPrefix(filepath.Ext(name), "."))
+	if ending == "yml" {
+		return YAML
+	}
+	return ending
+}
+
+type fileSource struct {
+	path string
+	opts FileOptions
+}
+
+func (f *fileSource) Name() string { return "file " + f.path }
+
+// Read returns the file as it is at one moment: if it changes meanwhile, it is read again.
+func (f *fileSource) Read(ctx context.Context) ([]driver.Document, error) {
+	for {
+		before, err := os.Stat(f.path)
+		if err != nil {
+			return f.missing(err)
+		}
+		data, err := f.readAll()
+		if err != nil {
+			return f.missing(err)
+		}
+		after, err := os.Stat(f.path)
+		if err == nil && os.SameFile(before, after) && before.Size() == after.Size() && before.ModTime().Equal(after.ModTime()) {
+			return []driver.Document{{Name: f.path, Format: f.opts.Format, Data: data}}, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: is being written all the time: %w", driver.ErrUnavailable, ctx.Err())
+		case <-time.After(f.opts.Settle):
+		}
+	}
+}
+
+func (f *fileSource) readAll() ([]byte, error) {
+	file, err := os.Open(f.path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	return readLimited(file, f.opts.MaxSize)
+}
+
+// readLimited reads to the end. What it returns is not nil.
+func readLimited(r io.Reader, limit int64) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(data)) > limit {
+		return nil, fmt.Errorf("%w: over the limit of %s; the option MaxSize raises it", driver.ErrTooLarge, Size(limit))
+	}
+	return append([]byte{}, data...), nil
+}
+
+func (f *fileSource) missing(err error) ([]driver.Document, error) {
+	switch {
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	case f.opts.Optional:
+		return nil, nil
+	}
+	return nil, fmt.Errorf("%w: %w", driver.ErrNotFound, err)
+}
+
+// Watch looks at the folder rather than the file, which others replace.
+func (f *fileSource) Watch(ctx context.Context, changed func(error)) error {
+	w := &fileWatch{fileSource: f, seen: f.stamp()}
+	if notifier, err := fsnotify.NewWatcher(); err == nil { // else there is only the poll
+		defer func() { _ = notifier.Close() }()
+		w.notifier = notifier
+	}
+	w.follow()
+	changed(nil)
+	return w.run(ctx, changed)
+}
+
+// stamp is what changes with a file.
+type stamp struct {
+	real string // where the links lead
+	info os.FileInfo
+}
+
+func (f *fileSource) stamp() (s stamp) {
+	s.real, _ = filepath.EvalSymlinks(f.path)
+	s.info, _ = os.Stat(f.path)
+	return s
+}
+
+func (s stamp) equal(o stamp) bool {
+	switch {
+	case s.real != o.real, (s.info == nil) != (o.info == nil):
+		return false
+	case s.info == nil:
+		return true
+	}
+	return os.SameFile(s.info, o.info) && s.info.Size() == o.info.Size() && s.info.ModTime().Equal(o.info.ModTime())
+}
+
+// fileWatch is one Watch of a file.
+type fileWatch struct {
+	*fileSource
+	notifier *fsnotify.Watcher // nil if the system has none left
+	seen     stamp
+	folders  map[string]os.FileInfo // that are watched
+}
+
+// follow watches the folder of the file, and that of the file behind a link.
+func (w *fileWatch) follow() {
+	if w.notifier == nil {
+		return
+	}
+	wanted := map[string]os.FileInfo{}
+	for _, name := range []string{w.path, w.seen.real} {
+		dir := filepath.Dir(name)
+		if info, err := os.Stat(dir); err == nil && name != "" {
+			wanted[dir] = info
+		}
+	}
+	for dir, was := range w.folders {
+		if now, ok := wanted[dir]; !ok || !os.SameFile(was, now) {
+			_ = w.notifier.Remove(dir) // of a folder that is gone, the system has removed it
+			delete(w.folders, dir)
+		}
+	}
+	if w.folders == nil {
+		w.folders = map[string]os.FileInfo{}
+	}
+	for dir, info := range wanted {
+		if w.folders[dir] == nil && w.notifier.Add(dir) == nil {
+			w.folders[dir] = info
+		}
+	}
+}
+
+// run calls changed when the file has changed and was left alone afterwards.
+func (w *fileWatch) run(ctx context.Context, changed func(error)) error {
+	const longest = 20 // times Settle that a file which never rests is waited for
+	poll := time.NewTicker(w.opts.Poll)
+	defer poll.Stop()
+	settled := time.NewTimer(0)
+	<-settled.C
+	defer settled.Stop()
+	var since time.Time
+	touch := func() {
+		if since.IsZero() {
+			since = time.Now()
+		}
+		settled.Reset(max(0, min(w.opts.Settle, longest*w.opts.Settle-time.Since(since))))
+	}
+	events, failures := w.channels()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case event := <-events:
+			if w.concerns(event) || w.moved() {
+				touch()
+			}
+		case <-failures: // events were lost
+			touch()
+		case <-poll.C:
+			if w.moved() {
+				touch()
+			}
+			w.follow()
+		case <-settled.C:
+			since = time.Time{}
+			w.follow()
+			changed(nil)
+		}
+	}
+}
+
+func (w *fileWatch) channels() (<-chan fsnotify.Event, <-chan error) {
+	if w.notifier == nil {
+		return nil, nil
+	}
+	return w.notifier.Events, w.notifier.Errors
+}
+
+// concerns reports whether an event is about the file by its name: two writes within the grain of the file system's clock have the same stamp.
+func (w *fileWatch) concerns(event fsnotify.Event) bool {
+	if event.Op == fsnotify.Chmod {
+		return false
+	}
+	name := filepath.Clean(event.Name)
+	return name == filepath.Clean(w.path) || name == w.seen.real
+}
+
+// moved reports whether the file is another one than it was.
+func (w *fileWatch) moved() bool {
+	now := w.stamp()
+	if now.equal(w.seen) {
+		return false
+	}
+	w.seen = now
+	return true
+}

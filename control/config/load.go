@@ -1,0 +1,214 @@
+package config
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/go-os/go-os/control/config/driver"
+)
+
+// Required makes Load fail if the source cannot be read or is bad, even if the rest would be a valid configuration, unless Options.LastGood
+// knows what it held.
+func Required(s Source) Source { return required{s} }
+
+type required struct{ Source }
+
+// keyed is a source whose names depend on the keys of the type: the environment, flags.
+type keyed interface {
+	bind(keys []key) error
+	Source
+}
+
+// state is what is known about a source.
+type state struct {
+	Source   // without Required around it
+	name     string
+	required bool
+	lenient  bool
+	static   bool // what the process is given: not kept in the last-good file
+
+	latest   []tree // as last read
+	known    bool   // latest was read at all
+	accepted []tree // part of the configuration in force
+	inForce  bool   // accepted counts
+	lastGood time.Time
+	lost     error // why the source is out of reach
+	reported driver.Report
+}
+
+// Load reads the sources and returns the configuration that they make. It returns ErrInvalid if the type or the options cannot work, and everything
+// that is wrong with the sources if no valid configuration can be made of them. It starts no goroutine: Run does what follows.
+func Load[T any](ctx context.Context, opts *Options) (_ *Config[T], err error) {
+	c := &Config[T]{opts: opts.orDefault(), problems: map[string]*Problem{}, changed: make(chan struct{})}
+	c.watch = newWatchers(c.opts.Name, c.opts.Telemetry)
+	ctx, call := c.watch.load.Start(ctx)
+	defer call.End(ctx, &err)
+	if c.builder, err = newBuilder(reflect.TypeFor[T](), c.opts.AllowUnknown); err != nil {
+		return nil, err
+	}
+	if c.states, err = newStates(c.opts.Sources, c.builder.typ); err != nil {
+		return nil, err
+	}
+	saved := c.recall()
+	failures := c.readAll(ctx, c.every())
+	if err := ctx.Err(); err != nil {
+		return nil, &Error{Err: err}
+	}
+	c.mu.Lock()
+	err = c.first(ctx, failures, saved)
+	c.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	c.deliver(ctx)
+	return c, nil
+}
+
+func (c *Config[T]) every() []int {
+	all := make([]int, len(c.states))
+	for i := range all {
+		all[i] = i
+	}
+	return all
+}
+
+func newStates(sources []Source, t reflect.Type) ([]*state, error) {
+	var all []*state
+	names := map[string]bool{}
+	for i, s := range sources {
+		if s == nil {
+			return nil, &Error{Err: fmt.Errorf("%w: Options.Sources[%d] is nil", ErrInvalid, i)}
+		}
+		st := &state{Source: s}
+		if r, ok := s.(required); ok {
+			st.Source, st.required = r.Source, true
+		}
+		if k, ok := st.Source.(keyed); ok {
+			if err := k.bind(keysOf(t)); err != nil {
+				return nil, &Error{Source: s.Name(), Err: err}
+			}
+			st.static = true
+			_, st.lenient = k.(*envSource)
+		}
+		if _, ok := st.Source.(defaultsSource); ok {
+			st.static = true
+		}
+		st.name = st.Name()
+		for n := 2; names[st.name]; n++ {
+			st.name = fmt.Sprintf("%s (%d)", st.Name(), n)
+		}
+		names[st.name] = true
+		all = append(all, st)
+	}
+	return all, nil
+}
+
+// outcome is what came of reading a source.
+type outcome struct {
+	trees []tree
+	err   error
+}
+
+// readAll reads sources side by side, and notes nothing.
+func (c *Config[T]) readAll(ctx context.Context, which []int) map[int]outcome {
+	outcomes := make([]outcome, len(which))
+	var group sync.WaitGroup
+	for n, i := range which {
+		group.Go(func() { outcomes[n] = c.readOne(ctx, c.states[i]) })
+	}
+	group.Wait()
+	all := map[int]outcome{}
+	for n, i := range which {
+		all[i] = outcomes[n]
+	}
+	return all
+}
+
+func (c *Config[T]) readOne(ctx context.Context, s *state) (o outcome) {
+	defer func() {
+		if v := recover(); v != nil {
+			o = outcome{err: &Error{Source: s.name, Err: fmt.Errorf("%w: the source panicked: %v", ErrUnavailable, v)}}
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
+	defer cancel()
+	docs, err := s.Read(ctx)
+	if err != nil {
+		return outcome{err: s.blame(err)}
+	}
+	var errs []error
+	for _, d := range docs {
+		t, err := parse(d)
+		if err != nil {
+			errs = append(errs, s.blame(err))
+			continue
+		}
+		o.trees = append(o.trees, t)
+	}
+	o.err = errors.Join(errs...)
+	return o
+}
+
+// blame puts the source's name into an error.
+func (s *state) blame(err error) error {
+	var known *Error
+	if errors.As(err, &known) {
+		known.Source = s.name
+		return err
+	}
+	return &Error{Source: s.name, Err: err}
+}
+
+// first makes the first configuration, of what was read and what was saved. c.mu is held.
+func (c *Config[T]) first(ctx context.Context, outcomes map[int]outcome, saved map[string]remembered) error {
+	var errs []error
+	for i, s := range c.states {
+		o := outcomes[i]
+		if was, ok := saved[s.name]; ok && !s.static {
+			s.accepted, s.inForce, s.lastGood = was.trees, true, was.time
+		}
+		if o.err != nil {
+			errs = append(errs, o.err)
+			c.trouble(ctx, Problem{Source: s.name, Err: o.err, Since: time.Now(), Rejected: rejects(o.err), LastGood: s.lastGood})
+			if s.required && !s.inForce {
+				return errors.Join(errs...)
+			}
+			continue
+		}
+		s.latest, s.known = o.trees, true
+	}
+	if err := c.apply(ctx); err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	return nil
+}
+
+// rejects tells a source that was read and is bad from one that could not be read.
+func rejects(err error) bool {
+	return errors.Is(err, ErrSyntax) || errors.Is(err, ErrInvalid) || errors.Is(err, ErrTooLarge)
+}
+
+// read reads sources and applies what they say.
+func (c *Config[T]) read(ctx context.Context, which []int) {
+	outcomes := c.readAll(ctx, which)
+	if ctx.Err() != nil {
+		return // what failed may have failed for that
+	}
+	c.mu.Lock()
+	for i, o := range outcomes {
+		s := c.states[i]
+		if o.err != nil {
+			c.trouble(ctx, Problem{Source: s.name, Err: o.err, Since: time.Now(), Rejected: rejects(o.err), LastGood: s.lastGood})
+			s.known = false // what it said before is in force, if it was accepted
+			continue
+		}
+		s.latest, s.known = o.trees, true
+	}
+	_ = c.apply(ctx) // what is wrong is in the problems
+	c.mu.Unlock()
+	c.deliver(ctx)
+}

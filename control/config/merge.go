@@ -1,0 +1,195 @@
+package config
+
+import (
+	"errors"
+	"maps"
+	"slices"
+
+	"github.com/knadh/koanf/v2"
+)
+
+// separator of koanf's paths: no document holds it, so that keys may hold dots.
+const separator = "\x00"
+
+// layer is a document as it lies over those before it.
+type layer struct {
+	source string
+	*tree
+}
+
+// Origin says where the value of a key comes from.
+type Origin struct {
+	// Path of the key: "db.pool.max", "prices.lamp". A list is one value.
+	Path string
+	// Value as a text, or Redacted.
+	Value string
+	// Source that set it, by its name; "default" for the tag of a field.
+	Source string
+	// Document of the source: a file's name, a URL, a version.
+	Document string
+	// Line of the key in the document, or 0.
+	Line int
+	// Overrode are the earlier settings of the key that do not count, the last one first.
+	Overrode []Origin
+}
+
+// mark is a place in the tree of origins: a value, or what lies below.
+type mark struct {
+	path  string
+	set   []setting // the last one counts; none if the place was not set, or was taken away
+	below map[string]*mark
+}
+
+// setting is one layer's word on a key.
+type setting struct {
+	layer layer
+	value any
+	line  int
+}
+
+// merged is what layers make together.
+type merged struct {
+	values map[string]any
+	root   *mark
+}
+
+// treeProvider is a koanf provider of a tree that is there already.
+type treeProvider map[string]any
+
+func (p treeProvider) Read() (map[string]any, error) { return p, nil }
+func (treeProvider) ReadBytes() ([]byte, error)      { return nil, errors.ErrUnsupported }
+
+// merge lays the layers over each other. Maps are merged key by key, everything else is replaced; null takes away what
+// earlier layers set, as in a JSON Merge Patch (RFC 7396).
+func merge(layers []layer) (merged, error) {
+	k := koanf.New(separator)
+	m := merged{root: &mark{}}
+	for _, l := range layers {
+		values, removed := withoutNulls(l.values, nil)
+		for _, path := range removed {
+			k.Delete(path)
+		}
+		if err := k.Load(treeProvider(values), nil); err != nil {
+			return m, err
+		}
+		m.root.overlay(l, l.values, "")
+	}
+	m.values = k.Raw()
+	return m, nil
+}
+
+// withoutNulls copies a tree, since koanf keeps what it is given, and lists the paths of the nulls for it.
+func withoutNulls(values map[string]any, path []string) (map[string]any, []string) {
+	out, removed := make(map[string]any, len(values)), []string(nil)
+	for key, v := range values {
+		at := append(slices.Clip(path), key)
+		switch v := v.(type) {
+		case nil:
+			removed = append(removed, koanfPath(at))
+		case map[string]any:
+			inner, more := withoutNulls(v, at)
+			out[key] = inner
+			removed = append(removed, more...)
+		default:
+			out[key] = clone(v)
+		}
+	}
+	return out, removed
+}
+
+func koanfPath(parts []string) (path string) {
+	for i, part := range parts {
+		if i > 0 {
+			path += separator
+		}
+		path += part
+	}
+	return path
+}
+
+func clone(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for key, inner := range v {
+			out[key] = clone(inner)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i := range v {
+			out[i] = clone(v[i])
+		}
+		return out
+	default:
+		return v
+	}
+}
+
+// overlay notes what a layer sets.
+func (m *mark) overlay(l layer, values map[string]any, path string) {
+	for key, v := range values {
+		at := join(path, key)
+		child := m.below[key]
+		if child == nil {
+			if m.below == nil {
+				m.below = map[string]*mark{}
+			}
+			child = &mark{path: at}
+			m.below[key] = child
+		}
+		switch v := v.(type) {
+		case nil:
+			child.below, child.set = nil, nil
+		case map[string]any:
+			child.set = nil
+			child.overlay(l, v, at)
+		default:
+			child.below = nil
+			child.set = append(child.set, setting{l, v, l.line(at)})
+		}
+	}
+}
+
+// index lists the marks by their paths.
+func (m *mark) index(all map[string]*mark) {
+	for _, child := range m.below {
+		all[child.path] = child
+		child.index(all)
+	}
+}
+
+// last returns the setting that counts: the mark's own, or the latest of those below.
+func (m *mark) last() (s setting, ok bool) {
+	if len(m.set) > 0 {
+		return m.set[len(m.set)-1], true
+	}
+	for _, key := range slices.Sorted(maps.Keys(m.below)) {
+		if s, ok = m.below[key].last(); ok {
+			return s, true
+		}
+	}
+	return s, false
+}
+
+// origins lists the keys that are set, in order.
+func (m *mark) origins(hidden func(path string) bool) (all []Origin) {
+	for _, key := range slices.Sorted(maps.Keys(m.below)) {
+		child := m.below[key]
+		if len(child.set) > 0 {
+			all = append(all, child.origin(hidden(child.path)))
+		}
+		all = append(all, child.origins(hidden)...)
+	}
+	return all
+}
+
+func (m *mark) origin(hide bool) Origin {
+	var all []Origin
+	for _, s := range slices.Backward(m.set) {
+		all = append(all, Origin{Path: m.path, Value: show(s.value, hide), Source: s.layer.source, Document: s.layer.name, Line: s.line})
+	}
+	first := all[0]
+	first.Overrode = all[1:]
+	return first
+}

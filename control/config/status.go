@@ -1,0 +1,81 @@
+package config
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Problem is what is wrong with a source now. The last good state of the source stays in force.
+type Problem struct {
+	// Source is the name of the source.
+	Source string
+	// Err says what is wrong: one or more *Error.
+	Err error
+	// Since is when the source was last good, or the configuration was loaded.
+	Since time.Time
+	// Rejected says that the source was read, and what it says was refused. Otherwise it could not be read, or is out of reach.
+	Rejected bool
+	// LastGood is when what stands in for the source was saved, if it comes from the file Options.LastGood.
+	LastGood time.Time
+}
+
+// Age returns how long the problem has lasted.
+func (p Problem) Age() time.Duration { return time.Since(p.Since) }
+
+// Status is how a configuration and its sources are.
+type Status struct {
+	// Version, Fingerprint and Applied are those of the configuration in force.
+	Version, Fingerprint string
+	Applied              time.Time
+	// Problems are the sources that are bad now, in the order of their names.
+	Problems []Problem
+	// Warnings are keys that were ignored.
+	Warnings []error
+}
+
+// Status returns how the configuration and its sources are now.
+func (c *Config[T]) Status() Status {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.current.Load()
+	out := Status{Version: s.Version, Fingerprint: s.Fingerprint, Applied: s.Applied, Warnings: slices.Clone(c.warnings)}
+	for _, name := range slices.Sorted(maps.Keys(c.problems)) {
+		out.Problems = append(out.Problems, *c.problems[name])
+	}
+	return out
+}
+
+// Err returns what is wrong with the sources now, with the age of each problem, or nil. It suits a health check that is not critical: the
+// last good configuration is in force.
+func (c *Config[T]) Err() error {
+	var errs []error
+	for _, p := range c.Status().Problems {
+		errs = append(errs, fmt.Errorf("%w (source %s, for %s)", p.Err, p.Source, p.Age().Round(time.Second)))
+	}
+	return errors.Join(errs...)
+}
+
+// trouble notes a problem; one that was known keeps its age, and is told again only if it has changed. c.mu is held.
+func (c *Config[T]) trouble(ctx context.Context, p Problem) {
+	known := c.problems[p.Source]
+	if known != nil {
+		p.Since = known.Since
+		if known.Err.Error() == p.Err.Error() && known.Rejected == p.Rejected {
+			return
+		}
+	}
+	c.problems[p.Source] = &p
+	c.watch.broke(ctx, &p)
+}
+
+// relief notes that a source is good. c.mu is held.
+func (c *Config[T]) relief(ctx context.Context, source string) {
+	if c.problems[source] != nil {
+		delete(c.problems, source)
+		c.watch.healed(ctx, source)
+	}
+}

@@ -1,0 +1,432 @@
+package config
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/log"
+
+	"github.com/go-os/go-os/control/config/driver"
+	"github.com/go-os/go-os/internal/instrument"
+	"github.com/go-os/go-os/state/kv"
+	"github.com/go-os/go-os/telemetry"
+)
+
+// MaxMessage is the longest message of a version and the longest name of an author, in bytes.
+const MaxMessage = 4 << 10
+
+// VersionsOptions configure NewVersions.
+type VersionsOptions struct {
+	// Name in telemetry, as goos.config.name. Default: the layer.
+	Name string
+	// Schema is a JSON Schema (2020-12 unless it says otherwise) that documents must fit to be published. Default: none.
+	Schema []byte
+	// Check looks at a document before it is published, after the schema. [Check] makes one of a type. Default: none.
+	Check func(name, format string, data []byte) error
+	// MaxSize of a document, in bytes. The engine's limit may be lower; then ErrTooLarge comes from there. Default: DefaultMaxSize.
+	MaxSize int64
+	// Telemetry is where spans, metrics and events go.
+	Telemetry telemetry.Providers
+}
+
+// Versions are the documents that were published in one layer of a store, and what becomes of them. Every version stays as it is: a rollback publishes an old
+// document again. Two who publish at the same time do not overwrite each other: one gets ErrConflict. It is safe for concurrent use.
+type Versions struct {
+	layer  string
+	opts   VersionsOptions
+	schema *documentSchema
+	log    *versionLog
+	attrs  []attribute.KeyValue
+	ops    map[string]*instrument.Op
+	events map[string]*instrument.Event
+}
+
+// NewVersions returns the versions in a layer of a store, which must have the ability kv.CAS. It does no I/O. ErrInvalid says that the schema is none.
+func NewVersions(store *kv.Store, layer string, opts *VersionsOptions) (*Versions, error) {
+	v := &Versions{layer: layer, log: &versionLog{store: kv.Namespace(store, layer)}, ops: map[string]*instrument.Op{}, events: map[string]*instrument.Event{}}
+	if opts != nil {
+		v.opts = *opts
+	}
+	if v.opts.Name == "" {
+		v.opts.Name = layer
+	}
+	orDefault(&v.opts.MaxSize, DefaultMaxSize)
+	if err := store.Require(kv.CAS); err != nil {
+		return nil, err
+	}
+	if layer == "" {
+		return nil, &Error{Err: fmt.Errorf("%w: the layer has no name", ErrInvalid)}
+	}
+	var err error
+	if v.schema, err = newDocumentSchema(v.opts.Schema); err != nil {
+		return nil, &Error{Err: err}
+	}
+	scope, attrs := newScope(v.opts.Name, v.opts.Telemetry)
+	v.attrs = attrs
+	for _, name := range []string{"publish", "get", "rollback", "stage", "advance", "promote", "abort"} {
+		v.ops[name] = operation(scope, name)
+	}
+	for name, severity := range map[string]log.Severity{
+		"published": log.SeverityInfo, "rollout.started": log.SeverityInfo, "rollout.advanced": log.SeverityInfo,
+		"rollout.held": log.SeverityInfo, "rollout.promoted": log.SeverityInfo, "rollout.aborted": log.SeverityWarn,
+	} {
+		v.events[name] = scope.Event("goos.config."+name, severity)
+	}
+	return v, nil
+}
+
+// Draft is what is to be published.
+type Draft struct {
+	// Document and Format ("yaml", "json", "toml") of what is published. Required.
+	Document, Format string
+	// Author says who publishes. Required.
+	Author string
+	// Message says why. Default: none.
+	Message string
+	// Parent is the version that the draft was made from: if another one is in force, ErrConflict. Default: whatever is in force at the
+	// call. None is First.
+	Parent int
+}
+
+// First as a Draft's Parent says that nothing must have been published before.
+const First = -1
+
+// Publish checks a document and puts it into force for all instances. It returns ErrInvalid, ErrSyntax or ErrTooLarge if the document is refused, and ErrConflict if
+// somebody else has published meanwhile, or a rollout is under way. After ErrUnavailable it may have been published.
+func (v *Versions) Publish(ctx context.Context, d Draft) (out Version, err error) {
+	ctx, call := v.ops["publish"].Start(ctx)
+	defer call.End(ctx, &err)
+	return out, v.wrap("publish", v.publish(ctx, d, &out, nil))
+}
+
+// Stage checks a document and gives it to a percentage of the instances, from above 0 to below 100, as the candidate of a rollout. Its errors are those of Publish.
+func (v *Versions) Stage(ctx context.Context, d Draft, percent float64) (out Version, err error) {
+	ctx, call := v.ops["stage"].Start(ctx)
+	defer call.End(ctx, &err)
+	if !(percent > 0 && percent < 100) {
+		return out, v.wrap("stage", fmt.Errorf("%w: %v %% is not between 0 and 100: Publish gives a document to all", ErrInvalid, percent))
+	}
+	return out, v.wrap("stage", v.publish(ctx, d, &out, &percent))
+}
+
+// publish writes the version, then moves the head. If it ends in between, the version is one that never came into force.
+func (v *Versions) publish(ctx context.Context, d Draft, out *Version, percent *float64) error {
+	if err := v.check(d); err != nil {
+		return err
+	}
+	head, at, err := v.log.head(ctx)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if head.Rollout != nil || d.Parent == First && head.Stable != 0 || d.Parent > 0 && d.Parent != head.Stable {
+		return conflict(head)
+	}
+	next := Version{
+		Number: head.Stable + 1, Parent: head.Stable, Author: d.Author, Message: d.Message, Time: time.Now().UTC(),
+		Format: d.Format, Document: d.Document, SHA256: digest(d.Document),
+	}
+	return v.release(ctx, next, out, at, percent)
+}
+
+func (v *Versions) release(ctx context.Context, next Version, out *Version, at kv.Version, percent *float64) error {
+	next, err := v.log.add(ctx, next)
+	if err != nil {
+		return err
+	}
+	to := Head{Stable: next.Number}
+	event := "published"
+	if percent != nil {
+		event = "rollout.started"
+		to = Head{Stable: next.Parent, Rollout: &Rollout{Candidate: next.Number, Percent: *percent, Steps: []Step{
+			{Action: "start", Percent: *percent, Author: next.Author, Reason: next.Message, Time: next.Time},
+		}}}
+	}
+	if err := v.log.move(ctx, to, at); err != nil {
+		return err
+	}
+	*out = next
+	v.emit(ctx, event, next.Number, to.percent(), next.Author, next.Message)
+	return nil
+}
+
+// percent returns how many instances take the newest version.
+func (h Head) percent() float64 {
+	if h.Rollout != nil {
+		return h.Rollout.Percent
+	}
+	return 100
+}
+
+func (v *Versions) emit(ctx context.Context, name string, number int, percent float64, author, reason string) {
+	e := v.events[name]
+	if e.Enabled(ctx) {
+		e.Emit(ctx, slices.Concat(v.attrs, []attribute.KeyValue{
+			versionKey.String(layerVersion(v.layer, number)), percentKey.Float64(percent), authorKey.String(author), reasonKey.String(instrument.Message(reason)),
+		})...)
+	}
+}
+
+func (v *Versions) wrap(op string, err error) error {
+	var known *Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &known) && known.Op == op:
+		return err
+	default:
+		return &Error{Op: op, Source: v.layer, Err: err}
+	}
+}
+
+// check says why a draft cannot be published.
+func (v *Versions) check(d Draft) error {
+	switch {
+	case d.Author == "":
+		return fmt.Errorf("%w: Draft.Author is missing: say who publishes", ErrInvalid)
+	case len(d.Author) > MaxMessage || len(d.Message) > MaxMessage:
+		return fmt.Errorf("%w: author and message have at most %d bytes each", ErrTooLarge, MaxMessage)
+	case !utf8.ValidString(d.Author) || !utf8.ValidString(d.Message):
+		return fmt.Errorf("%w: author and message must be UTF-8", ErrInvalid)
+	case int64(len(d.Document)) > v.opts.MaxSize:
+		return fmt.Errorf("%w: the document has %d bytes, and the limit is %d", ErrTooLarge, len(d.Document), v.opts.MaxSize)
+	}
+	name := "draft." + d.Format
+	t, err := parse(driver.Document{Name: name, Format: d.Format, Data: []byte(d.Document)})
+	if err != nil {
+		return err
+	}
+	if err := v.schema.check(&t); err != nil {
+		return err
+	}
+	if v.opts.Check == nil {
+		return nil
+	}
+	return v.opts.Check(name, d.Format, []byte(d.Document))
+}
+
+// Check returns a function for VersionsOptions.Check that refuses documents with keys that T does not have, or values that do not fit. Rules of tags and Validate are not
+// asked, since a document may be one layer of several.
+func Check[T any]() func(name, format string, data []byte) error {
+	b, err := newBuilder(reflect.TypeFor[T](), false)
+	return func(name, format string, data []byte) error {
+		if err != nil {
+			return err
+		}
+		t, err := parse(driver.Document{Name: name, Format: format, Data: data})
+		if err != nil {
+			return err
+		}
+		part := *b
+		part.checker, part.defaults = nil, nil
+		_, err = part.build([]sourced{{source: name, trees: []tree{t}}}, new(T))
+		return err
+	}
+}
+
+// Get returns a version. It returns ErrNotFound if there is none of that number.
+func (v *Versions) Get(ctx context.Context, number int) (out Version, err error) {
+	ctx, call := v.ops["get"].Start(ctx)
+	defer call.End(ctx, &err)
+	out, err = v.log.get(ctx, number)
+	return out, v.wrap("get", err)
+}
+
+// Head returns which version is in force, and the rollout that is under way. It returns ErrNotFound if nothing was ever published.
+func (v *Versions) Head(ctx context.Context) (Head, error) {
+	h, _, err := v.log.head(ctx)
+	return h, v.wrap("head", err)
+}
+
+// History returns all versions, the newest first: those that were in force, candidates that were not promoted, and what was left by publications that did not come to
+// their end. An error ends it.
+func (v *Versions) History(ctx context.Context) iter.Seq2[Version, error] {
+	return func(yield func(Version, error) bool) {
+		newest, err := v.newest(ctx)
+		if err != nil {
+			yield(Version{}, v.wrap("history", err))
+			return
+		}
+		const page = 16
+		for from := newest; from > 0; from -= page {
+			var keys []string
+			for n := from; n > max(0, from-page); n-- {
+				keys = append(keys, versionKeyOf(n))
+			}
+			results, err := v.log.store.GetMany(ctx, keys)
+			if results == nil {
+				yield(Version{}, v.wrap("history", storeError(err)))
+				return
+			}
+			for i, r := range results {
+				one, err := readResult(from-i, r)
+				if errors.Is(err, ErrNotFound) {
+					continue
+				}
+				if !yield(one, v.wrap("history", err)) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+func readResult(number int, r kv.Result) (Version, error) {
+	if r.Err != nil {
+		return Version{}, storeError(r.Err)
+	}
+	return readVersion(number, r.Item.Value)
+}
+
+// newest returns the highest number, which may be above that of the head.
+func (v *Versions) newest(ctx context.Context) (int, error) {
+	head, _, err := v.log.head(ctx)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return 0, err
+	}
+	n := head.Stable
+	if head.Rollout != nil {
+		n = max(n, head.Rollout.Candidate)
+	}
+	for {
+		switch _, err := v.log.get(ctx, n+1); {
+		case errors.Is(err, ErrNotFound):
+			return n, nil
+		case err != nil && !errors.Is(err, ErrInvalid): // a damaged one counts
+			return 0, err
+		}
+		n++
+	}
+}
+
+// Difference is a key whose value is not the same in two versions.
+type Difference struct {
+	// Path of the key. A list is one value.
+	Path string
+	// Old and New are the values as texts: null if the key is not there, Redacted if its name says that it holds a secret.
+	Old, New string
+}
+
+// String writes the difference on one line, behind + (new), - (gone) or ~ (changed).
+func (d Difference) String() string {
+	switch {
+	case d.Old == absent:
+		return "+ " + d.Path + ": " + oneLine(d.New)
+	case d.New == absent:
+		return "- " + d.Path + ": " + oneLine(d.Old)
+	default:
+		return "~ " + d.Path + ": " + oneLine(d.Old) + " → " + oneLine(d.New)
+	}
+}
+
+const absent = "null"
+
+// secretNames are words in keys whose values a diff does not show: a Versions does not know the type.
+var secretNames = regexp.MustCompile(`(?i)(password|passwd|passphrase|secret|token|credential|private_?key|api_?key|dsn)`)
+
+// Diff returns what changed from one version to another, in the order of the paths. Version 0 is an empty document.
+func (v *Versions) Diff(ctx context.Context, from, to int) ([]Difference, error) {
+	var flats [2]map[string]any
+	for i, number := range []int{from, to} {
+		flats[i] = map[string]any{}
+		if number == 0 {
+			continue
+		}
+		one, err := v.log.get(ctx, number)
+		if err != nil {
+			return nil, v.wrap("diff", err)
+		}
+		t, err := parse(driver.Document{Name: layerVersion(v.layer, number), Format: one.Format, Data: []byte(one.Document)})
+		if err != nil {
+			return nil, v.wrap("diff", err)
+		}
+		flatten(flats[i], t.values, "")
+	}
+	return differences(flats[0], flats[1]), nil
+}
+
+func flatten(into, values map[string]any, path string) {
+	for key, value := range values {
+		at := join(path, key)
+		if inner, ok := value.(map[string]any); ok && len(inner) > 0 {
+			flatten(into, inner, at)
+			continue
+		}
+		into[at] = value
+	}
+}
+
+func differences(a, b map[string]any) (all []Difference) {
+	paths := maps.Clone(a)
+	maps.Copy(paths, b)
+	for _, path := range slices.Sorted(maps.Keys(paths)) {
+		x, hadX := a[path]
+		y, hasY := b[path]
+		if hadX == hasY && show(x, false) == show(y, false) {
+			continue
+		}
+		hide := secretNames.MatchString(path)
+		d := Difference{Path: path, Old: absent, New: absent}
+		if hadX {
+			d.Old = quoted(x, hide)
+		}
+		if hasY {
+			d.New = quoted(y, hide)
+		}
+		all = append(all, d)
+	}
+	return all
+}
+
+// quoted tells the text "null" from nothing.
+func quoted(v any, hide bool) string {
+	if s, ok := v.(string); ok && !hide {
+		return strconv.Quote(showText(s))
+	}
+	return show(v, hide)
+}
+
+// Rollback publishes the document of an earlier version again, for all instances, and ends a rollout that is under way. Its errors are those of Publish, and ErrNotFound if
+// there is no such version.
+func (v *Versions) Rollback(ctx context.Context, to int, author, message string) (out Version, err error) {
+	ctx, call := v.ops["rollback"].Start(ctx)
+	defer call.End(ctx, &err)
+	return out, v.wrap("rollback", v.rollback(ctx, to, author, message, &out))
+}
+
+func (v *Versions) rollback(ctx context.Context, to int, author, message string, out *Version) error {
+	old, err := v.log.get(ctx, to)
+	if err != nil {
+		return err
+	}
+	if strings.TrimSpace(message) == "" {
+		message = fmt.Sprintf("rollback to version %d", to)
+	}
+	if err := v.check(Draft{Document: old.Document, Format: old.Format, Author: author, Message: message}); err != nil {
+		return err
+	}
+	head, at, err := v.log.head(ctx)
+	if err != nil {
+		return err
+	}
+	if head.Rollout != nil {
+		if err := v.conclude(ctx, head.Rollout, Step{Action: "abort", Author: author, Reason: message, Time: time.Now().UTC()}); err != nil {
+			return err
+		}
+	}
+	next := Version{
+		Number: head.Stable + 1, Parent: head.Stable, Restored: to, Author: author, Message: message, Time: time.Now().UTC(),
+		Format: old.Format, Document: old.Document, SHA256: old.SHA256,
+	}
+	return v.release(ctx, next, out, at, nil)
+}

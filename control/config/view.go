@@ -1,0 +1,32 @@
+package config
+
+import "reflect"
+
+// View is a part of a configuration, for a component that should know no more of it.
+type View[V any] struct {
+	get      func() *V
+	onChange func(func(old, new *V)) func()
+}
+
+// NewView returns the part of c that pick returns, which must do nothing else, and not return nil:
+//
+//	limits := config.NewView(cfg, func(s *Shop) *Limits { return &s.Limits })
+func NewView[T, V any](c *Config[T], pick func(*T) *V) *View[V] {
+	return &View[V]{
+		get: func() *V { return pick(c.Get()) },
+		onChange: func(fn func(old, new *V)) func() {
+			stop, _ := c.OnChange("", func(old, new *T) {
+				if a, b := pick(old), pick(new); !reflect.DeepEqual(a, b) {
+					fn(a, b)
+				}
+			})
+			return stop
+		},
+	}
+}
+
+// Get returns the part as it is in force. It must not be changed.
+func (v *View[V]) Get() *V { return v.get() }
+
+// OnChange has fn called after every change of the part, as Config.OnChange does. The function that is returned ends the calls.
+func (v *View[V]) OnChange(fn func(old, new *V)) (stop func()) { return v.onChange(fn) }

@@ -1,0 +1,145 @@
+package config
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/log"
+	"go.opentelemetry.io/otel/metric"
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
+
+	"github.com/go-os/go-os/internal/instrument"
+	"github.com/go-os/go-os/telemetry"
+)
+
+const scopeName = "github.com/go-os/go-os/control/config"
+
+const (
+	nameKey        = attribute.Key("goos.config.name")
+	operationKey   = attribute.Key("goos.config.operation")
+	resultKey      = attribute.Key("goos.config.result")
+	sourceKey      = attribute.Key("goos.config.source")
+	keyKey         = attribute.Key("goos.config.key")
+	keysKey        = attribute.Key("goos.config.keys")
+	versionKey     = attribute.Key("goos.config.version")
+	fingerprintKey = attribute.Key("goos.config.fingerprint")
+	authorKey      = attribute.Key("goos.config.author")
+	reasonKey      = attribute.Key("goos.config.reason")
+	percentKey     = attribute.Key("goos.config.percent")
+)
+
+// newScope returns the instrumentation that Config and Versions share.
+func newScope(name string, p telemetry.Providers) (*instrument.Scope, []attribute.KeyValue) {
+	var attrs []attribute.KeyValue
+	if name != "" {
+		attrs = append(attrs, nameKey.String(name))
+	}
+	return instrument.New(instrument.Config{
+		Name:        scopeName,
+		Duration:    "goos.config.operation.duration",
+		Description: "Duration of an operation on configuration.",
+		Classes: []instrument.Class{
+			{Err: ErrUnknownKey, Type: "unknown_key"}, {Err: ErrSyntax, Type: "syntax"}, {Err: ErrConflict, Type: "conflict"},
+			{Err: ErrNotFound, Type: "not_found"}, {Err: ErrTooLarge, Type: "too_large"}, {Err: ErrInvalid, Type: "invalid"},
+			{Err: ErrUnavailable, Type: "unavailable"},
+		},
+		Attrs: attrs,
+	}, p), attrs
+}
+
+func operation(s *instrument.Scope, name string) *instrument.Op {
+	return s.Op("config "+name, operationKey.String(name))
+}
+
+// watchers tell the world what becomes of a configuration.
+type watchers struct {
+	attrs                                                   []attribute.KeyValue
+	load, reload                                            *instrument.Op
+	applied, rejected, failed, recovered, unknown, panicked *instrument.Event
+	changes                                                 metric.Int64Counter
+	problems, info                                          metric.Int64Gauge
+	countApplied, countRejected                             metric.MeasurementOption
+}
+
+func newWatchers(name string, p telemetry.Providers) *watchers {
+	s, attrs := newScope(name, p)
+	w := &watchers{
+		attrs:     attrs,
+		load:      operation(s, "load"),
+		reload:    operation(s, "reload"),
+		applied:   s.Event("goos.config.applied", log.SeverityInfo),
+		rejected:  s.Event("goos.config.rejected", log.SeverityWarn),
+		failed:    s.Event("goos.config.source.failed", log.SeverityWarn),
+		recovered: s.Event("goos.config.source.recovered", log.SeverityInfo),
+		unknown:   s.Event("goos.config.unknown", log.SeverityWarn),
+		panicked:  s.Event("goos.config.callback.panicked", log.SeverityError),
+	}
+	w.countApplied, w.countRejected = w.option(resultKey.String("applied")), w.option(resultKey.String("rejected"))
+	m := p.Meter(scopeName)
+	var errs [3]error
+	w.changes, errs[0] = m.Int64Counter("goos.config.changes", metric.WithUnit("{change}"), metric.WithDescription("Changes of the configuration, applied and rejected."))
+	w.problems, errs[1] = m.Int64Gauge("goos.config.problems", metric.WithUnit("{problem}"), metric.WithDescription("Whether a source is bad or out of reach."))
+	w.info, errs[2] = m.Int64Gauge("goos.config.info", metric.WithDescription("1 for the configuration in force."))
+	if err := errors.Join(errs[:]...); err != nil {
+		otel.Handle(err)
+		w.changes, w.problems, w.info = metricnoop.Int64Counter{}, metricnoop.Int64Gauge{}, metricnoop.Int64Gauge{}
+	}
+	return w
+}
+
+func (w *watchers) with(more ...attribute.KeyValue) []attribute.KeyValue {
+	return slices.Concat(w.attrs, more)
+}
+
+func (w *watchers) option(more ...attribute.KeyValue) metric.MeasurementOption {
+	return metric.WithAttributeSet(attribute.NewSet(w.with(more...)...))
+}
+
+// maxKeys is how many changed keys an event names.
+const maxKeys = 32
+
+// took tells that a configuration came into force. The one before may be nil.
+func (w *watchers) took(ctx context.Context, before, now []attribute.KeyValue, keys []string) {
+	w.changes.Add(ctx, 1, w.countApplied)
+	if before != nil {
+		w.info.Record(ctx, 0, w.option(before...))
+	}
+	w.info.Record(ctx, 1, w.option(now...))
+	if w.applied.Enabled(ctx) {
+		w.applied.Emit(ctx, w.with(append(slices.Clip(now), keysKey.StringSlice(keys[:min(len(keys), maxKeys)]))...)...)
+	}
+}
+
+// broke tells of a new problem.
+func (w *watchers) broke(ctx context.Context, p *Problem) {
+	w.problems.Record(ctx, 1, w.option(sourceKey.String(p.Source)))
+	event := w.failed
+	if p.Rejected {
+		w.changes.Add(ctx, 1, w.countRejected)
+		event = w.rejected
+	}
+	attrs := w.with(sourceKey.String(p.Source))
+	var e *Error
+	if errors.As(p.Err, &e) && e.Key != "" {
+		attrs = append(attrs, keyKey.String(e.Key))
+	}
+	event.EmitError(ctx, p.Err, attrs...)
+}
+
+// healed tells that a problem is over.
+func (w *watchers) healed(ctx context.Context, source string) {
+	w.problems.Record(ctx, 0, w.option(sourceKey.String(source)))
+	w.recovered.Emit(ctx, w.with(sourceKey.String(source))...)
+}
+
+func (w *watchers) ignored(ctx context.Context, warnings []error) {
+	for _, warning := range warnings {
+		var e *Error
+		if errors.As(warning, &e) {
+			w.unknown.Emit(ctx, w.with(sourceKey.String(e.Source), keyKey.String(e.Key))...)
+		}
+	}
+}
