@@ -222,7 +222,7 @@ func (w *fileWatch) run(ctx context.Context, changed func(error)) error {
 		case <-ctx.Done():
 			return nil
 		case event := <-events:
-			if w.concerns(event) || w.moved() {
+			if moved := w.moved(); moved || w.concerns(event) {
 				touch()
 			}
 		case <-failures: // events were lost

@@ -1,10 +1,18 @@
 package config_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/go-os/go-os/control/config"
+	"github.com/go-os/go-os/telemetry"
 )
 
 // serve answers every request with one document.
@@ -16,4 +24,170 @@ func serve(t testing.TB, contentType, text string) *httptest.Server {
 	}))
 	t.Cleanup(server.Close)
 	return server
+}
+
+// moody is a server that answers as it is told.
+type moody struct {
+	*httptest.Server
+	mu          sync.Mutex
+	answer      http.HandlerFunc
+	requests    atomic.Int64
+	conditional atomic.Int64
+}
+
+func newMoody(t testing.TB) *moody {
+	m := &moody{}
+	m.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		m.requests.Add(1)
+		if r.Header.Get("If-None-Match") != "" {
+			m.conditional.Add(1)
+		}
+		m.mu.Lock()
+		answer := m.answer
+		m.mu.Unlock()
+		answer(w, r)
+	}))
+	t.Cleanup(m.Close)
+	return m
+}
+
+func (m *moody) say(answer http.HandlerFunc) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.answer = answer
+}
+
+// tagged is how a good server answers.
+func tagged(tag, text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("ETag", tag)
+		if r.Header.Get("If-None-Match") == tag {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		w.Header().Set("Content-Type", "application/yaml")
+		_, _ = fmt.Fprint(w, text)
+	}
+}
+
+// TestURL follows a server that is slow, breaks and lies, and is good again afterwards.
+func TestURL(t *testing.T) {
+	server := newMoody(t)
+	server.say(tagged(`"1"`, "retries: 1\n"))
+	cfg, err := config.Load[service](t.Context(), &config.Options{
+		Telemetry: telemetry.Off(), Timeout: 200 * time.Millisecond, Backoff: 20 * time.Millisecond, MaxBackoff: 50 * time.Millisecond,
+		Sources: []config.Source{config.URL(server.URL+"/orders?token=hunter2", &config.URLOptions{Interval: 20 * time.Millisecond, MaxSize: 10_000})},
+	})
+	must(t, err)
+	follow(t, cfg)
+	eventually(t, "conditional requests", func() bool { return server.conditional.Load() > 5 })
+	stop := make(chan struct{})
+	defer close(stop)
+	n := 1
+	for _, bad := range []struct {
+		name   string
+		answer http.HandlerFunc
+		want   string
+	}{
+		{"500", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, "500 Internal Server Error"},
+		{"404", http.NotFound, "404 Not Found"},
+		{"401", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, "401 Unauthorized"},
+		{"login page", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "<html><body>Please log in") }, "is it a login page?"},
+		{"204", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, "204 No Content"},
+		{"empty", tagged(`"empty"`, ""), "is empty"},
+		{"cut short", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/yaml")
+			w.Header().Set("Content-Length", "1000")
+			_, _ = fmt.Fprint(w, "retries: 9\n")
+		}, "ends too early"},
+		{"another format", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = fmt.Fprint(w, "retries: 9\n")
+		}, "syntax"},
+		{"no format", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/octet-stream")
+			_, _ = fmt.Fprint(w, "retries: 9\n")
+		}, "give it with the source"},
+		{"too large", tagged(`"large"`, "name: "+strings.Repeat("x", 20_000)), "over the limit"},
+		{"bad", tagged(`"bad"`, "retries: 99\n"), "must be at most 10"},
+		{"slow", func(_ http.ResponseWriter, r *http.Request) {
+			select {
+			case <-stop:
+			case <-r.Context().Done():
+			}
+		}, "deadline exceeded"},
+		{"hangs up", func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }, "EOF"},
+	} {
+		server.say(bad.answer)
+		eventually(t, bad.name, func() bool { err := cfg.Err(); return err != nil && strings.Contains(err.Error(), bad.want) })
+		if cfg.Get().Retries != n {
+			t.Errorf("%s: retries = %d, want %d", bad.name, cfg.Get().Retries, n)
+		}
+		if strings.Contains(cfg.Err().Error(), "hunter2") {
+			t.Errorf("%s: the error holds the token: %v", bad.name, cfg.Err())
+		}
+		n = n%9 + 1
+		server.say(tagged(fmt.Sprintf("%q", "good after "+bad.name), fmt.Sprintf("retries: %d\n", n)))
+		eventually(t, "healed after "+bad.name, func() bool { return cfg.Get().Retries == n && cfg.Err() == nil })
+	}
+}
+
+// TestURLLies has an ETag that does not change with the document, and a 304 that nobody asked for.
+func TestURLLies(t *testing.T) {
+	server := newMoody(t)
+	text := atomic.Pointer[string]{}
+	first, second := "retries: 1\n", "retries: 2\n"
+	text.Store(&first)
+	server.say(func(w http.ResponseWriter, r *http.Request) { tagged(`"same"`, *text.Load())(w, r) })
+	cfg := load(t, config.URL(server.URL, &config.URLOptions{Interval: 10 * time.Millisecond, Full: 300 * time.Millisecond}))
+	follow(t, cfg)
+	text.Store(&second)
+	eventually(t, "the document behind an ETag that lies", func() bool { return cfg.Get().Retries == 2 })
+
+	server.say(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotModified) })
+	_, err := config.Load[service](t.Context(), options(config.Required(config.URL(server.URL, nil))))
+	if !errors.Is(err, config.ErrUnavailable) || !strings.Contains(err.Error(), "without having been asked") {
+		t.Errorf("a 304 to the first request: %v", err)
+	}
+}
+
+// TestURLRetryAfter leaves a server alone that asks for it.
+func TestURLRetryAfter(t *testing.T) {
+	server := newMoody(t)
+	server.say(tagged(`"1"`, "retries: 1\n"))
+	cfg, err := config.Load[service](t.Context(), &config.Options{
+		Telemetry: telemetry.Off(), Backoff: 5 * time.Millisecond, MaxBackoff: 5 * time.Millisecond,
+		Sources: []config.Source{config.URL(server.URL, &config.URLOptions{Interval: 100 * time.Millisecond})},
+	})
+	must(t, err)
+	follow(t, cfg)
+	server.say(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "3600") // more than ten times Interval: that long
+		w.WriteHeader(http.StatusServiceUnavailable)
+	})
+	eventually(t, "a problem", func() bool { return cfg.Err() != nil })
+	before := server.requests.Load()
+	timer := time.NewTimer(500 * time.Millisecond)
+	<-timer.C
+	if n := server.requests.Load() - before; n > 0 {
+		t.Errorf("%d requests though the server asked to be left alone", n)
+	}
+	server.say(tagged(`"2"`, "retries: 2\n"))
+	eventually(t, "healed", func() bool { return cfg.Get().Retries == 2 })
+}
+
+// TestURLHeader sends what it is given.
+func TestURLHeader(t *testing.T) {
+	server := newMoody(t)
+	server.say(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer x" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		tagged(`"1"`, "retries: 1\n")(w, r)
+	})
+	cfg := load(t, config.Required(config.URL(server.URL, &config.URLOptions{Header: http.Header{"Authorization": {"Bearer x"}}})))
+	if cfg.Get().Retries != 1 {
+		t.Error("not read")
+	}
 }
