@@ -78,9 +78,7 @@ func (b *builder) build(sources []sourced, into any) (built, error) {
 		remove(m.values, path)
 	}
 	fill(m.values, b.typ)
-	if len(a.errs) == 0 {
-		b.decode(m.values, into, a)
-	}
+	b.decode(m.values, into, a)
 	out.warnings = a.warnings
 	return out, a.err()
 }
@@ -160,6 +158,7 @@ func (a *account) unknown(v visit, allow bool, lenient map[string]bool) {
 		return
 	}
 	a.errs = append(a.errs, e)
+	a.drop = append(a.drop, v) // so that what else is wrong is told at once
 }
 
 // misfit reports a value that does not fit. It shows the value only if it is a single one of a key that is known, and no secret.

@@ -1,0 +1,300 @@
+package config_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/go-os/go-os/control/config"
+	"github.com/go-os/go-os/state/kv"
+	"github.com/go-os/go-os/state/kv/memkv"
+	"github.com/go-os/go-os/telemetry/log"
+	"github.com/go-os/go-os/telemetry/trace"
+)
+
+// Shop is the configuration of the examples.
+type Shop struct {
+	Greeting string                `default:"hello"`
+	Timeout  time.Duration         `default:"2s" validate:"min=10ms,max=1m"`
+	Prices   map[string]int64      `validate:"dive,gt=0"`
+	APIKey   config.Secret[string] `config:"api_key"`
+	Limits   Limits
+}
+
+// Limits are for one component.
+type Limits struct {
+	PerSecond int         `default:"100" validate:"gt=0"`
+	Upload    config.Size `default:"1MiB"`
+}
+
+// shopFile writes a file for an example.
+func shopFile(text string) (path string, remove func()) {
+	dir, err := os.MkdirTemp("", "shop")
+	if err != nil {
+		panic(err)
+	}
+	path = filepath.Join(dir, "shop.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		panic(err)
+	}
+	return path, func() { _ = os.RemoveAll(dir) }
+}
+
+func Example() {
+	path, remove := shopFile("prices: {lamp: 4900}\napi_key: s3cr3t\n")
+	defer remove()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+
+	cfg, err := config.Load[Shop](ctx, &config.Options{Name: "shop", Sources: []config.Source{
+		config.File(path, nil),
+		config.Env("SHOP_", []string{"SHOP_TIMEOUT=5s"}), // usually os.Environ()
+	}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	changed := make(chan int64)
+	_, err = cfg.OnChange("prices.lamp", func(_, shop *Shop) { changed <- shop.Prices["lamp"] })
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	go cfg.Run(ctx) // follows the file
+
+	shop := cfg.Get()
+	fmt.Println(shop.Greeting, shop.Timeout, shop.Prices["lamp"], shop.APIKey)
+
+	_ = os.WriteFile(path, []byte("prices: {lamp: 3900}\n"), 0o600) // somebody edits it
+	fmt.Println("the lamp is now", <-changed)
+	// Output:
+	// hello 5s 4900 [redacted]
+	// the lamp is now 3900
+}
+
+func ExampleLoad_mistake() {
+	path, remove := shopFile("greetings: hi\ntimeout: 2\nlimits:\n  upload: 64KiB\n  per_second: 0\n")
+	defer remove()
+
+	_, err := config.Load[Shop](context.Background(), &config.Options{Sources: []config.Source{config.Required(config.File(path, nil))}})
+	fmt.Println(strings.ReplaceAll(err.Error(), filepath.Dir(path)+"/", ""))
+	// Output:
+	// config: shop.yaml:1: greetings: unknown key: did you mean greeting?
+	// config: shop.yaml:2: timeout: invalid: 2 has no unit: write a duration such as 30s, 5m or 1h30m
+}
+
+func ExampleRequired() {
+	missing := config.File("/nowhere/shop.yaml", nil)
+
+	cfg, _ := config.Load[Shop](context.Background(), &config.Options{Sources: []config.Source{missing}})
+	fmt.Println("optional:", cfg.Get().Greeting, errors.Is(cfg.Err(), config.ErrNotFound))
+
+	_, err := config.Load[Shop](context.Background(), &config.Options{Sources: []config.Source{config.Required(missing)}})
+	fmt.Println("required:", errors.Is(err, config.ErrNotFound))
+	// Output:
+	// optional: hello true
+	// required: true
+}
+
+func ExampleSnapshot_Dump() {
+	cfg, err := config.Load[Shop](context.Background(), &config.Options{Sources: []config.Source{
+		config.Defaults(Shop{Prices: map[string]int64{"lamp": 4900}, Timeout: 3 * time.Second}),
+		config.Env("SHOP_", []string{"SHOP_TIMEOUT=5s", "SHOP_API_KEY=s3cr3t", `SHOP_PRICES={"desk": 64000}`}),
+	}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_ = cfg.Snapshot().Dump(os.Stdout)
+	// Output:
+	// api_key            [redacted]  $SHOP_API_KEY
+	// greeting           hello       default
+	// limits.per_second  100         default
+	// limits.upload      1MiB        default
+	// prices.desk        64000       $SHOP_PRICES
+	// prices.lamp        4900        defaults
+	// timeout            5s          $SHOP_TIMEOUT
+	//                    3s          defaults, overridden
+	//                    2s          default, overridden
+}
+
+func ExampleFlags() {
+	flags := flag.NewFlagSet("shop", flag.ContinueOnError)
+	flags.Duration("timeout", 0, "how long a request may take")
+	flags.Int("limits.per-second", 0, "requests a second")
+	_ = flags.Parse([]string{"-limits.per-second", "7"})
+
+	cfg, err := config.Load[Shop](context.Background(), &config.Options{Sources: []config.Source{config.Flags(flags)}})
+	fmt.Println(cfg.Get().Limits.PerSecond, cfg.Get().Timeout, err)
+	// Output: 7 2s <nil>
+}
+
+func ExampleNewView() {
+	cfg, err := config.Load[Shop](context.Background(), nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	limits := config.NewView(cfg, func(s *Shop) *Limits { return &s.Limits })
+	limits.OnChange(func(old, new *Limits) { fmt.Println(old.PerSecond, "→", new.PerSecond) })
+	fmt.Println(limits.Get().PerSecond, limits.Get().Upload)
+	// Output: 100 1MiB
+}
+
+func ExampleSecret() {
+	key := config.NewSecret("s3cr3t")
+	fmt.Printf("%v %s %#v %q\n", key, key, key, key)
+	fmt.Println(errors.Is(fmt.Errorf("no access with %v", key), nil), len(key.Reveal()))
+	// Output:
+	// [redacted] [redacted] [redacted] [redacted]
+	// false 6
+}
+
+func ExampleVersions() {
+	ctx := context.Background()
+	store := kv.New(memkv.New(nil), nil) // in a fleet: etcdkv, consulkv, natskv
+	defer store.Close()
+	versions, err := config.NewVersions(store, "prod/application/shop", &config.VersionsOptions{Check: config.Check[Shop]()})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	publish := func(document string) {
+		v, err := versions.Publish(ctx, config.Draft{Document: document, Format: config.YAML, Author: "ada"})
+		fmt.Println(v.Number, err)
+	}
+	publish("greeting: hi\n")
+	publish("greeting: hey\nprices: {lamp: 4900}\n")
+	publish("greetings: hey\n")
+
+	diff, _ := versions.Diff(ctx, 1, 2)
+	for _, d := range diff {
+		fmt.Println(d)
+	}
+	_, _ = versions.Rollback(ctx, 1, "bob", "too casual")
+	for v, err := range versions.History(ctx) {
+		fmt.Printf("%d by %s, restores %d: %q %v\n", v.Number, v.Author, v.Restored, v.Message, err)
+	}
+
+	cfg, err := config.Load[Shop](ctx, &config.Options{Sources: []config.Source{
+		config.Published(store, &config.PublishedOptions{Layers: []string{"prod/application/shop"}, Instance: "shop-1"}),
+	}})
+	fmt.Println(cfg.Get().Greeting, cfg.Snapshot().Version, err)
+	// Output:
+	// 1 <nil>
+	// 2 <nil>
+	// 0 config: publish: prod/application/shop: config: draft.yaml:1: greetings: unknown key: did you mean greeting?
+	// ~ greeting: "hi" → "hey"
+	// + prices.lamp: 4900
+	// 3 by bob, restores 1: "too casual" <nil>
+	// 2 by ada, restores 0: "" <nil>
+	// 1 by ada, restores 0: "" <nil>
+	// hi prod/application/shop@3 <nil>
+}
+
+func ExampleVersions_Stage() {
+	ctx := context.Background()
+	store := kv.New(memkv.New(nil), nil)
+	defer store.Close()
+	versions, err := config.NewVersions(store, "prod/application/shop", nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, _ = versions.Publish(ctx, config.Draft{Document: "greeting: hi", Format: config.YAML, Author: "ada"})
+	_, _ = versions.Stage(ctx, config.Draft{Document: "greeting: yo", Format: config.YAML, Author: "ada"}, 10)
+
+	// Usually 10 minutes a stage, and the health from the metrics by goos.config.version.
+	err = versions.Guide(ctx, config.Plan{
+		Author: "guide", Every: time.Millisecond, Stages: []config.Stage{{Percent: 10, For: time.Millisecond}, {Percent: 50, For: time.Millisecond}},
+		Health: func(context.Context) (config.Health, error) {
+			return config.Health{Canary: config.Sample{Total: 500, Failed: 60}, Stable: config.Sample{Total: 4500, Failed: 9}}, nil
+		},
+	})
+	fmt.Println(err)
+	head, _ := versions.Head(ctx)
+	fmt.Println("in force:", head.Stable)
+	// Output:
+	// config: guide: prod/application/shop: rollout aborted: 60 of 500 requests of the canaries failed, and 9 of 4500 of the others
+	// in force: 1
+}
+
+func ExampleNamespace() {
+	ns := config.Namespace{Environment: "prod", Region: "eu", Application: "shop"}
+	for _, layer := range ns.Layers() {
+		fmt.Println(layer)
+	}
+	// Output:
+	// base
+	// prod/base
+	// prod/region/eu
+	// prod/application/shop
+	// prod/application/shop/region/eu
+}
+
+// Observed is a part of a configuration that steers telemetry.
+type Observed struct {
+	Levels   map[string]slog.Level // by the names of loggers
+	Sampling float64               `default:"0.01" validate:"min=0,max=1"`
+	Debug    struct {
+		Tenant string    // everything of this tenant is traced
+		Until  time.Time // and then no more
+	}
+}
+
+// tenantSampler samples what a tenant does, and the rest as before.
+type tenantSampler struct {
+	tenant string
+	sdktrace.Sampler
+}
+
+func (s tenantSampler) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
+	for _, kv := range p.Attributes {
+		if kv.Key == "tenant" && kv.Value.AsString() == s.tenant {
+			return sdktrace.AlwaysSample().ShouldSample(p)
+		}
+	}
+	return s.Sampler.ShouldSample(p)
+}
+
+// Example_telemetry is how a main joins configuration with the levels of loggers and the sampler. What is temporary reverts by itself, whatever becomes of the
+// configuration meanwhile.
+func Example_telemetry() {
+	levels, sampler := log.NewLevels(slog.LevelInfo), trace.NewSampler(nil)
+	steer := func(_, o *Observed) {
+		left := time.Until(o.Debug.Until)
+		for name, level := range o.Levels {
+			_ = levels.Set(name, level, max(0, left))
+		}
+		lasting := sdktrace.ParentBased(sdktrace.TraceIDRatioBased(o.Sampling))
+		_ = sampler.Set(lasting, 0)
+		if left > 0 {
+			_ = sampler.Set(tenantSampler{o.Debug.Tenant, lasting}, left)
+		}
+	}
+
+	until := time.Now().Add(10 * time.Minute).Format(time.RFC3339)
+	path, remove := shopFile("levels: {orders.payment: DEBUG}\nsampling: 0\ndebug: {tenant: acme, until: " + until + "}\n")
+	defer remove()
+	cfg, err := config.Load[Observed](context.Background(), &config.Options{Sources: []config.Source{config.File(path, nil)}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	steer(nil, cfg.Get())
+	_, _ = cfg.OnChange("", steer)
+
+	fmt.Println(levels.Get("orders"), levels.Get("orders.payment"))
+	fmt.Println("reverts in", time.Until(sampler.RevertsAt()).Round(time.Minute))
+	// Output:
+	// INFO DEBUG
+	// reverts in 10m0s
+}

@@ -1,0 +1,253 @@
+package config_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/log"
+	sdklog "go.opentelemetry.io/otel/sdk/log"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"github.com/go-os/go-os/control/config"
+	"github.com/go-os/go-os/control/config/driver"
+	"github.com/go-os/go-os/state/kv/memkv"
+	"github.com/go-os/go-os/telemetry"
+)
+
+// witness is what reached the SDK.
+type witness struct {
+	telemetry.Providers
+	spans  *tracetest.SpanRecorder
+	reader *sdkmetric.ManualReader
+	mu     sync.Mutex
+	events []string
+}
+
+func newWitness() *witness {
+	w := &witness{spans: tracetest.NewSpanRecorder(), reader: sdkmetric.NewManualReader()}
+	w.TracerProvider = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(w.spans))
+	w.MeterProvider = sdkmetric.NewMeterProvider(sdkmetric.WithReader(w.reader))
+	w.LoggerProvider = sdklog.NewLoggerProvider(sdklog.WithProcessor(w))
+	return w
+}
+
+func (w *witness) Enabled(context.Context, sdklog.EnabledParameters) bool { return true }
+func (w *witness) Shutdown(context.Context) error                         { return nil }
+func (w *witness) ForceFlush(context.Context) error                       { return nil }
+
+// OnEmit writes an event on one line: its name, its severity if it is not Info, and its attributes in order.
+func (w *witness) OnEmit(_ context.Context, r *sdklog.Record) error {
+	attrs := map[string]string{}
+	for kv := range r.WalkAttributes {
+		attrs[string(kv.Key)] = kv.Value.String()
+	}
+	line := strings.TrimPrefix(r.EventName(), "goos.config.")
+	if r.Severity() != log.SeverityInfo {
+		line += " " + r.Severity().String()
+	}
+	for _, key := range slices.Sorted(maps.Keys(attrs)) {
+		if key != "goos.config.fingerprint" && key != "exception.stacktrace" && key != "exception.type" {
+			line += " " + strings.TrimPrefix(key, "goos.config.") + "=" + attrs[key]
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.events = append(w.events, line)
+	return nil
+}
+
+// take returns the events since it was last asked.
+func (w *witness) take() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	defer func() { w.events = nil }()
+	return strings.Join(w.events, "\n")
+}
+
+// points writes the metrics, without the durations' values.
+func (w *witness) points(t testing.TB) map[string]float64 {
+	var rm metricdata.ResourceMetrics
+	must(t, w.reader.Collect(t.Context(), &rm))
+	all := map[string]float64{}
+	add := func(name string, set attribute.Set, value float64) {
+		text := strings.TrimPrefix(name, "goos.config.")
+		for _, kv := range set.ToSlice() {
+			if kv.Key != "goos.config.fingerprint" {
+				text += " " + strings.TrimPrefix(string(kv.Key), "goos.config.") + "=" + kv.Value.String()
+			}
+		}
+		all[text] += value
+	}
+	for _, sm := range rm.ScopeMetrics {
+		for _, m := range sm.Metrics {
+			switch data := m.Data.(type) {
+			case metricdata.Sum[int64]:
+				for _, p := range data.DataPoints {
+					add(m.Name, p.Attributes, float64(p.Value))
+				}
+			case metricdata.Gauge[int64]:
+				for _, p := range data.DataPoints {
+					add(m.Name, p.Attributes, float64(p.Value))
+				}
+			case metricdata.Histogram[float64]:
+				for _, p := range data.DataPoints {
+					add(m.Name, p.Attributes, float64(p.Count))
+				}
+			}
+		}
+	}
+	return all
+}
+
+// TestTelemetry walks through everything that is told of a configuration.
+func TestTelemetry(t *testing.T) {
+	w := newWitness()
+	a := &live{name: "a", text: "retries: 1\ndb: {password: hunter2}\n"}
+	load := func() (*config.Config[service], error) {
+		return config.Load[service](t.Context(), &config.Options{Name: "orders", Sources: []config.Source{a}, AllowUnknown: true, Telemetry: w.Providers})
+	}
+	cfg, err := load()
+	must(t, err)
+	step := func(text string, err error, want string) {
+		t.Helper()
+		a.set(text, err)
+		_ = cfg.Reload(t.Context())
+		if got := w.take(); got != want {
+			t.Errorf("after %q\ngot\n%s\nwant\n%s", text, got, want)
+		}
+	}
+	if got := w.take(); got != "applied keys=[] name=orders" {
+		t.Errorf("loaded: %s", got)
+	}
+	step("retries: 2\ndb: {password: hunter3}\n", nil, "applied keys=[\"db.password\",\"retries\"] name=orders")
+	step("retries: 99\ndb: {password: hunter4}\n", nil, "rejected WARN exception.message=config: a:1: retries: invalid: must be at most 10 key=retries name=orders source=a")
+	step("retries: 99\n", nil, "")
+	step("", driver.ErrUnavailable, "source.failed WARN exception.message=config: a: unavailable name=orders source=a")
+	step("retries: 2\ndb: {password: hunter3}\n", nil, "source.recovered name=orders source=a")
+	step("retries: 2\nretires: hunter5\n", nil, "unknown WARN key=retires name=orders source=a\napplied keys=[\"db.password\"] name=orders")
+	stop, err := cfg.OnChange("retries", func(*service, *service) { panic("bug") })
+	must(t, err)
+	step("retries: 3\n", nil, "applied keys=[\"retries\"] name=orders\ncallback.panicked ERROR exception.message=bug name=orders")
+	stop()
+	a.set("", errors.New("gone"))
+	if _, err := load(); err != nil { // the defaults are a configuration
+		t.Fatal(err)
+	}
+	points := w.points(t)
+	for point, want := range map[string]float64{
+		"changes name=orders result=applied": 5, "changes name=orders result=rejected": 1, "problems name=orders source=a": 1, "info name=orders": 2, // two were loaded
+		"operation.duration name=orders operation=load": 2, "operation.duration name=orders operation=reload": 4, "operation.duration error.type=invalid name=orders operation=reload": 2,
+		"operation.duration error.type=unavailable name=orders operation=reload": 1,
+	} {
+		if points[point] != want {
+			t.Errorf("%s: %v, want %v", point, points[point], want)
+		}
+	}
+	if t.Failed() {
+		t.Logf("%v", points)
+	}
+	for _, s := range w.spans.Ended() {
+		if !strings.HasPrefix(s.Name(), "config ") || strings.Contains(fmt.Sprint(s.Attributes(), s.Status()), "hunter") {
+			t.Errorf("span %s: %v %v", s.Name(), s.Attributes(), s.Status())
+		}
+	}
+}
+
+// TestTelemetryOfVersions walks through everything that is told of versions.
+func TestTelemetryOfVersions(t *testing.T) {
+	w := newWitness()
+	store := newStore(t, memkv.New(nil))
+	v, err := config.NewVersions(store, layer, &config.VersionsOptions{Name: "orders", Telemetry: w.Providers})
+	must(t, err)
+	ctx := t.Context()
+	publish(t, v, "retries: 1\n")
+	_, err = v.Stage(ctx, draft("retries: 2\n"), 10)
+	must(t, err, v.Advance(ctx, 20, "ada", "well"), v.Abort(ctx, "bob", "ill"))
+	_, err = v.Stage(ctx, draft("retries: 3\n"), 10)
+	must(t, err, v.Promote(ctx, "ada", "done"))
+	_, err = v.Rollback(ctx, 1, "bob", "")
+	must(t, err)
+	want := `published author=ada name=orders percent=100 reason= version=L@1
+rollout.started author=ada name=orders percent=10 reason=why not version=L@2
+rollout.advanced author=ada name=orders percent=20 reason=well version=L@2
+rollout.aborted WARN author=bob name=orders percent=0 reason=ill version=L@2
+rollout.started author=ada name=orders percent=10 reason=why not version=L@3
+rollout.promoted author=ada name=orders percent=100 reason=done version=L@3
+published author=bob name=orders percent=100 reason=rollback to version 1 version=L@4`
+	if got := w.take(); got != strings.ReplaceAll(want, "L@", layer+"@") {
+		t.Errorf("got\n%s", got)
+	}
+	_, err = v.Publish(ctx, draft("a: b: c"))
+	if err == nil || w.take() != "" {
+		t.Error("a refused draft was told as published")
+	}
+	points := w.points(t)
+	for point, n := range map[string]float64{"publish": 1, "stage": 2, "advance": 1, "abort": 1, "promote": 1, "rollback": 1} {
+		if points["operation.duration name=orders operation="+point] != n {
+			t.Errorf("%s: %v", point, points)
+		}
+	}
+	if points["operation.duration error.type=syntax name=orders operation=publish"] != 1 {
+		t.Errorf("%v", points)
+	}
+}
+
+// TestAttributes have the version in them.
+func TestAttributes(t *testing.T) {
+	store := newStore(t, memkv.New(nil))
+	publish(t, versionsIn(t, store, nil), "retries: 1\n")
+	source := config.Published(store, &config.PublishedOptions{Layers: []string{layer}})
+	one, two := load(t, source), load(t, source)
+	attrs := one.Snapshot().Attributes()
+	if len(attrs) != 2 || attrs[0].Key != "goos.config.fingerprint" || attrs[0].Value.AsString() != two.Snapshot().Fingerprint || attrs[1].Value.AsString() != layer+"@1" {
+		t.Errorf("%v", attrs)
+	}
+	if other := load(t, source, config.Env("X_", []string{"X_RETRIES=1"})); other.Snapshot().Fingerprint == one.Snapshot().Fingerprint {
+		t.Error("two configurations have one fingerprint")
+	}
+}
+
+// TestAllocGet is about what a Get costs.
+func TestAllocGet(t *testing.T) {
+	cfg := load(t, yaml("retries: 1\n"))
+	sum := 0
+	if n := testing.AllocsPerRun(1000, func() { sum += cfg.Get().Retries }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// BenchmarkGet is one read.
+func BenchmarkGet(b *testing.B) {
+	cfg := load(b, yaml("retries: 1\n"))
+	sum := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		sum += cfg.Get().Retries
+	}
+	if sum == 0 {
+		b.Error("nothing was read")
+	}
+}
+
+// BenchmarkReload reads, merges, decodes and checks everything.
+func BenchmarkReload(b *testing.B) {
+	a := &live{name: "a", text: "retries: 1\n"}
+	cfg := load(b, a)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		a.text = fmt.Sprintf("retries: %d\nprices: {lamp: {cents: 4900}, chair: {cents: 18900}}\n", i%10)
+		if err := cfg.Reload(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
