@@ -40,6 +40,7 @@ var situations = []struct {
 	{"exporters", runExporters},
 	{"state/kv", runKV},
 	{"state/sync", runSync},
+	{"control/config", runConfig},
 }
 
 // errDemo is what the situations fail with.

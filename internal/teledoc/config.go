@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/go-os/go-os/control/config"
+	"github.com/go-os/go-os/control/config/driver"
+	"github.com/go-os/go-os/state/kv"
+	"github.com/go-os/go-os/state/kv/memkv"
+	"github.com/go-os/go-os/telemetry"
+)
+
+// textSource is a source that says what it is told to.
+type textSource struct {
+	text string
+	err  error
+}
+
+func (*textSource) Name() string { return "file shop.yaml" }
+
+func (s *textSource) Read(context.Context) ([]driver.Document, error) {
+	return []driver.Document{{Name: "shop.yaml", Format: config.YAML, Data: []byte(s.text)}}, s.err
+}
+
+// holdFor is how long a rollout waits for a signal that does not come.
+const holdFor = 100 * time.Millisecond
+
+// shopConfig is what is configured.
+type shopConfig struct {
+	Retries int `validate:"max=10"`
+}
+
+// runConfig has a configuration applied, refused, out of reach and healed, and versions published, rolled out and rolled back.
+func runConfig(ctx context.Context, r *record) error {
+	p := r.providers()
+	store := kv.New(memkv.New(nil), &kv.Options{Telemetry: telemetry.Off()})
+	defer func() { _ = store.Close() }()
+	versions, err := config.NewVersions(store, "prod/application/shop", &config.VersionsOptions{Name: "shop", Telemetry: p})
+	if err != nil {
+		return err
+	}
+	if err := rollOut(ctx, versions); err != nil {
+		return err
+	}
+	source := &textSource{text: "retires: 1\n"}
+	cfg, err := config.Load[shopConfig](ctx, &config.Options{Name: "shop", AllowUnknown: true, Telemetry: p, Sources: []config.Source{
+		config.Published(store, &config.PublishedOptions{Layers: []string{"prod/application/shop"}}), source,
+	}})
+	if err != nil {
+		return err
+	}
+	if _, err := cfg.OnChange("", func(_, _ *shopConfig) { panic(errDemo) }); err != nil {
+		return err
+	}
+	for _, now := range []textSource{{text: "{}"}, {text: "retries: 99\n"}, {err: driver.ErrUnavailable}, {text: "retries: {}\n"}, {text: "{"}, {text: "{}"}} {
+		*source = now
+		_ = cfg.Reload(ctx)
+	}
+	return cfg.Err()
+}
+
+// rollOut makes each step that there is.
+func rollOut(ctx context.Context, v *config.Versions) error {
+	draft := config.Draft{Document: "retries: 1\n", Format: config.YAML, Author: "ada", Message: "fewer retries"}
+	if _, err := v.Publish(ctx, config.Draft{Document: "{", Format: config.JSON, Author: "ada"}); err == nil {
+		return fmt.Errorf("a broken document was published")
+	}
+	if _, err := v.Publish(ctx, draft); err != nil {
+		return err
+	}
+	if _, err := v.Stage(ctx, draft, 5); err != nil {
+		return err
+	}
+	_, _ = v.Publish(ctx, draft) // a rollout is under way
+	if err := v.Advance(ctx, 10, "ada", "well"); err != nil {
+		return err
+	}
+	held, cancel := context.WithTimeout(ctx, holdFor)
+	defer cancel()
+	_ = v.Guide(held, config.Plan{Author: "guide", Every: holdFor / 10, Stages: []config.Stage{}, Health: func(context.Context) (config.Health, error) {
+		return config.Health{}, errDemo
+	}})
+	if err := v.Abort(ctx, "ada", "ill"); err != nil {
+		return err
+	}
+	if _, err := v.Stage(ctx, draft, 5); err != nil {
+		return err
+	}
+	if err := v.Promote(ctx, "ada", "well"); err != nil {
+		return err
+	}
+	if _, err := v.Rollback(ctx, 1, "ada", "ill after all"); err != nil {
+		return err
+	}
+	_, err := v.Get(ctx, 1)
+	_, _ = v.Get(ctx, 99)
+	return err
+}
