@@ -71,6 +71,8 @@
 //   - goos.config.published, goos.config.rollout.started, goos.config.rollout.advanced, goos.config.rollout.held, goos.config.rollout.promoted (info),
 //     goos.config.rollout.aborted (warning): what happened to the versions: goos.config.version, goos.config.author, goos.config.reason,
 //     goos.config.percent
+//
+// Where nobody listens to events, what is changed, refused, out of reach, healed or ignored is a line on the Logger of Options.Telemetry.
 package config
 
 import (

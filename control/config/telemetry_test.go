@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -249,5 +250,32 @@ func BenchmarkReload(b *testing.B) {
 		if err := cfg.Reload(b.Context()); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestLines are written where nobody listens to events.
+func TestLines(t *testing.T) {
+	var out strings.Builder
+	providers := telemetry.Off()
+	providers.Logger = slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+	a := &live{name: "a", text: "retries: 1\nretires: 2\n"}
+	cfg, err := config.Load[service](t.Context(), &config.Options{Name: "orders", Sources: []config.Source{a}, AllowUnknown: true, Telemetry: providers})
+	must(t, err)
+	for _, text := range []string{"retries: 99\ndb: {password: hunter2}\n", "retries: 2\ndb: {password: hunter2}\n"} {
+		a.set(text, nil)
+		_ = cfg.Reload(t.Context())
+	}
+	const want = `level=WARN msg="configuration key ignored" source=a error="config: a:2: retires: unknown key: did you mean retries?" config=orders
+level=WARN msg="configuration refused: what was good stays in force" source=a error="config: a:1: retries: invalid: must be at most 10" config=orders
+level=INFO msg="configuration source is good again" source=a config=orders
+level=INFO msg="configuration changed" keys="[db.password retries]" config=orders
+`
+	if out.String() != want {
+		t.Errorf("got\n%s", out.String())
 	}
 }

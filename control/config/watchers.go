@@ -3,6 +3,7 @@ package config
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 
 	"go.opentelemetry.io/otel"
@@ -54,8 +55,9 @@ func operation(s *instrument.Scope, name string) *instrument.Op {
 	return s.Op("config "+name, operationKey.String(name))
 }
 
-// watchers tell the world what becomes of a configuration.
+// watchers tell the world what becomes of a configuration: by metrics and events, or by log lines if nobody listens to those.
 type watchers struct {
+	telemetry                                               telemetry.Providers
 	attrs                                                   []attribute.KeyValue
 	load, reload                                            *instrument.Op
 	applied, rejected, failed, recovered, unknown, panicked *instrument.Event
@@ -67,6 +69,7 @@ type watchers struct {
 func newWatchers(name string, p telemetry.Providers) *watchers {
 	s, attrs := newScope(name, p)
 	w := &watchers{
+		telemetry: p,
 		attrs:     attrs,
 		load:      operation(s, "load"),
 		reload:    operation(s, "reload"),
@@ -111,16 +114,31 @@ func (w *watchers) took(ctx context.Context, before, now []attribute.KeyValue, k
 	if w.applied.Enabled(ctx) {
 		w.applied.Emit(ctx, w.with(append(slices.Clip(now), keysKey.StringSlice(keys[:min(len(keys), maxKeys)]))...)...)
 	}
+	if before != nil {
+		w.say(ctx, w.applied, slog.LevelInfo, "configuration changed", slog.Any("keys", keys[:min(len(keys), maxKeys)]))
+	}
+}
+
+// say writes a line for people, if nobody listens to the event: what is refused must not be refused in silence.
+func (w *watchers) say(ctx context.Context, e *instrument.Event, level slog.Level, message string, attrs ...slog.Attr) {
+	if e.Enabled(ctx) {
+		return
+	}
+	for _, kv := range w.attrs {
+		attrs = append(attrs, slog.String("config", kv.Value.AsString()))
+	}
+	w.telemetry.Slog().LogAttrs(ctx, level, message, attrs...)
 }
 
 // broke tells of a new problem.
 func (w *watchers) broke(ctx context.Context, p *Problem) {
 	w.problems.Record(ctx, 1, w.option(sourceKey.String(p.Source)))
-	event := w.failed
+	event, message := w.failed, "configuration source failed: what it said before stays in force"
 	if p.Rejected {
 		w.changes.Add(ctx, 1, w.countRejected)
-		event = w.rejected
+		event, message = w.rejected, "configuration refused: what was good stays in force"
 	}
+	w.say(ctx, event, slog.LevelWarn, message, slog.String("source", p.Source), slog.Any("error", p.Err))
 	attrs := w.with(sourceKey.String(p.Source))
 	var e *Error
 	if errors.As(p.Err, &e) && e.Key != "" {
@@ -133,6 +151,7 @@ func (w *watchers) broke(ctx context.Context, p *Problem) {
 func (w *watchers) healed(ctx context.Context, source string) {
 	w.problems.Record(ctx, 0, w.option(sourceKey.String(source)))
 	w.recovered.Emit(ctx, w.with(sourceKey.String(source))...)
+	w.say(ctx, w.recovered, slog.LevelInfo, "configuration source is good again", slog.String("source", source))
 }
 
 func (w *watchers) ignored(ctx context.Context, warnings []error) {
@@ -140,6 +159,7 @@ func (w *watchers) ignored(ctx context.Context, warnings []error) {
 		var e *Error
 		if errors.As(warning, &e) {
 			w.unknown.Emit(ctx, w.with(sourceKey.String(e.Source), keyKey.String(e.Key))...)
+			w.say(ctx, w.unknown, slog.LevelWarn, "configuration key ignored", slog.String("source", e.Source), slog.Any("error", warning))
 		}
 	}
 }

@@ -82,7 +82,7 @@ func (s *storefront) setInCart(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, `the body must be {"quantity": n}, n not negative`, http.StatusBadRequest)
 		return
 	}
-	item, ok := find(r.PathValue("product"))
+	item, ok := s.settings.Get().find(r.PathValue("product"))
 	if !ok {
 		http.NotFound(w, r)
 		return

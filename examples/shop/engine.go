@@ -31,8 +31,8 @@ type engine struct {
 }
 
 // openEngine opens the store that a URL names: what an application chooses in its main, and the library does not know of.
-func openEngine(ctx context.Context, name, where string, t telemetry.Providers) (*engine, error) {
-	d, client, err := dial(where)
+func openEngine(ctx context.Context, name, flag, where string, t telemetry.Providers) (*engine, error) {
+	d, client, err := dial(flag, where)
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ func openEngine(ctx context.Context, name, where string, t telemetry.Providers) 
 	ctx, cancel := context.WithTimeout(ctx, engineWithin)
 	defer cancel()
 	if err := e.Ping(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("-kv %s does not answer: is it running there? %w", where, err), e.Close())
+		return nil, errors.Join(fmt.Errorf("%s %s does not answer: is it running there? %w", flag, where, err), e.Close())
 	}
 	return e, nil
 }
@@ -49,7 +49,7 @@ func openEngine(ctx context.Context, name, where string, t telemetry.Providers) 
 func (e *engine) Close() error { return errors.Join(e.Store.Close(), e.client()) }
 
 // dial returns the driver that a URL names, and what closes its client.
-func dial(where string) (driver.Store, func() error, error) {
+func dial(flag, where string) (driver.Store, func() error, error) {
 	nothing := func() error { return nil }
 	if where == "memory" {
 		return memkv.New(nil), nothing, nil
@@ -69,9 +69,9 @@ func dial(where string) (driver.Store, func() error, error) {
 	case u.Scheme == "redis" && u.Host != "":
 		client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: strings.Split(u.Host, ",")})
 		if err != nil {
-			return nil, nil, fmt.Errorf("-kv %s does not answer: is it running there? %w", where, err)
+			return nil, nil, fmt.Errorf("%s %s does not answer: is it running there? %w", flag, where, err)
 		}
 		return rediskv.New(client, nil), func() error { client.Close(); return nil }, nil
 	}
-	return nil, nil, fmt.Errorf("-kv %q: must be memory, bolt:///path/of/a/file, etcd://host:port, redis://host:port: %w", where, errUsage)
+	return nil, nil, fmt.Errorf("%s %q: must be memory, bolt:///path/of/a/file, etcd://host:port, redis://host:port: %w", flag, where, errUsage)
 }

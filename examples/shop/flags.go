@@ -22,6 +22,8 @@ type flags struct {
 	payments      string
 	kv            string
 	sync          string
+	config        string
+	published     string
 	night         time.Duration
 }
 
@@ -40,6 +42,8 @@ func parse(args []string, stderr io.Writer) (flags, error) {
 	set.StringVar(&f.payments, "payments", "127.0.0.1:0", "host:port of payments (HTTP)")
 	set.StringVar(&f.kv, "kv", "memory", "where carts are kept: memory, bolt:///path/of/a/file, etcd://host:port, redis://host:port")
 	set.StringVar(&f.sync, "sync", "memory", "where payments services elect the one that settles: memory, etcd://host:port, postgres://user@host:port/database")
+	set.StringVar(&f.config, "config", "", "a file of products, switches and limits, such as examples/shop/shop.yaml; edit it while the shop runs")
+	set.StringVar(&f.published, "published", "", "a store that configctl publishes to, such as etcd://host:port; layer "+layer)
 	set.DurationVar(&f.night, "night", time.Minute, "how long it is from one nightly settlement to the next")
 	set.Usage = func() {
 		fmt.Fprint(stderr, `Three observed services calling each other: storefront (HTTP) → orders (gRPC) → payments (HTTP).
@@ -55,6 +59,11 @@ One process a service, on ports that each must be told:
   shop -service payments   -payments 127.0.0.1:7003
   shop -service orders     -orders 127.0.0.1:7002 -payments 127.0.0.1:7003
   shop -service storefront -orders 127.0.0.1:7002
+
+Prices, switches and limits change while it runs, and a mistake is refused:
+  shop -config examples/shop/shop.yaml
+  shop -published etcd://127.0.0.1:2379
+  go run ./examples/configctl -store etcd://127.0.0.1:2379 -layer `+layer+` publish examples/shop/shop.yaml
 
 Payments services that share -sync settle in turn: kill the one that does, and another takes over.
   shop -service payments   -payments 127.0.0.1:7003 -sync etcd://127.0.0.1:2379 -night 10s

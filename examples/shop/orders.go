@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/go-os/go-os/control/config"
 	"github.com/go-os/go-os/examples/shop/ordersv1"
 	"github.com/go-os/go-os/exporters"
 	"github.com/go-os/go-os/middleware/osgrpc"
@@ -34,6 +35,7 @@ type orders struct {
 	client   *http.Client
 	charges  string // the URL of payments' charges
 	last     atomic.Int64
+	settings *config.Config[settings]
 }
 
 // orderLabels are the labels of shop.orders.
@@ -43,7 +45,7 @@ type orderLabels struct {
 
 var errRefused = errors.New("the bank refused the card")
 
-func newOrders(p *exporters.Pipeline, paymentsURL string) (*orders, error) {
+func newOrders(p *exporters.Pipeline, paymentsURL string, cfg *config.Config[settings]) (*orders, error) {
 	taken, err := metrics.NewCounter[orderLabels](scope, p.Providers(), "shop.orders",
 		&metrics.InstrumentOptions{Unit: "{order}", Description: "Orders by result: placed, refused or failed."})
 	if err != nil {
@@ -55,6 +57,7 @@ func newOrders(p *exporters.Pipeline, paymentsURL string) (*orders, error) {
 		taken:    taken,
 		client:   &http.Client{Transport: oshttp.NewTransport(nil, &oshttp.TransportOptions{Telemetry: p.Providers()})},
 		charges:  paymentsURL + "/charges",
+		settings: cfg,
 	}, nil
 }
 
@@ -67,9 +70,13 @@ func (o *orders) server() *grpc.Server {
 // Place implements ordersv1.OrdersServer.
 func (o *orders) Place(ctx context.Context, req *ordersv1.PlaceRequest) (*ordersv1.PlaceResponse, error) {
 	log := o.pipeline.Logger().With("product", req.GetProduct())
-	item, ok := find(req.GetProduct())
+	now := o.settings.Get() // one state of the settings for the whole order
+	item, ok := now.find(req.GetProduct())
 	if !ok || req.GetQuantity() < 1 {
 		return nil, status.Errorf(codes.NotFound, "no product %q in quantity %d", req.GetProduct(), req.GetQuantity())
+	}
+	if most := now.Limits.Quantity; req.GetQuantity() > most {
+		return nil, status.Errorf(codes.InvalidArgument, "at most %d of one product in an order", most)
 	}
 	total := item.Cents * int64(req.GetQuantity())
 	err := o.tracer.Do(ctx, "reserve stock", func(ctx context.Context) error { return work(ctx, 2*time.Millisecond) })

@@ -84,7 +84,11 @@ func (s *shop) openOrders(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o, err := newOrders(svc.pipeline, "http://"+s.flags.payments)
+	cfg, err := s.configure(ctx, svc)
+	if err != nil {
+		return err
+	}
+	o, err := newOrders(svc.pipeline, "http://"+s.flags.payments, cfg)
 	if err != nil {
 		return err
 	}
@@ -104,7 +108,11 @@ func (s *shop) openStorefront(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	engine, err := openEngine(ctx, "carts", s.flags.kv, svc.pipeline.Providers())
+	cfg, err := s.configure(ctx, svc)
+	if err != nil {
+		return err
+	}
+	engine, err := openEngine(ctx, "carts", "-kv", s.flags.kv, svc.pipeline.Providers())
 	if err != nil {
 		return err
 	}
@@ -113,7 +121,7 @@ func (s *shop) openStorefront(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, last(ctx))
 	}
-	front, err := newStorefront(svc.pipeline, s.flags.orders, carts)
+	front, err := newStorefront(svc.pipeline, s.flags.orders, carts, cfg)
 	if err != nil {
 		return errors.Join(err, last(ctx))
 	}

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
+	"github.com/go-os/go-os/control/config"
 	"github.com/go-os/go-os/examples/shop/ordersv1"
 	"github.com/go-os/go-os/exporters"
 	"github.com/go-os/go-os/middleware/osgrpc"
@@ -26,6 +27,7 @@ type storefront struct {
 	conn     *grpc.ClientConn
 	orders   ordersv1.OrdersClient
 	carts    *carts
+	settings *config.Config[settings]
 }
 
 // order is the body of POST /orders.
@@ -35,7 +37,7 @@ type order struct {
 	Card     string `json:"card"`
 }
 
-func newStorefront(p *exporters.Pipeline, ordersAddr string, c *carts) (*storefront, error) {
+func newStorefront(p *exporters.Pipeline, ordersAddr string, c *carts, cfg *config.Config[settings]) (*storefront, error) {
 	options := append(osgrpc.DialOptions(&osgrpc.Options{Telemetry: p.Providers()}),
 		grpc.WithTransportCredentials(insecure.NewCredentials()))
 	conn, err := grpc.NewClient(ordersAddr, options...)
@@ -43,25 +45,44 @@ func newStorefront(p *exporters.Pipeline, ordersAddr string, c *carts) (*storefr
 		return nil, err
 	}
 	return &storefront{
-		pipeline: p, tracer: trace.New(scope, p.Providers()), conn: conn, orders: ordersv1.NewOrdersClient(conn), carts: c,
+		pipeline: p, tracer: trace.New(scope, p.Providers()), conn: conn, orders: ordersv1.NewOrdersClient(conn), carts: c, settings: cfg,
 	}, nil
 }
 
 func (s *storefront) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /products/{id}", s.product)
-	mux.HandleFunc("POST /orders", s.order)
-	mux.HandleFunc("GET /carts/{customer}", s.showCart)
-	mux.HandleFunc("PUT /carts/{customer}/{product}", s.setInCart)
-	mux.HandleFunc("POST /carts/{customer}/order", s.orderCart)
+	mux.HandleFunc("GET /products/{id}", s.during(always, s.product))
+	mux.HandleFunc("POST /orders", s.during(ordersOpen, s.order))
+	mux.HandleFunc("GET /carts/{customer}", s.during(cartsOpen, s.showCart))
+	mux.HandleFunc("PUT /carts/{customer}/{product}", s.during(cartsOpen, s.setInCart))
+	mux.HandleFunc("POST /carts/{customer}/order", s.during(cartsOpen, s.during(ordersOpen, s.orderCart)))
 	return oshttp.NewHandler(mux, &oshttp.HandlerOptions{
 		Telemetry: s.pipeline.Providers(),
-		Timeout:   2 * time.Second, // of the whole request: orders and payments are told what is left of it
+		Timeout:   time.Minute, // the longest that Limits.Timeout may be
 	})
 }
 
+// Switches that close a part of the shop.
+func always(*settings) (open bool, what string)       { return true, "" }
+func cartsOpen(s *settings) (open bool, what string)  { return s.Switches.Carts, "carts are" }
+func ordersOpen(s *settings) (open bool, what string) { return s.Switches.Orders, "orders are" }
+
+// during serves a request while a switch is on, within the time that the settings give it: orders and payments are told what is left of it.
+func (s *storefront) during(on func(*settings) (bool, string), next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		now := s.settings.Get()
+		if open, what := on(now); !open {
+			http.Error(w, what+" switched off at the moment", http.StatusServiceUnavailable)
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), now.Limits.Timeout)
+		defer cancel()
+		next(w, r.WithContext(ctx))
+	}
+}
+
 func (s *storefront) product(w http.ResponseWriter, r *http.Request) {
-	item, ok := find(r.PathValue("id"))
+	item, ok := s.settings.Get().find(r.PathValue("id"))
 	if !ok {
 		http.NotFound(w, r)
 		return
@@ -103,6 +124,8 @@ func httpStatus(err error) int {
 	switch status.Code(err) {
 	case codes.NotFound:
 		return http.StatusNotFound
+	case codes.InvalidArgument:
+		return http.StatusBadRequest
 	case codes.FailedPrecondition:
 		return http.StatusPaymentRequired
 	case codes.DeadlineExceeded:
