@@ -44,10 +44,22 @@ func withoutStack(_ []string, a slog.Attr) slog.Attr {
 
 // Handle implements slog.Handler.
 func (t *terminal) Handle(ctx context.Context, r slog.Record) error {
-	if !t.said.due(r.Message, r.Time) {
+	if !t.said.due(about(r), r.Time) {
 		return nil
 	}
 	return t.Handler.Handle(ctx, r)
+}
+
+// about tells messages apart: an event of one name may have several reasons.
+func about(r slog.Record) string {
+	message := r.Message
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "exception.message" {
+			message += " " + a.Value.String()
+		}
+		return true
+	})
+	return message
 }
 
 // WithAttrs implements slog.Handler.

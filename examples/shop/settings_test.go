@@ -1,0 +1,135 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"github.com/go-os/go-os/control/config"
+	"github.com/go-os/go-os/internal/testenv"
+	"github.com/go-os/go-os/state/kv"
+	"github.com/go-os/go-os/state/kv/etcdkv"
+	"github.com/go-os/go-os/telemetry"
+)
+
+const settingsWithin = 10 * time.Second
+
+// answers waits until a request is answered with a text in it.
+func answers(t *testing.T, want, method, url, body string) {
+	t.Helper()
+	testenv.Eventually(t, settingsWithin, want, func() error {
+		if got := ask(t, method, url, body); !strings.Contains(got, want) {
+			return errors.New(got)
+		}
+		return nil
+	})
+}
+
+// TestSettingsFile edits the shop's file while it sells, well and badly.
+func TestSettingsFile(t *testing.T) {
+	text, err := os.ReadFile("shop.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "shop.yaml")
+	edit := func(old, new string) {
+		t.Helper()
+		changed := strings.Replace(string(text), old, new, 1)
+		if err := os.WriteFile(path, []byte(changed), 0o600); err != nil || changed == string(text) && old != new {
+			t.Fatalf("%v, or no %q", err, old)
+		}
+	}
+	edit("", "")
+	c := startShop(t, nil, "-rate", "0", "-config", path)
+	url, _ := c.url("storefront")
+	order := `{"product":"lamp","quantity":2,"card":"4242424242424242"}`
+	answers(t, `"cents":4900`, http.MethodGet, url+"/products/lamp", "")
+
+	edit("cents: 4900", "cents: 3900")
+	answers(t, `"cents":3900`, http.MethodGet, url+"/products/lamp", "")
+	answers(t, `"cents":7800`, http.MethodPost, url+"/orders", order)
+
+	edit("cents: 4900", "cent: 2900")
+	c.Await(`shop.yaml:4: products.lamp.cent: unknown key: did you mean cents?`)
+	answers(t, `"cents":3900`, http.MethodGet, url+"/products/lamp", "")
+	edit("cents: 4900", "cents: -1")
+	c.Await(`products.lamp: a product has a name, and a price in cents above zero`)
+	answers(t, `"cents":3900`, http.MethodGet, url+"/products/lamp", "")
+
+	edit("quantity: 100", "quantity: 1")
+	answers(t, "400 at most 1 of one product", http.MethodPost, url+"/orders", order)
+	edit("orders: true", "orders: false")
+	answers(t, "503 orders are switched off", http.MethodPost, url+"/orders", order)
+	edit("carts: true", "carts: false")
+	answers(t, "503 carts are switched off", http.MethodGet, url+"/carts/ann", "")
+	edit("", "")
+	answers(t, `"cents":9800`, http.MethodPost, url+"/orders", order)
+}
+
+// TestSettingsMistake has the shop refuse to start with a file that it cannot use.
+func TestSettingsMistake(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "shop.yaml")
+	if err := os.WriteFile(path, []byte("switches: {card: true}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err := run(t.Context(), []string{"-for", "1s", "-config", path}, &strings.Builder{}, &strings.Builder{})
+	if !errors.Is(err, config.ErrUnknownKey) || !strings.Contains(err.Error(), "switches.card: unknown key: did you mean carts?") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestSettingsPublished changes a price in all shops that follow a store.
+func TestSettingsPublished(t *testing.T) {
+	engine := testenv.Etcd(t)
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{engine.Endpoint()}, Logger: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := kv.New(etcdkv.New(client, nil), &kv.Options{Telemetry: telemetry.Off()})
+	t.Cleanup(func() { _, _ = store.Close(), client.Close() })
+	versions, err := config.NewVersions(store, layer, &config.VersionsOptions{Check: config.Check[settings](), Telemetry: telemetry.Off()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var urls []string
+	for range 2 {
+		c := startShop(t, nil, "-rate", "0", "-published", "etcd://"+engine.Endpoint())
+		url, _ := c.url("storefront")
+		urls = append(urls, url)
+	}
+	for _, cents := range []int{4900, 1900, 2900} {
+		if cents != 4900 { // that is what the shop has by itself
+			_, err := versions.Publish(t.Context(), config.Draft{Document: fmt.Sprintf("products: {lamp: {cents: %d}}\n", cents), Format: config.YAML, Author: "ada"})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, url := range urls {
+			answers(t, fmt.Sprintf(`"cents":%d`, cents), http.MethodGet, url+"/products/lamp", "")
+		}
+	}
+	if _, err := versions.Rollback(t.Context(), 1, "ada", ""); err != nil {
+		t.Fatal(err)
+	}
+	answers(t, `"cents":1900`, http.MethodGet, urls[0]+"/products/lamp", "")
+	testenv.Eventually(t, settingsWithin, "the services to report", func() error {
+		all, err := versions.Instances(t.Context())
+		if err != nil || len(all) != 4 {
+			return fmt.Errorf("%+v, %v", all, err)
+		}
+		for _, one := range all {
+			if one.Version != 3 {
+				return fmt.Errorf("%+v", one)
+			}
+		}
+		return nil
+	})
+}
