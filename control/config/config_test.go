@@ -207,7 +207,7 @@ func TestMistakes(t *testing.T) {
 		{"Validate", config.YAML, "mode: safe\nretries: 0\n", config.ErrInvalid, "config: invalid: mode safe needs retries"},
 		{"twice in JSON", config.JSON, "{\"retries\": 1,\n\"retries\": 2}", config.ErrSyntax, "config: orders:2: retries: syntax: stands here a second time"},
 		{"twice in YAML", config.YAML, "retries: 1\nretries: 2\n", config.ErrSyntax, "config: orders:2: retries: syntax: stands here a second time"},
-		{"broken YAML", config.YAML, "a: b: c\n", config.ErrSyntax, "syntax: yaml: "},
+		{"broken YAML", config.YAML, "a: 1\nb: c: d\n", config.ErrSyntax, "config: orders:2: syntax: mapping values are not allowed"},
 		{"broken JSON", config.JSON, "{\n\"a\": }", config.ErrSyntax, "config: orders:2: syntax: "},
 		{"broken TOML", config.TOML, "a = 1\nb =\n", config.ErrSyntax, "config: orders:2: syntax: "},
 		{"cut short", config.JSON, `{"retries": 1`, config.ErrSyntax, "syntax: unexpected EOF"},

@@ -191,7 +191,7 @@ func ExampleVersions() {
 	// Output:
 	// 1 <nil>
 	// 2 <nil>
-	// 0 config: publish: prod/application/shop: config: draft.yaml:1: greetings: unknown key: did you mean greeting?
+	// 0 config: publish: draft.yaml:1: greetings: unknown key: did you mean greeting?
 	// ~ greeting: "hi" → "hey"
 	// + prices.lamp: 4900
 	// 3 by bob, restores 1: "too casual" <nil>

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -183,6 +185,9 @@ func (c *Config[T]) first(ctx context.Context, outcomes map[int]outcome, saved m
 	}
 	if err := c.apply(ctx); err != nil {
 		return errors.Join(append(errs, err)...)
+	}
+	for _, source := range slices.Sorted(maps.Keys(c.problems)) {
+		c.watch.broke(ctx, c.problems[source])
 	}
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
+	"strconv"
 	"unicode/utf8"
 
 	jsonparser "github.com/knadh/koanf/parsers/json"
@@ -152,7 +154,7 @@ func yamlLines(data []byte) (map[string]int, error) {
 		if errors.Is(err, io.EOF) {
 			return nil, errors.New("holds no document; a configuration without keys is {}")
 		}
-		return nil, err
+		return nil, yamlError(err)
 	}
 	if err := decoder.Decode(&more); !errors.Is(err, io.EOF) {
 		return nil, &lineError{line: max(more.Line, 1), err: errors.New("holds a second document, which would not be read")}
@@ -163,6 +165,18 @@ func yamlLines(data []byte) (map[string]int, error) {
 	}
 	lines := map[string]int{}
 	return lines, yamlNode(lines, root, "")
+}
+
+// yamlLine is how the parser tells the line of a mistake.
+var yamlLine = regexp.MustCompile(`^yaml: line (\d+): (.*)$`)
+
+func yamlError(err error) error {
+	m := yamlLine.FindStringSubmatch(err.Error())
+	if m == nil {
+		return err
+	}
+	line, _ := strconv.Atoi(m[1])
+	return &lineError{line: line, err: errors.New(m[2])}
 }
 
 func yamlNode(lines map[string]int, n *yaml.Node, path string) error {

@@ -69,7 +69,9 @@ func (c *Config[T]) trouble(ctx context.Context, p Problem) {
 		}
 	}
 	c.problems[p.Source] = &p
-	c.watch.broke(ctx, &p)
+	if c.current.Load() != nil { // else Load returns it, or tells it at its end
+		c.watch.broke(ctx, &p)
+	}
 }
 
 // relief notes that a source is good. c.mu is held.

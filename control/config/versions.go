@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -88,6 +89,8 @@ func NewVersions(store *kv.Store, layer string, opts *VersionsOptions) (*Version
 
 // Draft is what is to be published.
 type Draft struct {
+	// Name of the document in errors, such as that of its file. Default: draft, with the format behind it.
+	Name string
 	// Document and Format ("yaml", "json", "toml") of what is published. Required.
 	Document, Format string
 	// Author says who publishes. Required.
@@ -178,15 +181,18 @@ func (v *Versions) emit(ctx context.Context, name string, number int, percent fl
 }
 
 func (v *Versions) wrap(op string, err error) error {
-	var known *Error
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case errors.As(err, &known) && known.Op == op:
-		return err
-	default:
-		return &Error{Op: op, Source: v.layer, Err: err}
 	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok && len(joined.Unwrap()) == 1 {
+		err = joined.Unwrap()[0]
+	}
+	if known, ok := err.(*Error); ok {
+		named := *known
+		named.Op = cmp.Or(named.Op, op)
+		return &named
+	}
+	return &Error{Op: op, Source: v.layer, Err: err}
 }
 
 // check says why a draft cannot be published.
@@ -201,7 +207,7 @@ func (v *Versions) check(d Draft) error {
 	case int64(len(d.Document)) > v.opts.MaxSize:
 		return fmt.Errorf("%w: the document has %d bytes, and the limit is %d", ErrTooLarge, len(d.Document), v.opts.MaxSize)
 	}
-	name := "draft." + d.Format
+	name := cmp.Or(d.Name, "draft."+d.Format)
 	t, err := parse(driver.Document{Name: name, Format: d.Format, Data: []byte(d.Document)})
 	if err != nil {
 		return err

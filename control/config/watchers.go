@@ -133,10 +133,10 @@ func (w *watchers) say(ctx context.Context, e *instrument.Event, level slog.Leve
 // broke tells of a new problem.
 func (w *watchers) broke(ctx context.Context, p *Problem) {
 	w.problems.Record(ctx, 1, w.option(sourceKey.String(p.Source)))
-	event, message := w.failed, "configuration source failed: what it said before stays in force"
+	event, message := w.failed, "configuration source failed"
 	if p.Rejected {
 		w.changes.Add(ctx, 1, w.countRejected)
-		event, message = w.rejected, "configuration refused: what was good stays in force"
+		event, message = w.rejected, "configuration refused"
 	}
 	w.say(ctx, event, slog.LevelWarn, message, slog.String("source", p.Source), slog.Any("error", p.Err))
 	attrs := w.with(sourceKey.String(p.Source))

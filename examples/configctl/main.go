@@ -1,0 +1,200 @@
+// Command configctl publishes configuration to a store that services follow (config.Published), shows what was published, compares, rolls
+// back and rolls out.
+//
+//	go run ./examples/configctl -store etcd://127.0.0.1:2379 -layer prod/application/shop publish shop.yaml
+//	go run ./examples/configctl -store bolt:///tmp/config.db -layer prod/base history
+//
+// -h lists the commands, and a command's -h its flags.
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"os/user"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/go-os/go-os/control/config"
+	"github.com/go-os/go-os/state/kv"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+	case errors.Is(err, errUsage):
+		fmt.Fprintln(os.Stderr, "configctl:", err)
+		os.Exit(2)
+	default:
+		fmt.Fprintln(os.Stderr, "configctl:", err)
+		os.Exit(1)
+	}
+}
+
+var errUsage = errors.New("see -h")
+
+// command is one thing that configctl does.
+type command struct {
+	name, args, what string
+	// flags adds the command's own flags, and returns what it does with what is left of the command line.
+	flags func(*flag.FlagSet) action
+}
+
+// action does what a command is for.
+type action func(ctx context.Context, t *tool, args []string) error
+
+// tool is what commands work with.
+type tool struct {
+	store    *kv.Store
+	versions *config.Versions
+	layer    string
+	author   string
+	timeout  time.Duration
+	in       io.Reader
+	out, err io.Writer
+}
+
+// options are the flags in front of the command.
+type options struct {
+	store, layer, author, schema string
+	timeout                      time.Duration
+}
+
+var commands = []command{
+	{"publish", "FILE", "put a document into force, or give it to a part of the instances (-percent)", publish},
+	{"get", "[N]", "print the document that is in force, or that of version N", get},
+	{"history", "", "list what was published, the newest first", history},
+	{"diff", "[A] [B]", "compare version A with B; without them, what is in force with what was before", diff},
+	{"rollback", "N", "publish the document of version N again", rollback},
+	{"status", "", "show what is in force, the rollout under way, and what the instances say", status},
+	{"advance", "PERCENT", "give the candidate of the rollout to more instances", advance},
+	{"promote", "", "put the candidate into force for all", promote},
+	{"abort", "", "take the candidate back", abort},
+	{"guide", "", "take the rollout to its end, step by step, or back if the canaries are ill", guide},
+	{"watch", "", "print every change until interrupted", watch},
+}
+
+// run is the program.
+func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) error {
+	var o options
+	set := flag.NewFlagSet("configctl", flag.ContinueOnError)
+	set.SetOutput(errs)
+	set.StringVar(&o.store, "store", "", "where versions are kept: etcd://host:port, consul://host:port, bolt:///path/of/a/file")
+	set.StringVar(&o.layer, "layer", "", "the layer, such as prod/application/shop or prod/base")
+	set.StringVar(&o.author, "author", whoami(), "who does it, for the record")
+	set.StringVar(&o.schema, "schema", "", "a file with a JSON Schema that published documents must fit")
+	set.DurationVar(&o.timeout, "timeout", 10*time.Second, "how long the store may take to answer")
+	set.Usage = func() { usage(set) }
+	if err := set.Parse(args); err != nil {
+		return usageError(err)
+	}
+	if set.NArg() == 0 {
+		usage(set)
+		return fmt.Errorf("no command: %w", errUsage)
+	}
+	c, err := find(set.Arg(0))
+	if err != nil {
+		return err
+	}
+	own := flag.NewFlagSet("configctl "+c.name, flag.ContinueOnError)
+	own.SetOutput(errs)
+	own.Usage = func() {
+		fmt.Fprintf(errs, "configctl [flags] %s [flags] %s\n  %s\n", c.name, c.args, c.what)
+		own.PrintDefaults()
+	}
+	do := c.flags(own)
+	rest, err := parseMixed(own, set.Args()[1:])
+	if err != nil {
+		return usageError(err)
+	}
+	return o.with(ctx, in, out, errs, func(t *tool) error { return do(ctx, t, rest) })
+}
+
+// parseMixed takes flags before and after the other arguments.
+func parseMixed(set *flag.FlagSet, args []string) (rest []string, err error) {
+	for {
+		if err := set.Parse(args); err != nil {
+			return nil, err
+		}
+		if set.NArg() == 0 {
+			return rest, nil
+		}
+		rest, args = append(rest, set.Arg(0)), set.Args()[1:]
+	}
+}
+
+// usageError marks what package flag has said already.
+func usageError(err error) error {
+	if errors.Is(err, flag.ErrHelp) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, errUsage)
+}
+
+func usage(set *flag.FlagSet) {
+	out := set.Output()
+	fmt.Fprint(out, "Publishes configuration, and shows what became of it.\n\n  configctl -store URL -layer LAYER COMMAND …\n\nCommands:\n")
+	for _, c := range commands {
+		fmt.Fprintf(out, "  %-18s %s\n", c.name+" "+c.args, c.what)
+	}
+	fmt.Fprint(out, "\nFlags:\n")
+	set.PrintDefaults()
+}
+
+func find(name string) (command, error) {
+	i := slices.IndexFunc(commands, func(c command) bool { return c.name == name })
+	if i >= 0 {
+		return commands[i], nil
+	}
+	hint := ""
+	for _, c := range commands {
+		if strings.HasPrefix(c.name, name[:min(2, len(name))]) {
+			hint = "; did you mean " + c.name + "?"
+		}
+	}
+	return command{}, fmt.Errorf("there is no command %q%s: %w", name, hint, errUsage)
+}
+
+func whoami() string {
+	me, err := user.Current()
+	if err != nil {
+		return ""
+	}
+	return cmp.Or(me.Username, me.Uid)
+}
+
+// with opens the store, and closes it after the command.
+func (o options) with(ctx context.Context, in io.Reader, out, errs io.Writer, do func(*tool) error) (err error) {
+	switch {
+	case o.store == "":
+		return fmt.Errorf("-store is missing: %w", errUsage)
+	case o.layer == "":
+		return fmt.Errorf("-layer is missing, such as -layer prod/application/shop: %w", errUsage)
+	}
+	vo := &config.VersionsOptions{Telemetry: quiet}
+	if o.schema != "" {
+		if vo.Schema, err = os.ReadFile(o.schema); err != nil {
+			return err
+		}
+	}
+	store, closeStore, err := open(ctx, o.store, o.timeout)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeStore()) }()
+	versions, err := config.NewVersions(store, o.layer, vo)
+	if err != nil {
+		return err
+	}
+	return do(&tool{store: store, versions: versions, layer: o.layer, author: o.author, timeout: o.timeout, in: in, out: out, err: errs})
+}

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"github.com/go-os/go-os/control/config"
+	"github.com/go-os/go-os/internal/testenv"
+	"github.com/go-os/go-os/state/kv"
+	"github.com/go-os/go-os/state/kv/etcdkv"
+	"github.com/go-os/go-os/telemetry"
+)
+
+const layer = "prod/application/shop"
+
+// shell calls configctl on one store.
+type shell struct {
+	t     *testing.T
+	store string
+	dir   string
+}
+
+// call runs a command and returns what it prints on both streams.
+func (s shell) call(in string, args ...string) (string, error) {
+	var out bytes.Buffer
+	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
+	defer cancel()
+	err := run(ctx, append([]string{"-store", s.store, "-layer", layer, "-author", "ada"}, args...), strings.NewReader(in), &out, &out)
+	return out.String(), err
+}
+
+// expect wants a command to print a text.
+func (s shell) expect(want string, args ...string) {
+	s.t.Helper()
+	out, err := s.call("", args...)
+	if err != nil || !strings.Contains(out, want) {
+		s.t.Errorf("%v: %v\ngot  %s\nwant %s", args, err, out, want)
+	}
+}
+
+// refuse wants a command to fail.
+func (s shell) refuse(is error, want string, args ...string) {
+	s.t.Helper()
+	out, err := s.call("", args...)
+	if !errors.Is(err, is) || !strings.Contains(err.Error(), want) {
+		s.t.Errorf("%v: %v\nwant %s\n%s", args, err, want, out)
+	}
+}
+
+func (s shell) file(name, text string) string {
+	s.t.Helper()
+	path := filepath.Join(s.dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	return path
+}
+
+// TestCommands goes through all commands on a file.
+func TestCommands(t *testing.T) {
+	dir := t.TempDir()
+	s := shell{t, "bolt://" + filepath.Join(dir, "config.db"), dir}
+	s.refuse(config.ErrNotFound, "nothing was published in layer "+layer, "history")
+	one, two := s.file("one.yaml", "a: 1\npassword: hunter2\n"), s.file("two.yml", "a: 2\nb: {c: 3}\npassword: hunter3\n")
+	s.expect("version 1 is in force for all instances", "publish", one, "-message", "first")
+	s.expect("version 2 is in force for all instances", "publish", "-parent", "1", two)
+	s.refuse(config.ErrConflict, "version 2 was published meanwhile\n  `configctl history`", "publish", "-parent", "1", two)
+	s.expect("~ a: 1 → 2\n+ b.c: 3\n~ password: [redacted] → [redacted]\n", "diff")
+	s.expect("- b.c: 3\n", "diff", "2", "1")
+	s.expect("versions 2 and 2 say the same", "diff", "2")
+	s.expect("b: {c: 3}", "get")
+	s.expect("a: 1\npassword: hunter2\n", "get", "1")
+	s.expect("version 3, which says what version 1 did, is in force", "rollback", "v1", "-message", "no good")
+	out, err := s.call("{\"a\": 4}", "publish", "-", "-format", "json")
+	if err != nil || !strings.Contains(out, "version 4") {
+		t.Errorf("%v: %s", err, out)
+	}
+	s.expect("version 5 is the candidate, for 20 % of the instances", "publish", "-percent", "20", two)
+	s.refuse(config.ErrConflict, "promote or abort it first", "publish", two)
+	s.expect("candidate: version 5, for 20 % of the instances", "status")
+	s.expect("for 40 % of the instances", "advance", "40%")
+	s.refuse(config.ErrInvalid, "a rollout only grows", "advance", "30")
+	s.expect("what was in force before is again", "abort")
+	s.refuse(config.ErrNotFound, "no rollout is under way", "promote")
+	s.expect("version 6 is the candidate", "publish", "-percent", "20", two)
+	s.expect("in force for all", "promote", "-message", "well")
+	for _, want := range []string{"6        ", "in force", "as version 1", "first", "no good"} {
+		s.expect(want, "history")
+	}
+	s.expect("-n shows more", "history", "-n", "2")
+}
+
+// TestMistakes looks at what is said about them.
+func TestMistakes(t *testing.T) {
+	dir := t.TempDir()
+	s := shell{t, "bolt://" + filepath.Join(dir, "config.db"), dir}
+	bad := s.file("bad.yaml", "a: 1\nb: c: d\n")
+	schema := s.file("schema.json", `{"properties": {"a": {"type": "integer"}}}`)
+	typo := s.file("typo.yaml", "b: 1\na: x\n")
+	s.refuse(config.ErrSyntax, "bad.yaml:2: ", "publish", bad)
+	s.refuse(config.ErrInvalid, "typo.yaml:2: a: invalid: is string, and must be integer", "-schema", schema, "publish", typo)
+	s.refuse(config.ErrInvalid, "none of yaml, json, toml", "publish", s.file("x.ini", "a=1"))
+	s.refuse(os.ErrNotExist, "no such file", "publish", bad+".no")
+	s.refuse(config.ErrNotFound, "version 7", "get", "7")
+	s.refuse(errUsage, `there is no command "publsh"; did you mean publish?`, "publsh")
+	s.refuse(errUsage, `"x" is no version`, "get", "x")
+	s.refuse(errUsage, "publish takes one file", "publish")
+	s.refuse(errUsage, "rollback takes the version", "rollback")
+	s.refuse(errUsage, `unexpected argument "now"`, "promote", "now")
+	s.refuse(errUsage, "is not PERCENT:DURATION", "guide", "-stages", "5")
+	s.refuse(errUsage, "see -h", "history", "-no-such-flag")
+	s.refuse(flag.ErrHelp, "", "publish", "-h")
+	for want, args := range map[string][]string{
+		"-store is missing":   {"history"},
+		"-layer is missing":   {"-store", s.store, "history"},
+		"no command":          {"-store", s.store},
+		"must be etcd://":     {"-store", "memory", "-layer", layer, "history"},
+		"is it running there": {"-store", "etcd://127.0.0.1:1", "-layer", layer, "-timeout", "300ms", "history"},
+	} {
+		var out bytes.Buffer
+		if err := run(t.Context(), args, nil, &out, &out); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+}
+
+// transcript is what a command prints meanwhile.
+type transcript struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (w *transcript) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.Write(p)
+}
+
+// await waits until texts were printed, one after the other.
+func (w *transcript) await(t *testing.T, texts ...string) {
+	t.Helper()
+	testenv.Eventually(t, 20*time.Second, fmt.Sprint(texts), func() error {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		rest := w.text.String()
+		for _, text := range texts {
+			_, after, found := strings.Cut(rest, text)
+			if !found {
+				return errors.New(w.text.String())
+			}
+			rest = after
+		}
+		return nil
+	})
+}
+
+// TestEtcd watches what others do on a real engine, and guides rollouts to both of their ends, with an instance that reports.
+func TestEtcd(t *testing.T) {
+	engine := testenv.Etcd(t)
+	s := shell{t, "etcd://" + engine.Endpoint(), t.TempDir()}
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	var seen transcript
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx, []string{"-store", s.store, "-layer", layer, "watch"}, nil, &seen, &seen) }()
+
+	s.expect("version 1", "publish", s.file("a.yaml", "a: 1\n"))
+	seen.await(t, "version 1 is in force", "+ a: 1")
+	instance(t, engine.Endpoint())
+	testenv.Eventually(t, 20*time.Second, "the instance reports", func() error {
+		if out, err := s.call("", "status"); err != nil || !strings.Contains(out, "shop-1  version 1") {
+			return fmt.Errorf("%v: %s", err, out)
+		}
+		return nil
+	})
+
+	ill := false
+	health := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		failed := 1
+		if ill {
+			failed = 100
+		}
+		_, _ = fmt.Fprintf(w, `{"canary": {"total": 200, "failed": %d}, "stable": {"total": 2000, "failed": 10}}`, failed)
+	}))
+	defer health.Close()
+	s.expect("version 2 is the candidate", "publish", "-percent", "10", s.file("a.yaml", "a: 2\n"))
+	guided := []string{"guide", "-every", "20ms", "-stages", "10:50ms,60:50ms", "-health", health.URL}
+	s.expect("the candidate is in force for all instances", guided...)
+	seen.await(t, "candidate 2 for 10 %", "~ a: 1 → 2", "candidate 2 for 60 %", "version 2 is in force")
+
+	ill = true // the server has answered its last request
+	s.expect("version 3 is the candidate", "publish", "-percent", "99", s.file("a.yaml", "a: 3\n"))
+	s.refuse(config.ErrAborted, "100 of 200 requests of the canaries failed", guided...)
+	seen.await(t, "candidate 3 for 99 %", "the rollout of version 3 was aborted")
+
+	interrupt()
+	if err := <-ended; err != nil {
+		t.Errorf("watch ended with %v", err)
+	}
+}
+
+// instance follows the layer as a service would, until the test ends.
+func instance(t *testing.T, endpoint string) {
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, Logger: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := kv.New(etcdkv.New(client, nil), &kv.Options{Telemetry: telemetry.Off()})
+	cfg, err := config.Load[struct{ A int }](t.Context(), &config.Options{Telemetry: telemetry.Off(), Sources: []config.Source{
+		config.Published(store, &config.PublishedOptions{Layers: []string{layer}, Instance: "shop-1"}),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- cfg.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := errors.Join(<-done, store.Close(), client.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+}
