@@ -187,7 +187,7 @@ func (c *Config[T]) first(ctx context.Context, outcomes map[int]outcome, saved m
 		return errors.Join(append(errs, err)...)
 	}
 	for _, source := range slices.Sorted(maps.Keys(c.problems)) {
-		c.watch.broke(ctx, c.problems[source])
+		c.tellProblem(ctx, c.problems[source])
 	}
 	return nil
 }

@@ -21,6 +21,8 @@ type Problem struct {
 	Rejected bool
 	// LastGood is when what stands in for the source was saved, if it comes from the file Options.LastGood.
 	LastGood time.Time
+
+	told bool // by an event
 }
 
 // Age returns how long the problem has lasted.
@@ -63,21 +65,27 @@ func (c *Config[T]) Err() error {
 func (c *Config[T]) trouble(ctx context.Context, p Problem) {
 	known := c.problems[p.Source]
 	if known != nil {
-		p.Since = known.Since
+		p.Since, p.told = known.Since, known.told
 		if known.Err.Error() == p.Err.Error() && known.Rejected == p.Rejected {
 			return
 		}
 	}
 	c.problems[p.Source] = &p
 	if c.current.Load() != nil { // else Load returns it, or tells it at its end
-		c.watch.broke(ctx, &p)
+		c.tellProblem(ctx, &p)
 	}
+}
+
+func (c *Config[T]) tellProblem(ctx context.Context, p *Problem) {
+	p.told = true
+	c.watch.broke(ctx, p)
 }
 
 // relief notes that a source is good. c.mu is held.
 func (c *Config[T]) relief(ctx context.Context, source string) {
-	if c.problems[source] != nil {
-		delete(c.problems, source)
+	p := c.problems[source]
+	delete(c.problems, source)
+	if p != nil && p.told {
 		c.watch.healed(ctx, source)
 	}
 }

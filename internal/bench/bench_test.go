@@ -15,10 +15,11 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func BenchmarkHTTP(b *testing.B) { run(b, HTTP) }
-func BenchmarkGRPC(b *testing.B) { run(b, GRPC) }
-func BenchmarkLogs(b *testing.B) { run(b, Logs) }
-func BenchmarkKV(b *testing.B)   { run(b, KV) }
+func BenchmarkHTTP(b *testing.B)   { run(b, HTTP) }
+func BenchmarkGRPC(b *testing.B)   { run(b, GRPC) }
+func BenchmarkLogs(b *testing.B)   { run(b, Logs) }
+func BenchmarkKV(b *testing.B)     { run(b, KV) }
+func BenchmarkConfig(b *testing.B) { run(b, Config) }
 
 func run(b *testing.B, cases []Case) {
 	for _, c := range cases {

@@ -78,6 +78,15 @@ var Groups = []Group{
 		},
 	},
 	{
+		Name:  "Configuration, reading",
+		What:  "One number read 1,000 times from the same YAML document. koanf and viper look it up by its path, control/config is a field of a struct behind one atomic load.",
+		Cases: Config,
+		Targets: []Target{
+			{"time of 1,000 reads", added("1,000 reads, control/config", ""), 2000, "ns"},
+			{"allocations", allocs("1,000 reads, control/config", ""), 0, "allocations"},
+		},
+	},
+	{
 		Name:  "Key-value in memory",
 		What:  "A Get of one of 10,000 items of 128 bytes. A span costs allocations of the SDK: three that is not sampled, and more that is.",
 		Cases: KV,
@@ -102,6 +111,12 @@ func ratio(name, beside, base string) func(Figures) float64 {
 	return func(f Figures) float64 { return Ratio(f[name], f[beside], f[base]) }
 }
 
+// added is the time of one case above that of another, or all of it if there is none.
 func added(name, base string) func(Figures) float64 {
-	return func(f Figures) float64 { return float64(f[name].Time - f[base].Time) }
+	return func(f Figures) float64 {
+		if base == "" {
+			return float64(f[name].Time)
+		}
+		return float64(f[name].Time - f[base].Time)
+	}
 }

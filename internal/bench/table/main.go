@@ -85,6 +85,7 @@ percentile of %d short rounds, interleaved in one process on a shared machine: r
 		{"Watchers", func() { fanOut(&out, engines) }},
 		{"Near cache", func() { staleness(&out, engines) }},
 		{"Locks and elections", func() { locks(&out, engines) }},
+		{"Configuration, a fleet", func() { fleets(&out, engines) }},
 	} {
 		if wanted(s.title) {
 			s.write()
