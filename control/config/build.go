@@ -49,7 +49,7 @@ type built struct {
 
 // build fills into, a pointer to a zero value of the type, or says all that is wrong.
 func (b *builder) build(sources []sourced, into any) (built, error) {
-	layers := []layer{{source: "default", tree: &tree{name: "default", values: b.defaults}}}
+	var layers []layer
 	lenient := map[string]bool{}
 	for _, s := range sources {
 		lenient[s.source] = s.lenient
@@ -57,7 +57,7 @@ func (b *builder) build(sources []sourced, into any) (built, error) {
 			layers = append(layers, layer{s.source, &s.trees[i]})
 		}
 	}
-	m, err := merge(layers)
+	m, err := merge(b.defaults, layers)
 	if err != nil {
 		return built{}, &Error{Err: fmt.Errorf("%w: %w", ErrInvalid, err)}
 	}

@@ -16,7 +16,8 @@ import (
 type Change[T any] struct {
 	// Old and New are the configurations before and after.
 	Old, New *Snapshot[T]
-	// Keys are the paths whose values changed, in order. A list is one value. It is empty if only the sources changed, and not what they say.
+	// Keys are the paths whose values changed, in order. A list is one value. It is empty if only the sources changed, and not
+	// what they say.
 	Keys []string
 }
 
@@ -31,8 +32,8 @@ func below(path, other string) bool {
 	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
-// Changes returns the changes that happen while the loop runs, until ctx ends. A loop that is slower than the changes sees several of them as
-// one, from the state that it saw last to the newest.
+// Changes returns the changes that happen while the loop runs, until ctx ends. A loop that is slower than the changes sees
+// several of them as one, from the state that it saw last to the newest.
 func (c *Config[T]) Changes(ctx context.Context) iter.Seq[Change[T]] {
 	return func(yield func(Change[T]) bool) {
 		seen := c.current.Load()
@@ -63,10 +64,11 @@ type callback[T any] struct {
 	call func(old, new *T)
 }
 
-// OnChange has fn called after every change of the value at a path, such as "limits" or "prices.lamp", or below it; "" means every change.
-// Calls are made one at a time, in the order of the changes and then of the registrations, by whoever made the change: Run or Reload. What fn
-// does for long delays those after it, not Get. A panic is contained, and told as an event. ErrInvalid says that the type has no such path; a key of a map need not be there yet. The
-// function that is returned ends the calls.
+// OnChange has fn called after every change of the value at a path, such as "limits" or "prices.lamp", or below it; "" means
+// every change. Calls are made one at a time, in the order of the changes and then of the registrations, by whoever made the
+// change: Run or Reload. What fn does for long delays those after it, not Get. A panic is contained, and told as an event.
+// ErrInvalid says that the type has no such path; a key of a map need not be there yet. The function that is returned ends the
+// calls.
 func (c *Config[T]) OnChange(path string, fn func(old, new *T)) (stop func(), err error) {
 	if err := hasPath(reflect.TypeFor[T](), path); err != nil {
 		return func() {}, err

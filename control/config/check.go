@@ -202,7 +202,7 @@ func validate(v reflect.Value, path string, tell func(string, error)) {
 func ask(v Validator) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("Validate panicked: %v", p)
+			err = fmt.Errorf("method Validate panicked: %v", p)
 		}
 	}()
 	return v.Validate()

@@ -1,5 +1,5 @@
-// Package config holds the configuration of a service: typed, merged from many sources, checked as a whole, and changed while
-// the service runs.
+// Package config holds the configuration of a service: typed, merged from many sources, checked as a whole, and changed while the
+// service runs.
 //
 //	type Shop struct {
 //		Greeting string                `default:"hello"`
@@ -18,43 +18,45 @@
 //
 // # Keys
 //
-// A field has the key of its tag `config`, or its name in snake case: MaxConns is max_conns. Keys are compared as they
-// are, upper and lower case. `config:"-"` leaves a field out, `config:",squash"` takes the fields of a struct in, and
-// `config:"name,secret"` hides a value that is no [Secret]. The tag default gives a value as the environment would, also to the structs in lists
-// and maps. The tag validate holds rules of github.com/go-playground/validator, and a type may have a method Validate.
+// A field has the key of its tag `config`, or its name in snake case: MaxConns is max_conns. Keys are compared as they are, upper
+// and lower case. `config:"-"` leaves a field out, `config:",squash"` takes the fields of a struct in, and `config:"name,secret"`
+// hides a value that is no [Secret]. The tag default gives a value as the environment would, also to the structs in lists and
+// maps. The tag validate holds rules of github.com/go-playground/validator, and a type may have a method Validate.
 //
-// Durations, times, URLs (url.URL), [Size], [Secret], and every encoding.TextUnmarshaler are written as text. A value that does not
-// fit its type is an error, never rounded, cut or guessed: 1.5 is no int, "80" no number in a file, 30 no duration.
+// Durations, times, URLs (url.URL), [Size], [Secret], and every encoding.TextUnmarshaler are written as text. A value that does
+// not fit its type is an error, never rounded, cut or guessed: 1.5 is no int, "80" no number in a file, 30 no duration.
 //
 // # Sources
 //
-// Later sources override earlier ones. The usual order is: [Defaults], [File], [URL], [Published] or [Key] (a kv.Store), [Env], [Flags].
-// Maps are merged key by key, lists are replaced, and null takes a key away. What a source no longer says counts no longer.
-// A key that the type does not have is an error, which names the source, the line, and the key that was probably meant; Options.AllowUnknown makes it a
-// warning. Unknown variables of the environment are always warnings: their names are not ours alone.
+// Later sources override earlier ones. The usual order is: [Defaults], [File], [URL], [Published] or [Key] (a kv.Store), [Env],
+// [Flags]. Maps are merged key by key, lists are replaced, and null takes away what earlier sources said of a key, but
+// not the tag's default. What a source no longer says counts no longer. A key that the type does not have is an error, which names the source, the line, and the key that was probably meant;
+// Options.AllowUnknown makes it a warning. Unknown variables of the environment are always warnings: their names are not ours
+// alone.
 //
 // # Guarantees
 //
 //   - Get is one atomic load. What it returns never changes: it must not be changed by the caller either.
-//   - A configuration is applied as a whole, after every check has passed, or not at all. One that is bad leaves the last good one in force,
-//     whichever source it came from; Status says what is wrong, where and since when, until it heals. A good change of one
-//     source takes effect while another is bad.
-//   - Load fails only if there is no valid configuration. A source that cannot be read is left out, unless it is [Required], or Options.LastGood knows
-//     what it held; Status tells.
-//   - Raw values do not reach errors, logs, spans or events, those of keys with known harmless types in errors excepted;
-//     values of secrets never do.
+//   - A configuration is applied as a whole, after every check has passed, or not at all. One that is bad leaves the last good
+//     one in force, whichever source it came from; Status says what is wrong, where and since when, until it heals. A good change
+//     of one source takes effect while another is bad.
+//   - Load fails only if there is no valid configuration. A source that cannot be read is left out, unless it is [Required], or
+//     Options.LastGood knows what it held; Status tells.
+//   - Raw values do not reach errors, logs, spans or events, those of keys with known harmless types in errors excepted; values
+//     of secrets never do.
 //
 // # Errors
 //
-// Every error is, or joins, an [*Error] that names source, document, line and key, and wraps one of the sentinels below or the error of the
-// context.
+// Every error is, or joins, an [*Error] that names source, document, line and key, and wraps one of the sentinels below or the
+// error of the context.
 //
 // # Telemetry
 //
-// Scope github.com/go-os/go-os/control/config. Reading and checking is a span of kind internal, "config load" or "config reload", and a point on
-// goos.config.operation.duration, in seconds, with goos.config.operation and, on failure, error.type: invalid, syntax, unknown_key,
-// not_found, unavailable, too_large, conflict, canceled, timeout or _OTHER. The operations of [Versions] are so too: publish, get, history,
-// rollback, stage, advance, promote, abort. goos.config.name is Options.Name or VersionsOptions.Name, if set.
+// Scope github.com/go-os/go-os/control/config. Reading and checking is a span of kind internal, "config load" or "config reload",
+// and a point on goos.config.operation.duration, in seconds, with goos.config.operation and, on failure, error.type: invalid,
+// syntax, unknown_key, not_found, unavailable, too_large, conflict, canceled, timeout or _OTHER. The operations of [Versions] are
+// so too: publish, get, rollback, stage, advance, promote, abort. goos.config.name is Options.Name or
+// VersionsOptions.Name, if set.
 //
 //   - goos.config.changes, counter, {change}: with goos.config.result, applied or rejected
 //   - goos.config.problems, gauge, {problem}: sources that are bad or out of reach now, with goos.config.source
@@ -68,11 +70,12 @@
 //   - goos.config.source.recovered (info): it heals: goos.config.source
 //   - goos.config.unknown (warning): a key was ignored: goos.config.source, goos.config.key
 //   - goos.config.callback.panicked (error): a function given to OnChange panicked: exception.*
-//   - goos.config.published, goos.config.rollout.started, goos.config.rollout.advanced, goos.config.rollout.held, goos.config.rollout.promoted (info),
-//     goos.config.rollout.aborted (warning): what happened to the versions: goos.config.version, goos.config.author, goos.config.reason,
-//     goos.config.percent
+//   - goos.config.published, goos.config.rollout.started, goos.config.rollout.advanced, goos.config.rollout.held,
+//     goos.config.rollout.promoted (info), goos.config.rollout.aborted (warning): what happened to the versions:
+//     goos.config.version, goos.config.author, goos.config.reason, goos.config.percent
 //
-// Where nobody listens to events, what is changed, refused, out of reach, healed or ignored is a line on the Logger of Options.Telemetry.
+// Where nobody listens to events, what is changed, refused, out of reach, healed or ignored is a line on the Logger of
+// Options.Telemetry.
 package config
 
 import (
@@ -168,10 +171,11 @@ type Options struct {
 	LastGood string
 	// Timeout is how long reading a source may take. Default: DefaultTimeout.
 	Timeout time.Duration
-	// Recheck is how often Run reads a source though it has not told of a change; a tenth of it is random. Default: DefaultRecheck.
+	// Recheck is how often Run reads a source though it has not told of a change; a tenth of it is random. Default:
+	// DefaultRecheck.
 	Recheck time.Duration
-	// Backoff is how long Run waits before it tries a source again that has failed; it doubles up to MaxBackoff, and half of it is
-	// random. Default: DefaultBackoff.
+	// Backoff is how long Run waits before it tries a source again that has failed; it doubles up to MaxBackoff, and half of it
+	// is random. Default: DefaultBackoff.
 	Backoff time.Duration
 	// MaxBackoff is the longest such wait. Default: DefaultMaxBackoff.
 	MaxBackoff time.Duration

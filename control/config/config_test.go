@@ -262,3 +262,21 @@ upload        1MiB                        default
 		t.Errorf("origin: %+v", origin)
 	}
 }
+
+// TestNull takes keys away, and leaves defaults.
+func TestNull(t *testing.T) {
+	cfg := load(t, config.Defaults(service{Name: "given", Retries: 5}), yaml("prices: {lamp: {cents: 1}, desk: {cents: 2}}\nlimits: {burst: 7}\ntags: [a]\n"),
+		&doc{name: "over", format: config.YAML, text: "name:\nretries: null\nprices: {desk: null}\nlimits:\ntags:\ndb:\n"})
+	got := cfg.Get()
+	if got.Name != "orders" || got.Retries != 3 || len(got.Prices) != 1 || got.Limits != nil || got.Tags != nil || got.DB.MaxConns != 10 {
+		t.Errorf("%+v", got)
+	}
+	if o, ok := cfg.Snapshot().Origin("retries"); !ok || o.Source != "default" || len(o.Overrode) != 0 {
+		t.Errorf("%+v", o)
+	}
+	for _, path := range []string{"limits.burst", "tags", "prices.desk.cents"} {
+		if o, ok := cfg.Snapshot().Origin(path); ok {
+			t.Errorf("%+v", o)
+		}
+	}
+}

@@ -11,7 +11,8 @@ import (
 	"github.com/go-os/go-os/control/config/driver"
 )
 
-// Defaults returns the values of a struct, or a pointer to one, usually of the type of the configuration, as the source that comes first. Zero values are left out: they are there anyway.
+// Defaults returns the values of a struct, or a pointer to one, usually of the type of the configuration, as the source that
+// comes first. Zero values are left out: they are there anyway.
 func Defaults(value any) Source { return defaultsSource{reflect.ValueOf(value)} }
 
 type defaultsSource struct{ value reflect.Value }

@@ -10,10 +10,10 @@ import (
 	"github.com/go-os/go-os/control/config/driver"
 )
 
-// Env returns the variables of an environment, usually os.Environ(), whose names begin with a prefix such as "SHOP_". The key db.max_conns is set by
-// SHOP_DB_MAX_CONNS. A list is written with commas or as JSON, a map as a JSON object. Load returns ErrInvalid if one variable would set two keys. A
-// variable that begins with the prefix and sets no key is a warning: Kubernetes sets SHOP_SERVICE_HOST for a service
-// that is called shop.
+// Env returns the variables of an environment, usually os.Environ(), whose names begin with a prefix such as "SHOP_". The key
+// db.max_conns is set by SHOP_DB_MAX_CONNS. A list is written with commas or as JSON, a map as a JSON object. Load returns
+// ErrInvalid if one variable would set two keys. A variable that begins with the prefix and sets no key is a warning: Kubernetes
+// sets SHOP_SERVICE_HOST for a service that is called shop.
 func Env(prefix string, environ []string) Source {
 	return &envSource{prefix: prefix, environ: environ}
 }
@@ -26,16 +26,16 @@ type envSource struct {
 
 func (e *envSource) Name() string { return "environment" }
 
-func (e *envSource) bind(keys []key) error {
-	e.keys = make(map[string]key, len(keys))
+func (e *envSource) bind(keys []key) (Source, error) {
+	e = &envSource{prefix: e.prefix, environ: e.environ, keys: make(map[string]key, len(keys))}
 	for _, k := range keys {
 		name := e.prefix + strings.ToUpper(strings.Join(k.path, "_"))
 		if other, ok := e.keys[name]; ok {
-			return fmt.Errorf("%w: %s would set both %s and %s: rename one of them", ErrInvalid, name, pathText(other.path), pathText(k.path))
+			return nil, fmt.Errorf("%w: %s would set both %s and %s: rename one of them", ErrInvalid, name, pathText(other.path), pathText(k.path))
 		}
 		e.keys[name] = k
 	}
-	return nil
+	return e, nil
 }
 
 func (e *envSource) Read(context.Context) (docs []driver.Document, _ error) {
@@ -81,8 +81,9 @@ func put(tree map[string]any, k key, value string) {
 	}
 }
 
-// Flags returns those flags of a set that were given on the command line, once it has been parsed. The key db.max_conns is set by the flag
-// -db.max-conns, -db.max_conns or -db-max-conns; other flags are none of its business. Values are written as those of Env.
+// Flags returns those flags of a set that were given on the command line, once it has been parsed. The key db.max_conns is set by
+// the flag -db.max-conns, -db.max_conns or -db-max-conns; other flags are none of its business. Values are written as those of
+// Env.
 func Flags(set *flag.FlagSet) Source { return &flagSource{set: set} }
 
 type flagSource struct {
@@ -92,18 +93,18 @@ type flagSource struct {
 
 func (f *flagSource) Name() string { return "flags" }
 
-func (f *flagSource) bind(keys []key) error {
-	f.keys = map[string]key{}
+func (f *flagSource) bind(keys []key) (Source, error) {
+	f = &flagSource{set: f.set, keys: map[string]key{}}
 	for _, k := range keys {
 		dotted := strings.Join(k.path, ".")
 		for _, name := range []string{dotted, strings.ReplaceAll(dotted, "_", "-"), strings.NewReplacer(".", "-", "_", "-").Replace(dotted)} {
 			if other, ok := f.keys[name]; ok && pathText(other.path) != pathText(k.path) && f.set.Lookup(name) != nil {
-				return fmt.Errorf("%w: -%s would set both %s and %s: name the flag with dots", ErrInvalid, name, pathText(other.path), pathText(k.path))
+				return nil, fmt.Errorf("%w: -%s would set both %s and %s: name the flag with dots", ErrInvalid, name, pathText(other.path), pathText(k.path))
 			}
 			f.keys[name] = k
 		}
 	}
-	return nil
+	return f, nil
 }
 
 func (f *flagSource) Read(context.Context) (docs []driver.Document, err error) {

@@ -265,8 +265,8 @@ func (s tenantSampler) ShouldSample(p sdktrace.SamplingParameters) sdktrace.Samp
 	return s.Sampler.ShouldSample(p)
 }
 
-// Example_telemetry is how a main joins configuration with the levels of loggers and the sampler. What is temporary reverts by itself, whatever becomes of the
-// configuration meanwhile.
+// Example_telemetry is how a main joins configuration with the levels of loggers and the sampler. What is temporary reverts by
+// itself, whatever becomes of the configuration meanwhile.
 func Example_telemetry() {
 	levels, sampler := log.NewLevels(slog.LevelInfo), trace.NewSampler(nil)
 	steer := func(_, o *Observed) {

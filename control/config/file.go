@@ -27,20 +27,23 @@ const (
 type FileOptions struct {
 	// Format of the file. Default: by its name, .yaml or .yml, .json, .toml.
 	Format string
-	// Optional makes a file that is not there a configuration without keys, at the start and when it is deleted. Otherwise it is a problem, and what it
-	// said stays in force.
+	// Optional makes a file that is not there a configuration without keys, at the start and when it is deleted. Otherwise it is
+	// a problem, and what it said stays in force.
 	Optional bool
 	// MaxSize is the largest file that is read, in bytes. Default: DefaultMaxSize.
 	MaxSize int64
-	// Settle is how long a file must be left alone before it is read. A writer that stops for longer in the middle of a file, rather than replace it by
-	// renaming another one, may be seen half-way: what was written then is checked as any other change. Default: DefaultSettle.
+	// Settle is how long a file must be left alone before it is read. A writer that stops for longer in the middle of a file,
+	// rather than replace it by renaming another one, may be seen half-way: what was written then is checked as any other change.
+	// Default: DefaultSettle.
 	Settle time.Duration
-	// Poll is how often the file is looked at in case that the system does not tell of changes, as on network file systems. Default: DefaultPoll.
+	// Poll is how often the file is looked at in case that the system does not tell of changes, as on network file systems.
+	// Default: DefaultPoll.
 	Poll time.Duration
 }
 
-// File returns the file at a path. It notices every way of writing one: in place, by renaming another over it, by swapping a link in front of it as
-// Kubernetes does for ConfigMaps, by deleting and making it again; and it ignores what else lies in the folder, such as editors' temporary files.
+// File returns the file at a path. It notices every way of writing one: in place, by renaming another over it, by swapping a link
+// in front of it as Kubernetes does for ConfigMaps, by deleting and making it again; and it ignores what else lies in the folder,
+// such as editors' temporary files.
 func File(path string, opts *FileOptions) Source {
 	f := &fileSource{path: path}
 	if opts != nil {
@@ -247,7 +250,8 @@ func (w *fileWatch) channels() (<-chan fsnotify.Event, <-chan error) {
 	return w.notifier.Events, w.notifier.Errors
 }
 
-// concerns reports whether an event is about the file by its name: two writes within the grain of the file system's clock have the same stamp.
+// concerns reports whether an event is about the file by its name: two writes within the grain of the file system's clock have
+// the same stamp.
 func (w *fileWatch) concerns(event fsnotify.Event) bool {
 	if event.Op == fsnotify.Chmod {
 		return false

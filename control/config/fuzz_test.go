@@ -9,8 +9,8 @@ import (
 	"github.com/go-os/go-os/control/config"
 )
 
-// FuzzDecode gives the decoders whatever there is: the outcome is a configuration that keeps its rules, or an *Error that does not hold the secret. Formats are told by a
-// number: 0 YAML, 1 JSON, 2 TOML.
+// FuzzDecode gives the decoders whatever there is: the outcome is a configuration that keeps its rules, or an *Error that does
+// not hold the secret. Formats are told by a number: 0 YAML, 1 JSON, 2 TOML.
 func FuzzDecode(f *testing.F) {
 	for _, seed := range []string{
 		"retries: 3\ntimeout: 2s\nprices: {lamp: {cents: 1}}\n", "{\"retries\": 3, \"peers\": [{\"host\": \"a\"}]}", "retries = 3\n[db]\nmax_conns = 1\n[[peers]]\nhost = 'a'\n",

@@ -13,15 +13,15 @@ import (
 	"github.com/go-os/go-os/control/config/driver"
 )
 
-// Required makes Load fail if the source cannot be read or is bad, even if the rest would be a valid configuration, unless Options.LastGood
-// knows what it held.
+// Required makes Load fail if the source cannot be read or is bad, even if the rest would be a valid configuration, unless
+// Options.LastGood knows what it held.
 func Required(s Source) Source { return required{s} }
 
 type required struct{ Source }
 
 // keyed is a source whose names depend on the keys of the type: the environment, flags.
 type keyed interface {
-	bind(keys []key) error
+	bind(keys []key) (Source, error)
 	Source
 }
 
@@ -38,12 +38,14 @@ type state struct {
 	accepted []tree // part of the configuration in force
 	inForce  bool   // accepted counts
 	lastGood time.Time
-	lost     error // why the source is out of reach
+	lost     error      // why the source is out of reach
+	reading  sync.Mutex // one read at a time: an older one must not overtake a newer one
 	reported driver.Report
 }
 
-// Load reads the sources and returns the configuration that they make. It returns ErrInvalid if the type or the options cannot work, and everything
-// that is wrong with the sources if no valid configuration can be made of them. It starts no goroutine: Run does what follows.
+// Load reads the sources and returns the configuration that they make. It returns ErrInvalid if the type or the options cannot
+// work, and everything that is wrong with the sources if no valid configuration can be made of them. It starts no goroutine: Run
+// does what follows.
 func Load[T any](ctx context.Context, opts *Options) (_ *Config[T], err error) {
 	c := &Config[T]{opts: opts.orDefault(), problems: map[string]*Problem{}, changed: make(chan struct{})}
 	c.watch = newWatchers(c.opts.Name, c.opts.Telemetry)
@@ -82,18 +84,19 @@ func newStates(sources []Source, t reflect.Type) ([]*state, error) {
 	var all []*state
 	names := map[string]bool{}
 	for i, s := range sources {
-		if s == nil {
-			return nil, &Error{Err: fmt.Errorf("%w: Options.Sources[%d] is nil", ErrInvalid, i)}
-		}
 		st := &state{Source: s}
 		if r, ok := s.(required); ok {
 			st.Source, st.required = r.Source, true
 		}
+		if st.Source == nil {
+			return nil, &Error{Err: fmt.Errorf("%w: Options.Sources[%d] is nil", ErrInvalid, i)}
+		}
 		if k, ok := st.Source.(keyed); ok {
-			if err := k.bind(keysOf(t)); err != nil {
+			bound, err := k.bind(keysOf(t))
+			if err != nil {
 				return nil, &Error{Source: s.Name(), Err: err}
 			}
-			st.static = true
+			st.Source, st.static = bound, true
 			_, st.lenient = k.(*envSource)
 		}
 		if _, ok := st.Source.(defaultsSource); ok {
@@ -199,11 +202,23 @@ func rejects(err error) bool {
 
 // read reads sources and applies what they say.
 func (c *Config[T]) read(ctx context.Context, which []int) {
+	if c.take(ctx, which) {
+		c.deliver(ctx)
+	}
+}
+
+// take does it, but for telling others. It returns false if ctx has ended: what failed may have failed for that.
+func (c *Config[T]) take(ctx context.Context, which []int) bool {
+	for _, i := range which { // in the order of the sources, so that two of us do not wait for each other
+		c.states[i].reading.Lock()
+		defer c.states[i].reading.Unlock()
+	}
 	outcomes := c.readAll(ctx, which)
 	if ctx.Err() != nil {
-		return // what failed may have failed for that
+		return false
 	}
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	for i, o := range outcomes {
 		s := c.states[i]
 		if o.err != nil {
@@ -214,6 +229,5 @@ func (c *Config[T]) read(ctx context.Context, which []int) {
 		s.latest, s.known = o.trees, true
 	}
 	_ = c.apply(ctx) // what is wrong is in the problems
-	c.mu.Unlock()
-	c.deliver(ctx)
+	return true
 }

@@ -73,9 +73,9 @@ type Step struct {
 	Time time.Time `json:"time"`
 }
 
-// For returns the version that an instance takes: the candidate, if its name falls into the percentage, else the stable one. An instance without a name takes the stable
-// one. A percentage that grows takes the candidate from no instance: each has a place of its own among 10,000, by the SHA-256 of
-// the candidate's number and its name.
+// For returns the version that an instance takes: the candidate, if its name falls into the percentage, else the stable one. An
+// instance without a name takes the stable one. A percentage that grows takes the candidate from no instance: each has a place of
+// its own among 10,000, by the SHA-256 of the candidate's number and its name.
 func (h Head) For(instance string) int {
 	if h.Rollout == nil || instance == "" || !h.Rollout.takes(instance) {
 		return h.Stable
@@ -92,7 +92,8 @@ func (r *Rollout) takes(instance string) bool {
 	return float64(place) < r.Percent*places/100
 }
 
-// versionLog is a layer in a store: versions that never change, and a head that moves by compare-and-set. No history of the engine is used, since engines forget theirs.
+// versionLog is a layer in a store: versions that never change, and a head that moves by compare-and-set. No history of the
+// engine is used, since engines forget theirs.
 type versionLog struct {
 	store *kv.Store
 }
@@ -175,7 +176,8 @@ func digest(document string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// add writes a version under the first number that is free, from v.Number on. Numbers before the head may have been taken by publications that ended early.
+// add writes a version under the first number that is free, from v.Number on. Numbers before the head may have been taken by
+// publications that ended early.
 func (l *versionLog) add(ctx context.Context, v Version) (Version, error) {
 	const most = 1000
 	for range most {

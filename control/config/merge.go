@@ -59,11 +59,13 @@ type treeProvider map[string]any
 func (p treeProvider) Read() (map[string]any, error) { return p, nil }
 func (treeProvider) ReadBytes() ([]byte, error)      { return nil, errors.ErrUnsupported }
 
-// merge lays the layers over each other. Maps are merged key by key, everything else is replaced; null takes away what
-// earlier layers set, as in a JSON Merge Patch (RFC 7396).
-func merge(layers []layer) (merged, error) {
+// merge lays the layers over each other, and all over the defaults. Maps are merged key by key, everything else is replaced; null
+// takes away what earlier layers set, as in a JSON Merge Patch (RFC 7396), but not the defaults: a heading in YAML below which
+// everything is commented out is a null.
+func merge(defaults map[string]any, layers []layer) (merged, error) {
 	k := koanf.New(separator)
 	m := merged{root: &mark{}}
+	layers = append([]layer{{source: defaultSource, tree: &tree{name: defaultSource, values: defaults}}}, layers...)
 	for _, l := range layers {
 		values, removed := withoutNulls(l.values, nil)
 		for _, path := range removed {
@@ -75,6 +77,7 @@ func merge(layers []layer) (merged, error) {
 		m.root.overlay(l, l.values, "")
 	}
 	m.values = k.Raw()
+	under(m.values, clone(defaults).(map[string]any))
 	return m, nil
 }
 
@@ -140,7 +143,7 @@ func (m *mark) overlay(l layer, values map[string]any, path string) {
 		}
 		switch v := v.(type) {
 		case nil:
-			child.below, child.set = nil, nil
+			child.reset()
 		case map[string]any:
 			child.set = nil
 			child.overlay(l, v, at)
@@ -148,6 +151,17 @@ func (m *mark) overlay(l layer, values map[string]any, path string) {
 			child.below = nil
 			child.set = append(child.set, setting{l, v, l.line(at)})
 		}
+	}
+}
+
+// defaultSource is the name of the tags' defaults as a source.
+const defaultSource = "default"
+
+// reset leaves the defaults alone.
+func (m *mark) reset() {
+	m.set = slices.DeleteFunc(m.set, func(s setting) bool { return s.layer.source != defaultSource })
+	for _, child := range m.below {
+		child.reset()
 	}
 }
 

@@ -12,8 +12,8 @@ import (
 	"github.com/go-os/go-os/state/kv"
 )
 
-// Advance gives the candidate of the rollout to a larger percentage of the instances. 100 or more promotes it. It returns ErrInvalid if the percentage would shrink, ErrNotFound if no
-// rollout is under way, and ErrConflict if somebody else was faster.
+// Advance gives the candidate of the rollout to a larger percentage of the instances. 100 or more promotes it. It returns
+// ErrInvalid if the percentage would shrink, ErrNotFound if no rollout is under way, and ErrConflict if somebody else was faster.
 func (v *Versions) Advance(ctx context.Context, percent float64, author, reason string) (err error) {
 	if percent >= 100 {
 		return v.Promote(ctx, author, reason)
@@ -30,7 +30,8 @@ func (v *Versions) Promote(ctx context.Context, author, reason string) (err erro
 	return v.wrap("promote", v.step(ctx, Step{Action: "promote", Percent: 100, Author: author, Reason: reason}, 0))
 }
 
-// Abort takes the candidate of the rollout from all instances: what was in force before is again. Its errors are those of Advance.
+// Abort takes the candidate of the rollout from all instances: what was in force before is again. Its errors are those of
+// Advance.
 func (v *Versions) Abort(ctx context.Context, author, reason string) (err error) {
 	ctx, call := v.ops["abort"].Start(ctx)
 	defer call.End(ctx, &err)
@@ -75,7 +76,8 @@ func (v *Versions) step(ctx context.Context, s Step, candidate int) error {
 	return nil
 }
 
-// conclude keeps the story of a rollout before the head forgets it. If the head does not move after all, the next one who ends the rollout writes it again.
+// conclude keeps the story of a rollout before the head forgets it. If the head does not move after all, the next one who ends
+// the rollout writes it again.
 func (v *Versions) conclude(ctx context.Context, r *Rollout, last Step) error {
 	told := Rollout{Candidate: r.Candidate, Percent: last.Percent, Steps: append(slices.Clone(r.Steps), last)}
 	value, err := json.Marshal(told)
@@ -95,8 +97,8 @@ func storeErrorOrNil(err error) error {
 	return storeError(err)
 }
 
-// Rollout returns the story of the rollout of a version: who started, advanced, promoted or aborted it, when and why. It returns ErrNotFound if the version was not
-// staged.
+// Rollout returns the story of the rollout of a version: who started, advanced, promoted or aborted it, when and why. It returns
+// ErrNotFound if the version was not staged.
 func (v *Versions) Rollout(ctx context.Context, candidate int) (r Rollout, err error) {
 	head, _, err := v.log.head(ctx)
 	if err == nil && head.Rollout != nil && head.Rollout.Candidate == candidate {
@@ -136,7 +138,8 @@ type Sample struct {
 	Failed uint64
 }
 
-// Health compares the instances that run the candidate with the others. It comes from the user's telemetry, which can tell them apart by the attribute goos.config.version.
+// Health compares the instances that run the candidate with the others. It comes from the user's telemetry, which can tell them
+// apart by the attribute goos.config.version.
 type Health struct {
 	Canary, Stable Sample
 }
@@ -167,16 +170,18 @@ func DefaultStages() []Stage {
 type Plan struct {
 	// Author of the steps, such as the name of the program that guides. Required.
 	Author string
-	// Stages of the rollout, with growing percentages. Those that the rollout has behind it are skipped. After the last one the candidate is promoted. Default: DefaultStages.
+	// Stages of the rollout, with growing percentages. Those that the rollout has behind it are skipped. After the last one the
+	// candidate is promoted. Default: DefaultStages.
 	Stages []Stage
-	// Health is asked every Every. An error means that nothing is known: the rollout waits, since a broken monitor is no reason to go on, and none to go back. Default: nil, the
-	// schedule alone counts, and what instances refuse.
+	// Health is asked every Every. An error means that nothing is known: the rollout waits, since a broken monitor is no reason
+	// to go on, and none to go back. Default: nil, the schedule alone counts, and what instances refuse.
 	Health func(context.Context) (Health, error)
 	// Every is how often the instances and Health are looked at. Default: DefaultHealthWindow.
 	Every time.Duration
 	// MinSample is how many requests of the canaries are needed to judge them. Default: DefaultMinSample.
 	MinSample uint64
-	// Worse and Margin say when the canaries are bad: when their share of failures is above that of the others times Worse, plus Margin. Defaults: DefaultWorse, DefaultMargin.
+	// Worse and Margin say when the canaries are bad: when their share of failures is above that of the others times Worse, plus
+	// Margin. Defaults: DefaultWorse, DefaultMargin.
 	Worse, Margin float64
 	// BadInARow is how many samples in a row must be bad for the rollout to be aborted. Default: DefaultBadInARow.
 	BadInARow int
@@ -242,12 +247,13 @@ func (p Plan) judge(h Health) verdict {
 	return good
 }
 
-// ErrAborted: the rollout was aborted, by Guide or somebody else.
+// ErrAborted says that a rollout was aborted, by Guide or somebody else.
 var ErrAborted = errors.New("rollout aborted")
 
-// Guide takes the rollout that is under way to its end: from stage to stage while the canaries are well, and back if they are not, or if an instance refuses the candidate. It
-// returns nil when the candidate is in force for all, and an error that wraps ErrAborted and says why when it is not. It returns ErrNotFound if no rollout is under way, and
-// the error of ctx when that ends; then the rollout stays where it is, and another Guide can go on. The store not answering is waited out.
+// Guide takes the rollout that is under way to its end: from stage to stage while the canaries are well, and back if they are
+// not, or if an instance refuses the candidate. It returns nil when the candidate is in force for all, and an error that wraps
+// ErrAborted and says why when it is not. It returns ErrNotFound if no rollout is under way, and the error of ctx when that ends;
+// then the rollout stays where it is, and another Guide can go on. The store not answering is waited out.
 func (v *Versions) Guide(ctx context.Context, plan Plan) error {
 	plan = plan.orDefault()
 	if err := plan.check(); err != nil {

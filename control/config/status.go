@@ -15,7 +15,7 @@ type Problem struct {
 	Source string
 	// Err says what is wrong: one or more *Error.
 	Err error
-	// Since is when the source was last good, or the configuration was loaded.
+	// Since is when the problem was first seen; it may have changed since.
 	Since time.Time
 	// Rejected says that the source was read, and what it says was refused. Otherwise it could not be read, or is out of reach.
 	Rejected bool
@@ -51,8 +51,8 @@ func (c *Config[T]) Status() Status {
 	return out
 }
 
-// Err returns what is wrong with the sources now, with the age of each problem, or nil. It suits a health check that is not critical: the
-// last good configuration is in force.
+// Err returns what is wrong with the sources now, with the age of each problem, or nil. It suits a health check that is not
+// critical: the last good configuration is in force.
 func (c *Config[T]) Err() error {
 	var errs []error
 	for _, p := range c.Status().Problems {

@@ -18,11 +18,13 @@ import (
 type KeyOptions struct {
 	// Format of the value. Default: by the ending of the key, as for files.
 	Format string
-	// Optional makes a key that is not there a configuration without keys. Otherwise it is a problem, and what it said stays in force.
+	// Optional makes a key that is not there a configuration without keys. Otherwise it is a problem, and what it said stays in
+	// force.
 	Optional bool
 }
 
-// Key returns the document at one key of a store, which needs the ability kv.Watch to be followed at once; without it, it is read again every Options.Recheck.
+// Key returns the document at one key of a store, which needs the ability kv.Watch to be followed at once; without it, it is read
+// again every Options.Recheck.
 func Key(store *kv.Store, key string, opts *KeyOptions) Source {
 	k := &keySource{store: store, key: key, format: formatOf(key)}
 	if opts != nil {
@@ -101,7 +103,8 @@ func watchKey(ctx context.Context, store *kv.Store, key string, changed func(err
 
 // Namespace says who an instance is, and so which layers of configuration it has.
 type Namespace struct {
-	// Environment, such as "prod". Everything of one environment lies below its name, so that a store can keep one from the other.
+	// Environment, such as "prod". Everything of one environment lies below its name, so that a store can keep one from the
+	// other.
 	Environment string
 	// Region, such as "eu-west".
 	Region string
@@ -154,8 +157,9 @@ const (
 type PublishedOptions struct {
 	// Layers of the store that are followed, later ones overriding earlier ones: one of Versions, or Namespace.Layers. Required.
 	Layers []string
-	// Instance is a name that no other instance has, such as a host or a pod. It decides whether the instance takes the candidate of a staged rollout, and Run
-	// reports under it what the instance runs. Default: none; then only what is rolled out to all is taken, and nothing is reported.
+	// Instance is a name that no other instance has, such as a host or a pod. It decides whether the instance takes the candidate
+	// of a staged rollout, and Run reports under it what the instance runs. Default: none; then only what is rolled out to all is
+	// taken, and nothing is reported.
 	Instance string
 }
 

@@ -12,7 +12,6 @@ import (
 	"path"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/go-os/go-os/control/config/driver"
@@ -26,14 +25,15 @@ const (
 
 // URLOptions configure URL.
 type URLOptions struct {
-	// Client that asks. Default: one without a time-out of its own, since Options.Timeout is there, that follows redirects as http.DefaultClient does.
+	// Client that asks. Default: one without a time-out of its own, since Options.Timeout is there, that follows redirects as
+	// http.DefaultClient does.
 	Client *http.Client
 	// Header is sent with each request, such as Authorization.
 	Header http.Header
 	// Format of the document. Default: by the Content-Type of the answer, else by the ending of the path.
 	Format string
-	// Interval between two requests; a tenth of it is random. After failures it doubles up to ten times as long, and a longer Retry-After is
-	// obeyed up to that. Default: DefaultInterval.
+	// Interval between two requests; a tenth of it is random. After failures it doubles up to ten times as long, and a longer
+	// Retry-After is obeyed up to that. Default: DefaultInterval.
 	Interval time.Duration
 	// Full is how often the document is asked for without a condition, in case that the server's ETag lies. Default: DefaultFull.
 	Full time.Duration
@@ -41,11 +41,11 @@ type URLOptions struct {
 	MaxSize int64
 }
 
-// URL returns a document that is fetched by HTTP. It asks with If-None-Match or If-Modified-Since (RFC 9110, section 13), so that a document that has not changed is
-// not sent again. An answer that is no configuration (an error, a page for people, a document that is cut short) leaves what was there in force. The password of a URL
-// does not reach errors or telemetry.
+// URL returns a document that is fetched by HTTP. It asks with If-None-Match or If-Modified-Since (RFC 9110, section 13), so that
+// a document that has not changed is not sent again. An answer that is no configuration (an error, a page for people, a document
+// that is cut short) leaves what was there in force. The password of a URL does not reach errors or telemetry.
 func URL(address string, opts *URLOptions) Source {
-	u := &urlSource{address: address}
+	u := &urlSource{address: address, turn: make(chan struct{}, 1)}
 	if opts != nil {
 		u.opts = *opts
 	}
@@ -68,7 +68,7 @@ type urlSource struct {
 	shown   string
 	opts    URLOptions
 
-	mu       sync.Mutex // one request at a time
+	turn     chan struct{} // one request at a time; who has it may use what follows
 	doc      *driver.Document
 	etag     string
 	modified string
@@ -80,15 +80,19 @@ type urlSource struct {
 func (u *urlSource) Name() string { return "url " + u.shown }
 
 func (u *urlSource) Read(ctx context.Context) ([]driver.Document, error) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
+	select {
+	case u.turn <- struct{}{}:
+		defer func() { <-u.turn }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", driver.ErrUnavailable, ctx.Err())
+	}
 	if err := u.fetch(ctx); err != nil {
 		return nil, err
 	}
 	return []driver.Document{*u.doc}, nil
 }
 
-// fetch brings the document up to date. u.mu is held.
+// fetch brings the document up to date.
 func (u *urlSource) fetch(ctx context.Context) error {
 	if time.Now().Before(u.until) {
 		return u.refusal
@@ -204,7 +208,7 @@ func retryAfter(h http.Header) time.Duration {
 // Watch asks every now and then, and calls changed when the answer is another one.
 func (u *urlSource) Watch(ctx context.Context, changed func(error)) error {
 	changed(nil)
-	last, failures := u.state(nil), 0
+	last, failures := "", 0
 	timer := time.NewTimer(u.next(0))
 	defer timer.Stop()
 	for {
@@ -213,16 +217,14 @@ func (u *urlSource) Watch(ctx context.Context, changed func(error)) error {
 			return nil
 		case <-timer.C:
 		}
-		err := u.refresh(ctx)
+		now, failed := u.state(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err != nil {
-			failures++
-		} else {
+		if failures++; !failed {
 			failures = 0
 		}
-		if now := u.state(err); now != last {
+		if now != last {
 			last = now
 			changed(nil)
 		}
@@ -230,25 +232,15 @@ func (u *urlSource) Watch(ctx context.Context, changed func(error)) error {
 	}
 }
 
-func (u *urlSource) refresh(ctx context.Context) error {
+// state asks, and sums up what came of it.
+func (u *urlSource) state(ctx context.Context) (text string, failed bool) {
 	ctx, cancel := context.WithTimeout(ctx, DefaultTimeout)
 	defer cancel()
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.fetch(ctx)
-}
-
-// state sums up what a Read would return.
-func (u *urlSource) state(err error) string {
+	docs, err := u.Read(ctx)
 	if err != nil {
-		return "error: " + err.Error()
+		return "error: " + err.Error(), true
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.doc == nil {
-		return ""
-	}
-	return u.doc.Format + " " + string(u.doc.Data)
+	return docs[0].Format + " " + string(docs[0].Data), false
 }
 
 // next returns how long to wait.

@@ -35,14 +35,16 @@ type VersionsOptions struct {
 	Schema []byte
 	// Check looks at a document before it is published, after the schema. [Check] makes one of a type. Default: none.
 	Check func(name, format string, data []byte) error
-	// MaxSize of a document, in bytes. The engine's limit may be lower; then ErrTooLarge comes from there. Default: DefaultMaxSize.
+	// MaxSize of a document, in bytes. The engine's limit may be lower; then ErrTooLarge comes from there. Default:
+	// DefaultMaxSize.
 	MaxSize int64
 	// Telemetry is where spans, metrics and events go.
 	Telemetry telemetry.Providers
 }
 
-// Versions are the documents that were published in one layer of a store, and what becomes of them. Every version stays as it is: a rollback publishes an old
-// document again. Two who publish at the same time do not overwrite each other: one gets ErrConflict. It is safe for concurrent use.
+// Versions are the documents that were published in one layer of a store, and what becomes of them. Every version stays as it is:
+// a rollback publishes an old document again. Two who publish at the same time do not overwrite each other: one gets ErrConflict.
+// It is safe for concurrent use.
 type Versions struct {
 	layer  string
 	opts   VersionsOptions
@@ -53,7 +55,8 @@ type Versions struct {
 	events map[string]*instrument.Event
 }
 
-// NewVersions returns the versions in a layer of a store, which must have the ability kv.CAS. It does no I/O. ErrInvalid says that the schema is none.
+// NewVersions returns the versions in a layer of a store, which must have the ability kv.CAS. It does no I/O. ErrInvalid says
+// that the schema is none.
 func NewVersions(store *kv.Store, layer string, opts *VersionsOptions) (*Versions, error) {
 	v := &Versions{layer: layer, log: &versionLog{store: kv.Namespace(store, layer)}, ops: map[string]*instrument.Op{}, events: map[string]*instrument.Event{}}
 	if opts != nil {
@@ -97,23 +100,25 @@ type Draft struct {
 	Author string
 	// Message says why. Default: none.
 	Message string
-	// Parent is the version that the draft was made from: if another one is in force, ErrConflict. Default: whatever is in force at the
-	// call. None is First.
+	// Parent is the version that the draft was made from: if another one is in force, ErrConflict. Default: whatever is in force
+	// at the call. None is First.
 	Parent int
 }
 
 // First as a Draft's Parent says that nothing must have been published before.
 const First = -1
 
-// Publish checks a document and puts it into force for all instances. It returns ErrInvalid, ErrSyntax or ErrTooLarge if the document is refused, and ErrConflict if
-// somebody else has published meanwhile, or a rollout is under way. After ErrUnavailable it may have been published.
+// Publish checks a document and puts it into force for all instances. It returns ErrInvalid, ErrSyntax or ErrTooLarge if the
+// document is refused, and ErrConflict if somebody else has published meanwhile, or a rollout is under way. After ErrUnavailable
+// it may have been published.
 func (v *Versions) Publish(ctx context.Context, d Draft) (out Version, err error) {
 	ctx, call := v.ops["publish"].Start(ctx)
 	defer call.End(ctx, &err)
 	return out, v.wrap("publish", v.publish(ctx, d, &out, nil))
 }
 
-// Stage checks a document and gives it to a percentage of the instances, from above 0 to below 100, as the candidate of a rollout. Its errors are those of Publish.
+// Stage checks a document and gives it to a percentage of the instances, from above 0 to below 100, as the candidate of a
+// rollout. Its errors are those of Publish.
 func (v *Versions) Stage(ctx context.Context, d Draft, percent float64) (out Version, err error) {
 	ctx, call := v.ops["stage"].Start(ctx)
 	defer call.End(ctx, &err)
@@ -221,8 +226,8 @@ func (v *Versions) check(d Draft) error {
 	return v.opts.Check(name, d.Format, []byte(d.Document))
 }
 
-// Check returns a function for VersionsOptions.Check that refuses documents with keys that T does not have, or values that do not fit. Rules of tags and Validate are not
-// asked, since a document may be one layer of several.
+// Check returns a function for VersionsOptions.Check that refuses documents with keys that T does not have, or values that do not
+// fit. Rules of tags and Validate are not asked, since a document may be one layer of several.
 func Check[T any]() func(name, format string, data []byte) error {
 	b, err := newBuilder(reflect.TypeFor[T](), false)
 	return func(name, format string, data []byte) error {
@@ -248,14 +253,15 @@ func (v *Versions) Get(ctx context.Context, number int) (out Version, err error)
 	return out, v.wrap("get", err)
 }
 
-// Head returns which version is in force, and the rollout that is under way. It returns ErrNotFound if nothing was ever published.
+// Head returns which version is in force, and the rollout that is under way. It returns ErrNotFound if nothing was ever
+// published.
 func (v *Versions) Head(ctx context.Context) (Head, error) {
 	h, _, err := v.log.head(ctx)
 	return h, v.wrap("head", err)
 }
 
-// History returns all versions, the newest first: those that were in force, candidates that were not promoted, and what was left by publications that did not come to
-// their end. An error ends it.
+// History returns all versions, the newest first: those that were in force, candidates that were not promoted, and what was left
+// by publications that did not come to their end. An error ends it.
 func (v *Versions) History(ctx context.Context) iter.Seq2[Version, error] {
 	return func(yield func(Version, error) bool) {
 		newest, err := v.newest(ctx)
@@ -402,8 +408,8 @@ func quoted(v any, hide bool) string {
 	return show(v, hide)
 }
 
-// Rollback publishes the document of an earlier version again, for all instances, and ends a rollout that is under way. Its errors are those of Publish, and ErrNotFound if
-// there is no such version.
+// Rollback publishes the document of an earlier version again, for all instances, and ends a rollout that is under way. Its
+// errors are those of Publish, and ErrNotFound if there is no such version.
 func (v *Versions) Rollback(ctx context.Context, to int, author, message string) (out Version, err error) {
 	ctx, call := v.ops["rollback"].Start(ctx)
 	defer call.End(ctx, &err)

@@ -1,5 +1,5 @@
-// Command configctl publishes configuration to a store that services follow (config.Published), shows what was published, compares, rolls
-// back and rolls out.
+// Command configctl publishes configuration to a store that services follow (config.Published), shows what was published,
+// compares, rolls back and rolls out.
 //
 //	go run ./examples/configctl -store etcd://127.0.0.1:2379 -layer prod/application/shop publish shop.yaml
 //	go run ./examples/configctl -store bolt:///tmp/config.db -layer prod/base history

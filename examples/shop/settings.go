@@ -47,7 +47,8 @@ var assortment = settings{Products: map[string]product{
 // layer is where configctl publishes for the shop.
 const layer = "prod/application/shop"
 
-// configure gives a service its settings, and follows them until it is drained. Each service has its own, as if it ran on a machine of its own.
+// configure gives a service its settings, and follows them until it is drained. Each service has its own, as if it ran on a
+// machine of its own.
 func (s *shop) configure(ctx context.Context, svc *service) (*config.Config[settings], error) {
 	sources := []config.Source{config.Defaults(assortment)}
 	if s.flags.config != "" {

@@ -134,7 +134,8 @@ type Seen struct {
 // fleetConfig is what the instances have.
 type fleetConfig struct{ Serial int }
 
-// fleetClients is how many clients the instances of this one process share: a thousand connections from one process are another matter.
+// fleetClients is how many clients the instances of this one process share: a thousand connections from one process are another
+// matter.
 const fleetClients = 10
 
 // Measure runs it.

@@ -45,10 +45,10 @@ type Source interface {
 // Watcher is a Source that notices changes.
 type Watcher interface {
 	Source
-	// Watch calls changed whenever a later Read may have another outcome, soon after the fact and not before Read shows
-	// it. The first call comes as soon as nothing can be missed any more. A call with an error says that the source is out of reach, and that
-	// a call without one will follow when it is back. Watch comes back by itself after failures and returns nil when ctx ends; an error says
-	// that it cannot go on, and will be tried again later.
+	// Watch calls changed whenever a later Read may have another outcome, soon after the fact and not before Read shows it. The
+	// first call comes as soon as nothing can be missed any more. A call with an error says that the source is out of reach, and
+	// that a call without one will follow when it is back. Watch comes back by itself after failures and returns nil when ctx
+	// ends; an error says that it cannot go on, and will be tried again later.
 	Watch(ctx context.Context, changed func(error)) error
 }
 

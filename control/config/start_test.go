@@ -1,0 +1,147 @@
+package config_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/go-os/go-os/control/config"
+	"github.com/go-os/go-os/control/config/driver"
+)
+
+// TestLastGood starts while sources are down.
+func TestLastGood(t *testing.T) {
+	saved := filepath.Join(t.TempDir(), "last-good.json")
+	with := func(sources ...config.Source) *config.Options {
+		o := options(sources...)
+		o.LastGood = saved
+		return o
+	}
+	a, b := &live{name: "a", text: "retries: 7\ndb: {password: hunter2}\n"}, &live{name: "b", text: "name: one\n"}
+	if _, err := config.Load[service](t.Context(), with(a, b, config.Env("X_", []string{"X_MODE=safe"}))); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(saved); err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("%v, %v", info.Mode(), err)
+	}
+	a.set("", driver.ErrUnavailable)
+	b.set("name: two\n", nil)
+	cfg, err := config.Load[service](t.Context(), with(config.Required(a), b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := cfg.Get(); got.Retries != 7 || got.Name != "two" || got.Mode != "fast" || got.DB.Password.Reveal() != "hunter2" {
+		t.Errorf("%+v", got)
+	}
+	if p := cfg.Status().Problems; len(p) != 1 || p[0].Source != "a" || p[0].LastGood.IsZero() {
+		t.Errorf("problems: %+v", p)
+	}
+	a.set("retries: 8\n", nil)
+	if err := cfg.Reload(t.Context()); err != nil || cfg.Get().Retries != 8 || cfg.Get().DB.Password.Reveal() != "" {
+		t.Errorf("healed: %v, %+v", err, cfg.Get())
+	}
+	a.set("retries: 99\n", nil) // bad at the start: what was good counts
+	if cfg, err = config.Load[service](t.Context(), with(a, b)); err != nil || cfg.Get().Retries != 8 || cfg.Err() == nil {
+		t.Errorf("%v, %+v", err, cfg)
+	}
+	if err := os.WriteFile(saved, []byte(`{"sources": hunter2`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = config.Load[service](t.Context(), with(config.Required(a), b))
+	if !errors.Is(err, config.ErrInvalid) || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("with a broken file: %v", err)
+	}
+	a.set("retries: 5\n", nil)
+	if cfg, err = config.Load[service](t.Context(), with(a, b)); err != nil || cfg.Err() != nil {
+		t.Errorf("a broken last-good file is replaced: %v, %v", err, cfg.Err())
+	}
+}
+
+// TestStart is about what Load does when sources are bad.
+func TestStart(t *testing.T) {
+	down := &doc{name: "down", err: driver.ErrUnavailable}
+	cfg, err := config.Load[service](t.Context(), options(down, yaml("retries: 4\n")))
+	if err != nil || cfg.Get().Retries != 4 || !errors.Is(cfg.Err(), config.ErrUnavailable) {
+		t.Errorf("a source is down: %v", err)
+	}
+	if cfg, err = config.Load[service](t.Context(), options(yaml("retries: 99\n"), &doc{name: "x", format: config.YAML, text: "name: x\n"})); err != nil || cfg.Get().Retries != 3 || cfg.Get().Name != "x" || cfg.Err() == nil {
+		t.Errorf("a source is bad: %v", err)
+	}
+	if _, err = config.Load[service](t.Context(), options(config.Required(down), yaml("retries: 4\n"))); !errors.Is(err, config.ErrUnavailable) {
+		t.Errorf("a source that is required is down: %v", err)
+	}
+	type needs struct {
+		Key string `validate:"required"`
+	}
+	if _, err = config.Load[needs](t.Context(), options(down)); !errors.Is(err, config.ErrUnavailable) || !strings.Contains(err.Error(), "key: invalid: is required") {
+		t.Errorf("no valid configuration: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err = config.Load[service](ctx, options(yaml("{}"))); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+// TestSetUp is about types and options that cannot work.
+func TestSetUp(t *testing.T) {
+	type badRule struct {
+		A int `validate:"mni=3"`
+	}
+	type badMap struct{ M map[int]string }
+	type badChan struct{ C chan int }
+	type twice struct {
+		A int
+		B int `config:"a"`
+	}
+	type ambiguous struct {
+		DB    struct{ MaxConns int }
+		DBMax struct{ Conns int } `config:"db_max"`
+	}
+	for name, err := range map[string]error{
+		"rule":      second(config.Load[badRule](t.Context(), nil)),
+		"map":       second(config.Load[badMap](t.Context(), nil)),
+		"chan":      second(config.Load[badChan](t.Context(), nil)),
+		"twice":     second(config.Load[twice](t.Context(), nil)),
+		"no struct": second(config.Load[int](t.Context(), nil)),
+		"nil":       second(config.Load[service](t.Context(), options(nil))),
+		"env":       second(config.Load[ambiguous](t.Context(), options(config.Env("X_", nil)))),
+		"default": second(config.Load[struct {
+			A int `default:"x"`
+		}](t.Context(), nil)),
+	} {
+		if !errors.Is(err, config.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		} else {
+			t.Logf("%s: %v", name, err)
+		}
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+// TestUnknown has unknown keys as warnings.
+func TestUnknown(t *testing.T) {
+	o := options(yaml("retires: 1\ndb: {pasword: hunter2}\npeers: [{host: a, prot: 1}]\nname: x\n"), config.Env("ORDERS_", []string{"ORDERS_SERVICE_HOST=10.0.0.1", "ORDERS_RETRIES=5"}))
+	if _, err := config.Load[service](t.Context(), options(config.Required(o.Sources[0]))); !errors.Is(err, config.ErrUnknownKey) {
+		t.Errorf("strict: %v", err)
+	}
+	o.AllowUnknown = true
+	cfg, err := config.Load[service](t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := cfg.Get(); got.Name != "x" || got.Retries != 5 || len(got.Peers) != 1 {
+		t.Errorf("%+v", got)
+	}
+	if w := cfg.Status().Warnings; len(w) != 4 {
+		t.Errorf("warnings: %v", w)
+	}
+	var out strings.Builder
+	if err := cfg.Snapshot().Dump(&out); err != nil || strings.Contains(out.String(), "hunter2") {
+		t.Errorf("the dump shows a secret whose name is misspelt:\n%s", out.String())
+	}
+}
