@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -231,6 +232,38 @@ func TestMistakes(t *testing.T) {
 				t.Errorf("%T is no *config.Error", err)
 			}
 		})
+	}
+}
+
+// TestNumbers has numbers at the edges of their types, from documents and from texts.
+func TestNumbers(t *testing.T) {
+	type numbers struct {
+		I8  int8
+		I64 int64
+		U8  uint8
+		U64 uint64
+		F32 float32
+		B   bool
+	}
+	for text, want := range map[string]string{
+		"i8: -128\nu8: 255\ni64: -9223372036854775808\nu64: 18446744073709551615\n": "{-128 -9223372036854775808 255 18446744073709551615 0 false}",
+		"i8: 128\n": "", "i8: -129\n": "", "u8: 256\n": "", "u8: -1\n": "", "i64: 9223372036854775808\n": "", "u64: -1\n": "", "i8: 1.5\n": "", "i8: true\n": "", "b: 1\n": "", "b: 'true'\n": "",
+		"f32: 1\n": "{0 0 0 0 1 false}", "f32: '1'\n": "", "i64: 1e3\n": "{0 1000 0 0 0 false}",
+	} {
+		cfg, err := config.Load[numbers](t.Context(), options(config.Required(yaml(text))))
+		if (err == nil) != (want != "") || err == nil && fmt.Sprint(*cfg.Get()) != want {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	for text, want := range map[string]bool{"I8=127": true, "I8=128": false, "U8=0xff": true, "U8=256": false, "U64=18446744073709551615": true, "I64=": false, "B=true": true, "B=yes": false, "F32=0.5": true, "F32=x": false} {
+		_, err := config.Load[numbers](t.Context(), options(config.Required(config.Env("X_", []string{"X_" + text}))))
+		if (err == nil) != want {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	_, err := config.Load[numbers](t.Context(), options(config.Required(&doc{name: "x", format: config.JSON, text: `{"i64": 9007199254740993}`})))
+	if !errors.Is(err, config.ErrInvalid) {
+		t.Errorf("a number that JSON does not hold exactly: %v", err)
 	}
 }
 

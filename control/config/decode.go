@@ -186,7 +186,7 @@ func fitKind(value any, t reflect.Type) (any, error) {
 	return value, nil
 }
 
-// exact is the largest whole number below which JSON's numbers, which are floats to its parser, are exact (RFC 8259, section 6).
+// exact is the whole number below which JSON's numbers, which are floats to its parser, are exact (RFC 8259, section 6).
 const exact = 1 << 53
 
 func intFrom(value any, t reflect.Type) (any, error) {
@@ -209,7 +209,7 @@ func intFrom(value any, t reflect.Type) (any, error) {
 		}
 		n = int64(v)
 	case float64:
-		if v != math.Trunc(v) || math.Abs(v) > exact {
+		if v != math.Trunc(v) || math.Abs(v) >= exact {
 			return nil, wrong
 		}
 		n = int64(v)

@@ -102,6 +102,11 @@ func TestBadNeverReplacesGood(t *testing.T) {
 			if err := cfg.Err(); err == nil || !strings.Contains(err.Error(), "(source a, for 1m") {
 				t.Fatalf("Err: %v", err)
 			}
+			a.set("retries: 12\n", nil) // bad in another way: still the same problem
+			synctest.Wait()
+			if p := cfg.Status().Problems; len(p) != 1 || p[0].Age() < time.Minute {
+				t.Fatalf("after %q, then 12: %+v", bad.text, p)
+			}
 			b.set("name: b2\n", nil) // a good change of another source takes effect meanwhile
 			synctest.Wait()
 			if cfg.Get().Name != "b2" || cfg.Err() == nil {

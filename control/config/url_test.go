@@ -145,6 +145,7 @@ func TestURLLies(t *testing.T) {
 	eventually(t, "the document behind an ETag that lies", func() bool { return cfg.Get().Retries == 2 })
 
 	server.say(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotModified) })
+	eventually(t, "a 304 to a request without a condition is a problem", func() bool { return cfg.Err() != nil })
 	_, err := config.Load[service](t.Context(), options(config.Required(config.URL(server.URL, nil))))
 	if !errors.Is(err, config.ErrUnavailable) || !strings.Contains(err.Error(), "without having been asked") {
 		t.Errorf("a 304 to the first request: %v", err)
