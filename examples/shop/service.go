@@ -25,28 +25,30 @@ import (
 type service struct {
 	name     string
 	pipeline *exporters.Pipeline
-	url      string                        // where its peers reach it
-	metrics  string                        // where Prometheus reaches it
+	url      string // where its peers reach it
+	metrics  string // where Prometheus reaches it
+	stamp    *stamp
 	stop     []func(context.Context) error // each drains one listener
 }
 
 // start gives a service its pipeline. Three services in one process keep out of each other's way by KeepGlobals: nothing
 // is process-wide, every constructor is handed the pipeline it reports through.
 func (s *shop) start(ctx context.Context, name string) (*service, error) {
+	mark := &stamp{}
 	pipeline, err := exporters.Setup(ctx, &exporters.Options{
 		ServiceName:      name,
 		ServiceNamespace: "shop",
 		KeepGlobals:      true,
 		LogWriter:        io.Discard, // a line for every order would bury the rest: the terminal gets a choice
 		Sinks:            []slog.Handler{s.terminal, s.recorder.Sink(name)},
-		SpanProcessors:   []sdktrace.SpanProcessor{s.recorder},
+		SpanProcessors:   []sdktrace.SpanProcessor{mark, s.recorder},
 		MetricReaders:    []sdkmetric.Reader{s.rates.Reader()},
 		Environ:          slices.DeleteFunc(os.Environ(), isServiceName),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	svc := &service{name: name, pipeline: pipeline}
+	svc := &service{name: name, pipeline: pipeline, stamp: mark}
 	s.services = append(s.services, svc)
 	return svc, nil
 }

@@ -69,6 +69,7 @@ func (s *shop) configure(ctx context.Context, svc *service) (*config.Config[sett
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", svc.name, err), closeStore())
 	}
+	svc.stamp.settings.Store(cfg)
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var group sync.WaitGroup
 	group.Go(func() { _ = cfg.Run(running) }) // it is run once, so there is no error

@@ -11,12 +11,15 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.uber.org/zap"
 
 	"github.com/go-os/go-os/control/config"
 	"github.com/go-os/go-os/internal/testenv"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/etcdkv"
+	"github.com/go-os/go-os/state/kv/memkv"
 	"github.com/go-os/go-os/telemetry"
 )
 
@@ -72,6 +75,47 @@ func TestSettingsFile(t *testing.T) {
 	answers(t, "503 carts are switched off", http.MethodGet, url+"/carts/ann", "")
 	edit("", "")
 	answers(t, `"cents":9800`, http.MethodPost, url+"/orders", order)
+}
+
+// TestStamp finds the version on the spans that were begun while it was in force.
+func TestStamp(t *testing.T) {
+	store := kv.New(memkv.New(nil), &kv.Options{Telemetry: telemetry.Off()})
+	t.Cleanup(func() { _ = store.Close() })
+	versions, err := config.NewVersions(store, layer, &config.VersionsOptions{Telemetry: telemetry.Off()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load[settings](t.Context(), &config.Options{Telemetry: telemetry.Off(), Sources: []config.Source{
+		config.Published(store, &config.PublishedOptions{Layers: []string{layer}}),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mark, spans := &stamp{}, tracetest.NewSpanRecorder()
+	tracer := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(mark), sdktrace.WithSpanProcessor(spans)).Tracer("shop")
+	var got []string
+	for n := range 3 {
+		_, span := tracer.Start(t.Context(), "request")
+		span.End()
+		attrs := spans.Ended()[n].Attributes()
+		version := "none"
+		for _, kv := range attrs {
+			if kv.Key == "goos.config.version" {
+				version = kv.Value.AsString()
+			}
+		}
+		got = append(got, version)
+		if _, err := versions.Publish(t.Context(), config.Draft{Document: "limits: {quantity: 7}\n", Format: config.YAML, Author: "ada"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := cfg.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		mark.settings.Store(cfg)
+	}
+	if want := "none " + layer + "@1 " + layer + "@2"; strings.Join(got, " ") != want {
+		t.Errorf("got %v, want %s", got, want)
+	}
 }
 
 // TestSettingsMistake has the shop refuse to start with a file that it cannot use.
