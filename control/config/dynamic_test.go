@@ -205,6 +205,48 @@ func TestLost(t *testing.T) {
 	})
 }
 
+// ending is a source whose watch ends at once, until it is told to stay.
+type ending struct {
+	*live
+	watches atomic.Int64
+	stay    atomic.Bool
+}
+
+func (e *ending) Watch(ctx context.Context, changed func(error)) error {
+	if n := e.watches.Add(1); e.stay.Load() {
+		return e.live.Watch(ctx, changed)
+	} else if n%3 == 0 {
+		panic("a defect of the source")
+	} else if n%3 == 1 {
+		return nil
+	}
+	return errors.New("stream broken")
+}
+
+// TestWatchEnds has a watch that ends taken up again, told meanwhile, and not in a hot loop.
+func TestWatchEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &ending{live: &live{name: "a", text: "retries: 1\n"}}
+		cfg := load(t, a)
+		defer run(t, cfg)()
+		time.Sleep(10 * time.Minute)
+		if n := a.watches.Load(); n < 15 || n > 45 {
+			t.Errorf("%d watches in ten minutes, want one every 15 to 30 seconds", n)
+		}
+		if err := cfg.Err(); !errors.Is(err, config.ErrUnavailable) || !strings.Contains(err.Error(), "changes are not seen: the watch ended") {
+			t.Errorf("Err: %v", err)
+		}
+		a.mu.Lock()
+		a.text = "retries: 2\n"
+		a.mu.Unlock()
+		a.stay.Store(true)
+		time.Sleep(31 * time.Second)
+		if cfg.Get().Retries != 2 || cfg.Err() != nil {
+			t.Errorf("not taken up again: %+v, %v", cfg.Get(), cfg.Err())
+		}
+	})
+}
+
 // TestOnChange is about who is called, with what, in which order.
 func TestOnChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

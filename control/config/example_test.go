@@ -11,7 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	oteltrace "go.opentelemetry.io/otel/trace"
 
 	"github.com/go-os/go-os/control/config"
 	"github.com/go-os/go-os/state/kv"
@@ -245,22 +247,24 @@ type Observed struct {
 	Levels   map[string]slog.Level // by the names of loggers
 	Sampling float64               `default:"0.01" validate:"min=0,max=1"`
 	Debug    struct {
-		Tenant string    // everything of this tenant is traced
-		Until  time.Time // and then no more
+		Tenant, Trace string    // everything of this tenant, and of this trace, is traced
+		Until         time.Time // and then no more
 	}
 }
 
-// tenantSampler samples what a tenant does, and the rest as before.
-type tenantSampler struct {
-	tenant string
+// debugSampler samples what a tenant does, and one trace, and the rest as before.
+type debugSampler struct {
+	tenant, trace string
 	sdktrace.Sampler
 }
 
-func (s tenantSampler) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
+func (s debugSampler) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
+	debug := p.TraceID.String() == s.trace
 	for _, kv := range p.Attributes {
-		if kv.Key == "tenant" && kv.Value.AsString() == s.tenant {
-			return sdktrace.AlwaysSample().ShouldSample(p)
-		}
+		debug = debug || kv.Key == "tenant" && kv.Value.AsString() == s.tenant
+	}
+	if debug {
+		return sdktrace.AlwaysSample().ShouldSample(p)
 	}
 	return s.Sampler.ShouldSample(p)
 }
@@ -277,7 +281,7 @@ func Example_telemetry() {
 		lasting := sdktrace.ParentBased(sdktrace.TraceIDRatioBased(o.Sampling))
 		_ = sampler.Set(lasting, 0)
 		if left > 0 {
-			_ = sampler.Set(tenantSampler{o.Debug.Tenant, lasting}, left)
+			_ = sampler.Set(debugSampler{o.Debug.Tenant, o.Debug.Trace, lasting}, left)
 		}
 	}
 
@@ -294,7 +298,15 @@ func Example_telemetry() {
 
 	fmt.Println(levels.Get("orders"), levels.Get("orders.payment"))
 	fmt.Println("reverts in", time.Until(sampler.RevertsAt()).Round(time.Minute))
+	tracer := sdktrace.NewTracerProvider(sdktrace.WithSampler(sampler)).Tracer("orders")
+	for _, tenant := range []string{"acme", "other"} {
+		_, span := tracer.Start(context.Background(), "order", oteltrace.WithAttributes(attribute.String("tenant", tenant)))
+		fmt.Println(tenant, "is traced:", span.SpanContext().IsSampled())
+		span.End()
+	}
 	// Output:
 	// INFO DEBUG
 	// reverts in 10m0s
+	// acme is traced: true
+	// other is traced: false
 }

@@ -8,34 +8,33 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/go-os/go-os/state/kv"
 )
 
 // Advance gives the candidate of the rollout to a larger percentage of the instances. 100 or more promotes it. It returns
 // ErrInvalid if the percentage would shrink, ErrNotFound if no rollout is under way, and ErrConflict if somebody else was faster.
-func (v *Versions) Advance(ctx context.Context, percent float64, author, reason string) (err error) {
+func (v *Versions) Advance(ctx context.Context, percent float64, author, reason string) error {
 	if percent >= 100 {
 		return v.Promote(ctx, author, reason)
 	}
-	ctx, call := v.ops["advance"].Start(ctx)
-	defer call.End(ctx, &err)
-	return v.wrap("advance", v.step(ctx, Step{Action: "advance", Percent: percent, Author: author, Reason: reason}, 0))
+	return v.observed(ctx, Step{Action: "advance", Percent: percent, Author: author, Reason: reason}, 0)
 }
 
 // Promote puts the candidate of the rollout into force for all instances. Its errors are those of Advance.
-func (v *Versions) Promote(ctx context.Context, author, reason string) (err error) {
-	ctx, call := v.ops["promote"].Start(ctx)
-	defer call.End(ctx, &err)
-	return v.wrap("promote", v.step(ctx, Step{Action: "promote", Percent: 100, Author: author, Reason: reason}, 0))
+func (v *Versions) Promote(ctx context.Context, author, reason string) error {
+	return v.observed(ctx, Step{Action: "promote", Percent: 100, Author: author, Reason: reason}, 0)
 }
 
 // Abort takes the candidate of the rollout from all instances: what was in force before is again. Its errors are those of
 // Advance.
-func (v *Versions) Abort(ctx context.Context, author, reason string) (err error) {
-	ctx, call := v.ops["abort"].Start(ctx)
+func (v *Versions) Abort(ctx context.Context, author, reason string) error {
+	return v.observed(ctx, Step{Action: "abort", Author: author, Reason: reason}, 0)
+}
+
+// observed makes a step as the operation that it is, whoever makes it.
+func (v *Versions) observed(ctx context.Context, s Step, candidate int) (err error) {
+	ctx, call := v.ops[s.Action].Start(ctx)
 	defer call.End(ctx, &err)
-	return v.wrap("abort", v.step(ctx, Step{Action: "abort", Author: author, Reason: reason}, 0))
+	return v.wrap(s.Action, v.step(ctx, s, candidate))
 }
 
 // step moves the head by compare-and-set. The rollout must be that of a candidate, unless it is 0.
@@ -351,7 +350,7 @@ func (g *guide) sample(ctx context.Context, r *Rollout, instances []Instance) (w
 }
 
 func (g *guide) abort(ctx context.Context, why string) (bool, error) {
-	err := g.versions.step(ctx, Step{Action: "abort", Author: g.plan.Author, Reason: why}, g.candidate)
+	err := g.versions.observed(ctx, Step{Action: "abort", Author: g.plan.Author, Reason: why}, g.candidate)
 	if err != nil {
 		return false, nil
 	}
@@ -384,7 +383,7 @@ func (g *guide) advance(ctx context.Context, r *Rollout) (bool, error) {
 	if next >= 100 {
 		s.Action, s.Percent = "promote", 100
 	}
-	if err := g.versions.step(ctx, s, g.candidate); err != nil && !errors.Is(err, kv.ErrConflict) {
+	if err := g.versions.observed(ctx, s, g.candidate); err != nil {
 		return false, nil // the next look tells
 	}
 	return s.Action == "promote" && g.over(ctx), nil

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/log"
@@ -178,13 +179,17 @@ func TestTelemetryOfVersions(t *testing.T) {
 	must(t, err, v.Promote(ctx, "ada", "done"))
 	_, err = v.Rollback(ctx, 1, "bob", "")
 	must(t, err)
+	_, err = v.Stage(ctx, draft("retries: 5\n"), 10)
+	must(t, err, v.Guide(ctx, config.Plan{Author: "guide", Stages: []config.Stage{}, Every: time.Millisecond}))
 	want := `published author=ada name=orders percent=100 reason= version=L@1
 rollout.started author=ada name=orders percent=10 reason=why not version=L@2
 rollout.advanced author=ada name=orders percent=20 reason=well version=L@2
 rollout.aborted WARN author=bob name=orders percent=0 reason=ill version=L@2
 rollout.started author=ada name=orders percent=10 reason=why not version=L@3
 rollout.promoted author=ada name=orders percent=100 reason=done version=L@3
-published author=bob name=orders percent=100 reason=rollback to version 1 version=L@4`
+published author=bob name=orders percent=100 reason=rollback to version 1 version=L@4
+rollout.started author=ada name=orders percent=10 reason=why not version=L@5
+rollout.promoted author=guide name=orders percent=100 reason=as planned version=L@5`
 	if got := w.take(); got != strings.ReplaceAll(want, "L@", layer+"@") {
 		t.Errorf("got\n%s", got)
 	}
@@ -193,7 +198,7 @@ published author=bob name=orders percent=100 reason=rollback to version 1 versio
 		t.Error("a refused draft was told as published")
 	}
 	points := w.points(t)
-	for point, n := range map[string]float64{"publish": 1, "stage": 2, "advance": 1, "abort": 1, "promote": 1, "rollback": 1} {
+	for point, n := range map[string]float64{"publish": 1, "stage": 3, "advance": 1, "abort": 1, "promote": 2, "rollback": 1} {
 		if points["operation.duration name=orders operation="+point] != n {
 			t.Errorf("%s: %v", point, points)
 		}

@@ -278,6 +278,21 @@ func TestDamage(t *testing.T) {
 	}
 }
 
+// TestKeyGone keeps what a key said that is deleted, unless it is optional.
+func TestKeyGone(t *testing.T) {
+	store := newStore(t, memkv.New(nil))
+	for _, key := range []string{"needed.yaml", "optional.yaml"} {
+		_, err := store.Put(t.Context(), key, []byte(strings.TrimSuffix(key, ".yaml")+"_text: 1\n"))
+		must(t, err)
+	}
+	type texts struct{ NeededText, OptionalText int }
+	cfg, err := config.Load[texts](t.Context(), options(config.Key(store, "needed.yaml", nil), config.Key(store, "optional.yaml", &config.KeyOptions{Optional: true})))
+	must(t, err, store.Delete(t.Context(), "needed.yaml"), store.Delete(t.Context(), "optional.yaml"))
+	if err := cfg.Reload(t.Context()); !errors.Is(err, config.ErrNotFound) || *cfg.Get() != (texts{1, 0}) {
+		t.Errorf("%v, %+v", err, cfg.Get())
+	}
+}
+
 // TestLayers merges the layers of a namespace.
 func TestLayers(t *testing.T) {
 	store := newStore(t, memkv.New(nil))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -130,6 +131,16 @@ func TestSettingsMistake(t *testing.T) {
 	}
 }
 
+// configctl runs the command beside the shop.
+func configctl(t *testing.T, in string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", append([]string{"run", "../configctl"}, args...)...)
+	cmd.Stdin = strings.NewReader(in)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
+
 // TestSettingsPublished changes a price in all shops that follow a store.
 func TestSettingsPublished(t *testing.T) {
 	engine := testenv.Etcd(t)
@@ -151,10 +162,7 @@ func TestSettingsPublished(t *testing.T) {
 	}
 	for _, cents := range []int{4900, 1900, 2900} {
 		if cents != 4900 { // that is what the shop has by itself
-			_, err := versions.Publish(t.Context(), config.Draft{Document: fmt.Sprintf("products: {lamp: {cents: %d}}\n", cents), Format: config.YAML, Author: "ada"})
-			if err != nil {
-				t.Fatal(err)
-			}
+			configctl(t, fmt.Sprintf("products: {lamp: {cents: %d}}\n", cents), "-store", "etcd://"+engine.Endpoint(), "-layer", layer, "publish", "-", "-format", "yaml")
 		}
 		for _, url := range urls {
 			answers(t, fmt.Sprintf(`"cents":%d`, cents), http.MethodGet, url+"/products/lamp", "")
