@@ -35,7 +35,7 @@ func (c *Config[T]) apply(ctx context.Context) error {
 		if current != nil && !slices.ContainsFunc(dirty, func(i int) bool { return chosen[i] }) {
 			continue // what is in force
 		}
-		next, out, err := c.make(chosen)
+		next, out, err := c.compose(chosen)
 		if n == 0 {
 			refused = err
 		}
@@ -93,9 +93,10 @@ func same(a, b []tree) bool {
 	})
 }
 
-// make builds the configuration of a set.
-func (c *Config[T]) make(chosen set) (*Snapshot[T], built, error) {
+// compose builds the configuration of a set.
+func (c *Config[T]) compose(chosen set) (*Snapshot[T], built, error) {
 	next := &Snapshot[T]{Applied: time.Now()}
+	var sources []sourced
 	for i, s := range c.states {
 		one := sourced{source: s.name, lenient: s.lenient}
 		switch {
@@ -104,9 +105,9 @@ func (c *Config[T]) make(chosen set) (*Snapshot[T], built, error) {
 		case s.inForce:
 			one.trees = s.accepted
 		}
-		next.used = append(next.used, one)
+		sources = append(sources, one)
 	}
-	out, err := c.builder.build(next.used, &next.Value)
+	out, err := c.builder.build(sources, &next.Value)
 	next.root, next.hidden, next.Fingerprint, next.Version = out.root, out.hidden, out.fingerprint, out.version
 	return next, out, err
 }

@@ -267,6 +267,55 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
+// TestDeep refuses documents that are made to be deep, and quickly.
+func TestDeep(t *testing.T) {
+	const n = 100_000
+	for format, text := range map[string]string{
+		config.JSON: strings.Repeat(`{"a":`, n) + "1" + strings.Repeat("}", n),
+		config.YAML: strings.Repeat("{a: ", 9000) + "1" + strings.Repeat("}", 9000),
+		config.TOML: "a" + strings.Repeat(".a", n) + " = 1\n",
+	} {
+		begun := time.Now()
+		_, err := config.Load[service](t.Context(), options(config.Required(&doc{name: "x", format: format, text: text})))
+		if !errors.Is(err, config.ErrSyntax) || !strings.Contains(err.Error(), "deep") && !strings.Contains(err.Error(), "depth") {
+			t.Errorf("%s: %.200v", format, err)
+		}
+		if took := time.Since(begun); took > 5*time.Second {
+			t.Errorf("%s: it took %v", format, took)
+		}
+	}
+}
+
+// TestLarge reads documents that are larger than people write them. The parsers of YAML and TOML look for keys that stand twice in a
+// time that grows with the square of the keys of a group: 50,000 of them take YAML 11 seconds.
+func TestLarge(t *testing.T) {
+	type large struct {
+		Prices map[string]int
+	}
+	const n = 10_000
+	var y, j, o strings.Builder
+	for i := range n {
+		fmt.Fprintf(&y, "  p%d: %d\n", i, i)
+		fmt.Fprintf(&j, "%c\n\"p%d\": %d", ",{"[min(1, (n-i)/n)], i, i)
+		fmt.Fprintf(&o, "p%d = %d\n", i, i)
+	}
+	for format, text := range map[string]string{config.YAML: "prices:\n" + y.String(), config.JSON: `{"prices": ` + j.String() + "}}", config.TOML: "[prices]\n" + o.String()} {
+		begun := time.Now()
+		cfg, err := config.Load[large](t.Context(), options(config.Required(&doc{name: "x", format: format, text: text})))
+		if err != nil || len(cfg.Get().Prices) != n || cfg.Get().Prices["p77"] != 77 {
+			t.Errorf("%s: %.300v", format, err)
+			continue
+		}
+		took := time.Since(begun)
+		if o, _ := cfg.Snapshot().Origin("prices.p9999"); o.Line < n {
+			t.Errorf("%s: %+v", format, o)
+		}
+		if t.Logf("%s: %d keys in %d bytes took %v", format, n, len(text), took); took > 10*time.Second {
+			t.Errorf("%s: it took %v", format, took)
+		}
+	}
+}
+
 // TestDump shows where values come from, and no secrets.
 func TestDump(t *testing.T) {
 	cfg := load(t, yaml("retries: 4\ndb:\n  password: hunter2\n  url: postgres://me:hunter2@db/x\n"), config.Env("O_", []string{"O_RETRIES=5", "O_DB_PASSWORD=hunter2"}))

@@ -125,11 +125,15 @@ func TestFileWriters(t *testing.T) {
 	for name, write := range writers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			settle := config.DefaultSettle
+			if name == "in pieces" { // a writer that the machine lets wait for long has not finished
+				settle = 500 * time.Millisecond
+			}
 			dir := filepath.Join(t.TempDir(), "config")
 			must(t, os.Mkdir(dir, 0o700))
 			path := filepath.Join(dir, "orders.yaml")
 			put(t, path, "retries: 0\nname: n0\n")
-			cfg := load(t, config.File(path, &config.FileOptions{Poll: 500 * time.Millisecond}))
+			cfg := load(t, config.File(path, &config.FileOptions{Poll: 500 * time.Millisecond, Settle: settle}))
 			var halves atomic.Int64
 			_, err := cfg.OnChange("", func(_, now *service) {
 				if now.Name != fmt.Sprintf("n%d", now.Retries) {
@@ -219,7 +223,7 @@ func TestFileNeighbours(t *testing.T) {
 	}
 	put(t, path, "retries: 2\n")
 	eventually(t, "the change", func() bool { return cfg.Get().Retries == 2 })
-	if n := source.reads.Load(); n > 4 {
+	if n := source.reads.Load(); n > 6 {
 		t.Errorf("the file was read %d times", n)
 	}
 }

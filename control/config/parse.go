@@ -144,7 +144,14 @@ func located(name string, err error) error {
 	return e
 }
 
-var errTwice = errors.New("stands here a second time")
+var (
+	errTwice = errors.New("stands here a second time")
+	errDeep  = fmt.Errorf("is nested more than %d deep", maxDepth)
+)
+
+// maxDepth is how deep keys may lie in each other. What people write is far from it, and a document made to be deep would cost
+// more than its size.
+const maxDepth = 100
 
 // yamlLines looks at the nodes of a document. Aliases are not followed: what they stand for has its lines elsewhere.
 func yamlLines(data []byte) (map[string]int, error) {
@@ -164,7 +171,7 @@ func yamlLines(data []byte) (map[string]int, error) {
 		return nil, &lineError{line: root.Line, err: errors.New("does not hold keys and values")}
 	}
 	lines := map[string]int{}
-	return lines, yamlNode(lines, root, "")
+	return lines, yamlNode(lines, root, "", 0)
 }
 
 // yamlLine is how the parser tells the line of a mistake.
@@ -179,7 +186,10 @@ func yamlError(err error) error {
 	return &lineError{line: line, err: errors.New(m[2])}
 }
 
-func yamlNode(lines map[string]int, n *yaml.Node, path string) error {
+func yamlNode(lines map[string]int, n *yaml.Node, path string, depth int) error {
+	if depth > maxDepth {
+		return &lineError{line: n.Line, err: errDeep}
+	}
 	switch n.Kind {
 	case yaml.MappingNode:
 		for i := 0; i+1 < len(n.Content); i += 2 {
@@ -188,14 +198,14 @@ func yamlNode(lines map[string]int, n *yaml.Node, path string) error {
 				return &lineError{line: n.Content[i].Line, key: at, err: errTwice}
 			}
 			lines[at] = n.Content[i].Line
-			if err := yamlNode(lines, n.Content[i+1], at); err != nil {
+			if err := yamlNode(lines, n.Content[i+1], at, depth+1); err != nil {
 				return err
 			}
 		}
 	case yaml.SequenceNode:
 		for i, element := range n.Content {
 			lines[item(path, i)] = element.Line
-			if err := yamlNode(lines, element, item(path, i)); err != nil {
+			if err := yamlNode(lines, element, item(path, i), depth+1); err != nil {
 				return err
 			}
 		}
@@ -228,6 +238,7 @@ type jsonWalk struct {
 	lines   map[string]int
 	counted int // bytes whose line ends are in ended
 	ended   int
+	depth   int
 }
 
 // line returns the line of the last token.
@@ -278,6 +289,10 @@ func (w *jsonWalk) object(path string) error {
 }
 
 func (w *jsonWalk) value(path string) error {
+	if w.depth++; w.depth > maxDepth {
+		return &lineError{line: w.line(), err: errDeep}
+	}
+	defer func() { w.depth-- }()
 	token, err := w.decoder.Token()
 	switch {
 	case err != nil:
@@ -303,6 +318,14 @@ func tomlLines(data []byte) (map[string]int, error) {
 	var p unstable.Parser
 	p.Reset(data)
 	lines, arrays, table := map[string]int{}, map[string]int{}, ""
+	counted, now := 0, 1
+	lineOf := func(offset int) int { // the parser's own count begins at the top each time
+		if offset > counted {
+			now += bytes.Count(data[counted:offset], []byte("\n"))
+			counted = offset
+		}
+		return now
+	}
 	for p.NextExpression() {
 		e := p.Expression()
 		at := ""
@@ -310,10 +333,13 @@ func tomlLines(data []byte) (map[string]int, error) {
 			at = table
 		}
 		line := 0
-		for it := e.Key(); it.Next(); {
+		for it, depth := e.Key(), 0; it.Next(); depth++ {
 			node := it.Node()
+			if depth > maxDepth {
+				return nil, &lineError{line: lineOf(int(node.Raw.Offset)), err: errDeep}
+			}
 			at = join(at, string(node.Data))
-			line = p.Shape(node.Raw).Start.Line
+			line = lineOf(int(node.Raw.Offset))
 			if _, known := lines[at]; !known {
 				lines[at] = line
 			}

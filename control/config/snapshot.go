@@ -26,7 +26,6 @@ type Snapshot[T any] struct {
 
 	root   *mark
 	hidden map[string]bool
-	used   []sourced
 }
 
 func (s *Snapshot[T]) hides(path string) bool {

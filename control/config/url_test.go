@@ -158,7 +158,7 @@ func TestURLRetryAfter(t *testing.T) {
 	server.say(tagged(`"1"`, "retries: 1\n"))
 	cfg, err := config.Load[service](t.Context(), &config.Options{
 		Telemetry: telemetry.Off(), Backoff: 5 * time.Millisecond, MaxBackoff: 5 * time.Millisecond,
-		Sources: []config.Source{config.URL(server.URL, &config.URLOptions{Interval: 100 * time.Millisecond})},
+		Sources: []config.Source{config.URL(server.URL, &config.URLOptions{Interval: 500 * time.Millisecond})},
 	})
 	must(t, err)
 	follow(t, cfg)
