@@ -6,6 +6,8 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,6 +20,7 @@ import (
 	"github.com/go-os/go-os/control/config"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/memkv"
+	"github.com/go-os/go-os/telemetry"
 	"github.com/go-os/go-os/telemetry/log"
 	"github.com/go-os/go-os/telemetry/trace"
 )
@@ -137,6 +140,96 @@ func ExampleFlags() {
 	cfg, err := config.Load[Shop](context.Background(), &config.Options{Sources: []config.Source{config.Flags(flags)}})
 	fmt.Println(cfg.Get().Limits.PerSecond, cfg.Get().Timeout, err)
 	// Output: 7 2s <nil>
+}
+
+func ExampleEnv() {
+	environ := []string{"SHOP_TIMEOUT=5s", "SHOP_LIMITS_PER_SECOND=7", `SHOP_PRICES={"lamp": 4900}`, "SHOP_SERVICE_HOST=10.0.0.1", "HOME=/"}
+	cfg, err := config.Load[Shop](context.Background(), &config.Options{Sources: []config.Source{config.Env("SHOP_", environ)}, Telemetry: telemetry.Off()})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	shop := cfg.Get()
+	fmt.Println(shop.Timeout, shop.Limits.PerSecond, shop.Prices)
+	fmt.Println(cfg.Status().Warnings)
+	// Output:
+	// 5s 7 map[lamp:4900]
+	// [config: $SHOP_SERVICE_HOST: SHOP_SERVICE_HOST: unknown key]
+}
+
+func ExampleURL() {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `{"greeting": "hi"}`)
+	}))
+	defer server.Close()
+
+	cfg, err := config.Load[Shop](context.Background(), &config.Options{Sources: []config.Source{
+		config.URL(server.URL, &config.URLOptions{Header: http.Header{"Authorization": {"Bearer …"}}, Interval: time.Minute}),
+	}})
+	fmt.Println(cfg.Get().Greeting, err)
+	// Output: hi <nil>
+}
+
+func ExampleKey() {
+	ctx := context.Background()
+	store := kv.New(memkv.New(nil), nil)
+	defer store.Close()
+	_, _ = store.Put(ctx, "shop.yaml", []byte("greeting: hi\n"))
+
+	cfg, err := config.Load[Shop](ctx, &config.Options{Sources: []config.Source{config.Key(store, "shop.yaml", nil)}})
+	fmt.Println(cfg.Get().Greeting, err)
+	// Output: hi <nil>
+}
+
+func ExampleConfig_Changes() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	store := kv.New(memkv.New(nil), nil)
+	defer store.Close()
+	set := func(text string) { _, _ = store.Put(ctx, "shop.yaml", []byte(text)) }
+	set("greeting: hi\n")
+	cfg, err := config.Load[Shop](ctx, &config.Options{Sources: []config.Source{config.Key(store, "shop.yaml", nil)}, Telemetry: telemetry.Off()})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	go cfg.Run(ctx)
+
+	go set("greeting: hey\n")
+	for change := range cfg.Changes(ctx) {
+		fmt.Println(change.Keys, change.Old.Value.Greeting, "→", change.New.Value.Greeting)
+		break
+	}
+	// Output: [greeting] hi → hey
+}
+
+func ExampleConfig_Status() {
+	ctx := context.Background()
+	store := kv.New(memkv.New(nil), nil)
+	defer store.Close()
+	_, _ = store.Put(ctx, "shop.yaml", []byte("greeting: hi\n"))
+	cfg, err := config.Load[Shop](ctx, &config.Options{Sources: []config.Source{config.Key(store, "shop.yaml", nil)}, Telemetry: telemetry.Off()})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, _ = store.Put(ctx, "shop.yaml", []byte("greeting: hey\ntimeout: 2h\n"))
+	_ = cfg.Reload(ctx) // Run does it by itself
+	for _, p := range cfg.Status().Problems {
+		fmt.Println(p.Source, "|", p.Err)
+	}
+	fmt.Println("still", cfg.Get().Greeting)
+	// Output:
+	// key shop.yaml | config: shop.yaml:2: timeout: invalid: must be at most 1m
+	// still hi
+}
+
+func ExampleSize() {
+	var s config.Size
+	err := s.UnmarshalText([]byte("1.5MiB"))
+	fmt.Println(uint64(s), s, 64*config.KiB, err)
+	// Output: 1572864 1536KiB 64KiB <nil>
 }
 
 func ExampleNewView() {
