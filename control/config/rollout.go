@@ -304,7 +304,7 @@ func (g *guide) look(ctx context.Context) (done bool, err error) {
 		return true, fmt.Errorf("%w: version %d is not in force", ErrAborted, g.candidate)
 	}
 	instances, err := v.Instances(ctx)
-	if err != nil {
+	if err != nil && !errors.Is(err, errors.ErrUnsupported) { // an engine without List knows no instances
 		return false, nil
 	}
 	if why := refusal(instances, g.candidate); why != "" {

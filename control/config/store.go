@@ -69,7 +69,7 @@ func storeError(err error) error {
 			return fmt.Errorf("%w: %w", known.ours, err)
 		}
 	}
-	return err
+	return err // errors.ErrUnsupported, the end of a context
 }
 
 // watchKey calls changed when a key has changed, and when the connection is lost and back.

@@ -55,7 +55,8 @@ type Versions struct {
 	events map[string]*instrument.Event
 }
 
-// NewVersions returns the versions in a layer of a store, which must have the ability kv.CAS. It does no I/O. ErrInvalid says
+// NewVersions returns the versions in a layer of a store, which must have the ability kv.CAS, and should have kv.Durable: an
+// engine that forgets items forgets versions. It does no I/O. ErrInvalid says
 // that the schema is none.
 func NewVersions(store *kv.Store, layer string, opts *VersionsOptions) (*Versions, error) {
 	v := &Versions{layer: layer, log: &versionLog{store: kv.Namespace(store, layer)}, ops: map[string]*instrument.Op{}, events: map[string]*instrument.Event{}}
