@@ -215,7 +215,7 @@ func yamlNode(lines map[string]int, n *yaml.Node, path string, depth int) error 
 
 // jsonLines walks the tokens, and refuses what encoding/json lets pass: a key that stands twice, text after the end.
 func jsonLines(data []byte) (map[string]int, error) {
-	w := &jsonWalk{data: data, decoder: json.NewDecoder(bytes.NewReader(data)), lines: map[string]int{}}
+	w := &jsonWalk{data: data, decoder: json.NewDecoder(bytes.NewReader(data)), lines: map[string]int{}, ends: lineEnds{data: data}}
 	token, err := w.decoder.Token()
 	if err != nil {
 		return nil, w.at(err)
@@ -236,17 +236,27 @@ type jsonWalk struct {
 	data    []byte
 	decoder *json.Decoder
 	lines   map[string]int
-	counted int // bytes whose line ends are in ended
-	ended   int
+	ends    lineEnds
 	depth   int
 }
 
 // line returns the line of the last token.
-func (w *jsonWalk) line() int {
-	now := int(w.decoder.InputOffset())
-	w.ended += bytes.Count(w.data[w.counted:now], []byte("\n"))
-	w.counted = now
-	return 1 + w.ended
+func (w *jsonWalk) line() int { return w.ends.lineAt(int(w.decoder.InputOffset())) }
+
+// lineEnds counts lines on the way through a text, each once.
+type lineEnds struct {
+	data    []byte
+	counted int // bytes whose line ends are in ended
+	ended   int
+}
+
+// lineAt returns the line of an offset, which is not before the last one asked for.
+func (l *lineEnds) lineAt(offset int) int {
+	if offset > l.counted {
+		l.ended += bytes.Count(l.data[l.counted:offset], []byte("\n"))
+		l.counted = offset
+	}
+	return 1 + l.ended
 }
 
 func (w *jsonWalk) at(err error) error {
@@ -318,14 +328,7 @@ func tomlLines(data []byte) (map[string]int, error) {
 	var p unstable.Parser
 	p.Reset(data)
 	lines, arrays, table := map[string]int{}, map[string]int{}, ""
-	counted, now := 0, 1
-	lineOf := func(offset int) int { // the parser's own count begins at the top each time
-		if offset > counted {
-			now += bytes.Count(data[counted:offset], []byte("\n"))
-			counted = offset
-		}
-		return now
-	}
+	ends := lineEnds{data: data} // the parser's own count begins at the top each time
 	for p.NextExpression() {
 		e := p.Expression()
 		at := ""
@@ -336,10 +339,10 @@ func tomlLines(data []byte) (map[string]int, error) {
 		for it, depth := e.Key(), 0; it.Next(); depth++ {
 			node := it.Node()
 			if depth > maxDepth {
-				return nil, &lineError{line: lineOf(int(node.Raw.Offset)), err: errDeep}
+				return nil, &lineError{line: ends.lineAt(int(node.Raw.Offset)), err: errDeep}
 			}
 			at = join(at, string(node.Data))
-			line = lineOf(int(node.Raw.Offset))
+			line = ends.lineAt(int(node.Raw.Offset))
 			if _, known := lines[at]; !known {
 				lines[at] = line
 			}

@@ -78,8 +78,8 @@ var commands = []command{
 	{"rollback", "N", "publish the document of version N again", rollback},
 	{"status", "", "show what is in force, the rollout under way, and what the instances say", status},
 	{"advance", "PERCENT", "give the candidate of the rollout to more instances", advance},
-	{"promote", "", "put the candidate into force for all", promote},
-	{"abort", "", "take the candidate back", abort},
+	{"promote", "", "put the candidate into force for all", ending("the candidate is in force for all instances", (*config.Versions).Promote)},
+	{"abort", "", "take the candidate back", ending("the rollout is over, and what was in force before is again", (*config.Versions).Abort)},
 	{"guide", "", "take the rollout to its end, step by step, or back if the canaries are ill", guide},
 	{"watch", "", "print every change until interrupted", watch},
 }

@@ -71,27 +71,18 @@ func advance(set *flag.FlagSet) action {
 	}
 }
 
-func promote(set *flag.FlagSet) action {
-	message := set.String("message", "", "why")
-	return func(ctx context.Context, t *tool, args []string) error {
-		if err := none(args); err != nil {
-			return err
+// ending is a command that ends a rollout.
+func ending(done string, end func(v *config.Versions, ctx context.Context, author, reason string) error) func(*flag.FlagSet) action {
+	return func(set *flag.FlagSet) action {
+		message := set.String("message", "", "why")
+		return func(ctx context.Context, t *tool, args []string) error {
+			if err := none(args); err != nil {
+				return err
+			}
+			ctx, cancel := t.bounded(ctx)
+			defer cancel()
+			return t.said(end(t.versions, ctx, t.author, *message), "%s", done)
 		}
-		ctx, cancel := t.bounded(ctx)
-		defer cancel()
-		return t.said(t.versions.Promote(ctx, t.author, *message), "the candidate is in force for all instances")
-	}
-}
-
-func abort(set *flag.FlagSet) action {
-	message := set.String("message", "", "why")
-	return func(ctx context.Context, t *tool, args []string) error {
-		if err := none(args); err != nil {
-			return err
-		}
-		ctx, cancel := t.bounded(ctx)
-		defer cancel()
-		return t.said(t.versions.Abort(ctx, t.author, *message), "the rollout is over, and what was in force before is again")
 	}
 }
 
