@@ -175,13 +175,53 @@ func (a *account) misfit(v visit, name string, err error) {
 		}
 		known = &valueError{want: want}
 	}
-	text := known.Error()
+	misfit := &misfitError{bare: known.Error(), text: known.Error()}
 	if s, ok := textOf(known.got); ok && !v.hidden && v.typ != nil && shapeOf(v.typ) == scalar {
-		text = fmt.Sprintf("%q %s", showText(s), text)
+		misfit.text = fmt.Sprintf("%q %s", showText(s), misfit.bare)
 	} else if known.got != nil && !v.hidden && v.typ != nil && shapeOf(v.typ) == scalar && isNumber(known.got) {
-		text = fmt.Sprintf("%s %s", show(known.got, false), text)
+		misfit.text = fmt.Sprintf("%s %s", show(known.got, false), misfit.bare)
 	}
-	a.add(path, fmt.Errorf("%w: %s", ErrInvalid, text))
+	a.add(path, fmt.Errorf("%w: %w", ErrInvalid, misfit))
+}
+
+// misfitError is an error that shows a value. Who gets it has the value anyway; telemetry and reports get it bare.
+type misfitError struct{ text, bare string }
+
+func (e *misfitError) Error() string { return e.text }
+
+// bareError is an error as it may be told to everybody.
+type bareError struct {
+	text string
+	err  error
+}
+
+func (e *bareError) Error() string { return e.text }
+func (e *bareError) Unwrap() error { return e.err }
+
+// bare takes the values out of the text of an error.
+func bare(err error) error {
+	text := err.Error()
+	eachError(err, func(one error) {
+		if m, ok := one.(*misfitError); ok {
+			text = strings.Replace(text, m.text, m.bare, 1)
+		}
+	})
+	return &bareError{text, err}
+}
+
+// eachError visits an error and all that it wraps.
+func eachError(err error, visit func(error)) {
+	visit(err)
+	switch e := err.(type) {
+	case interface{ Unwrap() []error }:
+		for _, one := range e.Unwrap() {
+			eachError(one, visit)
+		}
+	case interface{ Unwrap() error }:
+		if inner := e.Unwrap(); inner != nil {
+			eachError(inner, visit)
+		}
+	}
 }
 
 func isNumber(v any) bool {

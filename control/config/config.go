@@ -42,8 +42,8 @@
 //     of one source takes effect while another is bad.
 //   - Load fails only if there is no valid configuration. A source that cannot be read is left out, unless it is [Required], or
 //     Options.LastGood knows what it held; Status tells.
-//   - Raw values do not reach errors, logs, spans or events, those of keys with known harmless types in errors excepted; values
-//     of secrets never do.
+//   - Values do not reach logs, spans, events or reports, but for what a method Validate says. The errors that are returned show a
+//     single value that does not fit its type; those of secrets, of unknown keys and of broken documents are in none.
 //
 // # Errors
 //
@@ -224,12 +224,12 @@ func (c *Config[T]) Get() *T { return &c.current.Load().Value }
 func (c *Config[T]) Snapshot() *Snapshot[T] { return c.current.Load() }
 
 // Reload reads all sources now, and returns what is wrong with them: nil if all of them are good and in force.
-func (c *Config[T]) Reload(ctx context.Context) (err error) {
-	ctx, call := c.watch.reload.Start(ctx)
-	defer call.End(ctx, &err)
-	c.read(ctx, c.every())
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	return c.Err()
+func (c *Config[T]) Reload(ctx context.Context) error {
+	return observe(ctx, c.watch.reload, func(ctx context.Context) error {
+		c.read(ctx, c.every())
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return c.Err()
+	})
 }

@@ -211,6 +211,10 @@ func TestMistakes(t *testing.T) {
 		{"broken YAML", config.YAML, "a: 1\nb: c: d\n", config.ErrSyntax, "config: orders:2: syntax: mapping values are not allowed"},
 		{"broken JSON", config.JSON, "{\n\"a\": }", config.ErrSyntax, "config: orders:2: syntax: "},
 		{"broken TOML", config.TOML, "a = 1\nb =\n", config.ErrSyntax, "config: orders:2: syntax: "},
+		{"tag of YAML", config.YAML, "retries: !!int hunter2\n", config.ErrSyntax, "cannot decode !!str … as a !!int"},
+		{"key of YAML", config.YAML, "name: x\n? {a: hunter2}\n: 1\n", config.ErrSyntax, "config: orders:2: syntax: cannot unmarshal !!map into string"},
+		{"deeper key of YAML", config.YAML, "name: x\nprices:\n  ? {a: hunter2}\n  : 1\n", config.ErrSyntax, "map key…"},
+		{"number of TOML", config.TOML, "retries = 99999999999999999999\n", config.ErrSyntax, "orders:1: syntax: "},
 		{"cut short", config.JSON, `{"retries": 1`, config.ErrSyntax, "syntax: unexpected EOF"},
 		{"text after the end", config.JSON, `{} {}`, config.ErrSyntax, "goes on after its end"},
 		{"second document", config.YAML, "name: a\n---\nname: b\n", config.ErrSyntax, "holds a second document"},
@@ -224,7 +228,7 @@ func TestMistakes(t *testing.T) {
 			if !errors.Is(err, test.is) || err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got  %v\nwant %v", err, test.want)
 			}
-			if err != nil && strings.Contains(err.Error(), "hunter2") {
+			if err != nil && (strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "99999")) {
 				t.Error("the error holds the value")
 			}
 			var e *config.Error

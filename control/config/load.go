@@ -46,30 +46,34 @@ type state struct {
 // Load reads the sources and returns the configuration that they make. It returns ErrInvalid if the type or the options cannot
 // work, and everything that is wrong with the sources if no valid configuration can be made of them. It starts no goroutine: Run
 // does what follows.
-func Load[T any](ctx context.Context, opts *Options) (_ *Config[T], err error) {
+func Load[T any](ctx context.Context, opts *Options) (*Config[T], error) {
 	c := &Config[T]{opts: opts.orDefault(), problems: map[string]*Problem{}, changed: make(chan struct{})}
 	c.watch = newWatchers(c.opts.Name, c.opts.Telemetry)
-	ctx, call := c.watch.load.Start(ctx)
-	defer call.End(ctx, &err)
-	if c.builder, err = newBuilder(reflect.TypeFor[T](), c.opts.AllowUnknown); err != nil {
+	if err := observe(ctx, c.watch.load, c.load); err != nil {
 		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Config[T]) load(ctx context.Context) (err error) {
+	if c.builder, err = newBuilder(reflect.TypeFor[T](), c.opts.AllowUnknown); err != nil {
+		return err
 	}
 	if c.states, err = newStates(c.opts.Sources, c.builder.typ); err != nil {
-		return nil, err
+		return err
 	}
 	saved := c.recall()
-	failures := c.readAll(ctx, c.every())
+	outcomes := c.readAll(ctx, c.every())
 	if err := ctx.Err(); err != nil {
-		return nil, &Error{Err: err}
+		return &Error{Err: err}
 	}
 	c.mu.Lock()
-	err = c.first(ctx, failures, saved)
+	err = c.first(ctx, outcomes, saved)
 	c.mu.Unlock()
-	if err != nil {
-		return nil, err
+	if err == nil {
+		c.deliver(ctx)
 	}
-	c.deliver(ctx)
-	return c, nil
+	return err
 }
 
 func (c *Config[T]) every() []int {

@@ -78,7 +78,7 @@ func parse(d driver.Document) (t tree, err error) {
 	}
 	values, err := g.parser.Unmarshal(data)
 	if err != nil {
-		return t, located(d.Name, err)
+		return t, located(d.Name, yamlError(err))
 	}
 	t.values, _ = plain(values).(map[string]any)
 	t.digest = d.Data
@@ -130,9 +130,9 @@ type lineError struct {
 func (e *lineError) Error() string { return e.err.Error() }
 func (e *lineError) Unwrap() error { return e.err }
 
-// located names the document, and the line if the parser's error tells it.
+// located names the document, and the line if the parser's error tells it. What the error quotes is left out.
 func located(name string, err error) error {
-	e := &Error{Document: name, Err: fmt.Errorf("%w: %w", ErrSyntax, err)}
+	e := &Error{Document: name, Err: fmt.Errorf("%w: %s", ErrSyntax, withoutQuotes(err.Error()))}
 	var inner *lineError
 	var inTOML *toml.DecodeError
 	switch {
@@ -143,6 +143,11 @@ func located(name string, err error) error {
 	}
 	return e
 }
+
+// quotes are how parsers quote what they cannot take: YAML in backticks, or a map key as Go code, strconv in quotation marks.
+var quotes = regexp.MustCompile("`[^`]*`|\"[^\"]*\"|(map key): .*")
+
+func withoutQuotes(text string) string { return quotes.ReplaceAllString(text, "$1…") }
 
 var (
 	errTwice = errors.New("stands here a second time")
@@ -175,7 +180,7 @@ func yamlLines(data []byte) (map[string]int, error) {
 }
 
 // yamlLine is how the parser tells the line of a mistake.
-var yamlLine = regexp.MustCompile(`^yaml: line (\d+): (.*)$`)
+var yamlLine = regexp.MustCompile(`(?s)^yaml: (?:unmarshal errors:\s+)?line (\d+): (.*)$`)
 
 func yamlError(err error) error {
 	m := yamlLine.FindStringSubmatch(err.Error())

@@ -31,10 +31,8 @@ func (v *Versions) Abort(ctx context.Context, author, reason string) error {
 }
 
 // observed makes a step as the operation that it is, whoever makes it.
-func (v *Versions) observed(ctx context.Context, s Step, candidate int) (err error) {
-	ctx, call := v.ops[s.Action].Start(ctx)
-	defer call.End(ctx, &err)
-	return v.wrap(s.Action, v.step(ctx, s, candidate))
+func (v *Versions) observed(ctx context.Context, s Step, candidate int) error {
+	return v.observe(ctx, s.Action, func(ctx context.Context) error { return v.step(ctx, s, candidate) })
 }
 
 // step moves the head by compare-and-set. The rollout must be that of a candidate, unless it is 0.

@@ -86,15 +86,15 @@ func (f *follower[T]) pause(backoff *time.Duration) time.Duration {
 
 func (f *follower[T]) read(ctx context.Context) {
 	c := f.config
-	var err error
-	ctx, call := c.watch.reload.Start(ctx)
-	defer call.End(ctx, &err)
-	c.read(ctx, []int{f.index})
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if p := c.problems[f.state.name]; p != nil {
-		err = p.Err
-	}
+	_ = observe(ctx, c.watch.reload, func(ctx context.Context) error { // the error is in the problems
+		c.read(ctx, []int{f.index})
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if p := c.problems[f.state.name]; p != nil {
+			return p.Err
+		}
+		return nil
+	})
 }
 
 // listen keeps a watch going.
@@ -155,7 +155,7 @@ func (c *Config[T]) report() {
 			now.Versions = versionsOf(s.accepted)
 		}
 		if p := c.problems[s.name]; p != nil && p.Rejected && s.known {
-			now.Rejected, now.Reason = versionsOf(s.latest), p.Err.Error()
+			now.Rejected, now.Reason = versionsOf(s.latest), bare(p.Err).Error()
 		}
 		if !reflect.DeepEqual(now, s.reported) {
 			s.reported = now

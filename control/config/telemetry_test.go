@@ -134,6 +134,10 @@ func TestTelemetry(t *testing.T) {
 	step("retries: 2\ndb: {password: hunter3}\n", nil, "applied keys=[\"db.password\",\"retries\"] name=orders")
 	step("retries: 99\ndb: {password: hunter4}\n", nil, "rejected WARN exception.message=config: a:1: retries: invalid: must be at most 10 key=retries name=orders source=a")
 	step("retries: 99\n", nil, "")
+	step("retries: hunter6\n", nil, "rejected WARN exception.message=config: a:1: retries: invalid: is not a whole number key=retries name=orders source=a")
+	if err := cfg.Err(); !strings.Contains(err.Error(), `"hunter6" is not a whole number`) { // who gets this has the value anyway
+		t.Errorf("Err: %v", err)
+	}
 	step("", driver.ErrUnavailable, "source.failed WARN exception.message=config: a: unavailable name=orders source=a")
 	step("retries: 2\ndb: {password: hunter3}\n", nil, "source.recovered name=orders source=a")
 	step("retries: 2\nretires: hunter5\n", nil, "unknown WARN key=retires name=orders source=a\napplied keys=[\"db.password\"] name=orders")
@@ -147,8 +151,8 @@ func TestTelemetry(t *testing.T) {
 	}
 	points := w.points(t)
 	for point, want := range map[string]float64{
-		"changes name=orders result=applied": 5, "changes name=orders result=rejected": 1, "problems name=orders source=a": 1, "info name=orders": 2, // two were loaded
-		"operation.duration name=orders operation=load": 2, "operation.duration name=orders operation=reload": 4, "operation.duration error.type=invalid name=orders operation=reload": 2,
+		"changes name=orders result=applied": 5, "changes name=orders result=rejected": 2, "problems name=orders source=a": 1, "info name=orders": 2, // two were loaded
+		"operation.duration name=orders operation=load": 2, "operation.duration name=orders operation=reload": 4, "operation.duration error.type=invalid name=orders operation=reload": 3,
 		"operation.duration error.type=unavailable name=orders operation=reload": 1,
 	} {
 		if points[point] != want {

@@ -113,20 +113,24 @@ const First = -1
 // document is refused, and ErrConflict if somebody else has published meanwhile, or a rollout is under way. After ErrUnavailable
 // it may have been published.
 func (v *Versions) Publish(ctx context.Context, d Draft) (out Version, err error) {
-	ctx, call := v.ops["publish"].Start(ctx)
-	defer call.End(ctx, &err)
-	return out, v.wrap("publish", v.publish(ctx, d, &out, nil))
+	err = v.observe(ctx, "publish", func(ctx context.Context) error { return v.publish(ctx, d, &out, nil) })
+	return out, err
+}
+
+func (v *Versions) observe(ctx context.Context, op string, do func(context.Context) error) error {
+	return observe(ctx, v.ops[op], func(ctx context.Context) error { return v.wrap(op, do(ctx)) })
 }
 
 // Stage checks a document and gives it to a percentage of the instances, from above 0 to below 100, as the candidate of a
 // rollout. Its errors are those of Publish.
 func (v *Versions) Stage(ctx context.Context, d Draft, percent float64) (out Version, err error) {
-	ctx, call := v.ops["stage"].Start(ctx)
-	defer call.End(ctx, &err)
-	if !(percent > 0 && percent < 100) {
-		return out, v.wrap("stage", fmt.Errorf("%w: %v %% is not between 0 and 100: Publish gives a document to all", ErrInvalid, percent))
-	}
-	return out, v.wrap("stage", v.publish(ctx, d, &out, &percent))
+	err = v.observe(ctx, "stage", func(ctx context.Context) error {
+		if !(percent > 0 && percent < 100) {
+			return fmt.Errorf("%w: %v %% is not between 0 and 100: Publish gives a document to all", ErrInvalid, percent)
+		}
+		return v.publish(ctx, d, &out, &percent)
+	})
+	return out, err
 }
 
 // publish writes the version, then moves the head. If it ends in between, the version is one that never came into force.
@@ -248,10 +252,11 @@ func Check[T any]() func(name, format string, data []byte) error {
 
 // Get returns a version. It returns ErrNotFound if there is none of that number.
 func (v *Versions) Get(ctx context.Context, number int) (out Version, err error) {
-	ctx, call := v.ops["get"].Start(ctx)
-	defer call.End(ctx, &err)
-	out, err = v.log.get(ctx, number)
-	return out, v.wrap("get", err)
+	err = v.observe(ctx, "get", func(ctx context.Context) (err error) {
+		out, err = v.log.get(ctx, number)
+		return err
+	})
+	return out, err
 }
 
 // Head returns which version is in force, and the rollout that is under way. It returns ErrNotFound if nothing was ever
@@ -412,9 +417,8 @@ func quoted(v any, hide bool) string {
 // Rollback publishes the document of an earlier version again, for all instances, and ends a rollout that is under way. Its
 // errors are those of Publish, and ErrNotFound if there is no such version.
 func (v *Versions) Rollback(ctx context.Context, to int, author, message string) (out Version, err error) {
-	ctx, call := v.ops["rollback"].Start(ctx)
-	defer call.End(ctx, &err)
-	return out, v.wrap("rollback", v.rollback(ctx, to, author, message, &out))
+	err = v.observe(ctx, "rollback", func(ctx context.Context) error { return v.rollback(ctx, to, author, message, &out) })
+	return out, err
 }
 
 func (v *Versions) rollback(ctx context.Context, to int, author, message string, out *Version) error {

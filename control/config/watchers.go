@@ -55,6 +55,17 @@ func operation(s *instrument.Scope, name string) *instrument.Op {
 	return s.Op("config "+name, operationKey.String(name))
 }
 
+// observe makes a call the operation that it is. What telemetry is told of its error holds no values.
+func observe(ctx context.Context, op *instrument.Op, do func(context.Context) error) (err error) {
+	ctx, call := op.Start(ctx)
+	var told error
+	defer call.End(ctx, &told)
+	if err = do(ctx); err != nil {
+		told = bare(err)
+	}
+	return err
+}
+
 // watchers tell the world what becomes of a configuration: by metrics and events, or by log lines if nobody listens to those.
 type watchers struct {
 	telemetry                                               telemetry.Providers
@@ -138,13 +149,14 @@ func (w *watchers) broke(ctx context.Context, p *Problem) {
 		w.changes.Add(ctx, 1, w.countRejected)
 		event, message = w.rejected, "configuration refused"
 	}
-	w.say(ctx, event, slog.LevelWarn, message, slog.String("source", p.Source), slog.Any("error", p.Err))
+	err := bare(p.Err)
+	w.say(ctx, event, slog.LevelWarn, message, slog.String("source", p.Source), slog.Any("error", err))
 	attrs := w.with(sourceKey.String(p.Source))
 	var e *Error
 	if errors.As(p.Err, &e) && e.Key != "" {
 		attrs = append(attrs, keyKey.String(e.Key))
 	}
-	event.EmitError(ctx, p.Err, attrs...)
+	event.EmitError(ctx, err, attrs...)
 }
 
 // healed tells that a problem is over.
