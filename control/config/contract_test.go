@@ -26,7 +26,7 @@ func TestContract(t *testing.T) {
 	for name, b := range map[string]configtest.Backend{
 		"file":          {Open: func(t testing.TB) configtest.Fixture { return fileFixture(t, false) }},
 		"optional file": {Open: func(t testing.TB) configtest.Fixture { return fileFixture(t, true) }},
-		"url":           {Open: urlFixture, Idle: 12, EngineFuncs: []string{"net/http.(*persistConn).readLoop", "net/http.(*persistConn).writeLoop", "net/http.(*conn).serve"}},
+		"url":           {Open: urlFixture, Idle: 12},
 		"key":           {Open: func(t testing.TB) configtest.Fixture { return keyFixture(t, newStore(t, memkv.New(nil))) }},
 		"published":     {Open: func(t testing.TB) configtest.Fixture { return publishedFixture(t, newStore(t, memkv.New(nil))) }},
 	} {
@@ -49,14 +49,11 @@ func TestContractEtcd(t *testing.T) {
 		f.Break, f.Heal, f.Requests = network.Cut, network.Heal, engine.Requests
 		return f
 	}
-	grpc := []string{"google.golang.org/grpc/internal/grpcsync.(*CallbackSerializer).run", "google.golang.org/grpc/internal/transport.(*http2Client).reader",
-		"google.golang.org/grpc/internal/transport.(*http2Client).keepalive", "google.golang.org/grpc/internal/transport.(*controlBuffer).get", "google.golang.org/grpc.(*addrConn).resetTransportAndUnlock",
-		"go.etcd.io/etcd/client/v3.(*watchGRPCStream).run", "go.etcd.io/etcd/client/v3.(*watchGRPCStream).serveWatchClient", "google.golang.org/grpc.newClientStreamWithParams.func4"}
 	t.Run("key", func(t *testing.T) {
-		configtest.Run(t, configtest.Backend{EngineFuncs: grpc, Open: func(t testing.TB) configtest.Fixture { return open(t, keyFixture) }})
+		configtest.Run(t, configtest.Backend{Open: func(t testing.TB) configtest.Fixture { return open(t, keyFixture) }})
 	})
 	t.Run("published", func(t *testing.T) {
-		configtest.Run(t, configtest.Backend{EngineFuncs: grpc, Open: func(t testing.TB) configtest.Fixture { return open(t, publishedFixture) }})
+		configtest.Run(t, configtest.Backend{Open: func(t testing.TB) configtest.Fixture { return open(t, publishedFixture) }})
 	})
 }
 

@@ -35,21 +35,13 @@ type Fixture struct {
 
 // Backend is a source to be tested.
 type Backend struct {
-	// Open returns a fixture whose document is "a: 1\n".
+	// Open returns a fixture whose document is "a: 1\n". What it starts must end with the test's Cleanup: no goroutine may be
+	// left then.
 	Open func(t testing.TB) Fixture
 	// Within is how long a change may take to be seen. Default: 5 seconds.
 	Within time.Duration
 	// Idle is how many requests a source may make in a second in which nothing happens. Default: none.
 	Idle int64
-	// EngineFuncs are functions whose goroutines belong to a client that outlives a watch, as goleak names them.
-	EngineFuncs []string
-}
-
-func (b Backend) bystanders() (all []goleak.Option) {
-	for _, f := range b.EngineFuncs {
-		all = append(all, goleak.IgnoreAnyFunction(f))
-	}
-	return all
 }
 
 // Run has the source keep its promises, one subtest each.
@@ -73,14 +65,14 @@ func Run(t *testing.T, b Backend) {
 		{"watch/idle costs nothing", watchIdle},
 	} {
 		t.Run(p.name, func(t *testing.T) {
-			s := &stage{Fixture: b.Open(t), b: b, t: t}
-			s.expect("a: 1\n") // clients have their connections now
-			before := append(b.bystanders(), goleak.IgnoreCurrent())
-			t.Cleanup(func() {
-				if err := goleak.Find(before...); err != nil {
+			before := goleak.IgnoreCurrent()
+			t.Cleanup(func() { // when what Open has made is closed
+				if err := goleak.Find(before); err != nil {
 					t.Error(err)
 				}
 			})
+			s := &stage{Fixture: b.Open(t), b: b, t: t}
+			s.expect("a: 1\n")
 			p.keep(t, s)
 		})
 	}

@@ -55,9 +55,12 @@ func backend(t testing.TB) kvtest.Backend {
 			if err := o.js.DeleteKeyValue(t.Context(), bucket); err != nil && !errors.Is(err, jetstream.ErrBucketNotFound) {
 				t.Fatal(err)
 			}
-			if _, err := o.js.CreateKeyValue(t.Context(), natskv.Config(bucket)); err != nil {
-				t.Fatal(err)
-			}
+			// The server answers a deletion before the files of the bucket are gone, and may find them in its way when it makes
+			// the next.
+			testenv.Eventually(t, 10*time.Second, "a new bucket", func() error {
+				_, err := o.js.CreateKeyValue(t.Context(), natskv.Config(bucket))
+				return err
+			})
 			return o
 		},
 		Restart: func(t testing.TB, old driver.Store) driver.Store {
