@@ -48,7 +48,7 @@ func (v *Versions) step(ctx context.Context, s Step, candidate int) error {
 	if r == nil || candidate != 0 && r.Candidate != candidate {
 		return fmt.Errorf("%w: no rollout is under way", ErrNotFound)
 	}
-	if s.Action == "advance" && s.Percent <= r.Percent {
+	if s.Action == "advance" && !(s.Percent > r.Percent) { // NaN is no growth either
 		return fmt.Errorf("%w: %v %% of the instances have the candidate: a rollout only grows; abort it, or roll back", ErrInvalid, r.Percent)
 	}
 	s.Time = time.Now().UTC()
@@ -329,17 +329,16 @@ func (g *guide) sample(ctx context.Context, r *Rollout, instances []Instance) (w
 		g.approved = r.Percent // nobody to judge
 		return ""
 	}
+	g.approved = 0 // by the latest sample alone: what was well before the monitor broke may not be so any more
 	h, err := g.plan.Health(ctx)
-	said := unknown
-	if err == nil {
-		said = g.plan.judge(h)
+	if err != nil {
+		return ""
 	}
-	switch said {
+	switch g.plan.judge(h) {
 	case good:
 		g.bad, g.approved = 0, r.Percent
 	case bad:
 		g.bad++
-		g.approved = 0
 		if g.bad >= g.plan.BadInARow {
 			return fmt.Sprintf("%d of %d requests of the canaries failed, and %d of %d of the others", h.Canary.Failed, h.Canary.Total, h.Stable.Failed, h.Stable.Total)
 		}
