@@ -93,7 +93,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	set.StringVar(&o.layer, "layer", "", "the layer, such as prod/application/shop or prod/base")
 	set.StringVar(&o.author, "author", whoami(), "who does it, for the record")
 	set.StringVar(&o.schema, "schema", "", "a file with a JSON Schema that published documents must fit")
-	set.DurationVar(&o.timeout, "timeout", 10*time.Second, "how long the store may take to answer")
+	set.DurationVar(&o.timeout, "timeout", 10*time.Second, "how long the store, and the -health of guide, may take to answer")
 	set.Usage = func() { usage(set) }
 	if err := set.Parse(args); err != nil {
 		return usageError(err)

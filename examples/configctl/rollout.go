@@ -100,7 +100,11 @@ func guide(set *flag.FlagSet) action {
 			return err
 		}
 		if *health != "" {
-			plan.Health = func(ctx context.Context) (config.Health, error) { return ask(ctx, *health) }
+			plan.Health = func(ctx context.Context) (config.Health, error) {
+				ctx, cancel := t.bounded(ctx) // a monitor that hangs must not keep the guide from what instances refuse
+				defer cancel()
+				return ask(ctx, *health)
+			}
 		}
 		plan.Author = t.author
 		following, stop := context.WithCancel(ctx)
