@@ -48,6 +48,8 @@ type Head struct {
 	Stable int `json:"stable"`
 	// Rollout is under way, or nil.
 	Rollout *Rollout `json:"rollout,omitempty"`
+	// Ended is the story of the last rollout, if nothing was published since.
+	Ended *Rollout `json:"ended,omitempty"`
 }
 
 // Rollout is a candidate on its way to all instances, and its story.

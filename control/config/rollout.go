@@ -52,19 +52,15 @@ func (v *Versions) step(ctx context.Context, s Step, candidate int) error {
 		return fmt.Errorf("%w: %v %% of the instances have the candidate: a rollout only grows; abort it, or roll back", ErrInvalid, r.Percent)
 	}
 	s.Time = time.Now().UTC()
-	to, event := Head{Stable: head.Stable}, "rollout.aborted"
+	told := &Rollout{Candidate: r.Candidate, Percent: s.Percent, Steps: append(slices.Clone(r.Steps), s)}
+	to, event := Head{Stable: head.Stable, Ended: told}, "rollout.aborted"
 	switch s.Action {
 	case "advance":
 		event = "rollout.advanced"
-		to.Rollout = &Rollout{Candidate: r.Candidate, Percent: s.Percent, Steps: append(slices.Clone(r.Steps), s)}
+		to = Head{Stable: head.Stable, Rollout: told}
 	case "promote":
 		event = "rollout.promoted"
 		to.Stable = r.Candidate
-	}
-	if to.Rollout == nil {
-		if err := v.conclude(ctx, r, s); err != nil {
-			return err
-		}
 	}
 	if err := v.log.move(ctx, to, at); err != nil {
 		return err
@@ -73,15 +69,17 @@ func (v *Versions) step(ctx context.Context, s Step, candidate int) error {
 	return nil
 }
 
-// conclude keeps the story of a rollout before the head forgets it. If the head does not move after all, the next one who ends
-// the rollout writes it again.
-func (v *Versions) conclude(ctx context.Context, r *Rollout, last Step) error {
-	told := Rollout{Candidate: r.Candidate, Percent: last.Percent, Steps: append(slices.Clone(r.Steps), last)}
-	value, err := json.Marshal(told)
+// keep writes the story of a rollout that has ended to a place of its own, before the head forgets it. The head has decided how
+// it ended, so whoever writes it writes the same.
+func (v *Versions) keep(ctx context.Context, ended *Rollout) error {
+	if ended == nil {
+		return nil
+	}
+	value, err := json.Marshal(ended)
 	if err != nil {
 		return err
 	}
-	_, err = v.log.store.Put(ctx, rolloutKeyOf(r.Candidate), value)
+	_, err = v.log.store.Put(ctx, rolloutKeyOf(ended.Candidate), value)
 	return storeErrorOrNil(err)
 }
 
@@ -98,8 +96,10 @@ func storeErrorOrNil(err error) error {
 // ErrNotFound if the version was not staged.
 func (v *Versions) Rollout(ctx context.Context, candidate int) (r Rollout, err error) {
 	head, _, err := v.log.head(ctx)
-	if err == nil && head.Rollout != nil && head.Rollout.Candidate == candidate {
-		return *head.Rollout, nil
+	for _, known := range []*Rollout{head.Rollout, head.Ended} {
+		if err == nil && known != nil && known.Candidate == candidate {
+			return *known, nil
+		}
 	}
 	found, err := v.log.store.Get(ctx, rolloutKeyOf(candidate))
 	if err != nil {
@@ -284,7 +284,7 @@ type guide struct {
 	plan      Plan
 	candidate int
 	bad       int     // samples in a row
-	approved  float64 // the percentage at which a sample was good
+	approved  float64 // the percentage at which the latest sample was good
 	held      float64 // the percentage at which it was told that the rollout waits
 }
 

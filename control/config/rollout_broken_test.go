@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"math"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/go-os/go-os/state/kv"
+	"github.com/go-os/go-os/state/kv/driver"
 	"github.com/go-os/go-os/state/kv/memkv"
 	"github.com/go-os/go-os/telemetry"
 )
@@ -16,8 +18,13 @@ import (
 // staged returns versions with a rollout at 10 percent.
 func staged(t *testing.T) *Versions {
 	t.Helper()
+	return stagedOn(t, memkv.New(nil))
+}
+
+func stagedOn(t *testing.T, d driver.Store) *Versions {
+	t.Helper()
 	off := telemetry.Off()
-	v, err := NewVersions(kv.New(memkv.New(nil), &kv.Options{Telemetry: off}), "l", &VersionsOptions{Telemetry: off})
+	v, err := NewVersions(kv.New(d, &kv.Options{Telemetry: off}), "l", &VersionsOptions{Telemetry: off})
 	if err == nil {
 		_, err = v.Publish(t.Context(), Draft{Document: "a: 1\n", Format: YAML, Author: "ada"})
 	}
@@ -49,6 +56,44 @@ func TestGuideWaitsForMonitorThatBreaks(t *testing.T) {
 			t.Errorf("head %+v, %v", head, err)
 		}
 	})
+}
+
+// overtaken is a store on which something happens before the next write.
+type overtaken struct {
+	*memkv.Store
+	first atomic.Pointer[func()]
+}
+
+func (o *overtaken) Put(ctx context.Context, r driver.PutRequest) (driver.Version, error) {
+	if first := o.first.Swap(nil); first != nil {
+		(*first)()
+	}
+	return o.Store.Put(ctx, r)
+}
+
+// TestStoryOfTheOneWhoWon has a Promote overtake an Abort that has read the head: the story is that of what happened, also when
+// the next version is published.
+func TestStoryOfTheOneWhoWon(t *testing.T) {
+	o := &overtaken{Store: memkv.New(nil)}
+	v := stagedOn(t, o)
+	promote := func() {
+		if err := v.Promote(t.Context(), "bob", "well"); err != nil {
+			t.Error(err)
+		}
+	}
+	o.first.Store(&promote)
+	if err := v.Abort(t.Context(), "ada", "ill"); !errors.Is(err, ErrConflict) {
+		t.Errorf("Abort: %v", err)
+	}
+	for range 2 {
+		r, err := v.Rollout(t.Context(), 2)
+		if err != nil || len(r.Steps) != 2 || r.Steps[1].Action != "promote" || r.Steps[1].Author != "bob" {
+			t.Errorf("%+v, %v", r, err)
+		}
+		if _, err := v.Publish(t.Context(), Draft{Document: "a: 3\n", Format: YAML, Author: "ada"}); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func TestAdvanceToNoNumber(t *testing.T) {

@@ -149,15 +149,19 @@ func (v *Versions) publish(ctx context.Context, d Draft, out *Version, percent *
 		Number: head.Stable + 1, Parent: head.Stable, Author: d.Author, Message: d.Message, Time: time.Now().UTC(),
 		Format: d.Format, Document: d.Document, SHA256: digest(d.Document),
 	}
-	return v.release(ctx, next, out, at, percent)
+	if err := v.keep(ctx, head.Ended); err != nil {
+		return err
+	}
+	return v.release(ctx, next, out, at, percent, nil)
 }
 
-func (v *Versions) release(ctx context.Context, next Version, out *Version, at kv.Version, percent *float64) error {
+// release writes a version and moves the head to it; ended is the rollout that it ends.
+func (v *Versions) release(ctx context.Context, next Version, out *Version, at kv.Version, percent *float64, ended *Rollout) error {
 	next, err := v.log.add(ctx, next)
 	if err != nil {
 		return err
 	}
-	to := Head{Stable: next.Number}
+	to := Head{Stable: next.Number, Ended: ended}
 	event := "published"
 	if percent != nil {
 		event = "rollout.started"
@@ -436,14 +440,17 @@ func (v *Versions) rollback(ctx context.Context, to int, author, message string,
 	if err != nil {
 		return err
 	}
-	if head.Rollout != nil {
-		if err := v.conclude(ctx, head.Rollout, Step{Action: "abort", Author: author, Reason: message, Time: time.Now().UTC()}); err != nil {
-			return err
-		}
+	if err := v.keep(ctx, head.Ended); err != nil {
+		return err
+	}
+	var ended *Rollout
+	if r := head.Rollout; r != nil {
+		abort := Step{Action: "abort", Author: author, Reason: message, Time: time.Now().UTC()}
+		ended = &Rollout{Candidate: r.Candidate, Steps: append(slices.Clone(r.Steps), abort)}
 	}
 	next := Version{
 		Number: head.Stable + 1, Parent: head.Stable, Restored: to, Author: author, Message: message, Time: time.Now().UTC(),
 		Format: old.Format, Document: old.Document, SHA256: old.SHA256,
 	}
-	return v.release(ctx, next, out, at, nil)
+	return v.release(ctx, next, out, at, nil, ended)
 }
