@@ -21,12 +21,15 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// httpClient makes the client of one exporter over HTTP. The exporters share a transport otherwise, whose connections
-// nobody can close.
-func (s otlpSettings) httpClient() *http.Client {
+// httpClient makes the HTTP client of one exporter. The exporters would otherwise share a transport whose connections nobody
+// can close.
+//
+// It follows no redirect: a redirected POST may arrive as a GET without a body, and its headers may reach another host.
+func (s otlpSettings) httpClient(which Signal) *http.Client {
 	return &http.Client{
-		Timeout: s.timeout,
-		Transport: noteAnswer{&http.Transport{
+		Timeout:       s.timeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: &otlpTransport{signal: which, endpoint: s.endpoint, next: &http.Transport{
 			Proxy:               http.ProxyFromEnvironment,
 			DialContext:         (&net.Dialer{Timeout: s.timeout, KeepAlive: 30 * time.Second}).DialContext,
 			TLSClientConfig:     s.tls,
@@ -75,7 +78,7 @@ func (s otlpSettings) spans(ctx context.Context) (sdktrace.SpanExporter, string,
 		e, err := otlptracegrpc.New(ctx, opts...)
 		return e, "otlp_grpc_span_exporter", err
 	}
-	client, kind, encoding := s.httpClient(), "otlp_http_span_exporter", otlptracehttp.EncodingProtobuf
+	client, kind, encoding := s.httpClient(Traces), "otlp_http_span_exporter", otlptracehttp.EncodingProtobuf
 	if s.protocol == HTTPJSON {
 		kind, encoding = "otlp_http_json_span_exporter", otlptracehttp.EncodingJSON
 	}
@@ -103,7 +106,7 @@ func (s otlpSettings) records(ctx context.Context) (sdklog.Exporter, string, err
 		e, err := otlploggrpc.New(ctx, opts...)
 		return e, "otlp_grpc_log_exporter", err
 	}
-	client, compression := s.httpClient(), otlploghttp.NoCompression
+	client, compression := s.httpClient(Logs), otlploghttp.NoCompression
 	if s.gzip {
 		compression = otlploghttp.GzipCompression
 	}
@@ -126,7 +129,7 @@ func (s otlpSettings) points(ctx context.Context) (sdkmetric.Exporter, string, e
 		e, err := otlpmetricgrpc.New(ctx, opts...)
 		return e, "otlp_grpc_metric_exporter", err
 	}
-	client, compression := s.httpClient(), otlpmetrichttp.NoCompression
+	client, compression := s.httpClient(Metrics), otlpmetrichttp.NoCompression
 	if s.gzip {
 		compression = otlpmetrichttp.GzipCompression
 	}

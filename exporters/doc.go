@@ -15,8 +15,10 @@
 //
 //   - Emitting never blocks and never waits for the network. A queue that is full drops the new item and counts it.
 //   - No loss is silent: emitted = exported + dropped + queued, for each destination of each signal, at any moment
-//     ([Pipeline.Health]); what is dropped is a metric, and a log line: one when it begins, at most one an interval while it
-//     lasts, one when it is over, one at the end for what no line has told.
+//     ([Pipeline.Health]). Exported is what a destination has confirmed: over HTTP by 200 (202 and 204 count as well) and a body that is
+//     an OTLP answer or empty. A redirect is never followed, and any other answer is a failure. What is dropped is a metric,
+//     and a log line: one when it begins, at most one an interval while it lasts, one when it is over, one at the end for what no
+//     line has told.
 //   - Memory is bounded: a queue of Options.QueueSize and one batch on its way, for each destination.
 //   - A batch is tried again, with growing waits, while the peer refuses connections, resets them, does not answer or says
 //     that it is overloaded; Retry-After is obeyed, up to a minute. It is given up after Options.ExportTimeout, and at once
@@ -63,7 +65,7 @@
 // The pipeline's own metrics are those of the semantic conventions, in the scope of this package. Each point has
 // otel.component.name and otel.component.type, that of one destination, and for what failed error.type: queue_full or
 // already_shutdown for a processor; for an exporter the HTTP status, the gRPC code, rejected (a partial success),
-// connection_refused, connection_reset, connection_failed, timeout, canceled or _OTHER.
+// invalid_answer (a 2xx that is not OTLP), connection_refused, connection_reset, connection_failed, timeout, canceled or _OTHER.
 //
 //   - otel.sdk.processor.span.processed, otel.sdk.processor.log.processed, counters, {span} and {log_record}: what was
 //     given to an exporter, or dropped before

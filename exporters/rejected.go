@@ -56,14 +56,17 @@ func lostOf(n int64, err error) int64 {
 	return n
 }
 
-// errorType is the error.type of a failed export: few values, known beforehand. It is rejected for a partial success, the
-// status for an answer over HTTP, the code's name for one over gRPC.
+// errorType is the error.type of a failed export: few values, known beforehand. It is rejected for a partial success,
+// invalid_answer for a 2xx answer that is not OTLP, the status for any other answer over HTTP, the code's name for one over gRPC.
 func errorType(err error) string {
 	if _, partial := rejected(err); partial {
 		return "rejected"
 	}
 	var answered *httpError
 	if errors.As(err, &answered) {
+		if answered.answer.invalid != "" {
+			return "invalid_answer"
+		}
 		return strconv.Itoa(answered.answer.status)
 	}
 	if code, ok := rpcCode(err); ok {

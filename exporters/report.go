@@ -199,6 +199,10 @@ func (s state) reason() (reason, remedy string) {
 		remedy = "nothing listens there: start the collector, or correct OTEL_EXPORTER_OTLP_ENDPOINT"
 	case strings.Contains(reason, "invalid UTF-8"):
 		remedy = "a text that OTLP cannot carry has not been mended: look at the keys of " + envResource + ", or report it"
+	case kind == "invalid_answer":
+		remedy = "something other than a collector answers there: correct the host, port and path of OTEL_EXPORTER_OTLP_ENDPOINT"
+	case len(kind) == 3 && kind[0] == '3':
+		remedy = "the endpoint redirects, and a redirect would lose the data or the headers: set OTEL_EXPORTER_OTLP_ENDPOINT to where it leads"
 	case kind == "401" || kind == "403" || kind == "UNAUTHENTICATED" || kind == "PERMISSION_DENIED":
 		remedy = "the collector refuses the credentials: check OTEL_EXPORTER_OTLP_HEADERS and the client certificate"
 	case kind == "404" || kind == "405" || kind == "UNIMPLEMENTED":

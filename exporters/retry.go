@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -72,7 +71,7 @@ func (d deliverer) attempt(ctx context.Context, deadline time.Time, export func(
 	defer cancel()
 	answer := new(httpAnswer)
 	err := export(context.WithValue(ctx, httpAnswerKey{}, answer))
-	if err != nil && answer.status != 0 && (answer.status < 200 || answer.status > 299) {
+	if err != nil && answer.failed() {
 		err = &httpError{answer: *answer, err: err}
 	}
 	d.ledger.attempted(err)
@@ -110,50 +109,6 @@ func pause(try int) time.Duration {
 	wait := min(firstWait<<min(try-1, 10), longWait)
 	return wait/2 + rand.N(wait/2)
 }
-
-// httpAnswer is what the peer said over HTTP. The exporters put neither the status nor Retry-After where callers can see
-// it, so the transport notes them here.
-type httpAnswer struct {
-	status     int
-	retryAfter time.Duration
-}
-
-type httpAnswerKey struct{}
-
-// noteAnswer is the transport below the OTLP exporters over HTTP.
-type noteAnswer struct{ *http.Transport }
-
-func (t noteAnswer) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := t.Transport.RoundTrip(r)
-	if answer, ok := r.Context().Value(httpAnswerKey{}).(*httpAnswer); ok && resp != nil {
-		answer.status = resp.StatusCode
-		answer.retryAfter = parseRetryAfter(resp.Header.Get("Retry-After"), time.Now())
-	}
-	return resp, err
-}
-
-// parseRetryAfter reads both forms of RFC 9110, section 10.2.3. What it cannot read is no wait.
-func parseRetryAfter(value string, now time.Time) time.Duration {
-	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return max(0, at.Sub(now))
-	}
-	return 0
-}
-
-// httpError is a failed export that the peer answered.
-type httpError struct {
-	answer httpAnswer
-	err    error
-}
-
-func (e *httpError) Error() string {
-	return "HTTP " + strconv.Itoa(e.answer.status) + " " + http.StatusText(e.answer.status) + ": " + e.err.Error()
-}
-
-func (e *httpError) Unwrap() error { return e.err }
 
 // retryAfter is the wait that the peer asked for, over either protocol.
 func retryAfter(err error) time.Duration {
