@@ -15,49 +15,36 @@ import (
 type set []bool
 
 // apply makes the best configuration that can be made: of the latest documents of all sources; else of those of all but one;
-// else of those of one and the accepted ones of the others. It returns why the first was refused if none is valid. c.mu is held.
-func (c *Config[T]) apply(ctx context.Context) error {
-	all := make(set, len(c.states))
+// else of those of one and the accepted ones of the others. It needs a configuration in force. c.mu is held.
+func (c *Config[T]) apply(ctx context.Context) {
+	all := c.knownSet()
 	var dirty []int
 	for i, s := range c.states {
-		all[i] = s.known
 		if s.known && !(s.inForce && same(s.latest, s.accepted)) {
 			dirty = append(dirty, i)
 		}
 	}
-	current := c.current.Load()
-	if current != nil && len(dirty) == 0 {
+	if len(dirty) == 0 {
 		c.settle(ctx, all, nil)
-		return nil
+		return
 	}
 	var refused error
 	for n, chosen := range candidates(all, dirty) {
-		if current != nil && !slices.ContainsFunc(dirty, func(i int) bool { return chosen[i] }) {
+		if !slices.ContainsFunc(dirty, func(i int) bool { return chosen[i] }) {
 			continue // what is in force
 		}
 		next, out, err := c.compose(chosen)
 		if n == 0 {
 			refused = err
 		}
-		if err != nil || c.lacks(chosen) {
+		if err != nil {
 			continue
 		}
 		c.settle(ctx, chosen, refused)
 		c.swap(ctx, next, out)
-		return nil
+		return
 	}
 	c.settle(ctx, make(set, len(all)), refused)
-	return refused
-}
-
-// lacks reports whether a source that is required has no part in a set.
-func (c *Config[T]) lacks(chosen set) bool {
-	for i, s := range c.states {
-		if s.required && !s.inForce && !chosen[i] {
-			return true
-		}
-	}
-	return false
 }
 
 // candidates lists the sets that are tried, the most wanted first.

@@ -37,11 +37,13 @@
 // # Guarantees
 //
 //   - Get is one atomic load. What it returns never changes: it must not be changed by the caller either.
-//   - A configuration is applied as a whole, after every check has passed, or not at all. One that is bad leaves the last good
-//     one in force, whichever source it came from; Status says what is wrong, where and since when, until it heals. A good change
-//     of one source takes effect while another is bad.
-//   - Load fails only if there is no valid configuration. A source that cannot be read is left out, unless it is [Required], or
-//     Options.LastGood knows what it held; Status tells.
+//   - A configuration is applied as a whole, after every check has passed, or not at all. While the service runs, a bad one leaves
+//     the last good one in force, whichever source it came from; Status reports what is wrong, where and since when, until it heals.
+//     A good change of one source takes effect while another is bad.
+//   - Load fails if a source is invalid: broken syntax, an unknown key, a value that does not fit, a rule that is broken. The error
+//     names everything that is wrong in all sources. A service never starts on its defaults because of a typo.
+//   - Load does not fail if a source is out of reach. The file of Options.LastGood stands in for it; without one the source is left
+//     out, unless it is [Required]. Status reports it.
 //   - Values do not reach logs, spans, events or reports, but for what a method Validate says. The errors that are returned show a
 //     single value that does not fit its type; those of secrets, of unknown keys and of broken documents are in none.
 //
@@ -166,8 +168,8 @@ type Options struct {
 	Sources []Source
 	// AllowUnknown takes keys that the type does not have for warnings: they are ignored, reported by Status, and an event each.
 	AllowUnknown bool
-	// LastGood is a file that keeps what the sources held when they were last good, for a start while they are not. It holds
-	// secrets as the sources do, and nobody but its owner can read it. Default: none.
+	// LastGood is a file that keeps what the sources held when they were last good, for a start while they are out of reach. It
+	// holds secrets as the sources do, and nobody but its owner can read it. Default: none.
 	LastGood string
 	// Timeout is how long reading a source may take. Default: DefaultTimeout.
 	Timeout time.Duration

@@ -13,8 +13,8 @@ import (
 	"github.com/go-os/go-os/control/config/driver"
 )
 
-// Required makes Load fail if the source cannot be read or is bad, even if the rest would be a valid configuration, unless
-// Options.LastGood knows what it held.
+// Required makes Load fail if the source is out of reach, unless Options.LastGood knows what it held. Without it, Load leaves such a
+// source out. A source that is invalid always fails Load.
 func Required(s Source) Source { return required{s} }
 
 type required struct{ Source }
@@ -44,8 +44,8 @@ type state struct {
 }
 
 // Load reads the sources and returns the configuration that they make. It returns ErrInvalid if the type or the options cannot
-// work, and everything that is wrong with the sources if no valid configuration can be made of them. It starts no goroutine: Run
-// does what follows.
+// work. If a source is invalid, it returns everything that is wrong with all sources. A source that is out of reach is left out,
+// unless it is [Required] or Options.LastGood has its last good state. Load starts no goroutine; Run follows the sources.
 func Load[T any](ctx context.Context, opts *Options) (*Config[T], error) {
 	c := &Config[T]{opts: opts.orDefault(), problems: map[string]*Problem{}, changed: make(chan struct{})}
 	c.watch = newWatchers(c.opts.Name, c.opts.Telemetry)
@@ -172,31 +172,115 @@ func (s *state) blame(err error) error {
 	return &Error{Source: s.name, Err: err}
 }
 
-// first makes the first configuration, of what was read and what was saved. c.mu is held.
+// first makes the first configuration, of what was read and what was saved. A source that is invalid fails it: a typo must not start
+// a service on its defaults. A source that is out of reach is replaced by what was saved of it, or left out. c.mu is held.
 func (c *Config[T]) first(ctx context.Context, outcomes map[int]outcome, saved map[string]remembered) error {
-	var errs []error
+	var invalid, away []error
 	for i, s := range c.states {
 		o := outcomes[i]
-		if was, ok := saved[s.name]; ok && !s.static {
-			s.accepted, s.inForce, s.lastGood = was.trees, true, was.time
+		switch {
+		case o.err == nil:
+			s.latest, s.known = o.trees, true
+		case rejects(o.err):
+			invalid = append(invalid, o.err)
+		default:
+			away = append(away, o.err)
+			c.standIn(ctx, s, o.err, saved)
 		}
-		if o.err != nil {
-			errs = append(errs, o.err)
-			c.trouble(ctx, Problem{Source: s.name, Err: o.err, Since: time.Now(), Rejected: rejects(o.err), LastGood: s.lastGood})
-			if s.required && !s.inForce {
-				return errors.Join(errs...)
-			}
-			continue
-		}
-		s.latest, s.known = o.trees, true
 	}
-	if err := c.apply(ctx); err != nil {
-		return errors.Join(append(errs, err)...)
+	if len(invalid) > 0 {
+		return errors.Join(append(append(invalid, away...), c.otherFaults())...)
+	}
+	if c.lacks(c.knownSet()) {
+		return errors.Join(append(away, c.otherFaults())...)
+	}
+	if err := c.start(ctx); err != nil {
+		return errors.Join(append(away, err)...)
 	}
 	for _, source := range slices.Sorted(maps.Keys(c.problems)) {
 		c.tellProblem(ctx, c.problems[source])
 	}
 	return nil
+}
+
+// standIn has the last-good file serve for a source that is out of reach.
+func (c *Config[T]) standIn(ctx context.Context, s *state, err error, saved map[string]remembered) {
+	if was, ok := saved[s.name]; ok && !s.static {
+		s.accepted, s.inForce, s.lastGood = was.trees, true, was.time
+	}
+	c.trouble(ctx, Problem{Source: s.name, Err: err, Since: time.Now(), LastGood: s.lastGood})
+}
+
+// start puts the first configuration into force, which is made of every source that was read. What was saved of the others counts
+// only if it is valid with them.
+func (c *Config[T]) start(ctx context.Context) error {
+	chosen := c.knownSet()
+	next, out, err := c.compose(chosen)
+	if err != nil && c.forget(err) && !c.lacks(chosen) {
+		next, out, err = c.compose(chosen)
+	}
+	if err != nil {
+		return err
+	}
+	c.settle(ctx, chosen, nil)
+	c.swap(ctx, next, out)
+	return nil
+}
+
+// forget takes back what was saved of the sources that an error names, and reports whether there were any.
+func (c *Config[T]) forget(err error) (any bool) {
+	for _, s := range c.states {
+		if s.known || !s.inForce || !names(err, s.name) {
+			continue
+		}
+		s.accepted, s.inForce, s.lastGood, any = nil, false, time.Time{}, true
+		refused := &Error{Source: s.name, Document: c.opts.LastGood, Err: fmt.Errorf("is not used: %w", faultsOf(s.name, err))}
+		p := c.problems[s.name]
+		p.Err, p.LastGood = errors.Join(p.Err, refused), time.Time{}
+	}
+	return any
+}
+
+// names reports whether an error is the fault of a source.
+func names(err error, source string) (found bool) {
+	eachError(err, func(one error) {
+		if e, ok := one.(*Error); ok && e.Source == source {
+			found = true
+		}
+	})
+	return found
+}
+
+// otherFaults returns what else is wrong, when a source already is: the mistakes of the sources that were read. What names no
+// source may only be due to the one that is missing.
+func (c *Config[T]) otherFaults() error {
+	_, _, err := c.compose(c.knownSet())
+	var errs []error
+	eachError(err, func(one error) {
+		if e, ok := one.(*Error); ok && e.Source != "" {
+			errs = append(errs, e)
+		}
+	})
+	return errors.Join(errs...)
+}
+
+// lacks reports whether a source that is required has no part in a set.
+func (c *Config[T]) lacks(chosen set) bool {
+	for i, s := range c.states {
+		if s.required && !s.inForce && !chosen[i] {
+			return true
+		}
+	}
+	return false
+}
+
+// knownSet is the set of the sources that were read.
+func (c *Config[T]) knownSet() set {
+	all := make(set, len(c.states))
+	for i, s := range c.states {
+		all[i] = s.known
+	}
+	return all
 }
 
 // rejects tells a source that was read and is bad from one that could not be read.
@@ -232,6 +316,6 @@ func (c *Config[T]) take(ctx context.Context, which []int) bool {
 		}
 		s.latest, s.known = o.trees, true
 	}
-	_ = c.apply(ctx) // what is wrong is in the problems
+	c.apply(ctx)
 	return true
 }

@@ -43,9 +43,9 @@ func TestLastGood(t *testing.T) {
 	if err := cfg.Reload(t.Context()); err != nil || cfg.Get().Retries != 8 || cfg.Get().DB.Password.Reveal() != "" {
 		t.Errorf("healed: %v, %+v", err, cfg.Get())
 	}
-	a.set("retries: 99\n", nil) // bad at the start: what was good counts
-	if cfg, err = config.Load[service](t.Context(), with(a, b)); err != nil || cfg.Get().Retries != 8 || cfg.Err() == nil {
-		t.Errorf("%v, %+v", err, cfg)
+	a.set("retries: 99\n", nil) // the file does not stand in for a source that is invalid
+	if _, err = config.Load[service](t.Context(), with(a, b)); !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), "a:1: retries") {
+		t.Errorf("an invalid source: %v", err)
 	}
 	if err := os.WriteFile(saved, []byte(`{"sources": hunter2`), 0o600); err != nil {
 		t.Fatal(err)
@@ -67,9 +67,6 @@ func TestStart(t *testing.T) {
 	if err != nil || cfg.Get().Retries != 4 || !errors.Is(cfg.Err(), config.ErrUnavailable) {
 		t.Errorf("a source is down: %v", err)
 	}
-	if cfg, err = config.Load[service](t.Context(), options(yaml("retries: 99\n"), &doc{name: "x", format: config.YAML, text: "name: x\n"})); err != nil || cfg.Get().Retries != 3 || cfg.Get().Name != "x" || cfg.Err() == nil {
-		t.Errorf("a source is bad: %v", err)
-	}
 	if _, err = config.Load[service](t.Context(), options(config.Required(down), yaml("retries: 4\n"))); !errors.Is(err, config.ErrUnavailable) {
 		t.Errorf("a source that is required is down: %v", err)
 	}
@@ -83,6 +80,74 @@ func TestStart(t *testing.T) {
 	cancel()
 	if _, err = config.Load[service](ctx, options(yaml("{}"))); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
+	}
+}
+
+// TestInvalidAtStart has Load fail for every kind of invalid source, and name the mistakes of all sources, those of a source that is
+// out of reach included.
+func TestInvalidAtStart(t *testing.T) {
+	other := &doc{name: "other", format: config.JSON, text: "{\n\"retires\": 1}"}
+	down := &doc{name: "down", err: driver.ErrUnavailable}
+	rest := []string{"other:2: retires: unknown key"}
+	for name, test := range map[string]struct {
+		bad  *doc
+		is   error
+		want string
+	}{
+		"syntax":    {yaml("retries: [\n"), config.ErrSyntax, "orders.yaml:"},
+		"empty":     {yaml(""), config.ErrSyntax, "orders.yaml: syntax"},
+		"unknown":   {yaml("\nnmae: x\n"), config.ErrUnknownKey, "orders.yaml:2: nmae"},
+		"misfit":    {yaml("retries: many\n"), config.ErrInvalid, "orders.yaml:1: retries"},
+		"format":    {&doc{name: "orders.ini", format: "ini", text: "a=1"}, config.ErrInvalid, "orders.ini: invalid"},
+		"too large": {&doc{name: "orders.yaml", err: driver.ErrTooLarge}, config.ErrTooLarge, "orders.yaml: too large"},
+	} {
+		_, err := config.Load[service](t.Context(), options(test.bad, other, down))
+		if !errors.Is(err, test.is) || !errors.Is(err, config.ErrUnavailable) {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		for _, want := range append([]string{test.want, "down: unavailable"}, rest...) {
+			if strings.Count(err.Error(), want) != 1 {
+				t.Errorf("%s: want %q once in\n%v", name, want, err)
+			}
+		}
+	}
+	if _, err := config.Load[service](t.Context(), options(yaml("retries: 11\n"), down)); !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), "orders.yaml:1: retries: invalid: must be at most 10") {
+		t.Errorf("a rule: %v", err)
+	}
+	type needs struct {
+		Key  string `validate:"required"`
+		Port int
+	}
+	_, err := config.Load[needs](t.Context(), options(yaml("{"), &doc{name: "b", format: config.YAML, text: "port: x\n"}))
+	if err == nil || strings.Contains(err.Error(), "is required") || !strings.Contains(err.Error(), "b:1: port") {
+		t.Errorf("a key that may stand in the broken document is called missing: %v", err)
+	}
+}
+
+// TestLastGoodRefused starts while a source is out of reach, and its last good state does not fit the type any more.
+func TestLastGoodRefused(t *testing.T) {
+	saved := filepath.Join(t.TempDir(), "last-good.json")
+	a, b := &live{name: "a", text: "gone: 1\n"}, &live{name: "b", text: "name: one\n"}
+	with := func(sources ...config.Source) *config.Options {
+		o := options(sources...)
+		o.LastGood = saved
+		return o
+	}
+	type before struct {
+		Gone int
+		Name string
+	}
+	_, err := config.Load[before](t.Context(), with(a, b))
+	must(t, err)
+	a.set("", driver.ErrUnavailable)
+	if _, err := config.Load[service](t.Context(), with(config.Required(a), b)); !errors.Is(err, config.ErrUnavailable) || !errors.Is(err, config.ErrUnknownKey) {
+		t.Errorf("required: %v", err)
+	}
+	cfg, err := config.Load[service](t.Context(), with(a, b))
+	must(t, err)
+	if cfg.Get().Name != "one" || !errors.Is(cfg.Err(), config.ErrUnavailable) || !errors.Is(cfg.Err(), config.ErrUnknownKey) || !cfg.Status().Problems[0].LastGood.IsZero() {
+		t.Errorf("%+v, %v", cfg.Get(), cfg.Err())
 	}
 }
 

@@ -129,6 +129,11 @@ func TestSettingsMistake(t *testing.T) {
 	if !errors.Is(err, config.ErrUnknownKey) || !strings.Contains(err.Error(), "switches.card: unknown key: did you mean carts?") {
 		t.Errorf("%v", err)
 	}
+	t.Setenv("SHOP_LIMITS_QUANTITY", "many")
+	err = run(t.Context(), []string{"-for", "1s"}, &strings.Builder{}, &strings.Builder{})
+	if !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), "$SHOP_LIMITS_QUANTITY: limits.quantity") {
+		t.Errorf("a bad variable: %v", err)
+	}
 }
 
 // configctl runs the command beside the shop.
