@@ -18,11 +18,11 @@ type deafEngine struct {
 	deaf atomic.Bool
 }
 
-func (e *deafEngine) Renew(ctx context.Context, id driver.LeaseID) error {
+func (e *deafEngine) Renew(ctx context.Context, id driver.LeaseID, claims []driver.Claim) ([]driver.Claim, error) {
 	if e.deaf.Load() {
-		return fmt.Errorf("%w: connection refused", driver.ErrUnavailable)
+		return nil, fmt.Errorf("%w: connection refused", driver.ErrUnavailable)
 	}
-	return e.Driver.Renew(ctx, id)
+	return e.Driver.Renew(ctx, id, claims)
 }
 
 // runSync takes each primitive and gives it back, waits for what is held, loses a lease to an engine that does not answer, and sees leaders

@@ -104,53 +104,54 @@ func (p *primitive) named(call instrument.Call, op string, err *error) {
 	}
 }
 
-// enter joins the queue on a lease, and waits for a seat. ErrLost says that the lease is over.
+// enter joins the queue on a lease, and waits for a seat. ErrLost says that the claim or its lease is over.
 func (p *primitive) enter(ctx, parent context.Context, l *lease, value []byte, try bool) (*Grant, error) {
 	s := p.session
 	c := l.seat(p.queue)
 	c.Seats, c.Value = p.seats, value
+	sent := time.Now()
 	request, done := s.request(ctx)
 	token, granted, err := s.driver.Acquire(request, c.Claim, try)
 	done()
 	switch {
 	case err == nil:
+		c.live(token, sent)
 	case errors.Is(err, ErrHeld), errors.Is(err, ErrLost), errors.Is(err, ErrInvalid):
 		if errors.Is(err, ErrLost) {
 			l.lose(endRevoked, fmt.Errorf("%w: %s no longer knows the lease", ErrLost, s.caps.System))
 		}
-		l.reuse(c)
-		l.leave()
+		c.done()
 		return nil, err
 	default: // it may be there, or come later
 		err = l.blame(ctx, err)
-		l.retire()
-		c.burnt = true
-		p.abandon(l, c)
+		c.burn()
+		c.remove()
 		return nil, err
 	}
-	c.Token = token
 	if !granted {
 		p.kind.contentions.Add(ctx, 1, p.kind.attrs)
-		if err := p.await(ctx, l, c); err != nil {
-			p.abandon(l, c)
+		if err := p.await(ctx, c); err != nil {
+			c.abandon()
 			return nil, err
 		}
 	}
-	if why := l.lost(); why != nil { // by the clock: the engine may be late with it
-		p.abandon(l, c)
+	if why := c.over(); why != nil { // by the clock: the engine may be late with it
+		c.abandon()
 		return nil, why.err
 	}
-	g, err := p.newGrant(parent, l, c)
+	g, err := p.newGrant(parent, c)
 	if err != nil {
-		p.abandon(l, c)
+		c.abandon()
 	}
 	return g, err
 }
 
-// await waits for a seat through lost connections, as long as the lease lives.
-func (p *primitive) await(ctx context.Context, l *lease, c claim) error {
+// await waits for a seat through lost connections, as long as the claim lives.
+func (p *primitive) await(ctx context.Context, c *claim) error {
+	l := c.lease
 	within, cancel := l.within(ctx)
 	defer cancel()
+	c.listen(func(*over) { cancel() })
 	p.kind.waiting.Add(ctx, 1, p.kind.attrs)
 	defer p.kind.waiting.Add(ctx, -1, p.kind.attrs)
 	for attempt := 0; ; attempt++ {
@@ -160,43 +161,15 @@ func (p *primitive) await(ctx context.Context, l *lease, c claim) error {
 			return err
 		}
 		if within.Err() != nil || errors.Is(err, ErrClosed) {
-			return l.blame(ctx, err)
+			return c.blame(ctx, err)
 		}
 		if time.Since(began) > p.session.opts.MaxBackoff {
 			attempt = 0 // it worked meanwhile
 		}
 		if pause(within, p.session.wait(attempt)) != nil {
-			return l.blame(ctx, err)
+			return c.blame(ctx, err)
 		}
 	}
-}
-
-// abandon takes a claim out of the queue, however long that takes, or the lease ends. It does not keep the lease from ending: if it is
-// this claim alone that cannot be taken out, the lease goes, and the claim with it.
-func (p *primitive) abandon(l *lease, c claim) {
-	l.leave()
-	s := p.session
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed.Load() { // the lease is revoked
-		return
-	}
-	s.work.Go(func() {
-		for attempt := 0; ; attempt++ {
-			within, cancel := context.WithTimeout(l.ctx, s.opts.Timeout)
-			err := s.driver.Release(within, c.Claim)
-			cancel()
-			if err == nil || errors.Is(err, driver.ErrLost) {
-				l.reuse(c)
-				return
-			}
-			c.burnt = true
-			l.retire()
-			if pause(l.ctx, s.wait(attempt)) != nil {
-				return
-			}
-		}
-	})
 }
 
 // within returns a context that ends with ctx and with the lease.
@@ -215,4 +188,12 @@ func (l *lease) blame(ctx context.Context, err error) error {
 		return why.err
 	}
 	return l.session.blame(ctx, err)
+}
+
+// blame is Session.blame for a request that also ends with the claim.
+func (c *claim) blame(ctx context.Context, err error) error {
+	if why := c.over(); why != nil && ctx.Err() == nil && !c.lease.session.closed.Load() {
+		return why.err
+	}
+	return c.lease.session.blame(ctx, err)
 }

@@ -13,8 +13,7 @@ import (
 // Grant is a seat that this process holds: a lock, a leadership, one unit of a semaphore. It is safe for concurrent use.
 type Grant struct {
 	of    *primitive
-	lease *lease
-	claim claim
+	claim *claim
 	since time.Time
 	ctx   context.Context
 	stop  func() bool // takes the grant off its lease
@@ -33,9 +32,9 @@ func (g *Grant) around() *Grant {
 	return outer
 }
 
-// newGrant puts a grant on its lease, which may end it at once.
-func (p *primitive) newGrant(parent context.Context, l *lease, c claim) (*Grant, error) {
-	g := &Grant{of: p, lease: l, claim: c, since: time.Now()}
+// newGrant makes the grant of a claim, whose loss ends it.
+func (p *primitive) newGrant(parent context.Context, c *claim) (*Grant, error) {
+	g := &Grant{of: p, claim: c, since: time.Now()}
 	inner, cancel := context.WithCancelCause(parent)
 	g.ctx, g.cancel = grantContext{inner, g}, cancel
 	s := p.session
@@ -51,7 +50,8 @@ func (p *primitive) newGrant(parent context.Context, l *lease, c claim) (*Grant,
 	if p.kind.elected != nil {
 		p.kind.elected.Emit(parent, p.kind.about(p.name, c.Token)...)
 	}
-	g.stop = context.AfterFunc(l.ctx, func() { g.finish(l.lost()) })
+	g.stop = context.AfterFunc(c.lease.ctx, func() { g.finish(c.lease.lost()) })
+	c.hold(func(why *over) { g.finish(why) })
 	return g, nil
 }
 
@@ -63,11 +63,7 @@ func (g *Grant) Token() Token { return g.claim.Token }
 func (g *Grant) Context() context.Context { return g.ctx }
 
 // Deadline returns until when the grant holds if no further renewal succeeds. It moves with every renewal.
-func (g *Grant) Deadline() time.Time {
-	g.lease.mu.Lock()
-	defer g.lease.mu.Unlock()
-	return g.lease.deadline
-}
+func (g *Grant) Deadline() time.Time { return g.claim.deadline() }
 
 // Lost returns nil while the grant holds and after it was released, and otherwise why it ended: an error that wraps ErrLost, or
 // ErrClosed. It looks at the clock, and asks nobody.
@@ -84,7 +80,7 @@ func (g *Grant) over() *over {
 	why := g.why
 	g.mu.Unlock()
 	if why == nil {
-		if lost := g.lease.lost(); lost != nil {
+		if lost := g.claim.over(); lost != nil {
 			return g.finish(lost)
 		}
 	}
@@ -149,23 +145,24 @@ func (g *Grant) Release(ctx context.Context) (err error) {
 	}
 	g.stop()
 	defer g.of.session.forget(g) // only now, or Shutdown would close the session under the request
+	c := g.claim
+	if !c.leave() { // it was lost at the same moment
+		return fmt.Errorf("%w: the engine no longer had it", ErrLost)
+	}
 	within, cancel := g.of.session.request(ctx)
-	err = g.of.session.driver.Release(within, g.claim.Claim)
+	err = g.of.session.driver.Release(within, c.Claim)
 	cancel()
 	switch {
 	case err == nil:
-		g.lease.reuse(g.claim)
-		g.lease.leave()
+		c.done()
 		return nil
 	case errors.Is(err, driver.ErrLost):
-		g.lease.reuse(g.claim)
-		g.lease.leave()
+		c.done()
 		return fmt.Errorf("%w: the engine no longer had it", err)
 	default:
-		err = g.lease.blame(ctx, err)
-		c := g.claim
-		c.burnt = true
-		g.of.abandon(g.lease, c)
+		err = c.lease.blame(ctx, err)
+		c.burn()
+		c.remove()
 		return err
 	}
 }

@@ -23,10 +23,10 @@ func TestContextLooksAtTheClock(t *testing.T) {
 		}
 		child, cancel := context.WithCancel(g.Context())
 		defer cancel()
-		g.lease.mu.Lock()
-		g.lease.timer.Stop()
-		g.lease.deadline = time.Now().Add(100 * time.Millisecond) // before the next renewal
-		g.lease.mu.Unlock()
+		g.claim.lease.mu.Lock()
+		g.claim.lease.timer.Stop()
+		g.claim.lease.deadline = time.Now().Add(100 * time.Millisecond) // before the next renewal
+		g.claim.lease.mu.Unlock()
 		time.Sleep(100 * time.Millisecond)
 		if err := g.Context().Err(); !errors.Is(err, context.Canceled) {
 			t.Errorf("Err: %v, want Canceled", err)

@@ -5,7 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"strconv"
+	"maps"
+	"slices"
 	gosync "sync"
 	"time"
 
@@ -31,30 +32,17 @@ type lease struct {
 	mu       gosync.Mutex
 	deadline time.Time // until which it surely lives, with a margin
 	timer    *time.Timer
+	members  map[*claim]struct{} // that renewals name
 
 	tag string // what the IDs of its claims begin with
 
 	// Guarded by session.mu.
-	claims  int                 // that live with it
+	claims  int                 // that keep it from ending
 	retired bool                // takes no new claims, and goes with the last one
 	numbers map[string]*numbers // of the claims in each queue
 }
 
-// claim is one with its number, which its ID ends with.
-type claim struct {
-	driver.Claim
-	number int
-	burnt  bool // a request about it may still be under way: its ID must not be used again
-}
-
-// numbers are those in use in one queue. They are used again: engines remember for a while keys that were deleted, and the queue of a
-// lock that is often taken would be slower to read with each new one.
-type numbers struct {
-	next int
-	free []int
-}
-
-// open returns the session's lease, and counts a claim on it: leave must follow. It makes one if there is none.
+// open returns the session's lease, and counts a claim on it: claim.done must follow. It makes one if there is none.
 func (s *Session) open(ctx context.Context) (*lease, error) {
 	select {
 	case s.opening <- struct{}{}:
@@ -74,7 +62,8 @@ func (s *Session) open(ctx context.Context) (*lease, error) {
 	if err != nil {
 		return nil, s.blame(ctx, err)
 	}
-	l := &lease{session: s, id: id, deadline: sent.Add(s.opts.TTL - s.opts.Margin), tag: rand.Text() + "x", numbers: map[string]*numbers{}}
+	l := &lease{session: s, id: id, deadline: sent.Add(s.opts.TTL - s.opts.Margin), tag: rand.Text() + "x",
+		members: map[*claim]struct{}{}, numbers: map[string]*numbers{}}
 	l.ctx, l.end = context.WithCancelCause(context.Background())
 	if !s.begin(l) {
 		l.revoke()
@@ -113,45 +102,6 @@ func (s *Session) begin(l *lease) bool {
 	return true
 }
 
-// seat returns a claim that no other in the queue can be taken for.
-func (l *lease) seat(queue string) claim {
-	l.session.mu.Lock()
-	defer l.session.mu.Unlock()
-	n := l.numbers[queue]
-	if n == nil {
-		n = &numbers{}
-		l.numbers[queue] = n
-	}
-	number := n.next
-	if last := len(n.free) - 1; last >= 0 {
-		number, n.free = n.free[last], n.free[:last]
-	} else {
-		n.next++
-	}
-	return claim{Claim: driver.Claim{Name: queue, ID: l.tag + strconv.Itoa(number), Lease: l.id}, number: number}
-}
-
-// leave takes back the count of open.
-func (l *lease) leave() {
-	l.session.mu.Lock()
-	defer l.session.mu.Unlock()
-	l.claims--
-	l.dismiss()
-}
-
-// reuse takes back the number of a claim that is out of its queue for good.
-func (l *lease) reuse(c claim) {
-	if c.burnt {
-		return
-	}
-	l.session.mu.Lock()
-	defer l.session.mu.Unlock()
-	n := l.numbers[c.Name]
-	if n.free = append(n.free, c.number); len(n.free) == n.next {
-		delete(l.numbers, c.Name)
-	}
-}
-
 // retire has new claims live with another lease, so that this one ends soon: there may be a claim on it that nobody knows of.
 func (l *lease) retire() {
 	l.session.mu.Lock()
@@ -188,13 +138,12 @@ func (l *lease) keep() {
 	wait := every
 	for failures := 0; pause(l.ctx, wait) == nil; {
 		sent := time.Now()
-		err := l.renew()
+		err := l.renew(sent)
 		switch {
 		case l.ctx.Err() != nil:
 			return
 		case err == nil:
 			failures = 0
-			l.extend(sent)
 			wait = max(every-time.Since(sent), 0)
 		case errors.Is(err, driver.ErrLost):
 			l.lose(endRevoked, fmt.Errorf("%w: %s no longer knows the lease: %w", ErrLost, l.session.caps.System, err))
@@ -208,20 +157,62 @@ func (l *lease) keep() {
 	}
 }
 
-func (l *lease) renew() error {
+// renew sends one renewal, at a time that is not after this one.
+func (l *lease) renew(sent time.Time) error {
 	ctx, cancel := context.WithTimeout(l.ctx, l.session.opts.Timeout)
 	defer cancel()
-	return l.session.driver.Renew(ctx, l.id)
+	named := l.living()
+	claims := make([]driver.Claim, len(named))
+	for i, c := range named {
+		claims[i] = c.Claim
+	}
+	gone, err := l.session.driver.Renew(ctx, l.id, claims)
+	if err != nil {
+		return err
+	}
+	missing := make(map[place]struct{}, len(gone))
+	for _, c := range gone {
+		missing[place{c.Name, c.Token}] = struct{}{}
+	}
+	var covered, lost []*claim
+	for _, c := range named {
+		if _, gone := missing[place{c.Name, c.Token}]; gone {
+			lost = append(lost, c)
+		} else {
+			covered = append(covered, c)
+		}
+	}
+	l.extend(sent, covered)
+	for _, c := range lost { // one that was released meanwhile is no member any more
+		c.lose(&over{endRevoked, fmt.Errorf("%w: %s no longer has the claim", ErrLost, l.session.caps.System)})
+	}
+	return nil
 }
 
-// extend counts from when a renewal was sent: the engine got it no earlier. A lease whose time is over is not brought back, even if
-// the engine still had it, because its grants have ended.
-func (l *lease) extend(sent time.Time) {
+// place identifies a claim in a renewal: an ID may be used again, a token is not.
+type place struct {
+	queue string
+	token Token
+}
+
+// living returns the claims that renewals name.
+func (l *lease) living() []*claim {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Keys(l.members))
+}
+
+// extend counts from when a renewal was sent: the engine got it no earlier. It covers the claims that the renewal named. A lease or a
+// claim whose time is over is not brought back, even if the engine still had it, because its grants have ended.
+func (l *lease) extend(sent time.Time, covered []*claim) {
 	if l.lost() != nil {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for _, c := range covered {
+		c.cover()
+	}
 	l.deadline = sent.Add(l.session.opts.TTL - l.session.opts.Margin)
 	l.timer.Reset(time.Until(l.deadline))
 }
@@ -267,9 +258,7 @@ func (l *lease) lose(end string, err error) {
 	if s.current == l {
 		s.current = nil
 	}
-	if end == endExpired { // the process lives on: others need not wait for the engine to notice
-		s.work.Go(l.revoke)
-	}
+	s.work.Go(l.revoke) // the process lives on: others need not wait until the engine has noticed, or for claims that are left
 }
 
 // request bounds one request to the engine. The bound is no deadline, which clients would send along, and servers would set up once more.

@@ -24,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -110,15 +111,48 @@ func (d *Driver) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, 
 	return driver.LeaseID(id), nil
 }
 
-// Renew implements driver.Leaser.
-func (d *Driver) Renew(ctx context.Context, id driver.LeaseID) error {
+// Renew implements driver.Leaser. The claims are locked by the session, so that renewing it renews them; a read finds those that were removed.
+func (d *Driver) Renew(ctx context.Context, id driver.LeaseID, claims []driver.Claim) (missing []driver.Claim, err error) {
 	session, _, err := d.client.Session().Renew(string(id), (&api.WriteOptions{}).WithContext(ctx))
 	switch {
 	case gone(err), err == nil && session == nil:
-		return driver.ErrLost
-	default:
-		return d.classify(ctx, err)
+		return nil, driver.ErrLost
+	case err != nil:
+		return nil, d.classify(ctx, err)
 	}
+	for some := range slices.Chunk(claims, maxOps) {
+		found, err := d.missing(ctx, some)
+		if err != nil {
+			return nil, err
+		}
+		missing = append(missing, found...)
+	}
+	return missing, nil
+}
+
+// maxOps is how many operations Consul takes in a transaction.
+const maxOps = 64
+
+// missing returns those claims that their session no longer holds.
+func (d *Driver) missing(ctx context.Context, claims []driver.Claim) (missing []driver.Claim, err error) {
+	ops := make(api.KVTxnOps, len(claims))
+	for i, c := range claims {
+		ops[i] = &api.KVTxnOp{Verb: api.KVCheckSession, Key: d.key(c), Session: string(c.Lease)}
+	}
+	held, resp, _, err := d.client.KV().Txn(ops, (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx))
+	switch {
+	case err != nil:
+		return nil, d.classify(ctx, err)
+	case held:
+		return nil, nil
+	}
+	for _, refused := range resp.Errors {
+		if refused.OpIndex < 0 || refused.OpIndex >= len(claims) {
+			return nil, fmt.Errorf("%w: Consul refused a transaction: %v", driver.ErrUnavailable, resp.Errors)
+		}
+		missing = append(missing, claims[refused.OpIndex])
+	}
+	return missing, nil
 }
 
 // gone reports whether Consul knows no such session, which it says in more than one way.

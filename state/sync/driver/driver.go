@@ -12,7 +12,10 @@
 //     whatever was released, expired or restarted in between. How far that holds is what [Safety] says.
 //   - A claim disappears with its lease. A lease that is not renewed ends no earlier than its TTL after the last renewal reached the
 //     engine, and no later than [LeaseLimits.Latest] after it.
+//   - A claim lives for its lease's TTL from when Acquire was sent, and again from each renewal that named it. It may end after that,
+//     even if its lease was renewed without it.
 //   - Nothing but the lease keeps a claim in the queue: no claim is left over from a call that failed, once its lease is over.
+//   - A claim that was withdrawn is gone for good: an Acquire of it that was sent before and arrives later makes none.
 //   - All methods are safe for concurrent use, and return within a second of the end of their context.
 //   - Errors are classified by wrapping: fmt.Errorf("%w: %w", driver.ErrUnavailable, err). The engine's own error stays reachable.
 //   - Nothing is asked of the engine while nothing happens, renewals aside. A driver that has to poll says so, and how often.
@@ -58,7 +61,7 @@ type Claim struct {
 	Seats int
 	// Value is what Watch shows of a holder, within Capabilities.MaxValue.
 	Value []byte
-	// Token is what Acquire gave the claim. Zero: not known, because the outcome of Acquire is not.
+	// Token is what Acquire gave the claim. Zero means that it is not known, because the outcome of Acquire is not.
 	Token Token
 }
 
@@ -82,6 +85,9 @@ type Queue interface {
 	// Await returns nil when a claim has a seat, and ErrLost when it is gone. Any other error leaves it in its place.
 	Await(ctx context.Context, c Claim) error
 	// Release takes a claim out of its queue, whether it holds a seat or not. ErrLost says that it was not there.
+	//
+	// Without a token, Release withdraws the claim: when it returns nil or ErrLost, the claim is not in the queue, and an Acquire of
+	// the same name, ID and lease that arrives later returns an error and makes no claim. The ID is never used again.
 	Release(ctx context.Context, c Claim) error
 }
 
@@ -89,8 +95,10 @@ type Queue interface {
 type Leaser interface {
 	// Grant makes a lease that lives for ttl unless it is renewed.
 	Grant(ctx context.Context, ttl time.Duration) (LeaseID, error)
-	// Renew gives a lease its whole TTL again, or returns ErrLost. A lease that is over is never brought back.
-	Renew(ctx context.Context, id LeaseID) error
+	// Renew gives a lease and these claims of it, which have tokens, the whole TTL again. It returns those claims that are no longer in
+	// their queues under their tokens: somebody removed them, or they were released meanwhile. ErrLost says that the lease is over;
+	// it is never brought back. After any other error, some of them may have been renewed.
+	Renew(ctx context.Context, id LeaseID, claims []Claim) (gone []Claim, err error)
 	// Revoke ends a lease and takes its claims out of their queues. One that is over already is no error.
 	Revoke(ctx context.Context, id LeaseID) error
 }

@@ -25,6 +25,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -92,16 +93,45 @@ func (d *Driver) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, 
 	return driver.LeaseID(strconv.FormatInt(int64(resp.ID), 16)), nil
 }
 
-// Renew implements driver.Leaser.
-func (d *Driver) Renew(ctx context.Context, id driver.LeaseID) error {
+// Renew implements driver.Leaser. The claims are attached to the lease, so that renewing it renews them; a read finds those that were removed.
+func (d *Driver) Renew(ctx context.Context, id driver.LeaseID, claims []driver.Claim) (gone []driver.Claim, err error) {
 	n, err := parse(id)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if _, err := d.client.KeepAliveOnce(ctx, n); err != nil {
-		return d.classify(ctx, err)
+		return nil, d.classify(ctx, err)
 	}
-	return nil
+	for some := range slices.Chunk(claims, maxOps) {
+		missing, err := d.missing(ctx, some)
+		if err != nil {
+			return nil, err
+		}
+		gone = append(gone, missing...)
+	}
+	return gone, nil
+}
+
+// maxOps is how many operations a transaction may have, by etcd's default.
+const maxOps = 128
+
+// missing returns those claims whose keys are not there.
+func (d *Driver) missing(ctx context.Context, claims []driver.Claim) (gone []driver.Claim, err error) {
+	ops := make([]clientv3.Op, len(claims))
+	for i, c := range claims {
+		ops[i] = clientv3.OpGet(d.key(c), clientv3.WithKeysOnly())
+	}
+	resp, err := d.client.Txn(ctx).Then(ops...).Commit()
+	if err != nil {
+		return nil, d.classify(ctx, err)
+	}
+	for i, c := range claims {
+		found := resp.Responses[i].GetResponseRange().Kvs
+		if len(found) == 0 || driver.Token(found[0].CreateRevision) != c.Token {
+			gone = append(gone, c)
+		}
+	}
+	return gone, nil
 }
 
 // Revoke implements driver.Leaser.

@@ -91,11 +91,15 @@ type claim struct {
 }
 
 type lease struct {
-	ttl    time.Duration
-	ends   time.Time
-	timer  *time.Timer
-	claims map[*claim]struct{}
+	ttl       time.Duration
+	ends      time.Time
+	timer     *time.Timer
+	claims    map[*claim]struct{}
+	withdrawn map[place]struct{} // claims that an Acquire may no longer make
 }
+
+// place identifies a claim of a lease.
+type place struct{ name, id string }
 
 // Grant implements driver.Leaser.
 func (d *Driver) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {
@@ -107,27 +111,32 @@ func (d *Driver) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, 
 	defer s.mu.Unlock()
 	s.leased++
 	id := driver.LeaseID(strconv.FormatUint(s.leased, 10))
-	l := &lease{ttl: ttl, ends: time.Now().Add(ttl), claims: map[*claim]struct{}{}}
+	l := &lease{ttl: ttl, ends: time.Now().Add(ttl), claims: map[*claim]struct{}{}, withdrawn: map[place]struct{}{}}
 	l.timer = time.AfterFunc(ttl, func() { s.expire(id, l) })
 	s.leases[id] = l
 	return id, nil
 }
 
 // Renew implements driver.Leaser.
-func (d *Driver) Renew(ctx context.Context, id driver.LeaseID) error {
+func (d *Driver) Renew(ctx context.Context, id driver.LeaseID, claims []driver.Claim) (gone []driver.Claim, err error) {
 	if err := ctx.Err(); err != nil {
-		return err
+		return nil, err
 	}
 	s := d.space
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.alive(id)
 	if l == nil {
-		return driver.ErrLost
+		return nil, driver.ErrLost
 	}
 	l.ends = time.Now().Add(l.ttl)
 	l.timer.Reset(l.ttl)
-	return nil
+	for _, c := range claims {
+		if _, mine := s.find(c); mine == nil {
+			gone = append(gone, c)
+		}
+	}
+	return gone, nil
 }
 
 // Revoke implements driver.Leaser.

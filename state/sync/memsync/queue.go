@@ -3,6 +3,7 @@ package memsync
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/go-os/go-os/state/sync/driver"
@@ -19,6 +20,9 @@ func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.
 	l := s.alive(c.Lease)
 	if l == nil {
 		return 0, false, driver.ErrLost
+	}
+	if _, withdrawn := l.withdrawn[place{c.Name, c.ID}]; withdrawn {
+		return 0, false, fmt.Errorf("%w: the claim was withdrawn", driver.ErrInvalid)
 	}
 	q := s.queues[c.Name]
 	if q == nil {
@@ -78,6 +82,9 @@ func (d *Driver) Release(ctx context.Context, c driver.Claim) error {
 	s := d.space
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if l := s.alive(c.Lease); l != nil && c.Token == 0 {
+		l.withdrawn[place{c.Name, c.ID}] = struct{}{}
+	}
 	_, mine := s.find(c)
 	if mine == nil {
 		return driver.ErrLost
@@ -122,14 +129,14 @@ func (s *Space) holder(name string) (driver.Holder, <-chan struct{}) {
 	return driver.Holder{Token: first.Token, Value: bytes.Clone(first.Value)}, q.changed
 }
 
-// find returns a claim that is in its queue, or nil. The caller holds mu, as of all below.
+// find returns a claim that is in its queue, or nil. A token that is known must be the claim's. The caller holds mu, as of all below.
 func (s *Space) find(c driver.Claim) (*queue, *claim) {
 	q := s.queues[c.Name]
 	if q == nil {
 		return nil, nil
 	}
 	for _, other := range q.claims {
-		if other.ID == c.ID {
+		if other.ID == c.ID && (c.Token == 0 || c.Token == other.Token) {
 			return q, other
 		}
 	}

@@ -117,9 +117,24 @@ func (d *Driver) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, 
 	return driver.LeaseID(id), nil
 }
 
-// Renew implements driver.Leaser.
-func (d *Driver) Renew(ctx context.Context, id driver.LeaseID) error {
-	return d.one(ctx, d.sql.renew, string(id))
+// Renew implements driver.Leaser. The claims go with the lease, so that renewing it renews them; the same statement finds those that
+// were removed.
+func (d *Driver) Renew(ctx context.Context, id driver.LeaseID, claims []driver.Claim) (gone []driver.Claim, err error) {
+	names, tokens := make([]string, len(claims)), make([]int64, len(claims))
+	for i, c := range claims {
+		names[i], tokens[i] = text(c.Name), int64(c.Token)
+	}
+	var places []int64
+	switch err := d.pool.QueryRow(ctx, d.sql.renew, string(id), names, tokens).Scan(&places); {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil, driver.ErrLost
+	case err != nil:
+		return nil, d.classify(ctx, err)
+	}
+	for _, at := range places {
+		gone = append(gone, claims[at-1])
+	}
+	return gone, nil
 }
 
 // one executes a statement that must find its row.

@@ -66,7 +66,9 @@ func statementsFor(schema string) statements {
 		grant: `INSERT INTO @.leases VALUES ($1::text, $2::bigint, clock_timestamp() + $2::bigint * interval '1 microsecond')`,
 
 		// Whether a lease is renewed or removed is decided by who has its row first; the other then sees what has become of it.
-		renew: `UPDATE @.leases SET expires = clock_timestamp() + ttl * interval '1 microsecond' WHERE id = $1::text AND expires > clock_timestamp()`,
+		renew: `UPDATE @.leases SET expires = clock_timestamp() + ttl * interval '1 microsecond' WHERE id = $1::text AND expires > clock_timestamp()
+			RETURNING ARRAY(SELECT place FROM unnest($2::text[], $3::bigint[]) WITH ORDINALITY AS named (name, token, place)
+			WHERE NOT EXISTS (SELECT FROM @.claims c WHERE c.name = named.name AND c.token = named.token))`,
 		sweep: `DELETE FROM @.leases WHERE id IN
 			(SELECT id FROM @.leases WHERE expires < clock_timestamp() - interval '1 minute' FOR UPDATE SKIP LOCKED)`,
 		revoke: `WITH gone AS (SELECT name, token FROM @.claims WHERE lease = $1::text),

@@ -16,9 +16,9 @@ import (
 // Acquire implements driver.Queue. The lease is looked at and the claim is made in requests that are sent together: a claim without a lease is
 // taken back.
 func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.Token, bool, error) {
-	ttl, _ := d.known(c.Lease)
-	if ttl == 0 {
-		return 0, false, fmt.Errorf("%w: the lease is none of this process", driver.ErrLost)
+	ttl, err := ttlOf(c.Lease)
+	if err != nil {
+		return 0, false, err
 	}
 	most := int64(math.MaxInt32)
 	if try {
@@ -28,7 +28,7 @@ func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.
 		d.client.B().Exists().Key(d.leaseKey(c.Lease)).Build().Pin(),
 		d.client.B().Sadd().Key(d.membersKey(c.Lease)).Member(member(c)).Build(),
 		d.client.B().Pexpire().Key(d.membersKey(c.Lease)).Milliseconds(2*ttl.Milliseconds()).Build(),
-		d.script(acquireScript, c.Name, c.ID, millis(ttl), rueidis.BinaryString(c.Value), strconv.FormatInt(most, 10)))
+		d.claimScript(acquireScript, c.Name, c.ID, millis(ttl), rueidis.BinaryString(c.Value), strconv.FormatInt(most, 10)))
 	for _, answer := range answers {
 		if err := answer.Error(); err != nil {
 			return 0, false, d.classify(ctx, err)
@@ -40,13 +40,17 @@ func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.
 		return 0, false, fmt.Errorf("an acquisition was answered with %v: %w", parts, err)
 	}
 	token, before := parse(parts[0]), parse(parts[1])
-	if token != 0 && !d.remember(c) || alive == 0 {
-		if err := d.client.Do(ctx, d.script(releaseScript, c.Name, c.ID)).Error(); err != nil {
-			return 0, false, d.classify(ctx, err)
+	switch {
+	case token < 0:
+		return 0, false, fmt.Errorf("%w: the claim was withdrawn", driver.ErrInvalid)
+	case alive == 0:
+		if token > 0 {
+			if err := d.client.Do(ctx, d.claimScript(releaseScript, c.Name, c.ID, number(driver.Token(token)))).Error(); err != nil {
+				return 0, false, d.classify(ctx, err)
+			}
 		}
 		return 0, false, driver.ErrLost
-	}
-	if token == 0 {
+	case token == 0:
 		return 0, false, driver.ErrHeld
 	}
 	return driver.Token(token), before < int64(c.Seats), nil
@@ -60,39 +64,10 @@ func parse(m rueidis.RedisMessage) int64 {
 	return 0
 }
 
-// remember has a claim renewed with its lease from now on. It reports false if the lease was revoked meanwhile.
-func (d *Driver) remember(c driver.Claim) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	l := d.leases[c.Lease]
-	if l == nil {
-		return false
-	}
-	if l.claims[c.Name] == nil {
-		l.claims[c.Name] = map[string]struct{}{}
-	}
-	l.claims[c.Name][c.ID] = struct{}{}
-	return true
-}
-
-func (d *Driver) forget(c driver.Claim) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	l := d.leases[c.Lease]
-	if l == nil {
-		return
-	}
-	delete(l.claims[c.Name], c.ID)
-	if len(l.claims[c.Name]) == 0 {
-		delete(l.claims, c.Name)
-	}
-}
-
-// Release implements driver.Queue. A claim that is being released is not renewed any more, whatever comes of it.
+// Release implements driver.Queue.
 func (d *Driver) Release(ctx context.Context, c driver.Claim) error {
-	d.forget(c)
-	answers := d.client.DoMulti(ctx,
-		d.script(releaseScript, c.Name, c.ID), d.client.B().Srem().Key(d.membersKey(c.Lease)).Member(member(c)).Build())
+	answers := d.client.DoMulti(ctx, d.claimScript(releaseScript, c.Name, c.ID, number(c.Token)),
+		d.client.B().Srem().Key(d.membersKey(c.Lease)).Member(member(c)).Build())
 	found, err := answers[0].AsInt64()
 	switch {
 	case err != nil:

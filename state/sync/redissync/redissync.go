@@ -18,8 +18,11 @@
 // The claims of a name are a sorted set in the order of their tokens, beside their values and when each is over; all in one slot of
 // a cluster. Every step is a script, which runs alone, and time is the server's. A lease is a key with a TTL, and each claim has a time of its
 // own, since the lease may be in another slot: so a renewal is one request for the lease and one for each name that it has claims on, sent
-// together, and succeeds only if all do. A claim that the driver does not know, because the answer to its acquisition was lost, is not
-// renewed, and over after its TTL.
+// together, and succeeds only if all do.
+//
+// A claim whose acquisition has an unknown outcome is not renewed. It is withdrawn: a tombstone in its name's slot, which lives for a day,
+// keeps a request that arrives late from making it. A request that arrives after its lease has ended may still make a claim that
+// nobody knows of, since the lease may be in another slot. That claim ends after one TTL.
 //
 // A waiter is told by a message when the claim right before its own goes, and looks by itself when that claim should be over, and every
 // Options.Poll, since messages are lost while a connection is. For a semaphore, each claim that goes wakes all waiters. Who has waited or
@@ -29,10 +32,11 @@ package redissync
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -69,20 +73,11 @@ type Driver struct {
 	poll   time.Duration
 	ears   *ears.Ears
 	life   life.Life
-
-	mu     sync.Mutex
-	leases map[driver.LeaseID]*lease // that this driver has made
-}
-
-// lease is one of this process.
-type lease struct {
-	ttl    time.Duration
-	claims map[string]map[string]struct{} // IDs, by name
 }
 
 // New returns a driver on a client, which it does not close.
 func New(client rueidis.Client, opts *Options) *Driver {
-	d := &Driver{client: client, prefix: DefaultPrefix, poll: DefaultPoll, leases: map[driver.LeaseID]*lease{}, life: life.New()}
+	d := &Driver{client: client, prefix: DefaultPrefix, poll: DefaultPoll, life: life.New()}
 	if opts != nil {
 		if opts.Prefix != "" {
 			d.prefix = opts.Prefix
@@ -115,100 +110,74 @@ func (d *Driver) Close() error {
 
 // Grant implements driver.Leaser.
 func (d *Driver) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {
-	id := driver.LeaseID(rand.Text())
+	id := driver.LeaseID(rand.Text() + "-" + millis(ttl))
 	set := d.client.B().Set().Key(d.leaseKey(id)).Value("1").PxMilliseconds(ttl.Milliseconds()).Build()
 	if err := d.client.Do(ctx, set).Error(); err != nil {
 		return "", d.classify(ctx, err)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.leases[id] = &lease{ttl: ttl, claims: map[string]map[string]struct{}{}}
 	return id, nil
 }
 
-// Renew implements driver.Leaser. A lease that is over is forgotten.
-func (d *Driver) Renew(ctx context.Context, id driver.LeaseID) error {
-	err := d.renew(ctx, id)
-	if errors.Is(err, driver.ErrLost) {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		delete(d.leases, id)
+// ttlOf returns the TTL of a lease, which its ID ends with.
+func ttlOf(id driver.LeaseID) (time.Duration, error) {
+	_, text, _ := strings.Cut(string(id), "-")
+	ms, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || ms <= 0 {
+		return 0, fmt.Errorf("%w: %q is no lease of redissync", driver.ErrInvalid, id)
 	}
-	return err
+	return time.Duration(ms) * time.Millisecond, nil
 }
 
-func (d *Driver) renew(ctx context.Context, id driver.LeaseID) error {
-	ttl, claims := d.known(id)
-	if ttl == 0 {
-		return fmt.Errorf("%w: the lease is none of this process", driver.ErrLost)
+// Renew implements driver.Leaser. The lease and the claims on each name are renewed in requests that are sent together.
+func (d *Driver) Renew(ctx context.Context, id driver.LeaseID, claims []driver.Claim) (gone []driver.Claim, err error) {
+	ttl, err := ttlOf(id)
+	if err != nil {
+		return nil, err
 	}
 	commands := rueidis.Commands{
 		d.client.B().Pexpire().Key(d.leaseKey(id)).Milliseconds(ttl.Milliseconds()).Build(),
 		d.client.B().Pexpire().Key(d.membersKey(id)).Milliseconds(2 * ttl.Milliseconds()).Build(),
 	}
-	for _, of := range claims {
-		commands = append(commands, d.script(renewScript, of.name, append([]string{millis(ttl)}, of.ids...)...))
+	queues := byName(claims)
+	for _, of := range queues {
+		args := []string{millis(ttl)}
+		for _, c := range of {
+			args = append(args, c.ID, number(c.Token))
+		}
+		commands = append(commands, d.script(renewScript, of[0].Name, args...))
 	}
 	answers := d.client.DoMulti(ctx, commands...)
-	for i, answer := range answers {
-		n, err := answer.AsInt64()
-		switch {
-		case err != nil:
-			return d.classify(ctx, err)
-		case i == 0 && n == 0:
-			return driver.ErrLost
-		case i > 1 && n != int64(len(claims[i-2].ids)) && d.still(id, claims[i-2]):
-			return fmt.Errorf("%w: a claim was over before its lease", driver.ErrLost)
+	for _, answer := range answers {
+		if err := answer.Error(); err != nil {
+			return nil, d.classify(ctx, err)
 		}
 	}
-	return nil
-}
-
-// claimsOf are those of a lease on a name.
-type claimsOf struct {
-	name string
-	ids  []string
-}
-
-// known returns what this process knows of a lease.
-func (d *Driver) known(id driver.LeaseID) (ttl time.Duration, all []claimsOf) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	l := d.leases[id]
-	if l == nil {
-		return 0, nil
+	if found, _ := answers[0].AsInt64(); found == 0 {
+		return nil, driver.ErrLost
 	}
-	for name, ids := range l.claims {
-		of := claimsOf{name: name}
-		for id := range ids {
-			of.ids = append(of.ids, id)
+	for i, of := range queues {
+		places, err := answers[i+2].AsIntSlice()
+		if err != nil {
+			return nil, fmt.Errorf("a renewal was answered with something else than places: %w", err)
 		}
-		all = append(all, of)
-	}
-	return l.ttl, all
-}
-
-// still reports whether all of these claims are known still: none was released while it was renewed.
-func (d *Driver) still(id driver.LeaseID, of claimsOf) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	l := d.leases[id]
-	if l == nil {
-		return false
-	}
-	for _, id := range of.ids {
-		if _, ok := l.claims[of.name][id]; !ok {
-			return false
+		for _, at := range places {
+			gone = append(gone, of[at])
 		}
 	}
-	return true
+	return gone, nil
+}
+
+// byName groups claims.
+func byName(claims []driver.Claim) [][]driver.Claim {
+	names := map[string][]driver.Claim{}
+	for _, c := range claims {
+		names[c.Name] = append(names[c.Name], c)
+	}
+	return slices.Collect(maps.Values(names))
 }
 
 // Revoke implements driver.Leaser, also for leases of other processes.
 func (d *Driver) Revoke(ctx context.Context, id driver.LeaseID) error {
-	d.mu.Lock()
-	delete(d.leases, id)
-	d.mu.Unlock()
 	answers := d.client.DoMulti(ctx,
 		d.client.B().Del().Key(d.leaseKey(id)).Build(), d.client.B().Smembers().Key(d.membersKey(id)).Build().Pin())
 	if err := answers[0].Error(); err != nil {
@@ -221,7 +190,7 @@ func (d *Driver) Revoke(ctx context.Context, id driver.LeaseID) error {
 	commands := rueidis.Commands{d.client.B().Del().Key(d.membersKey(id)).Build()}
 	for _, member := range members {
 		claim, name, _ := strings.Cut(member, " ")
-		commands = append(commands, d.script(releaseScript, name, claim))
+		commands = append(commands, d.claimScript(releaseScript, name, claim, anyToken))
 	}
 	for _, answer := range d.client.DoMulti(ctx, commands...) {
 		if err := answer.Error(); err != nil {

@@ -7,10 +7,13 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/go-os/go-os/state/sync/driver"
 )
 
 // All scripts have these keys: the claims' order (a sorted set of IDs by token), when they are over (a sorted set of IDs by milliseconds),
-// their values (a hash) and the last token. Their first arguments are the channel and the name. What is over goes first.
+// their values (a hash) and the last token. Those about one claim also have its tombstone, which a withdrawal leaves. The first arguments are
+// the channel and the name. What is over goes first.
 const begin = `
 local queue, over, values, last = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local channel, name = ARGV[1], ARGV[2]
@@ -30,11 +33,12 @@ local function left(id) return math.floor((redis.call('ZSCORE', over, id) or now
 `
 
 const (
-	// acquireScript: ID, TTL, value, the most claims that may be there before. It answers with the token and the claims before, or with
-	// zero. Microseconds are exact as Lua's numbers, which are doubles, for another two centuries. The last token is kept for a day after
+	// acquireScript: ID, TTL, value, the most claims that may be there before. It answers with the token and the claims before, with
+	// zero if there are more, or with -1 if the claim was withdrawn. Microseconds are exact as Lua's numbers, which are doubles, for another two centuries. The last token is kept for a day after
 	// the last claim: by then, time alone is larger.
 	acquireScript = begin + `
 local id, ttl, most = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[6])
+if redis.call('EXISTS', KEYS[5]) == 1 then return {'-1', 0} end
 local before = redis.call('ZCARD', queue)
 if before >= most then return {'0', before} end
 local token = math.max(time[1] * 1000000 + time[2], (tonumber(redis.call('GET', last)) or 0) + 1)
@@ -47,20 +51,28 @@ for _, key in ipairs({queue, over, values}) do redis.call('PEXPIRE', key, 864000
 if before == 0 then redis.call('PUBLISH', channel, '0 ' .. name) end
 return {text, before}`
 
-	// renewScript: TTL, IDs. It answers with how many of them there are.
+	// renewScript: TTL, then an ID and a token for each claim. It answers with the places of those that are not there, the first of which
+	// is zero.
 	renewScript = begin + `
-local ttl, found = tonumber(ARGV[3]), 0
-for i = 4, #ARGV do
-	if redis.call('ZSCORE', queue, ARGV[i]) then
+local ttl, gone = tonumber(ARGV[3]), {}
+for i = 4, #ARGV, 2 do
+	local token = redis.call('ZSCORE', queue, ARGV[i])
+	if token and tonumber(token) == tonumber(ARGV[i + 1]) then
 		redis.call('ZADD', over, now + ttl, ARGV[i])
-		found = found + 1
+	else
+		gone[#gone + 1] = (i - 4) / 2
 	end
 end
 for _, key in ipairs({queue, over, values, last}) do redis.call('PEXPIRE', key, 86400000 + ttl) end
-return found`
+return gone`
 
-	// releaseScript: ID. It answers with one if the claim was there.
-	releaseScript = begin + `return leave(ARGV[3])`
+	// releaseScript: ID, token. It answers with one if the claim was there. With the token zero, it withdraws the claim: no acquisition
+	// that comes within a day can make it. The token anyToken is that of every claim.
+	releaseScript = begin + `
+local id, token = ARGV[3], tonumber(ARGV[4])
+if token == 0 then redis.call('SET', KEYS[5], '', 'PX', 86400000) end
+if token > 0 and tonumber(redis.call('ZSCORE', queue, id) or 0) ~= token then return 0 end
+return leave(id)`
 
 	// lookScript: ID. It answers with the claims before, the token of the one right before, how long that one has left, and how long the first
 	// of all has that is over; or with -1.
@@ -79,13 +91,35 @@ if not first[1] then return {'0', '', 0} end
 return {string.format('%.0f', first[2]), redis.call('HGET', values, first[1]), left(first[1])}`
 )
 
+// anyToken is for releaseScript.
+const anyToken = "-1"
+
 // script is the command that runs a script on a name.
 func (d *Driver) script(script, name string, args ...string) rueidis.Completed {
-	// The braces make it one slot of a cluster, and so must be the only ones: a name may have its own.
-	tag := d.prefix + "{" + strings.NewReplacer("%", "%25", "{", "%7b", "}", "%7d").Replace(name) + "}"
-	return d.client.B().Eval().Script(script).Numkeys(4).Key(tag+":queue", tag+":over", tag+":values", tag+":token").
-		Arg(d.channel(), name).Arg(args...).Build()
+	return d.eval(script, d.keys(name), name, args)
 }
+
+// claimScript is the command that runs a script on a claim, whose ID is the first of its arguments.
+func (d *Driver) claimScript(script string, name, id string, args ...string) rueidis.Completed {
+	keys := append(d.keys(name), d.tag(name)+":withdrawn:"+id)
+	return d.eval(script, keys, name, append([]string{id}, args...))
+}
+
+func (d *Driver) eval(script string, keys []string, name string, args []string) rueidis.Completed {
+	return d.client.B().Eval().Script(script).Numkeys(int64(len(keys))).Key(keys...).Arg(d.channel(), name).Arg(args...).Build()
+}
+
+// tag is what the keys of a name begin with. The braces make it one slot of a cluster, and so must be the only ones: a name may have its own.
+func (d *Driver) tag(name string) string {
+	return d.prefix + "{" + strings.NewReplacer("%", "%25", "{", "%7b", "}", "%7d").Replace(name) + "}"
+}
+
+func (d *Driver) keys(name string) []string {
+	tag := d.tag(name)
+	return []string{tag + ":queue", tag + ":over", tag + ":values", tag + ":token"}
+}
+
+func number(t driver.Token) string { return strconv.FormatUint(uint64(t), 10) }
 
 func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 

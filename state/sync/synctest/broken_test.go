@@ -22,7 +22,7 @@ type broken struct {
 	await    func(context.Context, driver.Claim) error
 	release  func(context.Context, driver.Claim) error
 	grant    func(context.Context, time.Duration) (driver.LeaseID, error)
-	renew    func(context.Context, driver.LeaseID) error
+	renew    func(context.Context, driver.LeaseID, []driver.Claim) ([]driver.Claim, error)
 	revoke   func(context.Context, driver.LeaseID) error
 	watch    func(context.Context, string, func(driver.Holder) error) error
 	requests *atomic.Int64
@@ -59,12 +59,12 @@ func (b *broken) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, 
 	return b.Driver.Grant(ctx, ttl)
 }
 
-func (b *broken) Renew(ctx context.Context, id driver.LeaseID) error {
+func (b *broken) Renew(ctx context.Context, id driver.LeaseID, claims []driver.Claim) ([]driver.Claim, error) {
 	b.requests.Add(1)
 	if b.renew != nil {
-		return b.renew(ctx, id)
+		return b.renew(ctx, id, claims)
 	}
-	return b.Driver.Renew(ctx, id)
+	return b.Driver.Renew(ctx, id, claims)
 }
 
 func (b *broken) Revoke(ctx context.Context, id driver.LeaseID) error {
@@ -154,7 +154,7 @@ func breakages() map[string]breakage {
 			}
 		}, []string{"mutex/a waiter that gives up leaves", "semaphore/a waiter at the head that gives up"}},
 		"renews nothing": {func(b *broken) {
-			b.renew = func(context.Context, driver.LeaseID) error { return nil }
+			b.renew = func(context.Context, driver.LeaseID, []driver.Claim) ([]driver.Claim, error) { return nil, nil }
 		}, []string{"lease/held for long", "queue/unknown claims and leases are lost", "lease/revoked under a holder"}},
 		"grants leases that end early": {func(b *broken) {
 			b.grant = func(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {

@@ -69,15 +69,16 @@ func unknownIsLost(r *rig) {
 		r.Fatalf("Revoke: %v", err)
 	}
 	r.is(d.Revoke(r.context(), gone), nil, "Revoke again")
-	r.is(d.Renew(r.context(), gone), driver.ErrLost, "Renew of a lease that was revoked")
-	_, _, err := d.Acquire(r.context(), claimOn(r.name("n"), gone), false)
+	_, err := d.Renew(r.context(), gone, nil)
+	r.is(err, driver.ErrLost, "Renew of a lease that was revoked")
+	_, _, err = d.Acquire(r.context(), claimOn(r.name("n"), gone), false)
 	r.is(err, driver.ErrLost, "Acquire on a lease that was revoked")
 	_, _, err = d.Acquire(r.context(), claimOn(r.name("n"), gone), true)
 	r.is(err, driver.ErrLost, "Acquire, to try, on a lease that was revoked")
 
 	c := claimOn(r.name("n"), lease)
-	r.is(d.Release(r.context(), c), driver.ErrLost, "Release of a claim that never was")
 	c.Token = 7
+	r.is(d.Release(r.context(), c), driver.ErrLost, "Release of a claim that never was")
 	r.is(d.Await(r.context(), c), driver.ErrLost, "Await of a claim that never was")
 	c = r.joins(d, claimOn(r.name("n"), lease), true)
 	r.is(d.Await(r.context(), c), nil, "Await of a claim that has a seat")
@@ -98,12 +99,14 @@ func tryLeavesNothing(r *rig) {
 			if err != nil || !granted || t == 0 {
 				r.Fatalf("Acquire, to try: token %d, granted %v, %v", t, granted, err)
 			}
+			c.Token = t
 			held = append(held, c)
 		}
 		refused := claimOn(name, lease)
 		refused.Seats = seats
 		_, granted, err := d.Acquire(r.context(), refused, true)
 		r.is(err, driver.ErrHeld, "Acquire, to try, of what is held (granted %v)", granted)
+		refused.Token = 7
 		r.is(d.Release(r.context(), refused), driver.ErrLost, "Release of what was refused")
 		r.is(d.Release(r.context(), held[0]), nil, "Release")
 		next := claimOn(name, lease)

@@ -89,18 +89,18 @@ func (s *spy) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, err
 	return id, err
 }
 
-func (s *spy) Renew(ctx context.Context, id driver.LeaseID) error {
+func (s *spy) Renew(ctx context.Context, id driver.LeaseID, claims []driver.Claim) ([]driver.Claim, error) {
 	if err := s.pass(ctx); err != nil {
-		return err
+		return nil, err
 	}
-	err := s.Driver.Renew(ctx, id)
+	gone, err := s.Driver.Renew(ctx, id, claims)
 	s.mu.Lock()
 	slow := s.slow
 	s.mu.Unlock()
 	if slow > 0 {
 		time.Sleep(slow)
 	}
-	return err
+	return gone, err
 }
 
 func (s *spy) Revoke(ctx context.Context, id driver.LeaseID) error {

@@ -1,0 +1,223 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/go-os/go-os/state/sync/driver"
+)
+
+// claim is a place in a queue, on a lease of this process.
+//
+// The engine may keep a claim for no longer than a TTL after its acquisition, or after the last renewal that named it. So its deadline
+// counts the acquisition until a renewal that was sent later and named the claim has succeeded, and that of the lease from then on.
+type claim struct {
+	driver.Claim
+	lease  *lease
+	number int  // its ID ends with it
+	burnt  bool // a request about it may still be under way: its ID must not be used again
+
+	// Guarded by lease.mu.
+	member bool        // renewals name it
+	held   bool        // it has a grant, which its deadline ends
+	until  time.Time   // its own deadline; zero once a renewal has covered it
+	timer  *time.Timer // of its own deadline, while it is held and has one
+	why    *over       // nil while it lives
+	onLost func(*over) // called once when the claim is lost and its lease is not
+}
+
+// numbers are those in use in one queue. They are used again: engines remember for a while keys that were deleted, and the queue of a
+// lock that is often taken would be slower to read with each new one.
+type numbers struct {
+	next int
+	free []int
+}
+
+// seat returns a claim that no other in the queue can be taken for.
+func (l *lease) seat(queue string) *claim {
+	l.session.mu.Lock()
+	defer l.session.mu.Unlock()
+	n := l.numbers[queue]
+	if n == nil {
+		n = &numbers{}
+		l.numbers[queue] = n
+	}
+	number := n.next
+	if last := len(n.free) - 1; last >= 0 {
+		number, n.free = n.free[last], n.free[:last]
+	} else {
+		n.next++
+	}
+	return &claim{Claim: driver.Claim{Name: queue, ID: l.tag + strconv.Itoa(number), Lease: l.id}, lease: l, number: number}
+}
+
+// live has renewals name the claim from now on. Its acquisition was sent at this time.
+func (c *claim) live(token Token, sent time.Time) {
+	l := c.lease
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c.Token, c.member = token, true
+	c.until = sent.Add(l.session.opts.TTL - l.session.opts.Margin)
+	l.members[c] = struct{}{}
+}
+
+// leave has renewals no longer name the claim, whatever becomes of it. It reports false if it had left before.
+func (c *claim) leave() bool {
+	c.lease.mu.Lock()
+	defer c.lease.mu.Unlock()
+	return c.leaveLocked()
+}
+
+func (c *claim) leaveLocked() bool {
+	left := c.member
+	c.member, c.onLost = false, nil
+	delete(c.lease.members, c)
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	return left
+}
+
+// listen calls f once the claim is lost while its lease is not: at once if it is lost already.
+func (c *claim) listen(f func(*over)) {
+	c.lease.mu.Lock()
+	why := c.why
+	if c.member {
+		c.onLost = f
+	}
+	c.lease.mu.Unlock()
+	if why != nil {
+		f(why)
+	}
+}
+
+// hold is listen for the grant of the claim: from now on, the deadline ends it.
+func (c *claim) hold(f func(*over)) {
+	c.lease.mu.Lock()
+	if c.held = c.member; c.held && !c.until.IsZero() {
+		c.timer = time.AfterFunc(time.Until(c.until), func() { c.over() })
+	}
+	c.lease.mu.Unlock()
+	c.listen(f)
+}
+
+// deadline is until when the claim surely lives, with a margin.
+func (c *claim) deadline() time.Time {
+	c.lease.mu.Lock()
+	defer c.lease.mu.Unlock()
+	return c.deadlineLocked()
+}
+
+func (c *claim) deadlineLocked() time.Time {
+	if c.until.IsZero() || c.lease.deadline.Before(c.until) {
+		return c.lease.deadline
+	}
+	return c.until
+}
+
+// cover counts a renewal that named the claim and succeeded. A grant whose time is over is not brought back. The caller holds lease.mu.
+func (c *claim) cover() {
+	if c.held && !time.Now().Before(c.deadlineLocked()) {
+		return
+	}
+	c.until = time.Time{}
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+}
+
+// over returns why the claim is over, by the clock too, or nil.
+func (c *claim) over() *over {
+	if why := c.lease.lost(); why != nil {
+		return why
+	}
+	l := c.lease
+	l.mu.Lock()
+	why, late := c.why, c.member && !time.Now().Before(c.deadlineLocked())
+	l.mu.Unlock()
+	if why == nil && late {
+		opts := l.session.opts
+		return c.lose(&over{endExpired, fmt.Errorf("%w: no renewal that includes it has succeeded within %s, less a margin of %s", ErrLost, opts.TTL, opts.Margin)})
+	}
+	return why
+}
+
+// lose ends a claim whose lease lives on, and returns why it is over.
+func (c *claim) lose(why *over) *over {
+	l := c.lease
+	l.mu.Lock()
+	listener := c.onLost
+	if !c.leaveLocked() {
+		defer l.mu.Unlock()
+		return c.why
+	}
+	c.why = why
+	l.mu.Unlock()
+	if listener != nil {
+		listener(why)
+	}
+	c.remove()
+	return why
+}
+
+// burn keeps the claim's ID from being used again: a request about it may be under way.
+func (c *claim) burn() {
+	c.burnt = true
+	c.lease.retire()
+}
+
+// done ends the count of a claim that is out of its queue for good.
+func (c *claim) done() {
+	l := c.lease
+	l.session.mu.Lock()
+	defer l.session.mu.Unlock()
+	if n := l.numbers[c.Name]; !c.burnt {
+		if n.free = append(n.free, c.number); len(n.free) == n.next {
+			delete(l.numbers, c.Name)
+		}
+	}
+	l.claims--
+	l.dismiss()
+}
+
+// abandon takes a claim that nobody wants any more out of its queue, in the background. It does nothing if the claim was lost.
+func (c *claim) abandon() {
+	if c.leave() {
+		c.remove()
+	}
+}
+
+// remove takes the claim out of its queue in the background, again and again until that is confirmed or the lease is over. After one
+// failure it no longer keeps the lease from ending: if the lease has no other claim, it ends, and this claim with it.
+func (c *claim) remove() {
+	s := c.lease.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed.Load() { // the lease is revoked
+		return
+	}
+	s.work.Go(c.removeUntilGone)
+}
+
+// removeUntilGone returns when the claim is out of its queue for good, or its lease is over.
+func (c *claim) removeUntilGone() {
+	l, s := c.lease, c.lease.session
+	for attempt := 0; ; attempt++ {
+		within, cancel := context.WithTimeout(l.ctx, s.opts.Timeout)
+		err := s.driver.Release(within, c.Claim)
+		cancel()
+		confirmed := err == nil || errors.Is(err, driver.ErrLost)
+		if !confirmed {
+			c.burn()
+		}
+		if attempt == 0 {
+			c.done()
+		}
+		if confirmed || pause(l.ctx, s.wait(attempt)) != nil {
+			return
+		}
+	}
+}
