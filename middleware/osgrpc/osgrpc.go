@@ -90,14 +90,17 @@ type Options struct {
 	// Public is for servers whose callers are not trusted: their trace context is not continued. Each call begins a new
 	// trace, linked to the caller's span, and baggage is dropped. Default false. Server only.
 	Public bool
-	// AccessLog writes one record a call to Telemetry.Logger. Default false. Server only.
+	// AccessLog writes one record a call to Telemetry.Logger. Of the calls that MaxConcurrent refuses, ten a second have a
+	// record, and only if none of their records is being written: a slow sink must not stall the calls that are served. The
+	// next record has the number of the others as unlogged_refusals. Default false. Server only.
 	AccessLog bool
 	// NoRecovery lets a panic of a handler end the process. Its span and metric are recorded in any case. By default the
 	// call ends with INTERNAL, the caller learns nothing of the panic, and the exception event tells all. Server only.
 	NoRecovery bool
 	// MaxConcurrent is how many calls may run at the same time, streams included, on all servers made with the options of
-	// one ServerOptions call. More are refused at once with RESOURCE_EXHAUSTED. Zero means any number. Server only; the
-	// size of messages is limited by grpc.MaxRecvMsgSize.
+	// one ServerOptions call, until their access log records are written. More are refused at once with
+	// RESOURCE_EXHAUSTED; a refused call takes no place from others. Zero means any number. Server only; the size of
+	// messages is limited by grpc.MaxRecvMsgSize.
 	MaxConcurrent int
 	// Exact observes calls also where they fail outside their handlers, as the package comment describes, through a stats
 	// handler that costs 20 allocations a call. Default false. Server only.

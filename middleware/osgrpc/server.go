@@ -3,7 +3,6 @@ package osgrpc
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 
 	"go.opentelemetry.io/otel/log"
 	"go.opentelemetry.io/otel/metric"
@@ -13,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/go-os/go-os/internal/admission"
 	"github.com/go-os/go-os/internal/instrument"
 	"github.com/go-os/go-os/telemetry"
 )
@@ -40,8 +40,8 @@ type server struct {
 
 	registered sync.Map // full method → *method: what methods holds, but asked without adding
 
-	limit   int64 // 0: none
-	running atomic.Int64
+	places   *admission.Limit // nil if there is no limit
+	refusals admission.Lines
 }
 
 func newServer(opts Options) *server {
@@ -53,7 +53,7 @@ func newServer(opts Options) *server {
 		recovers:  !opts.NoRecovery,
 		logs:      opts.AccessLog,
 		telemetry: opts.Telemetry,
-		limit:     int64(max(opts.MaxConcurrent, 0)),
+		places:    admission.NewLimit(opts.MaxConcurrent),
 	}
 	s.init(opts, func(m metric.Meter) (metric.Float64Histogram, error) {
 		h, err := rpcconv.NewServerCallDuration(m)
@@ -67,7 +67,7 @@ func newServerMethod(name string) *method { return newMethod(trace.SpanKindServe
 
 // protecting reports whether calls are treated in any way that is not telemetry.
 func (s *server) protecting() bool {
-	return s.recovers || s.limit > 0 || s.deadlines != (deadlines{})
+	return s.recovers || s.places != nil || s.deadlines != (deadlines{})
 }
 
 // method returns what is known of a registered method.

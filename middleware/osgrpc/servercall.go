@@ -29,7 +29,7 @@ type serverCall struct {
 	name   string // as the client wrote it, if the method is not registered
 
 	filtered bool // by Options.Filter: the call is left alone
-	counted  bool // holds a place under the limit
+	admitted bool // holds a place under the limit
 	refused  bool // found no place under the limit
 	crashing bool // a panic of the handler was not recovered
 	failure  any  // the value of a panic that was
@@ -51,13 +51,8 @@ func (s *server) start(ctx context.Context, fullMethod string, registered bool) 
 		}
 		c.open()
 	}
-	if s.limit > 0 {
-		c.counted = s.running.Add(1) <= s.limit
-		if !c.counted {
-			s.running.Add(-1)
-			c.refused = true
-		}
-	}
+	c.admitted = s.places.Acquire()
+	c.refused = !c.admitted
 	return c
 }
 
@@ -114,10 +109,11 @@ func (c *serverCall) logPanic(value any, stack []byte) {
 	)
 }
 
-// end closes the call, or leaves that to the stats handler, which knows what the caller really got.
+// end closes the call, or leaves that to the stats handler, which knows what the caller really got. The place is given back
+// last: calls that wait for a slow log sink are work in progress too, and must not pile up without limit.
 func (c *serverCall) end(err error) {
-	if c.counted {
-		c.server.running.Add(-1)
+	if c.admitted {
+		defer c.server.places.Release()
 	}
 	if c.method == nil || c.server.exact && c.postpone() {
 		return
@@ -163,11 +159,17 @@ func (c *serverCall) log(code codes.Code, err error) {
 	if !logger.Enabled(c.ctx, level) {
 		return
 	}
+	if c.refused {
+		if !c.server.refusals.Begin(time.Now()) {
+			return
+		}
+		defer c.server.refusals.End()
+	}
 	name := c.method.name
 	if c.name != "" {
 		name = c.name
 	}
-	attrs := [5]slog.Attr{
+	attrs := [6]slog.Attr{
 		slog.String(string(semconv.RPCMethodKey), name),
 		slog.String(string(semconv.RPCResponseStatusCodeKey), codeNames[code]),
 		slog.Duration("duration", time.Since(c.start)),
@@ -179,6 +181,10 @@ func (c *serverCall) log(code codes.Code, err error) {
 	}
 	if err != nil {
 		attrs[n] = slog.Any("error", err)
+		n++
+	}
+	if unlogged := c.server.refusals.TakeUnlogged(); unlogged > 0 {
+		attrs[n] = slog.Int64("unlogged_refusals", unlogged)
 		n++
 	}
 	logger.LogAttrs(c.ctx, level, "grpc call", attrs[:n]...)

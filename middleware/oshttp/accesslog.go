@@ -10,30 +10,40 @@ import (
 	"github.com/go-os/go-os/internal/sanitize"
 )
 
-// logAccess writes the access log's line. Method and route are its message, so that the five attributes that always stand
-// on it fit into a slog.Record without an allocation.
+// logAccess writes the access log's line. Method and route are its message, so that the five attributes of every line fit
+// into a slog.Record without an allocation.
 func (x *exchange) logAccess(ctx context.Context, took time.Duration, fault string) {
 	level := x.level(fault)
 	logger := x.h.opts.Telemetry.Slog()
 	if !logger.Enabled(ctx, level) {
 		return
 	}
+	if x.shed {
+		if !x.h.refusals.Begin(x.start.Add(took)) {
+			return
+		}
+		defer x.h.refusals.End()
+	}
 	status := x.status
 	if status == 0 && fault == faultCanceled {
 		status = statusGone
 	}
 	peer, _ := x.peer()
-	attrs := [6]slog.Attr{
+	attrs := [7]slog.Attr{
 		slog.String(string(semconv.URLPathKey), sanitize.Text(x.caller.URL.Path, maxURL)),
 		slog.Int(string(semconv.HTTPResponseStatusCodeKey), status),
 		slog.Duration("duration", took),
 		slog.Int64(string(semconv.HTTPResponseBodySizeKey), x.written),
 		slog.String(string(semconv.ClientAddressKey), x.clientAddress(peer)),
-		slog.String(string(semconv.ErrorTypeKey), fault),
 	}
-	n := len(attrs)
-	if fault == "" {
-		n--
+	n := 5
+	if fault != "" {
+		attrs[n] = slog.String(string(semconv.ErrorTypeKey), fault)
+		n++
+	}
+	if unlogged := x.h.refusals.TakeUnlogged(); unlogged > 0 {
+		attrs[n] = slog.Int64("unlogged_refusals", unlogged)
+		n++
 	}
 	logger.LogAttrs(ctx, level, x.name(), attrs[:n]...)
 }

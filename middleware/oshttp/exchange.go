@@ -28,7 +28,8 @@ type exchange struct {
 	body     *requestBody // nil unless counted or limited
 	measured bool         // something listens to a histogram
 	active   *activity    // that it is counted in, nil if none
-	counted  bool         // counted against MaxConcurrent
+	admitted bool         // holds a place under MaxConcurrent
+	shed     bool         // refused for lack of places or time
 
 	returned bool // the handler did, rather than panic
 	hijacked bool
@@ -165,8 +166,8 @@ func (x *exchange) release() {
 	if x.cancel != nil {
 		x.cancel()
 	}
-	if x.counted {
-		x.h.serving.Add(-1)
+	if x.admitted {
+		x.h.places.Release()
 	}
 	if x.req != x.caller {
 		// The server removes the temporary files of the form it finds on its own request, and middleware further out

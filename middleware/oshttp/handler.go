@@ -3,13 +3,13 @@ package oshttp
 import (
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/log"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/go-os/go-os/internal/admission"
 	"github.com/go-os/go-os/internal/bounded"
 	"github.com/go-os/go-os/internal/instrument"
 	"github.com/go-os/go-os/telemetry"
@@ -25,6 +25,9 @@ type HandlerOptions struct {
 	// Metrics chooses the instruments. Zero means DefaultServerMetrics; NoMetrics turns all off.
 	Metrics Metrics
 	// AccessLog writes one line a request to Telemetry.Logger: Info, Warn for 4xx, Error for 5xx and whatever else failed.
+	// Of the requests that are refused for lack of places or time, ten a second have a line, and only if none of their lines
+	// is being written: a slow sink must not stall the requests that are served. The next line has the number of the
+	// others as unlogged_refusals.
 	AccessLog bool
 	// NoRecovery lets the panics of handlers go on to the server. They are measured and reported all the same.
 	NoRecovery bool
@@ -38,8 +41,8 @@ type HandlerOptions struct {
 	NoDeadline bool
 	// MaxBodyBytes is the largest request body that is read; larger ones are answered 413. Zero means no limit.
 	MaxBodyBytes int64
-	// MaxConcurrent is how many requests are served at the same time; more are answered 503 with Retry-After. Zero means
-	// no limit.
+	// MaxConcurrent is how many requests are served at the same time, until their log lines are written; more are answered
+	// 503 with Retry-After. A refused request takes no place from others. Default: no limit.
 	MaxConcurrent int
 
 	// Route returns the route of a request that was served: a template of low cardinality, such as "/users/{id}", or ""
@@ -71,7 +74,8 @@ type handler struct {
 	start      []trace.SpanStartOption // at its capacity, so that appending copies it
 	rooms      sync.Pool               // of *attrRoom
 
-	serving atomic.Int64 // requests counted against MaxConcurrent
+	places   *admission.Limit // nil if there is no limit
+	refusals admission.Lines
 }
 
 // NewHandler returns next with the middleware around it. It should be the outermost one, around the router, so that it sees
@@ -95,6 +99,7 @@ func NewHandler(next http.Handler, opts *HandlerOptions) http.Handler {
 		exception:  instrument.NewEvent(o.Telemetry.EventLogger(scope), "http.server.request.exception", log.SeverityError),
 		start:      []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)},
 		rooms:      sync.Pool{New: newAttrRoom},
+		places:     admission.NewLimit(o.MaxConcurrent),
 	}
 }
 

@@ -7,22 +7,22 @@ import (
 	"sync/atomic"
 )
 
-// admit tells whether the request may reach the handler, and answers it if not.
+// admit reports whether the request may reach the handler, and answers it if not. A place is taken last: a request that is
+// refused, for whatever reason, holds none while it is answered, logged and measured.
 func (x *exchange) admit() bool {
-	opts := &x.h.opts
-	if opts.MaxConcurrent > 0 {
-		x.counted = true
-		if x.h.serving.Add(1) > int64(opts.MaxConcurrent) {
-			x.Header().Set("Retry-After", "1")
-			return x.refuse(faultOverload, http.StatusServiceUnavailable)
-		}
-	}
-	if opts.MaxBodyBytes > 0 && x.caller.ContentLength > opts.MaxBodyBytes {
+	limit := x.h.opts.MaxBodyBytes
+	switch {
+	case limit > 0 && x.caller.ContentLength > limit:
 		return x.refuse(faultTooLarge, http.StatusRequestEntityTooLarge)
+	case x.cancel != nil && x.req.Context().Err() != nil: // the caller has no time left: spare the work
+		x.shed = true
+		return x.refuse(faultTimeout, http.StatusGatewayTimeout)
+	case !x.h.places.Acquire():
+		x.shed = true
+		x.Header().Set("Retry-After", "1")
+		return x.refuse(faultOverload, http.StatusServiceUnavailable)
 	}
-	if x.cancel != nil && x.req.Context().Err() != nil {
-		return x.refuse(faultTimeout, http.StatusGatewayTimeout) // the caller has no time left: spare the work
-	}
+	x.admitted = true
 	return true
 }
 
