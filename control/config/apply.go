@@ -14,8 +14,17 @@ import (
 // set says for each source whether its latest documents are taken.
 type set []bool
 
+// decision is what a change of the sources leads to.
+type decision[T any] struct {
+	chosen   set          // the sources whose latest documents are taken
+	refused  error        // why not all of them are
+	next     *Snapshot[T] // nil: what is in force stays
+	warnings []error
+}
+
 // apply makes the best configuration that can be made: of the latest documents of all sources; else of those of all but one;
-// else of those of one and the accepted ones of the others. It needs a configuration in force. c.mu is held.
+// else of those of one and the accepted ones of the others. It needs a configuration in force. The caller has the turn c.applying,
+// and does not hold c.mu: checks are foreign code, and take their time.
 func (c *Config[T]) apply(ctx context.Context) {
 	all := c.knownSet()
 	var dirty []int
@@ -25,7 +34,7 @@ func (c *Config[T]) apply(ctx context.Context) {
 		}
 	}
 	if len(dirty) == 0 {
-		c.settle(ctx, all, nil)
+		c.commit(ctx, decision[T]{chosen: all})
 		return
 	}
 	var refused error
@@ -40,11 +49,10 @@ func (c *Config[T]) apply(ctx context.Context) {
 		if err != nil {
 			continue
 		}
-		c.settle(ctx, chosen, refused)
-		c.swap(ctx, next, out)
+		c.commit(ctx, decision[T]{chosen: chosen, refused: refused, next: next, warnings: out.warnings})
 		return
 	}
-	c.settle(ctx, make(set, len(all)), refused)
+	c.commit(ctx, decision[T]{chosen: make(set, len(all)), refused: refused})
 }
 
 // candidates lists the sets that are tried, the most wanted first.
@@ -99,19 +107,49 @@ func (c *Config[T]) compose(chosen set) (*Snapshot[T], built, error) {
 	return next, out, err
 }
 
-// settle notes which sources are in force, and which were refused and why. c.mu is held.
-func (c *Config[T]) settle(ctx context.Context, chosen set, refused error) {
+// commit puts a decision into force, as one step for every reader.
+func (c *Config[T]) commit(ctx context.Context, d decision[T]) {
+	problems := c.refusals(d)
+	var change Change[T]
+	var ignored []error
+	if d.next != nil {
+		change = c.changeTo(d.next)
+		ignored = fresh(c.warnings, d.warnings)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for i, s := range c.states {
-		switch {
-		case chosen[i]:
-			s.accepted, s.inForce, s.lastGood = s.latest, true, time.Time{}
-			if s.lost == nil {
-				c.relief(ctx, s.name)
-			}
-		case s.known && refused != nil && !(s.inForce && same(s.latest, s.accepted)):
-			c.trouble(ctx, Problem{Source: s.name, Err: faultsOf(s.name, refused), Since: time.Now(), Rejected: true, LastGood: s.lastGood})
+		if !d.chosen[i] {
+			continue
+		}
+		s.accepted, s.inForce, s.lastGood = s.latest, true, time.Time{}
+		if s.lost == nil {
+			c.relief(ctx, s.name)
 		}
 	}
+	for _, p := range problems {
+		c.trouble(ctx, p)
+	}
+	if d.next != nil {
+		c.warnings = d.warnings
+		c.swap(context.WithoutCancel(ctx), change, ignored)
+	}
+}
+
+// refusals returns a problem for each source whose latest documents were refused.
+func (c *Config[T]) refusals(d decision[T]) (all []*Problem) {
+	if d.refused == nil {
+		return nil
+	}
+	for i, s := range c.states {
+		if d.chosen[i] || !s.known || s.inForce && same(s.latest, s.accepted) {
+			continue
+		}
+		p := newProblem(s.name, faultsOf(s.name, d.refused), true)
+		p.LastGood = s.lastGood
+		all = append(all, p)
+	}
+	return all
 }
 
 // faultsOf returns those errors that a source is to blame for, or all if it is named by none.
@@ -133,27 +171,38 @@ func faultsOf(source string, err error) error {
 	return errors.Join(its...)
 }
 
-// swap puts a snapshot into force. c.mu is held.
-func (c *Config[T]) swap(ctx context.Context, next *Snapshot[T], out built) {
-	before := c.current.Load()
-	change := Change[T]{New: next}
-	var old []attribute.KeyValue
+// changeTo returns the step from the configuration in force to the next.
+func (c *Config[T]) changeTo(next *Snapshot[T]) Change[T] {
+	change := Change[T]{New: next, Old: c.current.Load()}
 	next.Serial = 1
-	if before != nil {
-		next.Serial = before.Serial + 1
-		change.Old, change.Keys = before, changedKeys(&before.Value, &next.Value)
-		old = before.Attributes()
+	if change.Old != nil {
+		next.Serial = change.Old.Serial + 1
+		change.Keys = changedKeys(&change.Old.Value, &next.Value)
 	}
-	c.current.Store(next)
-	c.watch.ignored(ctx, fresh(c.warnings, out.warnings))
-	c.warnings = out.warnings
-	c.watch.took(ctx, old, next.Attributes(), change.Keys)
-	c.save(ctx)
+	return change
+}
+
+// swap puts the new snapshot of a change into force. c.mu is held.
+func (c *Config[T]) swap(ctx context.Context, change Change[T], ignored []error) {
+	c.current.Store(change.New)
 	close(c.changed)
 	c.changed = make(chan struct{})
-	if before != nil {
-		c.pending = append(c.pending, change)
+	c.events.add(func() {
+		c.watch.ignored(ctx, ignored)
+		c.watch.took(ctx, change.attributes(), change.New.Attributes(), change.Keys)
+	})
+	if change.Old != nil {
+		c.calls.add(func() { c.callBack(ctx, change) })
 	}
+	c.save(ctx)
+}
+
+// attributes returns those of the old configuration, or nil if there is none.
+func (c Change[T]) attributes() []attribute.KeyValue {
+	if c.Old == nil {
+		return nil
+	}
+	return c.Old.Attributes()
 }
 
 // fresh returns the warnings that were not there before.

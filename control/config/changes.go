@@ -84,30 +84,28 @@ func (c *Config[T]) OnChange(path string, fn func(old, new *T)) (stop func(), er
 	}, nil
 }
 
-// deliver tells pending changes to the callbacks and the sources, unless somebody does already: then it is done there.
-func (c *Config[T]) deliver(ctx context.Context) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.telling {
-		return
-	}
-	c.telling = true
-	for len(c.pending) > 0 {
-		change, callbacks := c.pending[0], c.callbacks
-		c.pending = c.pending[1:]
-		c.mu.Unlock()
-		for _, one := range callbacks {
-			if change.Touches(one.path) {
-				c.tell(ctx, one, change)
-			}
-		}
-		c.mu.Lock()
-	}
-	c.telling = false
-	c.report()
+// deliver does what changes have left to do: telemetry, callbacks, the last-good file. The caller must hold no locks. Each outbox
+// keeps its own order, so that a callback that takes long does not delay the log.
+func (c *Config[T]) deliver() {
+	c.events.run()
+	c.calls.run()
+	c.writes.run()
+	c.events.run() // of a file that could not be written
 }
 
-func (c *Config[T]) tell(ctx context.Context, one *callback[T], change Change[T]) {
+// callBack calls the functions that a change concerns.
+func (c *Config[T]) callBack(ctx context.Context, change Change[T]) {
+	c.mu.Lock()
+	callbacks := c.callbacks // replaced, never changed in place
+	c.mu.Unlock()
+	for _, one := range callbacks {
+		if change.Touches(one.path) {
+			c.call(ctx, one, change)
+		}
+	}
+}
+
+func (c *Config[T]) call(ctx context.Context, one *callback[T], change Change[T]) {
 	defer func() {
 		if v := recover(); v != nil {
 			c.watch.panicked.EmitPanic(ctx, v, debug.Stack(), c.watch.attrs...)

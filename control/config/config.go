@@ -208,15 +208,22 @@ type Config[T any] struct {
 	watch   *watchers
 	current atomic.Pointer[Snapshot[T]]
 
-	mu        sync.Mutex // one change at a time; readers do not take it
-	states    []*state
+	states   []*state
+	applying turn          // one change at a time; checks of the user run meanwhile
+	noticed  chan struct{} // Run has something to deliver
+
+	// What a change leaves to do. It is added under mu, and runs without any lock: see deliver.
+	events, calls, writes outbox
+
+	// mu guards what follows and the fields of the states. Nothing foreign runs under it: no telemetry, no callback, no source, no
+	// check, no error's text, no file.
+	mu        sync.Mutex
 	problems  map[string]*Problem // by source
 	warnings  []error
 	changed   chan struct{} // closed and replaced by each change
 	running   bool
 	callbacks []*callback[T]
-	pending   []Change[T] // not told to the callbacks yet
-	telling   bool        // somebody does it
+	unsaved   *savedFile // for the last-good file
 }
 
 // Get returns the configuration in force. It must not be changed, and never changes: ask again when it is needed again.

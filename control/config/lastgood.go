@@ -52,8 +52,6 @@ func (c *Config[T]) recall() map[string]remembered {
 		all[name] = was
 	}
 	if err != nil {
-		c.mu.Lock()
-		defer c.mu.Unlock()
 		c.lastGoodFailed(context.Background(), fmt.Errorf("%w: cannot be used: %w", ErrInvalid, withoutText(err)))
 		return nil
 	}
@@ -74,15 +72,18 @@ func withoutText(err error) error {
 }
 
 func (c *Config[T]) lastGoodFailed(ctx context.Context, err error) {
-	c.trouble(ctx, Problem{Source: lastGoodName, Err: &Error{Document: c.opts.LastGood, Err: err}, Since: time.Now()})
+	p := newProblem(lastGoodName, &Error{Document: c.opts.LastGood, Err: err}, false)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.trouble(ctx, p)
 }
 
-// save writes the last-good file. c.mu is held.
+// save has the next deliver write the last-good file. c.mu is held.
 func (c *Config[T]) save(ctx context.Context) {
 	if c.opts.LastGood == "" {
 		return
 	}
-	file := savedFile{Saved: time.Now(), Sources: map[string][]driver.Document{}}
+	file := &savedFile{Saved: time.Now(), Sources: map[string][]driver.Document{}}
 	for _, s := range c.states {
 		if s.static || !s.inForce {
 			continue
@@ -93,6 +94,19 @@ func (c *Config[T]) save(ctx context.Context) {
 		}
 		file.Sources[s.name] = docs
 	}
+	c.unsaved = file
+	c.writes.add(func() { c.write(ctx) })
+}
+
+// write writes the newest last-good file, unless an earlier call has.
+func (c *Config[T]) write(ctx context.Context) {
+	c.mu.Lock()
+	file := c.unsaved
+	c.unsaved = nil
+	c.mu.Unlock()
+	if file == nil {
+		return
+	}
 	data, err := json.Marshal(file)
 	if err == nil {
 		err = writeAtomically(c.opts.LastGood, data, 0o600)
@@ -101,6 +115,8 @@ func (c *Config[T]) save(ctx context.Context) {
 		c.lastGoodFailed(ctx, fmt.Errorf("could not be written: %w", err))
 		return
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.relief(ctx, lastGoodName)
 }
 

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/go-os/go-os/control/config/driver"
 )
 
 // Required makes Load fail if the source is out of reach, unless Options.LastGood knows what it held. Without it, Load leaves such a
@@ -33,21 +31,27 @@ type state struct {
 	lenient  bool
 	static   bool // what the process is given: not kept in the last-good file
 
+	reading turn          // one read at a time: an older one must not overtake a newer one
+	busy    turn          // taken while the source or the parser works, also if nobody waits for it any more
+	news    chan struct{} // there is something else to report to the source
+
+	// Written with both Config.applying and Config.mu, so that either suffices to read them.
 	latest   []tree // as last read
 	known    bool   // latest was read at all
 	accepted []tree // part of the configuration in force
 	inForce  bool   // accepted counts
 	lastGood time.Time
-	lost     error      // why the source is out of reach
-	reading  sync.Mutex // one read at a time: an older one must not overtake a newer one
-	reported driver.Report
+
+	lost error // why the source is out of reach; Config.mu guards it
 }
 
 // Load reads the sources and returns the configuration that they make. It returns ErrInvalid if the type or the options cannot
 // work. If a source is invalid, it returns everything that is wrong with all sources. A source that is out of reach is left out,
 // unless it is [Required] or Options.LastGood has its last good state. Load starts no goroutine; Run follows the sources.
 func Load[T any](ctx context.Context, opts *Options) (*Config[T], error) {
-	c := &Config[T]{opts: opts.orDefault(), problems: map[string]*Problem{}, changed: make(chan struct{})}
+	c := &Config[T]{
+		opts: opts.orDefault(), problems: map[string]*Problem{}, changed: make(chan struct{}), applying: newTurn(), noticed: make(chan struct{}, 1),
+	}
 	c.watch = newWatchers(c.opts.Name, c.opts.Telemetry)
 	if err := observe(ctx, c.watch.load, c.load); err != nil {
 		return nil, err
@@ -67,13 +71,11 @@ func (c *Config[T]) load(ctx context.Context) (err error) {
 	if err := ctx.Err(); err != nil {
 		return &Error{Err: err}
 	}
-	c.mu.Lock()
-	err = c.first(ctx, outcomes, saved)
-	c.mu.Unlock()
-	if err == nil {
-		c.deliver(ctx)
+	if err := c.first(ctx, outcomes, saved); err != nil {
+		return err
 	}
-	return err
+	c.deliver()
+	return nil
 }
 
 func (c *Config[T]) every() []int {
@@ -88,7 +90,7 @@ func newStates(sources []Source, t reflect.Type) ([]*state, error) {
 	var all []*state
 	names := map[string]bool{}
 	for i, s := range sources {
-		st := &state{Source: s}
+		st := &state{Source: s, reading: newTurn(), busy: newTurn(), news: make(chan struct{}, 1)}
 		if r, ok := s.(required); ok {
 			st.Source, st.required = r.Source, true
 		}
@@ -137,20 +139,51 @@ func (c *Config[T]) readAll(ctx context.Context, which []int) map[int]outcome {
 	return all
 }
 
-func (c *Config[T]) readOne(ctx context.Context, s *state) (o outcome) {
+// patience is how long a source or a parser may go on after its context has ended until nobody waits for it any more.
+const patience = 250 * time.Millisecond
+
+// readOne reads and parses a source within Options.Timeout. A source or a parser that does not obey the context is left to itself:
+// the next read waits until it has come to its end, so that no more than one goroutine of a source is ever left behind.
+func (c *Config[T]) readOne(ctx context.Context, s *state) outcome {
+	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
+	defer cancel()
+	if !s.busy.take(ctx) {
+		return outcome{err: &Error{Source: s.name, Err: fmt.Errorf("%w: an earlier read has not come to its end: %w", ErrUnavailable, ctx.Err())}}
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		defer s.busy.release()
+		done <- s.fetch(ctx)
+	}()
+	select {
+	case o := <-done:
+		return o
+	case <-ctx.Done():
+	}
+	select {
+	case o := <-done: // its own error is the better one
+		return o
+	case <-time.After(patience):
+		return outcome{err: &Error{Source: s.name, Err: fmt.Errorf("%w: reading takes too long: %w", ErrUnavailable, ctx.Err())}}
+	}
+}
+
+// fetch reads and parses the source.
+func (s *state) fetch(ctx context.Context) (o outcome) {
 	defer func() {
 		if v := recover(); v != nil {
 			o = outcome{err: &Error{Source: s.name, Err: fmt.Errorf("%w: the source panicked: %v", ErrUnavailable, v)}}
 		}
 	}()
-	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
-	defer cancel()
 	docs, err := s.Read(ctx)
 	if err != nil {
 		return outcome{err: s.blame(err)}
 	}
 	var errs []error
 	for _, d := range docs {
+		if err := ctx.Err(); err != nil {
+			return outcome{err: s.blame(fmt.Errorf("%w: %w", ErrUnavailable, err))}
+		}
 		t, err := parse(d)
 		if err != nil {
 			errs = append(errs, s.blame(err))
@@ -173,7 +206,7 @@ func (s *state) blame(err error) error {
 }
 
 // first makes the first configuration, of what was read and what was saved. A source that is invalid fails it: a typo must not start
-// a service on its defaults. A source that is out of reach is replaced by what was saved of it, or left out. c.mu is held.
+// a service on its defaults. A source that is out of reach is replaced by what was saved of it, or left out. Nobody else has c yet.
 func (c *Config[T]) first(ctx context.Context, outcomes map[int]outcome, saved map[string]remembered) error {
 	var invalid, away []error
 	for i, s := range c.states {
@@ -197,10 +230,34 @@ func (c *Config[T]) first(ctx context.Context, outcomes map[int]outcome, saved m
 	if err := c.start(ctx); err != nil {
 		return errors.Join(append(away, err)...)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, source := range slices.Sorted(maps.Keys(c.problems)) {
-		c.tellProblem(ctx, c.problems[source])
+		c.reportProblem(ctx, c.problems[source])
 	}
 	return nil
+}
+
+// note records what came of reading sources. The caller has the turn c.applying.
+func (c *Config[T]) note(ctx context.Context, outcomes map[int]outcome) {
+	problems := map[int]*Problem{}
+	for i, o := range outcomes {
+		if o.err != nil {
+			problems[i] = newProblem(c.states[i].name, o.err, rejects(o.err))
+			problems[i].LastGood = c.states[i].lastGood
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, o := range outcomes {
+		s := c.states[i]
+		if p := problems[i]; p != nil {
+			c.trouble(ctx, p)
+			s.known = false // what it held before is in force, if it was accepted
+			continue
+		}
+		s.latest, s.known = o.trees, true
+	}
 }
 
 // standIn has the last-good file serve for a source that is out of reach.
@@ -208,7 +265,11 @@ func (c *Config[T]) standIn(ctx context.Context, s *state, err error, saved map[
 	if was, ok := saved[s.name]; ok && !s.static {
 		s.accepted, s.inForce, s.lastGood = was.trees, true, was.time
 	}
-	c.trouble(ctx, Problem{Source: s.name, Err: err, Since: time.Now(), LastGood: s.lastGood})
+	p := newProblem(s.name, err, false)
+	p.LastGood = s.lastGood
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.trouble(ctx, p)
 }
 
 // start puts the first configuration into force, which is made of every source that was read. What was saved of the others counts
@@ -222,8 +283,7 @@ func (c *Config[T]) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.settle(ctx, chosen, nil)
-	c.swap(ctx, next, out)
+	c.commit(ctx, decision[T]{chosen: chosen, next: next, warnings: out.warnings})
 	return nil
 }
 
@@ -237,6 +297,7 @@ func (c *Config[T]) forget(err error) (any bool) {
 		refused := &Error{Source: s.name, Document: c.opts.LastGood, Err: fmt.Errorf("is not used: %w", faultsOf(s.name, err))}
 		p := c.problems[s.name]
 		p.Err, p.LastGood = errors.Join(p.Err, refused), time.Time{}
+		p.text = p.Err.Error()
 	}
 	return any
 }
@@ -291,31 +352,25 @@ func rejects(err error) bool {
 // read reads sources and applies what they say.
 func (c *Config[T]) read(ctx context.Context, which []int) {
 	if c.take(ctx, which) {
-		c.deliver(ctx)
+		c.notifySources()
+		c.deliver()
 	}
 }
 
-// take does it, but for telling others. It returns false if ctx has ended: what failed may have failed for that.
+// take does so, but delivers nothing. It returns false if ctx has ended: what failed may have failed for that.
 func (c *Config[T]) take(ctx context.Context, which []int) bool {
-	for _, i := range which { // in the order of the sources, so that two of us do not wait for each other
-		c.states[i].reading.Lock()
-		defer c.states[i].reading.Unlock()
+	for _, i := range which { // in the order of the sources, so that two calls do not wait for each other
+		if !c.states[i].reading.take(ctx) {
+			return false
+		}
+		defer c.states[i].reading.release()
 	}
 	outcomes := c.readAll(ctx, which)
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || !c.applying.take(ctx) {
 		return false
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for i, o := range outcomes {
-		s := c.states[i]
-		if o.err != nil {
-			c.trouble(ctx, Problem{Source: s.name, Err: o.err, Since: time.Now(), Rejected: rejects(o.err), LastGood: s.lastGood})
-			s.known = false // what it said before is in force, if it was accepted
-			continue
-		}
-		s.latest, s.known = o.trees, true
-	}
-	c.apply(ctx)
+	defer c.applying.release()
+	c.note(ctx, outcomes)
+	c.apply(ctx) // what is wrong is in the problems
 	return true
 }

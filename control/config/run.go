@@ -37,10 +37,28 @@ func (c *Config[T]) Run(ctx context.Context) error {
 		if w, ok := s.Source.(driver.Watcher); ok {
 			group.Go(func() { f.listen(ctx, w) })
 		}
+		if r, ok := s.Source.(driver.Reporter); ok {
+			group.Go(func() { f.report(ctx, r) })
+		}
 	}
+	group.Go(func() { c.deliverWhenNoticed(ctx) })
 	group.Wait()
 	<-ctx.Done()
+	c.deliver()
 	return nil
+}
+
+// deliverWhenNoticed delivers what a source led to by a call of changed. A source may hold its own locks then, so nothing foreign
+// runs in that call.
+func (c *Config[T]) deliverWhenNoticed(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.noticed:
+			c.deliver()
+		}
+	}
 }
 
 // follower keeps one source true.
@@ -130,38 +148,95 @@ func (f *follower[T]) watch(ctx context.Context, w driver.Watcher) (err error) {
 // changed is what a source calls.
 func (f *follower[T]) changed(ctx context.Context, lost error) {
 	c := f.config
+	var p *Problem
+	if lost != nil {
+		p = newProblem(f.state.name, &Error{Source: f.state.name, Err: fmt.Errorf("%w: changes are not seen: %w", ErrUnavailable, lost)}, false)
+	}
 	c.mu.Lock()
 	f.state.lost = lost
-	if lost != nil {
-		err := &Error{Source: f.state.name, Err: fmt.Errorf("%w: changes are not seen: %w", ErrUnavailable, lost)}
-		c.trouble(ctx, Problem{Source: f.state.name, Err: err, Since: time.Now(), LastGood: f.state.lastGood})
+	if p != nil {
+		p.LastGood = f.state.lastGood
+		c.trouble(ctx, p)
 	}
 	c.mu.Unlock()
+	signal(c.noticed)
+	signal(f.wake)
+}
+
+// signal wakes whoever waits for a channel with room for one.
+func signal(ch chan struct{}) {
 	select {
-	case f.wake <- struct{}{}:
+	case ch <- struct{}{}:
 	default:
 	}
 }
 
-// report tells the sources that want to know what became of what they gave. c.mu is held.
-func (c *Config[T]) report() {
+// notifySources wakes those that report to sources.
+func (c *Config[T]) notifySources() {
 	for _, s := range c.states {
-		r, ok := s.Source.(driver.Reporter)
-		if !ok {
+		signal(s.news)
+	}
+}
+
+// reportEvery is how often a report is repeated, so that it may expire.
+const reportEvery = 30 * time.Second
+
+// report keeps a source informed of what became of its documents.
+func (f *follower[T]) report(ctx context.Context, r driver.Reporter) {
+	var sent *driver.Report
+	backoff := f.config.opts.Backoff
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		repeat := false
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+			repeat = true
+		case <-f.state.news:
+		}
+		now := f.config.reportOf(f.state)
+		if !repeat && sent != nil && reflect.DeepEqual(now, *sent) {
 			continue
 		}
-		var now driver.Report
-		if s.inForce {
-			now.Versions = versionsOf(s.accepted)
+		if err := f.send(ctx, r, now); err != nil {
+			sent = nil
+			timer.Reset(backoff/2 + rand.N(backoff/2+1))
+			backoff = min(2*backoff, f.config.opts.MaxBackoff)
+			continue
 		}
-		if p := c.problems[s.name]; p != nil && p.Rejected && s.known {
-			now.Rejected, now.Reason = versionsOf(s.latest), bare(p.Err).Error()
-		}
-		if !reflect.DeepEqual(now, s.reported) {
-			s.reported = now
-			r.Report(now)
-		}
+		sent, backoff = &now, f.config.opts.Backoff
+		timer.Reset(reportEvery)
 	}
+}
+
+func (f *follower[T]) send(ctx context.Context, r driver.Reporter, now driver.Report) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("the source panicked: %v", v)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, f.config.opts.Timeout)
+	defer cancel()
+	return r.Report(ctx, now)
+}
+
+// reportOf returns what became of the documents of a source.
+func (c *Config[T]) reportOf(s *state) (now driver.Report) {
+	c.mu.Lock()
+	p := c.problems[s.name]
+	if s.inForce {
+		now.Versions = versionsOf(s.accepted)
+	}
+	if p != nil && p.Rejected && s.known {
+		now.Rejected = versionsOf(s.latest)
+	}
+	c.mu.Unlock()
+	if now.Rejected != nil {
+		now.Reason = bare(p.Err).Error()
+	}
+	return now
 }
 
 // versionsOf returns the versions that documents have.

@@ -22,7 +22,13 @@ type Problem struct {
 	// LastGood is when what stands in for the source was saved, if it comes from the file Options.LastGood.
 	LastGood time.Time
 
-	told bool // by an event
+	text string // of Err
+	told bool   // by an event
+}
+
+// newProblem returns a problem that begins now. It calls Err.Error, so the caller must not hold Config.mu.
+func newProblem(source string, err error, rejected bool) *Problem {
+	return &Problem{Source: source, Err: err, Since: time.Now(), Rejected: rejected, text: err.Error()}
 }
 
 // Age returns how long the problem has lasted.
@@ -61,31 +67,34 @@ func (c *Config[T]) Err() error {
 	return errors.Join(errs...)
 }
 
-// trouble notes a problem; one that was known keeps its age, and is told again only if it has changed. c.mu is held.
-func (c *Config[T]) trouble(ctx context.Context, p Problem) {
+// trouble records a problem. A known problem keeps its age, and is reported again only if it has changed. c.mu is held.
+func (c *Config[T]) trouble(ctx context.Context, p *Problem) {
 	known := c.problems[p.Source]
 	if known != nil {
 		p.Since, p.told = known.Since, known.told
-		if known.Err.Error() == p.Err.Error() && known.Rejected == p.Rejected {
+		if known.text == p.text && known.Rejected == p.Rejected {
 			return
 		}
 	}
-	c.problems[p.Source] = &p
-	if c.current.Load() != nil { // else Load returns it, or tells it at its end
-		c.tellProblem(ctx, &p)
+	c.problems[p.Source] = p
+	if c.current.Load() != nil { // else Load returns it, or reports it at its end
+		c.reportProblem(ctx, p)
 	}
 }
 
-func (c *Config[T]) tellProblem(ctx context.Context, p *Problem) {
+// reportProblem has a problem reported by the next deliver. c.mu is held.
+func (c *Config[T]) reportProblem(ctx context.Context, p *Problem) {
 	p.told = true
-	c.watch.broke(ctx, p)
+	ctx = context.WithoutCancel(ctx)
+	c.events.add(func() { c.watch.broke(ctx, p) })
 }
 
-// relief notes that a source is good. c.mu is held.
+// relief records that a source is good. c.mu is held.
 func (c *Config[T]) relief(ctx context.Context, source string) {
 	p := c.problems[source]
 	delete(c.problems, source)
 	if p != nil && p.told {
-		c.watch.healed(ctx, source)
+		ctx = context.WithoutCancel(ctx)
+		c.events.add(func() { c.watch.healed(ctx, source) })
 	}
 }

@@ -147,11 +147,8 @@ func (n Namespace) Layers() []string {
 	return layers
 }
 
-// Instances report in these times.
-const (
-	reportEvery = 30 * time.Second
-	reportTTL   = 90 * time.Second
-)
+// reportTTL is how long a report counts; Run repeats it every 30 seconds.
+const reportTTL = 90 * time.Second
 
 // PublishedOptions configure Published.
 type PublishedOptions struct {
@@ -165,7 +162,7 @@ type PublishedOptions struct {
 
 // Published returns what [Versions] published in the layers of a store. A layer in which nothing was ever published has no keys.
 func Published(store *kv.Store, opts *PublishedOptions) Source {
-	p := &publishedSource{store: store, wake: make(chan struct{}, 1)}
+	p := &publishedSource{}
 	if opts != nil {
 		p.instance = opts.Instance
 		for _, name := range opts.Layers {
@@ -176,14 +173,8 @@ func Published(store *kv.Store, opts *PublishedOptions) Source {
 }
 
 type publishedSource struct {
-	store    *kv.Store
 	layers   []*layerReader
 	instance string
-
-	wake   chan struct{} // there is something to report
-	mu     sync.Mutex
-	report driver.Report
-	known  bool // report was set
 }
 
 // layerReader reads one layer. What was published never changes, so it is read once.
@@ -243,7 +234,7 @@ func (l *layerReader) read(ctx context.Context, instance string) (Version, error
 	return l.last, nil
 }
 
-// Watch follows the heads of all layers, and reports what the instance runs.
+// Watch follows the heads of all layers.
 func (p *publishedSource) Watch(ctx context.Context, changed func(error)) error {
 	if len(p.layers) == 0 {
 		<-ctx.Done()
@@ -260,7 +251,6 @@ func (p *publishedSource) Watch(ctx context.Context, changed func(error)) error 
 			cancel()
 		})
 	}
-	group.Go(func() { p.keepReporting(ctx) })
 	group.Wait()
 	return <-ended
 }
@@ -287,17 +277,6 @@ func (g *gather) tell(layer string, err error) {
 	g.changed(nil)
 }
 
-// Report is called by Config.
-func (p *publishedSource) Report(r driver.Report) {
-	p.mu.Lock()
-	p.report, p.known = r, true
-	p.mu.Unlock()
-	select {
-	case p.wake <- struct{}{}:
-	default:
-	}
-}
-
 // Instance is what an instance says about itself.
 type Instance struct {
 	// Name of the instance.
@@ -312,34 +291,12 @@ type Instance struct {
 	Time time.Time `json:"time"`
 }
 
-// keepReporting writes the report when it changes, and again before it expires.
-func (p *publishedSource) keepReporting(ctx context.Context) {
+// Report leaves a report of the instance in each layer that has a version.
+func (p *publishedSource) Report(ctx context.Context, r driver.Report) error {
 	if p.instance == "" {
-		return
+		return nil
 	}
-	ticker := time.NewTicker(reportEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-p.wake:
-		case <-ticker.C:
-		}
-		p.write(ctx)
-	}
-}
-
-// write leaves a report in each layer that has a version. One that fails is written again with the next tick: it is no promise.
-func (p *publishedSource) write(ctx context.Context) {
-	p.mu.Lock()
-	r, known := p.report, p.known
-	p.mu.Unlock()
-	if !known {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, DefaultTimeout)
-	defer cancel()
+	var errs []error
 	for _, l := range p.layers {
 		now := Instance{Name: p.instance, Version: numberIn(r.Versions, l.name), Rejected: numberIn(r.Rejected, l.name), Time: time.Now()}
 		if now.Rejected == now.Version {
@@ -348,19 +305,25 @@ func (p *publishedSource) write(ctx context.Context) {
 		if now.Rejected != 0 {
 			now.Reason = r.Reason
 		}
-		if now.Version == 0 && now.Rejected == 0 {
-			continue
+		if now.Version != 0 || now.Rejected != 0 {
+			errs = append(errs, l.log.report(ctx, now))
 		}
-		value, err := json.Marshal(now)
-		if err != nil {
-			continue
-		}
-		var opts []kv.PutOption
-		if l.log.store.Require(kv.Expiry) == nil {
-			opts = append(opts, kv.TTL(reportTTL))
-		}
-		_, _ = l.log.store.Put(ctx, instancePrefix+p.instance, value, opts...)
 	}
+	return errors.Join(errs...)
+}
+
+// report writes what an instance says about itself. Where the engine can, it expires.
+func (l *versionLog) report(ctx context.Context, i Instance) error {
+	value, err := json.Marshal(i)
+	if err != nil {
+		return err
+	}
+	var opts []kv.PutOption
+	if l.store.Require(kv.Expiry) == nil {
+		opts = append(opts, kv.TTL(reportTTL))
+	}
+	_, err = l.store.Put(ctx, instancePrefix+i.Name, value, opts...)
+	return err
 }
 
 // numberIn finds a layer's version among those of all layers.

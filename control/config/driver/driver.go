@@ -62,9 +62,10 @@ type Report struct {
 	Reason string
 }
 
-// Reporter is a Source that wants to know what became of what it gave.
+// Reporter is a Source that wants to know what became of its documents.
 type Reporter interface {
 	Source
-	// Report is called after every change of the outcome. It must not block.
-	Report(Report)
+	// Report is called by Run at its start, after every change of the outcome, and again every 30 seconds, so that a report may
+	// expire. It returns when ctx ends, at the latest. After an error it is called again soon.
+	Report(ctx context.Context, r Report) error
 }

@@ -1,0 +1,62 @@
+package config
+
+import (
+	"context"
+	"sync"
+)
+
+// outbox runs functions one at a time, in the order in which they were added. It separates a change, which is made under a lock,
+// from its telemetry, callbacks and file, which run foreign code and must never hold up a reader of the state.
+type outbox struct {
+	mu      sync.Mutex
+	queue   []func()
+	running bool
+}
+
+// add appends a function. It does not block, so the caller may hold locks.
+func (o *outbox) add(fn func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.queue = append(o.queue, fn)
+}
+
+// run runs what was added, unless another call is at it: then that call runs it. So a function may itself lead to run. The caller
+// must hold no locks.
+func (o *outbox) run() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.running {
+		return
+	}
+	o.running = true
+	defer func() { o.running = false }() // also if a function panics
+	for len(o.queue) > 0 {
+		fn := o.queue[0]
+		o.queue = o.queue[1:]
+		o.unlocked(fn)
+	}
+}
+
+func (o *outbox) unlocked(fn func()) {
+	o.mu.Unlock()
+	defer o.mu.Lock()
+	fn()
+}
+
+// turn is a mutex whose wait ends with a context.
+type turn chan struct{}
+
+func newTurn() turn { return make(turn, 1) }
+
+// take waits for the turn, and reports whether the caller has it.
+func (t turn) take(ctx context.Context) bool {
+	select {
+	case t <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// release gives the turn back.
+func (t turn) release() { <-t }
