@@ -103,7 +103,7 @@ func (c *Config[T]) compose(chosen set) (*Snapshot[T], built, error) {
 		sources = append(sources, one)
 	}
 	out, err := c.builder.build(sources, &next.Value)
-	next.root, next.hidden, next.Fingerprint, next.Version = out.root, out.hidden, out.fingerprint, out.version
+	next.origins, next.Fingerprint, next.Version = originTree{out.root, c.builder.typ}, out.fingerprint, out.version
 	return next, out, err
 }
 

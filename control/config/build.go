@@ -16,7 +16,7 @@ import (
 type builder struct {
 	typ          reflect.Type
 	checker      *checker
-	defaults     map[string]any
+	defaults     *defaultsTable
 	allowUnknown bool
 }
 
@@ -24,11 +24,12 @@ func newBuilder(t reflect.Type, allowUnknown bool) (*builder, error) {
 	if err := checkType(t); err != nil {
 		return nil, err
 	}
-	c, err := newChecker(t)
-	if err != nil {
+	c, badRules := newChecker(t)
+	d, badDefaults := newDefaultsTable(t)
+	if err := errors.Join(badRules, badDefaults); err != nil {
 		return nil, err
 	}
-	return &builder{typ: t, checker: c, defaults: defaults(t, nil), allowUnknown: allowUnknown}, nil
+	return &builder{typ: t, checker: c, defaults: d, allowUnknown: allowUnknown}, nil
 }
 
 // sourced are the documents of a source.
@@ -41,7 +42,6 @@ type sourced struct {
 // built is what became of a set of documents.
 type built struct {
 	root        *mark
-	hidden      map[string]bool
 	fingerprint string
 	version     string
 	warnings    []error
@@ -49,59 +49,37 @@ type built struct {
 
 // build fills into, a pointer to a zero value of the type, or says all that is wrong.
 func (b *builder) build(sources []sourced, into any) (built, error) {
+	a := &account{allowUnknown: b.allowUnknown, lenient: map[string]bool{}}
 	var layers []layer
-	lenient := map[string]bool{}
 	for _, s := range sources {
-		lenient[s.source] = s.lenient
+		a.lenient[s.source] = s.lenient
 		for i := range s.trees {
 			layers = append(layers, layer{s.source, &s.trees[i]})
 		}
 	}
-	m, err := merge(b.defaults, layers)
+	m, err := merge(b.defaults.of(b.typ), layers)
 	if err != nil {
 		return built{}, &Error{Err: fmt.Errorf("%w: %w", ErrInvalid, err)}
 	}
-	out := built{root: m.root, hidden: map[string]bool{}}
+	a.root = m.root
+	(&decoder{account: a, defaults: b.defaults}).value(place{typ: b.typ}, m.values, reflect.ValueOf(into).Elem())
+	if !a.misfits && b.checker != nil {
+		b.checker.check(into, func(path string, err error) { a.add(path, fmt.Errorf("%w: %w", ErrInvalid, err)) })
+	}
+	out := built{root: m.root, warnings: a.warnings}
 	out.fingerprint, out.version = fingerprint(sources)
-	a := &account{root: m.root, places: map[string]visit{}}
-	walk(m.values, b.typ, visit{}, func(v visit) {
-		a.places[v.name] = v
-		if v.hidden {
-			out.hidden[v.path] = true
-		}
-		if v.typ == nil {
-			out.hidden[v.path] = true // it may be a secret whose name is misspelt
-			a.unknown(v, b.allowUnknown, lenient)
-		}
-	})
-	for _, path := range a.drop {
-		remove(m.values, path)
-	}
-	fill(m.values, b.typ)
-	b.decode(m.values, into, a)
-	out.warnings = a.warnings
 	return out, a.err()
-}
-
-func (b *builder) decode(values map[string]any, into any, a *account) {
-	if err := decode(values, into); err != nil {
-		problems(err, func(name string, err error) { a.misfit(a.places[name], name, err) })
-		return
-	}
-	if b.checker == nil {
-		return
-	}
-	b.checker.check(into, func(path string, err error) { a.add(path, fmt.Errorf("%w: %w", ErrInvalid, err)) })
 }
 
 // account collects what is wrong with a configuration.
 type account struct {
-	root     *mark
-	marks    map[string]*mark // by path; made when it is needed
-	places   map[string]visit // by mapstructure's names
-	errs     []error
-	warnings []error
-	drop     []visit
+	root         *mark
+	marks        map[string]*mark // by path; made when it is needed
+	allowUnknown bool
+	lenient      map[string]bool // by source: unknown keys are warnings
+	misfits      bool            // a value does not fit its type
+	errs         []error
+	warnings     []error
 }
 
 // maxErrors is how many mistakes are told at a time.
@@ -146,42 +124,41 @@ func (a *account) at(path string, err error) *Error {
 
 func (a *account) add(path string, err error) { a.errs = append(a.errs, a.at(path, err)) }
 
-func (a *account) unknown(v visit, allow bool, lenient map[string]bool) {
+// unknown reports a key that a struct does not have.
+func (a *account) unknown(at place, key string, owner reflect.Type) {
 	err := fmt.Errorf("%w", ErrUnknownKey)
-	if meant := suggest(v.key, v.owner); meant != "" {
+	if meant := suggest(key, owner); meant != "" {
 		err = fmt.Errorf("%w: did you mean %s?", ErrUnknownKey, meant)
 	}
-	e := a.at(v.path, err)
-	if allow || lenient[e.Source] {
+	e := a.at(at.path, err)
+	if a.allowUnknown || a.lenient[e.Source] {
 		a.warnings = append(a.warnings, e)
-		a.drop = append(a.drop, v)
 		return
 	}
 	a.errs = append(a.errs, e)
-	a.drop = append(a.drop, v) // so that what else is wrong is told at once
 }
 
-// misfit reports a value that does not fit. It shows the value only if it is a single one of a key that is known, and no secret.
-func (a *account) misfit(v visit, name string, err error) {
-	path := v.path
-	if path == "" {
-		path = name
-	}
+// ignored reports a value that is left out.
+func (a *account) ignored(at place, why string) {
+	a.warnings = append(a.warnings, a.at(at.path, fmt.Errorf("%w: %s", ErrInvalid, why)))
+}
+
+// misfit reports a value that does not fit. It shows the value only if it is a single one, and no secret.
+func (a *account) misfit(at place, err error) {
+	a.misfits = true
 	var known *valueError
 	if !errors.As(err, &known) {
-		want := "what it should be"
-		if v.typ != nil {
-			want = describe(v.typ)
-		}
-		known = &valueError{want: want}
+		known = &valueError{want: describe(at.typ)}
 	}
 	misfit := &misfitError{bare: known.Error(), text: known.Error()}
-	if s, ok := textOf(known.got); ok && !v.hidden && v.typ != nil && shapeOf(v.typ) == scalar {
-		misfit.text = fmt.Sprintf("%q %s", showText(s), misfit.bare)
-	} else if known.got != nil && !v.hidden && v.typ != nil && shapeOf(v.typ) == scalar && isNumber(known.got) {
-		misfit.text = fmt.Sprintf("%s %s", show(known.got, false), misfit.bare)
+	if !at.hidden && shapeOf(at.typ) == scalar {
+		if s, ok := textOf(known.got); ok {
+			misfit.text = fmt.Sprintf("%q %s", showText(s), misfit.bare)
+		} else if isNumber(known.got) {
+			misfit.text = fmt.Sprintf("%s %s", show(known.got), misfit.bare)
+		}
 	}
-	a.add(path, fmt.Errorf("%w: %w", ErrInvalid, misfit))
+	a.add(at.path, fmt.Errorf("%w: %w", ErrInvalid, misfit))
 }
 
 // misfitError is an error that shows a value. Who gets it has the value anyway; telemetry and reports get it bare.
@@ -230,30 +207,6 @@ func isNumber(v any) bool {
 		return true
 	}
 	return false
-}
-
-// remove takes an unknown key out of the values.
-func remove(values map[string]any, v visit) {
-	for key, inner := range values {
-		path := v.path
-		if key == v.key && path == join("", key) {
-			delete(values, key)
-			return
-		}
-		if group, ok := inner.(map[string]any); ok {
-			if rest, below := strings.CutPrefix(path, join("", key)+"."); below {
-				remove(group, visit{path: rest, key: v.key})
-			}
-		}
-		if elements, ok := inner.([]any); ok {
-			for i, element := range elements {
-				group, isGroup := element.(map[string]any)
-				if rest, below := strings.CutPrefix(path, item(join("", key), i)+"."); below && isGroup {
-					remove(group, visit{path: rest, key: v.key})
-				}
-			}
-		}
-	}
 }
 
 // fingerprint hashes everything that the sources hold, and joins their versions.

@@ -197,7 +197,7 @@ func TestMistakes(t *testing.T) {
 		{"too many bits", config.YAML, "db: {max_conns: 70000}\n", config.ErrInvalid, "config: orders:1: db.max_conns: invalid: 70000 is not a whole number of zero or more of 16 bits"},
 		{"negative", config.YAML, "db: {max_conns: -1}\n", config.ErrInvalid, "config: orders:1: db.max_conns: invalid: -1 is not a whole number of zero or more of 16 bits"},
 		{"duration without a unit", config.YAML, "timeout: 30\n", config.ErrInvalid, "config: orders:1: timeout: invalid: 30 has no unit: write a duration such as 30s, 5m or 1h30m"},
-		{"number for a text", config.YAML, "name: 12\n", config.ErrInvalid, "config: orders:1: name: invalid: is not a text; put it in quotes"},
+		{"number for a text", config.YAML, "name: 12\n", config.ErrInvalid, "config: orders:1: name: invalid: 12 is not a text; put it in quotes"},
 		{"text for a group", config.YAML, "db: hunter2\n", config.ErrInvalid, "config: orders:1: db: invalid: is not a group of keys"},
 		{"element of a list", config.YAML, "peers:\n- host: a\n  port: b\n", config.ErrInvalid, `config: orders:3: peers[0].port: invalid: "b" is not a whole number`},
 		{"secret", config.YAML, "db: {password: [hunter2]}\n", config.ErrInvalid, "config: orders:1: db.password: invalid: is not a text; put it in quotes"},

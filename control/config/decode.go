@@ -3,7 +3,6 @@ package config
 import (
 	"encoding"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"net/url"
@@ -12,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-viper/mapstructure/v2"
-	"github.com/knadh/koanf/v2"
 )
 
 // text is a value of a source that knows only texts: it may stand for a number, a list or a map as well.
@@ -33,42 +30,12 @@ func (e *valueError) Error() string {
 	return "is not " + e.want
 }
 
-// decode reads values into a T. Its errors are those of mapstructure; explain makes them readable.
-func decode(values map[string]any, into any) error {
-	k := koanf.New(separator)
-	if err := k.Load(treeProvider(values), nil); err != nil {
-		return err
-	}
-	return k.UnmarshalWithConf("", into, koanf.UnmarshalConf{DecoderConfig: decoderConfig()})
-}
-
-func decoderConfig() *mapstructure.DecoderConfig {
-	return &mapstructure.DecoderConfig{
-		DecodeHook:         fit,
-		ErrorUnused:        true,
-		ZeroFields:         true,
-		TagName:            tagName,
-		MapFieldName:       snake,
-		MatchName:          func(key, field string) bool { return key == field },
-		DisableUnmarshaler: true,
-	}
-}
-
-// fit turns a value into one that mapstructure can take for the type without losing anything, or refuses it.
-func fit(from, to reflect.Value) (any, error) {
-	t := to.Type()
-	if t.Kind() == reflect.Pointer {
-		return from.Interface(), nil // asked again for what it points to
-	}
-	value := from.Interface()
-	if target, ok := reflect.New(t).Interface().(settable); ok {
-		if err := decodeInner(value, target.target()); err != nil {
-			return nil, err
-		}
-		return reflect.ValueOf(target).Elem().Interface(), nil
-	}
+// fit turns a value of a document into one of a type without losing anything, or refuses it.
+func fit(value any, t reflect.Type) (any, error) {
 	switch {
-	case from.Type() == t:
+	case value == nil:
+		return nil, &valueError{why: "is null: write a value, or leave the key out"}
+	case reflect.TypeOf(value) == t:
 		return value, nil
 	case t == typeOfDuration:
 		return durationFrom(value)
@@ -78,20 +45,6 @@ func fit(from, to reflect.Value) (any, error) {
 		return textFrom(value, t)
 	}
 	return fitKind(value, t)
-}
-
-// decodeInner decodes what a secret holds.
-func decodeInner(value, into any) error {
-	cfg := decoderConfig()
-	cfg.Result = into
-	d, err := mapstructure.NewDecoder(cfg)
-	if err != nil {
-		return err
-	}
-	if err := d.Decode(value); err != nil {
-		return &valueError{want: describe(reflect.TypeOf(into).Elem())}
-	}
-	return nil
 }
 
 func textOf(value any) (string, bool) {
@@ -320,25 +273,22 @@ func within(t reflect.Type) string {
 	return fmt.Sprintf(" of %d bits", t.Bits())
 }
 
-// show writes a value for people.
-func show(v any, hide bool) string {
-	if hide {
-		return Redacted
-	}
+// show writes a value for people. What may not be shown is redacted before.
+func show(v any) string {
 	switch v := v.(type) {
 	case nil:
 		return "null"
 	case string:
-		return showText(v)
+		return v
 	case text:
-		return showText(string(v))
+		return string(v)
 	case float64:
 		return strconv.FormatFloat(v, 'f', -1, 64)
 	case time.Time:
 		return v.Format(time.RFC3339Nano)
 	case []any, map[string]any:
 		if out, err := json.Marshal(v); err == nil {
-			return showText(string(out))
+			return string(out)
 		}
 	}
 	return fmt.Sprint(v)
@@ -358,28 +308,4 @@ func showText(s string) string {
 		}
 	}
 	return s
-}
-
-// problems lists the errors of mapstructure by the names that it gives the places.
-func problems(err error, found func(name string, err error)) {
-	var at *mapstructure.DecodeError
-	switch e := err.(type) {
-	case interface{ Unwrap() []error }:
-		for _, inner := range e.Unwrap() {
-			problems(inner, found)
-		}
-	default:
-		if !errors.As(err, &at) {
-			found("", err)
-			return
-		}
-		var deeper *mapstructure.DecodeError
-		if joined, ok := at.Unwrap().(interface{ Unwrap() []error }); ok {
-			problems(joined.(error), found)
-		} else if errors.As(at.Unwrap(), &deeper) {
-			problems(at.Unwrap(), found)
-		} else {
-			found(at.Name(), at.Unwrap())
-		}
-	}
 }

@@ -17,22 +17,6 @@ type layer struct {
 	*tree
 }
 
-// Origin says where the value of a key comes from.
-type Origin struct {
-	// Path of the key: "db.pool.max", "prices.lamp". A list is one value.
-	Path string
-	// Value as a text, or Redacted.
-	Value string
-	// Source that set it, by its name; "default" for the tag of a field.
-	Source string
-	// Document of the source: a file's name, a URL, a version.
-	Document string
-	// Line of the key in the document, or 0.
-	Line int
-	// Overrode are the earlier settings of the key that do not count, the last one first.
-	Overrode []Origin
-}
-
 // mark is a place in the tree of origins: a value, or what lies below.
 type mark struct {
 	path  string
@@ -184,26 +168,4 @@ func (m *mark) last() (s setting, ok bool) {
 		}
 	}
 	return s, false
-}
-
-// origins lists the keys that are set, in order.
-func (m *mark) origins(hidden func(path string) bool) (all []Origin) {
-	for _, key := range slices.Sorted(maps.Keys(m.below)) {
-		child := m.below[key]
-		if len(child.set) > 0 {
-			all = append(all, child.origin(hidden(child.path)))
-		}
-		all = append(all, child.origins(hidden)...)
-	}
-	return all
-}
-
-func (m *mark) origin(hide bool) Origin {
-	var all []Origin
-	for _, s := range slices.Backward(m.set) {
-		all = append(all, Origin{Path: m.path, Value: show(s.value, hide), Source: s.layer.source, Document: s.layer.name, Line: s.line})
-	}
-	first := all[0]
-	first.Overrode = all[1:]
-	return first
 }

@@ -33,6 +33,31 @@ var (
 	typeOfSettable = reflect.TypeFor[settable]()
 )
 
+// part is a field of a struct as Go declares it, with what its tag says.
+type part struct {
+	reflect.StructField
+	name   string // the key; none if it is squashed
+	squash bool
+	secret bool
+}
+
+// partsOf returns the fields of a struct that a configuration has. A squashed struct is one part.
+func partsOf(t reflect.Type) (all []part) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, options, _ := strings.Cut(f.Tag.Get(tagName), ",")
+		p := part{StructField: f, name: name, squash: has(options, "squash"), secret: has(options, "secret") || isSecret(f.Type)}
+		if name == "-" || !f.IsExported() && !(f.Anonymous && p.squash) {
+			continue
+		}
+		if name == "" && !p.squash {
+			p.name = snake(f.Name)
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
 // knownFields remembers the fields of every struct that was asked for: types are few and live as long as the program.
 var knownFields sync.Map // reflect.Type → []field
 
@@ -42,29 +67,30 @@ func fieldsOf(t reflect.Type) []field {
 		return known.([]field)
 	}
 	var all []field
-	for i := range t.NumField() {
-		f := t.Field(i)
-		name, options, _ := strings.Cut(f.Tag.Get(tagName), ",")
-		if !f.IsExported() || name == "-" {
+	for _, p := range partsOf(t) {
+		if p.squash {
+			all = append(all, squashedFields(p)...)
 			continue
 		}
-		if has(options, "squash") {
-			for _, inner := range fieldsOf(indirect(f.Type)) {
-				inner.index = append([]int{i}, inner.index...)
-				all = append(all, inner)
-			}
-			continue
-		}
-		if name == "" {
-			name = snake(f.Name)
-		}
-		one := field{name: name, index: []int{i}, typ: f.Type, secret: has(options, "secret") || isSecret(f.Type)}
-		if def, ok := f.Tag.Lookup("default"); ok {
+		one := field{name: p.name, index: p.Index, typ: p.Type, secret: p.secret}
+		if def, ok := p.Tag.Lookup("default"); ok {
 			one.def = &def
 		}
 		all = append(all, one)
 	}
 	knownFields.Store(t, all)
+	return all
+}
+
+func squashedFields(p part) (all []field) {
+	if shapeOf(p.Type) != object {
+		return nil // checkParts refuses it
+	}
+	for _, inner := range fieldsOf(indirect(p.Type)) {
+		inner.index = append(slices.Clone(p.Index), inner.index...)
+		inner.secret = inner.secret || p.secret
+		all = append(all, inner)
+	}
 	return all
 }
 
@@ -93,6 +119,11 @@ func indirect(t reflect.Type) reflect.Type {
 }
 
 func isSecret(t reflect.Type) bool { return reflect.PointerTo(indirect(t)).Implements(typeOfSettable) }
+
+// secretType returns the type of the value in a Secret.
+func secretType(t reflect.Type) reflect.Type {
+	return reflect.Zero(indirect(t)).Interface().(secret).innerType()
+}
 
 // shape is what may stand at a place of a configuration.
 type shape int
@@ -125,67 +156,129 @@ func shapeOf(t reflect.Type) shape {
 	}
 }
 
-// checkType returns why a type cannot be configured: what no text can say, and tags that contradict each other.
-func checkType(t reflect.Type) error {
-	if t.Kind() != reflect.Struct || shapeOf(t) != object {
-		return fmt.Errorf("%w: the type of a configuration is a struct, not %s", ErrInvalid, t)
-	}
-	return checkFields(t, "", nil)
+// eachStruct visits the struct types that a configuration of type t can hold, each once, with the path of the first place.
+func eachStruct(t reflect.Type, visit func(t reflect.Type, at place)) {
+	eachStructBelow(place{typ: t}, map[reflect.Type]bool{}, visit)
 }
 
-func checkFields(t reflect.Type, path string, above []reflect.Type) (err error) {
-	if slices.Contains(above, t) {
-		return nil
+func eachStructBelow(at place, seen map[reflect.Type]bool, visit func(reflect.Type, place)) {
+	at = at.unwrapped()
+	switch shapeOf(at.typ) {
+	case object:
+		if seen[at.typ] {
+			return
+		}
+		seen[at.typ] = true
+		visit(at.typ, at)
+		for _, f := range fieldsOf(at.typ) {
+			eachStructBelow(at.field(f), seen, visit)
+		}
+	case table, list:
+		eachStructBelow(at.any(), seen, visit)
 	}
-	above = append(above, t)
-	if err := checkSquash(t); err != nil {
-		return err
+}
+
+// any returns the place that stands for every element of the list or map at p.
+func (p place) any() place {
+	next := place{path: p.path + "[]", typ: p.typ.Elem(), hidden: p.hidden}
+	if shapeOf(p.typ) == table {
+		next.path = join(p.path, "*")
 	}
+	return next
+}
+
+// checkType returns why a type cannot be configured: what no text can say, and tags that contradict each other.
+func checkType(t reflect.Type) error {
+	switch {
+	case t.Kind() != reflect.Struct:
+		return fmt.Errorf("%w: the type of a configuration is a struct, not %s", ErrInvalid, t)
+	case shapeOf(t) != object:
+		return fmt.Errorf("%w: the type of a configuration is a struct of keys; %s is written as one text", ErrInvalid, t)
+	}
+	var errs []error
+	eachStruct(t, func(t reflect.Type, at place) { errs = append(errs, checkParts(t), checkFields(t, at)) })
+	return errors.Join(errs...)
+}
+
+func checkFields(t reflect.Type, at place) (err error) {
 	names := map[string]bool{}
 	for _, f := range fieldsOf(t) {
-		at := join(path, f.name)
+		next := at.field(f)
 		if names[f.name] {
-			err = errors.Join(err, fmt.Errorf("%w: two fields of %s have the key %s", ErrInvalid, t, at))
+			err = errors.Join(err, fmt.Errorf("%w: two fields of %s have the key %s", ErrInvalid, t, next.path))
 		}
 		names[f.name] = true
-		err = errors.Join(err, checkElem(f.typ, at, above))
+		err = errors.Join(err, checkElem(next))
 	}
 	return err
 }
 
-// checkSquash looks for what mapstructure cannot do.
-func checkSquash(t reflect.Type) error {
+// checkParts looks for tags that have no effect, or none that is meant.
+func checkParts(t reflect.Type) (err error) {
 	for i := range t.NumField() {
-		f := t.Field(i)
-		_, options, _ := strings.Cut(f.Tag.Get(tagName), ",")
-		if f.IsExported() && has(options, "squash") && f.Type.Kind() != reflect.Struct {
-			return fmt.Errorf("%w: %s.%s: only a struct can be squashed", ErrInvalid, t, f.Name)
+		if problem := checkTag(t.Field(i)); problem != "" {
+			err = errors.Join(err, fmt.Errorf("%w: %s.%s: %s", ErrInvalid, t, t.Field(i).Name, problem))
+		}
+	}
+	return err
+}
+
+func checkTag(f reflect.StructField) string {
+	tag, tagged := f.Tag.Lookup(tagName)
+	name, options, more := strings.Cut(tag, ",")
+	squash := has(options, "squash")
+	_, isDefault := f.Tag.Lookup("default")
+	_, isRule := f.Tag.Lookup("validate")
+	for option := range strings.SplitSeq(options, ",") {
+		if more && option != "squash" && option != "secret" {
+			return fmt.Sprintf("the tag `config` has no option %q: use squash or secret", option)
+		}
+	}
+	switch {
+	case name == "-" && more:
+		return "the tag `config:\"-\"` takes no options: it leaves the field out"
+	case name == "-":
+		return ""
+	case !f.IsExported() && !f.Anonymous && (tagged || isDefault || isRule):
+		return "a field that is not exported cannot be configured: export it, or remove its tags"
+	case squash && (f.Type.Kind() != reflect.Struct || shapeOf(f.Type) != object):
+		return fmt.Sprintf("a %s cannot be squashed: only a struct with keys of its own can, and no pointer to one", f.Type)
+	case squash && name != "":
+		return fmt.Sprintf("a squashed struct has no key: remove %q or squash", name)
+	case squash && isDefault:
+		return "a squashed struct has no default: give its fields theirs"
+	}
+	return ""
+}
+
+// checkElem returns why values of a type cannot be written.
+func checkElem(at place) error {
+	at = at.unwrapped()
+	switch shapeOf(at.typ) {
+	case table:
+		if at.typ.Key().Kind() != reflect.String {
+			return fmt.Errorf("%w: %s: the keys of a map are strings, not %s", ErrInvalid, at.path, at.typ.Key())
+		}
+		return checkElem(at.any())
+	case list:
+		return checkElem(at.any())
+	case anything:
+		if at.typ.NumMethod() > 0 {
+			return cannotConfigure(at)
+		}
+	case scalar:
+		switch at.typ.Kind() {
+		case reflect.Chan, reflect.Func, reflect.Complex64, reflect.Complex128, reflect.UnsafePointer, reflect.Uintptr:
+			if !reflect.PointerTo(at.typ).Implements(typeOfText) {
+				return cannotConfigure(at)
+			}
 		}
 	}
 	return nil
 }
 
-func checkElem(t reflect.Type, at string, above []reflect.Type) error {
-	t = indirect(t)
-	switch shapeOf(t) {
-	case object:
-		return checkFields(t, at, above)
-	case table:
-		if t.Key().Kind() != reflect.String {
-			return fmt.Errorf("%w: %s: the keys of a map are strings, not %s", ErrInvalid, at, t.Key())
-		}
-		return checkElem(t.Elem(), at, above)
-	case list:
-		return checkElem(t.Elem(), at, above)
-	case scalar:
-		switch t.Kind() {
-		case reflect.Chan, reflect.Func, reflect.Complex64, reflect.Complex128, reflect.UnsafePointer, reflect.Uintptr:
-			if !reflect.PointerTo(t).Implements(typeOfText) {
-				return fmt.Errorf("%w: %s: a %s cannot be configured; the tag `config:\"-\"` leaves the field out", ErrInvalid, at, t)
-			}
-		}
-	}
-	return nil
+func cannotConfigure(at place) error {
+	return fmt.Errorf("%w: %s: a %s cannot be configured; the tag `config:\"-\"` leaves the field out", ErrInvalid, at.path, at.typ)
 }
 
 // join appends a key to a path as people read it: db.pool.max, prices."v1.2".

@@ -3,25 +3,44 @@ package config
 import (
 	"fmt"
 	"log/slog"
+	"reflect"
 )
 
 // Redacted is what a Secret shows of itself.
 const Redacted = "[redacted]"
 
-// Secret holds a value that must not be seen. It prints as Redacted through every verb of fmt, log/slog, encoding/json,
-// YAML, TOML and whatever asks for a text; Reveal is the only way to the value. In a configuration it is written as a T is.
+// Secret holds a value that must not be shown. It prints as Redacted through every verb of fmt, log/slog, encoding/json,
+// encoding/xml, YAML, TOML, templates and every other printer that calls a method. [Secret.Reveal] is the only way to the value.
+// A configuration writes a Secret as it writes a T.
 //
-// A field of another type can be kept out of dumps and errors with the tag `config:"name,secret"`, but then it is up to the
-// application not to print it.
+// A printer cannot call methods on an unexported field. For that case the value lies behind a pointer: fmt and log/slog print
+// its address. Printers that follow the pointers of unexported fields, such as go-spew and debuggers, show the value: do not
+// give them a configuration.
+//
+// Secrets cannot be compared with ==: compare what Reveal returns, or use reflect.DeepEqual.
+//
+// The tag `config:"name,secret"` keeps a field of another type out of dumps, origins and errors. The application must then take
+// care not to print it.
 type Secret[T any] struct {
-	value T
+	_     [0]func() // makes == an error at compile time: it would compare pointers
+	value *T        // nil for the zero value of T, so that equal secrets are deeply equal
 }
 
 // NewSecret returns a Secret that holds value.
-func NewSecret[T any](value T) Secret[T] { return Secret[T]{value} }
+func NewSecret[T any](value T) Secret[T] {
+	if reflect.ValueOf(&value).Elem().IsZero() {
+		return Secret[T]{}
+	}
+	return Secret[T]{value: &value}
+}
 
 // Reveal returns the value.
-func (s Secret[T]) Reveal() T { return s.value }
+func (s Secret[T]) Reveal() (value T) {
+	if s.value != nil {
+		return *s.value
+	}
+	return value
+}
 
 // String returns Redacted.
 func (Secret[T]) String() string { return Redacted }
@@ -42,14 +61,22 @@ func (Secret[T]) MarshalText() ([]byte, error) { return []byte(Redacted), nil }
 func (Secret[T]) MarshalYAML() (any, error) { return Redacted, nil }
 
 // secret is implemented by every Secret.
-type secret interface{ inner() any }
+type secret interface {
+	inner() any
+	innerType() reflect.Type
+}
 
 // settable is implemented by a pointer to every Secret.
 type settable interface {
 	secret
-	target() any
+	conceal(value reflect.Value)
 }
 
-func (s Secret[T]) inner() any { return s.value }
+func (s Secret[T]) inner() any { return s.Reveal() }
 
-func (s *Secret[T]) target() any { return &s.value }
+func (Secret[T]) innerType() reflect.Type { return reflect.TypeFor[T]() }
+
+func (s *Secret[T]) conceal(value reflect.Value) {
+	v, _ := value.Interface().(T) // not ok for a nil of an interface type: then v is nil too
+	*s = NewSecret(v)
+}

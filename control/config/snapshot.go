@@ -24,22 +24,11 @@ type Snapshot[T any] struct {
 	// Applied is when it came into force.
 	Applied time.Time
 
-	root   *mark
-	hidden map[string]bool
-}
-
-func (s *Snapshot[T]) hides(path string) bool {
-	for path != "" {
-		if s.hidden[path] {
-			return true
-		}
-		path = above(path)
-	}
-	return false
+	origins originTree
 }
 
 // Origins returns where each key comes from and what it overrode, in the order of their paths. Secrets are Redacted.
-func (s *Snapshot[T]) Origins() []Origin { return s.root.origins(s.hides) }
+func (s *Snapshot[T]) Origins() []Origin { return s.origins.list() }
 
 // Origin returns where the value at a path comes from. It is false if no source set it.
 func (s *Snapshot[T]) Origin(path string) (Origin, bool) {

@@ -248,7 +248,7 @@ func Check[T any]() func(name, format string, data []byte) error {
 			return err
 		}
 		part := *b
-		part.checker, part.defaults = nil, nil
+		part.checker = nil
 		_, err = part.build([]sourced{{source: name, trees: []tree{t}}}, new(T))
 		return err
 	}
@@ -394,7 +394,7 @@ func differences(a, b map[string]any) (all []Difference) {
 	for _, path := range slices.Sorted(maps.Keys(paths)) {
 		x, hadX := a[path]
 		y, hasY := b[path]
-		if hadX == hasY && show(x, false) == show(y, false) {
+		if hadX == hasY && show(x) == show(y) {
 			continue
 		}
 		hide := secretNames.MatchString(path)
@@ -412,10 +412,36 @@ func differences(a, b map[string]any) (all []Difference) {
 
 // quoted tells the text "null" from nothing.
 func quoted(v any, hide bool) string {
-	if s, ok := v.(string); ok && !hide {
+	if hide {
+		return Redacted
+	}
+	if s, ok := v.(string); ok {
 		return strconv.Quote(showText(s))
 	}
-	return show(v, hide)
+	return show(visibleByName(v))
+}
+
+// visibleByName redacts what a list holds under names of secrets. A document has no types that tell them.
+func visibleByName(v any) any {
+	switch v := v.(type) {
+	case string:
+		return showText(v)
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for key, inner := range v {
+			if out[key] = visibleByName(inner); secretNames.MatchString(key) {
+				out[key] = Redacted
+			}
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i := range v {
+			out[i] = visibleByName(v[i])
+		}
+		return out
+	}
+	return v
 }
 
 // Rollback publishes the document of an earlier version again, for all instances, and ends a rollout that is under way. Its

@@ -1,0 +1,200 @@
+package config
+
+import (
+	"maps"
+	"reflect"
+	"slices"
+)
+
+// decoder fills a value along its type with what the documents hold. It decodes all that it can, and notes in the account what is
+// wrong.
+type decoder struct {
+	*account
+	defaults *defaultsTable
+}
+
+// value decodes one place.
+func (d *decoder) value(at place, from any, into reflect.Value) {
+	t := into.Type()
+	switch {
+	case t.Kind() == reflect.Pointer:
+		if from == nil {
+			return
+		}
+		into.Set(reflect.New(t.Elem()))
+		at.typ = t.Elem()
+		d.value(at, from, into.Elem())
+		return
+	case isSecret(t):
+		inner := reflect.New(secretType(t)).Elem()
+		d.value(place{path: at.path, typ: inner.Type(), hidden: true}, from, inner)
+		into.Addr().Interface().(settable).conceal(inner)
+		return
+	}
+	switch shapeOf(t) {
+	case object:
+		d.object(at, from, into)
+	case table:
+		d.table(at, from, into)
+	case list:
+		d.list(at, from, into)
+	case anything:
+		if from != nil {
+			d.scalar(at, from, into)
+		}
+	default:
+		d.scalar(at, from, into)
+	}
+}
+
+// object decodes a struct. What is missing has its default; null is missing.
+func (d *decoder) object(at place, from any, into reflect.Value) {
+	t := into.Type()
+	group, ok := d.group(at, from, t)
+	if !ok {
+		return
+	}
+	group = maps.Clone(group)
+	maps.DeleteFunc(group, func(_ string, v any) bool { return v == nil })
+	under(group, d.defaults.of(t))
+	fields := fieldsOf(t)
+	for key := range group {
+		if !slices.ContainsFunc(fields, func(f field) bool { return f.name == key }) {
+			d.unknown(at.unknown(key), key, t)
+		}
+	}
+	for _, f := range fields {
+		if v, ok := group[f.name]; ok {
+			d.value(at.field(f), v, into.FieldByIndex(f.index))
+		}
+	}
+}
+
+// group returns the keys and values of a struct or a map. A text may hold them as JSON.
+func (d *decoder) group(at place, from any, t reflect.Type) (map[string]any, bool) {
+	if s, isText := from.(text); isText {
+		expanded, err := structureFrom(string(s), t)
+		if err != nil {
+			d.misfit(at, err)
+			return nil, false
+		}
+		from = expanded
+	}
+	if from == nil { // below a heading everything may be commented out
+		return map[string]any{}, true
+	}
+	group, ok := from.(map[string]any)
+	if !ok {
+		d.misfit(at, &valueError{want: describe(t), got: from})
+	}
+	return group, ok
+}
+
+// table decodes a map. Null is no entry.
+func (d *decoder) table(at place, from any, into reflect.Value) {
+	t := into.Type()
+	group, ok := d.group(at, from, t)
+	if !ok {
+		return
+	}
+	if from == nil {
+		return
+	}
+	into.Set(reflect.MakeMapWithSize(t, len(group)))
+	for key, v := range group {
+		if v == nil {
+			continue
+		}
+		next := at.entry(key, t.Elem())
+		k, element := reflect.New(t.Key()).Elem(), reflect.New(t.Elem()).Elem()
+		d.scalar(place{path: next.path, typ: t.Key(), hidden: at.hidden}, key, k)
+		d.value(next, v, element)
+		if into.MapIndex(k).IsValid() {
+			d.misfit(next, &valueError{why: "has the same key as another entry of the map"})
+		}
+		into.SetMapIndex(k, element)
+	}
+}
+
+// list decodes a slice or an array. Null is no element, unless the type can hold it.
+func (d *decoder) list(at place, from any, into reflect.Value) {
+	t := into.Type()
+	if s, isText := from.(text); isText {
+		expanded, err := structureFrom(string(s), t)
+		if err != nil {
+			d.misfit(at, err)
+			return
+		}
+		from = expanded
+	}
+	if from == nil {
+		return
+	}
+	elements, ok := from.([]any)
+	if !ok {
+		d.misfit(at, &valueError{want: describe(t), got: from})
+		return
+	}
+	if t.Kind() == reflect.Array && len(elements) > t.Len() {
+		d.misfit(at, &valueError{want: describe(t)})
+		return
+	}
+	if t.Kind() == reflect.Slice {
+		into.Set(reflect.MakeSlice(t, len(elements), len(elements)))
+	}
+	n := 0
+	for i, v := range elements {
+		next := at.element(i, t.Elem())
+		if v == nil && t.Kind() == reflect.Slice && shapeOf(place{typ: t.Elem()}.unwrapped().typ) == scalar && t.Elem().Kind() != reflect.Pointer {
+			d.ignored(next, "is null, and left out of the list")
+			continue
+		}
+		d.value(next, v, into.Index(n))
+		n++
+	}
+	if t.Kind() == reflect.Slice {
+		into.Set(into.Slice(0, n))
+	}
+}
+
+// scalar decodes a single value.
+func (d *decoder) scalar(at place, from any, into reflect.Value) {
+	v, err := fit(from, into.Type())
+	if err == nil && !assign(into, v) {
+		err = &valueError{want: describe(into.Type()), got: from}
+	}
+	if err != nil {
+		d.misfit(at, err)
+	}
+}
+
+// assign sets a value to what fit has made of a document's. It returns false if that is of another kind.
+func assign(into reflect.Value, v any) bool {
+	from := reflect.ValueOf(v)
+	if !from.IsValid() {
+		return false
+	}
+	if from.Type().AssignableTo(into.Type()) {
+		into.Set(from)
+		return true
+	}
+	switch {
+	case into.CanInt() && from.CanInt():
+		into.SetInt(from.Int())
+	case into.CanUint() && from.CanUint():
+		into.SetUint(from.Uint())
+	case into.CanFloat() && from.CanFloat():
+		into.SetFloat(from.Float())
+	case into.CanFloat() && from.CanInt():
+		into.SetFloat(float64(from.Int()))
+	case into.CanFloat() && from.CanUint():
+		into.SetFloat(float64(from.Uint()))
+	case into.Kind() == reflect.Bool && from.Kind() == reflect.Bool:
+		into.SetBool(from.Bool())
+	case into.Kind() == reflect.String && from.Type() == reflect.TypeFor[string]():
+		into.SetString(from.String())
+	default:
+		return false
+	}
+	return true
+}

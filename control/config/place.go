@@ -1,0 +1,110 @@
+package config
+
+import (
+	"reflect"
+	"slices"
+)
+
+// place is a position in a configuration: where it is, which type it has, and whether what it holds may be shown.
+type place struct {
+	path   string
+	typ    reflect.Type // nil: the type has no such key
+	hidden bool         // it lies in a secret, or under an unknown key
+}
+
+// unwrapped returns the place with its type freed from pointers and Secrets.
+func (p place) unwrapped() place {
+	for p.typ != nil {
+		switch {
+		case p.typ.Kind() == reflect.Pointer:
+			p.typ = p.typ.Elem()
+		case isSecret(p.typ):
+			p.typ, p.hidden = secretType(p.typ), true
+		default:
+			return p
+		}
+	}
+	return p
+}
+
+// field returns the place of a field of the struct at p.
+func (p place) field(f field) place {
+	return place{path: join(p.path, f.name), typ: f.typ, hidden: p.hidden || f.secret}
+}
+
+// element returns the place of an element of the list at p.
+func (p place) element(i int, t reflect.Type) place {
+	return place{path: item(p.path, i), typ: t, hidden: p.hidden || isSecret(t)}
+}
+
+// entry returns the place of a key of the map at p. The keys of a map that is secret are secret too: its entries have its path.
+func (p place) entry(key string, t reflect.Type) place {
+	next := place{path: p.path, typ: t, hidden: p.hidden || isSecret(t)}
+	if !p.hidden {
+		next.path = join(p.path, key)
+	}
+	return next
+}
+
+// unknown returns the place of a key that the type at p does not have. It may be a misspelt secret.
+func (p place) unknown(key string) place {
+	return place{path: join(p.path, key), hidden: true}
+}
+
+// key returns the place of a key in a document, whatever the type at p is.
+func (p place) key(key string) place {
+	p = p.unwrapped()
+	if p.typ == nil {
+		return p.unknown(key)
+	}
+	switch shapeOf(p.typ) {
+	case object:
+		fields := fieldsOf(p.typ)
+		if i := slices.IndexFunc(fields, func(f field) bool { return f.name == key }); i >= 0 {
+			return p.field(fields[i])
+		}
+	case table:
+		return p.entry(key, p.typ.Elem())
+	case anything:
+		return p.entry(key, p.typ)
+	}
+	return p.unknown(key)
+}
+
+// index returns the place of an element in a document, whatever the type at p is.
+func (p place) index(i int) place {
+	p = p.unwrapped()
+	switch {
+	case p.typ == nil:
+	case shapeOf(p.typ) == list:
+		return p.element(i, p.typ.Elem())
+	case shapeOf(p.typ) == anything:
+		return p.element(i, p.typ)
+	}
+	return place{path: item(p.path, i), hidden: true}
+}
+
+// sealed reports whether the keys below p must not be shown either: only those of a struct are known to be no secrets.
+func (p place) sealed() bool {
+	p = p.unwrapped()
+	return p.hidden && (p.typ == nil || shapeOf(p.typ) != object)
+}
+
+// holdsSecret reports whether a value of a type can contain a secret.
+func holdsSecret(t reflect.Type, above []reflect.Type) bool {
+	p := place{typ: t}.unwrapped()
+	if p.hidden {
+		return true
+	}
+	if slices.Contains(above, p.typ) {
+		return false
+	}
+	above = append(above, p.typ)
+	switch shapeOf(p.typ) {
+	case object:
+		return slices.ContainsFunc(fieldsOf(p.typ), func(f field) bool { return f.secret || holdsSecret(f.typ, above) })
+	case table, list:
+		return holdsSecret(p.typ.Elem(), above)
+	}
+	return false
+}
