@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
 )
 
 // text is a value of a source that knows only texts: it may stand for a number, a list or a map as well.

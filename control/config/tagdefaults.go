@@ -116,4 +116,3 @@ func under(values, lower map[string]any) {
 		}
 	}
 }
-
