@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Installs the test engines that are not Go programs, where they are missing: Redis, memcached and PostgreSQL from Debian's
-# packages. Does nothing on a machine that has them. None is left running: tests start their own, on loopback ports.
+# Installs the test engines that are not Go programs, where they are missing: Redis, memcached, PostgreSQL and PgBouncer from
+# Debian's packages. Does nothing on a machine that has them. None is left running: tests start their own, on loopback ports.
 set -euo pipefail
 
 missing=()
 command -v redis-server >/dev/null || missing+=(redis-server)
 command -v memcached >/dev/null || missing+=(memcached)
 command -v postgres >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
+command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || missing+=(pgbouncer)
 if [ ${#missing[@]} = 0 ]; then
-	echo "install-engines: redis-server, memcached and postgres are here"
+	echo "install-engines: redis-server, memcached, postgres and pgbouncer are here"
 	exit 0
 fi
 if ! command -v apt-get >/dev/null || [ "$(id -u)" != 0 ]; then

@@ -43,7 +43,7 @@ import (
 // Engines lists every engine that tests may ask for, in the order in which the engines command shows them.
 func Engines() []*Engine {
 	return []*Engine{collectorEngine(), prometheusEngine(), promtoolEngine(), etcdEngine(),
-		consulEngine(), natsEngine(), redisEngine(), memcachedEngine(), postgresEngine(), toxiproxyEngine()}
+		consulEngine(), natsEngine(), redisEngine(), memcachedEngine(), postgresEngine(), pgbouncerEngine(0, "", 0), toxiproxyEngine()}
 }
 
 // shared is the finder of the test process: one, so that an engine which cannot be built is tried once and not by every test.

@@ -2,23 +2,33 @@ package pgsync
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// listen hears notifications on a connection of its own.
+// listen passes notifications on, on a connection of its own.
 func (d *Driver) listen(ctx context.Context, heard func(), message func(string)) error {
 	conn, err := d.connect(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		late, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		_ = conn.Close(late)
-	}()
-	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{d.opts.Schema}.Sanitize()); err != nil {
+	defer hangUp(conn)
+	if d.opts.Listen == nil {
+		pooled, err := behindPooler(ctx, conn.PgConn())
+		if err != nil {
+			return err
+		}
+		if pooled {
+			hangUp(conn)
+			<-ctx.Done() // Options.Poll is what remains
+			return ctx.Err()
+		}
+	}
+	listen := "SET client_encoding TO 'UTF8'; LISTEN " + pgx.Identifier{d.opts.Schema}.Sanitize()
+	if _, err := send(ctx, conn.PgConn(), listen); err != nil {
 		return err
 	}
 	heard()
@@ -31,11 +41,30 @@ func (d *Driver) listen(ctx context.Context, heard func(), message func(string))
 	}
 }
 
-// connect makes a connection as the pool would.
+func hangUp(conn *pgx.Conn) {
+	late, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = conn.Close(late)
+}
+
+// behindPooler reports whether a pooler stands between the connection and the server: it gives its clients process IDs of its own. In
+// transaction mode, a LISTEN would stay with a server connection that is then lent to other clients.
+func behindPooler(ctx context.Context, conn *pgconn.PgConn) (bool, error) {
+	result, err := send(ctx, conn, "SELECT pg_backend_pid()")
+	if err != nil {
+		return false, err
+	}
+	return string(result.Rows[0][0]) != strconv.FormatUint(uint64(conn.PID()), 10), nil
+}
+
+// connect opens the connection that listens: as Options.Listen says, or as the pool would.
 func (d *Driver) connect(ctx context.Context) (*pgx.Conn, error) {
-	config := d.pool.Config()
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
+	if d.opts.Listen != nil {
+		return pgx.ConnectConfig(ctx, d.opts.Listen.Copy())
+	}
+	config := d.pool.Config()
 	if config.BeforeConnect != nil {
 		if err := config.BeforeConnect(ctx, config.ConnConfig); err != nil {
 			return nil, err

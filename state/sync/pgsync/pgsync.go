@@ -2,25 +2,39 @@
 //
 //	pool, err := pgxpool.New(ctx, url)
 //	…
-//	if err := pgsync.Migrate(ctx, pool, nil); err != nil { … } // once, at the start
+//	if err := pgsync.Migrate(ctx, pool, nil); err != nil { … } // once, at start-up
 //	session := sync.New(pgsync.New(pool, nil), nil)
 //
-// A lease is a row with the time at which it ends, a claim is a row with a token that the name's row has counted up, and goes with its
-// lease. Advisory locks are not used: they belong to a connection, which a pool hands on to somebody else, and give no token.
+// A lease is a row with the time at which it ends. A claim is a row with a token, which the name's row counts, and is deleted with its
+// lease. Advisory locks are not used: they belong to a connection, which a pool lends to others, and give no token.
 //
 // Guarantees:
-//   - SessionBound: across crashes and restarts of the server, since every step is a committed transaction (with synchronous_commit on, as
-//     it is by default). A fail-over to a replica that lags behind may lose the last of them, unless replication is synchronous.
-//   - Time is the server's wall clock. If it is set forward by more than sync.Options.Margin, leases may end before their holders know; tokens
-//     grow even then.
-//   - A waiter is told by NOTIFY when the claim right before its own goes, and looks by itself when the lease of that claim should be over,
-//     and every Options.Poll in case a notification was lost. For a semaphore, each claim that goes wakes all waiters.
-//   - No transaction stays open: a lock is one implicit transaction of a few statements sent at once, and so is its release.
+//   - SessionBound: locks survive crashes and restarts of the server, since every step is a committed transaction. A role or a database that
+//     turns synchronous_commit off is overruled. A fail-over to a replica that lags behind may lose the last transactions, unless
+//     replication is synchronous.
+//   - A waiter is notified when the claim right before its own is deleted. It also looks when the lease of that claim should be over,
+//     and every Options.Poll in case a notification was lost. The waiters of a semaphore wake with each claim that is deleted.
+//   - A step is one message to the server, which starts when it has all of it and needs nothing more to commit. A client that falls silent
+//     in the middle leaves no transaction open and holds no lock.
+//   - Each step sets what it needs of its session: isolation level, read-write access, timeouts of statements and of locks, search_path. The
+//     defaults of a role or a database do not matter, except transaction_timeout (PostgreSQL 17), which must be longer than a step takes.
+//   - Acquisitions wait for a row lock one at a time for each name, and on fewer connections than the pool has. A name whose row is
+//     locked for long delays neither other names nor renewals.
+//
+// # Clocks
+//
+// Time is the server's wall clock. If it steps forward by more than sync.Options.Margin, leases may end before their holders know:
+// two processes may hold a name until the first one's deadline, at most a TTL. Tokens grow even then, so a sync.Fence refuses the first one. If
+// it steps back, no lease ends early, and a lease that would end late gets its TTL from when the next acquisition, waiter or
+// Grant finds it.
+//
+// # Poolers
+//
+// The pool may lead to PgBouncer, in every pool mode: no prepared statement is used, whatever the mode of pgx. A driver that has waited or
+// observed keeps one connection besides the pool, on which it listens. Behind a pooler nothing is heard there, so the
+// driver does not listen, and a seat is handed over within Options.Poll. Set Options.Listen to a direct connection to be notified.
 //
 // A name leaves a row behind for good, which holds its last token: some tens of bytes for each name that was ever used.
-//
-// Who has waited or observed keeps one connection besides the pool, on which the driver listens until it is closed. Behind a PgBouncer in
-// transaction mode nothing is heard there, and Options.Poll is what remains.
 package pgsync
 
 import (
@@ -28,6 +42,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -53,11 +68,14 @@ const (
 
 // Options configure New and Migrate.
 type Options struct {
-	// Schema is where the tables are, and the name of the notifications. Processes that share locks agree on it. Default:
-	// DefaultSchema.
+	// Schema holds the tables, and names the channel of the notifications: at most 63 bytes. Processes that share locks must agree
+	// on it. Default: DefaultSchema.
 	Schema string
-	// Poll is how often who waits or observes looks whether it has missed something. Default: DefaultPoll.
+	// Poll is how often a waiter or an observer checks for a missed notification. Default: DefaultPoll.
 	Poll time.Duration
+	// Listen is the connection on which the driver listens for notifications. It must reach the server itself, or a pooler in session mode.
+	// Default: the pool's; if that leads to a pooler the driver does not listen.
+	Listen *pgx.ConnConfig
 }
 
 func (o *Options) complete() Options {
@@ -69,23 +87,27 @@ func (o *Options) complete() Options {
 		if o.Poll > 0 {
 			all.Poll = o.Poll
 		}
+		all.Listen = o.Listen
 	}
 	return all
 }
 
 // Driver is the driver. It is safe for concurrent use.
 type Driver struct {
-	pool *pgxpool.Pool
-	opts Options
-	sql  statements
-	ears *ears.Ears
-	life life.Life
+	pool   *pgxpool.Pool
+	opts   Options
+	tracer pgx.QueryTracer // of the pool; nil if it has none
+	gate   *gate
+	ears   *ears.Ears
+	life   life.Life
 }
 
-// New returns a driver on a pool of two connections at least, which it does not close. Migrate has made the tables.
+// New returns a driver on a pool of at least two connections, which it does not close. Call Migrate before.
 func New(pool *pgxpool.Pool, opts *Options) *Driver {
-	d := &Driver{pool: pool, opts: opts.complete(), life: life.New()}
-	d.sql = statementsFor(d.opts.Schema)
+	config := pool.Config()
+	d := &Driver{
+		pool: pool, opts: opts.complete(), tracer: config.ConnConfig.Tracer, gate: newGate(int(config.MaxConns) - 1), life: life.New(),
+	}
 	d.ears = ears.New(d.life.Context, d.listen)
 	return d
 }
@@ -105,45 +127,46 @@ func (d *Driver) Close() error {
 	return nil
 }
 
-// Grant implements driver.Leaser. It also removes leases that are long over.
+// Grant implements driver.Leaser. It also removes leases that have been over for long.
 func (d *Driver) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {
 	id := rand.Text()
-	var batch pgx.Batch
-	batch.Queue(d.sql.sweep)
-	batch.Queue(d.sql.grant, id, ttl.Microseconds())
-	if err := d.pool.SendBatch(ctx, &batch).Close(); err != nil {
-		return "", d.classify(ctx, err)
+	if _, err := d.exec(ctx, grantLease, id, ttl.Microseconds()); err != nil {
+		return "", err
 	}
 	return driver.LeaseID(id), nil
 }
 
-// Renew implements driver.Leaser. The claims go with the lease, so that renewing it renews them; the same statement finds those that
-// were removed.
+// Renew implements driver.Leaser. The claims are deleted with the lease, so renewing it renews them. The same statement finds those that
+// are missing.
 func (d *Driver) Renew(ctx context.Context, id driver.LeaseID, claims []driver.Claim) (gone []driver.Claim, err error) {
 	names, tokens := make([]string, len(claims)), make([]int64, len(claims))
 	for i, c := range claims {
 		names[i], tokens[i] = text(c.Name), int64(c.Token)
 	}
-	var places []int64
-	switch err := d.pool.QueryRow(ctx, d.sql.renew, string(id), names, tokens).Scan(&places); {
-	case errors.Is(err, pgx.ErrNoRows):
-		return nil, driver.ErrLost
-	case err != nil:
-		return nil, d.classify(ctx, err)
+	result, err := d.exec(ctx, renewLease, string(id), names, tokens)
+	if err != nil {
+		return nil, err
 	}
-	for _, at := range places {
+	if len(result.Rows) == 0 {
+		return nil, driver.ErrLost
+	}
+	for place := range strings.FieldsSeq(string(result.Rows[0][0])) {
+		at, err := strconv.Atoi(place)
+		if err != nil || at < 1 || at > len(claims) {
+			return nil, fmt.Errorf("%w: claim %q of %d is missing", driver.ErrUnavailable, place, len(claims))
+		}
 		gone = append(gone, claims[at-1])
 	}
 	return gone, nil
 }
 
-// one executes a statement that must find its row.
-func (d *Driver) one(ctx context.Context, statement string, args ...any) error {
-	done, err := d.pool.Exec(ctx, statement, args...)
+// one runs statements of which the last must find its row.
+func (d *Driver) one(ctx context.Context, statements string, args ...any) error {
+	result, err := d.exec(ctx, statements, args...)
 	switch {
 	case err != nil:
-		return d.classify(ctx, err)
-	case done.RowsAffected() == 0:
+		return err
+	case result.CommandTag.RowsAffected() == 0:
 		return driver.ErrLost
 	default:
 		return nil
@@ -152,10 +175,8 @@ func (d *Driver) one(ctx context.Context, statement string, args ...any) error {
 
 // Revoke implements driver.Leaser.
 func (d *Driver) Revoke(ctx context.Context, id driver.LeaseID) error {
-	if _, err := d.pool.Exec(ctx, d.sql.revoke, string(id), d.opts.Schema); err != nil {
-		return d.classify(ctx, err)
-	}
-	return nil
+	_, err := d.exec(ctx, revokeLease, string(id), d.opts.Schema)
+	return err
 }
 
 // text escapes the zero byte, which PostgreSQL's text cannot hold.
@@ -163,15 +184,26 @@ func text(name string) string {
 	return strings.NewReplacer("\x00", "\x01\x02", "\x01", "\x01\x01").Replace(name)
 }
 
-// classify gives an error of the client its class; its own stays reachable.
+// The SQLSTATEs that the driver knows.
+const (
+	featureNotSupported   = "0A000"
+	readOnlyTransaction   = "25006"
+	insufficientPrivilege = "42501"
+	undefinedTable        = "42P01"
+	lockNotAvailable      = "55P03"
+)
+
+// classify gives an error of the client its class. The client's own error stays reachable.
 func (d *Driver) classify(ctx context.Context, err error) error {
-	var said *pgconn.PgError
+	var refused *pgconn.PgError
 	class := d.life.Ended(ctx)
 	switch {
 	case class != nil:
-	case errors.As(err, &said) && said.Code == "42P01":
-		return fmt.Errorf("the tables are missing: call pgsync.Migrate: %w", err)
-	case errors.As(err, &said) && !passes(said.Code):
+	case errors.As(err, &refused) && refused.Code == undefinedTable:
+		return fmt.Errorf("a table is missing: call pgsync.Migrate: %w", err)
+	case errors.As(err, &refused) && refused.Code == insufficientPrivilege:
+		return fmt.Errorf("the role lacks a right: pgsync.Migrate names it: %w", err)
+	case errors.As(err, &refused) && !passes(refused):
 		return err
 	default:
 		class = driver.ErrUnavailable
@@ -179,13 +211,17 @@ func (d *Driver) classify(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: %w", class, err)
 }
 
-// passes reports whether an SQLSTATE tells of what may be over when the call is made again: connections, resources, the operator, and
-// transactions that met another.
-func passes(code string) bool {
+// passes reports whether a later call may succeed: after an error of a connection, of resources, of an operator's doing, or of a conflict with
+// another transaction; and after one of a server that only reads, as the old primary does after a fail-over.
+func passes(refused *pgconn.PgError) bool {
+	switch refused.Code {
+	case lockNotAvailable, readOnlyTransaction, featureNotSupported:
+		return true // a standby refuses SET TRANSACTION READ WRITE as a feature that it does not support
+	}
 	for _, class := range []string{"08", "40", "53", "57", "58", "XX"} {
-		if strings.HasPrefix(code, class) {
+		if strings.HasPrefix(refused.Code, class) {
 			return true
 		}
 	}
-	return code == "55P03" || code == "25006" // a lock that was not to be had; a server that only reads, as after a fail-over
+	return false
 }

@@ -2,46 +2,43 @@ package pgsync
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"math"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/go-os/go-os/state/sync/driver"
 	"github.com/go-os/go-os/state/sync/internal/ears"
 )
 
-// Acquire implements driver.Queue: statements that are sent at once, and are one transaction.
+// Acquire implements driver.Queue.
 func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.Token, bool, error) {
-	name, most := text(c.Name), int64(math.MaxInt64)
+	most := int64(math.MaxInt64)
 	if try {
 		most = int64(c.Seats)
 	}
-	value := c.Value
-	if value == nil {
-		value = []byte{}
-	}
-	var batch pgx.Batch
-	var token, others int64
-	var leased bool
-	batch.Queue(d.sql.number, name)
-	batch.Queue(d.sql.purge, name)
-	batch.Queue(d.sql.join, name, c.ID, string(c.Lease), value, most)
-	batch.Queue(d.sql.tell, name, c.ID, d.opts.Schema)
-	batch.Queue(d.sql.standing, name, c.ID, string(c.Lease)).QueryRow(func(row pgx.Row) error {
-		return row.Scan(&token, &others, &leased)
-	})
-	if err := d.pool.SendBatch(ctx, &batch).Close(); err != nil {
+	leave, err := d.gate.enter(ctx, c.Name)
+	if err != nil {
 		return 0, false, d.classify(ctx, err)
+	}
+	defer leave()
+	result, err := d.exec(ctx, acquireClaim, text(c.Name), c.ID, string(c.Lease), c.Value, most, d.opts.Schema)
+	if err != nil {
+		return 0, false, err
+	}
+	var token, others int64
+	var leased, withdrawn bool
+	if _, err := row(result, &token, &others, &leased, &withdrawn); err != nil {
+		return 0, false, err
 	}
 	switch {
 	case token != 0:
 		return driver.Token(token), others < int64(c.Seats), nil
-	case leased:
-		return 0, false, driver.ErrHeld
-	default:
+	case !leased:
 		return 0, false, driver.ErrLost
+	case withdrawn:
+		return 0, false, fmt.Errorf("%w: the claim was withdrawn before it arrived", driver.ErrUnavailable)
+	default:
+		return 0, false, driver.ErrHeld
 	}
 }
 
@@ -83,22 +80,27 @@ type sight struct {
 }
 
 func (d *Driver) look(ctx context.Context, c driver.Claim) (s sight, err error) {
-	var batch pgx.Batch
-	var left int64
-	batch.Queue(d.sql.purge, text(c.Name))
-	batch.Queue(d.sql.look, text(c.Name), int64(c.Token), c.ID, c.Seats == 1).QueryRow(func(row pgx.Row) error {
-		return row.Scan(&s.mine, &s.ahead, &s.before, &left)
-	})
-	if err := d.pool.SendBatch(ctx, &batch).Close(); err != nil {
-		return s, d.classify(ctx, err)
+	result, err := d.exec(ctx, lookClaim, text(c.Name), int64(c.Token), c.ID, c.Seats == 1)
+	if err != nil {
+		return s, err
 	}
+	var left int64
+	_, err = row(result, &s.mine, &s.ahead, &s.before, &left)
 	s.left = time.Duration(left) * time.Microsecond
-	return s, nil
+	return s, err
 }
 
-// Release implements driver.Queue.
+// Release implements driver.Queue. A claim without a token is withdrawn.
 func (d *Driver) Release(ctx context.Context, c driver.Claim) error {
-	return d.one(ctx, d.sql.release, text(c.Name), c.ID, d.opts.Schema)
+	if c.Token != 0 {
+		return d.one(ctx, releaseClaim, text(c.Name), c.ID, d.opts.Schema)
+	}
+	leave, err := d.gate.enter(ctx, c.Name)
+	if err != nil {
+		return d.classify(ctx, err)
+	}
+	defer leave()
+	return d.one(ctx, withdrawClaim, text(c.Name), c.ID, d.opts.Schema, string(c.Lease))
 }
 
 // Watch implements driver.Watcher.
@@ -110,13 +112,10 @@ func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder
 		if ear != nil {
 			ear.Hear(ears.Anyone)
 		}
-		var holder driver.Holder
-		var token, left int64
-		err := d.pool.QueryRow(ctx, d.sql.holder, text(name)).Scan(&token, &holder.Value, &left)
-		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-			return d.classify(ctx, err)
+		holder, left, err := d.holder(ctx, name)
+		if err != nil {
+			return err
 		}
-		holder.Token = driver.Token(token)
 		if err := emit(holder); err != nil {
 			return err
 		}
@@ -127,12 +126,24 @@ func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder
 			continue
 		}
 		wait := d.opts.Poll
-		if token != 0 {
-			ear.Hear(token)
-			wait = min(wait, max(time.Duration(left)*time.Microsecond, soon))
+		if holder.Token != 0 {
+			ear.Hear(int64(holder.Token))
+			wait = min(wait, max(left, soon))
 		}
 		if err := ear.Wait(ctx, wait); err != nil {
 			return d.classify(ctx, err)
 		}
 	}
+}
+
+// holder returns the holder of a name, the zero Holder if there is none, and how long its lease still lives.
+func (d *Driver) holder(ctx context.Context, name string) (h driver.Holder, left time.Duration, err error) {
+	result, err := d.exec(ctx, firstHolder, text(name))
+	if err != nil {
+		return h, 0, err
+	}
+	var token, micros int64
+	_, err = row(result, &token, &h.Value, &micros)
+	h.Token = driver.Token(token)
+	return h, time.Duration(micros) * time.Microsecond, err
 }

@@ -2,110 +2,173 @@ package pgsync
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Migrate makes the tables, unless they are there. Any number of processes may call it at the same time.
+// object is something that the driver needs in the database.
+type object struct {
+	name   string // of a table; empty for the schema
+	create string
+	rights []string // that the driver uses
+}
+
+// objects are in the order in which they can be created.
+func objects() []object {
+	return []object{
+		{create: `CREATE SCHEMA IF NOT EXISTS @;`, rights: []string{"USAGE"}},
+		{name: "leases", rights: []string{"SELECT", "INSERT", "UPDATE", "DELETE"}, create: `
+			CREATE TABLE IF NOT EXISTS @.leases (
+				id text PRIMARY KEY,
+				ttl bigint NOT NULL, -- in microseconds
+				expires timestamptz NOT NULL
+			);
+			CREATE INDEX IF NOT EXISTS leases_expires ON @.leases (expires);`},
+		{name: "names", rights: []string{"SELECT", "INSERT", "UPDATE"}, create: `
+			CREATE TABLE IF NOT EXISTS @.names (
+				name text COLLATE "C" PRIMARY KEY,
+				epoch bigint NOT NULL -- the last token; a row is never deleted, or tokens would start again
+			);`},
+		{name: "claims", rights: []string{"SELECT", "INSERT", "DELETE"}, create: `
+			CREATE TABLE IF NOT EXISTS @.claims (
+				name text COLLATE "C" NOT NULL,
+				token bigint NOT NULL,
+				id text NOT NULL,
+				lease text NOT NULL REFERENCES @.leases ON DELETE CASCADE,
+				value bytea NOT NULL,
+				PRIMARY KEY (name, token)
+			);
+			CREATE INDEX IF NOT EXISTS claims_lease ON @.claims (lease);`},
+		{name: "withdrawn", rights: []string{"SELECT", "INSERT"}, create: `
+			CREATE TABLE IF NOT EXISTS @.withdrawn ( -- claims that an acquisition which arrives late must not create
+				name text COLLATE "C" NOT NULL,
+				id text NOT NULL,
+				lease text NOT NULL REFERENCES @.leases ON DELETE CASCADE,
+				PRIMARY KEY (name, id)
+			);
+			CREATE INDEX IF NOT EXISTS withdrawn_lease ON @.withdrawn (lease);`},
+	}
+}
+
+// Migrate creates the schema and the tables that are missing. Any number of processes may call it at the same time.
+//
+// The role of the pool needs CREATE on the database if the schema is missing, and CREATE on the schema if a table is. If nothing is
+// missing it needs USAGE on the schema, and on the tables SELECT, INSERT, UPDATE and DELETE. The error names what is missing,
+// and the right that the role lacks.
 func Migrate(ctx context.Context, pool *pgxpool.Pool, opts *Options) error {
-	o := opts.complete()
-	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		// "IF NOT EXISTS" is no protection against somebody who does the same at the same moment.
-		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "pgsync.Migrate "+o.Schema); err != nil {
-			return err
-		}
-		_, err := tx.Exec(ctx, named(o.Schema, tables))
-		return err
-	})
-	if err != nil {
+	if err := migrate(ctx, pool, opts.complete().Schema); err != nil {
 		return fmt.Errorf("pgsync: Migrate: %w", err)
 	}
 	return nil
 }
 
-// named puts the schema into statements.
-func named(schema, statement string) string {
-	return strings.ReplaceAll(statement, "@", pgx.Identifier{schema}.Sanitize())
+// maxIdentifier is the length of the longest identifier of PostgreSQL, in bytes. Longer ones are cut, but not as a channel.
+const maxIdentifier = 63
+
+func migrate(ctx context.Context, pool *pgxpool.Pool, schema string) error {
+	if len(schema) > maxIdentifier {
+		return fmt.Errorf("the schema's name %q has %d bytes: PostgreSQL takes %d", schema, len(schema), maxIdentifier)
+	}
+	conn, err := pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	db := conn.Conn().PgConn()
+	absent, lacking, err := survey(ctx, db, schema)
+	if err != nil || len(absent) == 0 && lacking == nil {
+		return err
+	}
+	if len(absent) > 0 {
+		if err := create(ctx, db, schema, absent); err != nil {
+			return explain(err, schema, absent)
+		}
+		if _, lacking, err = survey(ctx, db, schema); err != nil {
+			return err
+		}
+	}
+	return lacking
 }
 
-const tables = `
-CREATE SCHEMA IF NOT EXISTS @;
-CREATE TABLE IF NOT EXISTS @.leases (
-	id text PRIMARY KEY,
-	ttl bigint NOT NULL, -- in microseconds
-	expires timestamptz NOT NULL
-);
-CREATE INDEX IF NOT EXISTS leases_expires ON @.leases (expires);
-CREATE TABLE IF NOT EXISTS @.names (
-	name text COLLATE "C" PRIMARY KEY,
-	epoch bigint NOT NULL -- the last token; a row is never deleted, or tokens would begin anew
-);
-CREATE TABLE IF NOT EXISTS @.claims (
-	name text COLLATE "C" NOT NULL,
-	token bigint NOT NULL,
-	id text NOT NULL,
-	lease text NOT NULL REFERENCES @.leases ON DELETE CASCADE,
-	value bytea NOT NULL,
-	PRIMARY KEY (name, token)
-);
-CREATE INDEX IF NOT EXISTS claims_lease ON @.claims (lease);
-`
-
-// statements are those of a driver, with its schema.
-type statements struct {
-	grant, renew, revoke, sweep         string
-	number, purge, join, standing, tell string
-	look, release, holder               string
+// survey returns what is absent, and an error that names the rights which the role lacks on what is there.
+func survey(ctx context.Context, db *pgconn.PgConn, schema string) (absent []object, lacking, err error) {
+	var queries []string
+	for _, o := range objects() {
+		queries = append(queries, o.query())
+	}
+	result, err := send(ctx, db, render(schema, preamble+strings.Join(queries, " UNION ALL "), schema))
+	if err != nil {
+		return nil, nil, err
+	}
+	var role string
+	var missing []string
+	for i, found := range result.Rows {
+		role = string(found[2])
+		switch rights := string(found[1]); {
+		case string(found[0]) == "f":
+			absent = append(absent, objects()[i])
+		case rights != "":
+			missing = append(missing, rights+" on "+objects()[i].describe(schema))
+		}
+	}
+	if len(missing) > 0 {
+		lacking = fmt.Errorf("the role %q lacks %s: grant it", role, strings.Join(missing, ", "))
+	}
+	return absent, lacking, nil
 }
 
-func statementsFor(schema string) statements {
-	s := statements{
-		grant: `INSERT INTO @.leases VALUES ($1::text, $2::bigint, clock_timestamp() + $2::bigint * interval '1 microsecond')`,
-
-		// Whether a lease is renewed or removed is decided by who has its row first; the other then sees what has become of it.
-		renew: `UPDATE @.leases SET expires = clock_timestamp() + ttl * interval '1 microsecond' WHERE id = $1::text AND expires > clock_timestamp()
-			RETURNING ARRAY(SELECT place FROM unnest($2::text[], $3::bigint[]) WITH ORDINALITY AS named (name, token, place)
-			WHERE NOT EXISTS (SELECT FROM @.claims c WHERE c.name = named.name AND c.token = named.token))`,
-		sweep: `DELETE FROM @.leases WHERE id IN
-			(SELECT id FROM @.leases WHERE expires < clock_timestamp() - interval '1 minute' FOR UPDATE SKIP LOCKED)`,
-		revoke: `WITH gone AS (SELECT name, token FROM @.claims WHERE lease = $1::text),
-			revoked AS (DELETE FROM @.leases WHERE id = $1::text)
-			SELECT pg_notify($2::text, token || ' ' || name) FROM gone`,
-
-		// The row of the name is locked until the end of the transaction, which orders claims, and with them tokens.
-		number: `INSERT INTO @.names VALUES ($1::text, 1) ON CONFLICT (name) DO UPDATE SET epoch = names.epoch + 1`,
-		// What somebody else is just renewing or removing is left to them: waiting could be in vain, or for each other.
-		purge: `DELETE FROM @.leases WHERE id IN (SELECT l.id FROM @.leases l JOIN @.claims c ON c.lease = l.id
-			WHERE c.name = $1::text AND l.expires <= clock_timestamp() FOR UPDATE OF l SKIP LOCKED)`,
-		join: `INSERT INTO @.claims SELECT n.name, n.epoch, $2::text, l.id, $4::bytea FROM @.names n, @.leases l
-			WHERE n.name = $1::text AND l.id = $3::text AND l.expires > clock_timestamp()
-			AND (SELECT count(*) FROM @.claims c WHERE c.name = $1::text) < $5::bigint FOR KEY SHARE OF l`,
-		standing: `SELECT coalesce((SELECT token FROM @.claims WHERE name = $1::text AND id = $2::text), 0),
-			(SELECT count(*) FROM @.claims WHERE name = $1::text AND id <> $2::text),
-			EXISTS (SELECT FROM @.leases WHERE id = $3::text AND expires > clock_timestamp())`,
-		tell: `SELECT pg_notify($3::text, '0 ' || $1::text) WHERE (SELECT min(id) FROM @.claims WHERE name = $1::text HAVING count(*) = 1) = $2::text`,
-
-		look: `SELECT EXISTS (SELECT FROM @.claims c JOIN @.leases l ON l.id = c.lease
-				WHERE c.name = $1::text AND c.token = $2::bigint AND c.id = $3::text AND l.expires > clock_timestamp()),
-			(SELECT count(*) FROM @.claims WHERE name = $1::text AND token < $2::bigint),
-			coalesce(max(c.token), 0),
-			coalesce((extract(epoch FROM CASE WHEN $4::boolean THEN max(l.expires) ELSE min(l.expires) END - clock_timestamp()) * 1000000)::bigint, 0)
-			FROM @.claims c JOIN @.leases l ON l.id = c.lease
-			WHERE c.name = $1::text AND c.token < $2::bigint
-			AND (NOT $4::boolean OR c.token = (SELECT max(token) FROM @.claims WHERE name = $1::text AND token < $2::bigint))`,
-		release: `WITH gone AS (DELETE FROM @.claims WHERE name = $1::text AND id = $2::text RETURNING token)
-			SELECT pg_notify($3::text, token || ' ' || $1::text) FROM gone`,
-		holder: `SELECT c.token, c.value, (extract(epoch FROM l.expires - clock_timestamp()) * 1000000)::bigint
-			FROM @.claims c JOIN @.leases l ON l.id = c.lease
-			WHERE c.name = $1::text AND l.expires > clock_timestamp() ORDER BY c.token LIMIT 1`,
+// query returns a row: whether the object is there, which rights on it the role lacks, and the role. $1 is the schema.
+func (o object) query() string {
+	const schemaID, tableID = `(SELECT oid FROM pg_namespace WHERE nspname = $1)`,
+		`(SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = '%s')`
+	id, function := schemaID, "has_schema_privilege"
+	if o.name != "" {
+		id, function = fmt.Sprintf(tableID, o.name), "has_table_privilege"
 	}
-	for _, one := range []*string{
-		&s.grant, &s.renew, &s.revoke, &s.sweep, &s.number, &s.purge, &s.join, &s.standing, &s.tell, &s.look, &s.release, &s.holder,
-	} {
-		*one = named(schema, *one)
+	return fmt.Sprintf(`(SELECT o.id IS NOT NULL,
+		(SELECT string_agg(r, ', ') FROM unnest(ARRAY['%s']) r WHERE NOT %s(o.id, r)), current_user FROM (SELECT %s AS id) o)`,
+		strings.Join(o.rights, "','"), function, id)
+}
+
+// describe names the object in a message.
+func (o object) describe(schema string) string {
+	if o.name == "" {
+		return "schema " + pgx.Identifier{schema}.Sanitize()
 	}
-	return s
+	return "table " + pgx.Identifier{schema, o.name}.Sanitize()
+}
+
+// create creates what is absent, as one message: a client that falls silent leaves no lock behind. The advisory lock comes first, because
+// IF NOT EXISTS does not protect from another process that creates the same at the same moment.
+func create(ctx context.Context, db *pgconn.PgConn, schema string, absent []object) error {
+	statements := preamble + `SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = '60s';
+		SELECT pg_advisory_xact_lock(hashtextextended('pgsync.Migrate ' || $1, 0));`
+	for _, o := range absent {
+		statements += o.create
+	}
+	_, err := send(ctx, db, render(schema, statements, schema))
+	return err
+}
+
+// explain turns a refusal to create something into what the role needs.
+func explain(err error, schema string, absent []object) error {
+	var refused *pgconn.PgError
+	if !errors.As(err, &refused) || refused.Code != insufficientPrivilege {
+		return err
+	}
+	names := make([]string, len(absent))
+	for i, o := range absent {
+		names[i] = o.describe(schema)
+	}
+	needs := "CREATE on " + objects()[0].describe(schema) + ", and REFERENCES on its tables unless it owns them"
+	if absent[0].name == "" {
+		needs = "CREATE on the database"
+	}
+	return fmt.Errorf("%s is missing, and the role may not create it: grant it %s, or call Migrate as another role: %w",
+		strings.Join(names, ", "), needs, err)
 }

@@ -1,0 +1,68 @@
+package pgsync
+
+import (
+	"context"
+	"sync"
+)
+
+// gate limits the requests that may wait for the lock on a name's row: one at a time for each name, and fewer in all than the pool has
+// connections. So a name whose row is locked for long keeps neither other names nor renewals from getting a connection.
+type gate struct {
+	places chan struct{}
+
+	mu    sync.Mutex
+	names map[string]*turn
+}
+
+// turn is what the requests for one name take turns at.
+type turn struct {
+	taken chan struct{} // capacity 1
+	users int           // that take turns; guarded by gate.mu
+}
+
+func newGate(places int) *gate {
+	return &gate{places: make(chan struct{}, max(places, 1)), names: map[string]*turn{}}
+}
+
+// enter waits for the turn of a request, which ends with leave. It returns the error of ctx if that ends first.
+func (g *gate) enter(ctx context.Context, name string) (leave func(), err error) {
+	t := g.join(name)
+	select {
+	case t.taken <- struct{}{}:
+	case <-ctx.Done():
+		g.part(name, t)
+		return nil, ctx.Err()
+	}
+	select {
+	case g.places <- struct{}{}:
+	case <-ctx.Done():
+		<-t.taken
+		g.part(name, t)
+		return nil, ctx.Err()
+	}
+	return func() {
+		<-g.places
+		<-t.taken
+		g.part(name, t)
+	}, nil
+}
+
+func (g *gate) join(name string) *turn {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	t := g.names[name]
+	if t == nil {
+		t = &turn{taken: make(chan struct{}, 1)}
+		g.names[name] = t
+	}
+	t.users++
+	return t
+}
+
+func (g *gate) part(name string, t *turn) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if t.users--; t.users == 0 {
+		delete(g.names, name)
+	}
+}

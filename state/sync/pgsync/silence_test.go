@@ -1,0 +1,170 @@
+package pgsync_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"io"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/go-os/go-os/internal/testenv"
+	"github.com/go-os/go-os/state/sync"
+	"github.com/go-os/go-os/state/sync/driver"
+	"github.com/go-os/go-os/state/sync/pgsync"
+)
+
+// dying is a network between a client and the server, which fails for good in the middle of a request, without closing a connection.
+type dying struct {
+	net.Listener
+	server string
+	left   atomic.Int64 // bytes that the client may still send; negative: any number
+}
+
+func newDying(t testing.TB, server string) *dying {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &dying{Listener: l, server: server}
+	d.left.Store(-1)
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(func() {
+		cancel()
+		_ = l.Close()
+	})
+	go func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go d.serve(ctx, client)
+		}
+	}()
+	return d
+}
+
+func (d *dying) serve(ctx context.Context, client net.Conn) {
+	server, err := net.Dial("tcp", d.server)
+	if err != nil {
+		_ = client.Close()
+		return
+	}
+	context.AfterFunc(ctx, func() {
+		_ = client.Close()
+		_ = server.Close()
+	})
+	go func() { _, _ = io.Copy(struct{ io.Writer }{client}, server) }() // until the test ends, whatever the client does
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := client.Read(buffer)
+		if err != nil {
+			return // the server does not learn of it: the host is gone
+		}
+		if left := d.left.Load(); left >= 0 {
+			n = min(n, int(left))
+			d.left.Add(int64(-n))
+		}
+		if _, err := server.Write(buffer[:n]); err != nil {
+			return
+		}
+	}
+}
+
+// die lets so many bytes through, and then nothing.
+func (d *dying) die(after int64) { d.left.Store(after) }
+
+// claimOn returns a claim on a name.
+func claimOn(lease driver.LeaseID, name string) driver.Claim {
+	return driver.Claim{Name: name, ID: rand.Text(), Lease: lease, Seats: 1}
+}
+
+// TestSilentInMidRequest has a host die after each number of bytes of a request, a few hundred apart. No row lock is left.
+func TestSilentInMidRequest(t *testing.T) {
+	engine := testenv.Postgres(t)
+	migrated(t, engine)
+	const ttl = 500 * time.Millisecond
+	other := sessionOn(t, poolOn(t, engine.URL(), nil), &sync.Options{TTL: ttl}, nil)
+	value := bytes.Repeat([]byte("v"), 1000)
+	steps := map[string]func(context.Context, *pgsync.Driver, driver.Claim) error{
+		"acquire": func(ctx context.Context, d *pgsync.Driver, c driver.Claim) error {
+			c.Value = value
+			_, _, err := d.Acquire(ctx, c, false)
+			return err
+		},
+		"release": func(ctx context.Context, d *pgsync.Driver, c driver.Claim) error {
+			c.Token = 1
+			return d.Release(ctx, c)
+		},
+		"withdraw": func(ctx context.Context, d *pgsync.Driver, c driver.Claim) error { return d.Release(ctx, c) },
+		"revoke":   func(ctx context.Context, d *pgsync.Driver, c driver.Claim) error { return d.Revoke(ctx, c.Lease) },
+		"grant": func(ctx context.Context, d *pgsync.Driver, _ driver.Claim) error {
+			_, err := d.Grant(ctx, ttl)
+			return err
+		},
+	}
+	for step, request := range steps {
+		for _, after := range []int64{0, 300, 700, 1500, 2500, 4000} {
+			network := newDying(t, engine.Addr(0))
+			pool := poolOn(t, strings.Replace(engine.URL(), engine.Addr(0), network.Addr().String(), 1), nil)
+			d := pgsync.New(pool, nil)
+			lease, err := d.Grant(t.Context(), ttl)
+			if err != nil {
+				t.Fatal(err)
+			}
+			claim := claimOn(lease, "mutex/"+step)
+			if step != "acquire" {
+				if _, _, err := d.Acquire(t.Context(), claim, false); err != nil {
+					t.Fatal(err)
+				}
+			}
+			network.die(after)
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			err = request(ctx, d, claim)
+			cancel()
+			within, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+			began := time.Now()
+			g, lockErr := other.Mutex(step).Lock(within)
+			cancel()
+			if lockErr != nil {
+				t.Fatalf("%s, silent after %d bytes (%v): nobody gets the lock within %s: %v", step, after, err, time.Since(began), lockErr)
+			}
+			if err := g.Release(t.Context()); err != nil {
+				t.Error(err)
+			}
+			_ = d.Close()
+		}
+	}
+}
+
+// TestMigrateSilentInMidRequest has a host die while it creates the tables. Another one creates them.
+func TestMigrateSilentInMidRequest(t *testing.T) {
+	engine := testenv.Postgres(t)
+	for _, after := range []int64{300, 1200, 1800, 2400, 3000} {
+		network := newDying(t, engine.Addr(0))
+		pool := poolOn(t, strings.Replace(engine.URL(), engine.Addr(0), network.Addr().String(), 1), func(c *pgxpool.Config) { c.MinConns = 1 })
+		if err := pool.Ping(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		network.die(after)
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		err := pgsync.Migrate(ctx, pool, nil)
+		cancel()
+		if err == nil {
+			t.Fatal("Migrate succeeds without a network")
+		}
+		within, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		if err := pgsync.Migrate(within, poolOn(t, engine.URL(), nil), nil); err != nil {
+			t.Errorf("Migrate after another was silent from byte %d: %v", after, err)
+		}
+		cancel()
+		do(t, poolOn(t, engine.URL(), nil), "DROP SCHEMA goos_sync CASCADE")
+	}
+}
