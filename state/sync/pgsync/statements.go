@@ -36,18 +36,17 @@ const (
 		DELETE FROM @.leases l USING odd WHERE l.id = odd.id AND odd.dead;`
 
 	// $1 name, $2 claim, $3 lease, $4 value, $5 most claims that may be there before, $6 channel. The first statement locks the name's
-	// row until the end of the transaction, which orders claims, and with them tokens.
+	// row until the end of the transaction, which orders claims, and with them tokens. The result is the token or 0, how many claims were
+	// there before, whether the lease lives, and whether the claim was withdrawn. An observer is notified of a first claim.
 	acquireClaim = `
 		INSERT INTO @.names VALUES ($1, 1) ON CONFLICT (name) DO UPDATE SET epoch = names.epoch + 1;` + purge + `
-		INSERT INTO @.claims SELECT n.name, n.epoch, $2, l.id, $4 FROM @.names n, @.leases l
-			WHERE n.name = $1 AND l.id = $3 AND l.expires > clock_timestamp()
-			AND (SELECT count(*) FROM @.claims c WHERE c.name = $1) < $5
-			AND NOT EXISTS (SELECT FROM @.withdrawn WHERE name = $1 AND id = $2) FOR KEY SHARE OF l;
-		SELECT pg_notify($6, '0 ' || $1) WHERE (SELECT min(id) FROM @.claims WHERE name = $1 HAVING count(*) = 1) = $2;
-		SELECT coalesce((SELECT token FROM @.claims WHERE name = $1 AND id = $2), 0),
-			(SELECT count(*) FROM @.claims WHERE name = $1 AND id <> $2),
-			EXISTS (SELECT FROM @.leases WHERE id = $3 AND expires > clock_timestamp()),
-			EXISTS (SELECT FROM @.withdrawn WHERE name = $1 AND id = $2)`
+		WITH l AS (SELECT id FROM @.leases WHERE id = $3 AND expires > clock_timestamp() FOR KEY SHARE),
+			others AS (SELECT count(*) AS n FROM @.claims WHERE name = $1),
+			late AS (SELECT EXISTS (SELECT FROM @.withdrawn WHERE name = $1 AND id = $2) AS is),
+			mine AS (INSERT INTO @.claims SELECT names.name, epoch, $2, l.id, $4 FROM @.names, l, others, late
+				WHERE names.name = $1 AND n < $5 AND NOT late.is RETURNING token)
+		SELECT coalesce(token, 0), n, EXISTS (SELECT FROM l), late.is, CASE WHEN n = 0 AND token IS NOT NULL THEN pg_notify($6, '0 ' || $1) END
+			FROM others, late LEFT JOIN mine ON true`
 
 	// $1 name, $2 token, $3 claim, $4 whether only the claim right before it matters
 	lookClaim = purge + `
