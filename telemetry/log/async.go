@@ -15,7 +15,7 @@ type AsyncOptions struct {
 	Name string
 	// Capacity is how many records wait at most. Zero means 1024. The queue takes about 350 bytes a place, at once.
 	Capacity int
-	// ErrorHandler is told when the sink fails, panics, or is left behind, as Options.ErrorHandler is.
+	// ErrorHandler gets the failures of the sink, its panics, and the records that it was too slow for, as Options.ErrorHandler does.
 	ErrorHandler func(error)
 	// Telemetry takes the metrics of this sink.
 	Telemetry telemetry.Providers
@@ -46,7 +46,7 @@ func Async(h slog.Handler, opts *AsyncOptions) *AsyncSink {
 	if h == nil {
 		h = slog.DiscardHandler
 	}
-	o := &outlet{name: opts.Name, report: newReporter(opts.ErrorHandler)}
+	o := &outlet{name: opts.Name, report: newReporter(opts.ErrorHandler), foreign: foreign(h)}
 	if o.name == "" {
 		o.name = sinkName(h)
 	}

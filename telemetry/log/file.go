@@ -33,12 +33,19 @@ type FileOptions struct {
 // File is a log file that rotates: the file at the path is always the current one, and rotated files stand beside it as
 // NAME-TIME-REASON.EXT, with the time in UTC. It is an io.WriteCloser, to be used as in JSON(file, nil), and safe for concurrent use.
 // Only one process may write to a path. Rotation is that of timberjack.
+//
+// If the path is a symbolic link, the file that it leads to is written and rotated, in its own directory; the link stays. A link that
+// is changed later counts from the next Reopen.
+//
+// On a full disk a part of a line may get to the file. That write fails, and the next line begins a line of its own.
 type File struct {
 	path string
 	opts FileOptions
 
 	mu     sync.Mutex
+	target string // path, or what it leads to
 	out    *timberjack.Logger
+	lines  lineWriter // of out
 	closed bool
 }
 
@@ -59,7 +66,7 @@ func OpenFile(path string, opts *FileOptions) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.out = f.logger()
+	f.begin()
 	if f.opts.RotateEvery > 0 && !lastWritten.IsZero() && time.Since(lastWritten) >= f.opts.RotateEvery {
 		if err := f.out.RotateWithReason("time"); err != nil {
 			return nil, errors.Join(fmt.Errorf("log: rotate file %q, last written %v: %w", path, lastWritten.UTC(), err), f.out.Close())
@@ -90,15 +97,18 @@ func (f *File) check() error {
 
 // touch makes sure that the path can be written, and returns the modification time, or zero if the file is empty.
 func (f *File) touch() (lastWritten time.Time, err error) {
-	if err := os.MkdirAll(filepath.Dir(f.path), 0o750); err != nil {
-		return time.Time{}, fmt.Errorf("log: make the directory of file %q: %w", f.path, err)
+	if f.target, err = followLinks(f.path); err != nil {
+		return time.Time{}, fmt.Errorf("log: open file %q: %w", f.path, err)
+	}
+	if err := os.MkdirAll(filepath.Dir(f.target), 0o750); err != nil {
+		return time.Time{}, fmt.Errorf("log: make the directory of file %q: %w", f.target, err)
 	}
 	// Asked before opening: to open a pipe that nobody reads would block.
-	if info, err := os.Stat(f.path); err == nil && !info.Mode().IsRegular() {
+	if info, err := os.Stat(f.target); err == nil && !info.Mode().IsRegular() {
 		return time.Time{}, fmt.Errorf("log: open file %q: it is not a regular file (%v), and cannot be rotated; give Text or JSON the opened device itself",
 			f.path, info.Mode().Type())
 	}
-	file, err := os.OpenFile(f.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, f.opts.Mode)
+	file, err := os.OpenFile(f.target, os.O_CREATE|os.O_APPEND|os.O_WRONLY, f.opts.Mode)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("log: open file %q for appending: %w", f.path, err)
 	}
@@ -112,13 +122,41 @@ func (f *File) touch() (lastWritten time.Time, err error) {
 	return lastWritten, nil
 }
 
+// maxLinks is how many symbolic links are followed, as in Linux.
+const maxLinks = 40
+
+// followLinks returns the file that a path leads to, which need not exist.
+func followLinks(path string) (string, error) {
+	for range maxLinks {
+		info, err := os.Lstat(path)
+		if err != nil || info.Mode()&fs.ModeSymlink == 0 {
+			return path, nil // what is wrong with it shows when it is opened
+		}
+		next, err := os.Readlink(path)
+		if err != nil {
+			return "", err
+		}
+		if !filepath.IsAbs(next) {
+			next = filepath.Join(filepath.Dir(path), next)
+		}
+		path = next
+	}
+	return "", errors.New("too many symbolic links")
+}
+
+// begin has later writes go to the target.
+func (f *File) begin() {
+	f.out = f.logger()
+	f.lines = lineWriter{w: f.out}
+}
+
 func (f *File) logger() *timberjack.Logger {
 	compression := "none"
 	if f.opts.Compress {
 		compression = "gzip"
 	}
 	return &timberjack.Logger{
-		Filename:         f.path,
+		Filename:         f.target,
 		MaxSize:          f.opts.MaxMegabytes,
 		MaxBackups:       f.opts.KeepFiles,
 		MaxAge:           f.opts.KeepDays,
@@ -135,7 +173,7 @@ func (f *File) Write(p []byte) (int, error) {
 	if f.closed {
 		return 0, f.closedError("write to")
 	}
-	n, err := f.out.Write(p)
+	n, err := f.lines.Write(p)
 	if err != nil {
 		err = fmt.Errorf("log: write to file %q: %w", f.path, err)
 	}
@@ -165,10 +203,10 @@ func (f *File) Reopen() error {
 		return f.closedError("reopen")
 	}
 	err := f.out.Close()
-	f.out = f.logger()
 	if _, touchErr := f.touch(); touchErr != nil {
 		err = errors.Join(err, touchErr)
 	}
+	f.begin()
 	if err != nil {
 		return fmt.Errorf("log: reopen file %q: %w", f.path, err)
 	}

@@ -10,13 +10,15 @@
 //
 //   - Text and JSON lines written within a span carry trace_id, span_id and trace_flags at the top level, under WithGroup
 //     as well, as the OpenTelemetry specification asks ("Trace Context in non-OTLP Log Formats").
-//   - What is redacted reaches no sink: keys and types are looked for in the call's attributes, in those of With, in groups, in
-//     maps with string keys and behind pointers to those, and in what a [slog.LogValuer] returns. Messages, the texts of errors, slices and the fields of
-//     structs are not searched.
+//   - A redacted value reaches no sink. Keys and types are searched in the attributes of the call and of With, in groups, maps,
+//     slices, nested slog.Attr and slog.Value, behind pointers and interfaces, and in what a [slog.LogValuer] returns. Messages, the
+//     texts of errors, and the fields of structs are not searched.
 //   - No failure of a sink reaches the application, nor the other sinks: an error and a panic of its Handle are counted, and
 //     reported to the error handler.
 //   - A log call never waits for an [Async] sink. A sink that is not wrapped in Async is called in the log call: a slow one
 //     makes the call slow.
+//   - A sink that writes to package log is safe, also when [slog.SetDefault] has given the output of package log to this logger: what
+//     comes back is refused, counted as a failure of the sink, and reported. It is neither written again nor waited for.
 //   - Nothing is lost silently: every record that a sink did not get is counted, with the reason. Records of level Error and
 //     above are never sampled away.
 //   - A record that nothing redacts or drops passes through without an allocation of this package's own, but for two in each
@@ -65,8 +67,8 @@ type Options struct {
 	Redact *Redaction
 	// Sampling thins out repeated messages. Nil means that none is dropped.
 	Sampling *Sampling
-	// ErrorHandler is told when a sink fails or panics: at once the first time, then at most every ten seconds, with the
-	// number of failures in between. It must not panic. Nil means the process-wide handler of OpenTelemetry, otel.Handle.
+	// ErrorHandler gets the failures and panics of sinks: of each sink the first at once, later ones at most every ten seconds with the
+	// number of failures in between. It must not panic. Default: the process-wide handler of OpenTelemetry, otel.Handle.
 	ErrorHandler func(error)
 	// Telemetry takes the metrics of this package.
 	Telemetry telemetry.Providers
@@ -95,6 +97,7 @@ type pipeline struct {
 	sampler *sampler  // nil when off
 	sampled *drops
 	sinks   []*outlet
+	foreign bool         // one of the sinks may write to package log
 	root    slog.Handler // all sinks, bare
 }
 
@@ -119,13 +122,16 @@ func NewHandler(opts *Options, sinks ...Sink) *Handler {
 	if p.levels == nil {
 		p.levels = NewLevels(slog.LevelInfo)
 	}
-	report := newReporter(opts.ErrorHandler)
 	guarded := make([]slog.Handler, 0, len(sinks))
 	for _, s := range sinks {
 		if s == nil {
 			continue
 		}
-		o := &outlet{name: sinkName(s), report: report}
+		o := &outlet{name: sinkName(s), report: newReporter(opts.ErrorHandler), foreign: foreign(s)}
+		if async, ok := s.(*AsyncSink); ok {
+			o.behind = async.outlet
+		}
+		p.foreign = p.foreign || o.foreign
 		o.drops = newDrops(opts.Telemetry, o.name)
 		p.sinks = append(p.sinks, o)
 		guarded = append(guarded, &guard{outlet: o, next: s})
@@ -162,6 +168,9 @@ func (h *Handler) Enabled(ctx context.Context, level slog.Level) bool {
 // Handle samples and redacts the record and gives it to every sink that takes its level. It returns what the sinks returned,
 // joined; slog.Logger ignores it, and Options.ErrorHandler has been told.
 func (h *Handler) Handle(ctx context.Context, r slog.Record) error {
+	if h.foreign && h.echo() {
+		return h.refuseEcho(ctx)
+	}
 	if h.sampler != nil && !h.sampler.keep(ctx, h.gate.hash, r) {
 		h.sampled.add(ctx, reasonSampled, 1)
 		return nil

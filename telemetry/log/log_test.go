@@ -66,8 +66,8 @@ func TestFailingSinks(t *testing.T) {
 	if got := dropped(); !maps.Equal(got, want) {
 		t.Errorf("goos.log.dropped is %v, want %v", got, want)
 	}
-	if len(reported) != 1 || reported[0].Error() != `log: sink "func": disk full` {
-		t.Errorf("the error handler got %v", reported)
+	if len(reported) != 2 || reported[0].Error() != `log: sink "func": disk full` || reported[1].Error() != `log: sink "log.unnamed" panicked: bug` {
+		t.Errorf("the error handler got %v, want one report for each sink", reported)
 	}
 }
 

@@ -2,6 +2,7 @@ package log
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -31,6 +32,11 @@ type outlet struct {
 	drops  *drops
 	report *reporter
 	failed atomic.Int64
+
+	foreign  bool    // it may write to package log
+	behind   *outlet // of the sink behind an AsyncSink
+	inFlight atomic.Int32
+	loops    atomic.Bool // it does write to package log, and its lines come back
 }
 
 // deliver calls the sink's handler. A panic becomes an error; either is counted and reported.
@@ -40,18 +46,34 @@ func (o *outlet) deliver(ctx context.Context, h slog.Handler, r slog.Record) (er
 		if reason == reasonPanic {
 			err = o.broke(recover())
 		}
-		if err != nil {
-			o.failed.Add(1)
-			o.drops.add(ctx, reason, 1)
-			o.report.report(err)
+		if err != nil && !errors.Is(err, errLoop) { // which is counted already
+			o.fail(ctx, reason, err)
 		}
 	}()
-	err = h.Handle(ctx, r)
+	err = o.call(ctx, h, r)
 	reason = reasonError
 	if err != nil {
 		err = fmt.Errorf("log: sink %q: %w", o.name, err)
 	}
 	return err
+}
+
+// call is not inlined: its frame on the stack tells what the sink logs itself.
+//
+//go:noinline
+func (o *outlet) call(ctx context.Context, h slog.Handler, r slog.Record) error {
+	if o.foreign {
+		o.inFlight.Add(1)
+		defer o.inFlight.Add(-1)
+	}
+	return h.Handle(ctx, r)
+}
+
+// fail counts a record that the sink did not take, and reports why.
+func (o *outlet) fail(ctx context.Context, reason string, err error) {
+	o.failed.Add(1)
+	o.drops.add(ctx, reason, 1)
+	o.report.report(err)
 }
 
 // broke is the error of a sink whose Handle did not return. Without a panic, it has left by runtime.Goexit.
@@ -73,7 +95,12 @@ func (g *guard) Enabled(ctx context.Context, level slog.Level) bool {
 	return g.next.Enabled(ctx, level)
 }
 
-func (g *guard) Handle(ctx context.Context, r slog.Record) error { return g.deliver(ctx, g.next, r) }
+func (g *guard) Handle(ctx context.Context, r slog.Record) error {
+	if g.foreign && r.PC == 0 && g.behind == nil && onStack(standardWrite) {
+		return g.deliverApart(ctx, g.next, r)
+	}
+	return g.deliver(ctx, g.next, r)
+}
 
 func (g *guard) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return &guard{outlet: g.outlet, next: g.next.WithAttrs(attrs)}

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"reflect"
 	"strings"
+	"sync"
 )
 
 // Redaction says what is hidden from every sink. The zero value hides the default keys.
@@ -11,8 +12,10 @@ import (
 // A key is compared without regard to case (of ASCII), "-", "_" and spaces, as a whole and by what follows a dot in it:
 // "api_key" is also "API-Key", "apiKey" and "http.request.header.api-key". A leading star stands for any beginning: "*password".
 //
-// A value of any type that has a method Redacted() string is replaced by what it returns: *url.URL, for one, then shows
-// without its password.
+// A value of a type with a method Redacted() string is replaced by what that returns: a *url.URL shows without its password.
+//
+// Pointers, interfaces, slices, arrays, and maps whose keys are strings or marshal to text are searched. Their LogValuers are resolved.
+// The fields of structs are not searched: use Types, or a LogValuer.
 type Redaction struct {
 	// Keys whose values are hidden, besides the default ones.
 	Keys []string
@@ -44,8 +47,9 @@ func DefaultKeys() []string {
 // in a group, and a map that holds itself, have no end.
 const maxDepth = 10
 
-// redactor is a Redaction made ready. It is immutable.
+// redactor is a compiled Redaction. It is safe for concurrent use.
 type redactor struct {
+	known  sync.Map    // bool by reflect.Type: whether values of the type may hold something to hide
 	rules  [256][]rule // by the last byte of the key: most keys of a log end in one that few rules have
 	types  map[reflect.Type]struct{}
 	hidden slog.Value

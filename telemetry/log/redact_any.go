@@ -1,6 +1,8 @@
 package log
 
 import (
+	"encoding"
+	"errors"
 	"log/slog"
 	"reflect"
 )
@@ -8,70 +10,174 @@ import (
 // redacted is implemented by types that can show themselves without their secrets.
 type redacted interface{ Redacted() string }
 
+var (
+	attrType     = reflect.TypeFor[slog.Attr]()
+	valueType    = reflect.TypeFor[slog.Value]()
+	redactedType = reflect.TypeFor[redacted]()
+	valuerType   = reflect.TypeFor[slog.LogValuer]()
+	textType     = reflect.TypeFor[encoding.TextMarshaler]()
+)
+
 // cleanAny reports whether v, a value of slog.KindAny, can stay as it is under a key that is not hidden.
 func (d *redactor) cleanAny(v any, depth int) bool {
-	if _, ok := v.(redacted); ok {
-		return false
-	}
-	t := reflect.TypeOf(v)
-	if t == nil {
+	if v == nil {
 		return true
 	}
-	if _, ok := d.types[t]; ok {
-		return false
-	}
-	if !leadsToMap(t) {
+	if !d.holds(reflect.TypeOf(v)) {
 		return true
 	}
-	if depth >= maxDepth {
+	return d.cleanValue(reflect.ValueOf(v), depth)
+}
+
+// holds is mayHold, remembered by type.
+func (d *redactor) holds(t reflect.Type) bool {
+	if known, ok := d.known.Load(t); ok {
+		return known.(bool)
+	}
+	may := d.mayHold(t, 0)
+	d.known.Store(t, may)
+	return may
+}
+
+// mayHold reports whether values of type t can hold something to hide: themselves, or in what encoders follow, which are
+// pointers, interfaces, slices, arrays, and maps whose keys are written as text. It does not look into the fields of structs.
+func (d *redactor) mayHold(t reflect.Type, depth int) bool {
+	if _, ok := d.types[t]; ok || t == attrType || t == valueType || t.Implements(redactedType) || t.Implements(valuerType) {
+		return true
+	}
+	switch t.Kind() {
+	case reflect.Interface:
+		return true
+	case reflect.Map:
+		return textKeys(t) || d.mayHold(t.Elem(), depth+1)
+	case reflect.Pointer, reflect.Slice, reflect.Array:
+		return depth < maxDepth && d.mayHold(t.Elem(), depth+1) // a type may be a pointer to itself
+	default:
 		return false
 	}
-	for it := followed(v).MapRange(); it.Next(); {
-		if !d.clean(mapAttr(it), false, depth+1) {
-			return false
+}
+
+// textKeys reports whether encoders write the keys of a map type as the caller's text.
+func textKeys(t reflect.Type) bool {
+	return t.Key().Kind() == reflect.String || t.Key().Kind() == reflect.Interface || t.Key().Implements(textType)
+}
+
+// cleanValue is cleanAny for a value that was reached by reflection.
+func (d *redactor) cleanValue(v reflect.Value, depth int) bool {
+	v, leaf := d.follow(v)
+	switch {
+	case leaf != nil:
+		return false
+	case !v.IsValid() || !d.holds(v.Type()):
+		return true
+	case depth >= maxDepth:
+		return false
+	}
+	switch v.Kind() {
+	case reflect.Map:
+		for it := v.MapRange(); it.Next(); {
+			if !d.clean(mapAttr(it), false, depth+1) {
+				return false
+			}
+		}
+	case reflect.Slice, reflect.Array:
+		for i := range v.Len() {
+			if !d.cleanValue(v.Index(i), depth+1) {
+				return false
+			}
 		}
 	}
 	return true
 }
 
-// leadsToMap reports whether values of this type are maps with string keys, or pointers to such, which encoders follow.
-func leadsToMap(t reflect.Type) bool {
-	for i := 0; t.Kind() == reflect.Pointer && i < maxDepth; i++ { // a pointer type may point to itself
-		t = t.Elem()
+// follow goes through pointers and interfaces. It stops at a value whose type alone decides what is shown, and returns that as leaf;
+// it returns the zero Value where a pointer or an interface is nil.
+func (d *redactor) follow(v reflect.Value) (end reflect.Value, leaf any) {
+	for range maxDepth {
+		if !v.IsValid() {
+			return v, nil
+		}
+		if v.CanInterface() && v.Kind() != reflect.Interface && d.decides(v.Type()) {
+			return v, v.Interface()
+		}
+		if v.Kind() != reflect.Pointer && v.Kind() != reflect.Interface {
+			return v, nil
+		}
+		v = v.Elem()
 	}
-	return t.Kind() == reflect.Map && t.Key().Kind() == reflect.String
+	return v, deep{} // a pointer that leads to itself
 }
 
-// followed returns the map that v leads to, and an empty one if a pointer on the way is nil.
-func followed(v any) reflect.Value {
-	m := reflect.ValueOf(v)
-	for m.Kind() == reflect.Pointer {
-		m = m.Elem()
-	}
-	if !m.IsValid() {
-		return reflect.ValueOf(map[string]any(nil))
-	}
-	return m
+// deep stands for a value that is nested too deeply to be searched.
+type deep struct{}
+
+// decides reports whether the type of a value decides what is shown of it.
+func (d *redactor) decides(t reflect.Type) bool {
+	_, listed := d.types[t]
+	return listed || t == attrType || t == valueType || t.Implements(redactedType) || t.Implements(valuerType)
 }
 
 // rewriteAny returns what sinks may see of v, which cleanAny did not accept.
 func (d *redactor) rewriteAny(v any, depth int) slog.Value {
+	return d.rewriteValue(reflect.ValueOf(v), depth)
+}
+
+func (d *redactor) rewriteValue(v reflect.Value, depth int) slog.Value {
+	v, leaf := d.follow(v)
+	switch {
+	case leaf != nil:
+		return d.rewriteLeaf(leaf, depth)
+	case !v.IsValid():
+		return slog.AnyValue(nil)
+	case depth >= maxDepth:
+		return d.hidden
+	}
+	switch v.Kind() {
+	case reflect.Map:
+		out := make(map[string]any, v.Len())
+		for it := v.MapRange(); it.Next(); {
+			a := d.rewrite(mapAttr(it), false, depth+1)
+			out[a.Key] = plain(a.Value)
+		}
+		return slog.AnyValue(out)
+	case reflect.Slice, reflect.Array:
+		out := make([]any, v.Len())
+		for i := range out {
+			out[i] = plain(d.rewriteElement(v.Index(i), depth+1))
+		}
+		return slog.AnyValue(out)
+	default:
+		return slog.AnyValue(v.Interface())
+	}
+}
+
+// rewriteElement leaves an element that holds nothing to hide as it is.
+func (d *redactor) rewriteElement(v reflect.Value, depth int) slog.Value {
+	if v.CanInterface() && d.cleanValue(v, depth) {
+		return slog.AnyValue(v.Interface())
+	}
+	return d.rewriteValue(v, depth)
+}
+
+// rewriteLeaf returns what is shown of a value whose type decides that.
+func (d *redactor) rewriteLeaf(v any, depth int) slog.Value {
 	if shown, ok := d.byType(v); ok {
 		return shown
 	}
-	if !leadsToMap(reflect.TypeOf(v)) {
+	switch v := v.(type) {
+	case slog.Attr:
+		a := d.rewrite(v, false, depth+1)
+		return slog.AnyValue(map[string]any{a.Key: plain(a.Value)})
+	case slog.Value:
+		return d.rewrite(slog.Attr{Value: v}, false, depth+1).Value
+	case slog.LogValuer:
+		return d.rewrite(slog.Any("", v), false, depth+1).Value
+	default:
 		return d.hidden
 	}
-	m := followed(v)
-	out := make(map[string]any, m.Len())
-	for it := m.MapRange(); it.Next(); {
-		a := d.rewrite(mapAttr(it), false, depth+1)
-		out[a.Key] = plain(a.Value)
-	}
-	return slog.AnyValue(out)
 }
 
-// byType returns what stands for v if its type alone decides that.
+// byType returns what stands for v if it is of a listed type, or can show itself.
 func (d *redactor) byType(v any) (slog.Value, bool) {
 	if _, ok := d.types[reflect.TypeOf(v)]; ok {
 		return d.hidden, true
@@ -94,11 +200,43 @@ func (d *redactor) show(r redacted) (v slog.Value) {
 
 // mapAttr is the entry of a map as an attribute, so that the rules for attributes hold for it.
 func mapAttr(it *reflect.MapIter) slog.Attr {
-	v := it.Value()
+	key, v := mapKey(it.Key()), it.Value()
 	if !v.CanInterface() {
-		return slog.String(it.Key().String(), "")
+		return slog.String(key, "")
 	}
-	return slog.Any(it.Key().String(), v.Interface())
+	return slog.Any(key, v.Interface())
+}
+
+// mapKey is the text under which encoders write a key of a map.
+func mapKey(k reflect.Value) string {
+	for k.Kind() == reflect.Interface {
+		k = k.Elem()
+	}
+	if k.Kind() == reflect.String {
+		return k.String()
+	}
+	if k.IsValid() && k.CanInterface() {
+		if m, ok := k.Interface().(encoding.TextMarshaler); ok {
+			if text, err := marshalKey(m); err == nil {
+				return text
+			}
+		}
+		return slog.AnyValue(k.Interface()).String()
+	}
+	return ""
+}
+
+var errPanicked = errors.New("MarshalText panicked")
+
+// marshalKey survives the MarshalText of a nil pointer.
+func marshalKey(m encoding.TextMarshaler) (text string, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			text, err = "", errPanicked
+		}
+	}()
+	b, err := m.MarshalText()
+	return string(b), err
 }
 
 // plain turns a value back into what a map holds: encoders know maps, but not slog's groups.

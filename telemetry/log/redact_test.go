@@ -13,6 +13,11 @@ import (
 
 type pin string
 
+// textKey is a key of a map that encoders write as text.
+type textKey struct{ text string }
+
+func (k textKey) MarshalText() ([]byte, error) { return []byte(k.text), nil }
+
 // lazy is a LogValuer that counts how often it is asked.
 type lazy struct {
 	v     slog.Value
@@ -116,7 +121,31 @@ func TestNothingHiddenGetsOut(t *testing.T) {
 		"LogValuer of a type": func(l *slog.Logger) { l.Info("x", "g", hiddenValuer{}) },
 		"Redacted":            func(l *slog.Logger) { l.Info("x", "who", &shy{secret}) },
 		"Redacted, nil":       func(l *slog.Logger) { l.Info("x", "who", (*shy)(nil)) },
-		"URL":                 func(l *slog.Logger) { l.Info("x", "db", &url.URL{Host: "h", User: url.UserPassword("ann", secret)}) },
+		"pointer to any":      func(l *slog.Logger) { var v any = map[string]any{"password": secret}; l.Info("x", "m", &v) },
+		"any in any": func(l *slog.Logger) {
+			var v any = map[string]any{"password": secret}
+			var w any = &v
+			l.Info("x", "m", map[string]any{"w": &w})
+		},
+		"text keys":     func(l *slog.Logger) { l.Info("x", "m", map[textKey]string{{"password"}: secret}) },
+		"keys of any":   func(l *slog.Logger) { l.Info("x", "m", map[any]any{"password": secret, 1: 2}) },
+		"Attr":          func(l *slog.Logger) { l.Info("x", "a", any(slog.String("password", secret)), "b", 1) },
+		"Attr in a map": func(l *slog.Logger) { l.Info("x", "m", map[string]any{"a": slog.String("password", secret)}) },
+		"Attrs in a map": func(l *slog.Logger) {
+			l.Info("x", "m", map[string]any{"a": []slog.Attr{slog.String("password", secret)}})
+		},
+		"Value in a map":  func(l *slog.Logger) { l.Info("x", "m", map[string]slog.Value{"a": secretGroup}) },
+		"Value in a list": func(l *slog.Logger) { l.Info("x", "m", []slog.Value{secretGroup}) },
+		"list of maps":    func(l *slog.Logger) { l.Info("x", "m", []any{1, map[string]any{"password": secret}}) },
+		"list in a map": func(l *slog.Logger) {
+			l.Info("x", "m", map[string]any{"users": []map[string]string{{"password": secret}}})
+		},
+		"list of a type":     func(l *slog.Logger) { l.Info("x", "m", []pin{secret}) },
+		"array of pointers":  func(l *slog.Logger) { p := pin(secret); l.Info("x", "m", [1]*pin{&p}) },
+		"list of LogValuers": func(l *slog.Logger) { l.Info("x", "m", []lazy{{v: secretGroup}}) },
+		"list of Redacted":   func(l *slog.Logger) { l.Info("x", "m", []*shy{{secret}, nil}) },
+		"map of lists":       func(l *slog.Logger) { l.Info("x", "m", map[int][]any{1: {map[string]any{"password": secret}}}) },
+		"URL":                func(l *slog.Logger) { l.Info("x", "db", &url.URL{Host: "h", User: url.UserPassword("ann", secret)}) },
 	} {
 		var a, b buffer
 		l := New(&Options{Redact: &Redaction{Types: []reflect.Type{reflect.TypeFor[pin](), reflect.TypeFor[hiddenValuer](), nil}}}, JSON(&a, nil), Text(&b, nil))

@@ -47,30 +47,28 @@ const everything = slog.Level(-1 << 16)
 
 // Text returns a sink that writes lines of key=value to w, one Write each. They have the trace's ids at the top level.
 func Text(w io.Writer, opts *SinkOptions) Sink {
-	h := slog.NewTextHandler(w, opts.handlerOptions())
-	return newTraced(opts.name("text"), h)
+	h := slog.NewTextHandler(&lineWriter{w: w}, opts.handlerOptions())
+	return newTraced(opts.name("text"), h, foreignWriter(w))
 }
 
 // JSON returns a sink that writes lines of JSON to w, one Write each. They have the trace's ids at the top level.
 func JSON(w io.Writer, opts *SinkOptions) Sink {
-	h := slog.NewJSONHandler(w, opts.handlerOptions())
-	return newTraced(opts.name("json"), h)
+	h := slog.NewJSONHandler(&lineWriter{w: w}, opts.handlerOptions())
+	return newTraced(opts.name("json"), h, foreignWriter(w))
 }
 
 // OTel returns a sink that hands records to the logger provider of p, under an instrumentation scope of this name, by way of
 // otelslog. The provider takes the trace's ids from the context.
+//
+// Every error keeps its key, with its text as the value. The first error of a record, or else of With, is also the record's
+// exception: exception.type and exception.message.
 func OTel(scope string, p telemetry.Providers) Sink {
 	opts := []otelslog.Option{otelslog.WithSchemaURL(telemetry.SchemaURL)}
 	if p.LoggerProvider != nil {
 		opts = append(opts, otelslog.WithLoggerProvider(p.LoggerProvider))
 	}
-	return bridge{otelslog.NewHandler(scope, opts...)}
+	return bridge{next: otelslog.NewHandler(scope, opts...)}
 }
-
-// bridge gives otelslog's handler a name.
-type bridge struct{ slog.Handler }
-
-func (bridge) Name() string { return "otel" }
 
 // traced adds the ids of the span in the context to what a handler of the standard library writes.
 //
@@ -78,15 +76,16 @@ func (bridge) Name() string { return "otel" }
 // without a span, and root, which has what was added before the first group. With a span and open groups, root gets the ids
 // and, as one attribute, the groups.
 type traced struct {
-	name   string
-	spare  *sync.Pool // of *scratch; shared with all that were derived
-	root   slog.Handler
-	cur    slog.Handler
-	groups []openGroup // outermost first
+	name    string
+	foreign bool       // it may write to package log
+	spare   *sync.Pool // of *scratch; shared with all that were derived
+	root    slog.Handler
+	cur     slog.Handler
+	groups  []openGroup // outermost first
 }
 
-func newTraced(name string, h slog.Handler) *traced {
-	return &traced{name: name, spare: &sync.Pool{New: func() any { return new(scratch) }}, root: h, cur: h}
+func newTraced(name string, h slog.Handler, foreign bool) *traced {
+	return &traced{name: name, foreign: foreign, spare: &sync.Pool{New: func() any { return new(scratch) }}, root: h, cur: h}
 }
 
 // openGroup is a group that WithGroup opened, and what With put in it.
