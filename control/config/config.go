@@ -173,8 +173,8 @@ type Options struct {
 	LastGood string
 	// Timeout is how long reading a source may take. Default: DefaultTimeout.
 	Timeout time.Duration
-	// Recheck is how often Run reads a source though it has not told of a change; a tenth of it is random. Default:
-	// DefaultRecheck.
+	// Recheck is how often Run reads a source that has not reported a change; a tenth of it is random. A source with its own
+	// schedule, such as [URL], is read by that schedule alone. Default: DefaultRecheck.
 	Recheck time.Duration
 	// Backoff is how long Run waits before it tries a source again that has failed; it doubles up to MaxBackoff, and half of it
 	// is random. Default: DefaultBackoff.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -80,7 +81,8 @@ type fileSource struct {
 
 func (f *fileSource) Name() string { return "file " + f.path }
 
-// Read returns the file as it is at one moment: if it changes meanwhile, it is read again.
+// Read returns the file as it is at one moment: if it changes meanwhile, it is read again. It returns ErrInvalid if there is
+// something else than a file, such as a named pipe: reading that could wait for ever, and finds nothing the next time.
 func (f *fileSource) Read(ctx context.Context) ([]driver.Document, error) {
 	for {
 		before, err := os.Stat(f.path)
@@ -104,12 +106,43 @@ func (f *fileSource) Read(ctx context.Context) ([]driver.Document, error) {
 }
 
 func (f *fileSource) readAll() ([]byte, error) {
-	file, err := os.Open(f.path)
+	file, _, err := openRegular(f.path, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = file.Close() }()
 	return readLimited(file, f.opts.MaxSize)
+}
+
+// openRegular opens a file for reading, and nothing but a regular file. It does not block, as opening a named pipe would.
+func openRegular(name string, flags int) (*os.File, os.FileInfo, error) {
+	file, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK|flags, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%w: is %s, not a regular file: write the configuration to a file", driver.ErrInvalid, kindOf(info.Mode()))
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, file.Close())
+	}
+	return file, info, nil
+}
+
+// kindOf names what is not a regular file.
+func kindOf(mode fs.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "a folder"
+	case mode&fs.ModeNamedPipe != 0:
+		return "a named pipe"
+	case mode&fs.ModeSocket != 0:
+		return "a socket"
+	case mode&fs.ModeDevice != 0:
+		return "a device"
+	}
+	return "something else"
 }
 
 // readLimited reads to the end. What it returns is not nil.

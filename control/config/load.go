@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/go-os/go-os/control/config/driver"
 )
 
 // Required makes Load fail if the source is out of reach, unless Options.LastGood knows what it held. Without it, Load leaves such a
@@ -33,6 +36,7 @@ type state struct {
 
 	reading turn          // one read at a time: an older one must not overtake a newer one
 	busy    turn          // taken while the source or the parser works, also if nobody waits for it any more
+	last    *parsed       // what the latest read led to; the turn busy guards it
 	news    chan struct{} // there is something else to report to the source
 
 	// Written with both Config.applying and Config.mu, so that either suffices to read them.
@@ -42,7 +46,9 @@ type state struct {
 	inForce  bool   // accepted counts
 	lastGood time.Time
 
-	lost error // why the source is out of reach; Config.mu guards it
+	// Config.mu guards these.
+	lost     error // why the source is out of reach
+	failures int   // reads in a row that have returned an error
 }
 
 // Load reads the sources and returns the configuration that they make. It returns ErrInvalid if the type or the options cannot
@@ -118,10 +124,17 @@ func newStates(sources []Source, t reflect.Type) ([]*state, error) {
 	return all, nil
 }
 
+// parsed are documents and what their text means.
+type parsed struct {
+	docs []driver.Document
+	outcome
+}
+
 // outcome is what came of reading a source.
 type outcome struct {
-	trees []tree
-	err   error
+	trees  []tree
+	err    error
+	unread bool // the source returned err; else a document is not what it should be
 }
 
 // readAll reads sources side by side, and notes nothing.
@@ -148,7 +161,7 @@ func (c *Config[T]) readOne(ctx context.Context, s *state) outcome {
 	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
 	defer cancel()
 	if !s.busy.take(ctx) {
-		return outcome{err: &Error{Source: s.name, Err: fmt.Errorf("%w: an earlier read has not come to its end: %w", ErrUnavailable, ctx.Err())}}
+		return s.late(ctx, "an earlier read has not come to its end")
 	}
 	done := make(chan outcome, 1)
 	go func() {
@@ -164,25 +177,47 @@ func (c *Config[T]) readOne(ctx context.Context, s *state) outcome {
 	case o := <-done: // its own error is the better one
 		return o
 	case <-time.After(patience):
-		return outcome{err: &Error{Source: s.name, Err: fmt.Errorf("%w: reading takes too long: %w", ErrUnavailable, ctx.Err())}}
+		return s.late(ctx, "reading takes too long")
 	}
+}
+
+// late is the outcome of a read that did not end in time.
+func (s *state) late(ctx context.Context, why string) outcome {
+	return outcome{err: &Error{Source: s.name, Err: fmt.Errorf("%w: %s: %w", ErrUnavailable, why, ctx.Err())}, unread: true}
 }
 
 // fetch reads and parses the source.
 func (s *state) fetch(ctx context.Context) (o outcome) {
 	defer func() {
 		if v := recover(); v != nil {
-			o = outcome{err: &Error{Source: s.name, Err: fmt.Errorf("%w: the source panicked: %v", ErrUnavailable, v)}}
+			o = outcome{err: &Error{Source: s.name, Err: fmt.Errorf("%w: the source panicked: %v", ErrUnavailable, v)}, unread: true}
 		}
 	}()
 	docs, err := s.Read(ctx)
 	if err != nil {
-		return outcome{err: s.blame(err)}
+		return outcome{err: s.blame(err), unread: true}
 	}
+	if s.last == nil || !slices.EqualFunc(s.last.docs, docs, sameDocument) {
+		if o = s.parse(ctx, docs); ctx.Err() != nil {
+			return o
+		}
+		s.last = &parsed{docs, o}
+	}
+	return s.last.outcome
+}
+
+// sameDocument reports whether two documents say the same.
+func sameDocument(a, b driver.Document) bool {
+	return a.Name == b.Name && a.Format == b.Format && a.Version == b.Version && (a.Data == nil) == (b.Data == nil) &&
+		bytes.Equal(a.Data, b.Data) && (a.Data != nil || reflect.DeepEqual(a.Tree, b.Tree))
+}
+
+// parse parses the documents of the source, as long as ctx has not ended.
+func (s *state) parse(ctx context.Context, docs []driver.Document) (o outcome) {
 	var errs []error
 	for _, d := range docs {
-		if err := ctx.Err(); err != nil {
-			return outcome{err: s.blame(fmt.Errorf("%w: %w", ErrUnavailable, err))}
+		if ctx.Err() != nil {
+			return s.late(ctx, "parsing takes too long")
 		}
 		t, err := parse(d)
 		if err != nil {
@@ -251,6 +286,9 @@ func (c *Config[T]) note(ctx context.Context, outcomes map[int]outcome) {
 	defer c.mu.Unlock()
 	for i, o := range outcomes {
 		s := c.states[i]
+		if s.failures++; !o.unread {
+			s.failures = 0
+		}
 		if p := problems[i]; p != nil {
 			c.trouble(ctx, p)
 			s.known = false // what it held before is in force, if it was accepted
@@ -269,6 +307,7 @@ func (c *Config[T]) standIn(ctx context.Context, s *state, err error, saved map[
 	p.LastGood = s.lastGood
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	s.failures = 1
 	c.trouble(ctx, p)
 }
 

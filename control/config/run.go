@@ -69,7 +69,7 @@ type follower[T any] struct {
 	wake   chan struct{} // read now
 }
 
-// work reads the source when it is woken, when it has failed, and when it was not read for long.
+// work reads the source when it is woken, and when its schedule says so.
 func (f *follower[T]) work(ctx context.Context) {
 	o := f.config.opts
 	backoff := o.Backoff
@@ -91,8 +91,11 @@ func (f *follower[T]) work(ctx context.Context) {
 func (f *follower[T]) pause(backoff *time.Duration) time.Duration {
 	o := f.config.opts
 	f.config.mu.Lock()
-	failed := !f.state.known
+	failed, failures := !f.state.known, f.state.failures
 	f.config.mu.Unlock()
+	if p, ok := f.state.Source.(driver.Poller); ok {
+		return p.Next(failures)
+	}
 	if !failed {
 		*backoff = o.Backoff
 		return o.Recheck - o.Recheck/10 + rand.N(o.Recheck/10+1)

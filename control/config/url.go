@@ -12,6 +12,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-os/go-os/control/config/driver"
@@ -25,15 +26,16 @@ const (
 
 // URLOptions configure URL.
 type URLOptions struct {
-	// Client that asks. Default: one without a time-out of its own, since Options.Timeout is there, that follows redirects as
-	// http.DefaultClient does.
+	// Client that sends the requests. Its CheckRedirect is asked after the rules of URL for redirects. Default: one that has no
+	// timeout of its own, since Options.Timeout applies.
 	Client *http.Client
-	// Header is sent with each request, such as Authorization.
+	// Header is sent with each request, such as Authorization. It is sent to the host of the URL only.
 	Header http.Header
 	// Format of the document. Default: by the Content-Type of the answer, else by the ending of the path.
 	Format string
-	// Interval between two requests; a tenth of it is random. After failures it doubles up to ten times as long, and a longer
-	// Retry-After is obeyed up to that. Default: DefaultInterval.
+	// Interval between two requests; a tenth of it is random. It is the only schedule: Options.Recheck and Options.Backoff do not
+	// apply. With each further failure it doubles, up to ten times as long, and a longer Retry-After is obeyed up to that. Default:
+	// DefaultInterval.
 	Interval time.Duration
 	// Full is how often the document is asked for without a condition, in case that the server's ETag lies. Default: DefaultFull.
 	Full time.Duration
@@ -44,14 +46,15 @@ type URLOptions struct {
 // URL returns a document that is fetched by HTTP. It asks with If-None-Match or If-Modified-Since (RFC 9110, section 13), so that
 // a document that has not changed is not sent again. An answer that is no configuration (an error, a page for people, a document
 // that is cut short) leaves what was there in force. The password of a URL does not reach errors or telemetry.
+//
+// A redirect is followed on the same host and port only, or from http to https on the same host and their usual ports: another host
+// must not decide on the configuration, nor receive URLOptions.Header.
 func URL(address string, opts *URLOptions) Source {
 	u := &urlSource{address: address, turn: make(chan struct{}, 1)}
 	if opts != nil {
 		u.opts = *opts
 	}
-	if u.opts.Client == nil {
-		u.opts.Client = &http.Client{}
-	}
+	u.client = restrict(u.opts.Client)
 	orDefault(&u.opts.Interval, DefaultInterval)
 	orDefault(&u.opts.Full, DefaultFull)
 	orDefault(&u.opts.MaxSize, DefaultMaxSize)
@@ -67,14 +70,17 @@ type urlSource struct {
 	address string
 	shown   string
 	opts    URLOptions
+	client  *http.Client
 
 	turn     chan struct{} // one request at a time; who has it may use what follows
 	doc      *driver.Document
 	etag     string
 	modified string
 	fetched  time.Time // without a condition
-	until    time.Time // when the server may be asked again, if it said so with
-	refusal  error
+
+	mu      sync.Mutex
+	until   time.Time // when the server may be asked again, if it said so with
+	refusal error
 }
 
 func (u *urlSource) Name() string { return "url " + u.shown }
@@ -94,8 +100,8 @@ func (u *urlSource) Read(ctx context.Context) ([]driver.Document, error) {
 
 // fetch brings the document up to date.
 func (u *urlSource) fetch(ctx context.Context) error {
-	if time.Now().Before(u.until) {
-		return u.refusal
+	if wait, refusal := u.refused(); wait > 0 {
+		return refusal
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, u.address, nil)
 	if err != nil {
@@ -109,16 +115,29 @@ func (u *urlSource) fetch(ctx context.Context) error {
 		setUnlessEmpty(request.Header, "If-None-Match", u.etag)
 		setUnlessEmpty(request.Header, "If-Modified-Since", u.modified)
 	}
-	response, err := u.opts.Client.Do(request)
+	response, err := u.client.Do(request)
 	if err != nil {
 		return fmt.Errorf("%w: %w", driver.ErrUnavailable, withoutURL(err))
 	}
 	defer func() { _ = response.Body.Close() }()
 	err = u.take(response, conditional)
 	if wait := retryAfter(response.Header); err != nil && wait > 0 {
-		u.until, u.refusal = time.Now().Add(min(wait, maxIntervals*u.opts.Interval)), err
+		u.refuse(min(wait, maxIntervals*u.opts.Interval), err)
 	}
 	return err
+}
+
+func (u *urlSource) refuse(wait time.Duration, err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.until, u.refusal = time.Now().Add(wait), err
+}
+
+// refused returns how long the server wants to be left alone, and what it answered.
+func (u *urlSource) refused() (time.Duration, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return time.Until(u.until), u.refusal
 }
 
 // maxIntervals is how many times Interval is waited at most.
@@ -194,57 +213,72 @@ func (u *urlSource) format(contentType string) (string, error) {
 	return "", driver.ErrInvalid
 }
 
+// retryAfter returns how long the server wants to be left alone. A date counts from the server's own Date: its clock may differ
+// from the one here.
 func retryAfter(h http.Header) time.Duration {
 	value := h.Get("Retry-After")
 	if seconds, err := strconv.Atoi(value); err == nil && seconds > 0 {
 		return time.Duration(seconds) * time.Second
 	}
-	if at, err := http.ParseTime(value); err == nil {
-		return max(0, time.Until(at))
-	}
-	return 0
-}
-
-// Watch asks every now and then, and calls changed when the answer is another one.
-func (u *urlSource) Watch(ctx context.Context, changed func(error)) error {
-	changed(nil)
-	last, failures := "", 0
-	timer := time.NewTimer(u.next(0))
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-timer.C:
-		}
-		now, failed := u.state(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if failures++; !failed {
-			failures = 0
-		}
-		if now != last {
-			last = now
-			changed(nil)
-		}
-		timer.Reset(u.next(failures))
-	}
-}
-
-// state asks, and sums up what came of it.
-func (u *urlSource) state(ctx context.Context) (text string, failed bool) {
-	ctx, cancel := context.WithTimeout(ctx, DefaultTimeout)
-	defer cancel()
-	docs, err := u.Read(ctx)
+	at, err := http.ParseTime(value)
 	if err != nil {
-		return "error: " + err.Error(), true
+		return 0
 	}
-	return docs[0].Format + " " + string(docs[0].Data), false
+	now, err := http.ParseTime(h.Get("Date"))
+	if err != nil {
+		return 0
+	}
+	return max(0, at.Sub(now))
 }
 
-// next returns how long to wait.
-func (u *urlSource) next(failures int) time.Duration {
-	wait := min(u.opts.Interval<<min(failures, 4), maxIntervals*u.opts.Interval)
-	return wait - wait/10 + rand.N(wait/10+1)
+// Next implements driver.Poller.
+func (u *urlSource) Next(failures int) time.Duration {
+	wait := min(u.opts.Interval<<min(max(0, failures-1), 4), maxIntervals*u.opts.Interval)
+	refused, _ := u.refused()
+	return max(wait-wait/10+rand.N(wait/10+1), refused)
+}
+
+// errRedirect is why a redirect is not followed.
+var errRedirect = errors.New("redirect refused")
+
+// restrict returns a client that follows no redirect to another host, and else does what the given one does.
+func restrict(given *http.Client) *http.Client {
+	var c http.Client
+	if given != nil {
+		c = *given
+	}
+	next := c.CheckRedirect
+	c.CheckRedirect = func(request *http.Request, via []*http.Request) error {
+		const most = 10 // as net/http has it
+		from, to := via[0].URL, request.URL
+		switch {
+		case len(via) >= most:
+			return fmt.Errorf("%w after %d redirects", errRedirect, most)
+		case !sameServer(from, to):
+			return fmt.Errorf("%w: it leads to %s://%s; if that server is right, give its URL", errRedirect, to.Scheme, to.Host)
+		case next != nil:
+			return next(request, via)
+		}
+		return nil
+	}
+	return &c
+}
+
+// sameServer reports whether a redirect stays on the server, and does not give up encryption.
+func sameServer(from, to *url.URL) bool {
+	if !strings.EqualFold(from.Hostname(), to.Hostname()) {
+		return false
+	}
+	a, b := portOf(from), portOf(to)
+	return from.Scheme == to.Scheme && a == b || from.Scheme == "http" && to.Scheme == "https" && a == "80" && b == "443"
+}
+
+func portOf(u *url.URL) string {
+	switch {
+	case u.Port() != "":
+		return u.Port()
+	case u.Scheme == "https":
+		return "443"
+	}
+	return "80"
 }

@@ -40,7 +40,8 @@ type Backend struct {
 	Open func(t testing.TB) Fixture
 	// Within is how long a change may take to be seen. Default: 5 seconds.
 	Within time.Duration
-	// Idle is how many requests a source may make in a second in which nothing happens. Default: none.
+	// Idle is how many requests a source may make in a second in which nothing happens, or in which it fails: those of its one
+	// schedule. Default: none.
 	Idle int64
 }
 
@@ -63,6 +64,10 @@ func Run(t *testing.T, b Backend) {
 		{"watch/comes back after failures", watchHeals},
 		{"watch/ends in silence with its context", watchEnds},
 		{"watch/idle costs nothing", watchIdle},
+		{"poll/one request for a read", pollOnce},
+		{"poll/waits longer after failures", pollPatience},
+		{"run/every change", runChanges},
+		{"run/one schedule, well or not", runSchedule},
 	} {
 		t.Run(p.name, func(t *testing.T) {
 			before := goleak.IgnoreCurrent()

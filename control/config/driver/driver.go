@@ -5,6 +5,7 @@ package driver
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // The errors that sources tell apart, by wrapping them. Any other error is taken for ErrUnavailable's kind: it may pass.
@@ -42,7 +43,8 @@ type Source interface {
 	Read(ctx context.Context) ([]Document, error)
 }
 
-// Watcher is a Source that notices changes.
+// Watcher is a Source that notices changes. Each change is read once, by the Read that follows the call of changed: a Watch that
+// must fetch a document to see that it has changed is better a [Poller].
 type Watcher interface {
 	Source
 	// Watch calls changed whenever a later Read may have another outcome, soon after the fact and not before Read shows it. The
@@ -50,6 +52,14 @@ type Watcher interface {
 	// that a call without one will follow when it is back. Watch comes back by itself after failures and returns nil when ctx
 	// ends; an error says that it cannot go on, and will be tried again later.
 	Watch(ctx context.Context, changed func(error)) error
+}
+
+// Poller is a Source that has its own schedule: Run reads it when Next says so, and neither every Options.Recheck nor with
+// Options.Backoff.
+type Poller interface {
+	Source
+	// Next returns how long to wait before the next Read. failures is how many calls of Read in a row have returned an error.
+	Next(failures int) time.Duration
 }
 
 // Report is what became of a source's documents.
