@@ -18,6 +18,12 @@ func Consul(t testing.TB) *ConsulHandle {
 	return &ConsulHandle{Process: start(t, consulEngine())}
 }
 
+// ConsulAgent starts a client agent beside a server, as one runs on each machine of a cluster. Stop has it leave in an orderly way.
+func ConsulAgent(t testing.TB, server *ConsulHandle) *ConsulHandle {
+	t.Helper()
+	return &ConsulHandle{Process: start(t, consulAgentEngine(server.place.Ports[2]))}
+}
+
 // URL is the base URL of the HTTP API.
 func (c *ConsulHandle) URL() string { return "http://" + c.Addr(0) }
 
@@ -41,6 +47,19 @@ func consulEngine() *Engine {
 		},
 		Ready: func(ctx context.Context, p Place) error { return consulLeads(ctx, "http://"+p.Addr(0)) },
 	}
+}
+
+func consulAgentEngine(serf int) *Engine {
+	engine := consulEngine()
+	engine.Ports = 2
+	engine.Args = func(p Place) []string {
+		return []string{
+			"agent", "-data-dir=" + p.File("data"), "-node=agent", "-log-level=warn", "-bind=127.0.0.1", "-client=127.0.0.1",
+			"-http-port=" + strconv.Itoa(p.Ports[0]), "-serf-lan-port=" + strconv.Itoa(p.Ports[1]), "-dns-port=-1", "-grpc-port=-1",
+			"-retry-join=127.0.0.1:" + strconv.Itoa(serf), "-disable-host-node-id", "-hcl=disable_update_check = true",
+		}
+	}
+	return engine
 }
 
 // consulLeads returns nil once the agent knows a leader and the leader answers a consistent read.

@@ -4,19 +4,34 @@
 //	…
 //	session := sync.New(consulsync.New(client, nil), nil)
 //
-// A lease is a session, and a claim is a key of its own, below the name's prefix, that the session has locked and that is deleted when it
-// ends. Its token is the index that made the key (CreateIndex), which orders claims as Consul got them. A lock without contention is
-// one transaction, and so is its release. Token, namespace, partition and datacenter are those of the client.
+// A lease is a session. A claim is a key of its own, below the name's prefix, which the session has locked and which is deleted when the
+// session ends. Its token is the index that created the key (CreateIndex), which orders claims as Consul got them. A lock
+// without contention is one transaction, and so is its release. Token, namespace, partition and datacenter are those of the client.
 //
 // Guarantees:
-//   - Linearizable: who holds a seat is decided by transactions and by consistent reads, which ask the leader to ask the others.
-//   - A waiter for a lock waits for a change of the claim right before its own, however many wait; but each of its reads returns the whole
+//   - Linearizable: transactions and consistent reads, for which the leader asks the other servers, decide who holds a seat.
+//   - A waiter for a lock waits for a change of the claim right before its own, however many wait. Each of its reads returns the whole
 //     queue, since Consul cannot return a part. The waiters of a semaphore all wake with each change of it.
-//   - Who waits or observes keeps one request at Consul, and makes it again every Options.Wait. By default Consul takes 200 connections
-//     from one address (limits.http_max_conns_per_client): more waiters than that in one process need more.
+//   - A waiter and an observer each keep one request at Consul, and make it again every Options.Wait. By default Consul takes 200
+//     connections from one address (limits.http_max_conns_per_client): more waiters than that in one process need more.
 //
-// Consul takes TTLs of 10 s to 24 h, ends sessions late, at up to twice their TTL (hashicorp/consul#1172), and begins to count anew when its
-// leader changes. Its lock delay, which guards a key from its next holder, is not used: a grant's context has ended before.
+// # The node of the sessions
+//
+// A Consul session belongs to a node of the catalog, and ends at once when that node is deregistered. By default this is the node of the
+// client's agent, which deregisters it when it stops in an orderly way (leave_on_terminate, on by default except on
+// servers): others would get the locks while their holders still run. So the driver creates its sessions on a node of its own, Options.Node,
+// which no agent runs. It registers that node, without checks, when Consul does not know it.
+//
+// Nobody may deregister this node while locks are held: that ends all of them at once, before their holders know. Exempt it from jobs
+// that clean the catalog of nodes without an agent. Tokens protect a sync.Fence even then.
+//
+// With ACLs, the client's token needs key:write on Options.Prefix, session:write on Options.Node, and node:write on Options.Node unless
+// somebody else has registered it.
+//
+// # Time
+//
+// Consul takes TTLs of 10 s to 24 h, ends sessions late, at up to twice their TTL (hashicorp/consul#1172), and counts from the start again when
+// its leader changes. Its lock delay, which guards a key from its next holder, is not used: a grant's context has ended before.
 package consulsync
 
 import (
@@ -24,6 +39,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -37,6 +53,8 @@ import (
 const (
 	// DefaultPrefix is what all keys begin with.
 	DefaultPrefix = "goos/sync/"
+	// DefaultNode is the default of Options.Node.
+	DefaultNode = "goos-sync"
 	// DefaultWait is the default of Options.Wait.
 	DefaultWait = time.Minute
 	// MaxName is the length of the longest name, in bytes. In a key, each byte that is no letter or digit takes three.
@@ -57,6 +75,8 @@ type Options struct {
 	// Prefix is what all keys begin with: printable ASCII, without a slash at its beginning or two in a row. Processes that share locks
 	// agree on it. Default: DefaultPrefix.
 	Prefix string
+	// Node is the node of the catalog on which the sessions are created; see the package comment. Default: DefaultNode.
+	Node string
 	// Wait is how long one blocking query waits before it is made again. A connection that died in silence is noticed a sixth
 	// later, and ten seconds. At most 10 min. Default: DefaultWait.
 	Wait time.Duration
@@ -66,16 +86,20 @@ type Options struct {
 type Driver struct {
 	client *api.Client
 	prefix string
+	node   string
 	wait   time.Duration
 	life   life.Life
 }
 
 // New returns a driver on a client.
 func New(client *api.Client, opts *Options) *Driver {
-	d := &Driver{client: client, prefix: DefaultPrefix, wait: DefaultWait, life: life.New()}
+	d := &Driver{client: client, prefix: DefaultPrefix, node: DefaultNode, wait: DefaultWait, life: life.New()}
 	if opts != nil {
 		if opts.Prefix != "" {
 			d.prefix = opts.Prefix
+		}
+		if opts.Node != "" {
+			d.node = opts.Node
 		}
 		if opts.Wait > 0 {
 			d.wait = min(opts.Wait, maxWait)
@@ -100,25 +124,61 @@ func (d *Driver) Close() error {
 	return nil
 }
 
-// Grant implements driver.Leaser. No health check ends the session early.
+// Grant implements driver.Leaser. It registers the node of the sessions if Consul does not know it.
 func (d *Driver) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {
-	id, _, err := d.client.Session().CreateNoChecks(&api.SessionEntry{
-		TTL: ttl.String(), Behavior: api.SessionBehaviorDelete, LockDelay: lockDelay,
-	}, (&api.WriteOptions{}).WithContext(ctx))
+	id, err := d.create(ctx, ttl)
+	if refused(err, "missing node registration") {
+		if err := d.register(ctx); err != nil {
+			return "", err
+		}
+		id, err = d.create(ctx, ttl)
+	}
 	if err != nil {
-		return "", d.classify(ctx, err)
+		return "", d.lacks(ctx, "session:write", err)
 	}
 	return driver.LeaseID(id), nil
 }
 
-// Renew implements driver.Leaser. The claims are locked by the session, so that renewing it renews them; a read finds those that were removed.
+// create makes a session. No health check ends it early.
+func (d *Driver) create(ctx context.Context, ttl time.Duration) (string, error) {
+	id, _, err := d.client.Session().CreateNoChecks(&api.SessionEntry{
+		Node: d.node, TTL: ttl.String(), Behavior: api.SessionBehaviorDelete, LockDelay: lockDelay,
+	}, (&api.WriteOptions{}).WithContext(ctx))
+	return id, err
+}
+
+// register adds the node to the catalog. The address is required, and leads nowhere: nothing runs there.
+func (d *Driver) register(ctx context.Context) error {
+	_, err := d.client.Catalog().Register(&api.CatalogRegistration{
+		Node: d.node, Address: "127.0.0.1", NodeMeta: map[string]string{"owner": "goos-sync"},
+	}, (&api.WriteOptions{}).WithContext(ctx))
+	if err != nil {
+		return d.lacks(ctx, "node:write", err)
+	}
+	return nil
+}
+
+// lacks is classify. It also names the permission if Consul refuses a token.
+func (d *Driver) lacks(ctx context.Context, permission string, err error) error {
+	var status api.StatusError
+	if errors.As(err, &status) && status.Code == http.StatusForbidden {
+		return fmt.Errorf("the token needs %s on the node %q: %w", permission, d.node, err)
+	}
+	return d.classify(ctx, err)
+}
+
+// Renew implements driver.Leaser. The claims are locked by the session, so renewing it renews them. A read finds those that were removed.
 func (d *Driver) Renew(ctx context.Context, id driver.LeaseID, claims []driver.Claim) (missing []driver.Claim, err error) {
-	session, _, err := d.client.Session().Renew(string(id), (&api.WriteOptions{}).WithContext(ctx))
+	var renewed []*api.SessionEntry
+	// Session().Renew takes any 404 for the end of the session, such as that of a proxy.
+	_, err = d.client.Raw().Write("/v1/session/renew/"+url.PathEscape(string(id)), nil, &renewed, (&api.WriteOptions{}).WithContext(ctx))
 	switch {
-	case gone(err), err == nil && session == nil:
+	case gone(err):
 		return nil, driver.ErrLost
 	case err != nil:
 		return nil, d.classify(ctx, err)
+	case len(renewed) != 1 || renewed[0].ID != string(id):
+		return nil, fmt.Errorf("%w: the answer does not show the session that was renewed", driver.ErrUnavailable)
 	}
 	for some := range slices.Chunk(claims, maxOps) {
 		found, err := d.missing(ctx, some)
@@ -155,13 +215,16 @@ func (d *Driver) missing(ctx context.Context, claims []driver.Claim) (missing []
 	return missing, nil
 }
 
-// gone reports whether Consul knows no such session, which it says in more than one way.
+// gone reports whether Consul itself says that it has no such session, which it does in two ways.
 func gone(err error) bool {
+	return refused(err, "invalid session") || refused(err, "session id '")
+}
+
+// refused reports whether err is an answer of Consul with this text, in any case of letters. The status alone says little: a proxy in front
+// of Consul has a 404 and a 500 of its own.
+func refused(err error, text string) bool {
 	var status api.StatusError
-	if !errors.As(err, &status) {
-		return false
-	}
-	return status.Code == http.StatusNotFound || strings.Contains(strings.ToLower(status.Body), "invalid session")
+	return errors.As(err, &status) && strings.Contains(strings.ToLower(status.Body), text)
 }
 
 // Revoke implements driver.Leaser.
@@ -190,6 +253,11 @@ func (d *Driver) queue(name string) string {
 
 func (d *Driver) key(c driver.Claim) string { return d.queue(c.Name) + c.ID }
 
+// tombstone is the key that keeps a withdrawn claim from being made. No queue has such a prefix: after "=", a name has two digits.
+func (d *Driver) tombstone(c driver.Claim) string {
+	return d.prefix + "=/" + strings.TrimPrefix(d.key(c), d.prefix)
+}
+
 // classify gives an error of the client its class; the client's own stays reachable. No error has none.
 func (d *Driver) classify(ctx context.Context, err error) error {
 	class := d.life.Ended(ctx)
@@ -198,10 +266,15 @@ func (d *Driver) classify(ctx context.Context, err error) error {
 	case err == nil:
 		return nil
 	case class != nil:
-	case errors.As(err, &status) && status.Code < http.StatusInternalServerError && status.Code != http.StatusTooManyRequests:
-		return err // such as a token that may not write here: waiting does not mend it
+	case errors.As(err, &status) && status.Code < http.StatusInternalServerError && !passes(status.Code):
+		return err // such as a token that may not write here: a retry does not fix it
 	default:
 		class = driver.ErrUnavailable
 	}
 	return fmt.Errorf("%w: %w", class, err)
+}
+
+// passes reports whether a later call may not meet this status again: a 404 is never Consul's own word on a path that it serves.
+func passes(code int) bool {
+	return code == http.StatusTooManyRequests || code == http.StatusRequestTimeout || code == http.StatusNotFound
 }

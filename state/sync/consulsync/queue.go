@@ -3,9 +3,11 @@ package consulsync
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/consul/api"
 
@@ -44,6 +46,7 @@ func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.
 // join makes the key of a claim, and returns the queue with it.
 func (d *Driver) join(ctx context.Context, c driver.Claim) ([]*api.KVPair, error) {
 	done, resp, _, err := d.client.KV().Txn(api.KVTxnOps{
+		{Verb: api.KVCheckNotExists, Key: d.tombstone(c)},
 		{Verb: api.KVLock, Key: d.key(c), Value: c.Value, Session: string(c.Lease)},
 		{Verb: api.KVGetTree, Key: d.queue(c.Name)},
 	}, (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx))
@@ -52,20 +55,40 @@ func (d *Driver) join(ctx context.Context, c driver.Claim) ([]*api.KVPair, error
 		return nil, d.classify(ctx, err)
 	case done:
 		return d.order(c.Name, resp.Results), nil
-	case len(resp.Errors) > 0 && strings.Contains(resp.Errors[0].What, "invalid session"):
-		return nil, fmt.Errorf("%w: %s", driver.ErrLost, resp.Errors[0].What)
+	case d.withdrawn(resp):
+		return nil, fmt.Errorf("%w: the claim was withdrawn before it arrived", driver.ErrUnavailable)
 	default:
-		return nil, fmt.Errorf("%w: Consul refused a transaction: %v", driver.ErrUnavailable, resp.Errors)
+		return nil, d.rejected(resp)
 	}
 }
+
+// withdrawn reports whether the first operation of a transaction, which looks for the tombstone, is the one that failed.
+func (*Driver) withdrawn(resp *api.KVTxnResponse) bool {
+	return len(resp.Errors) == 1 && resp.Errors[0].OpIndex == 0
+}
+
+// rejected returns the error of a transaction that Consul did not carry out.
+func (*Driver) rejected(resp *api.KVTxnResponse) error {
+	if slices.ContainsFunc(resp.Errors, func(e *api.TxnError) bool { return strings.Contains(e.What, "invalid session") }) {
+		return fmt.Errorf("%w: invalid session", driver.ErrLost)
+	}
+	return fmt.Errorf("%w: Consul refused a transaction: %v", driver.ErrUnavailable, resp.Errors)
+}
+
+// errForeign is the error of an answer without an index, such as the 404 of a proxy, which the client takes for Consul's word that there are
+// no keys. Consul's own index is never zero.
+var errForeign = fmt.Errorf("%w: the answer has no X-Consul-Index, so it is not Consul's", driver.ErrUnavailable)
 
 // claims reads a queue, and returns the index that it is shown at.
 func (d *Driver) claims(ctx context.Context, name string) ([]*api.KVPair, uint64, error) {
 	pairs, meta, err := d.client.KV().List(d.queue(name), (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx))
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, 0, d.classify(ctx, err)
+	case meta.LastIndex == 0:
+		return nil, 0, errForeign
 	}
-	return d.order(name, pairs), max(meta.LastIndex, 1), nil
+	return d.order(name, pairs), meta.LastIndex, nil
 }
 
 // order returns the claims of a queue, first come first: without the result of the lock itself, which is there twice, and without keys that no
@@ -113,6 +136,9 @@ func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
 func (d *Driver) change(ctx context.Context, key string, index uint64) error {
 	return d.block(ctx, index, func(q *api.QueryOptions) (bool, error) {
 		pair, meta, err := d.client.KV().Get(key, q)
+		if err == nil && meta.LastIndex == 0 {
+			err = errForeign
+		}
 		return err == nil && (pair == nil || meta.LastIndex > index), err
 	})
 }
@@ -121,6 +147,9 @@ func (d *Driver) change(ctx context.Context, key string, index uint64) error {
 func (d *Driver) changeBelow(ctx context.Context, name string, index uint64) error {
 	return d.block(ctx, index, func(q *api.QueryOptions) (bool, error) {
 		_, meta, err := d.client.KV().Keys(d.queue(name), "", q)
+		if err == nil && meta.LastIndex == 0 {
+			err = errForeign
+		}
 		return err == nil && meta.LastIndex != index, err
 	})
 }
@@ -129,21 +158,29 @@ func (d *Driver) changeBelow(ctx context.Context, name string, index uint64) err
 func (d *Driver) block(ctx context.Context, index uint64, query func(*api.QueryOptions) (bool, error)) error {
 	for {
 		asked, cancel := context.WithTimeout(ctx, d.wait+d.wait/6+answerWithin)
+		began := time.Now()
 		changed, err := query((&api.QueryOptions{WaitIndex: index, WaitTime: d.wait}).WithContext(asked))
 		cancel()
 		switch {
+		case errors.Is(err, errForeign):
+			return err
 		case err != nil && asked.Err() != nil && ctx.Err() == nil:
 			return fmt.Errorf("%w: a blocking query was not answered in time", driver.ErrUnavailable)
 		case err != nil:
 			return d.classify(ctx, err)
 		case changed:
 			return nil
+		case time.Since(began) < d.wait/2:
+			return fmt.Errorf("%w: a blocking query did not wait, and shows no change", driver.ErrUnavailable)
 		}
 	}
 }
 
-// Release implements driver.Queue.
+// Release implements driver.Queue. A claim without a token is withdrawn.
 func (d *Driver) Release(ctx context.Context, c driver.Claim) error {
+	if c.Token == 0 {
+		return d.withdraw(ctx, c)
+	}
 	key := d.key(c)
 	done, resp, _, err := d.client.KV().Txn(api.KVTxnOps{
 		{Verb: api.KVCheckSession, Key: key, Session: string(c.Lease)}, {Verb: api.KVDelete, Key: key},
@@ -154,7 +191,23 @@ func (d *Driver) Release(ctx context.Context, c driver.Claim) error {
 	case !done && len(resp.Errors) > 0 && resp.Errors[0].OpIndex == 0:
 		return driver.ErrLost
 	case !done:
-		return fmt.Errorf("%w: Consul refused a transaction: %v", driver.ErrUnavailable, resp.Errors)
+		return d.rejected(resp)
+	default:
+		return nil
+	}
+}
+
+// withdraw makes the claim's tombstone, which join looks for and which ends with the session, and deletes the claim. If the session is
+// over, so is the claim, and no request that arrives late can make it.
+func (d *Driver) withdraw(ctx context.Context, c driver.Claim) error {
+	done, resp, _, err := d.client.KV().Txn(api.KVTxnOps{
+		{Verb: api.KVLock, Key: d.tombstone(c), Session: string(c.Lease)}, {Verb: api.KVDelete, Key: d.key(c)},
+	}, (&api.QueryOptions{}).WithContext(ctx))
+	switch {
+	case err != nil:
+		return d.classify(ctx, err)
+	case !done:
+		return d.rejected(resp)
 	default:
 		return nil
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/go-os/go-os/internal/testenv"
-	"github.com/go-os/go-os/state/sync"
 	"github.com/go-os/go-os/state/sync/driver"
 	"github.com/go-os/go-os/state/sync/pgsync"
 )
@@ -91,7 +90,7 @@ func TestSilentInMidRequest(t *testing.T) {
 	engine := testenv.Postgres(t)
 	migrated(t, engine)
 	const ttl = 500 * time.Millisecond
-	other := sessionOn(t, poolOn(t, engine.URL(), nil), &sync.Options{TTL: ttl}, nil)
+	other := sessionOn(t, poolOn(t, engine.URL(), nil), nil, nil)
 	value := bytes.Repeat([]byte("v"), 1000)
 	steps := map[string]func(context.Context, *pgsync.Driver, driver.Claim) error{
 		"acquire": func(ctx context.Context, d *pgsync.Driver, c driver.Claim) error {
