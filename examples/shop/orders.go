@@ -55,7 +55,9 @@ func newOrders(p *exporters.Pipeline, paymentsURL string, cfg *config.Config[set
 		pipeline: p,
 		tracer:   trace.New(scope, p.Providers()),
 		taken:    taken,
-		client:   &http.Client{Transport: oshttp.NewTransport(nil, &oshttp.TransportOptions{Telemetry: p.Providers()})},
+		client: &http.Client{Transport: oshttp.NewTransport(nil, &oshttp.TransportOptions{
+			Telemetry: p.Providers(), DeadlineHeader: oshttp.DefaultDeadlineHeader,
+		})},
 		charges:  paymentsURL + "/charges",
 		settings: cfg,
 	}, nil

@@ -58,7 +58,9 @@ func (p *payments) handler() http.Handler {
 		}
 		s.show(w, r)
 	})
-	return oshttp.NewHandler(mux, &oshttp.HandlerOptions{Telemetry: p.pipeline.Providers()})
+	return oshttp.NewHandler(mux, &oshttp.HandlerOptions{
+		Telemetry: p.pipeline.Providers(), DeadlineHeader: oshttp.DefaultDeadlineHeader, // of orders, which is trusted
+	})
 }
 
 func (p *payments) charge(w http.ResponseWriter, r *http.Request) {

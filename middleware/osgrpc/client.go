@@ -112,8 +112,9 @@ func (s *clientStream) end(err error) {
 	}
 }
 
-// inject returns ctx with what the propagator sends. The caller's metadata is copied, never changed, and values that it
-// holds under the propagator's keys are replaced: they are of some other call, which this one was made from.
+// inject returns ctx with what the propagator sends. The caller's metadata is copied, never changed. Values that it has under
+// the propagator's keys are replaced, or removed if there is nothing to send: a proxy that forwards the metadata of the call
+// it received forwards what was said of that call, perhaps by a stranger.
 func (c *client) inject(ctx context.Context) context.Context {
 	if c.propagator == nil {
 		return ctx
@@ -122,8 +123,11 @@ func (c *client) inject(ctx context.Context) context.Context {
 	if !ok {
 		md = make(metadata.MD, 2)
 	}
+	for _, field := range c.fields.Keys() {
+		delete(md, field)
+	}
 	c.propagator.Inject(ctx, outgoing(md))
-	if len(md) == 0 {
+	if !ok && len(md) == 0 {
 		return ctx
 	}
 	return metadata.NewOutgoingContext(ctx, md)

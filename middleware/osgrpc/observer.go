@@ -2,6 +2,7 @@ package osgrpc
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/go-os/go-os/internal/bounded"
+	"github.com/go-os/go-os/internal/instrument"
 )
 
 // observer is the instrumentation of one side. It is immutable, but for its caches, and safe for concurrent use.
@@ -26,6 +28,7 @@ type observer struct {
 	metering   bool
 	duration   metric.Float64Histogram
 	propagator propagation.TextMapPropagator // nil if there is nothing to propagate
+	fields     *instrument.Fields            // of the propagator
 
 	methods bounded.Cache[methodKey, *method]
 	hosts   hosts
@@ -61,6 +64,7 @@ func (o *observer) init(opts Options, newDuration durationOf) {
 	if p.Propagator == nil || len(p.Propagator.Fields()) > 0 {
 		o.propagator = p.TextMapPropagator()
 	}
+	o.fields = instrument.NewFields(o.propagator, strings.ToLower)
 }
 
 // observing reports whether calls leave any trace at all.

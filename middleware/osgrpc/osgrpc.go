@@ -87,8 +87,10 @@ type Options struct {
 	// MaxTimeout is the longest deadline of a unary call: a later one, or none, is brought down to it. Zero means any.
 	MaxTimeout time.Duration
 
-	// Public is for servers whose callers are not trusted: their trace context is not continued. Each call begins a new
-	// trace, linked to the caller's span, and baggage is dropped. Default false. Server only.
+	// Public says that callers are strangers. Their trace context becomes a link from a new trace, and their baggage is
+	// ignored. The handler sees the metadata without these keys, so that a proxy does not pass them on. All of it holds with
+	// telemetry off, too. Their deadlines hold: gRPC itself enforces them, on both sides, and a stream that is cut ends with
+	// an error. MaxTimeout bounds them. Default: callers are trusted. Server only.
 	Public bool
 	// AccessLog writes one record a call to Telemetry.Logger. Of the calls that MaxConcurrent refuses, ten a second have a
 	// record, and only if none of their records is being written: a slow sink must not stall the calls that are served. The

@@ -24,10 +24,14 @@ type arrival struct {
 	bag  baggage.Baggage
 }
 
+func arrivalOf(ctx context.Context) arrival {
+	md, _ := metadata.FromIncomingContext(ctx)
+	return arrival{md, trace.SpanContextFromContext(ctx), baggage.FromContext(ctx)}
+}
+
 func arriving(to chan<- arrival) *service {
 	return &service{unary: func(ctx context.Context, _ *testpb.SimpleRequest) (*testpb.SimpleResponse, error) {
-		md, _ := metadata.FromIncomingContext(ctx)
-		to <- arrival{md, trace.SpanContextFromContext(ctx), baggage.FromContext(ctx)}
+		to <- arrivalOf(ctx)
 		return &testpb.SimpleResponse{}, nil
 	}}
 }
@@ -91,7 +95,7 @@ func TestContextPassesThroughWithoutSpans(t *testing.T) {
 				return h(ctx, req)
 			})},
 	})
-	ctx := metadata.AppendToOutgoingContext(t.Context(), "traceparent", traceparent)
+	ctx := middle.Propagator.Extract(t.Context(), propagation.MapCarrier{"traceparent": traceparent})
 	if _, err := out.UnaryCall(ctx, &testpb.SimpleRequest{}); err != nil {
 		t.Fatal(err)
 	}

@@ -67,7 +67,7 @@ func newServerMethod(name string) *method { return newMethod(trace.SpanKindServe
 
 // protecting reports whether calls are treated in any way that is not telemetry.
 func (s *server) protecting() bool {
-	return s.recovers || s.places != nil || s.deadlines != (deadlines{})
+	return s.recovers || s.public || s.places != nil || s.deadlines != (deadlines{})
 }
 
 // method returns what is known of a registered method.

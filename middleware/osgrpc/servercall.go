@@ -11,6 +11,7 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 
 	"github.com/go-os/go-os/internal/sanitize"
@@ -51,32 +52,58 @@ func (s *server) start(ctx context.Context, fullMethod string, registered bool) 
 		}
 		c.open()
 	}
+	if s.public {
+		c.ctx = s.dropForeign(c.ctx)
+	}
 	c.admitted = s.places.Acquire()
 	c.refused = !c.admitted
 	return c
 }
 
-// open starts the span of the call, in the trace of the caller.
+// open starts the span of the call, in the trace of the caller unless that is a stranger.
 func (c *serverCall) open(more ...trace.SpanStartOption) {
 	s, ctx := c.server, c.ctx
 	start := append(c.method.start[:len(c.method.start):len(c.method.start)], more...)
-	if s.propagator != nil {
-		if s.public {
-			start = append(start, untrusted(s.propagator.Extract(ctx, incoming{ctx}))...)
-		} else {
-			ctx = s.propagator.Extract(ctx, incoming{ctx})
-		}
+	switch {
+	case s.public && s.tracing:
+		start = append(start, s.linkForeign(ctx)...)
+	case !s.public && s.propagator != nil:
+		ctx = s.propagator.Extract(ctx, incoming{ctx})
 	}
 	c.ctx, c.span = s.begin(ctx, c.method, start)
 }
 
-// untrusted returns the options of a span that does not continue the trace it was called from, but points to it.
-func untrusted(caller context.Context) []trace.SpanStartOption {
+// linkForeign returns the options of a span that does not continue the trace of a stranger, but points to it. What is
+// extracted is not seen by anybody else.
+func (s *server) linkForeign(ctx context.Context) []trace.SpanStartOption {
 	options := []trace.SpanStartOption{trace.WithNewRoot()}
-	if sc := trace.SpanContextFromContext(caller); sc.IsValid() {
-		options = append(options, trace.WithLinks(trace.Link{SpanContext: sc}))
+	if s.propagator == nil {
+		return options
+	}
+	remote := trace.SpanContextFromContext(s.propagator.Extract(ctx, incoming{ctx}))
+	if remote.IsValid() && remote.IsRemote() {
+		options = append(options, trace.WithLinks(trace.Link{SpanContext: remote}))
 	}
 	return options
+}
+
+// dropForeign returns ctx without the metadata by which a stranger could speak to the services behind this one: a proxy that
+// forwards metadata would pass it on, whatever is done with it here.
+func (s *server) dropForeign(ctx context.Context) context.Context {
+	var kept metadata.MD
+	for _, key := range s.fields.Foreign() {
+		if kept == nil {
+			if len(metadata.ValueFromIncomingContext(ctx, key)) == 0 {
+				continue
+			}
+			kept, _ = metadata.FromIncomingContext(ctx)
+		}
+		delete(kept, key)
+	}
+	if kept == nil {
+		return ctx
+	}
+	return metadata.NewIncomingContext(ctx, kept)
 }
 
 // panicked records that the handler did not return and gives the error that the caller gets. The value is nil if it was

@@ -29,23 +29,23 @@ func (x *exchange) logAccess(ctx context.Context, took time.Duration, fault stri
 		status = statusGone
 	}
 	peer, _ := x.peer()
-	attrs := [7]slog.Attr{
-		slog.String(string(semconv.URLPathKey), sanitize.Text(x.caller.URL.Path, maxURL)),
-		slog.Int(string(semconv.HTTPResponseStatusCodeKey), status),
+	room := [7]slog.Attr{slog.String(string(semconv.URLPathKey), sanitize.Text(x.caller.URL.Path, maxURL))}
+	attrs := room[:1]
+	if status != 0 { // else a handler took the connection over, and answered there or not
+		attrs = append(attrs, slog.Int(string(semconv.HTTPResponseStatusCodeKey), status))
+	}
+	attrs = append(attrs,
 		slog.Duration("duration", took),
 		slog.Int64(string(semconv.HTTPResponseBodySizeKey), x.written),
 		slog.String(string(semconv.ClientAddressKey), x.clientAddress(peer)),
-	}
-	n := 5
+	)
 	if fault != "" {
-		attrs[n] = slog.String(string(semconv.ErrorTypeKey), fault)
-		n++
+		attrs = append(attrs, slog.String(string(semconv.ErrorTypeKey), fault))
 	}
 	if unlogged := x.h.refusals.TakeUnlogged(); unlogged > 0 {
-		attrs[n] = slog.Int64("unlogged_refusals", unlogged)
-		n++
+		attrs = append(attrs, slog.Int64("unlogged_refusals", unlogged))
 	}
-	logger.LogAttrs(ctx, level, x.name(), attrs[:n]...)
+	logger.LogAttrs(ctx, level, x.name(), attrs...)
 }
 
 func (x *exchange) level(fault string) slog.Level {

@@ -2,23 +2,24 @@ package oshttp
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
 )
 
-// DefaultDeadlineHeader is the header in which a client says how much longer it will wait, as a whole number of
-// milliseconds in at most ten digits. No standard has such a header; the form is that of Connect-Timeout-Ms and of Envoy's
-// X-Envoy-Expected-Rq-Timeout-Ms, either of which may be set as DeadlineHeader instead. A duration, other than a time of
-// day, needs no synchronised clocks.
+// DefaultDeadlineHeader is a name for DeadlineHeader, the header in which a client says how much longer it will wait: a whole
+// number of milliseconds in at most ten digits. No standard has such a header. The form is that of Connect-Timeout-Ms and of
+// Envoy's X-Envoy-Expected-Rq-Timeout-Ms, which may be used instead. A duration, other than a time of day, needs no
+// synchronised clocks.
 const DefaultDeadlineHeader = "X-Request-Timeout-Ms"
 
-// allowance returns how long the request may take: the least of what the options and the caller allow. The deadline that
-// the request's context has already holds without us.
+// allowance returns how long the request may take: the least of what the options and a trusted caller allow. The deadline
+// that the request's context has already holds without us.
 func (x *exchange) allowance() (d time.Duration, ok bool) {
 	opts := &x.h.opts
 	d, ok = opts.Timeout, opts.Timeout > 0
-	if opts.NoDeadline || opts.Public {
+	if opts.DeadlineHeader == "" || opts.Public {
 		return d, ok
 	}
 	if values := x.caller.Header[opts.DeadlineHeader]; len(values) == 1 {
@@ -27,6 +28,38 @@ func (x *exchange) allowance() (d time.Duration, ok bool) {
 		}
 	}
 	return d, ok
+}
+
+// limit returns ctx with a deadline. That of a request for an upgrade can be lifted once the connection is upgraded.
+func (x *exchange) limit(ctx context.Context, d time.Duration) context.Context {
+	if asksForUpgrade(x.caller) {
+		x.handshake = newHandshake(ctx, d)
+		x.cancel = x.handshake.stop
+		return x.handshake
+	}
+	ctx, x.cancel = context.WithTimeout(ctx, d)
+	return ctx
+}
+
+// asksForUpgrade reports whether the connection of a request may outlive its response. A stranger gains nothing by asking:
+// the deadline holds until the handler agrees.
+func asksForUpgrade(r *http.Request) bool {
+	return len(r.Header["Upgrade"]) > 0 || r.Method == http.MethodConnect
+}
+
+// wasCut reports whether the deadline passed in the middle of the response. It cannot be told whether the handler had more to
+// write, so only a response that is whole by its own account is taken for whole.
+func (x *exchange) wasCut(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) && x.status != 0 && !x.late && !x.whole()
+}
+
+// whole reports whether the response has all the bytes that it can have.
+func (x *exchange) whole() bool {
+	if x.caller.Method == http.MethodHead || x.status < 200 || x.status == http.StatusNoContent || x.status == http.StatusNotModified {
+		return true
+	}
+	length, err := strconv.ParseInt(x.Header().Get("Content-Length"), 10, 64)
+	return err == nil && x.written >= length
 }
 
 // parseMillis reads one to ten digits, and nothing else, as milliseconds.
@@ -56,12 +89,23 @@ func remaining(ctx context.Context) string {
 	return strconv.FormatInt(min(int64((left+time.Millisecond-1)/time.Millisecond), most), 10)
 }
 
-// setDeadline tells the server how long the caller will wait, unless the caller said so itself.
-func setDeadline(ctx context.Context, header http.Header, key string) {
-	if _, set := header[key]; set {
-		return
+// deadline returns the value of the deadline header for a request under ctx, "" if it must have none: deadlines are not
+// sent to a host that an earlier request was redirected to.
+func (t *Transport) deadline(ctx context.Context, r *http.Request) string {
+	if t.opts.DeadlineHeader == "" || redirectedAway(r) {
+		return ""
 	}
-	if left := remaining(ctx); left != "" {
-		header[key] = []string{left}
+	return remaining(ctx)
+}
+
+// redirectedAway reports whether http.Client was sent to another host than the one that was asked for.
+func redirectedAway(r *http.Request) bool {
+	first := r
+	for range maxRedirects {
+		if first.Response == nil || first.Response.Request == nil {
+			break
+		}
+		first = first.Response.Request
 	}
+	return first.URL.Host != r.URL.Host
 }

@@ -130,7 +130,9 @@ func ExampleHandlerOptions_limits() {
 	handler := oshttp.NewHandler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		<-r.Context().Done() // slower than anybody waits
-	}), &oshttp.HandlerOptions{Telemetry: telemetry.Off(), Timeout: time.Minute, MaxBodyBytes: 10, MaxConcurrent: 100})
+	}), &oshttp.HandlerOptions{
+		Telemetry: telemetry.Off(), Timeout: time.Minute, DeadlineHeader: oshttp.DefaultDeadlineHeader, MaxBodyBytes: 10, MaxConcurrent: 100,
+	})
 
 	for _, body := range []string{"short", "longer than ten bytes"} {
 		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))

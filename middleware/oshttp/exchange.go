@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"time"
 
-	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/codes"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
@@ -22,18 +21,20 @@ type exchange struct {
 	method string              // known, or _OTHER
 	scheme string
 
-	span     trace.Span // nil unless recording
-	start    time.Time  // zero unless something needs the duration
-	cancel   context.CancelFunc
-	body     *requestBody // nil unless counted or limited
-	measured bool         // something listens to a histogram
-	active   *activity    // that it is counted in, nil if none
-	admitted bool         // holds a place under MaxConcurrent
-	shed     bool         // refused for lack of places or time
+	span      trace.Span // nil unless recording
+	start     time.Time  // zero unless something needs the duration
+	cancel    context.CancelFunc
+	handshake *handshake   // the context of a request for an upgrade that has a deadline
+	body      *requestBody // nil unless counted or limited
+	measured  bool         // something listens to a histogram
+	active    *activity    // that it is counted in, nil if none
+	admitted  bool         // holds a place under MaxConcurrent
+	shed      bool         // refused for lack of places or time
 
 	returned bool // the handler did, rather than panic
 	hijacked bool
 	failed   bool // a write did
+	late     bool // the response began when the context had ended
 	status   int  // zero until a final header is written
 	written  int64
 	route    string
@@ -48,7 +49,7 @@ func (x *exchange) begin() {
 	if x.measured || h.opts.AccessLog {
 		x.start = time.Now()
 	}
-	if h.propagator != nil {
+	if h.propagator != nil && !h.opts.Public {
 		ctx = h.propagator.Extract(ctx, carrier(x.caller.Header))
 	}
 	if h.tracing {
@@ -58,10 +59,13 @@ func (x *exchange) begin() {
 		x.active.begun.Add(1)
 	}
 	if d, ok := x.allowance(); ok {
-		ctx, x.cancel = context.WithTimeout(ctx, d)
+		ctx = x.limit(ctx, d)
 	}
 	if ctx != x.caller.Context() {
 		x.adopt(ctx)
+	}
+	if h.opts.Public {
+		x.dropForeign()
 	}
 	x.watchBody()
 }
@@ -81,10 +85,7 @@ func (x *exchange) startSpan(ctx context.Context) context.Context {
 	h := x.h
 	opts := h.start
 	if h.opts.Public {
-		if remote := trace.SpanContextFromContext(ctx); remote.IsValid() {
-			opts = append(opts, trace.WithNewRoot(), trace.WithLinks(trace.Link{SpanContext: remote}))
-		}
-		ctx = baggage.ContextWithoutBaggage(ctx)
+		opts = append(opts, x.linkForeign(ctx)...)
 	}
 	if h.opts.SampleByRequest {
 		opts = append(opts, trace.WithAttributes(x.describe(nil)...))
@@ -96,12 +97,47 @@ func (x *exchange) startSpan(ctx context.Context) context.Context {
 	return ctx
 }
 
+// linkForeign returns the options of a span that does not continue the trace of a stranger, but points to it. What is
+// extracted is not seen by anybody else.
+func (x *exchange) linkForeign(ctx context.Context) []trace.SpanStartOption {
+	if x.h.propagator == nil {
+		return nil
+	}
+	remote := trace.SpanContextFromContext(x.h.propagator.Extract(ctx, carrier(x.caller.Header)))
+	if !remote.IsValid() || !remote.IsRemote() {
+		return nil
+	}
+	return []trace.SpanStartOption{trace.WithNewRoot(), trace.WithLinks(trace.Link{SpanContext: remote})}
+}
+
+// dropForeign takes from the request that the handler sees what a stranger said of its trace and its deadline. Without that a
+// proxy would pass it on, whatever is done with it here.
+func (x *exchange) dropForeign() {
+	var kept http.Header
+	for _, key := range x.h.fields.Foreign() {
+		if _, there := x.caller.Header[key]; !there {
+			continue
+		}
+		if kept == nil {
+			kept = x.caller.Header.Clone()
+		}
+		delete(kept, key)
+	}
+	if kept == nil {
+		return
+	}
+	if x.req == x.caller {
+		x.adopt(x.caller.Context())
+	}
+	x.req.Header = kept
+}
+
 // end closes the exchange, however the handler ended. It must be deferred directly: it recovers.
 func (x *exchange) end() {
 	defer x.release() // also if what observes it panics, such as a log handler
 	var raise any
 	if x.returned {
-		x.settle()
+		raise = x.settle()
 	} else {
 		raise = x.settlePanic(recover())
 	}

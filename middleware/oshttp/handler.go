@@ -1,6 +1,7 @@
 package oshttp
 
 import (
+	"cmp"
 	"net/http"
 	"sync"
 	"time"
@@ -18,7 +19,7 @@ import (
 // scope is the name of the instrumentation scope.
 const scope = "github.com/go-os/go-os/middleware/oshttp"
 
-// HandlerOptions configure NewHandler. The zero value traces, measures and recovers, honours deadlines, and limits nothing.
+// HandlerOptions configure NewHandler. The zero value traces, measures and recovers, and limits nothing.
 type HandlerOptions struct {
 	// Telemetry is where spans, metrics, events and logs go. A no-op provider turns its signal off.
 	Telemetry telemetry.Providers
@@ -32,13 +33,13 @@ type HandlerOptions struct {
 	// NoRecovery lets the panics of handlers go on to the server. They are measured and reported all the same.
 	NoRecovery bool
 
-	// Timeout is how long a handler may take, as the deadline of its request's context. Zero means no limit.
+	// Timeout is how long a handler may take, as the deadline of its request's context. It does not apply to a connection
+	// once it is upgraded. Default: no limit.
 	Timeout time.Duration
-	// DeadlineHeader is the request header in which a caller says how many milliseconds it will wait. It can shorten
-	// Timeout, never extend it. Empty means DefaultDeadlineHeader.
+	// DeadlineHeader is the request header in which a caller says how many milliseconds it will wait, such as
+	// DefaultDeadlineHeader. It can shorten Timeout, never extend it. Name it where all callers are trusted: a deadline
+	// that has passed answers 504, and one that passes cuts the response. Default: callers set no deadlines.
 	DeadlineHeader string
-	// NoDeadline ignores DeadlineHeader.
-	NoDeadline bool
 	// MaxBodyBytes is the largest request body that is read; larger ones are answered 413. Zero means no limit.
 	MaxBodyBytes int64
 	// MaxConcurrent is how many requests are served at the same time, until their log lines are written; more are answered
@@ -57,8 +58,9 @@ type HandlerOptions struct {
 	// Filter chooses the requests that pass through the middleware; for those it returns false for, it is not there at
 	// all. Nil means every request passes.
 	Filter func(r *http.Request) bool
-	// Public says that callers are strangers: their trace context becomes a link from a new trace, and their baggage and
-	// deadlines are ignored.
+	// Public says that callers are strangers. Their trace context becomes a link from a new trace, and their baggage and
+	// deadlines are ignored, DeadlineHeader notwithstanding. The handler sees the request without these headers, so that a
+	// proxy does not pass them on. All of it holds with telemetry off, too. Default: callers are trusted.
 	Public bool
 }
 
@@ -68,6 +70,7 @@ type handler struct {
 	tracer     trace.Tracer
 	tracing    bool
 	propagator propagation.TextMapPropagator // nil if there is nothing to extract
+	fields     *instrument.Fields            // of the propagator
 	metrics    *serverMetrics
 	exception  *instrument.Event
 	names      bounded.Cache[nameKey, string]
@@ -85,16 +88,15 @@ func NewHandler(next http.Handler, opts *HandlerOptions) http.Handler {
 	if opts != nil {
 		o = *opts
 	}
-	if o.DeadlineHeader == "" {
-		o.DeadlineHeader = DefaultDeadlineHeader
-	}
 	o.DeadlineHeader = http.CanonicalHeaderKey(o.DeadlineHeader)
+	p := propagator(o.Telemetry)
 	return &handler{
 		next:       next,
 		opts:       o,
 		tracer:     o.Telemetry.Tracer(scope),
 		tracing:    o.Telemetry.Tracing(),
-		propagator: propagator(o.Telemetry),
+		propagator: p,
+		fields:     instrument.NewFields(p, headerKey, cmp.Or(o.DeadlineHeader, DefaultDeadlineHeader)),
 		metrics:    newServerMetrics(o.Telemetry.Meter(scope), o.Metrics),
 		exception:  instrument.NewEvent(o.Telemetry.EventLogger(scope), "http.server.request.exception", log.SeverityError),
 		start:      []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)},

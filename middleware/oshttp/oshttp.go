@@ -21,10 +21,25 @@
 //
 // # Deadlines
 //
-// A server takes the deadline of a request from HandlerOptions.Timeout and the caller's header, whichever is nearer; a
-// client sends how long its context has left, and so the time that is left travels down a chain of calls. The deadline is
-// that of the request's context: a handler is not interrupted, it must look. If it wrote nothing by then, the answer is
-// 504, as that of a gateway whose upstream was late. A request that arrives without time left is not served at all.
+// HandlerOptions.Timeout bounds every request. Beyond that, deadlines travel between services that are told to trust each
+// other: a client whose TransportOptions name a DeadlineHeader sends how long its context has left, and a server whose
+// HandlerOptions name the same one obeys it. By default neither happens. A stranger could otherwise have his requests refused
+// or cut as he likes, and third parties would learn what is none of their business.
+//
+//	client := oshttp.NewTransport(nil, &oshttp.TransportOptions{DeadlineHeader: oshttp.DefaultDeadlineHeader})
+//	server := oshttp.NewHandler(mux, &oshttp.HandlerOptions{DeadlineHeader: oshttp.DefaultDeadlineHeader})
+//
+// The deadline is that of the request's context: a handler is not interrupted, it must look. If it wrote nothing by then, the
+// answer is 504, as that of a gateway whose upstream was late. If it had begun its response, the response is aborted, since a
+// response that ends properly would be taken for whole: a handler that needs longer for the rest sets a later Timeout, or a
+// Content-Length, which shows that nothing is missing. A request that arrives without time left is not served at all. The
+// deadline of an upgrade, such as a websocket's, is that of the handshake and does not apply to the connection.
+//
+// # Strangers and proxies
+//
+// A server that strangers call sets HandlerOptions.Public: it takes neither trace context nor baggage nor deadlines from
+// them, and hides their headers from its handlers. What a Transport sends replaces what its request has already, be it
+// copied by a reverse proxy or of another trace: all fields of the propagator, and the deadline.
 //
 // # Routes
 //

@@ -20,12 +20,13 @@ const (
 	maxDetail     = 256              // bytes of a panic's value on the span
 )
 
-// settle decides what came of a request whose handler returned, and gives the answers that it left to be given.
-func (x *exchange) settle() {
+// settle decides what came of a request whose handler returned, gives the answers that it left to be given, and returns what
+// is to be raised: http.ErrAbortHandler if the response must not end as if it were whole.
+func (x *exchange) settle() (raise any) {
 	ctx := x.req.Context()
 	silent := x.status == 0
 	switch err := ctx.Err(); {
-	case x.fault != "": // refused
+	case x.fault != "", x.hijacked: // refused; or no longer the server's
 	case x.body.exceeded():
 		x.fault = faultTooLarge
 		if silent {
@@ -34,6 +35,9 @@ func (x *exchange) settle() {
 	case errors.Is(err, context.DeadlineExceeded) && silent:
 		x.fault = faultTimeout
 		x.answer(http.StatusGatewayTimeout)
+	case x.wasCut(err):
+		x.fault = faultTimeout
+		return http.ErrAbortHandler
 	case errors.Is(err, context.DeadlineExceeded) && (x.failed || x.status >= http.StatusInternalServerError):
 		x.fault = faultTimeout
 	case err != nil && (silent || x.failed):
@@ -41,6 +45,7 @@ func (x *exchange) settle() {
 	case silent:
 		x.status = http.StatusOK // the server sends it for us
 	}
+	return nil
 }
 
 // answer writes an error in place of the handler, which has written nothing but perhaps headers for a body that will not come.

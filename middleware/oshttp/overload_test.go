@@ -128,7 +128,7 @@ func TestRefusalsHoldNoPlace(t *testing.T) {
 	}{
 		{"no place", oshttp.HandlerOptions{}, func(r *http.Request) { r.URL.Path = "/refused" }, 503},
 		{"body too large", oshttp.HandlerOptions{MaxBodyBytes: 1}, func(r *http.Request) { r.ContentLength = 2 }, 413},
-		{"no time left", oshttp.HandlerOptions{}, func(r *http.Request) { r.Header.Set(oshttp.DefaultDeadlineHeader, "0") }, 504},
+		{"no time left", oshttp.HandlerOptions{DeadlineHeader: oshttp.DefaultDeadlineHeader}, func(r *http.Request) { r.Header.Set(oshttp.DefaultDeadlineHeader, "0") }, 504},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			entered, leave := make(chan bool), make(chan bool)

@@ -24,11 +24,11 @@ type TransportOptions struct {
 	Telemetry telemetry.Providers
 	// Metrics chooses the instruments. Zero means DefaultClientMetrics; NoMetrics turns all off.
 	Metrics Metrics
-	// DeadlineHeader is the request header in which the server is told how many milliseconds the caller will still wait,
-	// if its context has a deadline. Empty means DefaultDeadlineHeader.
+	// DeadlineHeader is the request header in which the server is told how many milliseconds the caller will still wait, if
+	// its context has a deadline. A value that the request has already, because a proxy copied it perhaps, is replaced. Use
+	// it for servers that you trust with it and whose HandlerOptions name the same header, such as DefaultDeadlineHeader.
+	// Default: no header.
 	DeadlineHeader string
-	// NoDeadline sends no such header.
-	NoDeadline bool
 
 	// Template returns the template of a request's URL, such as "/users/{id}", of low cardinality, or "" if it has none.
 	// It names the span and stands on the metrics. Nil means none.
@@ -50,6 +50,7 @@ type Transport struct {
 	tracer     trace.Tracer
 	tracing    bool
 	propagator propagation.TextMapPropagator // nil if there is nothing to inject
+	fields     *instrument.Fields            // of the propagator
 	metrics    *clientMetrics
 	exception  *instrument.Event
 	start      []trace.SpanStartOption // at its capacity, so that appending copies it
@@ -65,16 +66,15 @@ func NewTransport(base http.RoundTripper, opts *TransportOptions) *Transport {
 	if opts != nil {
 		o = *opts
 	}
-	if o.DeadlineHeader == "" {
-		o.DeadlineHeader = DefaultDeadlineHeader
-	}
 	o.DeadlineHeader = http.CanonicalHeaderKey(o.DeadlineHeader)
+	p := propagator(o.Telemetry)
 	return &Transport{
 		base:       base,
 		opts:       o,
 		tracer:     o.Telemetry.Tracer(scope),
 		tracing:    o.Telemetry.Tracing(),
-		propagator: propagator(o.Telemetry),
+		propagator: p,
+		fields:     instrument.NewFields(p, headerKey),
 		metrics:    newClientMetrics(o.Telemetry.Meter(scope), o.Metrics, o.MaxServers),
 		exception:  instrument.NewEvent(o.Telemetry.EventLogger(scope), "http.client.request.exception", log.SeverityWarn),
 		start:      []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindClient)},
@@ -144,11 +144,13 @@ func (c *call) begin() *http.Request {
 	return c.sent
 }
 
-// prepare returns the request to send in place of r, under ctx.
+// prepare returns the request to send in place of r, under ctx. What it says of this call replaces what r has: a proxy copies
+// the headers of the request that it received, which are of another call and perhaps of a stranger.
 func (t *Transport) prepare(ctx context.Context, r *http.Request) *http.Request {
-	_, limited := ctx.Deadline()
-	limited = limited && !t.opts.NoDeadline
-	if ctx == r.Context() && t.propagator == nil && !limited {
+	key := t.opts.DeadlineHeader
+	deadline := t.deadline(ctx, r)
+	_, stale := r.Header[key]
+	if ctx == r.Context() && t.propagator == nil && deadline == "" && !stale {
 		return r
 	}
 	// A shallow copy, not Clone: a caller may fill in r.Trailer until its body ends, and a clone would never see that.
@@ -158,10 +160,15 @@ func (t *Transport) prepare(ctx context.Context, r *http.Request) *http.Request 
 		sent.Header = make(http.Header)
 	}
 	if t.propagator != nil {
+		for _, field := range t.fields.Keys() {
+			delete(sent.Header, field)
+		}
 		t.propagator.Inject(ctx, carrier(sent.Header))
 	}
-	if limited {
-		setDeadline(ctx, sent.Header, t.opts.DeadlineHeader)
+	if deadline != "" {
+		sent.Header[key] = []string{deadline}
+	} else if stale {
+		delete(sent.Header, key)
 	}
 	return sent
 }
@@ -264,11 +271,14 @@ func (c *call) endSpan(err error, fault string) {
 	c.span.End()
 }
 
+// maxRedirects bounds the walk along a chain of redirects.
+const maxRedirects = 100
+
 // resends returns how many requests led to this one: http.Client links each request that follows a redirect to the
 // response that caused it.
 func resends(r *http.Request) int {
 	n := 0
-	for r.Response != nil && r.Response.Request != nil && n < 100 {
+	for r.Response != nil && r.Response.Request != nil && n < maxRedirects {
 		r = r.Response.Request
 		n++
 	}

@@ -18,9 +18,22 @@ func (x *exchange) WriteHeader(status int) {
 	}
 }
 
+// wrote notes that the response has begun.
 func (x *exchange) wrote(status int) {
-	if x.status == 0 {
-		x.status = status
+	if x.status != 0 {
+		return
+	}
+	x.status = status
+	x.late = x.req.Context().Err() != nil
+	if status == http.StatusSwitchingProtocols || x.caller.Method == http.MethodConnect && status < 300 {
+		x.upgraded()
+	}
+}
+
+// upgraded lifts the deadline: it was that of the handshake.
+func (x *exchange) upgraded() {
+	if x.handshake != nil {
+		x.handshake.lift()
 	}
 }
 
@@ -64,7 +77,7 @@ func (x *exchange) hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buf, err := http.NewResponseController(x.rw).Hijack()
 	if err == nil {
 		x.hijacked = true
-		x.wrote(http.StatusSwitchingProtocols)
+		x.upgraded()
 	}
 	return conn, buf, err
 }
