@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/go-playground/validator/v10"
@@ -15,65 +17,37 @@ type Validator interface {
 	Validate() error
 }
 
-// checker applies the rules of struct tags.
+// checker applies the rules of struct tags and the methods Validate.
 type checker struct {
 	rules *validator.Validate
 }
 
-// newChecker returns the rules of a type, or an error if a tag is not one.
-func newChecker(t reflect.Type) (c *checker, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("%w: the tags `validate` of %s: %v", ErrInvalid, t, v)
-		}
-	}()
-	c = &checker{rules: validator.New(validator.WithRequiredStructEnabled())}
-	if secrets := secretTypes(nil, t, nil); len(secrets) > 0 {
-		c.rules.RegisterCustomTypeFunc(func(v reflect.Value) any { return v.Interface().(secret).inner() }, secrets...)
-	}
-	_ = c.rules.Struct(reflect.New(t).Interface()) // panics if a rule does not exist
-	return c, nil
+func newChecker(t reflect.Type) (*checker, error) {
+	rules, err := newRules(t)
+	return &checker{rules}, err
 }
 
-// secretTypes returns a value of each Secret type below t.
-func secretTypes(all []any, t reflect.Type, above []reflect.Type) []any {
-	t = indirect(t)
-	for _, known := range above {
-		if known == t {
-			return all
-		}
-	}
-	above = append(above, t)
-	switch {
-	case isSecret(t):
-		return append(all, reflect.Zero(t).Interface())
-	case shapeOf(t) == object:
-		for _, f := range fieldsOf(t) {
-			all = secretTypes(all, f.typ, above)
-		}
-	case shapeOf(t) == table, shapeOf(t) == list:
-		return secretTypes(all, t.Elem(), above)
-	}
-	return all
-}
-
-// check tells what is wrong with a configuration.
-func (c *checker) check(value any, tell func(path string, err error)) {
+// check reports what is wrong with a configuration, a pointer to a struct.
+func (c *checker) check(value any, report func(path string, err error)) {
+	v := reflect.ValueOf(value).Elem()
 	var found validator.ValidationErrors
-	err := c.rules.Struct(value)
+	var err error
+	if panicked := contained(func() { err = c.rules.Struct(value) }); panicked != nil {
+		err = fmt.Errorf("a rule does not fit the value of an interface: %w", panicked) // newRules finds all others
+	}
 	switch {
 	case errors.As(err, &found):
 		for _, one := range found {
-			tell(pathOf(reflect.TypeOf(value).Elem(), one.StructNamespace()), errors.New(rule(one)))
+			report(pathOf(v, one.StructNamespace()), errors.New(demanded(one)))
 		}
 	case err != nil:
-		tell("", err)
+		report("", err)
 	}
-	validate(reflect.ValueOf(value), "", tell)
+	_ = (&interview{report, map[reflect.Type]bool{}}).value(v, place{typ: v.Type()})
 }
 
-// rule says what a tag demands.
-func rule(e validator.FieldError) string {
+// demanded says what a rule demands.
+func demanded(e validator.FieldError) string {
 	switch e.Tag() {
 	case "required":
 		return "is required, and missing or empty"
@@ -107,103 +81,172 @@ func count(e validator.FieldError) string {
 	}
 }
 
-// pathOf turns a place in Go's names, "Shop.DB.Servers[0].Port", into the path of its key.
-func pathOf(t reflect.Type, namespace string) (path string) {
-	parts := split(namespace)
-	for _, part := range parts[min(1, len(parts)):] { // the first is the type
-		name, rest, _ := strings.Cut(part, "[")
-		t = indirect(t)
-		f, ok := reflect.StructField{}, false
-		if t.Kind() == reflect.Struct {
-			f, ok = t.FieldByName(name)
-		}
-		if !ok {
-			return join(path, part)
-		}
-		key, options, _ := strings.Cut(f.Tag.Get(tagName), ",")
+// pathOf turns a position in Go's names, "Shop.DB.Servers[0].Port", into the path of its key.
+func pathOf(v reflect.Value, namespace string) string {
+	at := place{typ: v.Type()}
+	_, rest, _ := strings.Cut(namespace, ".") // the first name is that of the type
+	for rest != "" {
+		v, at = revealed(v, at)
 		switch {
-		case has(options, "squash"):
-		case key == "":
-			path = join(path, snake(name))
+		case v.Kind() == reflect.Struct:
+			name := rest[:strings.IndexAny(rest+".", ".[")]
+			parts := partsOf(v.Type())
+			i := slices.IndexFunc(parts, func(p part) bool { return p.Name == name })
+			if i < 0 {
+				return join(at.path, rest) // a field that has no key
+			}
+			v, at, rest = v.FieldByIndex(parts[i].Index), at.part(parts[i]), strings.TrimPrefix(rest[len(name):], ".")
+		case v.Kind() == reflect.Map:
+			key, ok := keyAt(v, rest)
+			if !ok {
+				return at.path
+			}
+			at = at.entry(key.String(), v.Type().Elem())
+			rest = strings.TrimPrefix(rest[len("[]")+len(fmt.Sprint(key)):], ".")
+			v = v.MapIndex(key)
+		case v.Kind() == reflect.Slice || v.Kind() == reflect.Array:
+			index, after, _ := strings.Cut(strings.TrimPrefix(rest, "["), "]")
+			i, err := strconv.Atoi(index)
+			if err != nil || i >= v.Len() {
+				return at.path
+			}
+			v, at, rest = v.Index(i), at.element(i, v.Type().Elem()), strings.TrimPrefix(after, ".")
 		default:
-			path = join(path, key)
-		}
-		t = f.Type
-		for _, index := range strings.Split(strings.TrimSuffix(rest, "]"), "][") {
-			if rest == "" {
-				break
-			}
-			t = indirect(t)
-			if t.Kind() == reflect.Map {
-				path = join(path, index)
-			} else {
-				path += "[" + index + "]"
-			}
-			t = t.Elem()
+			return at.path
 		}
 	}
-	return path
+	return at.path
 }
 
-// split cuts at the dots that are not within brackets.
-func split(namespace string) (parts []string) {
-	depth, from := 0, 0
-	for i, c := range namespace {
-		switch c {
-		case '[':
-			depth++
-		case ']':
-			depth--
-		case '.':
-			if depth == 0 {
-				parts = append(parts, namespace[from:i])
-				from = i + 1
-			}
+// keyAt returns the key of a map with which a position begins: the longest, since keys may hold brackets and dots.
+func keyAt(m reflect.Value, position string) (best reflect.Value, ok bool) {
+	length := -1
+	for _, key := range m.MapKeys() {
+		text := fmt.Sprint(key)
+		if len(text) > length && strings.HasPrefix(position, "["+text+"]") {
+			best, length, ok = key, len(text), true
 		}
 	}
-	return append(parts, namespace[from:])
+	return best, ok
 }
 
-// validate asks the Validators below v, and then v.
-func validate(v reflect.Value, path string, tell func(string, error)) {
+// revealed returns the value behind pointers and in Secrets.
+func revealed(v reflect.Value, at place) (reflect.Value, place) {
+	for {
+		switch {
+		case v.Kind() == reflect.Pointer && !v.IsNil():
+			v = v.Elem()
+		case v.Kind() == reflect.Struct && isSecret(v.Type()):
+			v, at.hidden = reflect.ValueOf(v.Interface().(secret).inner()), true
+		default:
+			at.typ = v.Type()
+			return v, at
+		}
+	}
+}
+
+// interview calls the methods Validate of a configuration, those of the parts before that of the whole.
+type interview struct {
+	report  func(path string, err error)
+	methods map[reflect.Type]bool // whether a method lies below a type
+}
+
+// value asks what lies at one place. It returns the error of its own method, if it has one.
+func (i *interview) value(v reflect.Value, at place) error {
 	for v.Kind() == reflect.Pointer {
 		if v.IsNil() {
-			return
+			return nil
 		}
 		v = v.Elem()
 	}
-	switch shapeOf(v.Type()) {
-	case object:
-		for _, f := range fieldsOf(v.Type()) {
-			if inner, err := v.FieldByIndexErr(f.index); err == nil {
-				validate(inner, join(path, f.name), tell)
-			}
+	t := v.Type()
+	if isSecret(t) {
+		i.secret(v, at)
+		return nil
+	}
+	var embedded []error
+	switch shape := shapeOf(t); {
+	case shape == object:
+		embedded = i.parts(v, at)
+	case shape == list && i.anyBelow(t.Elem()):
+		for n := range v.Len() {
+			_ = i.value(v.Index(n), at.element(n, t.Elem()))
 		}
-	case list:
-		for i := range v.Len() {
-			validate(v.Index(i), item(path, i), tell)
+	case shape == table && (i.anyBelow(t.Elem()) || i.anyBelow(t.Key())):
+		i.entries(v, at)
+	}
+	return i.self(v, at, embedded)
+}
+
+// parts asks the fields of a struct. It returns the errors of those that are embedded: their methods may be promoted.
+func (i *interview) parts(v reflect.Value, at place) (embedded []error) {
+	for _, p := range partsOf(v.Type()) {
+		inner := v.FieldByIndex(p.Index)
+		if !p.IsExported() { // embedded and squashed: its fields are the configuration's all the same
+			inner = reflect.NewAt(p.Type, inner.Addr().UnsafePointer()).Elem()
 		}
-	case table:
-		for it := v.MapRange(); it.Next(); {
-			validate(it.Value(), join(path, it.Key().String()), tell)
+		if err := i.value(inner, at.part(p)); err != nil && p.Anonymous {
+			embedded = append(embedded, err)
 		}
 	}
-	if v.CanAddr() {
-		v = v.Addr()
+	return embedded
+}
+
+// secret asks what a Secret holds, on a copy that takes its place.
+func (i *interview) secret(v reflect.Value, at place) {
+	inner := reflect.New(secretType(v.Type())).Elem()
+	if held := reflect.ValueOf(v.Interface().(secret).inner()); held.IsValid() {
+		inner.Set(held)
 	}
-	if self, ok := v.Interface().(Validator); ok {
-		if err := ask(self); err != nil {
-			tell(path, err)
-		}
+	_ = i.value(inner, place{path: at.path, typ: inner.Type(), hidden: true})
+	v.Addr().Interface().(settable).conceal(inner)
+}
+
+// entries asks the keys and the elements of a map, on copies: Go gives no pointer to them. The copy of an element takes its place.
+func (i *interview) entries(v reflect.Value, at place) {
+	for _, key := range v.MapKeys() {
+		k, element := reflect.New(key.Type()).Elem(), reflect.New(v.Type().Elem()).Elem()
+		k.Set(key)
+		element.Set(v.MapIndex(key))
+		next := at.entry(key.String(), element.Type())
+		_ = i.value(k, next)
+		_ = i.value(element, next)
+		v.SetMapIndex(key, element)
 	}
+}
+
+// self calls the method of v itself. What an embedded part has said already is not reported again.
+func (i *interview) self(v reflect.Value, at place, embedded []error) error {
+	method, ok := v.Addr().Interface().(Validator)
+	if !ok {
+		return nil
+	}
+	err := ask(method)
+	if err == nil || slices.ContainsFunc(embedded, func(e error) bool { return e.Error() == err.Error() }) {
+		return err
+	}
+	if at.hidden {
+		i.report(at.path, errors.New("is refused by its method Validate, whose message is not shown since the value is secret"))
+	} else {
+		i.report(at.path, err)
+	}
+	return err
+}
+
+// anyBelow reports whether values of a type, or what lies in them, have a method Validate.
+func (i *interview) anyBelow(t reflect.Type) bool {
+	known, ok := i.methods[t]
+	if !ok {
+		known = reaches(t, func(at place) bool { return reflect.PointerTo(at.typ).Implements(typeOfValidator) })
+		i.methods[t] = known
+	}
+	return known
 }
 
 // ask contains a panic: a check that fails must not end the program.
 func ask(v Validator) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("method Validate panicked: %v", p)
-		}
-	}()
-	return v.Validate()
+	if panicked := contained(func() { err = v.Validate() }); panicked != nil {
+		return fmt.Errorf("method Validate panicked: %w", panicked)
+	}
+	return err
 }

@@ -94,7 +94,7 @@ func visibleText(s string, at place) any {
 	if at.hidden {
 		return Redacted
 	}
-	if !holdsSecret(at.typ, nil) {
+	if !holdsSecret(at.typ) {
 		return showText(s)
 	}
 	if expanded := expand(s, at.typ); expanded != text(s) {

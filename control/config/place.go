@@ -32,6 +32,15 @@ func (p place) field(f field) place {
 	return place{path: join(p.path, f.name), typ: f.typ, hidden: p.hidden || f.secret}
 }
 
+// part returns the place of a part of the struct at p.
+func (p place) part(f part) place {
+	next := place{path: p.path, typ: f.Type, hidden: p.hidden || f.secret}
+	if !f.squash {
+		next.path = join(p.path, f.name)
+	}
+	return next
+}
+
 // element returns the place of an element of the list at p.
 func (p place) element(i int, t reflect.Type) place {
 	return place{path: item(p.path, i), typ: t, hidden: p.hidden || isSecret(t)}
@@ -91,20 +100,29 @@ func (p place) sealed() bool {
 }
 
 // holdsSecret reports whether a value of a type can contain a secret.
-func holdsSecret(t reflect.Type, above []reflect.Type) bool {
-	p := place{typ: t}.unwrapped()
-	if p.hidden {
+func holdsSecret(t reflect.Type) bool { return reaches(t, func(at place) bool { return at.hidden }) }
+
+// reaches reports whether a condition holds for a type or for one of those that its values hold, freed from pointers and Secrets.
+func reaches(t reflect.Type, condition func(place) bool) bool {
+	return reachesFrom(place{typ: t}, condition, map[reflect.Type]bool{})
+}
+
+func reachesFrom(at place, condition func(place) bool, seen map[reflect.Type]bool) bool {
+	at = at.unwrapped()
+	if condition(at) {
 		return true
 	}
-	if slices.Contains(above, p.typ) {
+	if seen[at.typ] {
 		return false
 	}
-	above = append(above, p.typ)
-	switch shapeOf(p.typ) {
+	seen[at.typ] = true
+	switch shapeOf(at.typ) {
 	case object:
-		return slices.ContainsFunc(fieldsOf(p.typ), func(f field) bool { return f.secret || holdsSecret(f.typ, above) })
-	case table, list:
-		return holdsSecret(p.typ.Elem(), above)
+		return slices.ContainsFunc(partsOf(at.typ), func(p part) bool { return reachesFrom(at.part(p), condition, seen) })
+	case table:
+		return reachesFrom(place{typ: at.typ.Key()}, condition, seen) || reachesFrom(at.any(), condition, seen)
+	case list:
+		return reachesFrom(at.any(), condition, seen)
 	}
 	return false
 }

@@ -26,11 +26,12 @@ type field struct {
 }
 
 var (
-	typeOfDuration = reflect.TypeFor[time.Duration]()
-	typeOfTime     = reflect.TypeFor[time.Time]()
-	typeOfURL      = reflect.TypeFor[url.URL]()
-	typeOfText     = reflect.TypeFor[encoding.TextUnmarshaler]()
-	typeOfSettable = reflect.TypeFor[settable]()
+	typeOfDuration  = reflect.TypeFor[time.Duration]()
+	typeOfTime      = reflect.TypeFor[time.Time]()
+	typeOfURL       = reflect.TypeFor[url.URL]()
+	typeOfText      = reflect.TypeFor[encoding.TextUnmarshaler]()
+	typeOfSettable  = reflect.TypeFor[settable]()
+	typeOfValidator = reflect.TypeFor[Validator]()
 )
 
 // part is a field of a struct as Go declares it, with what its tag says.
@@ -58,6 +59,11 @@ func partsOf(t reflect.Type) (all []part) {
 	return all
 }
 
+// squashable reports whether a part is squashed and can be: a pointer may be nil, and a text has no keys.
+func (p part) squashable() bool {
+	return p.squash && p.Type.Kind() == reflect.Struct && shapeOf(p.Type) == object
+}
+
 // knownFields remembers the fields of every struct that was asked for: types are few and live as long as the program.
 var knownFields sync.Map // reflect.Type → []field
 
@@ -83,10 +89,10 @@ func fieldsOf(t reflect.Type) []field {
 }
 
 func squashedFields(p part) (all []field) {
-	if shapeOf(p.Type) != object {
+	if !p.squashable() {
 		return nil // checkParts refuses it
 	}
-	for _, inner := range fieldsOf(indirect(p.Type)) {
+	for _, inner := range fieldsOf(p.Type) {
 		inner.index = append(slices.Clone(p.Index), inner.index...)
 		inner.secret = inner.secret || p.secret
 		all = append(all, inner)
@@ -215,9 +221,14 @@ func checkFields(t reflect.Type, at place) (err error) {
 
 // checkParts looks for tags that have no effect, or none that is meant.
 func checkParts(t reflect.Type) (err error) {
-	for i := range t.NumField() {
-		if problem := checkTag(t.Field(i)); problem != "" {
-			err = errors.Join(err, fmt.Errorf("%w: %s.%s: %s", ErrInvalid, t, t.Field(i).Name, problem))
+	for f := range t.Fields() {
+		if problem := checkTag(f); problem != "" {
+			err = errors.Join(err, fmt.Errorf("%w: %s.%s: %s", ErrInvalid, t, f.Name, problem))
+		}
+	}
+	for _, p := range partsOf(t) {
+		if p.squashable() {
+			err = errors.Join(err, checkParts(p.Type))
 		}
 	}
 	return err
@@ -242,7 +253,7 @@ func checkTag(f reflect.StructField) string {
 	case !f.IsExported() && !f.Anonymous && (tagged || isDefault || isRule):
 		return "a field that is not exported cannot be configured: export it, or remove its tags"
 	case squash && (f.Type.Kind() != reflect.Struct || shapeOf(f.Type) != object):
-		return fmt.Sprintf("a %s cannot be squashed: only a struct with keys of its own can, and no pointer to one", f.Type)
+		return fmt.Sprintf("the type %s cannot be squashed: only a struct with keys of its own can, and no pointer to one", f.Type)
 	case squash && name != "":
 		return fmt.Sprintf("a squashed struct has no key: remove %q or squash", name)
 	case squash && isDefault:
@@ -278,7 +289,7 @@ func checkElem(at place) error {
 }
 
 func cannotConfigure(at place) error {
-	return fmt.Errorf("%w: %s: a %s cannot be configured; the tag `config:\"-\"` leaves the field out", ErrInvalid, at.path, at.typ)
+	return fmt.Errorf("%w: %s: the type %s cannot be configured; the tag `config:\"-\"` leaves the field out", ErrInvalid, at.path, at.typ)
 }
 
 // join appends a key to a path as people read it: db.pool.max, prices."v1.2".

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -67,7 +68,11 @@ func (d *defaultsTable) check(t reflect.Type, at place, a *account) {
 		(&decoder{account: own, defaults: d}).value(next, d.byType[t][f.name], reflect.New(f.typ).Elem())
 		for _, err := range own.errs {
 			e := err.(*Error)
-			a.add(e.Key, fmt.Errorf("the tag `default`: %w", e.Err))
+			err := fmt.Errorf("the tag `default`: %w", e.Err)
+			if !errors.Is(err, ErrInvalid) {
+				err = fmt.Errorf("%w: %w", ErrInvalid, err)
+			}
+			a.add(e.Key, err)
 		}
 	}
 }
