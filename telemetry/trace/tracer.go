@@ -39,6 +39,7 @@ func New(scope string, p telemetry.Providers) *Tracer {
 type Span struct {
 	span   trace.Span
 	tracer *Tracer
+	scope  *spanContext
 }
 
 // Start begins a span, below the one in ctx if there is one. The name is of low cardinality; what varies belongs in
@@ -49,8 +50,10 @@ func (t *Tracer) Start(ctx context.Context, name string, attrs ...attribute.KeyV
 	if len(attrs) > 0 {
 		opts = []trace.SpanStartOption{trace.WithAttributes(attrs...)}
 	}
+	parent, _ := ctx.Value(scopeKey{}).(*spanContext)
 	ctx, span := t.tracer.Start(ctx, name, opts...)
-	return ctx, Span{span: span, tracer: t}
+	scope := &spanContext{Context: ctx, parent: parent}
+	return scope, Span{span: span, tracer: t, scope: scope}
 }
 
 // Do runs fn in a span and returns its error. The span ends as [Span.End] says, also if fn panics; the panic goes on.
@@ -74,18 +77,25 @@ func (s Span) Recording() bool { return s.span.IsRecording() }
 
 // End ends the span. Defer it, with the context that Start returned and the address of the named result, which it reads
 // when the function returns; nil means that nothing can fail. An error gives the span the status Error and an error.type,
-// and is emitted as an event "exception". So is a panic, which goes on afterwards: for that, End must be what is deferred,
-// rather than be called by it. An error that is returned through several spans is an event of each.
+// and is emitted as an event "exception". So is a panic, which continues afterwards: for that, End must be what is deferred,
+// rather than be called by it.
+//
+// An error or a panic that passes through several spans of this process is one event, that of the innermost; each of the spans has
+// the status and the error.type. An outer function that wraps the error returns the same error in this sense.
 func (s Span) End(ctx context.Context, err *error) {
 	if v := recover(); v != nil {
 		s.fail("panic", instrument.Message(fmt.Sprint("panic: ", v)))
-		s.tracer.exception.EmitPanic(ctx, v, debug.Stack())
+		if s.scope.first(v) {
+			s.tracer.exception.EmitPanic(ctx, v, debug.Stack())
+		}
 		s.span.End()
 		panic(v)
 	}
 	if err != nil && *err != nil {
 		s.fail(ErrorType(*err), instrument.ErrorMessage(*err))
-		s.tracer.exception.EmitError(ctx, *err)
+		if s.scope.first(*err) {
+			s.tracer.exception.EmitError(ctx, *err)
+		}
 	}
 	s.span.End()
 }
