@@ -96,19 +96,45 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// What the portable type and the drivers share.
-type (
-	// Item is a key and what is stored there.
-	Item = driver.Item
-	// Version identifies one state of one key: equal or not is all that it tells.
-	Version = driver.Version
-	// Capabilities are what an engine can do, and within which limits.
-	Capabilities = driver.Capabilities
-	// Ability is something that engines may or may not be able to do.
-	Ability = driver.Ability
-	// Result is what became of one item of a batch.
-	Result = driver.Result
-)
+// Item is a key and what is stored there.
+//
+//	type Item struct {
+//		Key     string        // name of the item
+//		Value   []byte        // never nil in an item that exists, but may be empty
+//		Version Version       // changes with every write of the key
+//		TTL     time.Duration // time left, where the engine tells; zero means for ever, or unknown
+//	}
+type Item = driver.Item
+
+// Version identifies one state of one key. It is opaque: compare versions for equality only. Zero is no version.
+//
+//	type Version uint64
+type Version = driver.Version
+
+// Capabilities are what an engine can do, and within which limits.
+//
+//	type Capabilities struct {
+//		System    string           // name of the engine, the value of db.system.name
+//		Abilities Ability          // set of what the engine can do
+//		TTL       driver.TTLLimits // limits of TTLs and leases
+//		MaxKey    int              // length of the longest key, in bytes; zero means no limit
+//		MaxValue  int              // length of the longest value, in bytes; zero means no limit
+//		MaxBatch  int              // items in one request of a batch; zero means no limit
+//	}
+type Capabilities = driver.Capabilities
+
+// Ability is something that engines may or may not be able to do, such as Watch. Abilities combine with |.
+//
+//	type Ability uint32
+type Ability = driver.Ability
+
+// Result is what became of one item of a batch.
+//
+//	type Result struct {
+//		Item Item  // what was read; after a write the key and the version
+//		Err  error // what Get or Put would have returned
+//	}
+type Result = driver.Result
 
 // The abilities, for Require.
 const (
@@ -121,6 +147,7 @@ const (
 	Durable      = driver.Durable
 	ExactEvents  = driver.ExactEvents
 	SnapshotList = driver.SnapshotList
+	FreshReads   = driver.FreshReads
 )
 
 // The defaults of Options.
@@ -210,7 +237,7 @@ func (s *Store) Delete(ctx context.Context, key string, opts ...DeleteOption) (e
 	return s.engine.Delete(ctx, req)
 }
 
-// pinged need not exist: an engine that says so is alive.
+// pinged is the key that Ping reads. It need not exist: an engine that says so is alive.
 const pinged = "ping"
 
 // Ping returns nil if the engine answers.
@@ -224,7 +251,11 @@ func (s *Store) Ping(ctx context.Context) (err error) {
 	if p, ok := s.engine.Store.(driver.Pinger); ok {
 		return p.Ping(ctx)
 	}
-	if _, err := s.engine.Get(ctx, pinged); !errors.Is(err, ErrNotFound) {
+	key, err := s.full(pinged) // nothing outside of a namespace is asked for: its client may have no right to
+	if err != nil {
+		return err
+	}
+	if _, err := s.engine.Get(ctx, key); !errors.Is(err, ErrNotFound) {
 		return err
 	}
 	return nil

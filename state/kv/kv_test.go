@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -163,6 +164,30 @@ func TestNamespace(t *testing.T) {
 	_, err = orders.Put(ctx, strings.Repeat("k", orders.Capabilities().MaxKey+1), nil)
 	if !errors.Is(err, kv.ErrTooLarge) {
 		t.Errorf("a key that is too long with its namespace: %v", err)
+	}
+}
+
+// reads records the keys that a driver is asked for.
+type reads struct {
+	driver.Store
+	keys []string
+}
+
+func (r *reads) Get(ctx context.Context, key string) (driver.Item, error) {
+	r.keys = append(r.keys, key)
+	return r.Store.Get(ctx, key)
+}
+
+// TestNamespacePings: a client may have no right to keys outside of its namespace.
+func TestNamespacePings(t *testing.T) {
+	d := &reads{Store: memkv.New(nil)}
+	s := kv.New(d, nil)
+	defer s.Close()
+	if err := kv.Namespace(kv.Namespace(s, "prod"), "orders").Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"prod/orders/ping"}; !slices.Equal(d.keys, want) {
+		t.Errorf("the driver was asked for %q, want %q", d.keys, want)
 	}
 }
 

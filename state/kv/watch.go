@@ -11,10 +11,18 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// Event is something that a watch has to say.
+// Event is something that a watch reports.
+//
+//	type Event struct {
+//		Kind     EventKind // Put, Delete, Resync, Synced or Lost
+//		Item     Item      // what was written; a Delete has the key alone
+//		Position Version   // place after this event, for From; zero means that a watch cannot begin here
+//	}
 type Event = driver.Event
 
 // EventKind says what an event means.
+//
+//	type EventKind uint8
 type EventKind = driver.EventKind
 
 // The kinds of events.

@@ -10,13 +10,14 @@
 //     snapshot.
 //   - A listing shows each page as of one moment, and holds no transaction open in between.
 //   - One process at a time has the file.
+//   - A file that is truncated or damaged is an error that names it, from Open or from the call that finds the damage, never a panic.
+//     Other items stay readable. Open looks at the file's size and its first pages, not at every page.
 package boltkv
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"time"
 
@@ -64,7 +65,8 @@ type Store struct {
 	work    sync.WaitGroup // of the leading goroutine
 }
 
-// Open opens the file at path, which it creates if there is none, and removes what has expired.
+// Open opens the file at path, which it creates if there is none, and removes what has expired. It returns an error that names the file
+// if another process has it, or if it is truncated, damaged or no file of this package; the file is unlocked then.
 func Open(path string, opts *Options) (*Store, error) {
 	var o Options
 	if opts != nil {
@@ -76,24 +78,26 @@ func Open(path string, opts *Options) (*Store, error) {
 	if o.LockTimeout <= 0 {
 		o.LockTimeout = DefaultLockTimeout
 	}
-	const ownerOnly = os.FileMode(0o600)
-	db, err := bbolt.Open(path, ownerOnly, &bbolt.Options{Timeout: o.LockTimeout})
-	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("boltkv: %s is in use by another process; one process at a time may open it: %w", path, err)
-	}
+	db, err := openFile(path, o.LockTimeout)
 	if err != nil {
-		return nil, fmt.Errorf("boltkv: %s: %w", path, err)
+		return nil, fmt.Errorf("boltkv: %w", err)
 	}
-	last, err := prepare(db)
+	var last driver.Version
+	err = guarded(path, func() (err error) {
+		if last, err = prepare(db); err != nil {
+			err = fmt.Errorf("%s: %w", path, err)
+		}
+		return err
+	})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("boltkv: %s: %w", path, err), db.Close())
+		return nil, errors.Join(fmt.Errorf("boltkv: %w", err), db.Close())
 	}
 	s := &Store{
 		db: db,
 		caps: driver.Capabilities{
 			System: "bbolt",
 			Abilities: driver.CAS | driver.Expiry | driver.List | driver.Watch | driver.Batch |
-				driver.Durable | driver.ExactEvents,
+				driver.Durable | driver.ExactEvents | driver.FreshReads,
 			TTL:      driver.TTLLimits{Min: time.Millisecond},
 			MaxKey:   MaxKey,
 			MaxValue: o.MaxValue,
@@ -101,7 +105,7 @@ func Open(path string, opts *Options) (*Store, error) {
 		feed: feed.New(o.History, last),
 	}
 	if err := s.apply(context.Background(), nothing); err != nil {
-		return nil, errors.Join(fmt.Errorf("boltkv: %s: %w", path, err), s.Close())
+		return nil, errors.Join(fmt.Errorf("boltkv: %w", err), s.Close())
 	}
 	return s, nil
 }
@@ -168,16 +172,22 @@ func (s *Store) view(ctx context.Context, do func(*bbolt.Tx) error) error {
 		return err
 	}
 	var failed error // of do, which has classified it
-	if err := s.db.View(func(tx *bbolt.Tx) error { failed = do(tx); return nil }); err != nil {
+	err := guarded(s.db.Path(), func() error {
+		return s.db.View(func(tx *bbolt.Tx) error { failed = do(tx); return nil })
+	})
+	if err != nil {
 		return classify(err)
 	}
-	return failed
+	return located(s.db.Path(), failed)
 }
 
 // classify gives an error of bbolt its class. What a disk has to say is a fault of the engine.
 func classify(err error) error {
-	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
-		return fmt.Errorf("%w: %w", driver.ErrClosed, err)
+	switch {
+	case errors.Is(err, driver.ErrUnavailable):
+		return err
+	case errors.Is(err, bolterrors.ErrDatabaseNotOpen):
+		return driver.Classify(driver.ErrClosed, err)
 	}
-	return fmt.Errorf("%w: %w", driver.ErrUnavailable, err)
+	return driver.Classify(driver.ErrUnavailable, err)
 }

@@ -23,10 +23,21 @@ func backend() kvtest.Backend {
 	return kvtest.Backend{
 		Record:    "testdata/contract.json",
 		Open:      func(t testing.TB) driver.Store { return open(t, filepath.Join(t.TempDir(), "kv.db")) },
+		Defaults:  defaults,
 		FakeClock: true,
 		Compact:   func(_ testing.TB, s driver.Store) { s.(*boltkv.Store).Compact() },
 		Restart:   restart,
 	}
+}
+
+// defaults are those of a store without options.
+func defaults(t testing.TB) driver.Capabilities {
+	s, err := boltkv.Open(filepath.Join(t.TempDir(), "kv.db"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	return s.Capabilities()
 }
 
 // restart opens the file as it is at this moment, while the old store still has it: what a process that is killed leaves.

@@ -33,6 +33,7 @@ func (s *Store) GetMany(ctx context.Context, keys []string) ([]driver.Result, er
 		now := time.Now()
 		for i, key := range keys {
 			results[i].Item, results[i].Err = read(tx, key, now)
+			results[i].Err = located(s.db.Path(), results[i].Err)
 		}
 		return nil
 	})
@@ -45,6 +46,7 @@ func (s *Store) PutMany(ctx context.Context, reqs []driver.PutRequest) ([]driver
 	err := s.apply(ctx, func(w *writer) error {
 		for i, req := range reqs {
 			results[i].Item.Version, results[i].Err = w.put(req)
+			results[i].Err = located(s.db.Path(), results[i].Err)
 		}
 		return nil
 	})
@@ -73,7 +75,7 @@ func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(dr
 		return classify(err)
 	}
 	if req.Snapshot {
-		if err := emitAll(ctx, tx, req, emit); err != nil {
+		if err := s.emitAll(ctx, tx, req, emit); err != nil {
 			return err
 		}
 	}
@@ -86,17 +88,19 @@ func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(dr
 // emitAll shows the snapshot that a watch begins with. It is read as a whole before any of it is shown: were the
 // transaction held while the consumer works, a consumer that writes could wait for itself, since the file cannot grow
 // under a reader.
-func emitAll(ctx context.Context, tx *bbolt.Tx, req driver.WatchRequest, emit func(driver.Event) error) error {
+func (s *Store) emitAll(ctx context.Context, tx *bbolt.Tx, req driver.WatchRequest, emit func(driver.Event) error) error {
 	var items []driver.Item
-	err := scan(tx, max(req.Prefix, req.Key), "", func(it driver.Item) bool {
-		if req.Key == "" || it.Key == req.Key {
-			items = append(items, it)
-		}
-		return req.Key == "" || !strings.HasPrefix(it.Key, req.Key)
+	err := guarded(s.db.Path(), func() error {
+		defer func() { _ = tx.Rollback() }() // of a read: it cannot fail but by being over already
+		return scan(tx, max(req.Prefix, req.Key), "", func(it driver.Item) bool {
+			if req.Key == "" || it.Key == req.Key {
+				items = append(items, it)
+			}
+			return req.Key == "" || !strings.HasPrefix(it.Key, req.Key)
+		})
 	})
-	_ = tx.Rollback() // of a read: it cannot fail but by being over already
 	if err != nil {
-		return err
+		return located(s.db.Path(), err)
 	}
 	if err := emit(driver.Event{Kind: driver.Resync}); err != nil {
 		return err

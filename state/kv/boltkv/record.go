@@ -52,7 +52,7 @@ type record struct {
 
 func decode(data []byte) (record, error) {
 	if len(data) < headerSize {
-		return record{}, fmt.Errorf("%w: a record of %d bytes: the file is not one of boltkv, or damaged", driver.ErrUnavailable, len(data))
+		return record{}, fmt.Errorf("%w: %d bytes", errRecord, len(data))
 	}
 	return record{
 		version: driver.Version(binary.BigEndian.Uint64(data)),

@@ -71,15 +71,17 @@ func (s *Store) lead() {
 func (s *Store) write(batch []*command) {
 	var w *writer
 	s.commit.Lock()
-	err := s.db.Update(func(tx *bbolt.Tx) error {
-		w = newWriter(tx)
-		w.expire()
-		for _, c := range batch {
-			if c.err = c.do(w); w.fault != nil {
-				break
+	err := guarded(s.db.Path(), func() error {
+		return s.db.Update(func(tx *bbolt.Tx) error {
+			w = newWriter(tx)
+			w.expire()
+			for _, c := range batch {
+				if c.err = c.do(w); w.fault != nil {
+					break
+				}
 			}
-		}
-		return w.fault
+			return w.fault
+		})
 	})
 	if err == nil {
 		for _, ev := range w.events {
@@ -92,6 +94,7 @@ func (s *Store) write(batch []*command) {
 		if err != nil {
 			c.err = classify(err)
 		}
+		c.err = located(s.db.Path(), c.err)
 		close(c.done)
 	}
 }

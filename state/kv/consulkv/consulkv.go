@@ -10,7 +10,7 @@
 // # TTL and leases
 //
 // Consul has them through sessions alone, of 10 s to 24 h. A write with a TTL makes a session and has the item end with it; that
-// is a request more. Consul ends a session late, at up to twice its TTL (hashicorp/consul#1172), and a server that becomes leader
+// is a request more. The session ends when the item is written again or deleted; for that, a write reads what it replaces. Consul ends a session late, at up to twice its TTL (hashicorp/consul#1172), and a server that becomes leader
 // counts from the beginning. A session belongs to the client's agent: if that node is removed from the catalog, its items go.
 //
 // # Listing
@@ -87,7 +87,7 @@ func New(client *api.Client, opts *Options) *Store {
 	return &Store{client: client, wait: min(o.Wait, maxWait), caps: driver.Capabilities{
 		System: "consul",
 		Abilities: driver.CAS | driver.Expiry | driver.List | driver.Watch | driver.Leases |
-			driver.Durable | driver.SnapshotList,
+			driver.Durable | driver.SnapshotList | driver.FreshReads,
 		TTL: driver.TTLLimits{
 			Min: 10 * time.Second, Max: 24 * time.Hour, Granularity: time.Second, Stretch: 2, MaxLateness: 5 * time.Second,
 		},
@@ -103,7 +103,7 @@ func (s *Store) Capabilities() driver.Capabilities { return s.caps }
 func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
 	pairs, err := s.transact(ctx, &api.KVTxnOp{Verb: api.KVGet, Key: key})
 	switch {
-	case errors.Is(err, driver.ErrConflict): // the only thing that can be wrong with reading a key
+	case errors.Is(err, errAbsent):
 		return driver.Item{}, driver.ErrNotFound
 	case err != nil:
 		return driver.Item{}, err
@@ -131,37 +131,85 @@ func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version,
 		if err != nil {
 			return 0, err
 		}
-		session = string(own)
+		session, write.Flags = string(own), ownFlag
 	}
 	if session != "" {
 		write.Verb, write.Session = api.KVLock, session
 	}
-	ops := append(conditions(req.Key, req.IfAbsent, req.IfVersion), &api.KVTxnOp{Verb: api.KVDelete, Key: req.Key}, write)
-	pairs, err := s.transact(ctx, ops...)
+	written, err := s.replace(ctx, req, write)
 	if err != nil {
-		if req.TTL > 0 { // nobody else knows of the session; if this fails, it ends by itself
+		if req.TTL > 0 && refused(err) { // nobody else knows of the session; if this fails, it ends by itself
 			_ = s.Revoke(ctx, driver.LeaseID(session))
 		}
 		return 0, err
 	}
-	return driver.Version(pairs[len(pairs)-1].ModifyIndex), nil
+	return driver.Version(written.ModifyIndex), nil
 }
 
-// conditions are what a transaction begins with.
-func conditions(key string, absent bool, version driver.Version) api.KVTxnOps {
-	switch {
-	case absent:
-		return api.KVTxnOps{{Verb: api.KVCheckNotExists, Key: key}}
-	case version != 0:
-		return api.KVTxnOps{{Verb: api.KVCheckIndex, Key: key, Index: uint64(version)}}
-	default:
-		return nil
+// ownFlag is in KVPair.Flags of an item whose session belongs to it alone, so that a later write of the key, by any client, knows that
+// nothing else depends on the session.
+const ownFlag = 0x676f_6f73_6f77_6e
+
+// errAbsent says that a key that a transaction reads does not exist.
+var errAbsent = errors.New("the key does not exist")
+
+// replace writes a key if the conditions hold, and ends the session of the item that was there. A transaction fails if it reads a
+// key that does not exist, so a key is replaced by one transaction and made by another.
+func (s *Store) replace(ctx context.Context, req driver.PutRequest, write *api.KVTxnOp) (*api.KVPair, error) {
+	for {
+		if !req.IfAbsent {
+			pairs, err := s.end(ctx, req.Key, req.IfVersion, write)
+			switch {
+			case err == nil:
+				return pairs[len(pairs)-1], nil
+			case !errors.Is(err, errAbsent):
+				return nil, err
+			case req.IfVersion != 0:
+				return nil, driver.Classify(driver.ErrConflict, err)
+			}
+		}
+		pairs, err := s.transact(ctx, &api.KVTxnOp{Verb: api.KVCheckNotExists, Key: req.Key}, write)
+		switch {
+		case err == nil:
+			return pairs[len(pairs)-1], nil
+		case req.IfAbsent || !errors.Is(err, driver.ErrConflict):
+			return nil, err
+		}
 	}
+}
+
+// end removes an item if it has a version, zero for any, and its session with it if that belongs to it alone. What else is given is
+// part of the transaction.
+func (s *Store) end(ctx context.Context, key string, version driver.Version, others ...*api.KVTxnOp) ([]*api.KVPair, error) {
+	ops := api.KVTxnOps{{Verb: api.KVGet, Key: key}}
+	if version != 0 {
+		ops = append(ops, &api.KVTxnOp{Verb: api.KVCheckIndex, Key: key, Index: uint64(version)})
+	}
+	ops = append(ops, &api.KVTxnOp{Verb: api.KVDelete, Key: key})
+	pairs, err := s.transact(ctx, append(ops, others...)...)
+	if err != nil {
+		return nil, err
+	}
+	if ended := pairs[0]; ended.Session != "" && ended.Flags == ownFlag { // if this fails, it ends with its TTL
+		_ = s.Revoke(ctx, driver.LeaseID(ended.Session))
+	}
+	return pairs, nil
+}
+
+// refused reports whether a write certainly did not happen. After any other error it may have.
+func refused(err error) bool {
+	return errors.Is(err, driver.ErrConflict) || errors.Is(err, driver.ErrTooLarge) || errors.Is(err, driver.ErrNotFound)
 }
 
 // Delete implements driver.Store.
 func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
-	_, err := s.transact(ctx, append(conditions(req.Key, false, req.IfVersion), &api.KVTxnOp{Verb: api.KVDelete, Key: req.Key})...)
+	_, err := s.end(ctx, req.Key, req.IfVersion)
+	if errors.Is(err, errAbsent) {
+		if req.IfVersion == 0 {
+			return nil
+		}
+		err = driver.Classify(driver.ErrConflict, err)
+	}
 	return err
 }
 
@@ -179,6 +227,8 @@ func (s *Store) transact(ctx context.Context, ops ...*api.KVTxnOp) ([]*api.KVPai
 	said := resp.Errors[0]
 	class := driver.ErrConflict
 	switch failed := ops[min(said.OpIndex, len(ops)-1)]; {
+	case failed.Verb == api.KVGet:
+		class = errAbsent
 	case strings.Contains(said.What, "invalid session"):
 		class = driver.ErrNotFound
 	case failed.Verb == api.KVLock: // as when the key's last session ended this moment
@@ -218,5 +268,5 @@ func (s *Store) classify(ctx context.Context, err error) error {
 	case s.closed.Load():
 		class = driver.ErrClosed
 	}
-	return fmt.Errorf("%w: %w", class, err)
+	return driver.Classify(class, err)
 }

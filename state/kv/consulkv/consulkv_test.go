@@ -82,7 +82,20 @@ func backend(t testing.TB) kvtest.Backend {
 		Slow:   func(_ testing.TB, latency, jitter time.Duration) { network.Slow(latency, jitter) },
 		Heal:   func(testing.TB) { network.Heal() },
 		Beside: func(t testing.TB) driver.Store { return connect(t, engine.Addr(0), new(atomic.Int64)) },
+		Leases: func(t testing.TB) int { return sessions(t, engine.Addr(0)) },
 	}
+}
+
+// sessions counts the sessions of an agent's datacenter.
+func sessions(t testing.TB, addr string) int {
+	t.Helper()
+	o := connect(t, addr, new(atomic.Int64))
+	defer o.Close()
+	all, _, err := o.client.Session().List((&api.QueryOptions{RequireConsistent: true}).WithContext(t.Context()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(all)
 }
 
 func TestContract(t *testing.T) {

@@ -29,12 +29,16 @@ const (
 	ExactEvents
 	// SnapshotList: all pages of one listing show the same moment.
 	SnapshotList
+	// FreshReads: a read sees every write that was acknowledged before the read began, whichever client wrote. Without it, reads
+	// may lag behind the writes of others.
+	FreshReads
 
 	abilities = iota
 )
 
 var abilityNames = [abilities]string{
 	"cas", "expiry", "list", "watch", "batch", "leases", "durable", "exact events", "snapshot list",
+	"fresh reads",
 }
 
 // String names the abilities, separated by commas.

@@ -16,9 +16,11 @@
 //   - Values that are handed in are not kept and not changed after the call; values that are handed out belong to the caller.
 //   - Every key round-trips: where an engine reserves bytes, its driver escapes them.
 //   - A version is never given twice to a key, not even after the key was deleted.
-//   - Errors are classified by wrapping: fmt.Errorf("%w: %w", driver.ErrNotFound, err). The engine's own error stays reachable.
+//   - Errors are classified: Classify(ErrUnavailable, err). The engine's own error stays reachable, and no text is in a message twice.
+//   - A read that begins after an event, or after Synced, is not older than that event or place, whichever replica answers.
 //   - A write that returned ErrConflict, ErrInvalid or ErrTooLarge has changed nothing. One that returned ErrUnavailable, or
 //     the error of its context, may have happened.
+//   - An item that is overwritten or deleted leaves nothing behind that its engine keeps until a TTL ends.
 //   - Nothing is asked of the engine while nothing happens, keep-alives aside.
 package driver
 

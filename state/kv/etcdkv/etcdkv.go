@@ -7,7 +7,7 @@
 //   - A watch sees every change in order, and resumes until etcd compacts. Between two requests nothing is polled.
 //   - Keys are etcd's keys, byte for byte: no prefix is added. Use kv.Namespace to share a cluster.
 //
-// An item with a TTL has a lease of its own. etcd counts in whole seconds, takes two at least, and is late rather than early:
+// An item with a TTL has a lease of its own, which ends when the item is written again or deleted. etcd counts in whole seconds, takes two at least, and is late rather than early:
 // after a change of its leader it gives every lease its whole TTL again, which MaxLateness does not include. How long an
 // item has left is not told, since that would be a second request.
 //
@@ -18,7 +18,7 @@ package etcdkv
 import (
 	"context"
 	"errors"
-	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -62,7 +62,7 @@ func New(client *clientv3.Client, opts *Options) *Store {
 	return &Store{client: client, caps: driver.Capabilities{
 		System: "etcd",
 		Abilities: driver.CAS | driver.Expiry | driver.List | driver.Watch | driver.Leases |
-			driver.Durable | driver.ExactEvents | driver.SnapshotList,
+			driver.Durable | driver.ExactEvents | driver.SnapshotList | driver.FreshReads,
 		TTL:      driver.TTLLimits{Min: 2 * time.Second, Max: 9_000_000_000 * time.Second, Granularity: time.Second, MaxLateness: 2 * time.Second},
 		MaxKey:   MaxKey,
 		MaxValue: max(limit-MaxKey-envelope, 1),
@@ -84,36 +84,60 @@ func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
 	return item(resp.Kvs[0]), nil
 }
 
-// Put implements driver.Store. A write with a TTL takes two requests: one for its lease.
+// Put implements driver.Store. A write with a TTL takes a second request, for its lease; one that replaces an item with a TTL takes
+// another, which ends that item's lease.
 func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	lease, err := s.leaseOf(ctx, req)
 	if err != nil {
 		return 0, err
 	}
-	if req.IfAbsent || req.IfVersion != 0 {
-		return s.putIf(ctx, req, lease)
+	put := clientv3.OpPut(req.Key, string(req.Value), clientv3.WithLease(lease))
+	conds := conditions(req.Key, req.IfAbsent, req.IfVersion)
+	write := s.write
+	if req.TTL > 0 { // what it replaces is likely to have a lease too
+		write = s.replace
 	}
-	resp, err := s.client.Put(ctx, req.Key, string(req.Value), clientv3.WithLease(lease))
-	if err != nil {
+	version, err := write(ctx, req.Key, conds, put)
+	if refused(err) {
+		s.endOwn(ctx, lease)
+	}
+	return version, err
+}
+
+// write carries out a write of a key if the conditions hold.
+func (s *Store) write(ctx context.Context, key string, conds []clientv3.Cmp, op clientv3.Op) (driver.Version, error) {
+	unleased := append(slices.Clone(conds), clientv3.Compare(clientv3.LeaseValue(key), "=", clientv3.NoLease))
+	resp, err := s.client.Txn(ctx).If(unleased...).Then(op).Else(clientv3.OpTxn(conds, nil, nil)).Commit()
+	switch {
+	case err != nil:
 		return 0, s.classify(ctx, err)
+	case resp.Succeeded:
+		return driver.Version(resp.Header.Revision), nil
+	case !resp.Responses[0].GetResponseTxn().Succeeded:
+		return 0, driver.ErrConflict
+	}
+	return s.replace(ctx, key, conds, op)
+}
+
+// replace is write for an item that may have a lease, and ends that lease if it belongs to the item alone. It reads the item with
+// its value: etcd does not return the lease without.
+func (s *Store) replace(ctx context.Context, key string, conds []clientv3.Cmp, op clientv3.Op) (driver.Version, error) {
+	resp, err := s.client.Txn(ctx).If(conds...).Then(clientv3.OpGet(key), op).Commit()
+	switch {
+	case err != nil:
+		return 0, s.classify(ctx, err)
+	case !resp.Succeeded:
+		return 0, driver.ErrConflict
+	}
+	for _, replaced := range resp.Responses[0].GetResponseRange().Kvs {
+		s.endOwn(ctx, clientv3.LeaseID(replaced.Lease))
 	}
 	return driver.Version(resp.Header.Revision), nil
 }
 
-// putIf is a write with a condition.
-func (s *Store) putIf(ctx context.Context, req driver.PutRequest, lease clientv3.LeaseID) (driver.Version, error) {
-	put := clientv3.OpPut(req.Key, string(req.Value), clientv3.WithLease(lease))
-	resp, err := s.client.Txn(ctx).If(conditions(req.Key, req.IfAbsent, req.IfVersion)...).Then(put).Commit()
-	if err != nil {
-		return 0, s.classify(ctx, err)
-	}
-	if !resp.Succeeded {
-		if req.TTL > 0 { // nobody else knows of the lease; if this fails, it ends by itself
-			_, _ = s.client.Revoke(ctx, lease)
-		}
-		return 0, driver.ErrConflict
-	}
-	return driver.Version(resp.Header.Revision), nil
+// refused reports whether a write certainly did not happen. After any other error it may have.
+func refused(err error) bool {
+	return errors.Is(err, driver.ErrConflict) || errors.Is(err, driver.ErrTooLarge) || errors.Is(err, driver.ErrNotFound)
 }
 
 // conditions are etcd's comparisons.
@@ -129,21 +153,8 @@ func conditions(key string, absent bool, version driver.Version) (all []clientv3
 
 // Delete implements driver.Store.
 func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
-	if req.IfVersion == 0 {
-		_, err := s.client.Delete(ctx, req.Key)
-		if err != nil {
-			err = s.classify(ctx, err)
-		}
-		return err
-	}
-	resp, err := s.client.Txn(ctx).If(conditions(req.Key, false, req.IfVersion)...).Then(clientv3.OpDelete(req.Key)).Commit()
-	if err != nil {
-		return s.classify(ctx, err)
-	}
-	if !resp.Succeeded {
-		return driver.ErrConflict
-	}
-	return nil
+	_, err := s.write(ctx, req.Key, conditions(req.Key, false, req.IfVersion), clientv3.OpDelete(req.Key))
+	return err
 }
 
 // Close implements driver.Store. The client stays open.
@@ -166,5 +177,5 @@ func (s *Store) classify(ctx context.Context, err error) error {
 	case s.closed.Load():
 		class = driver.ErrClosed
 	}
-	return fmt.Errorf("%w: %w", class, err)
+	return driver.Classify(class, err)
 }

@@ -45,6 +45,7 @@ func backend(way, beside []string) kvtest.Backend {
 			return o
 		},
 		Beside: func(t testing.TB) driver.Store { return connect(t, beside...) },
+		Leases: func(t testing.TB) int { return leases(t, beside) },
 		Compact: func(t testing.TB, s driver.Store) {
 			client := s.(*owner).client
 			resp, err := client.Get(t.Context(), "revision")
@@ -56,6 +57,18 @@ func backend(way, beside []string) kvtest.Backend {
 			}
 		},
 	}
+}
+
+// leases counts the leases of a cluster.
+func leases(t testing.TB, endpoints []string) int {
+	t.Helper()
+	o := connect(t, endpoints...)
+	defer o.Close()
+	resp, err := o.client.Leases(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(resp.Leases)
 }
 
 // TestContract is about one etcd, behind a network that can be cut.

@@ -4,25 +4,54 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
+// The id of a lease that belongs to one item ends in a mark, so that a later write of the key, by any client, knows that nothing else
+// depends on the lease. Ids that etcd chooses end like that once in eight million.
+const (
+	ownBits = 23
+	ownMask = 1<<ownBits - 1
+	ownMark = 0x6f_7363 & ownMask
+)
+
+func own(id clientv3.LeaseID) bool { return id&ownMask == ownMark }
+
+// newOwn returns an id for a lease of one item: positive, as etcd's own are.
+func newOwn() int64 { return int64(rand.Uint64()>>1)&^ownMask | ownMark }
+
 // leaseOf returns what a write is to live with: the lease it names, one of its own for a TTL, or none.
 func (s *Store) leaseOf(ctx context.Context, req driver.PutRequest) (clientv3.LeaseID, error) {
 	if req.TTL == 0 {
 		return parse(req.Lease)
 	}
-	resp, err := s.client.Grant(ctx, int64(req.TTL/time.Second))
-	if err != nil {
-		return 0, s.classify(ctx, err)
+	leases := clientv3.RetryLeaseClient(s.client) // clientv3.Client.Grant cannot choose an id
+	for {
+		resp, err := leases.LeaseGrant(ctx, &etcdserverpb.LeaseGrantRequest{TTL: int64(req.TTL / time.Second), ID: newOwn()})
+		err = rpctypes.Error(err)
+		switch {
+		case errors.Is(err, rpctypes.ErrLeaseExist):
+		case err != nil:
+			return 0, s.classify(ctx, err)
+		default:
+			return clientv3.LeaseID(resp.ID), nil
+		}
 	}
-	return resp.ID, nil
+}
+
+// endOwn revokes a lease that belongs to one item, which it no longer holds. If this fails, the lease ends with its TTL.
+func (s *Store) endOwn(ctx context.Context, id clientv3.LeaseID) {
+	if own(id) {
+		_, _ = s.client.Revoke(ctx, id)
+	}
 }
 
 func parse(id driver.LeaseID) (clientv3.LeaseID, error) {
@@ -36,13 +65,18 @@ func parse(id driver.LeaseID) (clientv3.LeaseID, error) {
 	return clientv3.LeaseID(n), nil
 }
 
-// Grant implements driver.Leaser.
+// Grant implements driver.Leaser. A lease whose id has the mark of an item's own is given back.
 func (s *Store) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {
-	resp, err := s.client.Grant(ctx, int64(ttl/time.Second))
-	if err != nil {
-		return "", s.classify(ctx, err)
+	for {
+		resp, err := s.client.Grant(ctx, int64(ttl/time.Second))
+		if err != nil {
+			return "", s.classify(ctx, err)
+		}
+		if !own(resp.ID) {
+			return driver.LeaseID(strconv.FormatInt(int64(resp.ID), 16)), nil
+		}
+		s.endOwn(ctx, resp.ID)
 	}
-	return driver.LeaseID(strconv.FormatInt(int64(resp.ID), 16)), nil
 }
 
 // KeepAlive implements driver.Leaser.

@@ -123,7 +123,7 @@ func (s *Store) remembers(ctx context.Context, revision int64) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, rpctypes.ErrCompacted), errors.Is(err, rpctypes.ErrFutureRev):
-		return fmt.Errorf("%w: %w", driver.ErrCompacted, err)
+		return driver.Classify(driver.ErrCompacted, err)
 	default:
 		return s.classify(ctx, err)
 	}

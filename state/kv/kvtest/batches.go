@@ -81,6 +81,8 @@ func leases() []promise {
 		{name: "lease/items end with it", needs: driver.Leases, check: leaseEnds},
 		{name: "lease/is kept alive", needs: driver.Leases, check: leaseKept},
 		{name: "lease/revoked", needs: driver.Leases, check: leaseRevoked},
+		{name: "lease/none is left of an overwritten item", needs: driver.Expiry | driver.Leases, hook: "Leases", check: leasesEnd},
+		{name: "lease/others' items stay", needs: driver.Leases | driver.Expiry, check: leaseStays},
 	}
 }
 
@@ -143,5 +145,73 @@ func leaseRevoked(r *rig) {
 			r.Errorf("Revoke: %v", err)
 		}
 		r.absent("k")
+	}
+}
+
+// leasesEnd writes a few keys again and again with a long TTL and counts leases at the engine: one for each item that has a TTL now.
+func leasesEnd(r *rig) {
+	const keys, rounds, ttl = 2, 20, time.Hour
+	stores := []*kv.Store{r.store}
+	if r.Beside != nil {
+		stores = append(stores, r.beside())
+	}
+	before := r.Leases(r)
+	expect := func(want int, after string) {
+		r.Helper()
+		r.eventually("the leases of replaced items to end", func() error {
+			if got := r.Leases(r) - before; got != want {
+				return fmt.Errorf("after %s there are %d leases more than before, want %d", after, got, want)
+			}
+			return nil
+		})
+	}
+	write := func(n int, opts ...kv.PutOption) (kv.Version, error) {
+		return stores[n%len(stores)].Put(r.context(), fmt.Sprint("k", n%keys), fmt.Append(nil, n), opts...)
+	}
+	for n := range keys * rounds {
+		if _, err := write(n, kv.TTL(ttl)); err != nil {
+			r.Fatalf("Put: %v", err)
+		}
+	}
+	expect(keys, "writes with a TTL")
+	if r.caps.Has(driver.CAS) {
+		for n := range rounds {
+			_, err := write(n, kv.TTL(ttl), kv.IfAbsent())
+			r.is(err, kv.ErrConflict, "Put of an item that is there with IfAbsent")
+		}
+		expect(keys, "refused writes")
+		r.put("k0", "x", kv.TTL(ttl), kv.IfVersion(r.version("k0")))
+		expect(keys, "a conditional write")
+	}
+	r.put("k0", "for good")
+	expect(keys-1, "a write without a TTL")
+	r.delete("k1")
+	expect(keys-2, "a deletion")
+}
+
+// version returns the version of an item that must be there.
+func (r *rig) version(key string) kv.Version {
+	r.Helper()
+	it, err := r.store.Get(r.context(), key)
+	if err != nil {
+		r.Fatalf("Get(%q): %v", key, err)
+	}
+	return it.Version
+}
+
+// leaseStays replaces and deletes items of a lease: that must not end the lease, or others of its items.
+func leaseStays(r *rig) {
+	l := r.lease(time.Minute)
+	for _, key := range []string{"l/1", "l/2", "l/3"} {
+		r.put(key, "x", kv.WithLease(l))
+	}
+	r.put("l/1", "on its own", kv.TTL(time.Minute))
+	r.put("l/1", "again", kv.TTL(time.Minute))
+	r.delete("l/2")
+	r.put("l/1", "with the lease", kv.WithLease(l))
+	r.holds("l/1", "with the lease")
+	r.holds("l/3", "x")
+	if err := l.Renew(r.context()); err != nil {
+		r.Errorf("Renew: %v", err)
 	}
 }

@@ -25,7 +25,7 @@ type breakage struct {
 func breakages() map[string]breakage {
 	all := map[string]breakage{}
 	for _, part := range []map[string]breakage{
-		brokenValues(), brokenConditions(), brokenTimes(), brokenLists(), brokenWatches(), brokenJoins(), brokenResumes(), brokenRest(),
+		brokenValues(), brokenConditions(), brokenTimes(), brokenLists(), brokenWatches(), brokenJoins(), brokenResumes(), brokenReads(), brokenRest(),
 	} {
 		maps.Copy(all, part)
 	}
@@ -82,6 +82,15 @@ func brokenValues() map[string]breakage {
 				return it, err
 			}
 		}, "keys/round trip"},
+		"says the same twice": {func(b *broken) {
+			b.get = func(ctx context.Context, key string) (driver.Item, error) {
+				it, err := b.Store.Get(ctx, key)
+				if err != nil {
+					err = fmt.Errorf("%w: %w", err, err)
+				}
+				return it, err
+			}
+		}, "values/missing"},
 		"has no class for its errors": {func(b *broken) {
 			b.get = func(ctx context.Context, key string) (driver.Item, error) {
 				it, err := b.Store.Get(ctx, key)
@@ -141,6 +150,54 @@ func brokenConditions() map[string]breakage {
 				return it, err
 			}
 		}, "cas/histories are linearizable"},
+	}
+}
+
+// lagging is memkv whose Get shows a key as it was before its latest write, for as many reads as a replica would take to catch up.
+func lagging(b *broken, reads int) {
+	var mu sync.Mutex
+	before, left := map[string]driver.Item{}, map[string]int{}
+	change := func(ctx context.Context, key string) {
+		mu.Lock()
+		defer mu.Unlock()
+		before[key], _ = b.Store.Get(ctx, key)
+		left[key] = reads
+	}
+	b.put = func(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
+		change(ctx, req.Key)
+		return b.Store.Put(ctx, req)
+	}
+	b.delete = func(ctx context.Context, req driver.DeleteRequest) error {
+		change(ctx, req.Key)
+		return b.Store.Delete(ctx, req)
+	}
+	b.get = func(ctx context.Context, key string) (driver.Item, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if left[key]--; left[key] >= 0 && before[key].Version != 0 {
+			return before[key], nil
+		}
+		return b.Store.Get(ctx, key)
+	}
+}
+
+func brokenReads() map[string]breakage {
+	return map[string]breakage{
+		"reads from a replica that lags": {func(b *broken) {
+			lagging(b, 1)
+		}, "fresh/a read after an event is not older, fresh/a read after synced misses nothing, fresh/a near cache follows, " +
+			"fresh/what another client wrote is read"},
+		"lists from a replica that lags": {func(b *broken) {
+			b.list = func(context.Context, driver.ListRequest) (driver.Page, error) { return driver.Page{}, nil }
+		}, "fresh/a read after an event is not older, fresh/what another client wrote is read"},
+		"begins a watch with what a replica has": {func(b *broken) {
+			b.watch = filtered(b, func(ev driver.Event) []driver.Event {
+				if ev.Kind == driver.Put && ev.Position == 0 {
+					return nil
+				}
+				return []driver.Event{ev}
+			})
+		}, "fresh/what another client wrote is read"},
 	}
 }
 

@@ -125,6 +125,9 @@ func ttlAcrossRestart(r *rig) {
 	r.put("ever", "x")
 	until := r.deadline(ttl)
 	r.restart()
+	if back := time.Now().Add(r.caps.TTL.Granularity + r.caps.TTL.MaxLateness); back.After(until) {
+		until = back // the engine was down when the item's time was over
+	}
 	r.gone("short", sent.Add(ttl), until.Add(r.slack()))
 	r.holds("ever", "x")
 	if it := r.holds("long", "x"); it.TTL > time.Hour {

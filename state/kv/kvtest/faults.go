@@ -112,6 +112,7 @@ func (r *rig) unanswered(err error, what string) {
 	if !errors.Is(err, kv.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
 		r.Errorf("%s on an engine that does not answer: %v; want ErrUnavailable or the end of the context", what, err)
 	}
+	r.once(err)
 }
 
 func (r *rig) eventually(what string, try func() error) {

@@ -51,6 +51,8 @@ type Backend struct {
 	Beside func(t testing.TB) driver.Store
 	// Compact has the engine forget its history of changes.
 	Compact func(t testing.TB, s driver.Store)
+	// Leases returns how many leases the engine holds, whoever made them.
+	Leases func(t testing.TB) int
 	// Requests returns how many requests the engine has seen.
 	Requests func() int64
 	// KeepAlives is how many requests a second are allowed while nothing happens.
@@ -63,6 +65,8 @@ type Backend struct {
 	// HistoryOps is how many operations the linearizability check makes. Default: 2,000.
 	HistoryOps int
 
+	// Defaults returns what a driver without options declares, which docs/drivers.md shows. Default: what Open's driver declares.
+	Defaults func(t testing.TB) driver.Capabilities
 	// Record is the file, relative to the test's package, that keeps what the suite proved of the driver. The run fails when it
 	// proved something else, and writes the file when the environment variable KVTEST_RECORD is "write". Default: none is kept.
 	Record string
@@ -86,9 +90,13 @@ func Run(t *testing.T, b Backend) {
 			}
 		})
 	}
-	if b.Record != "" {
-		record.settle(t, b.Record)
+	if b.Record == "" {
+		return
 	}
+	if b.Defaults != nil {
+		record.byDefault(b.Defaults(t))
+	}
+	record.settle(t, b.Record)
 }
 
 // supervisor waits for an engine in another process, which a hook may have restarted.
@@ -115,7 +123,7 @@ type promise struct {
 func promises() []promise {
 	var all []promise
 	for _, part := range [][]promise{
-		values(), keys(), conditions(), histories(), expiry(), listing(), watching(), resuming(),
+		values(), keys(), conditions(), histories(), expiry(), listing(), watching(), resuming(), freshness(),
 		batches(), leases(), abilities(), observed(), lifecycle(), faults(), network(), storms(),
 	} {
 		all = append(all, part...)
@@ -133,6 +141,7 @@ func (p promise) lacks(b Backend) string {
 		"Pause":    b.Pause != nil && b.Resume != nil,
 		"Compact":  b.Compact != nil,
 		"Requests": b.Requests != nil,
+		"Leases":   b.Leases != nil,
 
 		"Cut":                     cut,
 		"Cut and Beside":          cut && b.Beside != nil,

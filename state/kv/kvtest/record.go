@@ -1,6 +1,7 @@
 package kvtest
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/go-os/go-os/internal/suite"
@@ -16,9 +17,11 @@ type Record struct {
 	System string `json:"system"`
 	// Abilities are declared.
 	Abilities []string `json:"abilities"`
-	// TTL holds the limits of Expiry, as Go writes durations; all empty without that ability.
+	// ByOption are those of them that a driver without options does not declare.
+	ByOption []string `json:"by_option,omitempty"`
+	// TTL holds the limits of Expiry without options, as Go writes durations; all empty without that ability.
 	TTL RecordTTL `json:"ttl"`
-	// MaxKey, MaxValue and MaxBatch are in bytes and items. Zero means no limit.
+	// MaxKey, MaxValue and MaxBatch are the limits without options, in bytes and items. Zero means no limit.
 	MaxKey   int `json:"max_key"`
 	MaxValue int `json:"max_value"`
 	MaxBatch int `json:"max_batch"`
@@ -41,13 +44,29 @@ type RecordTTL struct {
 
 func newRecord() *Record { return &Record{Untried: map[string]string{}} }
 
-// declare writes down what the driver declares.
+// declare records what the driver under test declares.
 func (r *Record) declare(c driver.Capabilities) {
-	r.System, r.MaxKey, r.MaxValue, r.MaxBatch = c.System, c.MaxKey, c.MaxValue, c.MaxBatch
-	r.Abilities = nil
-	for _, one := range c.Abilities.Each() {
-		r.Abilities = append(r.Abilities, one.String())
+	r.System, r.Abilities = c.System, names(c.Abilities)
+	r.limit(c)
+}
+
+// byDefault records what a driver without options declares.
+func (r *Record) byDefault(c driver.Capabilities) {
+	declared := names(c.Abilities)
+	r.ByOption = slices.DeleteFunc(slices.Clone(r.Abilities), func(name string) bool { return slices.Contains(declared, name) })
+	r.limit(c)
+}
+
+func names(a driver.Ability) (all []string) {
+	for _, one := range a.Each() {
+		all = append(all, one.String())
 	}
+	return all
+}
+
+// limit records the limits.
+func (r *Record) limit(c driver.Capabilities) {
+	r.MaxKey, r.MaxValue, r.MaxBatch = c.MaxKey, c.MaxValue, c.MaxBatch
 	if c.Has(driver.Expiry) {
 		r.TTL = RecordTTL{
 			Min: c.TTL.Min.String(), Max: c.TTL.Max.String(),

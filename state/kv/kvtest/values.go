@@ -2,7 +2,9 @@ package kvtest
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/go-os/go-os/state/kv"
@@ -25,6 +27,26 @@ func (r *rig) is(err, want error, format string, args ...any) {
 	var whole *kv.Error
 	if !errors.Is(err, want) || !errors.As(err, &whole) || whole.Op == "" {
 		r.Errorf(format+": error %v; want a *kv.Error of %v", append(args, err, want)...)
+	}
+	r.once(err)
+}
+
+// once fails if the message of an error has a text twice in a row, or names the end of the context more than once.
+func (r *rig) once(err error) {
+	r.Helper()
+	if err == nil {
+		return
+	}
+	said := err.Error()
+	for _, over := range []error{context.Canceled, context.DeadlineExceeded} {
+		if strings.Count(said, over.Error()) > 1 {
+			r.Errorf("a message repeats itself: %q", said)
+			return
+		}
+	}
+	parts := strings.Split(said, ": ")
+	if len(slices.Compact(slices.Clone(parts))) != len(parts) {
+		r.Errorf("a message repeats itself: %q", said)
 	}
 }
 

@@ -34,7 +34,6 @@ package memcachedkv
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -78,7 +77,7 @@ func New(client *memcache.Client, opts *Options) *Store {
 	}
 	return &Store{client: client, caps: driver.Capabilities{
 		System:    "memcached",
-		Abilities: driver.CAS | driver.Expiry,
+		Abilities: driver.CAS | driver.Expiry | driver.FreshReads,
 		TTL:       driver.TTLLimits{Min: time.Second, Max: MaxTTL, Granularity: time.Second, MaxLateness: 2 * time.Second},
 		MaxKey:    MaxKey,
 		MaxValue:  max(limit-envelope, 1),
@@ -237,5 +236,5 @@ func (s *Store) classify(ctx context.Context, err error) error {
 	case s.closed.Load():
 		class = driver.ErrClosed
 	}
-	return fmt.Errorf("%w: %w", class, err)
+	return driver.Classify(class, err)
 }

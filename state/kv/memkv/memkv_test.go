@@ -12,6 +12,7 @@ func backend() kvtest.Backend {
 	return kvtest.Backend{
 		Record:    "testdata/contract.json",
 		Open:      func(testing.TB) driver.Store { return memkv.New(&memkv.Options{MaxKey: 1 << 10, MaxValue: 1 << 20}) },
+		Defaults:  func(testing.TB) driver.Capabilities { return memkv.New(nil).Capabilities() },
 		FakeClock: true,
 		Compact:   func(_ testing.TB, s driver.Store) { s.(*memkv.Store).Compact() },
 	}

@@ -3,6 +3,7 @@ package natskv
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 
@@ -28,29 +29,26 @@ func (s *Store) keys(ctx context.Context, prefix string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	watcher, err := bucket.WatchFiltered(ctx, []string{filter(prefix)}, jetstream.IgnoreDeletes(), jetstream.MetaOnly())
+	name := filter(prefix)
+	watcher, err := bucket.watches.WatchFiltered(ctx, []string{name}, jetstream.MetaOnly())
 	if err != nil {
 		return nil, s.classify(ctx, err)
 	}
 	defer end(watcher)
-	var keys []string
-	for {
-		entry, err := s.next(ctx, watcher)
+	found := map[string]struct{}{} // a key that changes meanwhile is shown again
+	_, err = s.current(ctx, source{watcher: watcher, name: name}, func(entry jetstream.KeyValueEntry, _ bool) error {
+		key, err := unescape(entry.Key())
 		switch {
 		case err != nil:
-			return nil, err
-		case entry == nil: // these were all
-			slices.Sort(keys)
-			return slices.Compact(keys), nil // a key that is written meanwhile is told again
+			return err
+		case entry.Operation() != jetstream.KeyValuePut:
+			delete(found, key)
+		case strings.HasPrefix(key, prefix):
+			found[key] = struct{}{}
 		}
-		key, err := unescape(entry.Key())
-		if err != nil {
-			return nil, err
-		}
-		if strings.HasPrefix(key, prefix) {
-			keys = append(keys, key)
-		}
-	}
+		return nil
+	})
+	return slices.Sorted(maps.Keys(found)), err
 }
 
 // read returns the items of some keys, without those that are gone meanwhile.

@@ -21,8 +21,10 @@
 //
 // # Reads
 //
-// On a bucket with replicas a Get may be answered by one that is behind (direct get). On a bucket without, it sees every
-// acknowledged write.
+// Reads ask the leader of the bucket, not the nearest replica (direct get), so they see every acknowledged write. No read is older
+// than an event, a write or a read that this Store saw before: if the server that answers is behind, the read waits for it. A listing
+// and the snapshot of a watch come from a replica, and wait until it has what the leader had. One gap is left: a leader that was
+// stopped or cut off, and replaced meanwhile, may answer once more before it learns of it. It can then miss what others wrote.
 //
 // # TTL
 //
@@ -88,8 +90,17 @@ type Store struct {
 	caps   driver.Capabilities
 	closed atomic.Bool
 
-	mu sync.Mutex
-	kv jetstream.KeyValue // nil until the bucket was found
+	horizon horizon
+
+	mu      sync.Mutex
+	opened  *opened   // nil until the bucket was found
+	created time.Time // when the bucket was
+}
+
+// opened is a bucket that was found.
+type opened struct {
+	watches jetstream.KeyValue
+	reads   nats.JetStreamContext // the client of package jetstream would read from any replica
 }
 
 // New returns a driver on a bucket, which must exist by the first call. The connection stays the caller's to close.
@@ -101,7 +112,7 @@ func New(js jetstream.JetStream, bucket string, opts *Options) *Store {
 	if o.MaxPayload <= 0 {
 		o.MaxPayload = DefaultMaxPayload
 	}
-	abilities := driver.CAS | driver.Expiry | driver.List | driver.Watch
+	abilities := driver.CAS | driver.Expiry | driver.List | driver.Watch | driver.FreshReads
 	if o.Durable {
 		abilities |= driver.Durable
 	}
@@ -126,51 +137,48 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// open returns the bucket. It is looked for once; whoever comes first asks the server.
-func (s *Store) open(ctx context.Context) (jetstream.KeyValue, error) {
+// stream is the name of the bucket's stream.
+func (s *Store) stream() string { return "KV_" + s.bucket }
+
+// subject is the subject of an escaped key or pattern.
+func (s *Store) subject(name string) string { return subjects + s.bucket + "." + name }
+
+// open returns the bucket. It is looked up once, by the first call that needs it.
+func (s *Store) open(ctx context.Context) (*opened, error) {
 	s.mu.Lock()
-	found := s.kv
+	found := s.opened
 	s.mu.Unlock()
 	if found != nil {
 		return found, nil
 	}
-	found, err := s.js.KeyValue(ctx, s.bucket)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		return nil, fmt.Errorf("%w: no bucket %q: create it with natskv.Config: %w", driver.ErrUnavailable, s.bucket, err)
+	watches, err := s.js.KeyValue(ctx, s.bucket)
+	if err != nil {
+		return nil, s.classify(ctx, err)
 	}
+	reads, err := s.js.Conn().JetStream(apiOption(s.js.Options())...)
+	if err != nil {
+		return nil, s.classify(ctx, err)
+	}
+	stream, err := s.js.Stream(ctx, s.stream())
 	if err != nil {
 		return nil, s.classify(ctx, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.kv = found
-	return found, nil
+	s.opened, s.created = &opened{watches: watches, reads: reads}, stream.CachedInfo().Created
+	return s.opened, nil
 }
 
-// Get implements driver.Store. What is left of a TTL is not told.
-func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
-	return s.get(ctx, key, escape(key))
-}
-
-// get reads a key that is escaped already.
-func (s *Store) get(ctx context.Context, key, name string) (driver.Item, error) {
-	bucket, err := s.open(ctx)
-	if err != nil {
-		return driver.Item{}, err
+// apiOption has a client ask for the same subjects as another.
+func apiOption(o jetstream.JetStreamOptions) []nats.JSOpt {
+	switch {
+	case o.Domain != "":
+		return []nats.JSOpt{nats.Domain(o.Domain)}
+	case o.APIPrefix != "":
+		return []nats.JSOpt{nats.APIPrefix(o.APIPrefix)}
+	default:
+		return nil
 	}
-	entry, err := bucket.Get(ctx, name)
-	if err != nil {
-		return driver.Item{}, s.classify(ctx, err)
-	}
-	return item(key, entry), nil
-}
-
-func item(key string, entry jetstream.KeyValueEntry) driver.Item {
-	it := driver.Item{Key: key, Value: entry.Value(), Version: driver.Version(entry.Revision())}
-	if it.Value == nil {
-		it.Value = []byte{}
-	}
-	return it
 }
 
 // classify gives an error of the client its class; the client's own stays reachable. No error has none.
@@ -179,8 +187,10 @@ func (s *Store) classify(ctx context.Context, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, jetstream.ErrKeyNotFound), errors.Is(err, jetstream.ErrKeyDeleted):
-		return driver.ErrNotFound
+	case missing(err):
+		return fmt.Errorf("%w: no bucket %q: create it with natskv.Config: %w", driver.ErrUnavailable, s.bucket, err)
+	case errors.Is(err, jetstream.ErrNoStreamResponse):
+		return fmt.Errorf("%w: no bucket %q, or it has no leader: create it with natskv.Config, or wait: %w", driver.ErrUnavailable, s.bucket, err)
 	case moved(err):
 		class = driver.ErrConflict
 	case errors.Is(err, nats.ErrMaxPayload), tooLarge(err):
@@ -190,7 +200,12 @@ func (s *Store) classify(ctx context.Context, err error) error {
 	case errors.Is(err, nats.ErrConnectionClosed) && s.closed.Load():
 		class = driver.ErrClosed
 	}
-	return fmt.Errorf("%w: %w", class, err)
+	return driver.Classify(class, err)
+}
+
+// missing reports whether the server knows no such bucket.
+func missing(err error) bool {
+	return errors.Is(err, jetstream.ErrBucketNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, nats.ErrStreamNotFound)
 }
 
 // moved reports whether the subject's last message is not the one that a write asked for.

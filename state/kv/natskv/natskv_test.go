@@ -1,9 +1,11 @@
 package natskv_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,9 +33,11 @@ func (o *owner) Close() error {
 
 const bucket = "suite"
 
-func connect(t testing.TB, addr string) *owner {
+func defaults(testing.TB) driver.Capabilities { return natskv.New(nil, bucket, nil).Capabilities() }
+
+func connect(t testing.TB, urls ...string) *owner {
 	t.Helper()
-	conn, err := nats.Connect("nats://"+addr, nats.ReconnectBufSize(-1), nats.MaxReconnects(-1),
+	conn, err := nats.Connect(strings.Join(urls, ","), nats.DontRandomize(), nats.IgnoreDiscoveredServers(), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1),
 		nats.ReconnectWait(100*time.Millisecond), nats.PingInterval(2*time.Second), nats.MaxPingsOutstanding(2), nats.Timeout(time.Second))
 	if err != nil {
 		t.Fatal(err)
@@ -51,16 +55,8 @@ func backend(t testing.TB) kvtest.Backend {
 	network := testenv.Proxy(t, engine.Addr(0))
 	return kvtest.Backend{
 		Open: func(t testing.TB) driver.Store {
-			o := connect(t, network.Endpoint())
-			if err := o.js.DeleteKeyValue(t.Context(), bucket); err != nil && !errors.Is(err, jetstream.ErrBucketNotFound) {
-				t.Fatal(err)
-			}
-			// The server answers a deletion before the files of the bucket are gone, and may find them in its way when it makes
-			// the next.
-			testenv.Eventually(t, 10*time.Second, "a new bucket", func() error {
-				_, err := o.js.CreateKeyValue(t.Context(), natskv.Config(bucket))
-				return err
-			})
+			o := connect(t, "nats://"+network.Endpoint())
+			renew(t, o.js, 1)
 			return o
 		},
 		Restart: func(t testing.TB, old driver.Store) driver.Store {
@@ -78,10 +74,79 @@ func backend(t testing.TB) kvtest.Backend {
 		Drop:    func(testing.TB) { network.Drop() },
 		Slow:    func(_ testing.TB, latency, jitter time.Duration) { network.Slow(latency, jitter) },
 		Heal:    func(testing.TB) { network.Heal() },
-		Beside:  func(t testing.TB) driver.Store { return connect(t, engine.Addr(0)) },
+		Beside:  func(t testing.TB) driver.Store { return connect(t, engine.URL()) },
 
 		Requests: func() int64 { return messages(t, engine) },
+		Defaults: defaults,
 	}
+}
+
+// renew makes the bucket anew.
+func renew(t testing.TB, js jetstream.JetStream, replicas int) {
+	t.Helper()
+	if err := js.DeleteKeyValue(t.Context(), bucket); err != nil && !errors.Is(err, jetstream.ErrBucketNotFound) {
+		t.Fatal(err)
+	}
+	config := natskv.Config(bucket)
+	config.Replicas = replicas
+	// The server answers a deletion before the files of the bucket are gone, and may find them in its way when it makes the next.
+	testenv.Eventually(t, 10*time.Second, "a new bucket", func() error {
+		_, err := js.CreateKeyValue(t.Context(), config)
+		return err
+	})
+}
+
+// cluster is a driver on three servers, and others beside it whose first server is another one each time.
+func cluster(t testing.TB) kvtest.Backend {
+	servers := testenv.NATSCluster(t, 3)
+	urls, next := servers.URLs(), 0
+	revive := func(t testing.TB) { // an election takes 4 to 9 s, and may have to be repeated
+		servers.Restart()
+		leader(t, urls)
+	}
+	return kvtest.Backend{
+		Open: func(t testing.TB) driver.Store {
+			o := connect(t, urls...)
+			renew(t, o.js, 3)
+			return o
+		},
+		Beside: func(t testing.TB) driver.Store {
+			next++
+			at := next % len(urls)
+			return connect(t, slices.Concat(urls[at:], urls[:at])...)
+		},
+		Restart: func(t testing.TB, old driver.Store) driver.Store {
+			servers.Kill()
+			revive(t)
+			kvtest.Awake(t, old)
+			return old
+		},
+		Kill:       func(testing.TB) { servers.Kill() },
+		Revive:     revive,
+		Pause:      func(testing.TB) { servers.Pause() },
+		Resume:     func(testing.TB) { servers.Resume() },
+		KillLeader: func(t testing.TB) { servers.Node(leader(t, urls)).Kill() },
+		Compact:    compact,
+		Defaults:   defaults,
+	}
+}
+
+// leader returns the name of the server that leads the bucket.
+func leader(t testing.TB, urls []string) (name string) {
+	t.Helper()
+	o := connect(t, urls...)
+	defer o.Close()
+	testenv.Eventually(t, time.Minute, "a leader of the bucket", func() error {
+		stream, err := o.js.Stream(t.Context(), "KV_"+bucket)
+		if err != nil {
+			return err
+		}
+		if name = stream.CachedInfo().Cluster.Leader; name == "" {
+			return errors.New("the bucket has no leader")
+		}
+		return nil
+	})
+	return name
 }
 
 // compact has the bucket forget what it knows of removed keys.
@@ -119,20 +184,73 @@ func TestContract(t *testing.T) {
 	kvtest.Run(t, b)
 }
 
+// TestContractCluster is about a bucket on three servers, whose leader can be killed.
+func TestContractCluster(t *testing.T) {
+	b := cluster(t)
+	b.Record = "testdata/contract-three-nodes.json"
+	kvtest.Run(t, b)
+}
+
 func FuzzKeys(f *testing.F) { kvtest.Fuzz(f, backend(f)) }
 
-// TestNoBucket uses a bucket that nobody has made: the error says what to do, and the store works once it is there.
+// TestNoBucket uses a bucket that nobody has made: every call says what to do, and the store works once it is there.
 func TestNoBucket(t *testing.T) {
-	s := connect(t, testenv.NATS(t).Addr(0))
+	s := connect(t, testenv.NATS(t).URL())
 	defer s.Close()
-	if _, err := s.Get(t.Context(), "k"); !errors.Is(err, driver.ErrUnavailable) || !strings.Contains(err.Error(), `no bucket "suite": create it`) {
-		t.Errorf("got %v", err)
+	put := func() error {
+		_, err := s.Put(t.Context(), driver.PutRequest{Key: "k"})
+		return err
+	}
+	get := func() error {
+		_, err := s.Get(t.Context(), "k")
+		return err
+	}
+	for name, call := range map[string]func() error{
+		"Get": get, "Put": put,
+		"Delete": func() error { return s.Delete(t.Context(), driver.DeleteRequest{Key: "k", IfVersion: 7}) },
+		"List": func() error {
+			_, err := s.List(t.Context(), driver.ListRequest{Limit: 1})
+			return err
+		},
+		"Watch": func() error {
+			return s.Watch(t.Context(), driver.WatchRequest{}, func(driver.Event) error { return nil })
+		},
+	} {
+		err := call()
+		if !errors.Is(err, driver.ErrUnavailable) || !strings.Contains(err.Error(), `no bucket "suite"`) || !strings.Contains(err.Error(), "create it with natskv.Config") {
+			t.Errorf("%s: got %v", name, err)
+		}
 	}
 	if _, err := s.js.CreateKeyValue(t.Context(), natskv.Config(bucket)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Get(t.Context(), "k"); !errors.Is(err, driver.ErrNotFound) {
+	if err := get(); !errors.Is(err, driver.ErrNotFound) {
 		t.Errorf("got %v, want ErrNotFound", err)
+	}
+	if err := put(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNewBucket reads and writes on after the bucket was made anew under its name: its sequence is below what the store has seen.
+func TestNewBucket(t *testing.T) {
+	s := connect(t, testenv.NATS(t).URL())
+	defer s.Close()
+	renew(t, s.js, 1)
+	for range 20 {
+		if _, err := s.Put(t.Context(), driver.PutRequest{Key: "k", Value: []byte("old")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	renew(t, s.js, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	synced := errors.New("synced")
+	if err := s.Watch(ctx, driver.WatchRequest{}, func(driver.Event) error { return synced }); !errors.Is(err, synced) {
+		t.Errorf("Watch: %v", err)
+	}
+	if _, err := s.Get(ctx, "k"); !errors.Is(err, driver.ErrNotFound) {
+		t.Errorf("Get: %v, want ErrNotFound", err)
 	}
 }
 

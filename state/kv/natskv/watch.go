@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -25,7 +26,7 @@ func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(dr
 	// The client would take the watch up again by itself, but would not tell that what is known is out of date meanwhile.
 	lost := conn.StatusChanged(nats.DISCONNECTED, nats.RECONNECTING, nats.CLOSED)
 	defer conn.RemoveStatusListener(lost)
-	now, err := s.sequence(ctx)
+	now, err := s.position(ctx)
 	switch {
 	case err != nil:
 		return err
@@ -40,12 +41,12 @@ func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(dr
 	if req.Key != "" {
 		name = escape(req.Key)
 	}
-	watcher, err := bucket.WatchFiltered(ctx, []string{name}, opts...)
+	watcher, err := bucket.watches.WatchFiltered(ctx, []string{name}, opts...)
 	if err != nil {
 		return s.classify(ctx, err)
 	}
 	defer end(watcher)
-	w := &watch{Store: s, watcher: watcher, lost: lost, prefix: req.Prefix, emit: emit, at: now}
+	w := &watch{Store: s, source: source{watcher: watcher, lost: lost, name: name}, prefix: req.Prefix, emit: emit, at: now}
 	if req.Snapshot {
 		err = w.snapshot(ctx)
 	}
@@ -58,54 +59,77 @@ func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(dr
 	return err
 }
 
-// sequence returns the number of the bucket's last message.
-func (s *Store) sequence(ctx context.Context) (uint64, error) {
-	stream, err := s.js.Stream(ctx, "KV_"+s.bucket)
-	if err != nil {
-		return 0, s.classify(ctx, err)
-	}
-	return stream.CachedInfo().State.LastSeq, nil // it was made a moment ago
+// source is a watcher of the client, and what it watches.
+type source struct {
+	watcher jetstream.KeyWatcher
+	lost    <-chan nats.Status // tells that the connection is lost; nil is never ready
+	name    string             // the escaped key or the pattern
 }
 
 // watch is one watch under way.
 type watch struct {
 	*Store
-	watcher jetstream.KeyWatcher
-	lost    <-chan nats.Status
-	prefix  string
-	emit    func(driver.Event) error
-	at      uint64 // the last message that was seen
+	source source
+	prefix string
+	emit   func(driver.Event) error
+	at     uint64 // all messages up to this one were shown
 }
 
-// snapshot shows what is there. A key that is gone has a message too, which is left out.
+// snapshot shows what is there. A key that does not exist may have a message too, which is left out.
 func (w *watch) snapshot(ctx context.Context) error {
 	if err := w.emit(driver.Event{Kind: driver.Resync}); err != nil {
 		return err
 	}
-	for {
-		entry, err := w.next(ctx, w.watcher, w.lost)
-		if err != nil || entry == nil {
-			return err
-		}
+	last, err := w.current(ctx, w.source, func(entry jetstream.KeyValueEntry, late bool) error {
 		ev, ours, err := w.event(entry)
-		if err != nil {
+		if err != nil || !ours || ev.Kind == driver.Delete && !late {
 			return err
 		}
-		if ours && ev.Kind == driver.Put {
-			ev.Position = 0
-			if err := w.emit(ev); err != nil {
-				return err
-			}
-		}
-	}
+		ev.Position = 0
+		return w.emit(ev)
+	})
+	w.at = max(w.at, last)
+	return err
 }
 
-// step shows the next change.
+// recheck is how long a replica may take to deliver a message before the leader is asked whether it still exists.
+const recheck = 50 * time.Millisecond
+
+// current reads from a watcher what is there, and returns the sequence of the last message. The replica that delivers may lag: what
+// it has is not all before it has delivered the last message that the leader has. Messages that come late, after all that the
+// replica had at first, may replace earlier ones.
+func (s *Store) current(ctx context.Context, from source, take func(entry jetstream.KeyValueEntry, late bool) error) (shown uint64, err error) {
+	target, err := s.newest(ctx, from.name)
+	for began := false; err == nil && (!began || shown < target); {
+		var entry jetstream.KeyValueEntry
+		entry, err = s.nextWithin(ctx, from, began)
+		switch {
+		case began && errors.Is(err, errNothing): // that message may be gone
+			target, err = s.newest(ctx, from.name)
+		case err != nil:
+		case entry == nil: // the replica has nothing else
+			began = true
+		case entry.Revision() > shown:
+			shown = entry.Revision()
+			err = take(entry, began)
+		}
+	}
+	return shown, err
+}
+
+// newest returns the sequence of the last message of a pattern, or zero.
+func (s *Store) newest(ctx context.Context, name string) (uint64, error) {
+	msg, err := s.last(ctx, s.subject(name))
+	return sequence(msg), err
+}
+
+// step shows the next change. One that was shown before is left out: the client takes up a watch again on a replica that may lag.
 func (w *watch) step(ctx context.Context) error {
-	entry, err := w.next(ctx, w.watcher, w.lost)
-	if err != nil || entry == nil { // nil: what was there at the start has been told
+	entry, err := w.next(ctx, w.source)
+	if err != nil || entry == nil || entry.Revision() <= w.at { // nil: there was nothing after the place to begin at
 		return err
 	}
+	w.at = entry.Revision()
 	ev, ours, err := w.event(entry)
 	if err != nil || !ours {
 		return err
@@ -115,35 +139,50 @@ func (w *watch) step(ctx context.Context) error {
 
 // event is what a message says, and whether it is about a key of this watch.
 func (w *watch) event(entry jetstream.KeyValueEntry) (driver.Event, bool, error) {
-	w.at = max(w.at, entry.Revision())
 	key, err := unescape(entry.Key())
 	if err != nil || !strings.HasPrefix(key, w.prefix) {
 		return driver.Event{}, false, err
 	}
-	ev := driver.Event{Kind: driver.Put, Item: item(key, entry), Position: driver.Version(entry.Revision())}
+	ev := driver.Event{Kind: driver.Put, Item: item(key, entry.Value(), entry.Revision()), Position: driver.Version(entry.Revision())}
 	if entry.Operation() != jetstream.KeyValuePut {
 		ev.Kind, ev.Item = driver.Delete, driver.Item{Key: key}
 	}
 	return ev, true, nil
 }
 
-// next waits for what a watcher has to say. Nil stands for the end of what was there at the start.
-func (s *Store) next(ctx context.Context, watcher jetstream.KeyWatcher, lost ...<-chan nats.Status) (jetstream.KeyValueEntry, error) {
-	var over <-chan nats.Status // none is never ready
-	if len(lost) > 0 {
-		over = lost[0]
-	}
+// next waits for what a watcher delivers. Nil stands for the end of what was there when it began.
+func (s *Store) next(ctx context.Context, from source) (jetstream.KeyValueEntry, error) {
 	select {
 	case <-ctx.Done():
 		return nil, ctx.Err()
-	case <-over:
-		return nil, fmt.Errorf("%w: %w", driver.ErrUnavailable, errLost)
-	case entry, open := <-watcher.Updates():
+	case <-from.lost:
+		return nil, driver.Classify(driver.ErrUnavailable, errLost)
+	case entry, open := <-from.watcher.Updates():
 		if !open {
-			return nil, fmt.Errorf("%w: %w", driver.ErrUnavailable, errLost)
+			return nil, driver.Classify(driver.ErrUnavailable, errLost)
+		}
+		if entry != nil {
+			s.horizon.saw(entry.Revision()) // before anybody reads because of it
 		}
 		return entry, nil
 	}
+}
+
+// errNothing says that a watcher had nothing to deliver for a while.
+var errNothing = errors.New("nothing was delivered")
+
+// nextWithin is next; if brief, it returns errNothing after a while.
+func (s *Store) nextWithin(ctx context.Context, from source, brief bool) (jetstream.KeyValueEntry, error) {
+	if !brief {
+		return s.next(ctx, from)
+	}
+	within, cancel := context.WithTimeout(ctx, recheck)
+	defer cancel()
+	entry, err := s.next(within, from)
+	if err != nil && within.Err() != nil && ctx.Err() == nil {
+		return nil, errNothing
+	}
+	return entry, err
 }
 
 // end stops a watcher. It may be waiting for someone to take what it has to say, until its channel is closed.

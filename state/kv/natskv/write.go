@@ -3,6 +3,7 @@ package natskv
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -17,89 +18,106 @@ const (
 	removed   = "DEL"
 )
 
-// Put implements driver.Store. It is one request; a conditional one for a key that was removed before takes three.
+// Put implements driver.Store. It is one request; a conditional one for a key that was removed before takes three, and one that is
+// refused takes two.
 func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
-	name := escape(req.Key)
+	msg := &nats.Msg{Subject: s.subject(escape(req.Key)), Data: req.Value}
 	var opts []jetstream.PublishOpt
 	if req.TTL > 0 {
 		opts = append(opts, jetstream.WithMsgTTL(req.TTL))
 	}
 	switch {
 	case req.IfVersion != 0:
-		opts = append(opts, jetstream.WithExpectLastSequencePerSubject(uint64(req.IfVersion)))
+		return s.publishAfter(ctx, msg, uint64(req.IfVersion), opts...)
 	case req.IfAbsent:
-		return s.add(ctx, name, req.Value, opts)
+		return s.add(ctx, msg, opts)
 	}
-	return s.publish(ctx, name, req.Value, nil, opts...)
+	return s.publish(ctx, msg, opts...)
 }
 
 // publish writes a message, which is what an item is.
-func (s *Store) publish(ctx context.Context, name string, value []byte, header nats.Header, opts ...jetstream.PublishOpt) (driver.Version, error) {
-	ack, err := s.js.PublishMsg(ctx, &nats.Msg{Subject: subjects + s.bucket + "." + name, Data: value, Header: header}, opts...)
+func (s *Store) publish(ctx context.Context, msg *nats.Msg, opts ...jetstream.PublishOpt) (driver.Version, error) {
+	if _, err := s.open(ctx); err != nil {
+		return 0, err
+	}
+	link := s.link()
+	ack, err := s.js.PublishMsg(ctx, msg, opts...)
 	if err != nil {
 		return 0, s.classify(ctx, err)
 	}
+	s.horizon.replied(ack.Sequence, link)
 	return driver.Version(ack.Sequence), nil
 }
 
-// add writes a key that must not exist: one that has no message, or whose last one says that it is gone.
-func (s *Store) add(ctx context.Context, name string, value []byte, opts []jetstream.PublishOpt) (driver.Version, error) {
-	for last := uint64(0); ; {
-		version, err := s.publish(ctx, name, value, nil, append(opts, jetstream.WithExpectLastSequencePerSubject(last))...)
+// publishAfter writes a message if the subject's last one has this sequence; zero means that there is none. The leader also refuses
+// a write because of another that the replicas have yet to accept. Reads do not show that one yet, and it may come to nothing: so a
+// refusal is a conflict once a read shows another message than the expected one.
+func (s *Store) publishAfter(ctx context.Context, msg *nats.Msg, last uint64, opts ...jetstream.PublishOpt) (driver.Version, error) {
+	opts = append(slices.Clone(opts), jetstream.WithExpectLastSequencePerSubject(last))
+	for {
+		version, err := s.publish(ctx, msg, opts...)
 		if !errors.Is(err, driver.ErrConflict) {
 			return version, err
 		}
-		there, alive, err := s.last(ctx, name)
+		there, failed := s.last(ctx, msg.Subject)
+		switch {
+		case failed != nil:
+			return 0, failed
+		case sequence(there) != last:
+			return 0, err
+		}
+		if failed := pause(ctx, catchUpEvery); failed != nil {
+			return 0, failed
+		}
+	}
+}
+
+// sequence returns that of a message, or zero if there is none.
+func sequence(msg *nats.RawStreamMsg) uint64 {
+	if msg == nil {
+		return 0
+	}
+	return msg.Sequence
+}
+
+// add writes a key that must not exist: one that has no message, or whose last one says that it is gone.
+func (s *Store) add(ctx context.Context, msg *nats.Msg, opts []jetstream.PublishOpt) (driver.Version, error) {
+	for last := uint64(0); ; {
+		version, err := s.publishAfter(ctx, msg, last, opts...)
+		if !errors.Is(err, driver.ErrConflict) {
+			return version, err
+		}
+		there, err := s.last(ctx, msg.Subject)
 		switch {
 		case err != nil:
 			return 0, err
-		case alive:
+		case !gone(there):
 			return 0, driver.ErrConflict
 		}
-		last = there
+		last = sequence(there)
 	}
 }
 
-// last returns the sequence of a key's last message, zero if there is none, and whether the key exists.
-func (s *Store) last(ctx context.Context, name string) (sequence uint64, alive bool, err error) {
-	stream, err := s.js.Stream(ctx, "KV_"+s.bucket)
-	if err != nil {
-		return 0, false, s.classify(ctx, err)
-	}
-	msg, err := stream.GetLastMsgForSubject(ctx, subjects+s.bucket+"."+name)
-	switch {
-	case errors.Is(err, jetstream.ErrMsgNotFound):
-		return 0, false, nil
-	case err != nil:
-		return 0, false, s.classify(ctx, err)
-	}
-	gone := msg.Header.Get(operation) != "" || msg.Header.Get(jetstream.MarkerReasonHeader) != ""
-	return msg.Sequence, !gone, nil
-}
-
-// Delete implements driver.Store. It writes a message that says so. Without a condition the key is looked at first: one that
-// does not exist is left alone, since a watch would tell of its end.
+// Delete implements driver.Store. It writes a message that says so. Without a condition the key is read first: one that does not
+// exist is left alone, since a watch would show its end.
 func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
-	name := escape(req.Key)
+	subject := s.subject(escape(req.Key))
 	if req.IfVersion != 0 {
-		return s.remove(ctx, name, uint64(req.IfVersion))
+		return s.remove(ctx, subject, uint64(req.IfVersion))
 	}
 	for {
-		there, err := s.get(ctx, req.Key, name)
-		switch {
-		case errors.Is(err, driver.ErrNotFound):
-			return nil
-		case err != nil:
+		there, err := s.last(ctx, subject)
+		if err != nil || gone(there) {
 			return err
 		}
-		if err := s.remove(ctx, name, uint64(there.Version)); !errors.Is(err, driver.ErrConflict) {
+		if err := s.remove(ctx, subject, there.Sequence); !errors.Is(err, driver.ErrConflict) {
 			return err
 		}
 	}
 }
 
 // remove deletes a key whose last message is this one.
-func (s *Store) remove(ctx context.Context, name string, last uint64) error {
-	_, err := s.publish(ctx, name, nil, nats.Header{operation: {removed}}, jetstream.WithExpectLastSequencePerSubject(last))
+func (s *Store) remove(ctx context.Context, subject string, last uint64) error {
+	_, err := s.publishAfter(ctx, &nats.Msg{Subject: subject, Header: nats.Header{operation: {removed}}}, last)
 	return err
 }

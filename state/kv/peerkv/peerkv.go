@@ -24,7 +24,6 @@ package peerkv
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -148,5 +147,5 @@ func (s *Store) classify(ctx context.Context, err error) error {
 	case s.closed.Load():
 		class = driver.ErrClosed
 	}
-	return fmt.Errorf("%w: %w", class, err)
+	return driver.Classify(class, err)
 }

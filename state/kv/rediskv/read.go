@@ -2,6 +2,8 @@ package rediskv
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -57,13 +59,13 @@ func (s *Store) read(ctx context.Context, keys []string) ([]driver.Item, error) 
 		return nil, err
 	}
 	items := make([]driver.Item, 0, len(keys))
-	for _, r := range found {
-		switch r.Err {
-		case nil:
+	for i, r := range found {
+		switch {
+		case r.Err == nil:
 			items = append(items, r.Item)
-		case driver.ErrNotFound: // deleted since the keys were collected
+		case errors.Is(r.Err, driver.ErrNotFound): // deleted since the keys were collected
 		default:
-			return nil, r.Err
+			return nil, fmt.Errorf("key %q: %w", keys[i], r.Err)
 		}
 	}
 	return items, nil

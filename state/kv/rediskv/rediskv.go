@@ -29,6 +29,12 @@
 // Get may be out of date until the client notices (ClientOption.ConnWriteTimeout, ten seconds unless set), and in any case no
 // longer than CacheTTL. Conditional writes, listings and batches are not answered from the cache.
 //
+// # Reads
+//
+// Without a cache a read sees every acknowledged write, as long as the client asks the primary: ClientOption.ReplicaOnly and
+// SendToReplicas have it ask replicas, which lag. Do not hand such a client to New. With Options.CacheTTL the driver does not declare
+// kv.FreshReads.
+//
 // # Durability
 //
 // It is a matter of the server's configuration. By default Redis acknowledges what it has in memory only. Options.Durable says
@@ -39,7 +45,6 @@ package rediskv
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -91,6 +96,9 @@ func New(client rueidis.Client, opts *Options) *Store {
 	abilities := driver.CAS | driver.Expiry | driver.List | driver.Batch
 	if o.Durable {
 		abilities |= driver.Durable
+	}
+	if o.CacheTTL <= 0 {
+		abilities |= driver.FreshReads
 	}
 	return &Store{client: client, cacheTTL: o.CacheTTL, caps: driver.Capabilities{
 		System:    "redis",
@@ -186,7 +194,7 @@ func (s *Store) classify(ctx context.Context, err error) error {
 			return err // such as WRONGTYPE and NOPERM: waiting does not mend it
 		}
 	}
-	return fmt.Errorf("%w: %w", class, err)
+	return driver.Classify(class, err)
 }
 
 // passing reports whether an error of the server is about its state, and not about the command.

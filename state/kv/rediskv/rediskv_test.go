@@ -2,6 +2,7 @@ package rediskv_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,6 +63,8 @@ func backend(t testing.TB, opts *rediskv.Options) kvtest.Backend {
 		Slow:   func(_ testing.TB, latency, jitter time.Duration) { network.Slow(latency, jitter) },
 		Heal:   func(testing.TB) { network.Heal() },
 		Beside: func(t testing.TB) driver.Store { return connect(t, nil, engine.Addr(0)) },
+
+		Defaults: func(testing.TB) driver.Capabilities { return rediskv.New(nil, nil).Capabilities() },
 	}
 }
 
@@ -94,3 +97,18 @@ func TestContractCached(t *testing.T) {
 }
 
 func FuzzKeys(f *testing.F) { kvtest.Fuzz(f, backend(f, &rediskv.Options{})) }
+
+// TestForeignKey lists a database that another program writes to: the error names the key.
+func TestForeignKey(t *testing.T) {
+	s := connect(t, nil, testenv.Redis(t).Addr(0))
+	defer s.Close()
+	for key, value := range map[string]string{"app/ours?": "short", "other": "a value of another program"} {
+		if err := s.client.Do(t.Context(), s.client.B().Set().Key(key).Value(value).Build()).Error(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := s.List(t.Context(), driver.ListRequest{Prefix: "app/", Limit: 10})
+	if err == nil || !strings.Contains(err.Error(), `"app/ours?"`) || !strings.Contains(err.Error(), "not written by this driver") {
+		t.Errorf("got %v, want an error that names the key", err)
+	}
+}

@@ -29,7 +29,7 @@ func Seal(version driver.Version, value []byte) []byte {
 // Open returns what was sealed; the value is a part of stored. What is no sealed value is an error, since someone else wrote it.
 func Open(stored []byte) (version driver.Version, value []byte, err error) {
 	if len(stored) < Overhead {
-		return 0, nil, fmt.Errorf("the stored value of %d bytes has no version: it was not written by this driver", len(stored))
+		return 0, nil, fmt.Errorf("the stored value of %d bytes has no version: it was not written by this driver: keep the keys of other programs apart", len(stored))
 	}
 	return driver.Version(binary.BigEndian.Uint64(stored)), stored[Overhead:], nil
 }

@@ -1,0 +1,92 @@
+package boltkv
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/go-os/go-os/state/kv/driver"
+)
+
+// guarded runs a use of a bbolt file. bbolt panics on pages that make no sense, and reads its file through the memory, where a page
+// behind the end of a truncated file is a fault. Both become errors that name the file.
+func guarded(path string, use func() error) (err error) {
+	before := debug.SetPanicOnFault(true)
+	defer debug.SetPanicOnFault(before)
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = damaged(path, fmt.Sprint(cause))
+		}
+	}()
+	return use()
+}
+
+// errRecord says that a record is not as this package writes it.
+var errRecord = errors.New("a record is cut short")
+
+// located gives the error of a record the name of the file.
+func located(path string, err error) error {
+	if errors.Is(err, errRecord) {
+		return damaged(path, err.Error())
+	}
+	return err
+}
+
+// damaged is the error of a file that is not as bbolt has written it.
+func damaged(path, cause string) error {
+	return fmt.Errorf("%w: %s is damaged: %s: restore it from a backup, or move it away to begin anew", driver.ErrUnavailable, path, cause)
+}
+
+// openFile opens a bbolt file. If that fails, the file is closed and unlocked.
+func openFile(path string, lockTimeout time.Duration) (db *bbolt.DB, err error) {
+	const ownerOnly = os.FileMode(0o600)
+	var file *os.File // bbolt's own, which it leaves open when it panics
+	opts := &bbolt.Options{Timeout: lockTimeout, OpenFile: func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
+		file, err = os.OpenFile(name, flag, mode)
+		return file, err
+	}}
+	err = guarded(path, func() (err error) {
+		if db, err = bbolt.Open(path, ownerOnly, opts); err != nil {
+			return opening(path, err)
+		}
+		return complete(db)
+	})
+	switch {
+	case err == nil:
+		return db, nil
+	case db != nil:
+		err = errors.Join(err, db.Close())
+	case file != nil: // closed already, unless bbolt has panicked
+		unlock(file)
+		_ = file.Close()
+	}
+	return nil, err
+}
+
+// opening gives an error of bbolt.Open its remedy.
+func opening(path string, err error) error {
+	switch {
+	case errors.Is(err, bolterrors.ErrTimeout):
+		return fmt.Errorf("%s is in use by another process: one process at a time may open it: %w", path, err)
+	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
+		return fmt.Errorf("%s is not a file of boltkv, or damaged: %w", path, err)
+	default:
+		return fmt.Errorf("%s: %w", path, err)
+	}
+}
+
+// complete returns an error if the file ends before its last page.
+func complete(db *bbolt.DB) error {
+	return db.View(func(tx *bbolt.Tx) error {
+		info, err := os.Stat(db.Path())
+		if err == nil && info.Size() < tx.Size() {
+			err = damaged(db.Path(), fmt.Sprintf("it ends after %d of %d bytes", info.Size(), tx.Size()))
+		}
+		return err
+	})
+}

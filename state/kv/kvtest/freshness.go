@@ -1,0 +1,237 @@
+package kvtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/go-os/go-os/state/kv"
+	"github.com/go-os/go-os/state/kv/driver"
+)
+
+func freshness() []promise {
+	return []promise{
+		{name: "fresh/a read after an event is not older", needs: driver.Watch, check: readAfterEvent},
+		{name: "fresh/a read after synced misses nothing", needs: driver.Watch, check: readAfterSynced},
+		{name: "fresh/a near cache follows", needs: driver.Watch, parallel: true, check: nearFollows},
+		{name: "fresh/what another client wrote is read", needs: driver.FreshReads, check: readOthersWrites},
+	}
+}
+
+const (
+	// freshRounds is how many changes the promises about freshness make. A replica that lags is not hit every time.
+	freshRounds = 200
+	// freshReaders is how many other clients read each change, so that a cluster is read at several of its nodes.
+	freshReaders = 3
+)
+
+// readers returns the stores that read: clients of their own where the Backend has them.
+func (r *rig) readers() []*kv.Store {
+	if r.Beside == nil {
+		return []*kv.Store{r.store}
+	}
+	var all []*kv.Store
+	for range freshReaders {
+		all = append(all, r.beside())
+	}
+	return all
+}
+
+// readAfterEvent changes one item at a time and waits until every reader has seen the event. Each reads as soon as it has the
+// event, and nothing else is written meanwhile: so it must read exactly what the event shows.
+func readAfterEvent(r *rig) {
+	ctx, cancel := context.WithCancel(r.Context())
+	readers := r.readers()
+	results := make(chan error, len(readers))
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer cancel()
+	for _, s := range readers {
+		group.Go(func() { results <- r.readEach(ctx, s, results) })
+	}
+	all := func(what string) {
+		for range readers {
+			select {
+			case err := <-results:
+				if err != nil {
+					r.Fatalf("%s: %v", what, err)
+				}
+			case <-time.After(r.patience):
+				r.Fatalf("%s: no event within %s", what, r.patience)
+			}
+		}
+	}
+	all("synced")
+	for n := range freshRounds {
+		key := fmt.Sprint("f/", n%3)
+		if n%9 > 5 {
+			r.delete(key)
+		} else {
+			r.put(key, fmt.Sprint(n))
+		}
+		all(fmt.Sprintf("change %d, of %q", n, key))
+	}
+}
+
+// readEach reads after each event of a watch, and reports how it went. It returns the error that ends it.
+func (r *rig) readEach(ctx context.Context, s *kv.Store, results chan<- error) error {
+	for ev, err := range s.WatchPrefix(ctx, "f/") {
+		if err == nil {
+			err = r.matches(ctx, s, ev)
+		}
+		if err != nil {
+			return err
+		}
+		results <- nil
+	}
+	return nil
+}
+
+// matches compares what a Get and a List show with the event that was just received.
+func (r *rig) matches(ctx context.Context, s *kv.Store, ev kv.Event) error {
+	if ev.Kind != kv.Put && ev.Kind != kv.Delete {
+		return nil
+	}
+	got, err := s.Get(ctx, ev.Item.Key)
+	if err := sameAs(ev, got, err, "Get"); err != nil || !r.caps.Has(driver.List) {
+		return err
+	}
+	got, err = kv.Item{}, kv.ErrNotFound
+	for it, failed := range s.List(ctx, "f/") {
+		if failed != nil {
+			return failed
+		}
+		if it.Key == ev.Item.Key {
+			got, err = it, nil
+		}
+	}
+	return sameAs(ev, got, err, "List")
+}
+
+// sameAs returns an error unless a read found the item as the event shows it.
+func sameAs(ev kv.Event, got kv.Item, err error, read string) error {
+	switch {
+	case ev.Kind == kv.Delete && errors.Is(err, kv.ErrNotFound):
+		return nil
+	case ev.Kind == kv.Delete && err == nil:
+		return fmt.Errorf("%s shows %q = %q after the event that it is deleted", read, ev.Item.Key, got.Value)
+	case err != nil:
+		return fmt.Errorf("%s after the event %q = %q: %w", read, ev.Item.Key, ev.Item.Value, err)
+	case !sameItem(got, ev.Item):
+		return fmt.Errorf("%s shows %q = %q at %d after the event %q at %d", read, ev.Item.Key, got.Value, got.Version, ev.Item.Value, ev.Item.Version)
+	default:
+		return nil
+	}
+}
+
+// readAfterSynced begins watches while values change. What a read after Synced does not show must come as an event: a caller that
+// keeps what it reads would be stale for good otherwise.
+func readAfterSynced(r *rig) {
+	readers := r.readers()
+	for n := range freshRounds / 4 {
+		want := fmt.Sprint(n)
+		r.put("f/k", want)
+		if err := learns(r.context(), readers[n%len(readers)], want); err != nil {
+			r.Fatalf("a watch after write %d: %v", n, err)
+		}
+	}
+}
+
+// learns returns nil once a read after Synced, or an event after it, has this value.
+func learns(ctx context.Context, s *kv.Store, want string) error {
+	read := "nothing"
+	for ev, err := range s.Watch(ctx, "f/k") {
+		if err == nil && ev.Kind == kv.Synced {
+			var it kv.Item
+			it, err = s.Get(ctx, "f/k")
+			read, ev.Item = string(it.Value), it
+		}
+		if err != nil || string(ev.Item.Value) == want {
+			return err
+		}
+	}
+	return fmt.Errorf("a Get after Synced showed %q, and no event followed with %q", read, want)
+}
+
+// nearFollows reads through near caches all the time while a value changes. Each must come to show the value that was written last,
+// though its items do not age.
+func nearFollows(r *rig) {
+	ctx, cancel := context.WithCancel(r.Context())
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer cancel()
+	var caches []*kv.Near
+	for _, s := range r.readers() {
+		near := kv.NewNear(s, &kv.NearOptions{MaxStale: time.Hour})
+		caches = append(caches, near)
+		group.Go(func() { _ = near.Run(ctx) })
+		group.Go(func() {
+			for ctx.Err() == nil {
+				_, _ = near.Get(ctx, "f/k")
+				runtime.Gosched()
+			}
+		})
+	}
+	for n := range freshRounds {
+		want := fmt.Sprint(n)
+		r.put("f/k", want)
+		for _, near := range caches {
+			r.shows(near, want)
+		}
+	}
+}
+
+// shows waits until a near cache shows a value.
+func (r *rig) shows(near *kv.Near, want string) {
+	r.Helper()
+	for began := time.Now(); ; r.pass(time.Millisecond) {
+		it, err := near.Get(r.context(), "f/k")
+		if err == nil && string(it.Value) == want {
+			return
+		}
+		if time.Since(began) > r.patience {
+			r.Fatalf("a near cache shows %q, error %v, %s after %q was written", it.Value, err, r.patience, want)
+		}
+	}
+}
+
+// readOthersWrites has other clients read what was acknowledged to this one, by every kind of read.
+func readOthersWrites(r *rig) {
+	readers := r.readers()
+	for n := range freshRounds {
+		want := fmt.Sprint(n)
+		version := r.put("f/k", want)
+		ev := kv.Event{Kind: kv.Put, Item: kv.Item{Key: "f/k", Value: []byte(want), Version: version}}
+		for _, s := range readers {
+			if err := r.matches(r.context(), s, ev); err != nil {
+				r.Fatalf("another client's read after the acknowledgement: %v", err)
+			}
+		}
+		if n%20 == 0 && r.caps.Has(driver.Watch) {
+			r.begins(readers[n/20%len(readers)], ev.Item)
+		}
+	}
+}
+
+// begins fails unless the snapshot of a watch holds the item.
+func (r *rig) begins(s *kv.Store, want kv.Item) {
+	r.Helper()
+	var shown kv.Item
+	for ev, err := range s.Watch(r.context(), want.Key, kv.Current()) {
+		switch {
+		case err != nil:
+			r.Fatalf("Watch: %v", err)
+		case ev.Kind == kv.Put:
+			shown = ev.Item
+			continue
+		case ev.Kind != kv.Synced:
+			continue
+		case !sameItem(shown, want):
+			r.Fatalf("a watch with Current begins with %q, and %q was acknowledged before", shown.Value, want.Value)
+		}
+		return
+	}
+}

@@ -1,0 +1,208 @@
+package natskv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/go-os/go-os/state/kv/driver"
+)
+
+const (
+	// catchUpEvery is how often a leader that is behind is asked again.
+	catchUpEvery = 5 * time.Millisecond
+	// acceptBehind is how long a leader may be behind before the store takes the bucket for restored to an earlier state. A leader
+	// that is cut off from the others steps down after ten seconds.
+	acceptBehind = 30 * time.Second
+)
+
+// horizon is how far into the bucket's sequence the store has seen, and how far the bucket's leader is known to be. A read counts
+// once the leader has reached what the store had seen before the read: so no read is older than an event, a write or a read
+// that came before it.
+type horizon struct {
+	mu     sync.Mutex
+	seen   uint64    // the highest sequence of any event, reply or acknowledgement
+	leader uint64    // the highest sequence in a reply of the leader
+	link   uint64    // the number of the connection that leader is about
+	behind time.Time // when the leader was first found behind; zero if it is not
+}
+
+// saw notes a sequence that came from any server.
+func (h *horizon) saw(sequence uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.seen = max(h.seen, sequence)
+}
+
+// replied notes a sequence that came from the leader, on a connection.
+func (h *horizon) replied(sequence, link uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.seen = max(h.seen, sequence)
+	if h.link != link { // another server may hold another one for the leader
+		h.link, h.leader = link, 0
+	}
+	h.leader = max(h.leader, sequence)
+	if h.leader >= h.seen {
+		h.behind = time.Time{}
+	}
+}
+
+// needed returns the sequence that a read that begins now must reach.
+func (h *horizon) needed() uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.seen
+}
+
+// reached reports whether the leader is known to be at a sequence.
+func (h *horizon) reached(sequence, link uint64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return sequence == 0 || h.link == link && h.leader >= sequence
+}
+
+// rewound reports whether a leader has been behind for so long that its state is taken for the truth, and forgets what was seen then.
+func (h *horizon) rewound(last uint64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case last >= h.seen:
+		return false
+	case h.behind.IsZero():
+		h.behind = time.Now()
+		return false
+	case time.Since(h.behind) < acceptBehind:
+		return false
+	}
+	h.seen, h.behind = last, time.Time{}
+	return true
+}
+
+// link returns the number of the connection, which grows with each reconnection.
+func (s *Store) link() uint64 { return s.js.Conn().Stats().Reconnects }
+
+// last returns the last message of a subject, which may be a pattern, or nil if there is none. It asks the bucket's leader, not any
+// replica (direct get).
+func (s *Store) last(ctx context.Context, subject string) (*nats.RawStreamMsg, error) {
+	b, err := s.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		need, link := s.horizon.needed(), s.link()
+		msg, err := ask(ctx, func(ctx context.Context) (*nats.RawStreamMsg, error) {
+			return b.reads.GetLastMsg(s.stream(), subject, nats.Context(ctx))
+		})
+		switch {
+		case err == nil:
+			s.horizon.replied(msg.Sequence, link)
+		case !errors.Is(err, nats.ErrMsgNotFound):
+			return nil, s.classify(ctx, err)
+		}
+		if s.horizon.reached(need, link) {
+			return msg, nil
+		}
+		if _, err := s.position(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// position returns the sequence of the bucket's last message, once its leader has reached what the store has seen.
+func (s *Store) position(ctx context.Context) (uint64, error) {
+	for {
+		need, link := s.horizon.needed(), s.link()
+		stream, err := ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return s.js.Stream(ctx, s.stream()) })
+		if err != nil {
+			return 0, s.classify(ctx, err)
+		}
+		last := stream.CachedInfo().State.LastSeq // the handle was made by this request
+		s.horizon.replied(last, link)
+		if last >= need || s.rewound(last, stream.CachedInfo().Created) {
+			return last, nil
+		}
+		if err := pause(ctx, catchUpEvery); err != nil {
+			return 0, fmt.Errorf("%w: the leader of bucket %q is at sequence %d and this store has seen %d", err, s.bucket, last, need)
+		}
+	}
+}
+
+// rewound reports whether the bucket is another one than the store has seen: made anew under its name, or restored.
+func (s *Store) rewound(last uint64, created time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.created.Equal(created) {
+		s.created = created
+		s.horizon.forget(last)
+		return true
+	}
+	return s.horizon.rewound(last)
+}
+
+// forget makes the state of a new bucket the store's own.
+func (h *horizon) forget(last uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.seen, h.leader, h.behind = last, last, time.Time{}
+}
+
+const (
+	// firstAnswer is how long the first attempt of a read waits for an answer. Each further one waits twice as long.
+	firstAnswer = time.Second
+	attempts    = 4
+)
+
+// ask sends a request again if no answer comes: while the servers elect a leader, none of them may answer, nor say so.
+func ask[T any](ctx context.Context, request func(context.Context) (T, error)) (answer T, err error) {
+	for n := range attempts {
+		within, cancel := context.WithTimeout(ctx, firstAnswer<<n)
+		answer, err = request(within)
+		late := within.Err() != nil && ctx.Err() == nil
+		cancel()
+		if err == nil || !late {
+			break
+		}
+	}
+	return answer, err
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// gone reports whether a message says that its key does not exist.
+func gone(msg *nats.RawStreamMsg) bool {
+	return msg == nil || msg.Header.Get(operation) != "" || msg.Header.Get(jetstream.MarkerReasonHeader) != ""
+}
+
+// Get implements driver.Store. What is left of a TTL is not told.
+func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
+	msg, err := s.last(ctx, s.subject(escape(key)))
+	switch {
+	case err != nil:
+		return driver.Item{}, err
+	case gone(msg):
+		return driver.Item{}, driver.ErrNotFound
+	}
+	return item(key, msg.Data, msg.Sequence), nil
+}
+
+func item(key string, value []byte, sequence uint64) driver.Item {
+	if value == nil {
+		value = []byte{}
+	}
+	return driver.Item{Key: key, Value: value, Version: driver.Version(sequence)}
+}
