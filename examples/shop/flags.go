@@ -40,7 +40,7 @@ func parse(args []string, stderr io.Writer) (flags, error) {
 	set.StringVar(&f.orders, "orders", "127.0.0.1:0", "host:port of orders (gRPC)")
 	set.StringVar(&f.ordersMetrics, "orders-metrics", "127.0.0.1:0", "host:port of the /metrics of orders")
 	set.StringVar(&f.payments, "payments", "127.0.0.1:0", "host:port of payments (HTTP)")
-	set.StringVar(&f.kv, "kv", "memory", "where carts are kept: memory, bolt:///path/of/a/file, etcd://host:port, redis://host:port")
+	set.StringVar(&f.kv, "kv", "memory", "where carts are kept: memory, bolt:///path/of/a/file, etcd://host:port, consul://host:port, redis://host:port")
 	set.StringVar(&f.sync, "sync", "memory", "where payments services elect the one that settles: memory, etcd://host:port, postgres://user@host:port/database")
 	set.StringVar(&f.config, "config", "", "a file of products, switches and limits, such as examples/shop/shop.yaml; edit it while the shop runs")
 	set.StringVar(&f.published, "published", "", "a store that configctl publishes to, such as etcd://host:port; layer "+layer)

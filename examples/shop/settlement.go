@@ -7,22 +7,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
-	"strings"
 	gosync "sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
-
+	"github.com/go-os/go-os/examples/internal/engine"
 	"github.com/go-os/go-os/exporters"
 	"github.com/go-os/go-os/state/sync"
-	"github.com/go-os/go-os/state/sync/driver"
-	"github.com/go-os/go-os/state/sync/etcdsync"
-	"github.com/go-os/go-os/state/sync/memsync"
-	"github.com/go-os/go-os/state/sync/pgsync"
 	"github.com/go-os/go-os/telemetry"
 )
 
@@ -87,7 +78,7 @@ func (s *settlement) show(w http.ResponseWriter, r *http.Request) {
 // locks are a session and the client behind it.
 type locks struct {
 	*sync.Session
-	client func()
+	client func() error
 }
 
 // stopAfter ends what runs on the session, then the session, then its client.
@@ -95,9 +86,7 @@ func (l *locks) stopAfter(cancel context.CancelFunc, running *gosync.WaitGroup) 
 	return func(ctx context.Context) error {
 		cancel()
 		running.Wait()
-		err := l.Shutdown(ctx)
-		l.client()
-		return err
+		return errors.Join(l.Shutdown(ctx), l.client())
 	}
 }
 
@@ -105,44 +94,13 @@ func (l *locks) stopAfter(cancel context.CancelFunc, running *gosync.WaitGroup) 
 func openLocks(ctx context.Context, where string, t telemetry.Providers) (*locks, error) {
 	ctx, cancel := context.WithTimeout(ctx, engineWithin)
 	defer cancel()
-	d, client, err := dialLocks(ctx, where)
+	d, client, err := engine.Locks(ctx, where, "-sync")
 	if err != nil {
-		return nil, err
+		return nil, usage(err)
 	}
 	l := &locks{sync.New(d, &sync.Options{TTL: leaseTTL, Telemetry: t}), client}
 	if _, err := l.Election("settlement").Leader(ctx); err != nil && !errors.Is(err, sync.ErrNotHeld) {
-		err = errors.Join(fmt.Errorf("-sync %s does not answer: is it running there? %w", where, err), l.Close())
-		l.client()
-		return nil, err
+		return nil, errors.Join(fmt.Errorf("-sync does not answer: is it running there? %w", err), l.Close(), l.client())
 	}
 	return l, nil
-}
-
-// dialLocks returns the driver that a URL names, and what closes its client.
-func dialLocks(ctx context.Context, where string) (driver.Driver, func(), error) {
-	if where == "memory" {
-		return memsync.New(nil), func() {}, nil
-	}
-	u, err := url.Parse(where)
-	switch {
-	case err != nil:
-		return nil, nil, fmt.Errorf("-sync is no URL: %w", errUsage) // it may hold a password
-	case u.Scheme == "etcd" && u.Host != "":
-		client, err := clientv3.New(clientv3.Config{Endpoints: strings.Split(u.Host, ","), Logger: zap.NewNop()})
-		if err != nil {
-			return nil, nil, err
-		}
-		return etcdsync.New(client, nil), func() { _ = client.Close() }, nil
-	case u.Scheme == "postgres" && u.Host != "":
-		pool, err := pgxpool.New(ctx, where)
-		if err != nil {
-			return nil, nil, err
-		}
-		if err := pgsync.Migrate(ctx, pool, nil); err != nil {
-			pool.Close()
-			return nil, nil, fmt.Errorf("-sync %s: %w", u.Redacted(), err)
-		}
-		return pgsync.New(pool, nil), pool.Close, nil
-	}
-	return nil, nil, fmt.Errorf("-sync %s: must be memory, etcd://host:port or postgres://user@host:port/database: %w", u.Redacted(), errUsage)
 }

@@ -150,7 +150,7 @@ func TestFlags(t *testing.T) {
 		{"-service orders -payments 127.0.0.1:0", "say where it listens with -payments host:port"},
 		{"-rate -1", "-rate must be between 0 and 10000"},
 		{"-for -1s", "-for must not be negative"},
-		{"-kv oracle://127.0.0.1 -for 1s", "must be memory, bolt:///path/of/a/file, etcd://host:port, redis://host:port"},
+		{"-kv oracle://127.0.0.1 -for 1s", "must be memory, bolt:///path/of/a/file, etcd://host:port, consul://host:port or redis://host:port"},
 		{"-kv etcd://127.0.0.1:1 -for 1s", "-kv etcd://127.0.0.1:1 does not answer: is it running there?"},
 		{"-kv redis://127.0.0.1:1 -for 1s", "-kv redis://127.0.0.1:1 does not answer: is it running there?"},
 		{"lamp", `unexpected argument "lamp"`},

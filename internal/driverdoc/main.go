@@ -90,7 +90,8 @@ const head = `# Drivers
 What each driver of %[1]sstate/kv%[1]s declares, and what the suite in %[1]sstate/kv/kvtest%[1]s proved of it on a real engine. A driver's test fails when
 it proves anything else; %[1]sgo generate ./...%[1]s makes this page of the records beside those tests.
 
-A dash is a refusal: the call returns %[1]serrors.ErrUnsupported%[1]s, and %[1]sstore.Require%[1]s says so at the start.
+A dash is a refusal: the call returns %[1]serrors.ErrUnsupported%[1]s, and %[1]sstore.Require%[1]s says so at the start. An ability "by option"
+is refused too, unless an option of the driver declares that the engine is set up for it.
 `
 
 func render(drivers []proved) []byte {
@@ -108,8 +109,16 @@ func abilities(out *bytes.Buffer, drivers []proved) {
 	row(out, "driver", driver.AllAbilities().Each(), func(a driver.Ability) string { return a.String() })
 	row(out, "---", driver.AllAbilities().Each(), func(driver.Ability) string { return "---" })
 	for _, d := range plain(drivers) {
-		row(out, "`"+d.name+"`", driver.AllAbilities().Each(), func(a driver.Ability) string { return mark(d.has(a.String())) })
+		row(out, "`"+d.name+"`", driver.AllAbilities().Each(), func(a driver.Ability) string { return d.ability(a.String()) })
 	}
+}
+
+// ability is a cell of the table of abilities.
+func (p proved) ability(name string) string {
+	if slices.Contains(p.ByOption, name) {
+		return "by option"
+	}
+	return mark(p.has(name))
 }
 
 // plain leaves out the other settings of a driver: it declares the same in all.
@@ -139,7 +148,7 @@ func limits(out *bytes.Buffer, drivers []proved) {
 	out.WriteString(`
 ## Limits
 
-As tested; where an option sets a limit, its documentation says so. An item with a TTL is never gone before its time, and seen
+Of a driver without options; where an option sets a limit, its documentation says so. An item with a TTL is never gone before its time, and seen
 no longer after it than the lateness. TTLs are rounded up to the granularity; one outside of the limits is refused.
 
 | driver | key | value | batch | TTL from | to | granularity | lateness |

@@ -1,0 +1,143 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+	"github.com/redis/rueidis"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"github.com/go-os/go-os/state/kv/boltkv"
+	"github.com/go-os/go-os/state/kv/consulkv"
+	"github.com/go-os/go-os/state/kv/driver"
+	"github.com/go-os/go-os/state/kv/etcdkv"
+	"github.com/go-os/go-os/state/kv/memkv"
+	"github.com/go-os/go-os/state/kv/rediskv"
+)
+
+// nothing closes a client that needs no closing.
+func nothing() error { return nil }
+
+// dial returns the driver that a URL names, and what closes its client.
+func dial(ctx context.Context, a *address, o Options) (driver.Store, func() error, error) {
+	switch a.scheme {
+	case memory:
+		return memkv.New(nil), nothing, nil
+	case "bolt":
+		return openFile(a, o.Existing)
+	case "etcd":
+		client, err := dialEtcd(ctx, a)
+		if err != nil {
+			return nil, nil, err
+		}
+		return etcdkv.New(client, nil), client.Close, nil
+	case "consul":
+		return dialConsul(a)
+	case "redis":
+		return dialRedis(a)
+	default:
+		return nil, nil, fmt.Errorf("%w: %s keeps no items", ErrURL, a.scheme)
+	}
+}
+
+// openFile opens a bolt file.
+func openFile(a *address, existing bool) (driver.Store, func() error, error) {
+	if err := a.only(true); err != nil {
+		return nil, nil, err
+	}
+	if _, err := os.Stat(a.Path); existing && errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, fmt.Errorf("there is no file %s: check the path: %w", a.Path, err)
+	}
+	store, err := boltkv.Open(a.Path, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	return store, nothing, nil
+}
+
+// dialEtcd returns a client for the cluster of a URL.
+func dialEtcd(ctx context.Context, a *address) (*clientv3.Client, error) {
+	if err := a.only(false, "ca", "cert", "key"); err != nil {
+		return nil, err
+	}
+	encryption, err := a.tls()
+	if err != nil {
+		return nil, err
+	}
+	name, password := a.user()
+	patience := DefaultWithin
+	if deadline, ok := ctx.Deadline(); ok {
+		patience = time.Until(deadline)
+	}
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints: a.hosts(), Username: name, Password: password, TLS: encryption,
+		DialTimeout: patience, // with a user's name, New waits for the server
+		Logger:      zap.NewNop(),
+	})
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = &silent{err}
+	}
+	return client, err
+}
+
+// dialConsul returns a driver for the agent of a URL, whose password is the token.
+func dialConsul(a *address) (driver.Store, func() error, error) {
+	if err := a.only(false, "ca", "cert", "key"); err != nil {
+		return nil, nil, err
+	}
+	encryption, err := a.tls()
+	if err != nil {
+		return nil, nil, err
+	}
+	name, token := a.user()
+	if name != "" {
+		return nil, nil, fmt.Errorf("%w: Consul knows no users: write consul://:token@host:port", ErrURL)
+	}
+	c := api.DefaultNonPooledConfig()
+	c.Address, c.Token = a.Host, token
+	if encryption != nil {
+		c.Scheme = "https"
+		c.Transport.TLSClientConfig = encryption
+	}
+	client, err := api.NewClient(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	return consulkv.New(client, nil), nothing, nil
+}
+
+// dialRedis returns a driver for the server of a URL, whose path is the number of the database.
+func dialRedis(a *address) (driver.Store, func() error, error) {
+	if err := a.only(true, "ca", "cert", "key"); err != nil {
+		return nil, nil, err
+	}
+	encryption, err := a.tls()
+	if err != nil {
+		return nil, nil, err
+	}
+	database := 0
+	if path := strings.Trim(a.Path, "/"); path != "" {
+		if database, err = strconv.Atoi(path); err != nil || database < 0 {
+			return nil, nil, fmt.Errorf("%w: the path must be the number of a database, such as /2", ErrURL)
+		}
+	}
+	name, password := a.user()
+	client, err := rueidis.NewClient(rueidis.ClientOption{
+		InitAddress: a.hosts(), Username: name, Password: password, SelectDB: database, TLSConfig: encryption,
+	})
+	if _, answered := rueidis.IsRedisErr(err); err != nil && !answered {
+		err = &silent{err}
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return rediskv.New(client, nil), func() error { client.Close(); return nil }, nil
+}

@@ -1,0 +1,50 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/go-os/go-os/state/sync/driver"
+	"github.com/go-os/go-os/state/sync/etcdsync"
+	"github.com/go-os/go-os/state/sync/memsync"
+	"github.com/go-os/go-os/state/sync/pgsync"
+)
+
+// Locks returns the driver of locks that a URL names, and what closes its client: memory, etcd://user:password@host:port or
+// postgres://user:password@host:port/database, whose parameters are those of PostgreSQL. For errors it is told the flag that the URL
+// came from. It returns ErrURL as Open does.
+func Locks(ctx context.Context, where, flag string) (driver.Driver, func() error, error) {
+	a, err := parse(where, flag, []string{memory, "etcd", "postgres"})
+	if err != nil {
+		return nil, nil, err
+	}
+	d, client, err := dialLocks(ctx, a, where)
+	if err != nil {
+		return nil, nil, a.refuse(flag, err)
+	}
+	return d, client, nil
+}
+
+func dialLocks(ctx context.Context, a *address, where string) (driver.Driver, func() error, error) {
+	switch a.scheme {
+	case memory:
+		return memsync.New(nil), nothing, nil
+	case "etcd":
+		client, err := dialEtcd(ctx, a)
+		if err != nil {
+			return nil, nil, err
+		}
+		return etcdsync.New(client, nil), client.Close, nil
+	default:
+		pool, err := pgxpool.New(ctx, where)
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := pgsync.Migrate(ctx, pool, nil); err != nil {
+			pool.Close()
+			return nil, nil, err
+		}
+		return pgsync.New(pool, nil), func() error { pool.Close(); return nil }, nil
+	}
+}
