@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,11 +13,8 @@ import (
 	"github.com/go-os/go-os/control/config/driver"
 )
 
-// lastGoodName is the name under which Status reports that the file of Options.LastGood is bad.
+// lastGoodName is the name under which Status tells that the file of Options.LastGood is bad.
 const lastGoodName = "last good file"
-
-// maxLastGood is the largest last-good file that is written and read.
-const maxLastGood = 64 << 20
 
 // remembered is what a source held when it was last good.
 type remembered struct {
@@ -28,109 +24,38 @@ type remembered struct {
 
 // savedFile is the last-good file.
 type savedFile struct {
-	Saved   time.Time                  `json:"saved"`
-	Sources map[string][]savedDocument `json:"sources"`
+	Saved   time.Time                    `json:"saved"`
+	Sources map[string][]driver.Document `json:"sources"`
 }
 
-// savedDocument is a document in the last-good file: its text, or the values of one that has none.
-type savedDocument struct {
-	Name    string      `json:"name"`
-	Version string      `json:"version,omitempty"`
-	Format  string      `json:"format,omitempty"`
-	Data    []byte      `json:"data,omitempty"`
-	Values  *savedValue `json:"values,omitempty"`
-}
-
-// document returns what the source gave.
-func (d savedDocument) document() (driver.Document, error) {
-	out := driver.Document{Name: d.Name, Version: d.Version, Format: d.Format, Data: d.Data}
-	if d.Values == nil {
-		return out, nil
-	}
-	values, err := d.Values.value()
-	out.Tree, _ = values.(map[string]any)
-	return out, err
-}
-
-// recall reads the last-good file within Options.Timeout. A file that does not exist is no problem. One that is bad, or that somebody
-// else may have written, is reported and not used.
-func (c *Config[T]) recall(ctx context.Context) map[string]remembered {
+// recall reads the last-good file. One that is not there is no problem; one that is bad is reported, and does not count.
+func (c *Config[T]) recall() map[string]remembered {
 	if c.opts.LastGood == "" {
 		return nil
 	}
-	type result struct {
-		sources map[string]remembered
-		err     error
-	}
-	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
-	defer cancel()
-	r, ok := inTime(ctx, c.disk, func() (r result) {
-		r.sources, r.err = readLastGood(ctx, c.opts.LastGood)
-		return r
-	})
-	if !ok {
-		r.err = fmt.Errorf("%w: reading takes too long: %w", ErrUnavailable, ctx.Err())
-	}
-	if r.err != nil {
-		c.lastGoodFailed(ctx, fmt.Errorf("is not used: %w", r.err))
-	}
-	return r.sources
-}
-
-// readLastGood returns what the last-good file has of each source.
-func readLastGood(ctx context.Context, name string) (map[string]remembered, error) {
-	data, err := readTrusted(name)
+	data, err := os.ReadFile(c.opts.LastGood)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
+		return nil
 	}
 	var file savedFile
-	if err := json.Unmarshal(data, &file); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrInvalid, withoutText(err))
+	if err == nil {
+		err = json.Unmarshal(data, &file)
 	}
 	all := map[string]remembered{}
 	for name, docs := range file.Sources {
 		was := remembered{time: file.Saved}
 		for _, d := range docs {
-			if err := ctx.Err(); err != nil {
-				return nil, err
-			}
-			doc, err := d.document()
-			if err != nil {
-				return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
-			}
-			t, err := parse(doc)
-			if err != nil {
-				return nil, err
-			}
+			t, parsing := parse(d)
+			err = errors.Join(err, parsing)
 			was.trees = append(was.trees, t)
 		}
 		all[name] = was
 	}
-	return all, nil
-}
-
-// readTrusted reads a file that this process, or an earlier one of the same user, has written: nobody else may own it, write it or
-// read it, and it is neither a link nor too large.
-func readTrusted(name string) ([]byte, error) {
-	if info, err := os.Lstat(name); err == nil && info.Mode()&fs.ModeSymlink != 0 {
-		return nil, fmt.Errorf("%w: is a symbolic link: give the path of the file itself", ErrInvalid)
-	}
-	file, info, err := openRegular(name, noFollow)
 	if err != nil {
-		return nil, err
+		c.lastGoodFailed(context.Background(), fmt.Errorf("%w: cannot be used: %w", ErrInvalid, withoutText(err)))
+		return nil
 	}
-	defer func() { _ = file.Close() }()
-	if err := trusted(info); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
-	}
-	data, err := io.ReadAll(io.LimitReader(file, maxLastGood+1))
-	if err == nil && len(data) > maxLastGood {
-		err = fmt.Errorf("%w: over the limit of %s", ErrTooLarge, Size(maxLastGood))
-	}
-	return data, err
+	return all
 }
 
 // withoutText keeps the contents of a broken file out of the error.
@@ -158,29 +83,33 @@ func (c *Config[T]) save(ctx context.Context) {
 	if c.opts.LastGood == "" {
 		return
 	}
-	c.unsaved = map[string][]tree{}
+	file := &savedFile{Saved: time.Now(), Sources: map[string][]driver.Document{}}
 	for _, s := range c.states {
-		if !s.static && s.inForce {
-			c.unsaved[s.name] = s.accepted
+		if s.static || !s.inForce {
+			continue
 		}
+		docs := []driver.Document{}
+		for _, t := range s.accepted {
+			docs = append(docs, driver.Document{Name: t.name, Version: t.version, Format: t.format, Data: t.digest, Tree: t.tree()})
+		}
+		file.Sources[s.name] = docs
 	}
+	c.unsaved = file
 	c.writes.add(func() { c.write(ctx) })
 }
 
-// write writes the newest last-good file within Options.Timeout, unless an earlier call has.
+// write writes the newest last-good file, unless an earlier call has.
 func (c *Config[T]) write(ctx context.Context) {
 	c.mu.Lock()
-	sources := c.unsaved
+	file := c.unsaved
 	c.unsaved = nil
 	c.mu.Unlock()
-	if sources == nil {
+	if file == nil {
 		return
 	}
-	limited, cancel := context.WithTimeout(ctx, c.opts.Timeout)
-	defer cancel()
-	err, ok := inTime(limited, c.disk, func() error { return writeLastGood(c.opts.LastGood, sources) })
-	if !ok {
-		err = fmt.Errorf("%w: it takes too long: %w", ErrUnavailable, limited.Err())
+	data, err := json.Marshal(file)
+	if err == nil {
+		err = writeAtomically(c.opts.LastGood, data, 0o600)
 	}
 	if err != nil {
 		c.lastGoodFailed(ctx, fmt.Errorf("could not be written: %w", err))
@@ -191,42 +120,12 @@ func (c *Config[T]) write(ctx context.Context) {
 	c.relief(ctx, lastGoodName)
 }
 
-// writeLastGood writes the last-good file. A source whose values it cannot keep is left out, and the error names it.
-func writeLastGood(name string, sources map[string][]tree) error {
-	file := savedFile{Saved: time.Now(), Sources: map[string][]savedDocument{}}
-	var left []error
-	for source, trees := range sources {
-		docs, err := savedDocuments(trees)
-		if err != nil {
-			left = append(left, fmt.Errorf("%s is left out: %w", source, err))
-			continue
-		}
-		file.Sources[source] = docs
+// tree returns the values of a document without text.
+func (t tree) tree() map[string]any {
+	if t.digest != nil {
+		return nil
 	}
-	data, err := json.Marshal(file)
-	if err == nil && len(data) > maxLastGood {
-		err = fmt.Errorf("%w: over the limit of %s", ErrTooLarge, Size(maxLastGood))
-	}
-	if err == nil {
-		err = writeAtomically(name, data, 0o600)
-	}
-	return errors.Join(append(left, err)...)
-}
-
-func savedDocuments(trees []tree) ([]savedDocument, error) {
-	docs := []savedDocument{}
-	for _, t := range trees {
-		d := savedDocument{Name: t.name, Version: t.version, Format: t.format, Data: t.digest}
-		if t.digest == nil {
-			values, err := savedValueOf(t.values)
-			if err != nil {
-				return nil, err
-			}
-			d.Values = &values
-		}
-		docs = append(docs, d)
-	}
-	return docs, nil
+	return t.values
 }
 
 // writeAtomically replaces a file as a whole: who reads it sees the old text or the new one, also after a crash.

@@ -125,9 +125,12 @@ func (l *lease) dismiss() {
 	}
 }
 
-// revoke tells the engine not to wait for the end of the lease. If that fails, it ends by itself.
+// revokeWithin is how long a lease may take to be revoked: most of the second that Close may take.
+const revokeWithin = 800 * time.Millisecond
+
+// revoke has the engine end the lease. If that fails, the lease ends by itself.
 func (l *lease) revoke() {
-	ctx, cancel := context.WithTimeout(context.Background(), min(l.session.opts.Timeout, time.Second))
+	ctx, cancel := context.WithTimeout(context.Background(), min(l.session.opts.Timeout, revokeWithin))
 	defer cancel()
 	_ = l.session.driver.Revoke(ctx, l.id)
 }

@@ -193,11 +193,11 @@ func (d *Driver) Renew(ctx context.Context, id driver.LeaseID, claims []driver.C
 // maxOps is how many operations Consul takes in a transaction.
 const maxOps = 64
 
-// missing returns those claims that their session no longer holds.
+// missing returns those claims whose keys are gone, or are those of others. A claim's key never changes, so its index is that of its making.
 func (d *Driver) missing(ctx context.Context, claims []driver.Claim) (missing []driver.Claim, err error) {
 	ops := make(api.KVTxnOps, len(claims))
 	for i, c := range claims {
-		ops[i] = &api.KVTxnOp{Verb: api.KVCheckSession, Key: d.key(c), Session: string(c.Lease)}
+		ops[i] = &api.KVTxnOp{Verb: api.KVCheckIndex, Key: d.key(c), Index: uint64(c.Token)}
 	}
 	held, resp, _, err := d.client.KV().Txn(ops, (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx))
 	switch {

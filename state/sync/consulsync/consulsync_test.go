@@ -55,17 +55,32 @@ func opens(addr string, sent *atomic.Int64) synctest.Open {
 	}
 }
 
+// byDefault returns a driver of default options, on a client of default options.
+func byDefault(t testing.TB, addr string) (driver.Driver, func()) {
+	t.Helper()
+	config := api.DefaultConfig()
+	config.Address = addr
+	client, err := api.NewClient(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return consulsync.New(client, nil), config.Transport.CloseIdleConnections
+}
+
 func TestContract(t *testing.T) {
 	engine := testenv.Consul(t)
 	network := testenv.Proxy(t, engine.Addr(0))
+	tap := testenv.Tap(t, network.Endpoint())
 	var sent atomic.Int64
 	synctest.Run(t, synctest.Backend{
-		Begin:  func(testing.TB) synctest.Open { return opens(network.Endpoint(), &sent) },
+		Begin:  func(testing.TB) synctest.Open { return opens(tap.Endpoint(), &sent) },
 		Beside: opens(engine.Addr(0), &sent),
 		Kill:   func(testing.TB) { engine.Kill() }, Revive: func(testing.TB) { engine.Restart() },
 		Pause: func(testing.TB) { engine.Pause() }, Resume: func(testing.TB) { engine.Resume() },
 		Cut: func(testing.TB) { network.Cut() }, Drop: func(testing.TB) { network.Drop() }, Heal: func(testing.TB) { network.Heal() },
 		Slow:     func(_ testing.TB, latency, jitter time.Duration) { network.Slow(latency, jitter) },
+		Tap:      tap,
+		Default:  func(t testing.TB) (driver.Driver, func()) { return byDefault(t, engine.Addr(0)) },
 		Requests: sent.Load, Polls: 1 / wait.Seconds(),
 		Record: "testdata/contract.json",
 	})

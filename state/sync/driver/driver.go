@@ -72,8 +72,8 @@ type Driver interface {
 	Watcher
 	// Capabilities are constant for the life of the driver, and known without asking the engine.
 	Capabilities() Capabilities
-	// Close frees what the driver holds. It is called once, and not waited for by calls under way: those end with ErrClosed
-	// or as they would have. A client that was handed to the driver stays open.
+	// Close frees what the driver holds, within a tenth of a second whether the engine answers or not. It is called once. Calls under way
+	// end with ErrClosed or as they would have. A client that was handed to the driver stays open.
 	Close() error
 }
 

@@ -41,17 +41,30 @@ func opens(endpoints ...string) synctest.Open {
 	}
 }
 
+// byDefault returns a driver of default options, on a client of default options, which does not log.
+func byDefault(t testing.TB, endpoint string) (driver.Driver, func()) {
+	t.Helper()
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, Logger: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return etcdsync.New(client, nil), func() { _ = client.Close() }
+}
+
 // TestContract is about one etcd, behind a network that can be cut.
 func TestContract(t *testing.T) {
 	engine := testenv.Etcd(t)
 	network := testenv.Proxy(t, engine.Endpoint())
+	tap := testenv.Tap(t, network.Endpoint())
 	synctest.Run(t, synctest.Backend{
-		Begin:  func(testing.TB) synctest.Open { return opens(network.Endpoint()) },
+		Begin:  func(testing.TB) synctest.Open { return opens(tap.Endpoint()) },
 		Beside: opens(engine.Endpoint()),
 		Kill:   func(testing.TB) { engine.Kill() }, Revive: func(testing.TB) { engine.Restart() },
 		Pause: func(testing.TB) { engine.Pause() }, Resume: func(testing.TB) { engine.Resume() },
 		Cut: func(testing.TB) { network.Cut() }, Drop: func(testing.TB) { network.Drop() }, Heal: func(testing.TB) { network.Heal() },
 		Slow:     func(_ testing.TB, latency, jitter time.Duration) { network.Slow(latency, jitter) },
+		Tap:      tap,
+		Default:  func(t testing.TB) (driver.Driver, func()) { return byDefault(t, engine.Endpoint()) },
 		Requests: engine.Requests,
 		Record:   "testdata/contract.json",
 	})
@@ -60,11 +73,25 @@ func TestContract(t *testing.T) {
 // TestContractCluster is about three etcds, whose leader can be killed.
 func TestContractCluster(t *testing.T) {
 	cluster := testenv.EtcdCluster(t, 3)
+	var taps []*testenv.TapHandle
+	var endpoints []string
+	for _, endpoint := range cluster.Endpoints() {
+		one := testenv.Tap(t, endpoint)
+		taps, endpoints = append(taps, one), append(endpoints, one.Endpoint())
+	}
+	slow := func(i int, latency time.Duration) { taps[i].Slow(latency) }
 	synctest.Run(t, synctest.Backend{
-		Begin: func(testing.TB) synctest.Open { return opens(cluster.Endpoints()...) },
+		Begin: func(testing.TB) synctest.Open { return opens(endpoints...) },
 		Kill:  func(testing.TB) { cluster.Kill() }, Revive: func(testing.TB) { cluster.Restart() },
 		KillLeader: func(testing.TB) { cluster.KillLeader() },
 		Pause:      func(testing.TB) { cluster.Pause() }, Resume: func(testing.TB) { cluster.Resume() },
+		Endpoints: len(taps),
+		Lag:       func(_ testing.TB, endpoint int, latency time.Duration) { slow(endpoint, latency) },
+		Heal: func(testing.TB) {
+			for i := range taps {
+				slow(i, 0)
+			}
+		},
 		Record: "testdata/contract-three-nodes.json",
 	})
 }

@@ -79,10 +79,12 @@ func NewSpace() *Space {
 	return &Space{queues: map[string]*queue{}, leases: map[driver.LeaseID]*lease{}}
 }
 
-// queue is the claims of a name, in order.
+// queue is the claims of a name, in order. It is there as long as it has claims or watchers.
 type queue struct {
-	claims  []*claim
-	changed chan struct{} // closed when the first claim is another
+	name     string
+	claims   []*claim
+	watchers int
+	changed  chan struct{} // closed when the first claim is another
 }
 
 type claim struct {

@@ -24,11 +24,8 @@ func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.
 	if _, withdrawn := l.withdrawn[place{c.Name, c.ID}]; withdrawn {
 		return 0, false, fmt.Errorf("%w: the claim was withdrawn", driver.ErrInvalid)
 	}
-	q := s.queues[c.Name]
-	if q == nil {
-		q = &queue{changed: make(chan struct{})}
-		s.queues[c.Name] = q
-	}
+	q := s.queue(c.Name)
+	defer s.tidy(q)
 	if try && len(q.claims) >= c.Seats {
 		return 0, false, driver.ErrHeld
 	}
@@ -98,8 +95,19 @@ func (d *Driver) Release(ctx context.Context, c driver.Claim) error {
 
 // Watch implements driver.Watcher.
 func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder) error) error {
+	s := d.space
+	s.mu.Lock()
+	q := s.queue(name)
+	q.watchers++
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		q.watchers--
+		s.tidy(q)
+	}()
 	for {
-		holder, changed := d.space.holder(name)
+		holder, changed := s.holder(q)
 		if err := emit(holder); err != nil {
 			return err
 		}
@@ -114,14 +122,9 @@ func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder
 }
 
 // holder returns who holds the first seat, and what is closed when that is another.
-func (s *Space) holder(name string) (driver.Holder, <-chan struct{}) {
+func (s *Space) holder(q *queue) (driver.Holder, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	q := s.queues[name]
-	if q == nil {
-		q = &queue{changed: make(chan struct{})}
-		s.queues[name] = q
-	}
 	if len(q.claims) == 0 {
 		return driver.Holder{}, q.changed
 	}
@@ -129,7 +132,24 @@ func (s *Space) holder(name string) (driver.Holder, <-chan struct{}) {
 	return driver.Holder{Token: first.Token, Value: bytes.Clone(first.Value)}, q.changed
 }
 
-// find returns a claim that is in its queue, or nil. A token that is known must be the claim's. The caller holds mu, as of all below.
+// queue returns the queue of a name, which tidy removes. The caller holds mu, as of all below.
+func (s *Space) queue(name string) *queue {
+	q := s.queues[name]
+	if q == nil {
+		q = &queue{name: name, changed: make(chan struct{})}
+		s.queues[name] = q
+	}
+	return q
+}
+
+// tidy removes a queue that nobody uses.
+func (s *Space) tidy(q *queue) {
+	if len(q.claims) == 0 && q.watchers == 0 {
+		delete(s.queues, q.name)
+	}
+}
+
+// find returns a claim that is in its queue, or nil. A token that is known must be the claim's.
 func (s *Space) find(c driver.Claim) (*queue, *claim) {
 	q := s.queues[c.Name]
 	if q == nil {
@@ -156,6 +176,7 @@ func (s *Space) remove(c *claim) {
 	if at == 0 {
 		q.turn()
 	}
+	s.tidy(q)
 }
 
 // admit grants seats to those whose turn it is.

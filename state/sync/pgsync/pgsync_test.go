@@ -71,6 +71,16 @@ func opens(url string, count *counter) synctest.Open {
 	}
 }
 
+// byDefault returns a driver of default options, on a pool of default options.
+func byDefault(t testing.TB, url string) (driver.Driver, func()) {
+	t.Helper()
+	pool, err := pgxpool.New(context.Background(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pgsync.New(pool, nil), pool.Close
+}
+
 // poll is long, so that what is asked for without a reason does not hide what has one.
 const poll = 10 * time.Second
 
@@ -85,19 +95,24 @@ func migrated(t testing.TB, engine *testenv.PostgresHandle) *pgxpool.Pool {
 }
 
 func TestContract(t *testing.T) {
-	engine := testenv.Postgres(t)
+	clock := testenv.NewClock(t)
+	engine := testenv.PostgresAt(t, clock)
 	pool := migrated(t, engine)
 	network := testenv.Proxy(t, engine.Addr(0))
+	tap := testenv.Tap(t, network.Endpoint())
 	var count counter
 	synctest.Run(t, synctest.Backend{
 		Begin: func(testing.TB) synctest.Open {
-			return opens(strings.Replace(engine.URL(), engine.Addr(0), network.Endpoint(), 1), &count)
+			return opens(strings.Replace(engine.URL(), engine.Addr(0), tap.Endpoint(), 1), &count)
 		},
 		Beside: opens(engine.URL(), &count),
 		Kill:   func(testing.TB) { engine.Kill() }, Revive: func(testing.TB) { engine.Restart() },
 		Pause: func(testing.TB) { engine.Pause() }, Resume: func(testing.TB) { engine.Resume() },
 		Cut: func(testing.TB) { network.Cut() }, Drop: func(testing.TB) { network.Drop() }, Heal: func(testing.TB) { network.Heal() },
 		Slow:     func(_ testing.TB, latency, jitter time.Duration) { network.Slow(latency, jitter) },
+		Tap:      tap,
+		Step:     func(_ testing.TB, offset time.Duration) { clock.Step(offset) },
+		Default:  func(t testing.TB) (driver.Driver, func()) { return byDefault(t, engine.URL()) },
 		Requests: count.sent.Load,
 		// Who waits looks when the lease before it would be over unless it was renewed, which is after two thirds of a TTL at the earliest.
 		Polls:  1.5 + 1/poll.Seconds(),

@@ -24,7 +24,7 @@ func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.
 	if try {
 		most = int64(c.Seats)
 	}
-	answers := d.client.DoMulti(ctx,
+	answers := d.doMulti(ctx,
 		d.client.B().Exists().Key(d.leaseKey(c.Lease)).Build().Pin(),
 		d.client.B().Sadd().Key(d.membersKey(c.Lease)).Member(member(c)).Build(),
 		d.client.B().Pexpire().Key(d.membersKey(c.Lease)).Milliseconds(2*ttl.Milliseconds()).Build(),
@@ -45,7 +45,7 @@ func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.
 		return 0, false, fmt.Errorf("%w: the claim was withdrawn", driver.ErrInvalid)
 	case alive == 0:
 		if token > 0 {
-			if err := d.client.Do(ctx, d.claimScript(releaseScript, c.Name, c.ID, number(driver.Token(token)))).Error(); err != nil {
+			if err := d.do(ctx, d.claimScript(releaseScript, c.Name, c.ID, number(driver.Token(token)))).Error(); err != nil {
 				return 0, false, d.classify(ctx, err)
 			}
 		}
@@ -66,7 +66,7 @@ func parse(m rueidis.RedisMessage) int64 {
 
 // Release implements driver.Queue.
 func (d *Driver) Release(ctx context.Context, c driver.Claim) error {
-	answers := d.client.DoMulti(ctx, d.claimScript(releaseScript, c.Name, c.ID, number(c.Token)),
+	answers := d.doMulti(ctx, d.claimScript(releaseScript, c.Name, c.ID, number(c.Token)),
 		d.client.B().Srem().Key(d.membersKey(c.Lease)).Member(member(c)).Build())
 	found, err := answers[0].AsInt64()
 	switch {
@@ -90,7 +90,7 @@ func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
 	defer leave()
 	for {
 		ear.Hear(ears.Anyone)
-		parts, err := d.client.Do(ctx, d.script(lookScript, c.Name, c.ID)).ToArray()
+		parts, err := d.do(ctx, d.script(lookScript, c.Name, c.ID)).ToArray()
 		if err != nil {
 			return d.classify(ctx, err)
 		}
@@ -153,7 +153,7 @@ func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder
 
 // holder returns who holds the first seat of a name, and how many milliseconds are left of that.
 func (d *Driver) holder(ctx context.Context, name string) (h driver.Holder, left int64, err error) {
-	parts, err := d.client.Do(ctx, d.script(holderScript, name)).ToArray()
+	parts, err := d.do(ctx, d.script(holderScript, name)).ToArray()
 	if err != nil {
 		return h, 0, d.classify(ctx, err)
 	}

@@ -112,7 +112,7 @@ func (d *Driver) Close() error {
 func (d *Driver) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {
 	id := driver.LeaseID(rand.Text() + "-" + millis(ttl))
 	set := d.client.B().Set().Key(d.leaseKey(id)).Value("1").PxMilliseconds(ttl.Milliseconds()).Build()
-	if err := d.client.Do(ctx, set).Error(); err != nil {
+	if err := d.do(ctx, set).Error(); err != nil {
 		return "", d.classify(ctx, err)
 	}
 	return id, nil
@@ -146,7 +146,7 @@ func (d *Driver) Renew(ctx context.Context, id driver.LeaseID, claims []driver.C
 		}
 		commands = append(commands, d.script(renewScript, of[0].Name, args...))
 	}
-	answers := d.client.DoMulti(ctx, commands...)
+	answers := d.doMulti(ctx, commands...)
 	for _, answer := range answers {
 		if err := answer.Error(); err != nil {
 			return nil, d.classify(ctx, err)
@@ -178,7 +178,7 @@ func byName(claims []driver.Claim) [][]driver.Claim {
 
 // Revoke implements driver.Leaser, also for leases of other processes.
 func (d *Driver) Revoke(ctx context.Context, id driver.LeaseID) error {
-	answers := d.client.DoMulti(ctx,
+	answers := d.doMulti(ctx,
 		d.client.B().Del().Key(d.leaseKey(id)).Build(), d.client.B().Smembers().Key(d.membersKey(id)).Build().Pin())
 	if err := answers[0].Error(); err != nil {
 		return d.classify(ctx, err)
@@ -192,7 +192,7 @@ func (d *Driver) Revoke(ctx context.Context, id driver.LeaseID) error {
 		claim, name, _ := strings.Cut(member, " ")
 		commands = append(commands, d.claimScript(releaseScript, name, claim, anyToken))
 	}
-	for _, answer := range d.client.DoMulti(ctx, commands...) {
+	for _, answer := range d.doMulti(ctx, commands...) {
 		if err := answer.Error(); err != nil {
 			return d.classify(ctx, err)
 		}

@@ -45,6 +45,16 @@ func opens(addr ...string) synctest.Open {
 	}
 }
 
+// byDefault returns a driver of default options, on a client of default options.
+func byDefault(t testing.TB, addr string) (driver.Driver, func()) {
+	t.Helper()
+	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{addr}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return redissync.New(client, nil), client.Close
+}
+
 // scripts returns how many scripts Redis has run.
 func scripts(t testing.TB, addr string) int64 {
 	t.Helper()
@@ -66,15 +76,20 @@ func scripts(t testing.TB, addr string) int64 {
 }
 
 func TestContract(t *testing.T) {
-	engine := testenv.Redis(t)
+	clock := testenv.NewClock(t)
+	engine := testenv.RedisAt(t, clock)
 	network := testenv.Proxy(t, engine.Addr(0))
+	tap := testenv.Tap(t, network.Endpoint())
 	synctest.Run(t, synctest.Backend{
-		Begin:  func(testing.TB) synctest.Open { return opens(network.Endpoint()) },
+		Begin:  func(testing.TB) synctest.Open { return opens(tap.Endpoint()) },
 		Beside: opens(engine.Addr(0)),
 		Kill:   func(testing.TB) { engine.Kill() }, Revive: func(testing.TB) { engine.Restart() },
 		Pause: func(testing.TB) { engine.Pause() }, Resume: func(testing.TB) { engine.Resume() },
 		Cut: func(testing.TB) { network.Cut() }, Drop: func(testing.TB) { network.Drop() }, Heal: func(testing.TB) { network.Heal() },
 		Slow:     func(_ testing.TB, latency, jitter time.Duration) { network.Slow(latency, jitter) },
+		Tap:      tap,
+		Step:     func(_ testing.TB, offset time.Duration) { clock.Step(offset) },
+		Default:  func(t testing.TB) (driver.Driver, func()) { return byDefault(t, engine.Addr(0)) },
 		Requests: func() int64 { return scripts(t, engine.Addr(0)) },
 		// Who waits looks when the claim before it would be over unless it was renewed, which is after two thirds of a TTL at the earliest.
 		Polls:  1.5 + 1/poll.Seconds(),

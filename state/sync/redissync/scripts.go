@@ -1,7 +1,6 @@
 package redissync
 
 import (
-	"context"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +13,9 @@ import (
 // All scripts have these keys: the claims' order (a sorted set of IDs by token), when they are over (a sorted set of IDs by milliseconds),
 // their values (a hash) and the last token. Those about one claim also have its tombstone, which a withdrawal leaves. The first arguments are
 // the channel and the name. What is over goes first.
+//
+// The values have the time of the last script under the empty ID. If the clock is before that, it was set back since, and the times at which
+// claims are over are set back as well: claims live longer by what has passed between the two scripts, and not by the step.
 const begin = `
 local queue, over, values, last = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local channel, name = ARGV[1], ARGV[2]
@@ -25,9 +27,15 @@ local function leave(id)
 	redis.call('ZREM', queue, id)
 	redis.call('ZREM', over, id)
 	redis.call('HDEL', values, id)
+	if redis.call('EXISTS', queue) == 0 then redis.call('DEL', values) end
 	redis.call('PUBLISH', channel, string.format('%.0f', token) .. ' ' .. name)
 	return 1
 end
+local seen = tonumber(redis.call('HGET', values, '') or now)
+if now < seen then
+	for _, id in ipairs(redis.call('ZRANGE', over, 0, -1)) do redis.call('ZINCRBY', over, now - seen, id) end
+end
+if redis.call('EXISTS', queue) == 1 then redis.call('HSET', values, '', now) end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', over, '-inf', now)) do leave(id) end
 local function left(id) return math.floor((redis.call('ZSCORE', over, id) or now) - now) end
 `
@@ -46,7 +54,7 @@ local text = string.format('%.0f', token)
 redis.call('SET', last, text, 'PX', 86400000 + ttl)
 redis.call('ZADD', queue, text, id)
 redis.call('ZADD', over, now + ttl, id)
-redis.call('HSET', values, id, ARGV[5])
+redis.call('HSET', values, id, ARGV[5], '', now)
 for _, key in ipairs({queue, over, values}) do redis.call('PEXPIRE', key, 86400000 + ttl) end
 if before == 0 then redis.call('PUBLISH', channel, '0 ' .. name) end
 return {text, before}`
@@ -124,24 +132,3 @@ func number(t driver.Token) string { return strconv.FormatUint(uint64(t), 10) }
 func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
 func (d *Driver) channel() string { return d.prefix + "left" }
-
-// listen hears messages on a connection of its own.
-func (d *Driver) listen(ctx context.Context, heard func(), message func(string)) error {
-	client, release := d.client.Dedicate()
-	defer release()
-	lost := client.SetPubSubHooks(rueidis.PubSubHooks{
-		OnMessage: func(m rueidis.PubSubMessage) { message(m.Message) },
-	})
-	within, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	if err := client.Do(within, client.B().Subscribe().Channel(d.channel()).Build()).Error(); err != nil {
-		return err
-	}
-	heard()
-	select {
-	case err := <-lost:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}

@@ -3,6 +3,7 @@ package synctest
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	gosync "sync"
 	"sync/atomic"
@@ -25,10 +26,62 @@ type broken struct {
 	renew    func(context.Context, driver.LeaseID, []driver.Claim) ([]driver.Claim, error)
 	revoke   func(context.Context, driver.LeaseID) error
 	watch    func(context.Context, string, func(driver.Holder) error) error
+	close    func() error
 	requests *atomic.Int64
+	faults   *faulty
+	deaf     bool // waits for answers, and for no context
+}
+
+func (b *broken) pass(ctx context.Context) error {
+	if b.deaf {
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		return b.faults.pass(late)
+	}
+	return b.faults.pass(ctx)
+}
+
+// faulty is what the hooks of a broken Backend have done.
+type faulty struct {
+	lag, step atomic.Int64
+
+	mu     gosync.Mutex
+	paused chan struct{} // nil unless the engine is silent; closed by resume
+}
+
+func (f *faulty) pause() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.paused = make(chan struct{})
+}
+
+func (f *faulty) resume() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	close(f.paused)
+	f.paused = nil
+}
+
+// pass waits while the engine is silent.
+func (f *faulty) pass(ctx context.Context) error {
+	f.mu.Lock()
+	paused := f.paused
+	f.mu.Unlock()
+	if paused == nil {
+		return nil
+	}
+	select {
+	case <-paused:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (b *broken) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.Token, bool, error) {
+	if err := b.pass(ctx); err != nil {
+		return 0, false, err
+	}
 	b.requests.Add(1)
 	if b.acquire != nil {
 		return b.acquire(ctx, c, try)
@@ -44,6 +97,9 @@ func (b *broken) Await(ctx context.Context, c driver.Claim) error {
 }
 
 func (b *broken) Release(ctx context.Context, c driver.Claim) error {
+	if err := b.pass(ctx); err != nil {
+		return err
+	}
 	b.requests.Add(1)
 	if b.release != nil {
 		return b.release(ctx, c)
@@ -52,6 +108,9 @@ func (b *broken) Release(ctx context.Context, c driver.Claim) error {
 }
 
 func (b *broken) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {
+	if err := b.pass(ctx); err != nil {
+		return "", err
+	}
 	b.requests.Add(1)
 	if b.grant != nil {
 		return b.grant(ctx, ttl)
@@ -60,6 +119,9 @@ func (b *broken) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, 
 }
 
 func (b *broken) Renew(ctx context.Context, id driver.LeaseID, claims []driver.Claim) ([]driver.Claim, error) {
+	if err := b.pass(ctx); err != nil {
+		return nil, err
+	}
 	b.requests.Add(1)
 	if b.renew != nil {
 		return b.renew(ctx, id, claims)
@@ -68,6 +130,9 @@ func (b *broken) Renew(ctx context.Context, id driver.LeaseID, claims []driver.C
 }
 
 func (b *broken) Revoke(ctx context.Context, id driver.LeaseID) error {
+	if err := b.pass(ctx); err != nil {
+		return err
+	}
 	if b.revoke != nil {
 		return b.revoke(ctx, id)
 	}
@@ -75,10 +140,20 @@ func (b *broken) Revoke(ctx context.Context, id driver.LeaseID) error {
 }
 
 func (b *broken) Watch(ctx context.Context, name string, emit func(driver.Holder) error) error {
+	if err := b.pass(ctx); err != nil {
+		return err
+	}
 	if b.watch != nil {
 		return b.watch(ctx, name, emit)
 	}
 	return b.Driver.Watch(ctx, name, emit)
+}
+
+func (b *broken) Close() error {
+	if b.close != nil {
+		return b.close()
+	}
+	return b.Driver.Close()
 }
 
 // breakage is a driver that breaks promises.
@@ -229,32 +304,131 @@ func breakages() map[string]breakage {
 				return err
 			}
 		}, []string{"idle/many waiters do not stampede"}},
+		"makes claims that were withdrawn": {func(b *broken) {
+			var tokens gosync.Map // by ID
+			b.acquire = func(ctx context.Context, c driver.Claim, try bool) (driver.Token, bool, error) {
+				t, granted, err := b.Driver.Acquire(ctx, c, try)
+				tokens.Store(c.ID, t)
+				return t, granted, err
+			}
+			b.release = func(ctx context.Context, c driver.Claim) error {
+				if c.Token == 0 {
+					t, ok := tokens.Load(c.ID)
+					if !ok {
+						return driver.ErrLost
+					}
+					c.Token = t.(driver.Token)
+				}
+				return b.Driver.Release(ctx, c)
+			}
+		}, []string{"queue/a withdrawn claim does not come back", lateName}},
+		"does not report claims that are gone": {func(b *broken) {
+			b.renew = func(ctx context.Context, id driver.LeaseID, claims []driver.Claim) ([]driver.Claim, error) {
+				_, err := b.Driver.Renew(ctx, id, claims)
+				return nil, err
+			}
+		}, []string{"queue/renewals report claims that are gone", "lease/a claim removed by hand"}},
+		"takes a claim that is gone for a lease that is over": {func(b *broken) {
+			b.renew = func(ctx context.Context, id driver.LeaseID, claims []driver.Claim) ([]driver.Claim, error) {
+				time.Sleep(2 * time.Millisecond) // on its way
+				gone, err := b.Driver.Renew(ctx, id, claims)
+				if len(gone) > 0 {
+					return nil, driver.ErrLost
+				}
+				return nil, err
+			}
+		}, []string{"queue/renewals report claims that are gone", "lease/a claim removed by hand", "lease/short locks beside a long one"}},
+		"takes claims of one ID for one another": {func(b *broken) {
+			b.renew = func(ctx context.Context, id driver.LeaseID, claims []driver.Claim) ([]driver.Claim, error) {
+				claims = slices.Clone(claims)
+				for i := range claims {
+					claims[i].Token = 0
+				}
+				return b.Driver.Renew(ctx, id, claims)
+			}
+		}, []string{"queue/renewals report claims that are gone"}},
+		"ends a claim after a TTL whatever is renewed": {func(b *broken) {
+			b.acquire = func(ctx context.Context, c driver.Claim, try bool) (driver.Token, bool, error) {
+				t, granted, err := b.Driver.Acquire(ctx, c, try)
+				c.Token = t
+				if err == nil {
+					time.AfterFunc(time.Second, func() { _ = b.Driver.Release(context.Background(), c) })
+				}
+				return t, granted, err
+			}
+		}, []string{"lease/held for long", "lease/short locks beside a long one"}},
+		"waits for a silent engine when it is closed": {func(b *broken) {
+			b.close = func() error {
+				time.Sleep(2 * time.Second)
+				return b.Driver.Close()
+			}
+		}, []string{"faults/closed while the engine is paused"}},
+		"heeds no context while it waits for an answer": {func(b *broken) { b.deaf = true }, []string{"faults/context ended while the engine is paused"}},
+		"asks one endpoint, however slow it is": {func(b *broken) {
+			b.renew = func(ctx context.Context, id driver.LeaseID, claims []driver.Claim) ([]driver.Claim, error) {
+				select {
+				case <-time.After(time.Duration(b.faults.lag.Load())):
+					return b.Driver.Renew(ctx, id, claims)
+				case <-ctx.Done():
+					return nil, ctx.Err()
+				}
+			}
+		}, []string{"faults/one endpoint slow"}},
+		"takes its tokens from a clock that can be set": {func(b *broken) {
+			b.acquire = func(ctx context.Context, c driver.Claim, try bool) (driver.Token, bool, error) {
+				t, granted, err := b.Driver.Acquire(ctx, c, try)
+				return t + driver.Token(1<<40+b.faults.step.Load()/int64(time.Millisecond)), granted, err
+			}
+			b.await = func(ctx context.Context, c driver.Claim) error { return b.Driver.Await(ctx, untold(c)) }
+			b.release = func(ctx context.Context, c driver.Claim) error { return b.Driver.Release(ctx, untold(c)) }
+			b.renew = func(ctx context.Context, id driver.LeaseID, claims []driver.Claim) ([]driver.Claim, error) {
+				_, err := b.Driver.Renew(ctx, id, nil)
+				return nil, err
+			}
+		}, []string{"faults/clock set forward", "faults/clock set back"}},
 	}
 }
+
+// untold is a claim whose token the driver below does not know.
+func untold(c driver.Claim) driver.Claim {
+	c.Token = 0
+	return c
+}
+
+const lateName = "unknown/a claim that comes late to a lease that lives is gone"
 
 const stormName = "storm/one holder at a time, and none who does not know it"
 
 // brokenBackend is memory, with drivers that spoil has been at.
 func brokenBackend(spoil func(*broken)) Backend {
 	var requests atomic.Int64
+	var faults faulty
+	open := func(space *memsync.Space) driver.Driver {
+		b := &broken{Driver: memsync.New(&memsync.Options{Space: space}), requests: &requests, faults: &faults}
+		spoil(b)
+		return b
+	}
 	return Backend{
 		FakeClock: true,
 		patience:  8 * time.Second,
 		Requests:  requests.Load,
 		Begin: func(testing.TB) Open {
 			space := memsync.NewSpace()
-			return func(testing.TB) driver.Driver {
-				b := &broken{Driver: memsync.New(&memsync.Options{Space: space}), requests: &requests}
-				spoil(b)
-				return b
-			}
+			return func(testing.TB) driver.Driver { return open(space) }
 		},
+		Default: func(testing.TB) (driver.Driver, func()) { return open(memsync.NewSpace()), func() {} },
+		Pause:   func(testing.TB) { faults.pause() }, Resume: func(testing.TB) { faults.resume() },
+		Step:      func(_ testing.TB, offset time.Duration) { faults.step.Store(int64(offset)) },
+		Endpoints: 2,
+		Lag:       func(_ testing.TB, _ int, latency time.Duration) { faults.lag.Store(int64(latency)) },
+		Heal:      func(testing.TB) { faults.lag.Store(0) },
 	}
 }
 
 // notices returns what the promise says when it fails on a Backend, nothing if it holds.
 func (p promise) notices(t *testing.T, b Backend) []string {
 	w := &suite.Witness{}
+	bubbled := b.FakeClock && !p.parallel
 	watched := func(t *testing.T) {
 		w.TB = t
 		done := make(chan struct{})
@@ -263,14 +437,14 @@ func (p promise) notices(t *testing.T, b Backend) []string {
 			p.run(w, b, newRecord())
 		}()
 		<-done
-		if !p.parallel { // what does not end in time must have ended before the bubble does
+		if bubbled { // what does not end in time must have ended before the bubble does
 			time.Sleep(time.Minute)
 		}
 	}
-	if p.parallel {
-		t.Run("real clock", watched)
-	} else {
+	if bubbled {
 		bubble.Test(t, watched)
+	} else {
+		t.Run("real clock", watched)
 	}
 	return w.Said()
 }

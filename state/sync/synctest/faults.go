@@ -15,6 +15,7 @@ func faults() []promise {
 		{name: "faults/engine down for long", hook: "Kill", check: downForLong},
 		{name: "faults/engine restarted", hook: "Kill", check: restarted},
 		{name: "faults/engine paused for long", hook: "Pause", check: pausedForLong},
+		{name: "faults/context ended while the engine is paused", hook: "Pause", check: contextEnds},
 		{name: "faults/leader killed", hook: "KillLeader", check: leaderKilled},
 		{name: "faults/network cut", hook: "Cut and Beside", check: func(r *rig) { r.apart(r.Cut) }},
 		{name: "faults/network silent", hook: "Drop and Beside", check: func(r *rig) { r.apart(r.Drop) }},
@@ -159,6 +160,61 @@ func pausedForLong(r *rig) {
 		r.Errorf("token %d came after %d", g.Token(), held.Token())
 	}
 	r.release(g)
+}
+
+// contextEnds makes calls to an engine that is silent, by a process that has used it and by one that has not. They end with their context,
+// whether that has a deadline or not, and with the timeout of a request.
+func contextEnds(r *rig) {
+	const delay = 100 * time.Millisecond
+	used, fresh := r.process(), r.process()
+	held, kept := r.lock(used, r.name("held")), r.lock(used, r.name("kept"))
+	if _, err := used.Election(r.name("e")).Leader(r.context()); err != nil {
+		r.is(err, sync.ErrNotHeld, "Leader")
+	}
+	r.Pause(r)
+	defer r.Resume(r)
+	canceled := func() (context.Context, error) { // long before its deadline
+		ctx, cancel := context.WithTimeout(r.Context(), time.Hour)
+		time.AfterFunc(delay, cancel)
+		return ctx, context.Canceled
+	}
+	late := func() (context.Context, error) {
+		ctx, cancel := context.WithTimeout(r.Context(), delay)
+		r.Cleanup(cancel)
+		return ctx, context.DeadlineExceeded
+	}
+	ends := func(what string, within time.Duration, call func(context.Context) error, ctx context.Context, want error) {
+		r.Helper()
+		began := time.Now()
+		r.is(call(ctx), want, "%s", what)
+		if took := time.Since(began); took > within+time.Second {
+			r.Errorf("%s ended after %s, want %s", what, took, within)
+		}
+	}
+	for who, p := range map[string]process{"a process": used, "a fresh process": fresh} {
+		for what, call := range map[string]func(context.Context) error{
+			"Lock":    func(ctx context.Context) error { _, err := p.Mutex(r.name("m")).Lock(ctx); return err },
+			"TryLock": func(ctx context.Context) error { _, err := p.Mutex(r.name("m")).TryLock(ctx); return err },
+			"Leader":  func(ctx context.Context) error { _, err := p.Election(r.name("e")).Leader(ctx); return err },
+		} {
+			for _, end := range []func() (context.Context, error){canceled, late} {
+				ctx, want := end()
+				ends(what+" of "+who, delay, call, ctx, want)
+			}
+			ends(what+" of "+who+", by the timeout", r.ttl/3, call, r.context(), sync.ErrUnavailable)
+		}
+	}
+	for _, g := range []*sync.Grant{held, kept} {
+		ctx, cancel := context.WithTimeout(r.Context(), time.Hour)
+		time.AfterFunc(delay, cancel)
+		began := time.Now()
+		if err := g.Release(ctx); err == nil {
+			r.Error("Release succeeds while the engine is silent")
+		}
+		if took := time.Since(began); took > delay+time.Second {
+			r.Errorf("Release ended after %s, want %s", took, delay)
+		}
+	}
 }
 
 // leaderKilled takes the engine's leader away while locks are handed over.

@@ -128,6 +128,7 @@ func lifecycle() []promise {
 		{name: "close/hands seats on", check: closeHandsOn},
 		{name: "close/ends what waits", check: closeEnds},
 		{name: "close/shutdown waits for releases", check: shutdown},
+		{name: "faults/closed while the engine is paused", hook: "Pause and Default", check: closePaused},
 	}
 }
 

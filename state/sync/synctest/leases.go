@@ -2,9 +2,16 @@ package synctest
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	gosync "sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-os/go-os/state/sync"
+	"github.com/go-os/go-os/telemetry"
 )
 
 func leases() []promise {
@@ -17,6 +24,9 @@ func leases() []promise {
 		{name: "lease/a grant that comes too late is none", check: lateGrant},
 		{name: "lease/revoked under a holder", check: revokedHolder},
 		{name: "lease/revoked under a waiter", check: revokedWaiter},
+		{name: "lease/a late answer lengthens no grant", check: lateAnswer},
+		{name: "lease/a claim removed by hand", check: removedByHand},
+		{name: "lease/short locks beside a long one", check: shortLocks},
 	}
 }
 
@@ -186,59 +196,110 @@ func revokedWaiter(r *rig) {
 	r.is(eb.Resign(r.context()), nil, "Resign")
 }
 
-func unknowns() []promise {
-	return []promise{
-		{name: "unknown/an answer that is lost leaves no claim", check: func(r *rig) { lostAnswer(r, 0) }},
-		{name: "unknown/a request that comes late leaves no claim", check: func(r *rig) { lostAnswer(r, r.ttl/4) }},
-		{name: "unknown/a release that comes late frees nothing else", check: lateRelease},
-	}
-}
-
-// lostAnswer has the answer of an acquisition lost, which may take effect, at once or later. Nobody may wait for its claim longer than
-// a TTL.
-func lostAnswer(r *rig, late time.Duration) {
-	name := r.name("m")
+// lateAnswer has the answer to an acquisition come back after a renewal that was sent meanwhile and did not name its claim. Then the process
+// loses its network.
+func lateAnswer(r *rig) {
 	a, b := r.process(), r.process()
-	a.mu.Lock()
-	a.lose, a.late = 1, late
-	a.mu.Unlock()
-	_, err := a.Mutex(name).Lock(r.context())
-	r.is(err, sync.ErrUnavailable, "Lock whose answer is lost")
-	r.pass(2 * late)
-	asked := time.Now()
-	g, err := b.Mutex(name).Lock(r.context())
-	if err != nil {
-		r.Fatalf("Lock: %v", err)
-	}
-	if took, bound := time.Since(asked), r.latest()+time.Second; took > bound {
-		r.Errorf("granted after %s, want %s at most", took, bound)
-	}
-	r.release(g)
-	again := r.lock(a, name)
-	r.release(again)
-	for i := range 3 { // nothing is left anywhere
-		g, err := b.Mutex(name).TryLock(r.context())
-		r.is(err, nil, "TryLock %d", i)
-		if err == nil {
-			r.release(g)
+	r.lock(a, r.name("before")) // the lease, so that it is renewed
+	var held *sync.Grant
+	name := ""
+	for i := 0; held == nil; i++ {
+		if i == 10 {
+			r.Fatal("no renewal fell into the time of an acquisition")
+		}
+		seen := a.renewals()
+		r.eventually("a renewal", func() error {
+			if a.renewals() == seen {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+		r.pass(r.ttl / 12)
+		seen = a.renewals()
+		name = r.name(fmt.Sprint("m", i))
+		a.mu.Lock()
+		a.delay = r.ttl * 3 / 10 // within which the next renewal is sent, a third of a TTL after the last
+		a.mu.Unlock()
+		g := r.lock(a, name)
+		if a.renewals() > seen {
+			held = g
 		}
 	}
+	a.freeze()
+	if latest := a.sent.Add(r.ttl - r.ttl/10); held.Deadline().After(latest) {
+		r.Errorf("the deadline is %s after what the acquisition and the margin allow", held.Deadline().Sub(latest))
+	}
+	next := r.lock(b, name)
+	if now := time.Now(); now.Before(held.Deadline()) {
+		r.Errorf("granted %s before the deadline of the holder", held.Deadline().Sub(now))
+	}
+	r.release(next)
 }
 
-// lateRelease has a release take effect when the lock has been taken again.
-func lateRelease(r *rig) {
-	name := r.name("m")
+// removedByHand takes claims out of their queues behind the back of their process: the one of a holder, and the one of a waiter.
+func removedByHand(r *rig) {
 	a, b := r.process(), r.process()
-	held := r.lock(a, name)
-	late := r.ttl / 4
-	a.mu.Lock()
-	a.forget, a.late = 1, late
-	a.mu.Unlock()
-	r.is(held.Release(r.context()), sync.ErrUnavailable, "Release whose answer is lost")
-	r.pass(late / 4) // for the session to have released it in a second attempt
-	again := r.lock(a, name)
-	r.pass(2 * late)
-	_, err := b.Mutex(name).TryLock(r.context())
-	r.is(err, sync.ErrHeld, "TryLock of what is held")
-	r.release(again)
+	hand, _ := r.raw()
+	other := r.lock(a, r.name("other"))
+	held := r.lock(a, r.name("m"))
+	waiting := r.wait(r.context(), b, b.Mutex(r.name("m")).Lock)
+	r.is(hand.Release(r.context(), a.claim()), nil, "Release by hand")
+	r.release(r.granted(waiting, "the waiter").grant)
+	select {
+	case <-held.Context().Done():
+	case <-time.After(r.ttl):
+		r.Error("the holder does not learn of it within a TTL")
+	}
+	r.is(held.Lost(), sync.ErrLost, "Lost")
+	r.is(context.Cause(held.Context()), sync.ErrLost, "the cause")
+	r.is(held.Release(r.context()), sync.ErrLost, "Release")
+	r.is(other.Lost(), nil, "Lost of another grant of the session")
+	r.event("goos.sync.lost")
+
+	waiting = r.wait(r.context(), b, b.Mutex(r.name("other")).Lock)
+	r.is(hand.Release(r.context(), b.claim()), nil, "Release by hand of a claim that waits")
+	r.pass(r.ttl)
+	r.release(other)
+	r.release(r.granted(waiting, "the waiter whose claim was removed").grant)
+}
+
+// QuietVariable is the environment variable that has quiet hours last for so long, as a time.Duration: many short locks beside a long
+// one, without any fault. Default: three TTLs, and six seconds at least.
+const QuietVariable = "SYNCTEST_QUIET"
+
+// shortLocks takes and releases locks all the time, in the session that holds another for long.
+func shortLocks(r *rig) {
+	const goroutines = 8
+	lasts := max(3*r.ttl, 6*time.Second)
+	if d, err := time.ParseDuration(os.Getenv(QuietVariable)); err == nil {
+		lasts = d
+	}
+	p := r.processOn(r.open, sync.Options{Telemetry: telemetry.Off()})
+	long := r.lock(p, r.name("long"))
+	began := time.Now()
+	var rounds atomic.Int64
+	var group gosync.WaitGroup
+	for i := range goroutines {
+		group.Go(func() {
+			m := p.Mutex(r.name(fmt.Sprint("short", i)))
+			for time.Since(began) < lasts && long.Lost() == nil {
+				err := m.Do(r.Context(), func(context.Context, *sync.Grant) error {
+					time.Sleep(time.Duration(rand.N(3000)) * time.Microsecond)
+					return nil
+				})
+				if err != nil {
+					r.Errorf("Do, after %s and %d rounds without a fault: %v", time.Since(began), rounds.Load(), err)
+					return
+				}
+				rounds.Add(1)
+			}
+		})
+	}
+	group.Wait()
+	if err := long.Lost(); err != nil {
+		r.Errorf("the long grant is lost after %s and %d rounds without a fault: %v", time.Since(began), rounds.Load(), err)
+		return
+	}
+	r.Logf("%d rounds within %s", rounds.Load(), lasts)
+	r.release(long)
 }

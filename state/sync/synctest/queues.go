@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +22,8 @@ func queues() []promise {
 		{name: "queue/names do not meet", check: namesDoNotMeet},
 		{name: "queue/watch shows the holder", check: watchShowsHolder},
 		{name: "queue/waiting ends with its context", check: waitingEnds},
+		{name: "queue/a withdrawn claim does not come back", check: withdrawn},
+		{name: "queue/renewals report claims that are gone", check: renewalsReport},
 	}
 }
 
@@ -242,4 +245,96 @@ func waitingEnds(r *rig) {
 		}
 	}
 	r.is(d.Release(r.context(), c), nil, "Release of a claim that nobody awaits any more")
+}
+
+// withdrawn withdraws claims before and after their acquisition arrives.
+func withdrawn(r *rig) {
+	d, lease := r.raw()
+	name := r.name("n")
+	withdraw := func(c driver.Claim) {
+		r.Helper()
+		c.Token = 0
+		if err := d.Release(r.context(), c); err != nil && !errors.Is(err, driver.ErrLost) {
+			r.Errorf("Release without a token: %v", err)
+		}
+	}
+	refused := func(c driver.Claim, try bool) {
+		r.Helper()
+		c.Token = 0
+		if _, granted, err := d.Acquire(r.context(), c, try); err == nil {
+			r.Errorf("Acquire (to try: %v) of a claim that was withdrawn succeeds, granted: %v", try, granted)
+		}
+		if h := r.holder(d, name); h.Token != 0 {
+			r.Errorf("after a withdrawal, token %d holds the name", h.Token)
+		}
+	}
+	for _, try := range []bool{false, true} {
+		c := claimOn(name, lease)
+		withdraw(c)
+		refused(c, try)
+		withdraw(c)
+		refused(c, try)
+	}
+	c := r.joins(d, claimOn(name, lease), true)
+	withdraw(c)
+	refused(c, false)
+	same := c
+	same.Name += "x"
+	r.joins(d, same, true)                 // another name has IDs of its own
+	r.joins(d, claimOn(name, lease), true) // and the name has other claims
+	if err := d.Revoke(r.context(), lease); err != nil {
+		r.Fatalf("Revoke: %v", err)
+	}
+	withdraw(claimOn(name, lease))
+}
+
+// holder returns who holds the first seat of a name.
+func (r *rig) holder(d driver.Driver, name string) (holder driver.Holder) {
+	r.Helper()
+	err := d.Watch(r.context(), name, func(h driver.Holder) error {
+		holder = h
+		return errSeen
+	})
+	if !errors.Is(err, errSeen) {
+		r.Fatalf("Watch: %v", err)
+	}
+	return holder
+}
+
+// renewalsReport renews claims of which some are gone: released, or released and made again under the same ID.
+func renewalsReport(r *rig) {
+	d, lease := r.raw()
+	n, m := r.name("n"), r.name("m")
+	renews := func(claims []driver.Claim, want ...driver.Claim) {
+		r.Helper()
+		gone, err := d.Renew(r.context(), lease, claims)
+		if err != nil {
+			r.Fatalf("Renew: %v", err)
+		}
+		same := func(a, b driver.Claim) bool { return a.Name == b.Name && a.Token == b.Token }
+		if !slices.EqualFunc(gone, want, same) {
+			r.Errorf("Renew reports that %v are gone, want %v", gone, want)
+		}
+	}
+	first, second := r.joins(d, claimOn(n, lease), true), r.joins(d, claimOn(m, lease), true)
+	waiting := r.joins(d, claimOn(n, lease), false)
+	renews(nil)
+	renews([]driver.Claim{first, second, waiting})
+	r.is(d.Release(r.context(), second), nil, "Release")
+	renews([]driver.Claim{first, second, waiting}, second)
+	again := second
+	again.Token = 0
+	again = r.joins(d, again, true)
+	renews([]driver.Claim{first, again, waiting})
+	renews([]driver.Claim{waiting, second}, second) // whose ID is that of another claim by now
+	r.is(d.Release(r.context(), waiting), nil, "Release of a claim that waits")
+	renews([]driver.Claim{first, again, waiting}, waiting)
+	r.is(d.Await(r.context(), first), nil, "Await of a claim that was there all the time")
+	many := []driver.Claim{first}
+	for i := range 150 { // more than engines take in one transaction
+		many = append(many, r.joins(d, claimOn(r.name(fmt.Sprint("many", i)), lease), true))
+	}
+	last := many[len(many)-1]
+	r.is(d.Release(r.context(), last), nil, "Release of the last of many")
+	renews(many, last)
 }

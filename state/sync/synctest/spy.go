@@ -3,6 +3,7 @@ package synctest
 import (
 	"context"
 	"fmt"
+	"slices"
 	gosync "sync"
 	"sync/atomic"
 	"time"
@@ -17,12 +18,15 @@ type spy struct {
 
 	mu     gosync.Mutex
 	leases []driver.LeaseID // granted, in order
-	of     map[driver.Token]driver.LeaseID
-	frozen chan struct{} // nil unless nothing gets through; closed by thaw
-	lose   int           // so many answers of Acquire are lost on their way
-	late   time.Duration // so much later are they asked for, if above zero
-	forget int           // so many answers of Release are lost, and it is asked for after late
-	slow   time.Duration // answers to Renew take so long to come back
+	claims []driver.Claim   // that Acquire has made, in order
+	sent   time.Time        // the last Acquire
+	renews int              // Renew has succeeded so often
+	delay  time.Duration    // answers to Acquire take so long to come back
+	frozen chan struct{}    // nil unless nothing gets through; closed by thaw
+	lose   int              // so many answers of Acquire are lost on their way
+	late   time.Duration    // so much later are they asked for, if above zero
+	forget int              // so many answers of Release are lost, and it is asked for after late
+	slow   time.Duration    // answers to Renew take so long to come back
 }
 
 // freeze lets nothing through until thaw: to the engine, the process is dead.
@@ -73,7 +77,26 @@ func (s *spy) lease() driver.LeaseID {
 func (s *spy) leaseOf(t driver.Token) driver.LeaseID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.of[t]
+	for _, c := range slices.Backward(s.claims) {
+		if c.Token == t {
+			return c.Lease
+		}
+	}
+	return ""
+}
+
+// claim returns the one that was made last.
+func (s *spy) claim() driver.Claim {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.claims[len(s.claims)-1]
+}
+
+// renewals returns how many have succeeded.
+func (s *spy) renewals() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.renews
 }
 
 func (s *spy) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {
@@ -96,6 +119,9 @@ func (s *spy) Renew(ctx context.Context, id driver.LeaseID, claims []driver.Clai
 	gone, err := s.Driver.Renew(ctx, id, claims)
 	s.mu.Lock()
 	slow := s.slow
+	if err == nil {
+		s.renews++
+	}
 	s.mu.Unlock()
 	if slow > 0 {
 		time.Sleep(slow)
@@ -121,6 +147,8 @@ func (s *spy) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.Tok
 	if lost {
 		s.lose--
 	}
+	s.sent = time.Now()
+	delay := s.delay
 	s.mu.Unlock()
 	if lost && late > 0 {
 		time.AfterFunc(late, func() { _, _, _ = s.Driver.Acquire(context.WithoutCancel(ctx), c, try) })
@@ -130,12 +158,13 @@ func (s *spy) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.Tok
 	if lost {
 		return 0, false, errAnswerLost
 	}
+	if delay > 0 {
+		time.Sleep(delay)
+	}
 	if err == nil {
 		s.mu.Lock()
-		if s.of == nil {
-			s.of = map[driver.Token]driver.LeaseID{}
-		}
-		s.of[t] = c.Lease
+		c.Token = t
+		s.claims = append(s.claims, c)
 		s.mu.Unlock()
 	}
 	s.acquired.Add(1)

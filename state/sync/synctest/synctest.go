@@ -18,6 +18,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	gosync "sync"
 	"testing"
 	bubble "testing/synctest"
@@ -53,8 +54,18 @@ type Backend struct {
 	// delays each answer, until Heal.
 	Cut, Drop, Heal func(t testing.TB)
 	Slow            func(t testing.TB, latency, jitter time.Duration)
+	// Tap decides about each chunk between the drivers of Begin and the engine. Requests about a claim must show its name, where that is
+	// letters and digits.
+	Tap Tap
 	// Beside returns a driver on the same engine, out of reach of these faults of the network.
 	Beside Open
+	// Lag delays the requests to one of so many Endpoints, each of which is enough to reach the engine, until Heal.
+	Lag       func(t testing.TB, endpoint int, latency time.Duration)
+	Endpoints int
+	// Step sets the engine's wall clock to this much after the true time, or before it.
+	Step func(t testing.TB, offset time.Duration)
+	// Default returns a driver of default options, on a client of default options, and what closes the client.
+	Default func(t testing.TB) (driver.Driver, func())
 	// Requests returns how many requests the engine has seen.
 	Requests func() int64
 	// Polls is how many requests a second are allowed for a claim that waits, and for an observer. Default: none.
@@ -91,12 +102,17 @@ func Run(t *testing.T, b Backend) {
 	}
 }
 
-// supervisor waits for an engine in another process, which a hook may have restarted.
-const supervisor = "github.com/go-os/go-os/internal/testenv.supervise.func1"
+// environment is what belongs to the tests' environment: who waits for an engine in another process, which a hook may have restarted, and
+// connections of a network that end a moment after those of the drivers.
+var environment = []string{
+	"github.com/go-os/go-os/internal/testenv.supervise.func1",
+	"github.com/go-os/go-os/internal/testenv.(*TapHandle).forwardOne",
+	"github.com/go-os/go-os/internal/testenv.(*TapHandle).forwardChunks",
+	"github.com/go-os/go-os/internal/testenv.(*TapHandle).forwardRead",
+}
 
-func (b Backend) bystanders() []goleak.Option {
-	all := []goleak.Option{goleak.IgnoreAnyFunction(supervisor)}
-	for _, name := range b.EngineFuncs {
+func (b Backend) bystanders() (all []goleak.Option) {
+	for _, name := range slices.Concat(environment, b.EngineFuncs) {
 		all = append(all, goleak.IgnoreAnyFunction(name))
 	}
 	return all
@@ -113,7 +129,8 @@ type promise struct {
 func promises() []promise {
 	var all []promise
 	for _, part := range [][]promise{
-		queues(), mutexes(), elections(), semaphores(), leases(), unknowns(), inputs(), observed(), idle(), lifecycle(), faults(), storms(),
+		queues(), mutexes(), elections(), semaphores(), leases(), unknowns(), inputs(), observed(), idle(), lifecycle(), faults(), network(), clocks(),
+		storms(),
 	} {
 		all = append(all, part...)
 	}
@@ -123,13 +140,17 @@ func promises() []promise {
 // lacks names the hook that the promise needs and the Backend does not have.
 func (p promise) lacks(b Backend) string {
 	has := map[string]bool{
-		"":                true,
-		"Kill":            b.Kill != nil && b.Revive != nil,
-		"Pause":           b.Pause != nil && b.Resume != nil,
-		"KillLeader":      b.KillLeader != nil && b.Revive != nil,
-		"Cut and Beside":  b.Cut != nil && b.Heal != nil && b.Beside != nil,
-		"Drop and Beside": b.Drop != nil && b.Heal != nil && b.Beside != nil,
-		"Requests":        b.Requests != nil,
+		"":                  true,
+		"Kill":              b.Kill != nil && b.Revive != nil,
+		"Pause":             b.Pause != nil && b.Resume != nil,
+		"KillLeader":        b.KillLeader != nil && b.Revive != nil,
+		"Cut and Beside":    b.Cut != nil && b.Heal != nil && b.Beside != nil,
+		"Drop and Beside":   b.Drop != nil && b.Heal != nil && b.Beside != nil,
+		"Requests":          b.Requests != nil,
+		"Tap and Beside":    b.Tap != nil && b.Beside != nil,
+		"Lag":               b.Lag != nil && b.Heal != nil && b.Endpoints > 1,
+		"Step":              b.Step != nil,
+		"Pause and Default": b.Pause != nil && b.Resume != nil && b.Default != nil,
 	}
 	if has[p.hook] {
 		return ""

@@ -1,0 +1,176 @@
+package testenv
+
+import (
+	"net"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Verdict decides what becomes of a chunk of bytes: this many of them are passed on at once, the rest when the channel is closed. A nil
+// channel passes everything. Whatever follows on the connection waits behind the chunk, as on any TCP connection.
+type Verdict func(chunk []byte) (now int, rest <-chan struct{})
+
+// TapHandle is a TCP proxy in the test's own process: the network between clients and a server, whose behaviour a test decides chunk
+// by chunk. What a client has sent before it closes its connection still reaches the server.
+type TapHandle struct {
+	listener net.Listener
+	upstream string
+
+	mu        sync.Mutex
+	requests  Verdict
+	answers   Verdict
+	latency   time.Duration
+	conns     map[net.Conn]struct{}
+	forwarded sync.WaitGroup
+}
+
+// Tap starts a proxy that passes on what it gets to the address, and back.
+func Tap(t testing.TB, upstream string) *TapHandle {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &TapHandle{listener: listener, upstream: upstream, conns: map[net.Conn]struct{}{}}
+	p.forwarded.Go(p.forward)
+	t.Cleanup(p.close)
+	return p
+}
+
+// Endpoint is where clients connect instead of to the server behind.
+func (p *TapHandle) Endpoint() string { return p.listener.Addr().String() }
+
+// Requests has each chunk that a client sends decided by this, until the next call. Nil passes everything.
+func (p *TapHandle) Requests(decide func(chunk []byte) (now int, rest <-chan struct{})) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.requests = decide
+}
+
+// Answers has each chunk that the server sends decided by this, until the next call. Nil passes everything.
+func (p *TapHandle) Answers(decide func(chunk []byte) (now int, rest <-chan struct{})) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.answers = decide
+}
+
+// Slow has each chunk that a client sends wait for so long, without limiting how many are on their way.
+func (p *TapHandle) Slow(latency time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.latency = latency
+}
+
+// forward accepts connections. It is on the stack of every goroutine of a tap, by its name.
+func (p *TapHandle) forward() {
+	for {
+		client, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		p.forwarded.Go(func() { p.forwardOne(client) })
+	}
+}
+
+func (p *TapHandle) forwardOne(client net.Conn) {
+	server, err := net.DialTimeout("tcp", p.upstream, time.Second)
+	if err != nil || !p.keep(client, server) {
+		_ = client.Close()
+		return
+	}
+	p.forwarded.Go(func() {
+		p.forwardChunks(server, client, func() Verdict { return p.answers }, func() time.Duration { return 0 })
+	})
+	p.forwardChunks(client, server, func() Verdict { return p.requests }, func() time.Duration { return p.latency })
+}
+
+// keep has close end the connections. It reports false if that has happened.
+func (p *TapHandle) keep(conns ...net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range conns {
+		if p.conns == nil {
+			_ = c.Close()
+			continue
+		}
+		p.conns[c] = struct{}{}
+	}
+	return p.conns != nil
+}
+
+func (p *TapHandle) forget(c net.Conn) {
+	_ = c.Close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.conns, c)
+}
+
+type piece struct {
+	bytes []byte
+	due   time.Time
+}
+
+// forwardChunks passes on one direction until either side closes.
+func (p *TapHandle) forwardChunks(from, to net.Conn, verdict func() Verdict, latency func() time.Duration) {
+	pieces := make(chan piece, 1024)
+	p.forwarded.Go(func() { p.forwardRead(from, pieces, latency) })
+	defer p.forget(to)
+	for next := range pieces {
+		time.Sleep(time.Until(next.due))
+		p.mu.Lock()
+		decide := verdict()
+		p.mu.Unlock()
+		if !pass(to, next.bytes, decide) {
+			break
+		}
+	}
+	p.forget(from)
+	for range pieces { // until the reader has noticed
+	}
+}
+
+func (p *TapHandle) forwardRead(from net.Conn, pieces chan<- piece, latency func() time.Duration) {
+	defer close(pieces)
+	for {
+		buffer := make([]byte, 64<<10)
+		n, err := from.Read(buffer)
+		if n > 0 {
+			p.mu.Lock()
+			due := time.Now().Add(latency())
+			p.mu.Unlock()
+			pieces <- piece{buffer[:n], due}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// pass reports false when nothing more can be passed on.
+func pass(to net.Conn, chunk []byte, decide Verdict) bool {
+	if decide != nil {
+		now, rest := decide(chunk)
+		if rest != nil {
+			if _, err := to.Write(chunk[:now]); err != nil {
+				return false
+			}
+			<-rest
+			chunk = chunk[now:]
+		}
+	}
+	_, err := to.Write(chunk)
+	return err == nil
+}
+
+// close ends everything. What is held back must have been let go.
+func (p *TapHandle) close() {
+	_ = p.listener.Close()
+	p.mu.Lock()
+	for c := range p.conns {
+		_ = c.Close()
+	}
+	p.conns = nil
+	p.mu.Unlock()
+	p.forwarded.Wait()
+}
