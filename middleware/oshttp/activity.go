@@ -2,17 +2,19 @@ package oshttp
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/semconv/v1.43.0/httpconv"
+
+	"github.com/go-os/go-os/internal/bounded"
 )
 
 // activity counts the requests of one method and scheme that are being served. The metric is observed from it when it is
-// collected: two atomic additions a request cost a tenth of two measurements. Handlers on one provider add up, as the
-// observations of one attribute set do in a sum.
+// collected: two atomic additions a request cost a tenth of two measurements.
 type activity struct {
 	begun, ended atomic.Int64
 	series       metric.ObserveOption
@@ -20,27 +22,45 @@ type activity struct {
 
 type activityKey struct{ method, scheme string }
 
-// watchActivity returns a count for each pair of known methods and schemes, all of which are observed by the meter from now
-// on. A pair that was never seen makes no series.
-func watchActivity(meter metric.Meter) map[activityKey]*activity {
-	all := make(map[activityKey]*activity)
-	for _, method := range [...]string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE", "QUERY", otherMethod} {
-		for _, scheme := range [...]string{"http", "https"} {
-			all[activityKey{method, scheme}] = &activity{series: metric.WithAttributeSet(attribute.NewSet(
-				semconv.HTTPRequestMethodKey.String(method), semconv.URLScheme(scheme)))}
-		}
-	}
+// activities are those of one meter, whatever number of handlers it has. A pair of method and scheme that was never seen
+// makes no series.
+type activities struct {
+	meter *serverMeter // which must live as long as the meter calls back
+	known bounded.Cache[activityKey, *activity]
+
+	mu  sync.Mutex
+	all []*activity // the values of known
+}
+
+// watchActivities returns activities that the meter observes from now on. There is no end to that: a meter has one.
+func watchActivities(m *serverMeter) *activities {
+	a, meter := &activities{meter: m}, m.meter
 	i, err := httpconv.NewServerActiveRequestsObservable(meter)
 	handle(err)
 	_, err = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
-		for _, a := range all {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		for _, one := range a.all {
 			// In this order a request that passes meanwhile is counted too much rather than below zero.
-			if ended, begun := a.ended.Load(), a.begun.Load(); begun > 0 {
-				o.ObserveInt64(i.Inst(), begun-ended, a.series)
-			}
+			ended, begun := one.ended.Load(), one.begun.Load()
+			o.ObserveInt64(i.Inst(), begun-ended, one.series)
 		}
 		return nil
 	}, i.Inst())
 	handle(err)
-	return all
+	return a
+}
+
+// of returns the activity of a method, which is known or _OTHER, and a scheme.
+func (a *activities) of(method, scheme string) *activity {
+	return a.known.Get(activityKey{method, scheme}, a.add)
+}
+
+func (a *activities) add(k activityKey) *activity {
+	one := &activity{series: metric.WithAttributeSet(attribute.NewSet(
+		semconv.HTTPRequestMethodKey.String(k.method), semconv.URLScheme(k.scheme)))}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.all = append(a.all, one)
+	return one
 }

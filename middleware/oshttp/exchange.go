@@ -55,7 +55,8 @@ func (x *exchange) begin() {
 	if h.tracing {
 		ctx = x.startSpan(ctx)
 	}
-	if x.active = h.metrics.active[activityKey{x.method, x.scheme}]; x.active != nil {
+	if h.metrics.active != nil {
+		x.active = h.metrics.active.of(x.method, x.scheme)
 		x.active.begun.Add(1)
 	}
 	if d, ok := x.allowance(); ok {

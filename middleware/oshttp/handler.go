@@ -97,7 +97,7 @@ func NewHandler(next http.Handler, opts *HandlerOptions) http.Handler {
 		tracing:    o.Telemetry.Tracing(),
 		propagator: p,
 		fields:     instrument.NewFields(p, headerKey, cmp.Or(o.DeadlineHeader, DefaultDeadlineHeader)),
-		metrics:    newServerMetrics(o.Telemetry.Meter(scope), o.Metrics),
+		metrics:    shareMeter(o.Telemetry.Meter(scope)).choose(o.Metrics),
 		exception:  instrument.NewEvent(o.Telemetry.EventLogger(scope), "http.server.request.exception", log.SeverityError),
 		start:      []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)},
 		rooms:      sync.Pool{New: newAttrRoom},

@@ -56,7 +56,7 @@ type serverMetrics struct {
 	received metric.Int64Histogram
 	sent     metric.Int64Histogram
 	series   bounded.Cache[serverKey, []metric.RecordOption]
-	active   map[activityKey]*activity // nil if not chosen
+	active   *activities // nil if not chosen
 }
 
 // serverKey is what tells the series of a server's histograms apart. Nothing in it comes from a client as it is: a Host
@@ -72,14 +72,10 @@ func newServerMetrics(meter metric.Meter, chosen Metrics) *serverMetrics {
 		received: metricnoop.Int64Histogram{},
 		sent:     metricnoop.Int64Histogram{},
 	}
-	chosen = chosen.choose(DefaultServerMetrics)
 	if chosen&MetricDuration != 0 {
 		i, err := httpconv.NewServerRequestDuration(meter)
 		m.duration = i.Inst()
 		handle(err)
-	}
-	if chosen&MetricActiveRequests != 0 {
-		m.active = watchActivity(meter)
 	}
 	if chosen&MetricRequestBodySize != 0 {
 		i, err := httpconv.NewServerRequestBodySize(meter)

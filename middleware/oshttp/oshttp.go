@@ -86,8 +86,9 @@
 //	                                  http.response.status_code, network.protocol.version, error.type
 //	http.client.active_requests *     http.request.method, server.address, server.port, url.scheme, url.template
 //
-// http.server.active_requests is observed when it is collected, from a callback that NewHandler registers for good: make a
-// handler once, not for each request. A long-lived response, such as a stream or a websocket, is measured when it ends, for as long as it lasted.
+// http.server.active_requests is observed when it is collected; all handlers on one meter share its registration and its
+// series, so that middleware that is made for each request leaves nothing behind. A long-lived response, such as a stream or
+// a websocket, is measured when it ends, for as long as it lasted.
 //
 // Events:
 //

@@ -1,0 +1,79 @@
+package oshttp
+
+import (
+	"reflect"
+	"runtime"
+	"sync"
+	"weak"
+
+	"go.opentelemetry.io/otel/metric"
+)
+
+// serverMeter is what all the handlers on one meter share: instruments, attribute sets, and the registration of a callback,
+// which a meter never forgets. Some routers make their middleware anew for each request (gorilla/mux, echo.WrapMiddleware),
+// and a registration for each handler would be a leak that also slows every collection.
+type serverMeter struct {
+	meter metric.Meter // as long as this lives, its address stands for no other meter
+
+	mu      sync.Mutex
+	active  *activities
+	metrics map[Metrics]*serverMetrics
+}
+
+// serverMeters finds the serverMeter of a meter. It is a variable of the package because handlers that know nothing of each
+// other share a meter. It keeps nothing alive: a meter that has callbacks keeps its serverMeter.
+var serverMeters = struct {
+	mu    sync.Mutex
+	known map[uintptr]weak.Pointer[serverMeter] // by the address of the meter
+}{known: map[uintptr]weak.Pointer[serverMeter]{}}
+
+// shareMeter returns the serverMeter of a meter. One that is not a pointer, such as that of a no-op provider, has nothing to
+// share.
+func shareMeter(meter metric.Meter) *serverMeter {
+	v := reflect.ValueOf(meter)
+	if v.Kind() != reflect.Pointer {
+		return newServerMeter(meter)
+	}
+	address := v.Pointer()
+	serverMeters.mu.Lock()
+	defer serverMeters.mu.Unlock()
+	if m := serverMeters.known[address].Value(); m != nil && m.meter == meter {
+		return m
+	}
+	m := newServerMeter(meter)
+	serverMeters.known[address] = weak.Make(m)
+	runtime.AddCleanup(m, forgetMeter, address)
+	return m
+}
+
+func newServerMeter(meter metric.Meter) *serverMeter {
+	return &serverMeter{meter: meter, metrics: map[Metrics]*serverMetrics{}}
+}
+
+// forgetMeter removes the entry of a serverMeter that is gone, unless another one took its place.
+func forgetMeter(address uintptr) {
+	serverMeters.mu.Lock()
+	defer serverMeters.mu.Unlock()
+	if serverMeters.known[address].Value() == nil {
+		delete(serverMeters.known, address)
+	}
+}
+
+// choose returns the instruments of a choice.
+func (m *serverMeter) choose(chosen Metrics) *serverMetrics {
+	chosen = chosen.choose(DefaultServerMetrics)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if known := m.metrics[chosen]; known != nil {
+		return known
+	}
+	s := newServerMetrics(m.meter, chosen)
+	if chosen&MetricActiveRequests != 0 {
+		if m.active == nil {
+			m.active = watchActivities(m)
+		}
+		s.active = m.active
+	}
+	m.metrics[chosen] = s
+	return s
+}

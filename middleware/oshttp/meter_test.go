@@ -1,0 +1,109 @@
+package oshttp_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"sync"
+	"testing"
+
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/metric/embedded"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+
+	"github.com/go-os/go-os/middleware/oshttp"
+	"github.com/go-os/go-os/telemetry"
+)
+
+// counting is a provider with one meter, which counts the callbacks that are registered.
+type counting struct {
+	embedded.MeterProvider
+	meter *countingMeter
+}
+
+type countingMeter struct {
+	metric.Meter
+	mu        sync.Mutex
+	callbacks int
+}
+
+func (p counting) Meter(string, ...metric.MeterOption) metric.Meter { return p.meter }
+
+func (m *countingMeter) RegisterCallback(f metric.Callback, i ...metric.Observable) (metric.Registration, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.callbacks++
+	return m.Meter.RegisterCallback(f, i...)
+}
+
+// Some routers wrap the handler for each request. That must leave nothing behind, and count right.
+func TestHandlerForEachRequest(t *testing.T) {
+	g := newRig(t)
+	p := g.providers()
+	meter := &countingMeter{Meter: p.Meter("test")}
+	p.MeterProvider = counting{meter: meter}
+	entered, leave := make(chan bool), make(chan bool)
+	serve := func(metrics oshttp.Metrics) {
+		oshttp.NewHandler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+			entered <- true
+			<-leave
+		}), &oshttp.HandlerOptions{Telemetry: p, Metrics: metrics}).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+	}
+	const requests = 50
+	var all sync.WaitGroup
+	for i := range requests {
+		metrics := []oshttp.Metrics{0, everyMetric, oshttp.MetricDuration}[i%3] // also with different choices
+		all.Go(func() { serve(metrics) })
+		<-entered
+	}
+	if got, want := g.active("http.server.active_requests"), int64(requests-requests/3); got != want {
+		t.Errorf("%d requests are active, want %d", got, want)
+	}
+	close(leave)
+	all.Wait()
+	if got := g.active("http.server.active_requests"); got != 0 {
+		t.Errorf("%d requests are active at the end", got)
+	}
+	var count uint64
+	for _, point := range g.durations("http.server.request.duration") {
+		count += point.Count
+	}
+	if count != requests || meter.callbacks != 1 {
+		t.Errorf("%d requests were measured and %d callbacks registered, want %d and 1", count, meter.callbacks, requests)
+	}
+}
+
+// A handler, and a provider, that nobody needs any more are collected.
+func TestHandlersAndProvidersAreCollected(t *testing.T) {
+	heap := func() uint64 {
+		runtime.GC()
+		runtime.GC() // what a cleanup of the first one let go
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	for name, provider := range map[string]func() metric.MeterProvider{
+		"handlers on one provider": func() func() metric.MeterProvider {
+			one := sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))
+			return func() metric.MeterProvider { return one }
+		}(),
+		"handlers and providers": func() metric.MeterProvider {
+			return sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))
+		},
+	} {
+		make1000 := func() {
+			for range 1000 {
+				p := telemetry.Off()
+				p.MeterProvider = provider()
+				oshttp.NewHandler(http.HandlerFunc(nothing), &oshttp.HandlerOptions{Telemetry: p}).
+					ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+			}
+		}
+		make1000()
+		before := heap()
+		make1000()
+		if grown := int64(heap()) - int64(before); grown > 500_000 {
+			t.Errorf("%s: a thousand leave %d bytes behind", name, grown)
+		}
+	}
+}
