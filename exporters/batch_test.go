@@ -47,6 +47,9 @@ func (s *sink) export(ctx context.Context, items []int) error {
 	return nil
 }
 
+// size of an int is its value, and a byte at least.
+func (s *sink) size(i int) int64 { return max(1, int64(i)) }
+
 func (s *sink) shutdown(context.Context) error {
 	s.closed = true
 	return nil
@@ -61,7 +64,7 @@ func (s *sink) items() []int {
 func newTestBatcher(s *sink, cfg batchConfig) (*batcher[int], *atomic.Int64) {
 	alarms := new(atomic.Int64)
 	l := newLedger(Traces, component{"p", "p/0"}, component{"e", "e/0"}, cfg.queue, func() { alarms.Add(1) })
-	return newBatcher(l, cfg, s.export, s.shutdown), alarms
+	return newBatcher(l, cfg, s.size, s.export, s.shutdown), alarms
 }
 
 func health(l *ledger) (h SignalHealth) {
@@ -314,7 +317,7 @@ func BenchmarkBatcherAdd(b *testing.B) {
 				s.block = make(chan struct{})
 			}
 			l := newLedger(Traces, component{}, component{}, 2048, func() {})
-			q := newBatcher(l, batchConfig{queue: 2048, batch: 512, delay: time.Second, timeout: time.Hour}, s.export, s.shutdown)
+			q := newBatcher(l, batchConfig{queue: 2048, batch: 512, delay: time.Second, timeout: time.Hour}, func(int) int64 { return 100 }, s.export, s.shutdown)
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {

@@ -73,3 +73,9 @@ func (p *Pipeline) open(signal Signal, exporter string, queue int) *ledger {
 	p.ledgers = append(p.ledgers, l)
 	return l
 }
+
+// sized adds the bounds in bytes, which only the Options have.
+func (p *Pipeline) sized(c batchConfig) batchConfig {
+	c.queueBytes, c.batchBytes = int64(p.opts.QueueBytes), int64(p.opts.BatchBytes)
+	return c
+}

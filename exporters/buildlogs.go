@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 
-	"go.opentelemetry.io/otel/exporters/stdout/stdoutlog"
 	lognoop "go.opentelemetry.io/otel/log/noop"
 	sdklog "go.opentelemetry.io/otel/sdk/log"
 	"go.opentelemetry.io/otel/sdk/resource"
@@ -24,21 +23,21 @@ func (p *Pipeline) buildLogs(ctx context.Context, res *resource.Resource) error 
 	if p.opts.EventsOnSpans {
 		processors = append(processors, trace.NewEventBridge())
 	}
-	processors = append(processors, eventEcho{p.local})
+	processors = append(processors, eventEcho{p.courier.handler(p.local)})
 	sending := len(p.opts.LogProcessors) > 0
 	for _, to := range p.settings.logs.to {
 		var e sdklog.Exporter
 		var err error
 		kind := "stdout_log_exporter"
 		if to.exporter == toConsole {
-			e, err = stdoutlog.New(stdoutlog.WithWriter(p.opts.Console))
+			e, err = newConsoleRecords(p.console)
 		} else {
 			e, kind, err = to.otlp.records(ctx)
 		}
 		if err != nil {
 			return fmt.Errorf("exporters: %s exporter of logs: %w", to.exporter, err)
 		}
-		processors = append(processors, newRecordBatcher(p.open(Logs, kind, to.batch.queue), to.batch, e))
+		processors = append(processors, newRecordBatcher(p.open(Logs, kind, to.batch.queue), p.sized(to.batch), e))
 		sending = true
 	}
 	opts := append([]sdklog.LoggerProviderOption{sdklog.WithResource(res)}, p.settings.logLimits...)

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"go.opentelemetry.io/otel/exporters/stdout/stdoutmetric"
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/resource"
@@ -41,7 +41,7 @@ func (p *Pipeline) metricStage(flush, shutdown func(context.Context) error) stag
 	losing := func(do func(context.Context) error) func(context.Context) error {
 		return func(ctx context.Context) error {
 			var errs []error
-			before := make(map[*ledger]int64)
+			before, began := make(map[*ledger]int64), time.Now()
 			for _, l := range p.ledgers {
 				if l.signal == Metrics {
 					before[l] = l.read().dropped
@@ -51,7 +51,7 @@ func (p *Pipeline) metricStage(flush, shutdown func(context.Context) error) stag
 				errs = append(errs, err)
 			}
 			for l, n := range before {
-				errs = append(errs, l.lossSince(n))
+				errs = append(errs, l.lossSince(n, began))
 			}
 			return errors.Join(errs...)
 		}
@@ -70,7 +70,7 @@ func (p *Pipeline) metricReaders(ctx context.Context) (readers []sdkmetric.Reade
 			p.page = page.Handler()
 			readers = append(readers, page.Reader())
 		case toConsole:
-			e, err := stdoutmetric.New(stdoutmetric.WithWriter(p.opts.Console))
+			e, err := newConsolePoints(p.console)
 			if err != nil {
 				return nil, fmt.Errorf("exporters: console exporter of metrics: %w", err)
 			}
@@ -95,7 +95,7 @@ func (p *Pipeline) periodic(e sdkmetric.Exporter, kind string, cfg periodicConfi
 		bridge := metrics.NewBridge(p.opts.Gatherer, &metrics.BridgeOptions{ErrorHandler: p.errors.Handle})
 		opts = append(opts, sdkmetric.WithProducer(bridge))
 	}
-	return sdkmetric.NewPeriodicReader(newPointExporter(p.open(Metrics, kind, 0), cfg, p.draining, e), opts...)
+	return drainingReader{sdkmetric.NewPeriodicReader(newPointExporter(p.open(Metrics, kind, 0), cfg, p.draining, e), opts...)}
 }
 
 func plainPage(g prometheus.Gatherer) http.Handler {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"go.opentelemetry.io/otel/exporters/stdout/stdouttrace"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
@@ -23,14 +22,14 @@ func (p *Pipeline) buildTraces(ctx context.Context, res *resource.Resource) erro
 		var err error
 		kind := "stdout_span_exporter"
 		if to.exporter == toConsole {
-			e, err = stdouttrace.New(stdouttrace.WithWriter(p.opts.Console))
+			e, err = newConsoleSpans(p.console)
 		} else {
 			e, kind, err = to.otlp.spans(ctx)
 		}
 		if err != nil {
 			return fmt.Errorf("exporters: %s exporter of traces: %w", to.exporter, err)
 		}
-		out = append(out, newSpanBatcher(p.open(Traces, kind, to.batch.queue), to.batch, e))
+		out = append(out, newSpanBatcher(p.open(Traces, kind, to.batch.queue), p.sized(to.batch), e))
 	}
 	var sampler sdktrace.Sampler = p.sampler
 	processors := append([]sdktrace.SpanProcessor(nil), p.opts.SpanProcessors...)
@@ -72,20 +71,16 @@ func (f fanout) OnEnd(s sdktrace.ReadOnlySpan) {
 	}
 }
 
-func (f fanout) each(do func(lifecycle) error) error {
+func (f fanout) all() atOnce {
 	all := make(atOnce, len(f))
 	for i, b := range f {
 		all[i] = b
 	}
-	return all.each(do)
+	return all
 }
 
 // ForceFlush implements sdktrace.SpanProcessor.
-func (f fanout) ForceFlush(ctx context.Context) error {
-	return f.each(func(l lifecycle) error { return l.ForceFlush(ctx) })
-}
+func (f fanout) ForceFlush(ctx context.Context) error { return f.all().flush(ctx) }
 
 // Shutdown implements sdktrace.SpanProcessor.
-func (f fanout) Shutdown(ctx context.Context) error {
-	return f.each(func(l lifecycle) error { return l.Shutdown(ctx) })
-}
+func (f fanout) Shutdown(ctx context.Context) error { return f.all().shutdown(ctx) }

@@ -19,7 +19,10 @@
 //     an OTLP answer or empty. A redirect is never followed, and any other answer is a failure. What is dropped is a metric,
 //     and a log line: one when it begins, at most one an interval while it lasts, one when it is over, one at the end for what no
 //     line has told.
-//   - Memory is bounded: a queue of Options.QueueSize and one batch on its way, for each destination.
+//   - Memory is bounded, for each destination: in items, by a queue of Options.QueueSize and one batch on its way, and in bytes, by
+//     Options.QueueBytes for both, beside the encoding of one batch.
+//   - What a peer refuses as too large (413, RESOURCE_EXHAUSTED without a delay) is sent in halves: an item over its limit costs itself
+//     alone. On the console a point that is NaN or infinite does, and such an attribute is written as text.
 //   - A batch is tried again, with growing waits, while the peer refuses connections, resets them, does not answer or says
 //     that it is overloaded; Retry-After is obeyed, up to a minute. It is given up after Options.ExportTimeout, and at once
 //     if the peer says that the data is bad. A request whose answer was lost is sent again: the peer may hold items twice.
@@ -27,7 +30,11 @@
 //     metrics or the resource, each run of bad bytes is sent as one U+FFFD. Series whose attributes become the same by that are one:
 //     sums and histograms of fixed buckets are added up, of gauges the latest is sent; exponential histograms and summaries
 //     stand beside each other. On the page for Prometheus such a series is left out and reported.
-//   - [Pipeline.Shutdown] drains all signals at once, each within a time of its own, and says what it could not save.
+//   - [Pipeline.Shutdown] drains all signals at once, each within a time of its own, and says what it could not save. It returns shortly after
+//     its context ends, whatever blocks.
+//   - Log handlers, writers and processors are the program's. The pipeline holds no lock while they run, and waits for none for ever: its own
+//     lines, and OTel events on the readable log, wait a second for a handler that blocks, and none while it blocks. The program's log calls
+//     write to Options.LogWriter and Options.Sinks themselves.
 //   - A mistake in the environment never keeps a service from starting; it is named, with what is used instead. An
 //     OTEL_CONFIG_FILE that cannot be used is an error, as the specification has it.
 //

@@ -179,10 +179,10 @@ func TestEnvironmentIsHonoured(t *testing.T) {
 		s := read(t, &Options{QueueSize: 9, BatchSize: 9, BatchDelay: 9, ExportTimeout: 9, Endpoint: "http://c:1"},
 			"OTEL_BSP_MAX_QUEUE_SIZE=100", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE=10", "OTEL_BSP_SCHEDULE_DELAY=20", "OTEL_BSP_EXPORT_TIMEOUT=30",
 			"OTEL_METRIC_EXPORT_INTERVAL=40", "OTEL_METRIC_EXPORT_TIMEOUT=50")
-		if want := (batchConfig{100, 10, 20 * time.Millisecond, 30 * time.Millisecond}); s.traces.to[0].batch != want {
+		if want := (batchConfig{queue: 100, batch: 10, delay: 20 * time.Millisecond, timeout: 30 * time.Millisecond}); s.traces.to[0].batch != want {
 			t.Errorf("spans: %+v", s.traces.to[0].batch)
 		}
-		if want := (batchConfig{9, 9, 9, 9}); s.logs.to[0].batch != want {
+		if want := (batchConfig{queue: 9, batch: 9, delay: 9, timeout: 9}); s.logs.to[0].batch != want {
 			t.Errorf("log records, from the Options: %+v", s.logs.to[0].batch)
 		}
 		if c := s.metrics.to[1].periodic; c.interval != 40*time.Millisecond || c.timeout != 50*time.Millisecond {

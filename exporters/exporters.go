@@ -103,6 +103,12 @@ type Options struct {
 	// QueueSize is how many spans, and how many log records, may wait for each destination. One that finds the queue full
 	// is dropped and counted. Default: 2048.
 	QueueSize int
+	// QueueBytes is how many bytes of spans, and of log records, may wait for each destination or be on their way to it, by an estimate
+	// of what they hold in memory. One that finds no room is dropped and counted. Default: 32 MiB.
+	QueueBytes int
+	// BatchBytes is how many bytes are exported at a time, by the same estimate; an item that is larger goes by itself. What a peer
+	// refuses as too large is sent in halves, and batches stay smaller from then on. Default: 2 MiB.
+	BatchBytes int
 	// BatchSize is how many are exported at a time. Default: 512.
 	BatchSize int
 	// BatchDelay is how long one waits at most for a batch to fill. Default: 5 seconds for spans, 1 second for log records.
@@ -173,7 +179,7 @@ func (o *Options) check() error {
 		name  string
 		value int64
 	}{
-		{"QueueSize", int64(o.QueueSize)}, {"BatchSize", int64(o.BatchSize)}, {"BatchDelay", int64(o.BatchDelay)},
+		{"QueueSize", int64(o.QueueSize)}, {"QueueBytes", int64(o.QueueBytes)}, {"BatchBytes", int64(o.BatchBytes)}, {"BatchSize", int64(o.BatchSize)}, {"BatchDelay", int64(o.BatchDelay)},
 		{"ExportTimeout", int64(o.ExportTimeout)}, {"ShutdownTimeout", int64(o.ShutdownTimeout)},
 		{"ReportInterval", int64(o.ReportInterval)}, {"MetricInterval", int64(o.MetricInterval)},
 	} {

@@ -2,6 +2,8 @@ package exporters
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"sync"
 	"time"
@@ -38,14 +40,15 @@ type ledger struct {
 	capacity  int64
 	alarm     func() // tells the reporter that something was lost or failed; never blocks
 
-	mu       sync.Mutex
-	emitted  int64
-	queued   int64 // waiting for the exporter
-	inflight int64 // given to the exporter
-	exported int64
-	refused  map[string]int64 // dropped before the exporter, by reason
-	failed   map[string]int64 // dropped by the exporter, by error.type
-	dropped  int64            // the sum of both maps
+	mu        sync.Mutex
+	emitted   int64
+	queued    int64 // waiting for the exporter
+	inflight  int64 // given to the exporter
+	exported  int64
+	refused   map[string]int64 // dropped before the exporter, by reason
+	failed    map[string]int64 // dropped by the exporter, by error.type
+	dropped   int64            // the sum of both maps
+	overBytes int64            // of those refused for a full queue: for its bytes
 	uncounted
 
 	duration metric.Float64Histogram // nil until a meter is there
@@ -58,6 +61,21 @@ type uncounted struct {
 	failingSince time.Time // zero while it works
 	lastErr      error     // of the last failed attempt, kept after a success for whoever asks later
 	lastErrAt    time.Time
+	lateErr      error // why what was left at shutdown could not be sent; nil if it could, or before
+}
+
+// errOutOfTime is why items are dropped that shutdown had no time for.
+var errOutOfTime = errors.New("Shutdown ran out of time")
+
+// late notes that the time of Shutdown, which is that of ctx, was over before the work. The caller holds the lock.
+func (l *ledger) late(ctx context.Context) {
+	if ctx.Err() != nil && l.lateErr == nil {
+		l.lateErr = outOfTime(ctx)
+	}
+}
+
+func outOfTime(ctx context.Context) error {
+	return fmt.Errorf("%w: %w", errOutOfTime, context.Cause(ctx))
 }
 
 func newLedger(signal Signal, processor, exporter component, capacity int, alarm func()) *ledger {
@@ -87,6 +105,9 @@ func (l *ledger) settle(n, lost int64, err error) {
 	if lost > 0 {
 		l.failed[errorType(err)] += lost
 		l.dropped += lost
+	}
+	if errors.Is(err, errOutOfTime) && l.lateErr == nil {
+		l.lateErr = err
 	}
 	l.mu.Unlock()
 	if lost > 0 {
@@ -137,7 +158,7 @@ type page struct {
 	capacity            int64
 	emitted, queued     int64
 	inflight, exported  int64
-	dropped             int64
+	dropped, overBytes  int64
 	refused, failed     map[string]int64
 	uncounted
 }
@@ -147,7 +168,7 @@ func (l *ledger) read() page {
 	defer l.mu.Unlock()
 	return page{
 		signal: l.signal, processor: l.processor, exporter: l.exporter, capacity: l.capacity,
-		emitted: l.emitted, queued: l.queued, inflight: l.inflight, exported: l.exported, dropped: l.dropped,
+		emitted: l.emitted, queued: l.queued, inflight: l.inflight, exported: l.exported, dropped: l.dropped, overBytes: l.overBytes,
 		refused: maps.Clone(l.refused), failed: maps.Clone(l.failed), uncounted: l.uncounted,
 	}
 }

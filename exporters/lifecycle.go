@@ -3,8 +3,65 @@ package exporters
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
+	"time"
 )
+
+// unwinding is how long after the end of a context its work may take to stop and to account for what it could not do.
+// What waits for such work waits a little longer, to have its errors.
+const unwinding = 200 * time.Millisecond
+
+// ended waits for done, no longer than grace after ctx has ended, and reports whether it came.
+func ended(ctx context.Context, done <-chan struct{}, grace time.Duration) bool {
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+	}
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// together runs do for 0 to n-1 side by side and joins the errors, in that order. It leaves behind what has not returned grace after ctx
+// ended, and says so in the error: processors, readers and callbacks of the program may block for ever.
+func together(ctx context.Context, grace time.Duration, n int, do func(i int) error) error {
+	var mu sync.Mutex
+	errs := make([]error, n)
+	for i := range errs {
+		errs[i] = errUnfinished
+	}
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			err := do(i)
+			mu.Lock()
+			defer mu.Unlock()
+			errs[i] = err
+		})
+	}
+	done := make(chan struct{})
+	go func() { wg.Wait(); close(done) }()
+	if ended(ctx, done, grace) {
+		return errors.Join(errs...)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for i, err := range errs {
+		if errors.Is(err, errUnfinished) {
+			errs[i] = fmt.Errorf("%w: %w", err, context.Cause(ctx))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+var errUnfinished = errors.New("a processor, a reader or one of its callbacks has not returned")
 
 // lifecycle is what span processors and log processors have in common.
 type lifecycle interface {
@@ -17,19 +74,13 @@ type lifecycle interface {
 type atOnce []lifecycle
 
 func (a atOnce) stage(signal Signal) stage {
-	return stage{
-		signal:   signal,
-		flush:    func(ctx context.Context) error { return a.each(func(l lifecycle) error { return l.ForceFlush(ctx) }) },
-		shutdown: func(ctx context.Context) error { return a.each(func(l lifecycle) error { return l.Shutdown(ctx) }) },
-	}
+	return stage{signal: signal, flush: a.flush, shutdown: a.shutdown}
 }
 
-func (a atOnce) each(do func(lifecycle) error) error {
-	errs := make([]error, len(a))
-	var wg sync.WaitGroup
-	for i, l := range a {
-		wg.Go(func() { errs[i] = do(l) })
-	}
-	wg.Wait()
-	return errors.Join(errs...)
+func (a atOnce) flush(ctx context.Context) error {
+	return together(ctx, 2*unwinding, len(a), func(i int) error { return a[i].ForceFlush(ctx) })
+}
+
+func (a atOnce) shutdown(ctx context.Context) error {
+	return together(ctx, 2*unwinding, len(a), func(i int) error { return a[i].Shutdown(ctx) })
 }

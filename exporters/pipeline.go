@@ -2,7 +2,6 @@ package exporters
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -27,14 +26,17 @@ type Pipeline struct {
 	sampler   *trace.Sampler
 	sinks     []log.Sink   // the readable log and the program's own
 	local     slog.Handler // on the sinks: where what goes wrong with OTLP is told
-	own       *slog.Logger // of the pipeline, on local
+	own       *slog.Logger // of the pipeline, on local by the courier
 	errors    *errorLog
 	ledgers   []*ledger // complete before build ends
 	reporter  *reporter
 	stages    []stage
+	console   *turnstile    // to Options.Console
+	courier   *courier      // takes the pipeline's own lines to local
 	draining  chan struct{} // closed when Shutdown begins
+	ended     chan struct{} // closed when Shutdown is done
 	once      sync.Once
-	shutErr   error
+	shutErr   error // read after ended
 }
 
 // stage is one signal's way out.
@@ -48,23 +50,27 @@ type stage struct {
 func newPipeline(o *Options, s settings) *Pipeline {
 	draining := make(chan struct{})
 	return &Pipeline{
-		opts: o, settings: s, draining: draining, sampler: trace.NewSampler(s.sampler),
+		opts: o, settings: s, console: newTurnstile(o.Console), courier: &courier{}, draining: draining, ended: make(chan struct{}), sampler: trace.NewSampler(s.sampler),
 		errors: newErrorLog(o.ReportInterval, draining), reporter: newReporter(o.ReportInterval),
 	}
 }
 
 // buildLocal makes the readable log, once there is a meter for what it drops, and lets the pipeline report on it.
 func (p *Pipeline) buildLocal() {
+	w := p.opts.LogWriter
+	if sameWriter(w, p.opts.Console) {
+		w = p.console
+	}
 	switch {
 	case p.opts.LogWriter == io.Discard:
 	case p.opts.LogJSON:
-		p.sinks = append(p.sinks, log.JSON(p.opts.LogWriter, nil))
+		p.sinks = append(p.sinks, log.JSON(w, nil))
 	default:
-		p.sinks = append(p.sinks, log.Text(p.opts.LogWriter, nil))
+		p.sinks = append(p.sinks, log.Text(w, nil))
 	}
 	p.sinks = append(p.sinks, p.opts.Sinks...)
 	p.local = log.NewHandler(p.logOptions(), p.sinks...)
-	p.own = log.Named(slog.New(p.local), "goos.exporters")
+	p.own = slog.New(p.courier.handler(log.Named(slog.New(p.local), "goos.exporters").Handler()))
 	p.errors.start(p.own)
 }
 
@@ -113,7 +119,7 @@ func (p *Pipeline) tell(ctx context.Context, warnings []warning) {
 // ForceFlush exports what is waiting, all signals at once, until ctx ends. Its error says what was lost or could not be
 // exported in time. The pipeline goes on.
 func (p *Pipeline) ForceFlush(ctx context.Context) error {
-	return p.each(func(s stage) error { return s.flush(ctx) })
+	return p.each(ctx, func(s stage) error { return s.flush(ctx) })
 }
 
 // Shutdown exports what is waiting and ends the pipeline: call it last, when nothing makes telemetry any more. The signals
@@ -121,33 +127,49 @@ func (p *Pipeline) ForceFlush(ctx context.Context) error {
 // the error says how much, and why. Metrics wait for the others up to half their time, so that their last export has the
 // final counts.
 //
-// Spans that end and records that are emitted afterwards are counted as dropped. A second call returns the first one's error.
+// Shutdown returns shortly after ctx ends, even if a writer, a handler or a processor of the program blocks; its error names the signal.
+// Give it a context that has not ended: that of the program's run has, as a rule, when the program stops (context.WithoutCancel).
+//
+// Spans that end and records that are emitted afterwards are counted as dropped. A second call waits for the first, no longer than its
+// own ctx, and returns the same error.
 func (p *Pipeline) Shutdown(ctx context.Context) error {
 	p.once.Do(func() {
-		p.reporter.hold()
 		close(p.draining)
-		var others sync.WaitGroup
-		for _, s := range p.stages {
-			if s.signal != Metrics {
-				others.Add(1)
-			}
-		}
-		drained := make(chan struct{})
-		go func() { others.Wait(); close(drained) }()
-		p.shutErr = p.each(func(s stage) error {
-			ctx, cancel := context.WithTimeout(ctx, p.opts.ShutdownTimeout)
-			defer cancel()
-			if s.signal == Metrics {
-				await(ctx, drained, p.opts.ShutdownTimeout/2)
-			} else {
-				defer others.Done()
-			}
-			return s.shutdown(ctx)
-		})
-		<-drained
-		p.reporter.last()
+		go func() {
+			defer close(p.ended)
+			p.shutErr = p.shutdown(ctx)
+		}()
 	})
+	// Each step of shutdown is bounded by the context of the first call and some unwinding.
+	if !ended(ctx, p.ended, 5*unwinding) {
+		return fmt.Errorf("exporters: Shutdown has not finished: %w", context.Cause(ctx))
+	}
 	return p.shutErr
+}
+
+func (p *Pipeline) shutdown(ctx context.Context) error {
+	p.reporter.halt()
+	var others sync.WaitGroup
+	for _, s := range p.stages {
+		if s.signal != Metrics {
+			others.Add(1)
+		}
+	}
+	drained := make(chan struct{})
+	go func() { others.Wait(); close(drained) }()
+	err := p.each(ctx, func(s stage) error {
+		ctx, cancel := context.WithTimeout(ctx, p.opts.ShutdownTimeout)
+		defer cancel()
+		if s.signal == Metrics {
+			await(ctx, drained, p.opts.ShutdownTimeout/2)
+		} else {
+			defer others.Done()
+		}
+		return s.shutdown(ctx)
+	})
+	p.reporter.last(ctx)
+	p.courier.flush(ctx)
+	return err
 }
 
 // await waits for done, for limit, or for half of what ctx leaves.
@@ -165,18 +187,13 @@ func await(ctx context.Context, done <-chan struct{}, limit time.Duration) {
 }
 
 // each runs do for all signals at once and joins the errors, in the order of the signals.
-func (p *Pipeline) each(do func(stage) error) error {
-	errs := make([]error, len(p.stages))
-	var wg sync.WaitGroup
-	for i, s := range p.stages {
-		wg.Go(func() {
-			if err := do(s); err != nil {
-				errs[i] = fmt.Errorf("exporters: %s: %w", s.signal, err)
-			}
-		})
-	}
-	wg.Wait()
-	return errors.Join(errs...)
+func (p *Pipeline) each(ctx context.Context, do func(stage) error) error {
+	return together(ctx, 3*unwinding, len(p.stages), func(i int) error {
+		if err := do(p.stages[i]); err != nil {
+			return fmt.Errorf("exporters: %s: %w", p.stages[i].signal, err)
+		}
+		return nil
+	})
 }
 
 // abandon frees what a Setup that fails has started. Nothing was emitted yet, so nothing is drained.

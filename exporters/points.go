@@ -2,6 +2,7 @@ package exporters
 
 import (
 	"context"
+	"time"
 
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
@@ -11,13 +12,16 @@ import (
 // timeout. A cumulative point that is lost is made good by the next one; it counts as dropped all the same.
 type pointExporter struct {
 	sdkmetric.Exporter
-	ledger  *ledger
-	cfg     periodicConfig
-	deliver deliverer
+	ledger *ledger
+	cfg    periodicConfig
+	out    splitter[*metricdata.ResourceMetrics]
 }
 
 func newPointExporter(l *ledger, cfg periodicConfig, draining <-chan struct{}, e sdkmetric.Exporter) *pointExporter {
-	return &pointExporter{Exporter: e, ledger: l, cfg: cfg, deliver: deliverer{ledger: l, draining: draining}}
+	return &pointExporter{Exporter: e, ledger: l, cfg: cfg, out: splitter[*metricdata.ResourceMetrics]{
+		deliver: deliverer{ledger: l, draining: draining}, limit: defaultBatchBytes, export: e.Export,
+		count: points, size: sizeOfMetrics, halve: halvePoints, settled: func(int64) {},
+	}}
 }
 
 // Temporality implements sdkmetric.Exporter.
@@ -47,9 +51,39 @@ func (e *pointExporter) Export(ctx context.Context, rm *metricdata.ResourceMetri
 	e.ledger.emitted += n
 	e.ledger.inflight += n
 	e.ledger.mu.Unlock()
-	err := e.deliver.do(ctx, e.cfg.timeout, func(ctx context.Context) error { return e.Exporter.Export(ctx, rm) })
-	e.ledger.settle(n, lostOf(n, err), err)
+	ctx, cancel := drainingContext(ctx)
+	defer cancel()
+	var deadline time.Time
+	if e.cfg.timeout > 0 {
+		deadline = time.Now().Add(e.cfg.timeout)
+	}
+	_ = e.out.send(ctx, rm, deadline)
 	return nil
+}
+
+// drainingReader is a periodic reader whose last collection is made even if the context of Shutdown has ended, so that what
+// cannot be sent any more is counted. Collecting asks nobody outside the process; the export obeys the context.
+type drainingReader struct{ *sdkmetric.PeriodicReader }
+
+type drainKey struct{}
+
+// Shutdown implements sdkmetric.Reader.
+func (r drainingReader) Shutdown(ctx context.Context) error {
+	return r.PeriodicReader.Shutdown(context.WithValue(context.WithoutCancel(ctx), drainKey{}, ctx))
+}
+
+// drainingContext ends with the context of the Shutdown that an export is part of, if it is of one.
+func drainingContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	drain, ok := ctx.Value(drainKey{}).(context.Context)
+	if !ok {
+		return ctx, func() {}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(drain, func() { cancel(context.Cause(drain)) })
+	if drain.Err() != nil {
+		cancel(context.Cause(drain))
+	}
+	return ctx, func() { stop(); cancel(nil) }
 }
 
 // points counts the data points of one collection.

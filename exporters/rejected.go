@@ -19,6 +19,9 @@ func rejected(err error) (items int64, partial bool) {
 	if err == nil {
 		return 0, false
 	}
+	if some, ok := err.(*partialError); ok {
+		return some.lost, true
+	}
 	if v := reflect.Indirect(reflect.ValueOf(err)); v.Kind() == reflect.Struct {
 		if f := v.FieldByName("RejectedItems"); f.IsValid() && f.CanInt() {
 			return f.Int(), true
@@ -74,7 +77,7 @@ func errorType(err error) string {
 	}
 	var network net.Error
 	switch {
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, errOutOfTime), errors.Is(err, context.Canceled):
 		return "canceled"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, http.ErrHandlerTimeout):
 		return "timeout"

@@ -2,6 +2,7 @@ package exporters
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -28,10 +29,10 @@ type reporter struct {
 	stop     chan struct{}
 	done     chan struct{}
 
-	// Below belongs to the goroutine.
+	// Below belongs to the goroutine, and to last after it.
 	open     bool      // an incident was announced and is not over
 	quiet    time.Time // no line before this
-	reported int64     // losses that a line has told
+	reported tally     // losses that a line has told
 	atStart  int64     // losses told before this incident
 	seen     int64
 	lastLoss time.Time
@@ -41,6 +42,13 @@ func newReporter(interval time.Duration) *reporter {
 	return &reporter{
 		interval: interval, rung: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
+}
+
+// tally is what is lost, and of that what no peer is to blame for.
+type tally struct {
+	lost      int64
+	overBytes int64 // the queue had no room for the bytes
+	late      int64 // Shutdown ran out of time
 }
 
 // start begins to look at the ledgers. Alarms before it are not lost.
@@ -57,11 +65,10 @@ func (r *reporter) alarm() {
 	}
 }
 
-// hold ends the lines until last: while a pipeline drains, what is lost is not known yet.
-func (r *reporter) hold() {
+// halt ends the lines until last: while a pipeline drains, what is lost is not known yet.
+func (r *reporter) halt() {
 	if r.logger != nil {
 		close(r.stop)
-		<-r.done
 	}
 }
 
@@ -90,11 +97,13 @@ func (r *reporter) run() {
 
 // state is what all ledgers say together.
 type state struct {
-	lost, queued int64
-	failing      time.Time // since when; zero if all work
-	pages        []page    // those that lost or fail
-	err          error
-	failed       page // the page of err
+	tally
+	queued  int64
+	failing time.Time // since when; zero if all work
+	pages   []page    // those that lost or fail
+	err     error
+	failed  page  // the page of err
+	lateErr error // why Shutdown had no time
 }
 
 // recentError is how long after it an error still is the reason for a loss, though later attempts worked.
@@ -105,6 +114,11 @@ func (r *reporter) state(now time.Time) state {
 	for _, l := range r.ledgers {
 		p := l.read()
 		s.lost += p.dropped
+		s.overBytes += p.overBytes
+		s.late += p.refused[lossShutdown] + p.failed[errorType(errOutOfTime)]
+		if p.lateErr != nil {
+			s.lateErr = p.lateErr
+		}
 		s.queued += p.queued + p.inflight
 		if p.dropped > 0 || p.failures > 0 {
 			s.pages = append(s.pages, p)
@@ -129,21 +143,21 @@ func (r *reporter) look(now time.Time) bool {
 		r.seen, r.lastLoss = s.lost, now
 	}
 	failing := !s.failing.IsZero()
-	wrong := s.lost > r.reported || failing && now.Sub(s.failing) >= failingGrace
+	wrong := s.lost > r.reported.lost || failing && now.Sub(s.failing) >= failingGrace
 	over := !failing && now.Sub(r.lastLoss) >= settleTime
 	switch {
 	case r.open && over:
 		r.open = false
 		r.logger.LogAttrs(context.Background(), slog.LevelInfo, "telemetry is exported again",
 			slog.Int64("lost", s.lost-r.atStart))
-		r.reported = s.lost
+		r.reported = s.tally
 	case wrong && !now.Before(r.quiet):
 		if !r.open {
-			r.atStart = r.reported
+			r.atStart = r.reported.lost
 		}
 		r.warn(s, now)
 	}
-	return r.open || failing || s.lost > r.reported
+	return r.open || failing || s.lost > r.reported.lost
 }
 
 func (r *reporter) warn(s state, now time.Time) {
@@ -156,23 +170,26 @@ func (r *reporter) warn(s state, now time.Time) {
 	}
 	r.open, r.quiet = true, now.Add(r.interval)
 	lost := s.lost - r.atStart
-	r.reported = s.lost
-	reason, remedy := s.reason()
+	reason, remedy := s.reason(r.reported)
+	r.reported = s.tally
 	r.logger.LogAttrs(context.Background(), slog.LevelWarn, message,
 		slog.String("signals", s.signals()), slog.Int64("lost", lost), slog.Int64("queued", s.queued),
 		slog.String("reason", reason), slog.String("remedy", remedy),
 		slog.Duration("next_report", r.interval))
 }
 
-// last tells what no line has told yet, for nobody looks after it.
-func (r *reporter) last() {
-	s := r.state(time.Now())
-	if r.logger == nil || s.lost <= r.reported {
+// last reports what no line has reported yet, for nobody looks after it. It follows halt.
+func (r *reporter) last(ctx context.Context) {
+	if r.logger == nil || !ended(ctx, r.done, unwinding) {
 		return
 	}
-	reason, remedy := s.reason()
-	r.logger.LogAttrs(context.Background(), slog.LevelWarn, "telemetry was lost at shutdown",
-		slog.String("signals", s.signals()), slog.Int64("lost", s.lost-r.reported),
+	s := r.state(time.Now())
+	if s.lost <= r.reported.lost {
+		return
+	}
+	reason, remedy := s.reason(r.reported)
+	r.logger.LogAttrs(ctx, slog.LevelWarn, "telemetry was lost at shutdown",
+		slog.String("signals", s.signals()), slog.Int64("lost", s.lost-r.reported.lost),
 		slog.String("reason", reason), slog.String("remedy", remedy))
 }
 
@@ -187,9 +204,15 @@ func (s state) signals() string {
 	return strings.Join(names, ",")
 }
 
-// reason puts the trouble into words, with what a person can do.
-func (s state) reason() (reason, remedy string) {
-	if s.err == nil {
+// reason puts the trouble since an earlier tally into words, with what a person can do.
+func (s state) reason(since tally) (reason, remedy string) {
+	switch {
+	case s.lateErr != nil && s.late > since.late && s.failing.IsZero():
+		return s.lateErr.Error(), "give Shutdown a context that has not ended (context.WithoutCancel), or raise Options.ShutdownTimeout"
+	case s.err == nil && s.overBytes > since.overBytes:
+		return "the queue is full: its items hold as many bytes as it may", "raise Options.QueueBytes, or put less into each item: " +
+			"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT cuts attributes"
+	case s.err == nil:
 		return "the queue is full: more is made than the destination takes",
 			"raise OTEL_BSP_MAX_QUEUE_SIZE or OTEL_BLRP_MAX_QUEUE_SIZE, or sample less"
 	}
@@ -197,6 +220,10 @@ func (s state) reason() (reason, remedy string) {
 	switch kind := errorType(s.err); {
 	case refused(s.err):
 		remedy = "nothing listens there: start the collector, or correct OTEL_EXPORTER_OTLP_ENDPOINT"
+	case errors.Is(s.err, errNotFinite):
+		remedy = "record finite numbers, or export to a collector, which takes the others"
+	case errors.Is(s.err, errConsole):
+		remedy = "the console exporter writes to Options.Console, by default the standard output: see that it is read, and not full"
 	case strings.Contains(reason, "invalid UTF-8"):
 		remedy = "a text that OTLP cannot carry has not been mended: look at the keys of " + envResource + ", or report it"
 	case kind == "invalid_answer":
@@ -207,6 +234,9 @@ func (s state) reason() (reason, remedy string) {
 		remedy = "the collector refuses the credentials: check OTEL_EXPORTER_OTLP_HEADERS and the client certificate"
 	case kind == "404" || kind == "405" || kind == "UNIMPLEMENTED":
 		remedy = "the endpoint does not take this signal: check the path of OTEL_EXPORTER_OTLP_ENDPOINT and its protocol"
+	case tooLarge(s.err, 0):
+		remedy = "an item is larger than the collector takes: raise its limit (max_recv_msg_size_mib, max_request_body_size), " +
+			"or cut attributes by OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"
 	case kind == "429" || kind == "503" || kind == "RESOURCE_EXHAUSTED":
 		remedy = "the collector is overloaded: give it more capacity, or sample less"
 	case kind == "rejected":

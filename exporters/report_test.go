@@ -23,8 +23,8 @@ func incident(t *testing.T, test func(l *ledger, out *logBuffer, close func())) 
 		l := newLedger(Traces, component{"p", "p/0"}, component{"e", "e/0"}, 10, r.alarm)
 		r.start(slog.New(log.Text(out, nil)), []*ledger{l})
 		test(l, out, func() {
-			r.hold()
-			r.last()
+			r.halt()
+			r.last(t.Context())
 		})
 	})
 }
@@ -159,7 +159,7 @@ func TestRemediesFitTheReason(t *testing.T) {
 		{errors.New(`Post "http://c:4317/v1/traces": net/http: HTTP/1.x transport connection broken: malformed HTTP response`), "port 4317 usually speaks gRPC: set OTEL_EXPORTER_OTLP_PROTOCOL=grpc"},
 		{errors.New("dial c:4318: error reading server preface: http2: frame too large"), "port 4318 usually speaks HTTP"},
 	} {
-		if _, remedy := (state{err: c.err}).reason(); !strings.Contains(remedy, c.want) {
+		if _, remedy := (state{err: c.err}).reason(tally{}); !strings.Contains(remedy, c.want) {
 			t.Errorf("%v: %q", c.err, remedy)
 		}
 	}

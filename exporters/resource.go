@@ -43,6 +43,7 @@ func newResource(ctx context.Context, e *environ, o *Options, over []attribute.K
 			e.warn("resource", "the attribute %q is not UTF-8; U+FFFD stands for what is not", string(kv.Key))
 		}
 	}
+	attrs, _ = finiteAttrs(attrs)
 	return resource.NewWithAttributes(mendText(found.SchemaURL()), mendAttrs(attrs)...)
 }
 

@@ -38,22 +38,26 @@ type deliverer struct {
 	draining <-chan struct{} // closed when there is no time left for patience
 }
 
-// do attempts an export within budget. Waits that the peer asked for do not count against the budget.
-func (d deliverer) do(ctx context.Context, budget time.Duration, export func(context.Context) error) (err error) {
+// do attempts an export until deadline; zero is never. Waits that the peer asked for do not count.
+func (d deliverer) do(ctx context.Context, deadline time.Time, export func(context.Context) error) (err error) {
 	start := time.Now()
 	defer func() { d.ledger.measure(context.WithoutCancel(ctx), time.Since(start), err) }()
-	deadline := start.Add(budget)
+	var last error
 	for try := 1; ; try++ {
 		answer, err := d.attempt(ctx, deadline, export)
+		if errors.Is(err, errOutOfTime) && last != nil {
+			return last // which is why it took so long
+		}
 		if err == nil || !transient(err) || ctx.Err() != nil {
 			return err
 		}
+		last = err
 		wait := pause(try)
 		if answer > 0 {
-			deadline = deadline.Add(answer)
+			deadline = later(deadline, answer)
 			wait = max(wait, answer)
 		}
-		if time.Until(deadline) < wait {
+		if !deadline.IsZero() && time.Until(deadline) < wait {
 			return err
 		}
 		if d.leaving() && refused(err) && try >= refusedAtExit {
@@ -65,17 +69,37 @@ func (d deliverer) do(ctx context.Context, budget time.Duration, export func(con
 	}
 }
 
-// attempt exports once, and returns what the peer asked to wait for.
+// later moves a deadline, if there is one.
+func later(deadline time.Time, by time.Duration) time.Time {
+	if deadline.IsZero() {
+		return deadline
+	}
+	return deadline.Add(by)
+}
+
+// attempt exports once, and returns what the peer asked to wait for. An attempt that shutdown interrupts says nothing of the peer.
 func (d deliverer) attempt(ctx context.Context, deadline time.Time, export func(context.Context) error) (time.Duration, error) {
-	ctx, cancel := context.WithDeadline(ctx, deadline)
+	once, cancel := context.WithCancel(ctx)
+	if !deadline.IsZero() {
+		once, cancel = context.WithDeadline(ctx, deadline)
+	}
 	defer cancel()
 	answer := new(httpAnswer)
-	err := export(context.WithValue(ctx, httpAnswerKey{}, answer))
+	err := export(context.WithValue(once, httpAnswerKey{}, answer))
+	if _, partial := rejected(err); !partial && err != nil && ctx.Err() != nil && interrupted(ctx, err) {
+		return 0, outOfTime(ctx)
+	}
 	if err != nil && answer.failed() {
 		err = &httpError{answer: *answer, err: err}
 	}
 	d.ledger.attempted(err)
 	return min(retryAfter(err), longestThrottle), err
+}
+
+// interrupted reports whether an export failed because ctx has ended.
+func interrupted(ctx context.Context, err error) bool {
+	code, _ := rpcCode(err)
+	return errors.Is(err, context.Cause(ctx)) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || code == codes.Canceled || code == codes.DeadlineExceeded
 }
 
 // wait sleeps, and reports false if the context ended. Draining cuts it short, but not below what the peer asked for.

@@ -62,7 +62,7 @@ func TestThrottleDoesNotCountAgainstTheBudget(t *testing.T) {
 		l := newLedger(Traces, component{}, component{}, 1, func() {})
 		d := deliverer{ledger: l, draining: make(chan struct{})}
 		start, calls := time.Now(), 0
-		err := d.do(t.Context(), 10*time.Second, func(ctx context.Context) error {
+		err := d.do(t.Context(), start.Add(10*time.Second), func(ctx context.Context) error {
 			calls++
 			answer := ctx.Value(httpAnswerKey{}).(*httpAnswer)
 			if calls == 1 {

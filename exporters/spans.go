@@ -19,7 +19,7 @@ func newSpanBatcher(l *ledger, cfg batchConfig, e sdktrace.SpanExporter) spanBat
 		mendSpans(batch)
 		return e.ExportSpans(ctx, batch)
 	}
-	return spanBatcher{newBatcher(l, cfg, export, e.Shutdown)}
+	return spanBatcher{newBatcher(l, cfg, sizeOfSpan, export, e.Shutdown)}
 }
 
 func (b spanBatcher) OnStart(context.Context, sdktrace.ReadWriteSpan) {}
@@ -44,15 +44,16 @@ func newRecordBatcher(l *ledger, cfg batchConfig, e sdklog.Exporter) recordBatch
 		mendRecords(batch)
 		return e.Export(ctx, batch)
 	}
-	return recordBatcher{newBatcher(l, cfg, export, e.Shutdown)}
+	size := func(r sdklog.Record) int64 { return sizeOfRecord(&r) }
+	return recordBatcher{newBatcher(l, cfg, size, export, e.Shutdown)}
 }
 
 func (b recordBatcher) Enabled(context.Context, sdklog.EnabledParameters) bool { return true }
 
 // OnEmit copies the record, which belongs to the caller again afterwards.
 func (b recordBatcher) OnEmit(_ context.Context, r *sdklog.Record) error {
-	if b.admit() {
-		b.put(r.Clone())
+	if size := sizeOfRecord(r); b.admit(size) {
+		b.put(r.Clone(), size)
 	}
 	return nil
 }

@@ -43,16 +43,17 @@ func mendRecord(r *sdklog.Record) {
 	r.SetAttributes(mendAttrs(attrs)...)
 }
 
-// loggers is the logger provider. It mends the scopes, for a record's cannot be changed later.
+// loggers is the logger provider. It mends the scopes, and makes them finite, for a record's cannot be changed later.
 type loggers struct{ *sdklog.LoggerProvider }
 
 // Logger implements otellog.LoggerProvider.
 func (p loggers) Logger(name string, opts ...otellog.LoggerOption) otellog.Logger {
 	c := otellog.NewLoggerConfig(opts...)
 	version, schema, attrs := c.InstrumentationVersion(), c.SchemaURL(), c.InstrumentationAttributes()
-	if utf8.ValidString(name) && utf8.ValidString(version) && utf8.ValidString(schema) && soundSet(&attrs) {
+	number := finiteSet(attrs)
+	if utf8.ValidString(name) && utf8.ValidString(version) && utf8.ValidString(schema) && soundSet(&attrs) && number.Equals(&attrs) {
 		return p.LoggerProvider.Logger(name, opts...)
 	}
 	return p.LoggerProvider.Logger(mendText(name), otellog.WithInstrumentationVersion(mendText(version)),
-		otellog.WithSchemaURL(mendText(schema)), otellog.WithInstrumentationAttributeSet(mendSet(&attrs)))
+		otellog.WithSchemaURL(mendText(schema)), otellog.WithInstrumentationAttributeSet(mendSet(&number)))
 }

@@ -36,8 +36,8 @@ func soundSpan(s sdktrace.ReadOnlySpan) bool {
 	return soundScope(&scope)
 }
 
-// mendedSpan is a span with its text replaced. The span itself may wait for another destination, so it is left alone.
-type mendedSpan struct {
+// rewrittenSpan is a span of which some is replaced. The span itself may wait for another destination, so it is left alone.
+type rewrittenSpan struct {
 	sdktrace.ReadOnlySpan
 	name   string
 	status sdktrace.Status
@@ -47,37 +47,45 @@ type mendedSpan struct {
 	scope  instrumentation.Scope
 }
 
-func newMendedSpan(s sdktrace.ReadOnlySpan) *mendedSpan {
+func newMendedSpan(s sdktrace.ReadOnlySpan) *rewrittenSpan {
+	return rewriteSpan(s, mendText, mendAttrs, mendScope)
+}
+
+// rewriteSpan replaces what is in a span: all texts, all lists of attributes, and the scope.
+func rewriteSpan(
+	s sdktrace.ReadOnlySpan, text func(string) string, attrs func([]attribute.KeyValue) []attribute.KeyValue,
+	scope func(instrumentation.Scope) instrumentation.Scope,
+) *rewrittenSpan {
 	status := s.Status()
-	status.Description = mendText(status.Description)
+	status.Description = text(status.Description)
 	events := append([]sdktrace.Event(nil), s.Events()...)
 	for i := range events {
-		events[i].Name, events[i].Attributes = mendText(events[i].Name), mendAttrs(events[i].Attributes)
+		events[i].Name, events[i].Attributes = text(events[i].Name), attrs(events[i].Attributes)
 	}
 	links := append([]sdktrace.Link(nil), s.Links()...)
 	for i := range links {
-		links[i].Attributes = mendAttrs(links[i].Attributes)
+		links[i].Attributes = attrs(links[i].Attributes)
 	}
-	return &mendedSpan{
-		ReadOnlySpan: s, name: mendText(s.Name()), status: status, attrs: mendAttrs(s.Attributes()), events: events, links: links,
-		scope: mendScope(s.InstrumentationScope()),
+	return &rewrittenSpan{
+		ReadOnlySpan: s, name: text(s.Name()), status: status, attrs: attrs(s.Attributes()), events: events, links: links,
+		scope: scope(s.InstrumentationScope()),
 	}
 }
 
 // Name implements sdktrace.ReadOnlySpan.
-func (s *mendedSpan) Name() string { return s.name }
+func (s *rewrittenSpan) Name() string { return s.name }
 
 // Status implements sdktrace.ReadOnlySpan.
-func (s *mendedSpan) Status() sdktrace.Status { return s.status }
+func (s *rewrittenSpan) Status() sdktrace.Status { return s.status }
 
 // Attributes implements sdktrace.ReadOnlySpan.
-func (s *mendedSpan) Attributes() []attribute.KeyValue { return s.attrs }
+func (s *rewrittenSpan) Attributes() []attribute.KeyValue { return s.attrs }
 
 // Events implements sdktrace.ReadOnlySpan.
-func (s *mendedSpan) Events() []sdktrace.Event { return s.events }
+func (s *rewrittenSpan) Events() []sdktrace.Event { return s.events }
 
 // Links implements sdktrace.ReadOnlySpan.
-func (s *mendedSpan) Links() []sdktrace.Link { return s.links }
+func (s *rewrittenSpan) Links() []sdktrace.Link { return s.links }
 
 // InstrumentationScope implements sdktrace.ReadOnlySpan.
-func (s *mendedSpan) InstrumentationScope() instrumentation.Scope { return s.scope }
+func (s *rewrittenSpan) InstrumentationScope() instrumentation.Scope { return s.scope }

@@ -1,0 +1,197 @@
+package exporters
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+
+	"go.opentelemetry.io/otel/exporters/stdout/stdoutlog"
+	"go.opentelemetry.io/otel/exporters/stdout/stdoutmetric"
+	"go.opentelemetry.io/otel/exporters/stdout/stdouttrace"
+	sdklog "go.opentelemetry.io/otel/sdk/log"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+)
+
+// errConsole is about the writer of the program that console exporters write to.
+var errConsole = errors.New("the console's writer")
+
+// turnstile lets one write at a time through to a writer of the program, whichever signal it is of. The writer runs on a goroutine
+// of its own, so that one that blocks holds nobody longer than a context says: the next write waits for its turn as long.
+type turnstile struct {
+	to   io.Writer
+	turn chan struct{} // holds a value while a write runs
+}
+
+func newTurnstile(w io.Writer) *turnstile { return &turnstile{w, make(chan struct{}, 1)} }
+
+// write writes one item, whole. If ctx ends first, the item may be written later, and counts as lost.
+func (t *turnstile) write(ctx context.Context, p []byte) error {
+	select {
+	case t.turn <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("%w blocks: %w", errConsole, context.Cause(ctx))
+	}
+	wrote := make(chan error, 1)
+	go func() {
+		defer func() { <-t.turn }()
+		wrote <- t.through(p)
+	}()
+	select {
+	case err := <-wrote:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("%w blocks: %w", errConsole, context.Cause(ctx))
+	}
+}
+
+func (t *turnstile) through(p []byte) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("%w panicked: %v", errConsole, v)
+		}
+	}()
+	n, err := t.to.Write(p)
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
+		return fmt.Errorf("%w failed: %w", errConsole, err)
+	}
+	return nil
+}
+
+// Write implements io.Writer, for the readable log if it has the same writer as the console.
+func (t *turnstile) Write(p []byte) (int, error) {
+	if err := t.write(context.Background(), bytes.Clone(p)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// sameWriter reports whether a and b are one writer, as far as they can be compared.
+func sameWriter(a, b io.Writer) bool {
+	return a != nil && b != nil && reflect.TypeOf(a).Comparable() && reflect.TypeOf(b).Comparable() && a == b
+}
+
+// each writes the n items of a batch one by one. What cannot be encoded costs itself alone; a writer that fails ends it.
+func (t *turnstile) each(ctx context.Context, n int, encode func(i int) ([]byte, error)) error {
+	var lost int64
+	var reason error
+	for i := range n {
+		text, err := encode(i)
+		if err != nil {
+			lost, reason = lost+1, err
+			continue
+		}
+		if err := t.write(ctx, text); err != nil {
+			return partly(n, int64(n-i)+lost, err)
+		}
+	}
+	return partly(n, lost, reason)
+}
+
+// partialError is an export of which some items arrived.
+type partialError struct {
+	lost int64
+	err  error
+}
+
+func (e *partialError) Error() string { return e.err.Error() }
+func (e *partialError) Unwrap() error { return e.err }
+
+// partly is the error of an export that lost some of n items, or all.
+func partly(n int, lost int64, err error) error {
+	if lost == 0 || lost == int64(n) {
+		return err
+	}
+	return &partialError{lost, err}
+}
+
+// errNotFinite is a number that JSON has no form for. Attributes can be text instead.
+var errNotFinite = errors.New("NaN and infinite values have no form in JSON")
+
+// The console exporters encode by those of the SDK, an item at a time, and write by the turnstile.
+type (
+	consoleSpans struct {
+		*stdouttrace.Exporter
+		buf *bytes.Buffer
+		out *turnstile
+	}
+	consoleRecords struct {
+		*stdoutlog.Exporter
+		buf *bytes.Buffer
+		out *turnstile
+	}
+	consolePoints struct {
+		sdkmetric.Exporter
+		buf *bytes.Buffer
+		out *turnstile
+	}
+)
+
+func newConsoleSpans(out *turnstile) (sdktrace.SpanExporter, error) {
+	buf := new(bytes.Buffer)
+	e, err := stdouttrace.New(stdouttrace.WithWriter(buf))
+	return consoleSpans{e, buf, out}, err
+}
+
+func newConsoleRecords(out *turnstile) (sdklog.Exporter, error) {
+	buf := new(bytes.Buffer)
+	e, err := stdoutlog.New(stdoutlog.WithWriter(buf))
+	return consoleRecords{e, buf, out}, err
+}
+
+func newConsolePoints(out *turnstile) (sdkmetric.Exporter, error) {
+	buf := new(bytes.Buffer)
+	e, err := stdoutmetric.New(stdoutmetric.WithWriter(buf))
+	return consolePoints{e, buf, out}, err
+}
+
+// ExportSpans implements sdktrace.SpanExporter.
+func (e consoleSpans) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	return e.out.each(ctx, len(spans), func(i int) ([]byte, error) {
+		return encoded(e.buf, func() error {
+			return e.Exporter.ExportSpans(context.WithoutCancel(ctx), []sdktrace.ReadOnlySpan{finiteSpan(spans[i])})
+		})
+	})
+}
+
+// Export implements sdklog.Exporter.
+func (e consoleRecords) Export(ctx context.Context, records []sdklog.Record) error {
+	return e.out.each(ctx, len(records), func(i int) ([]byte, error) {
+		makeFinite(&records[i])
+		return encoded(e.buf, func() error { return e.Exporter.Export(context.WithoutCancel(ctx), records[i:i+1]) })
+	})
+}
+
+// Export implements sdkmetric.Exporter. The points of a collection that JSON cannot carry are left out, and lost.
+func (e consolePoints) Export(ctx context.Context, rm *metricdata.ResourceMetrics) error {
+	n := int(points(rm))
+	kept := finiteMetrics(rm)
+	lost := int64(n) - points(kept)
+	if lost < int64(n) {
+		text, err := encoded(e.buf, func() error { return e.Exporter.Export(context.WithoutCancel(ctx), kept) })
+		if err == nil {
+			err = e.out.write(ctx, text)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if lost > 0 {
+		return partly(n, lost, errNotFinite)
+	}
+	return nil
+}
+
+// encoded runs an exporter that writes to buf, and returns what it wrote: the caller's own, for a write that blocks outlives it.
+func encoded(buf *bytes.Buffer, export func() error) ([]byte, error) {
+	buf.Reset()
+	err := export()
+	return bytes.Clone(buf.Bytes()), err
+}
