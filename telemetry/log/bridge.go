@@ -5,14 +5,21 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"slices"
 )
 
 // bridge gives otelslog's handler a name, and keeps the errors of a record. otelslog makes one error the exception of the record, drops
 // its key, and drops all other errors. Here an error becomes text under its key, and one of them is handed on as well.
+//
+// OpenTelemetry keeps one attribute of a key. An error whose key is used again is kept under another one.
 type bridge struct {
-	next slog.Handler
-	err  error // the first error of With
+	next   slog.Handler
+	err    error       // the first error of With
+	errors []slog.Attr // the errors of With in the group that is open, as text
 }
+
+// again is added to the key of an error that is used again.
+const again = ".previous"
 
 func (bridge) Name() string { return "otel" }
 
@@ -30,15 +37,13 @@ func (b bridge) Handle(ctx context.Context, r slog.Record) error {
 		return b.next.Handle(ctx, r)
 	}
 	out := slog.NewRecord(r.Time, r.Level, r.Message, r.PC)
-	var first error
+	attrs := make([]slog.Attr, 0, r.NumAttrs())
 	r.Attrs(func(a slog.Attr) bool {
-		a, err := textOfErrors(a, 0)
-		if first == nil {
-			first = err
-		}
-		out.AddAttrs(a)
+		attrs = append(attrs, a)
 		return true
 	})
+	attrs, _, first := b.texts(attrs)
+	out.AddAttrs(attrs...)
 	if first == nil {
 		first = b.err
 	}
@@ -48,14 +53,44 @@ func (b bridge) Handle(ctx context.Context, r slog.Record) error {
 	return b.next.Handle(ctx, out)
 }
 
-func (b bridge) WithAttrs(attrs []slog.Attr) slog.Handler {
-	out := make([]slog.Attr, len(attrs))
-	for i, a := range attrs {
-		var err error
-		if out[i], err = textOfErrors(a, 0); b.err == nil {
-			b.err = err
+// texts returns attributes with texts in the place of errors, what they make of the errors of With, and the first error.
+func (b bridge) texts(attrs []slog.Attr) (out, errs []slog.Attr, first error) {
+	out, errs = make([]slog.Attr, 0, len(attrs)), slices.Clone(b.errors)
+	for _, a := range attrs {
+		isError := false
+		if err, ok := a.Value.Resolve().Any().(error); ok {
+			isError = err != nil
 		}
+		a, err := textOfErrors(a, 0)
+		if first == nil {
+			first = err
+		}
+		out = displace(out, errs, a.Key)
+		if isError {
+			errs = append(errs, a)
+		}
+		out = append(out, a)
 	}
+	return out, errs, first
+}
+
+// displace gives the error of a key, if there is one, another key, under which it is added to out: the key is about to be used again.
+func displace(out, errs []slog.Attr, key string) []slog.Attr {
+	i := slices.IndexFunc(errs, func(a slog.Attr) bool { return a.Key == key })
+	if i < 0 {
+		return out
+	}
+	out = displace(out, errs, key+again)
+	errs[i].Key += again
+	return append(out, errs[i])
+}
+
+func (b bridge) WithAttrs(attrs []slog.Attr) slog.Handler {
+	out, errs, first := b.texts(attrs)
+	if b.err == nil {
+		b.err = first
+	}
+	b.errors = errs
 	b.next = b.next.WithAttrs(out)
 	return b
 }
@@ -64,7 +99,7 @@ func (b bridge) WithGroup(name string) slog.Handler {
 	if name == "" {
 		return b
 	}
-	b.next = b.next.WithGroup(name)
+	b.next, b.errors = b.next.WithGroup(name), nil
 	return b
 }
 

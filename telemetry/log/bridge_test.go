@@ -25,19 +25,22 @@ func TestOTelKeepsEveryError(t *testing.T) {
 		write func(l *slog.Logger)
 		want  map[string]string // values, as text, by attribute
 	}{
-		"one":           {func(l *slog.Logger) { l.Info("m", "err", first) }, map[string]string{"err": "FIRST", "exception.message": "FIRST"}},
-		"two":           {func(l *slog.Logger) { l.Info("m", "err", first, "rollback", second) }, map[string]string{"err": "FIRST", "rollback": "SECOND", "exception.message": "FIRST"}},
-		"from With":     {func(l *slog.Logger) { l.With("err", first).Info("m") }, map[string]string{"err": "FIRST", "exception.message": "FIRST"}},
-		"With and call": {func(l *slog.Logger) { l.With("with", first).Info("m", "err", second) }, map[string]string{"with": "FIRST", "err": "SECOND", "exception.message": "SECOND"}},
-		"open group":    {func(l *slog.Logger) { l.WithGroup("g").With("with", first).Info("m", "err", second) }, map[string]string{"g.with": "FIRST", "g.err": "SECOND", "exception.message": "SECOND"}},
-		"group value":   {func(l *slog.Logger) { l.Info("m", slog.Group("g", slog.Any("err", first))) }, map[string]string{"g.err": "FIRST", "exception.message": "FIRST"}},
-		"valuer":        {func(l *slog.Logger) { l.Info("m", "err", lazyError{first}) }, map[string]string{"err": "FIRST", "exception.message": "FIRST"}},
-		"list":          {func(l *slog.Logger) { l.Info("m", "errs", []error{first, nil, second}) }, map[string]string{"errs": `["FIRST",null,"SECOND"]`}},
-		"map":           {func(l *slog.Logger) { l.Info("m", "errs", map[string]error{"a": first}) }, map[string]string{"errs.a": "FIRST"}},
-		"list of any":   {func(l *slog.Logger) { l.Info("m", "errs", []any{map[string]any{"a": none}, first}) }, map[string]string{"errs": `[{"a":"<nil>"},"FIRST"]`}},
-		"typed nil":     {func(l *slog.Logger) { l.Info("m", "err", none, "other", second) }, map[string]string{"err": "<nil>", "other": "SECOND", "exception.message": "SECOND"}},
-		"nil":           {func(l *slog.Logger) { l.Info("m", "err", error(nil), "n", 1) }, map[string]string{"n": "1"}},
-		"pointer":       {func(l *slog.Logger) { l.Info("m", "err", &first) }, map[string]string{"err": "FIRST"}},
+		"one":                    {func(l *slog.Logger) { l.Info("m", "err", first) }, map[string]string{"err": "FIRST", "exception.message": "FIRST"}},
+		"two":                    {func(l *slog.Logger) { l.Info("m", "err", first, "rollback", second) }, map[string]string{"err": "FIRST", "rollback": "SECOND", "exception.message": "FIRST"}},
+		"from With":              {func(l *slog.Logger) { l.With("err", first).Info("m") }, map[string]string{"err": "FIRST", "exception.message": "FIRST"}},
+		"With and call":          {func(l *slog.Logger) { l.With("with", first).Info("m", "err", second) }, map[string]string{"with": "FIRST", "err": "SECOND", "exception.message": "SECOND"}},
+		"With and call, one key": {func(l *slog.Logger) { l.With("err", first).Info("m", "err", second) }, map[string]string{"err.previous": "FIRST", "err": "SECOND", "exception.message": "SECOND"}},
+		"twice in With":          {func(l *slog.Logger) { l.With("err", first).With("err", second).Info("m", "err", 1) }, map[string]string{"err.previous.previous": "FIRST", "err.previous": "SECOND", "err": "1"}},
+		"twice in a call":        {func(l *slog.Logger) { l.Info("m", "err", first, "err", second) }, map[string]string{"err.previous": "FIRST", "err": "SECOND", "exception.message": "FIRST"}},
+		"open group":             {func(l *slog.Logger) { l.WithGroup("g").With("with", first).Info("m", "err", second) }, map[string]string{"g.with": "FIRST", "g.err": "SECOND", "exception.message": "SECOND"}},
+		"group value":            {func(l *slog.Logger) { l.Info("m", slog.Group("g", slog.Any("err", first))) }, map[string]string{"g.err": "FIRST", "exception.message": "FIRST"}},
+		"valuer":                 {func(l *slog.Logger) { l.Info("m", "err", lazyError{first}) }, map[string]string{"err": "FIRST", "exception.message": "FIRST"}},
+		"list":                   {func(l *slog.Logger) { l.Info("m", "errs", []error{first, nil, second}) }, map[string]string{"errs": `["FIRST",null,"SECOND"]`}},
+		"map":                    {func(l *slog.Logger) { l.Info("m", "errs", map[string]error{"a": first}) }, map[string]string{"errs.a": "FIRST"}},
+		"list of any":            {func(l *slog.Logger) { l.Info("m", "errs", []any{map[string]any{"a": none}, first}) }, map[string]string{"errs": `[{"a":"<nil>"},"FIRST"]`}},
+		"typed nil":              {func(l *slog.Logger) { l.Info("m", "err", none, "other", second) }, map[string]string{"err": "<nil>", "other": "SECOND", "exception.message": "SECOND"}},
+		"nil":                    {func(l *slog.Logger) { l.Info("m", "err", error(nil), "n", 1) }, map[string]string{"n": "1"}},
+		"pointer":                {func(l *slog.Logger) { l.Info("m", "err", &first) }, map[string]string{"err": "FIRST"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := map[string]string{}

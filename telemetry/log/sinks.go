@@ -61,7 +61,7 @@ func JSON(w io.Writer, opts *SinkOptions) Sink {
 // otelslog. The provider takes the trace's ids from the context.
 //
 // Every error keeps its key, with its text as the value. The first error of a record, or else of With, is also the record's
-// exception: exception.type and exception.message.
+// exception: exception.type and exception.message. An error whose key is used again in the same record is kept as KEY.previous.
 func OTel(scope string, p telemetry.Providers) Sink {
 	opts := []otelslog.Option{otelslog.WithSchemaURL(telemetry.SchemaURL)}
 	if p.LoggerProvider != nil {
