@@ -38,7 +38,7 @@ func (p *Pipeline) buildOff() {
 	p.providers.Propagator = p.settings.propagator
 	p.buildLocal()
 	p.providers.Logger = slog.New(p.local)
-	p.page = plainPage(p.opts.Gatherer)
+	p.page = plainPage(p.opts.Gatherer, p.opts.Prometheus)
 	p.reporter.start(p.own, nil)
 }
 

@@ -17,7 +17,7 @@ import (
 )
 
 func (p *Pipeline) buildMetrics(ctx context.Context, res *resource.Resource) error {
-	p.page = plainPage(p.opts.Gatherer)
+	p.page = plainPage(p.opts.Gatherer, p.opts.Prometheus)
 	if p.settings.metrics.off {
 		p.providers.MeterProvider = metricnoop.NewMeterProvider()
 		return nil
@@ -63,7 +63,7 @@ func (p *Pipeline) metricReaders(ctx context.Context) (readers []sdkmetric.Reade
 	for _, to := range p.settings.metrics.to {
 		switch to.exporter {
 		case toPrometheus:
-			page, err := metrics.NewPrometheus(&metrics.PrometheusOptions{Existing: p.opts.Gatherer, ErrorHandler: p.errors.Handle})
+			page, err := metrics.NewPrometheus(p.pageOptions())
 			if err != nil {
 				return nil, fmt.Errorf("exporters: %w", err)
 			}
@@ -98,9 +98,20 @@ func (p *Pipeline) periodic(e sdkmetric.Exporter, kind string, cfg periodicConfi
 	return drainingReader{sdkmetric.NewPeriodicReader(newPointExporter(p.open(Metrics, kind, 0), cfg, p.draining, e), opts...)}
 }
 
-func plainPage(g prometheus.Gatherer) http.Handler {
+// pageOptions are those of the page with the program's registry and ours.
+func (p *Pipeline) pageOptions() *metrics.PrometheusOptions {
+	o := p.opts.Prometheus
+	o.Existing = p.opts.Gatherer
+	if o.ErrorHandler == nil {
+		o.ErrorHandler = p.errors.Handle
+	}
+	return &o
+}
+
+// plainPage is the page without metrics of ours.
+func plainPage(g prometheus.Gatherer, o metrics.PrometheusOptions) http.Handler {
 	if g == nil {
 		g = prometheus.Gatherers{}
 	}
-	return promhttp.HandlerFor(g, promhttp.HandlerOpts{EnableOpenMetrics: true, ErrorHandling: promhttp.ContinueOnError})
+	return promhttp.HandlerFor(g, promhttp.HandlerOpts{EnableOpenMetrics: o.OpenMetrics, ErrorHandling: promhttp.ContinueOnError})
 }

@@ -19,6 +19,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/go-os/go-os/telemetry/log"
+	"github.com/go-os/go-os/telemetry/metrics"
 	"github.com/go-os/go-os/telemetry/trace"
 )
 
@@ -60,6 +61,9 @@ type Options struct {
 	// Gatherer is what the program had before, such as prometheus.DefaultGatherer: MetricsHandler serves it on the same
 	// page. Default: none.
 	Gatherer prometheus.Gatherer
+	// Prometheus shapes the page: OpenMetrics, scope labels, a namespace. Gatherer is its Existing registry; its ErrorHandler, if there is one,
+	// gets the problems of the page instead of the pipeline. Default: that of metrics.PrometheusOptions.
+	Prometheus metrics.PrometheusOptions
 	// BridgeRegistry sends the metrics of Gatherer over OTLP too. Default: false.
 	BridgeRegistry bool
 	// NoRuntimeMetrics leaves out the metrics of the Go runtime, go.*. Set it if Gatherer has a Go collector of its own and
@@ -189,6 +193,9 @@ func (o *Options) check() error {
 	}
 	if o.Compression != "" && o.Compression != "gzip" && o.Compression != "none" {
 		errs = append(errs, fmt.Errorf("exporters: Options: Compression %q is neither gzip nor none", o.Compression))
+	}
+	if o.Prometheus.Existing != nil {
+		errs = append(errs, errors.New("exporters: Options: Prometheus.Existing is set: set Gatherer instead"))
 	}
 	if o.BridgeRegistry && o.Gatherer == nil {
 		errs = append(errs, errors.New("exporters: Options: BridgeRegistry is set without a Gatherer to bridge"))

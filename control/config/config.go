@@ -168,10 +168,12 @@ type Options struct {
 	Sources []Source
 	// AllowUnknown takes keys that the type does not have for warnings: they are ignored, reported by Status, and an event each.
 	AllowUnknown bool
-	// LastGood is a file that keeps what the sources held when they were last good, for a start while they are out of reach. It
-	// holds secrets as the sources do, and nobody but its owner can read it. Default: none.
+	// LastGood is a file that keeps what the sources held when they were last good. At a start it serves for those that are out of
+	// reach. It holds secrets as the sources do. Only a file of this process's user with the mode 0600 is used, no larger than 64 MiB
+	// and no link; another one is reported, and replaced by the next good state. Default: none.
 	LastGood string
-	// Timeout is how long reading a source may take. Default: DefaultTimeout.
+	// Timeout is how long it may take to read and parse a source, to report to it, and to read or write LastGood. A source that
+	// ignores it is not waited for. Default: DefaultTimeout.
 	Timeout time.Duration
 	// Recheck is how often Run reads a source that has not reported a change; a tenth of it is random. A source with its own
 	// schedule, such as [URL], is read by that schedule alone. Default: DefaultRecheck.
@@ -210,6 +212,7 @@ type Config[T any] struct {
 
 	states   []*state
 	applying turn          // one change at a time; checks of the user run meanwhile
+	disk     turn          // taken while the last-good file is read or written
 	noticed  chan struct{} // Run has something to deliver
 
 	// What a change leaves to do. It is added under mu, and runs without any lock: see deliver.
@@ -223,7 +226,7 @@ type Config[T any] struct {
 	changed   chan struct{} // closed and replaced by each change
 	running   bool
 	callbacks []*callback[T]
-	unsaved   *savedFile // for the last-good file
+	unsaved   map[string][]tree // by source, for the last-good file
 }
 
 // Get returns the configuration in force. It must not be changed, and never changes: ask again when it is needed again.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,8 +14,11 @@ import (
 	"github.com/go-os/go-os/control/config/driver"
 )
 
-// lastGoodName is the name under which Status tells that the file of Options.LastGood is bad.
+// lastGoodName is the name under which Status reports that the file of Options.LastGood is bad.
 const lastGoodName = "last good file"
+
+// maxLastGood is the largest last-good file that is written and read.
+const maxLastGood = 64 << 20
 
 // remembered is what a source held when it was last good.
 type remembered struct {
@@ -24,38 +28,109 @@ type remembered struct {
 
 // savedFile is the last-good file.
 type savedFile struct {
-	Saved   time.Time                    `json:"saved"`
-	Sources map[string][]driver.Document `json:"sources"`
+	Saved   time.Time                  `json:"saved"`
+	Sources map[string][]savedDocument `json:"sources"`
 }
 
-// recall reads the last-good file. One that is not there is no problem; one that is bad is reported, and does not count.
-func (c *Config[T]) recall() map[string]remembered {
+// savedDocument is a document in the last-good file: its text, or the values of one that has none.
+type savedDocument struct {
+	Name    string      `json:"name"`
+	Version string      `json:"version,omitempty"`
+	Format  string      `json:"format,omitempty"`
+	Data    []byte      `json:"data,omitempty"`
+	Values  *savedValue `json:"values,omitempty"`
+}
+
+// document returns what the source gave.
+func (d savedDocument) document() (driver.Document, error) {
+	out := driver.Document{Name: d.Name, Version: d.Version, Format: d.Format, Data: d.Data}
+	if d.Values == nil {
+		return out, nil
+	}
+	values, err := d.Values.value()
+	out.Tree, _ = values.(map[string]any)
+	return out, err
+}
+
+// recall reads the last-good file within Options.Timeout. A file that does not exist is no problem. One that is bad, or that somebody
+// else may have written, is reported and not used.
+func (c *Config[T]) recall(ctx context.Context) map[string]remembered {
 	if c.opts.LastGood == "" {
 		return nil
 	}
-	data, err := os.ReadFile(c.opts.LastGood)
+	type result struct {
+		sources map[string]remembered
+		err     error
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
+	defer cancel()
+	r, ok := inTime(ctx, c.disk, func() (r result) {
+		r.sources, r.err = readLastGood(ctx, c.opts.LastGood)
+		return r
+	})
+	if !ok {
+		r.err = fmt.Errorf("%w: reading takes too long: %w", ErrUnavailable, ctx.Err())
+	}
+	if r.err != nil {
+		c.lastGoodFailed(ctx, fmt.Errorf("is not used: %w", r.err))
+	}
+	return r.sources
+}
+
+// readLastGood returns what the last-good file has of each source.
+func readLastGood(ctx context.Context, name string) (map[string]remembered, error) {
+	data, err := readTrusted(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
 	}
 	var file savedFile
-	if err == nil {
-		err = json.Unmarshal(data, &file)
+	if err := json.Unmarshal(data, &file); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, withoutText(err))
 	}
 	all := map[string]remembered{}
 	for name, docs := range file.Sources {
 		was := remembered{time: file.Saved}
 		for _, d := range docs {
-			t, parsing := parse(d)
-			err = errors.Join(err, parsing)
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			doc, err := d.document()
+			if err != nil {
+				return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+			}
+			t, err := parse(doc)
+			if err != nil {
+				return nil, err
+			}
 			was.trees = append(was.trees, t)
 		}
 		all[name] = was
 	}
-	if err != nil {
-		c.lastGoodFailed(context.Background(), fmt.Errorf("%w: cannot be used: %w", ErrInvalid, withoutText(err)))
-		return nil
+	return all, nil
+}
+
+// readTrusted reads a file that this process, or an earlier one of the same user, has written: nobody else may own it, write it or
+// read it, and it is neither a link nor too large.
+func readTrusted(name string) ([]byte, error) {
+	if info, err := os.Lstat(name); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		return nil, fmt.Errorf("%w: is a symbolic link: give the path of the file itself", ErrInvalid)
 	}
-	return all
+	file, info, err := openRegular(name, noFollow)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	if err := trusted(info); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	data, err := io.ReadAll(io.LimitReader(file, maxLastGood+1))
+	if err == nil && len(data) > maxLastGood {
+		err = fmt.Errorf("%w: over the limit of %s", ErrTooLarge, Size(maxLastGood))
+	}
+	return data, err
 }
 
 // withoutText keeps the contents of a broken file out of the error.
@@ -83,33 +158,29 @@ func (c *Config[T]) save(ctx context.Context) {
 	if c.opts.LastGood == "" {
 		return
 	}
-	file := &savedFile{Saved: time.Now(), Sources: map[string][]driver.Document{}}
+	c.unsaved = map[string][]tree{}
 	for _, s := range c.states {
-		if s.static || !s.inForce {
-			continue
+		if !s.static && s.inForce {
+			c.unsaved[s.name] = s.accepted
 		}
-		docs := []driver.Document{}
-		for _, t := range s.accepted {
-			docs = append(docs, driver.Document{Name: t.name, Version: t.version, Format: t.format, Data: t.digest, Tree: t.tree()})
-		}
-		file.Sources[s.name] = docs
 	}
-	c.unsaved = file
 	c.writes.add(func() { c.write(ctx) })
 }
 
-// write writes the newest last-good file, unless an earlier call has.
+// write writes the newest last-good file within Options.Timeout, unless an earlier call has.
 func (c *Config[T]) write(ctx context.Context) {
 	c.mu.Lock()
-	file := c.unsaved
+	sources := c.unsaved
 	c.unsaved = nil
 	c.mu.Unlock()
-	if file == nil {
+	if sources == nil {
 		return
 	}
-	data, err := json.Marshal(file)
-	if err == nil {
-		err = writeAtomically(c.opts.LastGood, data, 0o600)
+	limited, cancel := context.WithTimeout(ctx, c.opts.Timeout)
+	defer cancel()
+	err, ok := inTime(limited, c.disk, func() error { return writeLastGood(c.opts.LastGood, sources) })
+	if !ok {
+		err = fmt.Errorf("%w: it takes too long: %w", ErrUnavailable, limited.Err())
 	}
 	if err != nil {
 		c.lastGoodFailed(ctx, fmt.Errorf("could not be written: %w", err))
@@ -120,12 +191,42 @@ func (c *Config[T]) write(ctx context.Context) {
 	c.relief(ctx, lastGoodName)
 }
 
-// tree returns the values of a document without text.
-func (t tree) tree() map[string]any {
-	if t.digest != nil {
-		return nil
+// writeLastGood writes the last-good file. A source whose values it cannot keep is left out, and the error names it.
+func writeLastGood(name string, sources map[string][]tree) error {
+	file := savedFile{Saved: time.Now(), Sources: map[string][]savedDocument{}}
+	var left []error
+	for source, trees := range sources {
+		docs, err := savedDocuments(trees)
+		if err != nil {
+			left = append(left, fmt.Errorf("%s is left out: %w", source, err))
+			continue
+		}
+		file.Sources[source] = docs
 	}
-	return t.values
+	data, err := json.Marshal(file)
+	if err == nil && len(data) > maxLastGood {
+		err = fmt.Errorf("%w: over the limit of %s", ErrTooLarge, Size(maxLastGood))
+	}
+	if err == nil {
+		err = writeAtomically(name, data, 0o600)
+	}
+	return errors.Join(append(left, err)...)
+}
+
+func savedDocuments(trees []tree) ([]savedDocument, error) {
+	docs := []savedDocument{}
+	for _, t := range trees {
+		d := savedDocument{Name: t.name, Version: t.version, Format: t.format, Data: t.digest}
+		if t.digest == nil {
+			values, err := savedValueOf(t.values)
+			if err != nil {
+				return nil, err
+			}
+			d.Values = &values
+		}
+		docs = append(docs, d)
+	}
+	return docs, nil
 }
 
 // writeAtomically replaces a file as a whole: who reads it sees the old text or the new one, also after a crash.

@@ -56,7 +56,7 @@ type state struct {
 // unless it is [Required] or Options.LastGood has its last good state. Load starts no goroutine; Run follows the sources.
 func Load[T any](ctx context.Context, opts *Options) (*Config[T], error) {
 	c := &Config[T]{
-		opts: opts.orDefault(), problems: map[string]*Problem{}, changed: make(chan struct{}), applying: newTurn(), noticed: make(chan struct{}, 1),
+		opts: opts.orDefault(), problems: map[string]*Problem{}, changed: make(chan struct{}), applying: newTurn(), disk: newTurn(), noticed: make(chan struct{}, 1),
 	}
 	c.watch = newWatchers(c.opts.Name, c.opts.Telemetry)
 	if err := observe(ctx, c.watch.load, c.load); err != nil {
@@ -72,7 +72,7 @@ func (c *Config[T]) load(ctx context.Context) (err error) {
 	if c.states, err = newStates(c.opts.Sources, c.builder.typ); err != nil {
 		return err
 	}
-	saved := c.recall()
+	saved := c.recall(ctx)
 	outcomes := c.readAll(ctx, c.every())
 	if err := ctx.Err(); err != nil {
 		return &Error{Err: err}
@@ -152,33 +152,16 @@ func (c *Config[T]) readAll(ctx context.Context, which []int) map[int]outcome {
 	return all
 }
 
-// patience is how long a source or a parser may go on after its context has ended until nobody waits for it any more.
-const patience = 250 * time.Millisecond
-
 // readOne reads and parses a source within Options.Timeout. A source or a parser that does not obey the context is left to itself:
 // the next read waits until it has come to its end, so that no more than one goroutine of a source is ever left behind.
 func (c *Config[T]) readOne(ctx context.Context, s *state) outcome {
 	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
 	defer cancel()
-	if !s.busy.take(ctx) {
-		return s.late(ctx, "an earlier read has not come to its end")
-	}
-	done := make(chan outcome, 1)
-	go func() {
-		defer s.busy.release()
-		done <- s.fetch(ctx)
-	}()
-	select {
-	case o := <-done:
-		return o
-	case <-ctx.Done():
-	}
-	select {
-	case o := <-done: // its own error is the better one
-		return o
-	case <-time.After(patience):
+	o, ok := inTime(ctx, s.busy, func() outcome { return s.fetch(ctx) })
+	if !ok {
 		return s.late(ctx, "reading takes too long")
 	}
+	return o
 }
 
 // late is the outcome of a read that did not end in time.
@@ -252,8 +235,7 @@ func (c *Config[T]) first(ctx context.Context, outcomes map[int]outcome, saved m
 		case rejects(o.err):
 			invalid = append(invalid, o.err)
 		default:
-			away = append(away, o.err)
-			c.standIn(ctx, s, o.err, saved)
+			away = append(away, c.standIn(ctx, s, o.err, saved))
 		}
 	}
 	if len(invalid) > 0 {
@@ -298,8 +280,11 @@ func (c *Config[T]) note(ctx context.Context, outcomes map[int]outcome) {
 	}
 }
 
-// standIn has the last-good file serve for a source that is out of reach.
-func (c *Config[T]) standIn(ctx context.Context, s *state, err error, saved map[string]remembered) {
+// standIn has the last-good file serve for a source that is out of reach. It returns why the source is, and why the file cannot serve.
+func (c *Config[T]) standIn(ctx context.Context, s *state, err error, saved map[string]remembered) error {
+	if bad := c.problems[lastGoodName]; bad != nil && !s.static {
+		err = errors.Join(err, bad.Err)
+	}
 	if was, ok := saved[s.name]; ok && !s.static {
 		s.accepted, s.inForce, s.lastGood = was.trees, true, was.time
 	}
@@ -309,6 +294,7 @@ func (c *Config[T]) standIn(ctx context.Context, s *state, err error, saved map[
 	defer c.mu.Unlock()
 	s.failures = 1
 	c.trouble(ctx, p)
+	return err
 }
 
 // start puts the first configuration into force, which is made of every source that was read. What was saved of the others counts

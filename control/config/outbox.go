@@ -3,6 +3,7 @@ package config
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // outbox runs functions one at a time, in the order in which they were added. It separates a change, which is made under a lock,
@@ -60,3 +61,30 @@ func (t turn) take(ctx context.Context) bool {
 
 // release gives the turn back.
 func (t turn) release() { <-t }
+
+// patience is how long work may go on after its context has ended, until nobody waits for it any more.
+const patience = 250 * time.Millisecond
+
+// inTime does work in a goroutine of its own, and waits for it until ctx has ended. Work that ignores ctx is left to itself. It keeps
+// the turn busy until its end: the next call waits for that, so that no more than one goroutine is ever left behind.
+func inTime[R any](ctx context.Context, busy turn, work func() R) (result R, ok bool) {
+	if !busy.take(ctx) {
+		return result, false
+	}
+	done := make(chan R, 1)
+	go func() {
+		defer busy.release()
+		done <- work()
+	}()
+	select {
+	case result = <-done:
+		return result, true
+	case <-ctx.Done():
+	}
+	select {
+	case result = <-done: // its own error is the better one
+		return result, true
+	case <-time.After(patience):
+		return result, false
+	}
+}

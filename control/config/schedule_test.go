@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -180,20 +179,6 @@ func TestURLUpgrade(t *testing.T) {
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
-// TestFileThatIsNone refuses what is no regular file, without waiting for it.
-func TestFileThatIsNone(t *testing.T) {
-	pipe := t.TempDir() + "/pipe.yaml"
-	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
-		t.Skip(err)
-	}
-	for path, want := range map[string]string{pipe: "a named pipe", t.TempDir(): "a folder", "/dev/zero": "a device"} {
-		_, err := config.Load[service](t.Context(), options(config.Required(config.File(path, &config.FileOptions{Format: config.YAML}))))
-		if !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v", path, err)
-		}
-	}
-}
 
 // stuck is a source that ignores its context until it is let go.
 type stuck struct {

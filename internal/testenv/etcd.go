@@ -18,6 +18,15 @@ func Etcd(t testing.TB) *EtcdHandle {
 	return &EtcdHandle{Process: start(t, etcdEngine())}
 }
 
+// EtcdWith starts an etcd with more arguments than the usual ones.
+func EtcdWith(t testing.TB, more ...string) *EtcdHandle {
+	t.Helper()
+	engine := etcdEngine()
+	usual := engine.Args
+	engine.Args = func(p Place) []string { return append(usual(p), more...) }
+	return &EtcdHandle{Process: start(t, engine)}
+}
+
 // Endpoint is where clients connect.
 func (e *EtcdHandle) Endpoint() string { return e.Addr(0) }
 

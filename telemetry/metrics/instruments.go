@@ -7,6 +7,7 @@ import (
 	"math"
 	"sync"
 
+	dto "github.com/prometheus/client_model/go"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/metric"
 
@@ -76,6 +77,9 @@ func failed(kind, name string, err error) error {
 // uint8, uint16 and uint32, and types made of these. Each has a tag `metric:"key"`; with `metric:"key,omitempty"` the
 // label is left out when the field is zero, as error.type is for what went well. Bytes of a string that are not UTF-8
 // are replaced by U+FFFD.
+//
+// Keys that Prometheus could not show are refused: those that begin with two underscores, those of the instrumentation scope
+// (otel.scope.*), two that become one ("a.b" and "a_b"), and "le" on a histogram.
 type Counter[L comparable] struct {
 	inst     metric.Int64Counter
 	sets     *labelSets[L, metric.AddOption]
@@ -93,7 +97,7 @@ func NewCounter[L comparable](
 	if err := errors.Join(named(scope), o.withoutBuckets()); err != nil {
 		return nil, failed(kind, name, err)
 	}
-	sets, err := newLabelSets[L](o.MaxLabels, addOption)
+	sets, err := newLabelSets[L](dto.MetricType_COUNTER, o.MaxLabels, addOption)
 	if err != nil {
 		return nil, failed(kind, name, err)
 	}
@@ -134,7 +138,7 @@ func NewUpDownCounter[L comparable](
 	if err := errors.Join(named(scope), o.withoutBuckets()); err != nil {
 		return nil, failed(kind, name, err)
 	}
-	sets, err := newLabelSets[L](o.MaxLabels, addOption)
+	sets, err := newLabelSets[L](dto.MetricType_GAUGE, o.MaxLabels, addOption)
 	if err != nil {
 		return nil, failed(kind, name, err)
 	}
@@ -167,7 +171,7 @@ func NewGauge[L comparable](
 	if err := errors.Join(named(scope), o.withoutBuckets()); err != nil {
 		return nil, failed(kind, name, err)
 	}
-	sets, err := newLabelSets[L](o.MaxLabels, recordOption)
+	sets, err := newLabelSets[L](dto.MetricType_GAUGE, o.MaxLabels, recordOption)
 	if err != nil {
 		return nil, failed(kind, name, err)
 	}
@@ -200,7 +204,7 @@ func NewHistogram[L comparable](
 	if err := errors.Join(named(scope), o.ascending()); err != nil {
 		return nil, failed(kind, name, err)
 	}
-	sets, err := newLabelSets[L](o.MaxLabels, recordOption)
+	sets, err := newLabelSets[L](dto.MetricType_HISTOGRAM, o.MaxLabels, recordOption)
 	if err != nil {
 		return nil, failed(kind, name, err)
 	}

@@ -245,7 +245,7 @@ func TestLabelErrorsNameTheField(t *testing.T) {
 		{try[noTag](p), `noTag.Route has no`},
 		{try[noKey](p), `noKey.Route has an empty key`},
 		{try[badOption](p), `badOption.Route has the option "omitzero"`},
-		{try[twice](p), `twice.A and metrics_test.twice.B have the same key "route"`},
+		{try[twice](p), `twice.A and metrics_test.twice.B have the same key "route", as Prometheus shows it`},
 		{try[float](p), `float.Load is a float64: use`},
 		{try[nested](p), `nested.Route is a metrics_test.noTag: use`},
 		{try[wide](p), `wide.ID is a uint64: use`},

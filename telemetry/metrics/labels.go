@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"strings"
 
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/model"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
@@ -22,13 +24,13 @@ type labelField struct {
 }
 
 // labelFields reads the tags of a label struct once, so that nothing about it can go wrong in a measurement.
-func labelFields(t reflect.Type) ([]labelField, error) {
+func labelFields(t reflect.Type, of dto.MetricType) ([]labelField, error) {
 	if t.Kind() != reflect.Struct {
 		return nil, fmt.Errorf("labels of type %s: use a struct with a `%s:\"key\"` tag on each field, "+
 			"struct{} for none", t, labelTag)
 	}
 	fields := make([]labelField, 0, t.NumField())
-	keys := make(map[attribute.Key]string, t.NumField())
+	keys := make(map[string]string, t.NumField()) // fields, by what Prometheus makes of their keys
 	for i := range t.NumField() {
 		f := t.Field(i)
 		where := t.String() + "." + f.Name
@@ -44,16 +46,28 @@ func labelFields(t reflect.Type) ([]labelField, error) {
 		if !key.Defined() {
 			return nil, fmt.Errorf("label %s has an empty key in its `%s` tag", where, labelTag)
 		}
-		if other, ok := keys[key]; ok {
-			return nil, fmt.Errorf("labels %s and %s have the same key %q", other, where, key)
+		shown := prometheusLabel(name)
+		if problem := reserved(shown, of); problem != "" {
+			return nil, fmt.Errorf("label %s has the key %q: %s", where, key, problem)
+		}
+		if strings.HasPrefix(shown, "otel_scope_") {
+			return nil, fmt.Errorf("label %s has the key %q, which Prometheus keeps for the instrumentation scope: rename it", where, key)
+		}
+		if other, ok := keys[shown]; ok {
+			return nil, fmt.Errorf("labels %s and %s have the same key %q, as Prometheus shows it: rename one", other, where, shown)
 		}
 		if !labelKind(f.Type.Kind()) {
 			return nil, fmt.Errorf("label %s is a %s: use a string, a bool, an int of any size, uint8, uint16 or uint32", where, f.Type)
 		}
-		keys[key] = where
+		keys[shown] = where
 		fields = append(fields, labelField{index: i, key: key, omitempty: option == "omitempty"})
 	}
 	return fields, nil
+}
+
+// prometheusLabel is what Prometheus shows of a key, by the default translation and by the escaping scheme "underscores".
+func prometheusLabel(key string) string {
+	return strings.ReplaceAll(model.EscapeName(key, model.UnderscoreEscaping), ":", "_")
 }
 
 // labelKind leaves floats out: a NaN never equals itself, so it could not be found again, and no label should be one.
@@ -97,8 +111,10 @@ type labelSets[L comparable, O any] struct {
 	build func(L) []O // kept, since a method value made for each call would be an allocation
 }
 
-func newLabelSets[L comparable, O any](limit int, option func(metric.MeasurementOption) O) (*labelSets[L, O], error) {
-	fields, err := labelFields(reflect.TypeFor[L]())
+func newLabelSets[L comparable, O any](
+	of dto.MetricType, limit int, option func(metric.MeasurementOption) O,
+) (*labelSets[L, O], error) {
+	fields, err := labelFields(reflect.TypeFor[L](), of)
 	if err != nil {
 		return nil, err
 	}

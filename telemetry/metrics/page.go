@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -20,8 +21,9 @@ type page struct {
 	own      prometheus.Gatherer
 	existing prometheus.Gatherer // nil when there is none
 	report   *reporter
+	kinds    kinds // of the instruments behind own
 
-	conflicts, gatherErrors, encodeErrors atomic.Int64
+	conflicts, gatherErrors, encodeErrors, refusals atomic.Int64
 
 	mu      sync.Mutex
 	renamed map[string]string // the families of ours that have lost their name, for good
@@ -30,11 +32,11 @@ type page struct {
 func newPage(own *prometheus.Registry, existing prometheus.Gatherer, report *reporter) (*page, error) {
 	p := &page{own: own, existing: existing, report: report, renamed: make(map[string]string)}
 	for problem, count := range map[string]*atomic.Int64{
-		"conflict": &p.conflicts, "gather": &p.gatherErrors, "encode": &p.encodeErrors,
+		"conflict": &p.conflicts, "gather": &p.gatherErrors, "encode": &p.encodeErrors, "refused": &p.refusals,
 	} {
 		err := own.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name:        "goos_metrics_prometheus_problems_total",
-			Help:        "Problems with this page: families renamed, errors of a registry, families that could not be written.",
+			Help:        "Problems with this page: families renamed, errors of a registry, families that could not be written, series that no format can hold.",
 			ConstLabels: prometheus.Labels{"problem": problem},
 		}, func() float64 { return float64(count.Load()) }))
 		if err != nil {
@@ -54,7 +56,7 @@ func (p *page) Gather() ([]*dto.MetricFamily, error) {
 	}
 	ours, ourErr := gather(p.own)
 	p.failed("the OpenTelemetry exporter", ourErr)
-	return p.merge(theirs, ours), errors.Join(theirErr, ourErr)
+	return p.merge(theirs, p.sound(ours)), errors.Join(theirErr, ourErr)
 }
 
 // gather turns a panic in g.Gather into an error, so that the rest of the page is still served.
@@ -70,6 +72,14 @@ func gather(g prometheus.Gatherer) (families []*dto.MetricFamily, err error) {
 func (p *page) failed(what string, err error) {
 	for _, err := range flatten(err) {
 		p.gatherErrors.Add(1)
+		if strings.HasSuffix(err.Error(), invalidMetric) {
+			if named := p.kinds.conflicts(); len(named) > 0 {
+				for _, err := range named {
+					p.report.once(err)
+				}
+				continue
+			}
+		}
 		p.report.once(fmt.Errorf("telemetry/metrics: gathering %s: %w", what, err))
 	}
 }
@@ -108,10 +118,10 @@ func (p *page) rename(family *dto.MetricFamily, taken names) *dto.MetricFamily {
 	if !before {
 		as = prefix + name
 	}
-	// A protobuf message must not be copied as a value. The series in it are shared: nobody writes to them.
-	moved := &dto.MetricFamily{Name: &as, Help: family.Help, Type: family.Type, Unit: family.Unit, Metric: family.Metric}
+	moved := withMetrics(family, as, family.Metric)
 	for taken.has(moved) {
 		as = prefix + as
+		moved.Name = &as
 	}
 	taken.add(moved)
 	if p.renamed[name] != as {

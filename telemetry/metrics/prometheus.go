@@ -28,9 +28,21 @@ import (
 // A name also counts as taken if it collides in only one of the formats: a histogram's x_count, the x that OpenMetrics
 // makes of a counter x_total, the underscored form of a UTF-8 name. The two families are never merged, even where that
 // would be valid, so that no sum counts a thing twice.
+//
+// # An existing page
+//
+// With an Existing registry, the page answers as promhttp.HandlerFor(Existing, promhttp.HandlerOpts{}) does: a scraper gets the existing series
+// byte for byte, in each format that it can ask for. With prometheus.DefaultGatherer it answers as promhttp.Handler does, with the series
+// promhttp_metric_handler_*. For those of another registry, wrap the Handler in promhttp.InstrumentMetricHandler as before.
+//
+// # Series that cannot be shown
+//
+// A scraper that cannot parse one series refuses the whole page. So a series of ours is left out, counted and reported if a format or an escaping
+// scheme cannot hold it: a label "le" on a histogram, a label that begins with two underscores, labels that become one.
 type Prometheus struct {
 	reader *otelprom.Exporter
 	page   *page
+	open   bool // OpenMetrics is offered
 }
 
 // PrometheusOptions describe the page. The zero value serves the MeterProvider's metrics alone, named and labelled as
@@ -38,6 +50,12 @@ type Prometheus struct {
 type PrometheusOptions struct {
 	// Existing is what the program had before: its own registry, or prometheus.DefaultGatherer. Nil means none.
 	Existing prometheus.Gatherer
+	// OpenMetrics offers OpenMetrics to scrapers besides an Existing registry. It has exemplars, but shows some series
+	// under other names: le="1" becomes le="1.0", a counter without _total becomes unknown. Without an Existing registry it is always offered,
+	// unless NoOpenMetrics is set. Default: false.
+	OpenMetrics bool
+	// NoOpenMetrics does not offer OpenMetrics. Default: false.
+	NoOpenMetrics bool
 	// Namespace is put before the name of each of our metrics. Default: none.
 	Namespace string
 	// OmitScopeLabels leaves the labels otel_scope_name, otel_scope_version and otel_scope_schema_url out. They are
@@ -61,6 +79,9 @@ func NewPrometheus(opts *PrometheusOptions) (*Prometheus, error) {
 	if opts == nil {
 		opts = &PrometheusOptions{}
 	}
+	if opts.OpenMetrics && opts.NoOpenMetrics {
+		return nil, errors.New("telemetry/metrics: PrometheusOptions: OpenMetrics and NoOpenMetrics are both set")
+	}
 	own := prometheus.NewRegistry()
 	exporter, err := otelprom.New(opts.exporter(own)...)
 	if err != nil {
@@ -70,17 +91,21 @@ func NewPrometheus(opts *PrometheusOptions) (*Prometheus, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Prometheus{reader: exporter, page: page}, nil
+	page.kinds = kinds{reader: exporter, namer: otlptranslator.NewMetricNamer(opts.Namespace, opts.translation())}
+	return &Prometheus{reader: exporter, page: page, open: opts.OpenMetrics || opts.Existing == nil && !opts.NoOpenMetrics}, nil
+}
+
+func (o *PrometheusOptions) translation() otlptranslator.TranslationStrategyOption {
+	if o.Translation == "" {
+		return otlptranslator.UnderscoreEscapingWithSuffixes
+	}
+	return o.Translation
 }
 
 func (o *PrometheusOptions) exporter(own prometheus.Registerer) []otelprom.Option {
-	translation := o.Translation
-	if translation == "" {
-		translation = otlptranslator.UnderscoreEscapingWithSuffixes
-	}
 	opts := []otelprom.Option{
 		otelprom.WithRegisterer(own),
-		otelprom.WithTranslationStrategy(translation),
+		otelprom.WithTranslationStrategy(o.translation()),
 		otelprom.WithNamespace(o.Namespace),
 	}
 	if o.OmitScopeLabels {
@@ -102,15 +127,19 @@ func (p *Prometheus) Reader() sdkmetric.Reader { return p.reader }
 // gathered along with an error for what could not.
 func (p *Prometheus) Gatherer() prometheus.Gatherer { return p.page }
 
-// Handler returns the page: the text format, OpenMetrics with exemplars, or protobuf with native histograms, as the
+// Handler returns the page: the text format, OpenMetrics with exemplars if it is offered, or protobuf with native histograms, as the
 // scraper asks for, compressed if it likes. What cannot be gathered is left out and reported; the page fails only if
 // nothing could be gathered at all.
 func (p *Prometheus) Handler() http.Handler {
-	return promhttp.HandlerFor(tolerant{p.page}, promhttp.HandlerOpts{
-		EnableOpenMetrics: true,
+	handler := promhttp.HandlerFor(tolerant{p.page}, promhttp.HandlerOpts{
+		EnableOpenMetrics: p.open,
 		ErrorHandling:     promhttp.ContinueOnError,
 		ErrorLog:          encodeLog{p.page},
 	})
+	if existing, ok := p.page.existing.(*prometheus.Registry); ok && existing == prometheus.DefaultRegisterer {
+		return promhttp.InstrumentMetricHandler(prometheus.DefaultRegisterer, handler)
+	}
+	return handler
 }
 
 // PrometheusStats counts what went wrong on a page.
@@ -121,6 +150,9 @@ type PrometheusStats struct {
 	GatherErrors int64
 	// EncodeErrors counts the families that could not be written, one for each in each scrape.
 	EncodeErrors int64
+	// Refused counts the series of ours that some format cannot hold, one for each in each scrape: labels that are reserved, or that
+	// become one when they are escaped.
+	Refused int64
 }
 
 // Stats returns the counts as of now.
@@ -129,6 +161,7 @@ func (p *Prometheus) Stats() PrometheusStats {
 		Conflicts:    p.page.conflicts.Load(),
 		GatherErrors: p.page.gatherErrors.Load(),
 		EncodeErrors: p.page.encodeErrors.Load(),
+		Refused:      p.page.refusals.Load(),
 	}
 }
 

@@ -91,7 +91,7 @@ func TestExistingPrometheusSetup(t *testing.T) {
 
 	var reported problems
 	alone := alone(registry)
-	page := newPage(t, metrics.PrometheusOptions{Existing: registry, ErrorHandler: reported.handle})
+	page := newPage(t, metrics.PrometheusOptions{Existing: registry, OpenMetrics: true, ErrorHandler: reported.handle})
 	m := meter(t, page)
 	count(t, m, "orders.placed")
 	histogram(t, t.Context(), m, "checkout.duration")
@@ -189,7 +189,7 @@ func TestCollisions(t *testing.T) {
 			registry := prometheus.NewRegistry()
 			registry.MustRegister(c.theirs...)
 			var reported problems
-			c.opts.Existing, c.opts.ErrorHandler = registry, reported.handle
+			c.opts.Existing, c.opts.OpenMetrics, c.opts.ErrorHandler = registry, true, reported.handle
 			page := newPage(t, c.opts)
 			c.ours(t, meter(t, page))
 			alone := alone(registry)

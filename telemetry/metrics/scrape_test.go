@@ -3,6 +3,7 @@ package metrics_test
 import (
 	"bufio"
 	"cmp"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -186,6 +187,13 @@ func (p *problems) want(t *testing.T, texts ...string) {
 			t.Errorf("problem %d is %q, want it to contain %q", i, p.errs[i], text)
 		}
 	}
+}
+
+// String returns all that was reported.
+func (p *problems) String() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return errors.Join(p.errs...).Error()
 }
 
 func newPage(t *testing.T, opts metrics.PrometheusOptions) *metrics.Prometheus {

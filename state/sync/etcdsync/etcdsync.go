@@ -4,21 +4,36 @@
 //	…
 //	session := sync.New(etcdsync.New(client, nil), nil)
 //
-// A claim is a key of its own, below the name's prefix, attached to the session's lease. Its token is the revision that made it
+// A claim is a key of its own, below the name's prefix, attached to the session's lease. Its token is the revision that created it
 // (CreateRevision), which orders claims as etcd got them. A lock without contention is one request, and so is its release.
 //
 // Guarantees:
-//   - Linearizable: who holds a seat is decided by reads that a majority has agreed on, never by what a watch has told.
+//   - Linearizable: reads that a majority has agreed on decide who holds a seat. Watches only say when to read again.
 //   - A waiter for a lock watches the claim right before its own and nothing else, however many wait. For a semaphore, the first
 //     waiter watches all holders, and every other the waiter before it.
-//   - A watch that is lost, or whose revision was compacted, is followed by another read: it may delay a grant, and not make one.
-//   - After a change of its leader, etcd gives every lease its whole TTL again; MaxLateness includes one.
+//   - A watch that is lost, or whose revision was compacted, is followed by another read. It may delay a grant, but never makes one.
+//   - After a change of its leader, etcd gives every lease its whole TTL again; MaxLateness includes one such change.
+//   - With several endpoints, a renewal that one of them does not answer soon is also sent to the next one.
+//   - In the state NOSPACE etcd refuses new claims. Those that are there are renewed and released, and waiters get their seats.
 //
-// It does not use the client's package concurrency, whose Election may report a leader whose key etcd does not have (etcd#19597), and leaves
-// keys behind when a campaign fails (etcd#21128).
+// # Versions
 //
-// A broken connection is noticed by the client's keep-alive: set DialKeepAliveTime and DialKeepAliveTimeout of its Config, or a
-// server that is silent without closing its connections goes unnoticed by those who wait.
+// The cluster must run etcd 3.5.11 or later. In earlier versions a member that no longer leads, and has not noticed, may answer a
+// renewal that has no effect, or may end a lease that was renewed (etcd#15247, etcd#16822). A grant's context may then outlive its seat;
+// its token does not, so a sync.Fence refuses it.
+//
+// # Restores
+//
+// A cluster restored from a snapshot counts revisions from the snapshot on, so it gives tokens again that it had given before. Restore
+// with a bump of the revision (etcdutl snapshot restore --bump-revision), or raise the epoch of every sync.Fence.
+//
+// # Clients
+//
+// The driver does not use the client's package concurrency, whose Election may report a leader whose key etcd does not have
+// (etcd#19597), and leaves keys behind when a campaign fails (etcd#21128).
+//
+// The client's keep-alive notices a broken connection. Set DialKeepAliveTime and DialKeepAliveTimeout of its Config, or waiters
+// do not notice a server that is silent without closing its connections.
 package etcdsync
 
 import (
@@ -93,14 +108,18 @@ func (d *Driver) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, 
 	return driver.LeaseID(strconv.FormatInt(int64(resp.ID), 16)), nil
 }
 
-// Renew implements driver.Leaser. The claims are attached to the lease, so that renewing it renews them; a read finds those that were removed.
+// Renew implements driver.Leaser. The claims are attached to the lease, so renewing it renews them. A read finds those that were removed.
 func (d *Driver) Renew(ctx context.Context, id driver.LeaseID, claims []driver.Claim) (gone []driver.Claim, err error) {
 	n, err := parse(id)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := d.client.KeepAliveOnce(ctx, n); err != nil {
-		return nil, d.classify(ctx, err)
+	_, err = hedge(ctx, len(d.client.Endpoints()), func(ctx context.Context) (*clientv3.LeaseKeepAliveResponse, error) {
+		resp, err := d.client.KeepAliveOnce(ctx, n)
+		return resp, d.classify(ctx, err)
+	})
+	if err != nil {
+		return nil, err
 	}
 	for some := range slices.Chunk(claims, maxOps) {
 		missing, err := d.missing(ctx, some)
@@ -121,9 +140,12 @@ func (d *Driver) missing(ctx context.Context, claims []driver.Claim) (gone []dri
 	for i, c := range claims {
 		ops[i] = clientv3.OpGet(d.key(c), clientv3.WithKeysOnly())
 	}
-	resp, err := d.client.Txn(ctx).Then(ops...).Commit()
+	resp, err := hedge(ctx, len(d.client.Endpoints()), func(ctx context.Context) (*clientv3.TxnResponse, error) {
+		resp, err := d.client.Txn(ctx).Then(ops...).Commit()
+		return resp, d.classify(ctx, err)
+	})
 	if err != nil {
-		return nil, d.classify(ctx, err)
+		return nil, err
 	}
 	for i, c := range claims {
 		found := resp.Responses[i].GetResponseRange().Kvs
@@ -154,15 +176,37 @@ func parse(id driver.LeaseID) (clientv3.LeaseID, error) {
 	return clientv3.LeaseID(n), nil
 }
 
-// queue is the prefix of a name's claims. No name's prefix begins with another's, because zero bytes end it and are escaped within.
-func (d *Driver) queue(name string) string {
-	return d.prefix + strings.NewReplacer("\x00", "\x01\x02", "\x01", "\x01\x01").Replace(name) + "\x00"
-}
+// The keys. A name ends with a zero byte, and has its own escaped, so that no name's prefix begins with another's. It is not empty, so no
+// queue begins with a zero byte, as the other keys do.
+const (
+	tombstones = "\x00t" // of withdrawn claims
+	markers    = "\x00w" // of claims that wait for a seat of a semaphore
+)
+
+// queue is the prefix of a name's claims.
+func (d *Driver) queue(name string) string { return d.prefix + terminated(name) }
 
 func (d *Driver) key(c driver.Claim) string { return d.queue(c.Name) + c.ID }
 
-// classify gives an error of the client its class; etcd's own stays reachable.
+// tombstone is the key that keeps a withdrawn claim from being made.
+func (d *Driver) tombstone(c driver.Claim) string {
+	return d.prefix + tombstones + terminated(c.Name) + c.ID
+}
+
+// marker is the key that a claim deletes when it gets its seat after waiting.
+func (d *Driver) marker(name, id string) string {
+	return d.prefix + markers + terminated(name) + id
+}
+
+func terminated(name string) string {
+	return strings.NewReplacer("\x00", "\x01\x02", "\x01", "\x01\x01").Replace(name) + "\x00"
+}
+
+// classify gives an error of the client its class. etcd's own stays reachable. No error has none.
 func (d *Driver) classify(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
 	class := d.life.Ended(ctx)
 	switch {
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):

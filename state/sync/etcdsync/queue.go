@@ -2,36 +2,38 @@ package etcdsync
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/go-os/go-os/state/sync/driver"
 )
 
-// What a claim's value begins with. It is marked when the claim of a semaphore gets its seat after waiting, so that the waiter behind
-// sees that it is now the first; of locks and elections it never is, since there the holder's key goes.
-const (
-	waits  = "w"
-	seated = "s"
-)
-
-// Acquire implements driver.Queue, in one transaction.
+// Acquire implements driver.Queue, in one transaction. A claim that may wait for a seat of a semaphore also makes its marker.
 func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.Token, bool, error) {
 	lease, err := parse(c.Lease)
 	if err != nil {
 		return 0, false, err
 	}
-	put := clientv3.OpPut(d.key(c), waits+string(c.Value), clientv3.WithLease(lease))
-	absent := clientv3.Compare(clientv3.CreateRevision(d.key(c)), "=", 0)
+	conditions := []clientv3.Cmp{absent(d.key(c)), absent(d.tombstone(c))}
 	if try && c.Seats == 1 { // of no key at all, etcd compares a revision of zero
-		absent = clientv3.Compare(clientv3.CreateRevision(d.queue(c.Name)), "=", 0).WithPrefix()
+		conditions[0] = absent(d.queue(c.Name)).WithPrefix()
 	}
-	resp, err := d.client.Txn(ctx).If(absent).Then(put, d.first(c)).Commit()
+	steps := []clientv3.Op{clientv3.OpPut(d.key(c), string(c.Value), clientv3.WithLease(lease)), d.first(c)}
+	if !try && c.Seats > 1 {
+		steps = append(steps, clientv3.OpPut(d.marker(c.Name, c.ID), "", clientv3.WithLease(lease)))
+	}
+	withdrawn := clientv3.OpGet(d.tombstone(c), clientv3.WithCountOnly())
+	resp, err := d.client.Txn(ctx).If(conditions...).Then(steps...).Else(withdrawn).Commit()
 	switch {
 	case err != nil:
 		return 0, false, d.classify(ctx, err)
+	case !resp.Succeeded && resp.Responses[0].GetResponseRange().Count > 0:
+		return 0, false, fmt.Errorf("%w: the claim was withdrawn before it arrived", driver.ErrUnavailable)
 	case !resp.Succeeded && try && c.Seats == 1:
 		return 0, false, d.refused(ctx, lease)
 	case !resp.Succeeded:
@@ -47,6 +49,9 @@ func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.
 	}
 	return c.Token, granted, nil
 }
+
+// absent is the condition that a key is not there.
+func absent(key string) clientv3.Cmp { return clientv3.Compare(clientv3.CreateRevision(key), "=", 0) }
 
 // refused tells a lock that is held from a lease that is over, about which a transaction that puts nothing does not speak.
 func (d *Driver) refused(ctx context.Context, lease clientv3.LeaseID) error {
@@ -86,21 +91,34 @@ func hasSeat(first []*mvccpb.KeyValue, c driver.Claim) bool {
 func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
 	ctx, cancel := d.life.Within(ctx)
 	defer cancel()
-	for {
+	for last := int64(0); ; {
 		s, err := d.look(ctx, c)
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
-		}
-		if !s.mine {
+		case !s.mine:
 			return driver.ErrLost
-		}
-		if s.at >= 0 && s.at < c.Seats {
+		case s.at >= 0 && s.at < c.Seats:
 			return d.sit(ctx, c)
+		case s.before == "":
+			return fmt.Errorf("%w: the answer shows no claim before one that has no seat", driver.ErrUnavailable)
+		}
+		if last, err = advance(last, s.revision); err != nil {
+			return err
 		}
 		if err := d.change(ctx, c, s); err != nil {
 			return err
 		}
 	}
+}
+
+// advance returns the revision of a read that follows a change. If it is not a later one than the last read's, reading on would be a
+// busy loop.
+func advance(last, revision int64) (int64, error) {
+	if revision <= last {
+		return last, fmt.Errorf("%w: a change was reported after revision %d, and a read shows revision %d", driver.ErrUnavailable, last, revision)
+	}
+	return revision, nil
 }
 
 // sight is a moment of a queue.
@@ -130,14 +148,14 @@ func (d *Driver) look(ctx context.Context, c driver.Claim) (s sight, err error) 
 	return s, nil
 }
 
-// sit marks the claim of a semaphore. If its key has gone meanwhile, the seat has, too.
+// sit deletes the marker of a claim of a semaphore, so that the waiter behind sees that it is now the first. A deletion is possible even
+// when etcd has no space. If the claim has gone meanwhile, the seat has, too.
 func (d *Driver) sit(ctx context.Context, c driver.Claim) error {
 	if c.Seats == 1 {
 		return nil
 	}
-	key := d.key(c)
-	resp, err := d.client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(key), "=", int64(c.Token))).
-		Then(clientv3.OpPut(key, seated+string(c.Value), clientv3.WithIgnoreLease())).Commit()
+	resp, err := d.client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(d.key(c)), "=", int64(c.Token))).
+		Then(clientv3.OpDelete(d.marker(c.Name, c.ID))).Commit()
 	switch {
 	case err != nil:
 		return d.classify(ctx, err)
@@ -150,25 +168,37 @@ func (d *Driver) sit(ctx context.Context, c driver.Claim) error {
 
 // change waits until what keeps a claim from its seat may be gone. It returns nil also when it cannot tell.
 func (d *Driver) change(ctx context.Context, c driver.Claim, s sight) error {
-	key, opts := s.before, []clientv3.OpOption{clientv3.WithRev(s.revision + 1)}
+	opts := []clientv3.OpOption{clientv3.WithRev(s.revision + 1), clientv3.WithFilterPut()}
 	switch {
-	case s.at == c.Seats && c.Seats > 1: // next: any of those who hold a seat may leave
-		key, opts = d.queue(c.Name), append(opts, clientv3.WithPrefix(), clientv3.WithFilterPut())
 	case c.Seats == 1:
-		opts = append(opts, clientv3.WithFilterPut())
+		return d.event(ctx, opts, s.before)
+	case s.at == c.Seats: // next: any of those who hold a seat may leave
+		return d.event(ctx, append(opts, clientv3.WithPrefix()), d.queue(c.Name))
+	default:
+		return d.event(ctx, opts, s.before, d.marker(c.Name, strings.TrimPrefix(s.before, d.queue(c.Name))))
 	}
-	if key == "" {
-		return nil // who was before it went between two reads of a transaction: it cannot be, and costs one more turn
-	}
-	return d.event(ctx, key, opts...)
 }
 
-// event waits for the first event of a watch, which must exist no longer than that: hence its own context.
-func (d *Driver) event(ctx context.Context, key string, opts ...clientv3.OpOption) error {
+// event waits for the first event of one key or two. The watches must exist no longer than that: hence their own context.
+func (d *Driver) event(ctx context.Context, opts []clientv3.OpOption, keys ...string) error {
 	watching, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
-	for resp := range d.client.Watch(watching, key, opts...) {
+	var watches [2]clientv3.WatchChan // one that is nil never has an event
+	for i, key := range keys {
+		watches[i] = d.client.Watch(watching, key, opts...)
+	}
+	for {
+		var resp clientv3.WatchResponse
+		var ok bool
+		select {
+		case resp, ok = <-watches[0]:
+		case resp, ok = <-watches[1]:
+		}
 		switch err := resp.Err(); {
+		case !ok && ctx.Err() != nil:
+			return d.classify(ctx, ctx.Err())
+		case !ok:
+			return fmt.Errorf("%w: the watch has ended", driver.ErrUnavailable)
 		case resp.CompactRevision > 0:
 			return nil
 		case err != nil:
@@ -177,23 +207,47 @@ func (d *Driver) event(ctx context.Context, key string, opts ...clientv3.OpOptio
 			return nil
 		}
 	}
-	if ctx.Err() == nil {
-		return fmt.Errorf("%w: the watch has ended", driver.ErrUnavailable)
-	}
-	return d.classify(ctx, ctx.Err())
 }
 
-// Release implements driver.Queue.
+// Release implements driver.Queue. A claim without a token is withdrawn.
 func (d *Driver) Release(ctx context.Context, c driver.Claim) error {
-	resp, err := d.client.Delete(ctx, d.key(c))
 	switch {
-	case err != nil:
+	case c.Token == 0:
+		return d.withdraw(ctx, c)
+	case c.Seats == 1:
+		resp, err := d.client.Delete(ctx, d.key(c))
+		if err == nil && resp.Deleted == 0 {
+			return driver.ErrLost
+		}
 		return d.classify(ctx, err)
-	case resp.Deleted == 0:
-		return driver.ErrLost
-	default:
-		return nil
 	}
+	resp, err := d.client.Txn(ctx).Then(d.removal(c)...).Commit()
+	if err == nil && resp.Responses[0].GetResponseDeleteRange().Deleted == 0 {
+		return driver.ErrLost
+	}
+	return d.classify(ctx, err)
+}
+
+// removal deletes a claim and its marker.
+func (d *Driver) removal(c driver.Claim) []clientv3.Op {
+	return []clientv3.Op{clientv3.OpDelete(d.key(c)), clientv3.OpDelete(d.marker(c.Name, c.ID))}
+}
+
+// withdraw makes the claim's tombstone, which Acquire looks for and which ends with the lease, and deletes the claim. If the lease is over, so is
+// the claim, and no request that arrives late can make it. Without space there can be no tombstone: the claim is deleted, but the
+// withdrawal fails, until there is space or the lease is over.
+func (d *Driver) withdraw(ctx context.Context, c driver.Claim) error {
+	lease, err := parse(c.Lease)
+	if err != nil {
+		return err
+	}
+	bury := clientv3.OpPut(d.tombstone(c), "", clientv3.WithLease(lease))
+	_, err = d.client.Txn(ctx).Then(append(d.removal(c), bury)...).Commit()
+	if errors.Is(err, rpctypes.ErrNoSpace) {
+		_, late := d.client.Txn(ctx).Then(d.removal(c)...).Commit()
+		err = errors.Join(err, late)
+	}
+	return d.classify(ctx, err)
 }
 
 // Watch implements driver.Watcher. While somebody holds the name, it watches that claim alone.
@@ -201,22 +255,25 @@ func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder
 	ctx, cancel := d.life.Within(ctx)
 	defer cancel()
 	queue := d.queue(name)
-	for {
+	for last := int64(0); ; {
 		resp, err := d.client.Get(ctx, queue, append(clientv3.WithFirstCreate(), clientv3.WithLimit(1))...)
 		if err != nil {
 			return d.classify(ctx, err)
+		}
+		if last, err = advance(last, resp.Header.Revision); err != nil {
+			return err
 		}
 		var holder driver.Holder
 		key, opts := queue, []clientv3.OpOption{clientv3.WithRev(resp.Header.Revision + 1), clientv3.WithPrefix(), clientv3.WithFilterDelete()}
 		if len(resp.Kvs) > 0 {
 			first := resp.Kvs[0]
-			holder = driver.Holder{Token: driver.Token(first.CreateRevision), Value: first.Value[1:]}
+			holder = driver.Holder{Token: driver.Token(first.CreateRevision), Value: first.Value}
 			key, opts = string(first.Key), []clientv3.OpOption{clientv3.WithRev(resp.Header.Revision + 1), clientv3.WithFilterPut()}
 		}
 		if err := emit(holder); err != nil {
 			return err
 		}
-		if err := d.event(ctx, key, opts...); err != nil {
+		if err := d.event(ctx, opts, key); err != nil {
 			return err
 		}
 	}

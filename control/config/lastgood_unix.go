@@ -1,0 +1,24 @@
+//go:build unix
+
+package config
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// noFollow has open refuse a symbolic link.
+const noFollow = syscall.O_NOFOLLOW
+
+// trusted reports why a file may hold what somebody else has written, or others could read it.
+func trusted(info fs.FileInfo) error {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) != os.Geteuid() {
+		return fmt.Errorf("is owned by user %d, and this process runs as user %d: delete it, or change its owner", stat.Uid, os.Geteuid())
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return fmt.Errorf("has the mode %04o, which gives others access: delete it, or set its mode to 0600", mode)
+	}
+	return nil
+}

@@ -1,0 +1,67 @@
+package etcdsync
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/go-os/go-os/state/sync/driver"
+)
+
+// answer is what came of one attempt.
+type answer[T any] struct {
+	value T
+	err   error
+}
+
+// hedge makes a request that may be repeated. When it is not answered soon, or fails, it is made again, at most so many times in all. The
+// client takes its endpoints in turns, so that the next attempt goes to another one. The first success counts, and so does ErrLost,
+// which another attempt would return as well.
+func hedge[T any](ctx context.Context, attempts int, request func(context.Context) (T, error)) (T, error) {
+	if attempts <= 1 {
+		return request(ctx)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answers := make(chan answer[T], attempts)
+	patience := time.NewTicker(patience(ctx))
+	defer patience.Stop()
+	begun := 0
+	begin := func() {
+		if begun < attempts {
+			begun++
+			go func() {
+				value, err := request(ctx)
+				answers <- answer[T]{value, err}
+			}()
+		}
+	}
+	begin()
+	for failed := 0; ; {
+		select {
+		case a := <-answers:
+			if a.err == nil || errors.Is(a.err, driver.ErrLost) {
+				return a.value, a.err
+			}
+			if failed++; failed == attempts || ctx.Err() != nil {
+				return a.value, a.err
+			}
+			begin()
+		case <-patience.C:
+			begin()
+		}
+	}
+}
+
+// patience is how long to wait for an attempt before the next one begins.
+func patience(ctx context.Context) time.Duration {
+	const (
+		least = 10 * time.Millisecond
+		most  = time.Second
+	)
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return most
+	}
+	return min(max(time.Until(deadline)/4, least), most)
+}
