@@ -1,15 +1,9 @@
 package config
 
 import (
-	"errors"
 	"maps"
 	"slices"
-
-	"github.com/knadh/koanf/v2"
 )
-
-// separator of koanf's paths: no document holds it, so that keys may hold dots.
-const separator = "\x00"
 
 // layer is a document as it lies over those before it.
 type layer struct {
@@ -37,61 +31,38 @@ type merged struct {
 	root   *mark
 }
 
-// treeProvider is a koanf provider of a tree that is there already.
-type treeProvider map[string]any
-
-func (p treeProvider) Read() (map[string]any, error) { return p, nil }
-func (treeProvider) ReadBytes() ([]byte, error)      { return nil, errors.ErrUnsupported }
-
 // merge lays the layers over each other, and all over the defaults. Maps are merged key by key, everything else is replaced; null
 // takes away what earlier layers set, as in a JSON Merge Patch (RFC 7396), but not the defaults: a heading in YAML below which
 // everything is commented out is a null.
-func merge(defaults map[string]any, layers []layer) (merged, error) {
-	k := koanf.New(separator)
-	m := merged{root: &mark{}}
+func merge(defaults map[string]any, layers []layer) merged {
+	m := merged{values: map[string]any{}, root: &mark{}}
 	layers = append([]layer{{source: defaultSource, tree: &tree{name: defaultSource, values: defaults}}}, layers...)
 	for _, l := range layers {
-		values, removed := withoutNulls(l.values, nil)
-		for _, path := range removed {
-			k.Delete(path)
-		}
-		if err := k.Load(treeProvider(values), nil); err != nil {
-			return m, err
-		}
+		lay(m.values, l.values)
 		m.root.overlay(l, l.values, "")
 	}
-	m.values = k.Raw()
 	under(m.values, clone(defaults).(map[string]any))
-	return m, nil
+	return m
 }
 
-// withoutNulls copies a tree, since koanf keeps what it is given, and lists the paths of the nulls for it.
-func withoutNulls(values map[string]any, path []string) (map[string]any, []string) {
-	out, removed := make(map[string]any, len(values)), []string(nil)
-	for key, v := range values {
-		at := append(slices.Clip(path), key)
-		switch v := v.(type) {
-		case nil:
-			removed = append(removed, koanfPath(at))
-		case map[string]any:
-			inner, more := withoutNulls(v, at)
-			out[key] = inner
-			removed = append(removed, more...)
+// lay puts a tree over another. It copies what it takes.
+func lay(values, upper map[string]any) {
+	for key, v := range upper {
+		group, isGroup := v.(map[string]any)
+		switch {
+		case v == nil:
+			delete(values, key)
+		case isGroup:
+			below, ok := values[key].(map[string]any)
+			if !ok {
+				below = make(map[string]any, len(group))
+				values[key] = below
+			}
+			lay(below, group)
 		default:
-			out[key] = clone(v)
+			values[key] = clone(v)
 		}
 	}
-	return out, removed
-}
-
-func koanfPath(parts []string) (path string) {
-	for i, part := range parts {
-		if i > 0 {
-			path += separator
-		}
-		path += part
-	}
-	return path
 }
 
 func clone(v any) any {
