@@ -57,10 +57,7 @@ func (b *builder) build(sources []sourced, into any) (built, error) {
 			layers = append(layers, layer{s.source, &s.trees[i]})
 		}
 	}
-	m, err := merge(b.defaults.of(b.typ), layers)
-	if err != nil {
-		return built{}, &Error{Err: fmt.Errorf("%w: %w", ErrInvalid, err)}
-	}
+	m := merge(b.defaults.of(b.typ), layers)
 	a.root = m.root
 	(&decoder{account: a, defaults: b.defaults}).value(place{typ: b.typ}, m.values, reflect.ValueOf(into).Elem())
 	if !a.misfits && b.checker != nil {
@@ -203,7 +200,7 @@ func eachError(err error, visit func(error)) {
 
 func isNumber(v any) bool {
 	switch v.(type) {
-	case int, int64, uint64, float64, bool:
+	case number, instant, bool:
 		return true
 	}
 	return false

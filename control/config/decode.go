@@ -1,12 +1,15 @@
 package config
 
 import (
+	"cmp"
 	"encoding"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"math"
+	"math/big"
 	"net/url"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -40,6 +43,8 @@ func fit(value any, t reflect.Type) (any, error) {
 		return durationFrom(value)
 	case t == typeOfURL:
 		return urlFrom(value)
+	case t == typeOfTime:
+		return timeFrom(value)
 	case reflect.PointerTo(t).Implements(typeOfText):
 		return textFrom(value, t)
 	}
@@ -65,7 +70,51 @@ func durationFrom(value any) (any, error) {
 	if err != nil {
 		return nil, &valueError{want: "a duration such as 30s, 5m or 1h30m", got: value}
 	}
+	if !wholeNanoseconds(s, d) {
+		return nil, &valueError{why: "has a fraction of a nanosecond", got: value}
+	}
 	return d, nil
+}
+
+// durationPart is a number and its unit.
+var durationPart = regexp.MustCompile(`([0-9]*)\.?([0-9]*)([a-zµμ]+)`)
+
+// wholeNanoseconds reports whether time.ParseDuration has cut nothing off.
+func wholeNanoseconds(s string, d time.Duration) bool {
+	sum := new(big.Rat)
+	for _, m := range durationPart.FindAllStringSubmatch(s, -1) {
+		unit, err := time.ParseDuration("1" + m[3])
+		part, ok := new(big.Rat).SetString(cmp.Or(m[1], "0") + "." + cmp.Or(m[2], "0"))
+		if err != nil || !ok {
+			return false
+		}
+		sum.Add(sum, part.Mul(part, new(big.Rat).SetInt64(int64(unit))))
+	}
+	if strings.HasPrefix(s, "-") {
+		sum.Neg(sum)
+	}
+	return sum.Cmp(new(big.Rat).SetInt64(int64(d))) == 0
+}
+
+// tooFine matches a time with more than nanoseconds, which the standard library would cut.
+var tooFine = regexp.MustCompile(`[.,][0-9]{10}`)
+
+func timeFrom(value any) (any, error) {
+	written, _ := textOf(value)
+	if i, ok := value.(instant); ok {
+		written = i.written
+	}
+	if tooFine.MatchString(written) {
+		return nil, &valueError{why: "has a fraction of a nanosecond", got: value}
+	}
+	i, ok := value.(instant)
+	if !ok {
+		return textFrom(value, typeOfTime)
+	}
+	if t, ok := i.at.(time.Time); ok {
+		return t, nil
+	}
+	return nil, &valueError{why: "has no time zone: write a time such as 2006-01-02T15:04:05Z", got: value}
 }
 
 func urlFrom(value any) (any, error) {
@@ -80,17 +129,17 @@ func urlFrom(value any) (any, error) {
 	return *u, nil
 }
 
-// textFrom lets a type read itself. A number goes as it is written, so that 512 can be a Size.
+// textFrom lets a type read itself. A number or a time goes as it is written: 1.10 can be a version, and 512 a Size.
 func textFrom(value any, t reflect.Type) (any, error) {
 	s, ok := textOf(value)
 	if !ok {
 		switch v := value.(type) {
-		case int, int64, uint64:
-			s = fmt.Sprint(v)
-		case float64:
-			s = strconv.FormatFloat(v, 'f', -1, 64)
+		case number:
+			s = string(v)
+		case instant:
+			s = v.written
 		default:
-			return nil, &valueError{want: describe(t), got: value}
+			return nil, &valueError{want: describe(t) + "; put it in quotes", got: value}
 		}
 	}
 	target := reflect.New(t)
@@ -106,124 +155,126 @@ func textFrom(value any, t reflect.Type) (any, error) {
 func fitKind(value any, t reflect.Type) (any, error) {
 	s, isText := value.(text)
 	switch t.Kind() {
-	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
-		return intFrom(value, t)
-	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		return uintFrom(value, t)
-	case reflect.Float32, reflect.Float64:
-		if isText {
-			f, err := strconv.ParseFloat(string(s), t.Bits())
-			if err != nil {
-				return nil, &valueError{want: describe(t), got: value}
-			}
-			return f, nil
-		}
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64,
+		reflect.Float32, reflect.Float64:
+		return numberFrom(value, t)
 	case reflect.Bool:
 		if isText {
 			b, err := strconv.ParseBool(string(s))
 			if err != nil {
-				return nil, &valueError{want: describe(t), got: value}
+				return nil, misread(s, t)
 			}
 			return b, nil
 		}
-	case reflect.String, reflect.Interface:
+	case reflect.String:
 		if isText {
 			return string(s), nil
 		}
-	case reflect.Slice, reflect.Array, reflect.Map, reflect.Struct:
-		if isText {
-			return structureFrom(string(s), t)
-		}
+	}
+	if i, ok := value.(instant); ok && reflect.TypeOf(i.at) == t {
+		return i.at, nil
 	}
 	return value, nil
 }
 
-// exact is the whole number below which JSON's numbers, which are floats to its parser, are exact (RFC 8259, section 6).
-const exact = 1 << 53
-
-func intFrom(value any, t reflect.Type) (any, error) {
-	wrong := &valueError{want: describe(t), got: value}
-	var n int64
+// numberFrom reads a number for a numeric type, or refuses it: the number must not become another one.
+func numberFrom(value any, t reflect.Type) (any, error) {
+	var l literal
+	ok := false
 	switch v := value.(type) {
+	case number:
+		l, ok = readLiteral(string(v))
 	case text:
-		parsed, err := strconv.ParseInt(string(v), 0, 64)
-		if err != nil {
-			return nil, wrong
+		if l, ok = readLiteral(string(v)); !ok {
+			return nil, misread(v, t)
 		}
-		n = parsed
-	case int:
-		n = int64(v)
-	case int64:
-		n = v
-	case uint64:
-		if v > math.MaxInt64 {
-			return nil, wrong
-		}
-		n = int64(v)
-	case float64:
-		if v != math.Trunc(v) || math.Abs(v) >= exact {
-			return nil, wrong
-		}
-		n = int64(v)
-	default:
-		return nil, wrong
 	}
-	if reflect.Zero(t).OverflowInt(n) {
-		return nil, wrong
+	if !ok {
+		return nil, &valueError{want: describe(t), got: value}
 	}
-	return n, nil
+	out, err := l.as(t)
+	if wrong, ok := err.(*valueError); ok {
+		if wrong == errNotWhole {
+			return nil, &valueError{want: describe(t), got: value}
+		}
+		return nil, &valueError{why: wrong.why, got: value}
+	}
+	return out, nil
 }
 
-func uintFrom(value any, t reflect.Type) (any, error) {
-	wrong := &valueError{want: describe(t), got: value}
-	var n uint64
-	switch v := value.(type) {
-	case text:
-		parsed, err := strconv.ParseUint(string(v), 0, 64)
-		if err != nil {
-			return nil, wrong
-		}
-		n = parsed
-	case uint64:
-		n = v
-	default:
-		signed, err := intFrom(value, reflect.TypeFor[int64]())
-		if err != nil || signed.(int64) < 0 {
-			return nil, wrong
-		}
-		n = uint64(signed.(int64))
+// as returns the number as a value of a numeric type: an int64, a uint64 or a float64 that the type holds.
+func (l literal) as(t reflect.Type) (any, error) {
+	if k := t.Kind(); k == reflect.Float32 || k == reflect.Float64 {
+		return l.float(t.Bits())
 	}
-	if reflect.Zero(t).OverflowUint(n) {
-		return nil, wrong
+	i, err := l.integer()
+	if err != nil {
+		return nil, err
 	}
-	return n, nil
+	if t.Kind() >= reflect.Uint && t.Kind() <= reflect.Uint64 {
+		if u, ok := i.unsigned(); ok && !reflect.Zero(t).OverflowUint(u) {
+			return u, nil
+		}
+		return nil, errNotWhole
+	}
+	if n, ok := i.signed(); ok && !reflect.Zero(t).OverflowInt(n) {
+		return n, nil
+	}
+	return nil, errNotWhole
+}
+
+// serviceLink is a variable that Kubernetes sets for each service, such as SHOP_PORT=tcp://10.0.0.1:80.
+var serviceLink = regexp.MustCompile(`^(?:tcp|udp|sctp)://[0-9a-fA-F.:\[\]]+$`)
+
+// misread says why a text is no value of a type.
+func misread(s text, t reflect.Type) error {
+	switch {
+	case s == "":
+		return &valueError{why: "is empty: give it a value, or unset it"}
+	case serviceLink.MatchString(string(s)):
+		return &valueError{why: "is not " + describe(t) + ": Kubernetes sets this variable for a service of that name; set enableServiceLinks: false in the pod, or use another prefix", got: s}
+	}
+	return &valueError{want: describe(t), got: s}
 }
 
 // structureFrom reads a list or a map from a text: JSON, or, for a list, values with commas between them.
 func structureFrom(s string, t reflect.Type) (any, error) {
 	trimmed := strings.TrimSpace(s)
 	isList := t.Kind() == reflect.Slice || t.Kind() == reflect.Array
-	switch {
-	case isList && !strings.HasPrefix(trimmed, "["):
-		parts := []any{}
-		for part := range strings.SplitSeq(trimmed, ",") {
-			if part = strings.TrimSpace(part); part != "" {
-				parts = append(parts, text(part))
-			}
-		}
-		return parts, nil
-	case isList:
-		var out []any
-		if err := json.Unmarshal([]byte(trimmed), &out); err != nil {
-			return nil, &valueError{want: "a list, as JSON or with commas"}
-		}
-		return out, nil
+	if isList && !strings.HasPrefix(trimmed, "[") {
+		return listFrom(trimmed)
 	}
-	var out map[string]any
-	if err := json.Unmarshal([]byte(trimmed), &out); err != nil {
+	if trimmed == "" || serviceLink.MatchString(trimmed) {
+		return nil, misread(text(trimmed), t)
+	}
+	v, err := readJSONValue([]byte(trimmed))
+	_, isGroup := v.(map[string]any)
+	_, isArray := v.([]any)
+	switch {
+	case errors.Is(err, errDuplicate):
+		return nil, &valueError{why: "has a key twice"}
+	case isList && (err != nil || !isArray):
+		return nil, &valueError{want: "a list, as JSON or with commas"}
+	case !isList && (err != nil || !isGroup):
 		return nil, &valueError{want: "an object in JSON, such as {\"key\": 1}"}
 	}
-	return out, nil
+	return v, nil
+}
+
+// listFrom splits a text at its commas.
+func listFrom(s string) (any, error) {
+	parts := []any{}
+	if s == "" {
+		return parts, nil
+	}
+	for part := range strings.SplitSeq(s, ",") {
+		if part = strings.TrimSpace(part); part == "" {
+			return nil, &valueError{why: "has an empty element: leave it out, or write the list as JSON"}
+		}
+		parts = append(parts, text(part))
+	}
+	return parts, nil
 }
 
 // describe names a type for people.
@@ -281,8 +332,6 @@ func show(v any) string {
 		return v
 	case text:
 		return string(v)
-	case float64:
-		return strconv.FormatFloat(v, 'f', -1, 64)
 	case time.Time:
 		return v.Format(time.RFC3339Nano)
 	case []any, map[string]any:

@@ -2,6 +2,7 @@ package config
 
 import (
 	"maps"
+	"math"
 	"reflect"
 	"slices"
 )
@@ -39,8 +40,8 @@ func (d *decoder) value(at place, from any, into reflect.Value) {
 	case list:
 		d.list(at, from, into)
 	case anything:
-		if from != nil {
-			d.scalar(at, from, into)
+		if from != nil && !assign(into, d.free(at, from)) {
+			d.misfit(at, &valueError{want: describe(t), got: from})
 		}
 	default:
 		d.scalar(at, from, into)
@@ -168,6 +169,53 @@ func (d *decoder) scalar(at place, from any, into reflect.Value) {
 	}
 }
 
+// free returns what an any holds: the kinds of JSON, but whole numbers as an int64, or a uint64 if they are larger, and times as
+// times.
+func (d *decoder) free(at place, from any) any {
+	switch v := from.(type) {
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for key, inner := range v {
+			out[key] = d.free(at.entry(key, at.typ), inner)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, inner := range v {
+			out[i] = d.free(at.element(i, at.typ), inner)
+		}
+		return out
+	case number:
+		n, err := freeNumber(v)
+		if err != nil {
+			d.misfit(at, err)
+		}
+		return n
+	case instant:
+		return v.at
+	case text:
+		return string(v)
+	}
+	return from
+}
+
+// freeNumber returns a number in the type that holds it: int64, uint64 or float64.
+func freeNumber(n number) (any, error) {
+	l, _ := readLiteral(string(n))
+	t := reflect.TypeFor[float64]()
+	if l.whole {
+		t = reflect.TypeFor[int64]()
+		if i, err := l.integer(); err == nil && !i.negative && i.magnitude > math.MaxInt64 {
+			t = reflect.TypeFor[uint64]()
+		}
+	}
+	v, err := numberFrom(n, t)
+	if wrong, ok := err.(*valueError); ok && wrong.want != "" {
+		return nil, &valueError{why: "is out of the range of 64 bits; put it in quotes", got: n}
+	}
+	return v, err
+}
+
 // assign sets a value to what fit has made of a document's. It returns false if that is of another kind.
 func assign(into reflect.Value, v any) bool {
 	from := reflect.ValueOf(v)
@@ -185,10 +233,6 @@ func assign(into reflect.Value, v any) bool {
 		into.SetUint(from.Uint())
 	case into.CanFloat() && from.CanFloat():
 		into.SetFloat(from.Float())
-	case into.CanFloat() && from.CanInt():
-		into.SetFloat(float64(from.Int()))
-	case into.CanFloat() && from.CanUint():
-		into.SetFloat(float64(from.Uint()))
 	case into.Kind() == reflect.Bool && from.Kind() == reflect.Bool:
 		into.SetBool(from.Bool())
 	case into.Kind() == reflect.String && from.Type() == reflect.TypeFor[string]():

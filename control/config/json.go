@@ -11,8 +11,7 @@ import (
 // readJSON reads the tokens, and refuses what encoding/json lets pass: a key that stands twice, text after the end, half a
 // character.
 func readJSON(data []byte) (content, error) {
-	r := &jsonReader{data: data, decoder: json.NewDecoder(bytes.NewReader(data)), lines: map[string]int{}, ends: lineEnds{data: data}}
-	r.decoder.UseNumber()
+	r := newJSONReader(data)
 	token, err := r.token()
 	if err != nil {
 		return content{}, r.at(err)
@@ -28,6 +27,24 @@ func readJSON(data []byte) (content, error) {
 		return content{}, r.at(errors.New("goes on after its end"))
 	}
 	return content{values, r.lines}, errors.Join(r.errs...)
+}
+
+// readJSONValue reads a value of any kind.
+func readJSONValue(data []byte) (any, error) {
+	r := newJSONReader(data)
+	v, err := r.value("")
+	if err == nil {
+		if _, after := r.decoder.Token(); !errors.Is(after, io.EOF) {
+			err = errors.New("goes on after its end")
+		}
+	}
+	return v, errors.Join(append(r.errs, err)...)
+}
+
+func newJSONReader(data []byte) *jsonReader {
+	r := &jsonReader{data: data, decoder: json.NewDecoder(bytes.NewReader(data)), lines: map[string]int{}, ends: lineEnds{data: data}}
+	r.decoder.UseNumber()
+	return r
 }
 
 type jsonReader struct {

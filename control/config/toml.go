@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"regexp"
@@ -257,21 +258,51 @@ func (r *tomlReader) time(written, path string) any {
 	return instant{written: written, at: doc.At}
 }
 
-// tomlToken is what brackets count outside of: comments and texts.
-var tomlToken = regexp.MustCompile(`(?s:"""(?:\\.|[^\\])*?"""|'''.*?''')|#[^\n]*|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|[\[\]{}]`)
-
 // tooDeepTOML reports where brackets are nested deeper than keys may lie. It is asked first, since the parser calls itself for each.
 func tooDeepTOML(data []byte) (offset int, deep bool) {
 	depth := 0
-	for _, at := range tomlToken.FindAllIndex(data, -1) {
-		switch data[at[0]] {
+	for i := 0; i < len(data); i++ {
+		next := bytes.IndexAny(data[i:], "[]{}#\"'")
+		if next < 0 {
+			return 0, false
+		}
+		i += next
+		switch data[i] {
 		case '[', '{':
 			if depth++; depth > maxDepth {
-				return at[0], true
+				return i, true
 			}
 		case ']', '}':
 			depth--
+		case '#':
+			i += len(firstLine(data[i:]))
+		default:
+			i += tomlText(data[i:]) - 1
 		}
 	}
 	return 0, false
+}
+
+func firstLine(data []byte) []byte {
+	line, _, _ := bytes.Cut(data, []byte("\n"))
+	return line
+}
+
+// tomlText returns the length of a text that begins with its quote.
+func tomlText(data []byte) int {
+	end := data[:1]
+	if bytes.HasPrefix(data, bytes.Repeat(end, 3)) {
+		end = data[:3]
+	}
+	for i := len(end); i < len(data); i++ {
+		switch {
+		case data[i] == '\\' && end[0] == '"':
+			i++
+		case bytes.HasPrefix(data[i:], end):
+			return i + len(end)
+		case data[i] == '\n' && len(end) == 1:
+			return i
+		}
+	}
+	return len(data)
 }
