@@ -128,7 +128,8 @@ func (a *account) unknown(at place, key string, owner reflect.Type) {
 		err = fmt.Errorf("%w: did you mean %s?", ErrUnknownKey, meant)
 	}
 	e := a.at(at.path, err)
-	if a.allowUnknown || a.lenient[e.Source] {
+	variable := a.lenient[e.Source] && at.path == join("", key) // not a key in the JSON of one
+	if a.allowUnknown || variable {
 		a.warnings = append(a.warnings, e)
 		return
 	}

@@ -23,8 +23,11 @@
 // hides a value that is no [Secret]. The tag default gives a value as the environment would, also to the structs in lists and
 // maps. The tag validate holds rules of github.com/go-playground/validator, and a type may have a method Validate.
 //
-// Durations, times, URLs (url.URL), [Size], [Secret], and every encoding.TextUnmarshaler are written as text. A value that does
-// not fit its type is an error, never rounded, cut or guessed: 1.5 is no int, "80" no number in a file, 30 no duration.
+// Durations, times, URLs (url.URL), [Size], [Secret], and every encoding.TextUnmarshaler are written as text; a text type also takes a
+// number or a time, as it is written. Nothing is rounded, cut or guessed: a value arrives as it is written, or is an error. 1.5 is no
+// int, "80" no number in a file, 30 no duration, 16777217 no float32, and 0644 no number, since some read it as octal. A float may
+// have as many digits as its type can give back. An any holds whole numbers as int64 (or uint64, if they are larger) and others as float64.
+// A key is a text as it is written, quoted or not.
 //
 // # Sources
 //

@@ -1,19 +1,25 @@
 package config
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/go-os/go-os/control/config/driver"
 )
 
 // Env returns the variables of an environment, usually os.Environ(), whose names begin with a prefix such as "SHOP_". The key
-// db.max_conns is set by SHOP_DB_MAX_CONNS. A list is written with commas or as JSON, a map as a JSON object. Load returns
-// ErrInvalid if one variable would set two keys. A variable that begins with the prefix and sets no key is a warning: Kubernetes
-// sets SHOP_SERVICE_HOST for a service that is called shop.
+// db.max_conns is set by SHOP_DB_MAX_CONNS, and so is db.max-conns: what is no letter and no digit is an underscore. A list is written with
+// commas or as JSON, a map or a struct as a JSON object, which is merged with what other sources have; SHOP_DB_MAX_CONNS overrides SHOP_DB.
+// An empty variable is an empty text or list; for any other type it is an error. Load returns ErrInvalid if one variable would set two keys,
+// or if a value is invalid. A variable that begins with the prefix and sets no key is a warning: Kubernetes sets SHOP_SERVICE_HOST for a
+// service that is called shop.
 func Env(prefix string, environ []string) Source {
 	return &envSource{prefix: prefix, environ: environ}
 }
@@ -29,7 +35,7 @@ func (e *envSource) Name() string { return "environment" }
 func (e *envSource) bind(keys []key) (Source, error) {
 	e = &envSource{prefix: e.prefix, environ: e.environ, keys: make(map[string]key, len(keys))}
 	for _, k := range keys {
-		name := e.prefix + strings.ToUpper(strings.Join(k.path, "_"))
+		name := e.prefix + variable(k)
 		if other, ok := e.keys[name]; ok {
 			return nil, fmt.Errorf("%w: %s would set both %s and %s: rename one of them", ErrInvalid, name, pathText(other.path), pathText(k.path))
 		}
@@ -38,23 +44,53 @@ func (e *envSource) bind(keys []key) (Source, error) {
 	return e, nil
 }
 
-func (e *envSource) Read(context.Context) (docs []driver.Document, _ error) {
-	for _, variable := range e.environ {
-		name, value, _ := strings.Cut(variable, "=")
+// variable is a key as the name of a variable that a shell can set.
+func variable(k key) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsLetter(r) || unicode.IsDigit(r) {
+			return unicode.ToUpper(r)
+		}
+		return '_'
+	}, strings.Join(k.path, "_"))
+}
+
+func (e *envSource) Read(context.Context) ([]driver.Document, error) {
+	var set settings
+	for _, assignment := range e.environ {
+		name, value, _ := strings.Cut(assignment, "=")
 		if !strings.HasPrefix(name, e.prefix) {
 			continue
 		}
-		tree := map[string]any{}
 		if k, ok := e.keys[name]; ok {
-			put(tree, k, value)
-		} else if e.prefix == "" {
-			continue
-		} else {
-			tree[name] = text(value) // to be reported as unknown
+			set.add("$"+name, k, text(value))
+		} else if e.prefix != "" { // to be reported as unknown
+			set.add("$"+name, key{path: []string{name}, typ: reflect.TypeFor[string]()}, text(value))
 		}
-		docs = append(docs, driver.Document{Name: "$" + name, Tree: tree})
 	}
-	return docs, nil
+	return set.documents(), nil
+}
+
+// settings are keys that are set one by one, each a document of its own.
+type settings []one
+
+type one struct {
+	key key
+	doc driver.Document
+}
+
+func (s *settings) add(name string, k key, value any) {
+	tree := map[string]any{}
+	put(tree, k, value)
+	*s = append(*s, one{k, driver.Document{Name: name, Tree: tree}})
+}
+
+// documents returns the settings so that those of groups come before those of the keys in them.
+func (s settings) documents() (docs []driver.Document) {
+	slices.SortStableFunc(s, func(a, b one) int { return cmp.Compare(len(a.key.path), len(b.key.path)) })
+	for _, one := range s {
+		docs = append(docs, one.doc)
+	}
+	return docs
 }
 
 func pathText(parts []string) (path string) {
@@ -64,26 +100,26 @@ func pathText(parts []string) (path string) {
 	return path
 }
 
-// put sets a key to a text. An object is taken apart, so that it is merged with what other sources have in the map.
-func put(tree map[string]any, k key, value string) {
+// put sets a key. An object in a text is taken apart, so that it is merged with what other sources have in the map or struct.
+func put(tree map[string]any, k key, value any) {
 	at := tree
 	for _, part := range k.path[:len(k.path)-1] {
 		inner := map[string]any{}
 		at[part] = inner
 		at = inner
 	}
-	last := k.path[len(k.path)-1]
-	at[last] = text(value)
-	if shapeOf(k.typ) == table {
-		if group, err := structureFrom(value, reflect.TypeFor[map[string]any]()); err == nil {
-			at[last] = group
+	if s, ok := value.(text); ok && (shapeOf(k.typ) == table || shapeOf(k.typ) == object) {
+		if group, err := structureFrom(string(s), reflect.TypeFor[map[string]any]()); err == nil {
+			value = group
 		}
 	}
+	at[k.path[len(k.path)-1]] = value
 }
 
 // Flags returns those flags of a set that were given on the command line, once it has been parsed. The key db.max_conns is set by
-// the flag -db.max-conns, -db.max_conns or -db-max-conns; other flags are none of its business. Values are written as those of
-// Env.
+// the flag -db.max-conns, -db.max_conns or -db-max-conns; other flags are none of its business. Values are written as those of Env, by
+// the flag's String method. A flag.Value for a list, a map or a struct can have a method Get (flag.Getter) that returns one instead. A
+// flag.Func keeps no value, so it must not have the name of a key: Load returns ErrInvalid.
 func Flags(set *flag.FlagSet) Source { return &flagSource{set: set} }
 
 type flagSource struct {
@@ -107,16 +143,40 @@ func (f *flagSource) bind(keys []key) (Source, error) {
 	return f, nil
 }
 
-func (f *flagSource) Read(context.Context) (docs []driver.Document, err error) {
+func (f *flagSource) Read(context.Context) ([]driver.Document, error) {
 	if !f.set.Parsed() {
 		return nil, fmt.Errorf("%w: the flags have not been parsed: call Parse before Load", ErrInvalid)
 	}
-	f.set.Visit(func(one *flag.Flag) {
-		if k, ok := f.keys[one.Name]; ok {
-			tree := map[string]any{}
-			put(tree, k, one.Value.String())
-			docs = append(docs, driver.Document{Name: "-" + one.Name, Tree: tree})
+	var set settings
+	var errs []error
+	f.set.Visit(func(given *flag.Flag) {
+		k, ok := f.keys[given.Name]
+		if !ok {
+			return
 		}
+		value, err := flagValue(given.Value, k.typ)
+		if err != nil {
+			errs = append(errs, &Error{Document: "-" + given.Name, Key: pathText(k.path), Err: err})
+			return
+		}
+		set.add("-"+given.Name, k, value)
 	})
-	return docs, nil
+	return set.documents(), errors.Join(errs...)
+}
+
+// flagValue returns what a flag was set to. Not every flag.Value knows.
+func flagValue(v flag.Value, t reflect.Type) (any, error) {
+	getter, hasGet := v.(flag.Getter)
+	if hasGet && shapeOf(t) != scalar {
+		got := reflect.ValueOf(getter.Get())
+		switch reflect.Indirect(got).Kind() {
+		case reflect.Slice, reflect.Array, reflect.Map, reflect.Struct:
+			return valueOf(got), nil
+		}
+	}
+	s := v.String()
+	if s == "" && !hasGet {
+		return nil, fmt.Errorf("%w: the flag does not keep its value, as those of flag.Func: use a flag.Value whose String or Get returns it", ErrInvalid)
+	}
+	return text(s), nil
 }

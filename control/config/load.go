@@ -215,9 +215,13 @@ func (s *state) parse(ctx context.Context, docs []driver.Document) (o outcome) {
 
 // blame puts the source's name into an error.
 func (s *state) blame(err error) error {
-	var known *Error
-	if errors.As(err, &known) {
-		known.Source = s.name
+	named := false
+	eachError(err, func(one error) {
+		if e, ok := one.(*Error); ok {
+			e.Source, named = s.name, true
+		}
+	})
+	if named {
 		return err
 	}
 	return &Error{Source: s.name, Err: err}

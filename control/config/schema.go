@@ -102,19 +102,39 @@ func squashedFields(p part) (all []field) {
 
 func has(options, option string) bool { return slices.Contains(strings.Split(options, ","), option) }
 
-// snake turns MaxConns into max_conns, and HTTPPort into http_port.
+// snake turns MaxConns into max_conns, HTTPPort into http_port, UserIDs into user_ids and IPv4Address into ipv4_address.
 func snake(name string) string {
 	runes := []rune(name)
 	var out strings.Builder
 	for i, r := range runes {
-		if i > 0 && unicode.IsUpper(r) && (!unicode.IsUpper(runes[i-1]) || i+1 < len(runes) && unicode.IsLower(runes[i+1])) {
-			if runes[i-1] != '_' {
-				out.WriteByte('_')
-			}
+		if i > 0 && runes[i-1] != '_' && beginsWord(runes, i) {
+			out.WriteByte('_')
 		}
 		out.WriteRune(unicode.ToLower(r))
 	}
 	return out.String()
+}
+
+// beginsWord reports whether a word begins at i: at the first capital after other letters, or at the last of several capitals before
+// small letters. The s of IDs and the v of IPv4 belong to the capitals.
+func beginsWord(runes []rune, i int) bool {
+	at := func(i int) rune {
+		if i < 0 || i >= len(runes) {
+			return 0
+		}
+		return runes[i]
+	}
+	switch {
+	case !unicode.IsUpper(runes[i]):
+		return false
+	case !unicode.IsUpper(runes[i-1]):
+		return true
+	case at(i+1) == 's' && !unicode.IsLower(at(i+2)):
+		return at(i) == 'M' && unicode.IsUpper(at(i-2)) // TTLMs is ttl_ms, and VMs is vms
+	case at(i+1) == 'v' && unicode.IsDigit(at(i+2)):
+		return false
+	}
+	return unicode.IsLower(at(i + 1))
 }
 
 func indirect(t reflect.Type) reflect.Type {
@@ -313,7 +333,7 @@ type key struct {
 	typ  reflect.Type
 }
 
-// keysOf returns the keys of a type that hold a value, a list or a map.
+// keysOf returns the keys of a type, those of structs before the keys in them.
 func keysOf(t reflect.Type) []key { return appendKeys(nil, t, nil, nil) }
 
 func appendKeys(all []key, t reflect.Type, path []string, above []reflect.Type) []key {
@@ -323,11 +343,10 @@ func appendKeys(all []key, t reflect.Type, path []string, above []reflect.Type) 
 	above = append(above, t)
 	for _, f := range fieldsOf(t) {
 		at := append(slices.Clip(path), f.name)
+		all = append(all, key{path: at, typ: f.typ})
 		if inner := indirect(f.typ); shapeOf(inner) == object {
 			all = appendKeys(all, inner, at, above)
-			continue
 		}
-		all = append(all, key{path: at, typ: f.typ})
 	}
 	return all
 }

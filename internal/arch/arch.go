@@ -54,7 +54,7 @@ var extended = []string{"golang.org/x/sync"}
 var vendors = map[string][]string{
 	"state/kv": {"github.com/maypok86/otter/v2"},
 	"control/config": {
-		"github.com/knadh/koanf", "go.yaml.in/yaml/v3", "github.com/pelletier/go-toml/v2", // koanf, and what it parses with: for the lines of keys
+		"go.yaml.in/yaml/v3", "github.com/pelletier/go-toml/v2", // scanners: the values are built here
 		"github.com/go-playground/validator/v10", "github.com/santhosh-tekuri/jsonschema/v6", "github.com/fsnotify/fsnotify",
 	},
 	"control/router": {"github.com/failsafe-go/failsafe-go", "golang.org/x/time"},
