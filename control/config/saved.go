@@ -32,6 +32,8 @@ func savedValueOf(v any) (savedValue, error) {
 		return savedValue{Kind: "time", Text: v.Format(time.RFC3339Nano)}, nil
 	case time.Duration:
 		return savedValue{Kind: "duration", Text: v.String()}, nil
+	case number:
+		return savedValue{Kind: "number", Text: string(v)}, nil
 	case json.Number:
 		return savedValue{Kind: "json number", Text: v.String()}, nil
 	case encoding.TextMarshaler:
@@ -82,6 +84,8 @@ func (s savedValue) value() (any, error) {
 		return nil, nil
 	case "string":
 		return s.Text, nil
+	case "number":
+		return number(s.Text), nil
 	case "json number":
 		return json.Number(s.Text), nil
 	case "bool":
