@@ -38,8 +38,8 @@ func positions(value string) map[string]string {
 
 func (e everywhere[T]) all() []T { return []T{e.V, *e.P, e.L[0], e.M["k"], e.S.V, e.X.Reveal()} }
 
-// taken checks that a value in every position of some formats becomes what it should.
-func taken[T any](t *testing.T, value, want string, formats ...string) {
+// takenIn checks that a value in every position of some formats becomes what it should.
+func takenIn[T any](t *testing.T, value, want string, formats ...string) {
 	t.Helper()
 	docs := positions(value)
 	for _, format := range formats {
@@ -56,8 +56,8 @@ func taken[T any](t *testing.T, value, want string, formats ...string) {
 	}
 }
 
-// refused checks that a value is refused in every position, each with its line and key.
-func refused[T any](t *testing.T, value string, formats ...string) {
+// refusedIn checks that a value is refused in every position, each with its line and key.
+func refusedIn[T any](t *testing.T, value string, formats ...string) {
 	t.Helper()
 	docs := positions(value)
 	for _, format := range formats {
@@ -84,54 +84,54 @@ const allFormats = "yaml json toml"
 func TestNothingRounded(t *testing.T) {
 	all, y, yt := strings.Fields(allFormats), []string{config.YAML}, []string{config.YAML, config.TOML}
 	for _, value := range []string{"1.10", "1e3", "123456789012345678901234567890", "-0", "0.0"} {
-		taken[literally](t, value, value, all...)
+		takenIn[literally](t, value, value, all...)
 	}
-	taken[literally](t, "0644", "0644", y...)
-	taken[literally](t, "1_000", "1_000", yt...)
-	taken[literally](t, "0xFF", "0xFF", yt...)
-	taken[literally](t, "2026-01-02", "2026-01-02", yt...)
-	taken[big.Int](t, "123456789012345678901234567890", "{false [14083847773837265618 6692605942]}", all...)
-	taken[int64](t, "-9223372036854775808", "-9223372036854775808", all...)
-	taken[int64](t, "9007199254740993", "9007199254740993", all...)
-	taken[int64](t, "1e3", "1000", all...)
-	taken[int64](t, "15.0", "15", all...)
-	taken[int](t, "0o17", "15", yt...)
-	taken[int](t, "0x1F", "31", yt...)
-	taken[int](t, "1_000", "1000", yt...)
-	taken[uint64](t, "18446744073709551615", "18446744073709551615", all...)
-	taken[float64](t, "0.1", "0.1", all...)
-	taken[float64](t, "0.10000000000000001", "0.1", all...) // as printf("%.17g") writes it
-	taken[float64](t, "9007199254740992", "9.007199254740992e+15", all...)
-	taken[float64](t, "1e23", "1e+23", all...)
-	taken[float64](t, "5e-324", "5e-324", all...)
-	taken[float32](t, "16777216", "1.6777216e+07", all...)
-	taken[float32](t, "0.1", "0.1", all...)
-	taken[float64](t, ".inf", "+Inf", y...)
-	taken[float64](t, "-inf", "-Inf", config.TOML)
-	taken[config.Size](t, "9007199254740993", "9007199254740993B", all...)
+	takenIn[literally](t, "0644", "0644", y...)
+	takenIn[literally](t, "1_000", "1_000", yt...)
+	takenIn[literally](t, "0xFF", "0xFF", yt...)
+	takenIn[literally](t, "2026-01-02", "2026-01-02", yt...)
+	takenIn[big.Int](t, "123456789012345678901234567890", "{false [14083847773837265618 6692605942]}", all...)
+	takenIn[int64](t, "-9223372036854775808", "-9223372036854775808", all...)
+	takenIn[int64](t, "9007199254740993", "9007199254740993", all...)
+	takenIn[int64](t, "1e3", "1000", all...)
+	takenIn[int64](t, "15.0", "15", all...)
+	takenIn[int](t, "0o17", "15", yt...)
+	takenIn[int](t, "0x1F", "31", yt...)
+	takenIn[int](t, "1_000", "1000", yt...)
+	takenIn[uint64](t, "18446744073709551615", "18446744073709551615", all...)
+	takenIn[float64](t, "0.1", "0.1", all...)
+	takenIn[float64](t, "0.10000000000000001", "0.1", all...) // as printf("%.17g") writes it
+	takenIn[float64](t, "9007199254740992", "9.007199254740992e+15", all...)
+	takenIn[float64](t, "1e23", "1e+23", all...)
+	takenIn[float64](t, "5e-324", "5e-324", all...)
+	takenIn[float32](t, "16777216", "1.6777216e+07", all...)
+	takenIn[float32](t, "0.1", "0.1", all...)
+	takenIn[float64](t, ".inf", "+Inf", y...)
+	takenIn[float64](t, "-inf", "-Inf", config.TOML)
+	takenIn[config.Size](t, "9007199254740993", "9007199254740993B", all...)
 
 	for _, value := range []string{"1.5", "9223372036854775808", "1e400", "1e-1", "1e99999999999999999999"} {
-		refused[int64](t, value, all...)
+		refusedIn[int64](t, value, all...)
 	}
-	refused[int](t, "0644", y...)
-	refused[uint16](t, "-1", all...)
-	refused[uint16](t, "65536", all...)
+	refusedIn[int](t, "0644", y...)
+	refusedIn[uint16](t, "-1", all...)
+	refusedIn[uint16](t, "65536", all...)
 	for _, value := range []string{"16777217", "1e39", "1e-50", "0.123456789", "3.14159265358979"} {
-		refused[float32](t, value, all...)
+		refusedIn[float32](t, value, all...)
 	}
 	for _, value := range []string{"9007199254740993", "1e400", "1e-400", "3.14159265358979323846"} {
-		refused[float64](t, value, all...)
+		refusedIn[float64](t, value, all...)
 	}
-	refused[float64](t, "0644", y...)
+	refusedIn[float64](t, "0644", y...)
 	for _, value := range []string{"1.10", "12", "true"} {
-		refused[string](t, value, all...)
+		refusedIn[string](t, value, all...)
 	}
-	refused[time.Duration](t, "30", all...)
-	refused[time.Duration](t, `"0.5ns"`, all...)
-	refused[time.Time](t, `"2026-01-02T03:04:05.1234567890Z"`, all...)
-	refused[config.Size](t, "1.5", all...)
-	refused[config.Size](t, "18446744073709551616", all...)
-	refused[literally](t, "true", all...)
+	refusedIn[time.Duration](t, "30", all...)
+	refusedIn[time.Duration](t, `"0.5ns"`, all...)
+	refusedIn[time.Time](t, `"2026-01-02T03:04:05.1234567890Z"`, all...)
+	refusedIn[config.Size](t, "1.5", all...)
+	refusedIn[config.Size](t, "18446744073709551616", all...)
+	refusedIn[literally](t, "true", all...)
 }
 
 // TestAny has numbers where any value may stand: they are of the type that holds them, whatever the format.
@@ -153,9 +153,9 @@ func TestAny(t *testing.T) {
 		}
 	}
 	for _, value := range []string{"18446744073709551616", "1e-400", "0.12345678901234567891"} {
-		refused[any](t, value, strings.Fields(allFormats)...)
+		refusedIn[any](t, value, strings.Fields(allFormats)...)
 	}
-	refused[any](t, "0644", config.YAML)
+	refusedIn[any](t, "0644", config.YAML)
 }
 
 // TestKeysAsWritten has keys that a parser of YAML takes for numbers and more.
