@@ -157,32 +157,33 @@ func firstPart(path string) (part, rest string) {
 
 // changedKeys returns the paths that differ.
 func changedKeys(a, b any) []string {
-	all := appendChanged(nil, reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem(), "")
+	v := reflect.ValueOf(a).Elem()
+	all := appendChanged(nil, v, reflect.ValueOf(b).Elem(), place{typ: v.Type()})
 	slices.Sort(all)
 	return all
 }
 
-func appendChanged(all []string, a, b reflect.Value, path string) []string {
+func appendChanged(all []string, a, b reflect.Value, at place) []string {
 	t := a.Type()
 	if t.Kind() == reflect.Pointer && !a.IsNil() && !b.IsNil() {
-		return appendChanged(all, a.Elem(), b.Elem(), path)
+		return appendChanged(all, a.Elem(), b.Elem(), at)
 	}
 	switch {
 	case t.Kind() != reflect.Pointer && shapeOf(t) == object:
 		for _, f := range fieldsOf(t) {
-			all = appendChanged(all, a.FieldByIndex(f.index), b.FieldByIndex(f.index), join(path, f.name))
+			all = appendChanged(all, a.FieldByIndex(f.index), b.FieldByIndex(f.index), at.field(f))
 		}
 		return all
-	case t.Kind() == reflect.Map && shapeOf(t) == table:
-		return appendChangedMap(all, a, b, path)
+	case t.Kind() == reflect.Map && shapeOf(t) == table && !at.hidden: // the keys of a secret are secret too
+		return appendChangedMap(all, a, b, at)
 	case reflect.DeepEqual(a.Interface(), b.Interface()):
 		return all
 	default:
-		return append(all, path)
+		return append(all, at.path)
 	}
 }
 
-func appendChangedMap(all []string, a, b reflect.Value, path string) []string {
+func appendChangedMap(all []string, a, b reflect.Value, at place) []string {
 	keys := map[string]reflect.Value{}
 	for _, m := range []reflect.Value{a, b} {
 		for _, key := range m.MapKeys() {
@@ -191,11 +192,12 @@ func appendChangedMap(all []string, a, b reflect.Value, path string) []string {
 	}
 	for name := range maps.Keys(keys) {
 		x, y := a.MapIndex(keys[name]), b.MapIndex(keys[name])
+		next := at.entry(name, a.Type().Elem())
 		switch {
 		case x.IsValid() && y.IsValid():
-			all = appendChanged(all, x, y, join(path, name))
+			all = appendChanged(all, x, y, next)
 		default:
-			all = append(all, join(path, name))
+			all = append(all, next.path)
 		}
 	}
 	return all

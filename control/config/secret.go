@@ -13,8 +13,8 @@ const Redacted = "[redacted]"
 // encoding/xml, YAML, TOML, templates and every other printer that calls a method. [Secret.Reveal] is the only way to the value.
 // A configuration writes a Secret as it writes a T.
 //
-// A printer cannot call methods on an unexported field. For that case the value lies behind a pointer: fmt and log/slog print
-// its address. Printers that follow the pointers of unexported fields, such as go-spew and debuggers, show the value: do not
+// A printer cannot call methods on an unexported field. For that case the value lies behind two pointers: fmt and log/slog print
+// an address. Printers that follow the pointers of unexported fields, such as go-spew and debuggers, show the value: do not
 // give them a configuration.
 //
 // Secrets cannot be compared with ==: compare what Reveal returns, or use reflect.DeepEqual.
@@ -23,7 +23,7 @@ const Redacted = "[redacted]"
 // care not to print it.
 type Secret[T any] struct {
 	_     [0]func() // makes == an error at compile time: it would compare pointers
-	value *T        // nil for the zero value of T, so that equal secrets are deeply equal
+	value **T       // nil for the zero value of T, so that equal secrets are deeply equal; fmt follows one pointer for a wrong verb
 }
 
 // NewSecret returns a Secret that holds value.
@@ -31,13 +31,14 @@ func NewSecret[T any](value T) Secret[T] {
 	if reflect.ValueOf(&value).Elem().IsZero() {
 		return Secret[T]{}
 	}
-	return Secret[T]{value: &value}
+	inner := &value
+	return Secret[T]{value: &inner}
 }
 
 // Reveal returns the value.
 func (s Secret[T]) Reveal() (value T) {
 	if s.value != nil {
-		return *s.value
+		return **s.value
 	}
 	return value
 }
