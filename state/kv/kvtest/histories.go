@@ -153,7 +153,7 @@ func (c *client) act(ctx context.Context, n int, began time.Time) porcupine.Oper
 	switch {
 	case err == nil, errors.Is(err, kv.ErrNotFound) && a.op == "get", errors.Is(err, kv.ErrConflict):
 		out.known = true
-	case errors.Is(err, kv.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
+	case ctx.Err() != nil, errors.Is(err, kv.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
 		returned = 1 << 62 // it may take effect at any time
 	default:
 		c.Errorf("%s: %v", a.op, err)

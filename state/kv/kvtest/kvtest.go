@@ -111,6 +111,23 @@ func (b Backend) bystanders() []goleak.Option {
 	return all
 }
 
+// guarded returns the Backend with hooks whose failures are those of the test that calls them.
+func (b Backend) guarded() Backend {
+	suite.Guarded(map[string]*func(testing.TB){
+		"Kill": &b.Kill, "Revive": &b.Revive, "Pause": &b.Pause, "Resume": &b.Resume, "KillLeader": &b.KillLeader,
+		"Cut": &b.Cut, "Drop": &b.Drop, "Heal": &b.Heal,
+	})
+	suite.GuardedSlow(&b.Slow)
+	if restart := b.Restart; restart != nil {
+		b.Restart = func(t testing.TB, old driver.Store) (d driver.Store) {
+			t.Helper()
+			suite.Guard(t, "Restart", func() { d = restart(t, old) })
+			return d
+		}
+	}
+	return b
+}
+
 // promise is one part of the contract.
 type promise struct {
 	name     string
@@ -160,6 +177,7 @@ func (p promise) lacks(b Backend) string {
 
 // run opens a store, checks the promise, and closes it. What came of it goes into the record.
 func (p promise) run(t testing.TB, b Backend, record *Record) {
+	b = b.guarded()
 	r := newRig(t, b)
 	d := b.Open(t)
 	defer r.close()

@@ -105,20 +105,24 @@ func linearizableInStorm(r *rig) {
 		total = n
 	}
 	random := r.seed()
-	ctx, stop := context.WithCancel(r.Context())
-	defer stop()
 	var done, unknown, passed atomic.Int64
 	began := time.Now()
+	ctx, stop := context.WithCancel(r.Context())
 	var group sync.WaitGroup
+	defer group.Wait() // also when a fault ends the test: nobody may report to it afterwards
+	defer stop()
 	group.Go(func() {
 		defer stop()
-		for round := 0; (int(done.Load()) < total || passed.Load() < leastFaults) && !r.Failed(); round++ {
-			history := r.round(round, roundOps)
+		for round := 0; (int(done.Load()) < total || passed.Load() < leastFaults) && !r.Failed() && ctx.Err() == nil; round++ {
+			history := r.round(ctx, round, roundOps)
 			done.Add(int64(len(history)))
 			for _, op := range history {
 				if !op.Output.(answer).known {
 					unknown.Add(1)
 				}
+			}
+			if ctx.Err() != nil {
+				return
 			}
 			r.judge(history)
 			if total > shortOps {
@@ -132,7 +136,7 @@ func linearizableInStorm(r *rig) {
 }
 
 // round records what several clients do at the same time.
-func (r *rig) round(number, ops int) []porcupine.Operation {
+func (r *rig) round(ctx context.Context, number, ops int) []porcupine.Operation {
 	began := time.Now()
 	recorded := make([][]porcupine.Operation, stormClients)
 	var group sync.WaitGroup
@@ -143,10 +147,13 @@ func (r *rig) round(number, ops int) []porcupine.Operation {
 				random: rand.New(rand.NewPCG(uint64(id), uint64(number))), versions: map[string]kv.Item{},
 			}
 			for n := range max(ops/stormClients, 1) {
-				op := c.act(r.Context(), n, began)
+				op := c.act(ctx, n, began)
 				recorded[id] = append(recorded[id], op)
 				if !op.Output.(answer).known {
-					c.wait()
+					c.wait(ctx)
+				}
+				if ctx.Err() != nil {
+					return
 				}
 			}
 		})
@@ -161,15 +168,15 @@ func (r *rig) round(number, ops int) []porcupine.Operation {
 
 // wait returns when the engine answers again. A client that went on writing meanwhile would fill the history with writes of
 // unknown outcome, each of which may come at any time later: more than a checker can try.
-func (c *client) wait() {
-	for c.Context().Err() == nil {
-		ctx, cancel := context.WithTimeout(c.Context(), time.Second)
-		_, err := c.store.Get(ctx, "any")
+func (c *client) wait(ctx context.Context) {
+	for ctx.Err() == nil {
+		within, cancel := context.WithTimeout(ctx, time.Second)
+		_, err := c.store.Get(within, "any")
 		cancel()
 		if err == nil || errors.Is(err, kv.ErrNotFound) {
 			return
 		}
-		c.pass(20 * time.Millisecond)
+		pause(c, 20*time.Millisecond)
 	}
 }
 
@@ -178,22 +185,25 @@ func (c *client) wait() {
 func durableInStorm(r *rig) {
 	const lasts, keys = 8 * time.Second, 2000
 	random := r.seed()
-	ctx, stop := context.WithTimeout(r.Context(), lasts)
+	life, end := context.WithCancel(r.Context())
+	ctx, stop := context.WithTimeout(life, lasts)
 	defer stop()
 	var acknowledged, tried [stormClients][keys]int
 	key := func(id, slot int) string { return fmt.Sprintf("ack/%d/%d", id, slot) }
 	var group sync.WaitGroup
+	defer group.Wait() // also when a fault ends the test: nobody may report to it afterwards
+	defer end()
 	for id := range stormClients {
 		group.Go(func() {
 			for n := 1; ctx.Err() == nil; n++ {
 				tried[id][n%keys] = n
-				call, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+				call, cancel := context.WithTimeout(life, 2*time.Second)
 				_, err := r.store.Put(call, key(id, n%keys), fmt.Append(nil, n))
 				cancel()
 				if err == nil {
 					acknowledged[id][n%keys] = n
 				} else {
-					(&client{rig: r}).wait()
+					(&client{rig: r}).wait(life)
 				}
 			}
 		})

@@ -84,8 +84,9 @@ func storm(r *rig) {
 	seed := uint64(time.Now().UnixNano())
 	r.Logf("seed %d", seed)
 	ctx, stop := context.WithCancel(r.Context())
-	defer stop()
 	var group gosync.WaitGroup
+	defer group.Wait() // also when a fault ends the test: nobody may report to it afterwards
+	defer stop()
 	for i, p := range w.processes {
 		group.Go(func() { w.client(ctx, p, rand.New(rand.NewPCG(seed, uint64(i)))) })
 	}

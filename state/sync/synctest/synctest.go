@@ -83,6 +83,7 @@ type Backend struct {
 
 // Run checks every promise of package driver against b.
 func Run(t *testing.T, b Backend) {
+	b = b.guarded()
 	record := newRecord()
 	for _, p := range promises() {
 		t.Run(p.name, func(t *testing.T) {
@@ -100,6 +101,16 @@ func Run(t *testing.T, b Backend) {
 	if b.Record != "" {
 		record.settle(t, b.Record)
 	}
+}
+
+// guarded returns the Backend with hooks whose failures are those of the test that calls them.
+func (b Backend) guarded() Backend {
+	suite.Guarded(map[string]*func(testing.TB){
+		"Kill": &b.Kill, "Revive": &b.Revive, "Pause": &b.Pause, "Resume": &b.Resume, "KillLeader": &b.KillLeader,
+		"Cut": &b.Cut, "Drop": &b.Drop, "Heal": &b.Heal,
+	})
+	suite.GuardedSlow(&b.Slow)
+	return b
 }
 
 // environment is what belongs to the tests' environment: who waits for an engine in another process, which a hook may have restarted, and

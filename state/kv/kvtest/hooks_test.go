@@ -1,0 +1,55 @@
+package kvtest
+
+import (
+	"runtime"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/go-os/go-os/internal/suite"
+	"github.com/go-os/go-os/state/kv/driver"
+)
+
+// durableRemote says that its writes last, so that it is put through storms.
+type durableRemote struct{ *remote }
+
+func (d durableRemote) Capabilities() driver.Capabilities {
+	caps := d.remote.Capabilities()
+	caps.Abilities |= driver.Durable
+	return caps
+}
+
+// TestHookFails has an engine that cannot be started again, and ends the test that started it: the promise that was being checked says
+// so, and nothing of it goes on that could report to a test that has completed.
+func TestHookFails(t *testing.T) {
+	for _, p := range promises() {
+		if p.hook != "a fault" && p.hook != "Kill" {
+			continue
+		}
+		t.Run(p.name, func(t *testing.T) {
+			before := goleak.IgnoreCurrent()
+			b := remoteBackend()
+			b.FakeClock = false
+			open := b.Open
+			b.Open = func(t testing.TB) driver.Store { return durableRemote{open(t).(*remote)} }
+			b.Revive = func(testing.TB) { runtime.Goexit() }
+			b.Pause, b.Resume = nil, nil
+			w := &suite.Witness{TB: t}
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				p.run(w, b, newRecord())
+			}()
+			<-done
+			if said := strings.Join(w.Said(), "\n"); !strings.Contains(said, "the hook Revive ended another test") {
+				t.Errorf("it says %q", said)
+			}
+			if p.hook == "a fault" { // watches of others end with the test
+				if err := goleak.Find(before); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
