@@ -19,6 +19,7 @@ func TestClassify(t *testing.T) {
 		{driver.ErrUnavailable, io.EOF, "unavailable: EOF"},
 		{context.DeadlineExceeded, context.DeadlineExceeded, "context deadline exceeded"},
 		{context.DeadlineExceeded, late, "nats: context deadline exceeded"},
+		{driver.ErrConflict, errors.New("nats: nats: API error: code=400"), "conflict: nats: API error: code=400"},
 		{context.Canceled, errors.New("rpc error: desc = context canceled"), "rpc error: desc = context canceled"},
 	} {
 		got := driver.Classify(c.class, c.err)
