@@ -110,6 +110,18 @@ func (b Backend) guarded() Backend {
 		"Cut": &b.Cut, "Drop": &b.Drop, "Heal": &b.Heal,
 	})
 	suite.GuardedSlow(&b.Slow)
+	if lag := b.Lag; lag != nil {
+		b.Lag = func(t testing.TB, endpoint int, latency time.Duration) {
+			t.Helper()
+			suite.Guard(t, "Lag", func() { lag(t, endpoint, latency) })
+		}
+	}
+	if step := b.Step; step != nil {
+		b.Step = func(t testing.TB, offset time.Duration) {
+			t.Helper()
+			suite.Guard(t, "Step", func() { step(t, offset) })
+		}
+	}
 	return b
 }
 
