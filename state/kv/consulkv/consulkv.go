@@ -10,8 +10,11 @@
 // # TTL and leases
 //
 // Consul has them through sessions alone, of 10 s to 24 h. A write with a TTL makes a session and has the item end with it; that
-// is a request more. The session ends when the item is written again or deleted; for that, a write reads what it replaces. Consul ends a session late, at up to twice its TTL (hashicorp/consul#1172), and a server that becomes leader
-// counts from the beginning. A session belongs to the client's agent: if that node is removed from the catalog, its items go.
+// is a request more. The session ends when the item is written again or deleted. For that, a write reads what it replaces: the token
+// needs the right to read the key, and a key that does not exist yet takes one more transaction.
+//
+// Consul ends a session late, at up to twice its TTL (hashicorp/consul#1172), and a server that becomes leader counts from the
+// beginning. A session belongs to the client's agent: if that node is removed from the catalog, its items go.
 //
 // # Listing
 //

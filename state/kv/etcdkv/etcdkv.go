@@ -11,6 +11,8 @@
 // after a change of its leader it gives every lease its whole TTL again, which MaxLateness does not include. How long an
 // item has left is not told, since that would be a second request.
 //
+// A write reads the lease of the item that it replaces: with authentication on, a client needs the right to read the keys that it writes.
+//
 // A broken connection is noticed by the client's keep-alive: set DialKeepAliveTime and DialKeepAliveTimeout of its Config,
 // or a server that is silent without closing its connections goes unnoticed by watches.
 package etcdkv
