@@ -12,23 +12,25 @@
 // No lock between machines is a lock in the sense of the standard library: its holder may be stopped for a minute between two
 // instructions, while somebody else takes over. A [Grant] has two means against that, and work that must be safe uses one of them:
 //
-//   - [Grant.Context] ends before the engine can hand the seat to anybody else: at the time at which the last renewal that succeeded
-//     was sent, plus the TTL, minus [Options.Margin], by this machine's monotonic clock, whether the engine can be reached or not. Its Err
+//   - [Grant.Context] ends before the engine can hand the seat to anybody else: at the time at which the last renewal of its claim that
+//     succeeded was sent (before the first one, its acquisition), plus the TTL, minus [Options.Margin]. This machine's monotonic clock
+//     decides that, whether the engine can be reached or not. Its Err
 //     looks at the clock itself, so that a process that was stopped learns of the end before any timer has fired. The margin has
 //     to cover how much slower this machine's clock may run than the engine's within a TTL, and how long work takes to stop.
 //   - [Grant.Token] is a fencing token: it grows with every grant of a name. Whoever is given it with a request can refuse those that
 //     come from an earlier holder; [Fence] does so for items of a kv.Store.
 //
-// The context cannot end in time if somebody revokes the lease at the engine by hand, or the machine is suspended (Linux does not
-// count that in the monotonic clock). The token is good even then.
+// The context cannot end in time if somebody revokes the lease or removes the claim at the engine by hand, or the machine is suspended (Linux
+// does not count that in the monotonic clock). The token is good even then. The next renewal, within a TTL, finds what was removed.
 //
 // # Order and failure
 //
 //   - Waiters are served in the order in which the engine got their claims, if Capabilities.Ordered. A waiter that gives up leaves
 //     the queue at once; one whose lease is lost joins again, at the end.
 //   - The seat of a process that died is free after its TTL, and no later than Capabilities.Lease.Latest(TTL).
-//   - A claim whose fate is unknown, because the engine did not answer, holds nobody up for longer than a TTL.
-//   - All grants of a Session live on one lease: they are lost together.
+//   - A claim whose outcome is unknown, because the engine did not answer, is withdrawn until the engine confirms it or its lease is over. It
+//     holds nobody up for longer than a TTL, even if the request arrives later.
+//   - All grants of a Session live on one lease: they are lost together, unless a single claim was removed.
 //
 // How much an engine's word is worth is its [Safety]; [Session.Require] refuses one that is worth too little, at the start.
 //
@@ -47,7 +49,7 @@
 //   - goos.sync.wait.duration, histogram, in seconds: from the call to the grant, or to its failure; with goos.sync.operation (acquire or
 //     try_acquire) and error.type.
 //   - goos.sync.hold.duration, histogram, in seconds: from the grant to its end; with goos.sync.end: released, expired (no renewal in
-//     time), revoked (the engine no longer knows the lease) or closed.
+//     time), revoked (the engine no longer has the lease or the claim) or closed.
 //   - goos.sync.contentions, counter: acquisitions that found the seats taken and waited.
 //   - goos.sync.waiting and goos.sync.held, up-down counters: claims of this process in the queues, and grants that it holds.
 //
