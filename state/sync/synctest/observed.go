@@ -212,6 +212,22 @@ func noStampede(r *rig) {
 	r.Logf("requests a hand-over: %.1f with 10 waiters, %.1f with 1,000", few, many)
 }
 
+// calm waits until requests do not become fewer any more: those who wait have asked what they ask at first.
+func (r *rig) calm() {
+	r.Helper()
+	const few, times = 5, 40
+	last := int64(-1)
+	for range times {
+		before := r.Requests()
+		r.pass(500 * time.Millisecond)
+		n := r.Requests() - before
+		if last >= 0 && (n <= few || n >= last-last/4) {
+			return
+		}
+		last = n
+	}
+}
+
 // handOvers returns how many requests a hand-over takes while so many wait.
 func (r *rig) handOvers(waiters int) float64 {
 	r.Helper()
@@ -247,7 +263,7 @@ func (r *rig) handOvers(waiters int) float64 {
 		}
 		return nil
 	})
-	r.pass(500 * time.Millisecond)
+	r.calm()
 	idle := r.Requests()
 	r.pass(time.Second)
 	idle = r.Requests() - idle // a second: what those who wait ask without a reason
