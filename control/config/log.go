@@ -20,6 +20,7 @@ const (
 	versionPrefix  = "v/"
 	rolloutPrefix  = "rollouts/"
 	instancePrefix = "instances/"
+	progressKey    = "guide"
 )
 
 // Version is a document that was published. It never changes.

@@ -1,6 +1,9 @@
 package config_test
 
 import (
+	"context"
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,6 +21,11 @@ func (p plain) Capabilities() driver.Capabilities {
 	return c
 }
 
+// wellHealth is what a monitor says of canaries that are well.
+func wellHealth(context.Context) (config.Health, error) {
+	return config.Health{Canary: config.Sample{Total: 1000}, Stable: config.Sample{Total: 1000}}, nil
+}
+
 // TestPlainEngine publishes, rolls out and follows on an engine that can do little: what is published is read again every now and
 // then.
 func TestPlainEngine(t *testing.T) {
@@ -32,6 +40,12 @@ func TestPlainEngine(t *testing.T) {
 	publish(t, v, "retries: 2\n")
 	eventually(t, "the change", func() bool { return cfg.Get().Retries == 2 })
 	_, err = v.Stage(t.Context(), draft("retries: 3\n"), 10)
-	must(t, err, v.Guide(t.Context(), config.Plan{Author: "guide", Stages: []config.Stage{}, Every: time.Millisecond}))
+	must(t, err)
+	plan := config.Plan{Author: "guide", Stages: []config.Stage{}, Every: time.Millisecond}
+	if err := v.Guide(t.Context(), plan); !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "give Plan.Health") {
+		t.Errorf("a guide that can see no canary: %v", err)
+	}
+	plan.Health = wellHealth
+	must(t, v.Guide(t.Context(), plan))
 	eventually(t, "the rollout", func() bool { return cfg.Get().Retries == 3 && cfg.Err() == nil })
 }

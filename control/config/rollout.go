@@ -3,11 +3,12 @@ package config
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/go-os/go-os/state/kv"
 )
 
 // Advance gives the candidate of the rollout to a larger percentage of the instances. 100 or more promotes it. It returns
@@ -111,283 +112,37 @@ func (v *Versions) Rollout(ctx context.Context, candidate int) (r Rollout, err e
 	return r, nil
 }
 
-// Instances returns what the instances of the layer report, by their names. One that has not reported for 90 seconds is left out.
+// Instances returns the latest report of each instance of the layer, in the order of their names. A report expires 90 seconds after
+// it was written, by the clock of the engine. An engine without kv.Expiry keeps it: then Instance.Time, by the clock of the instance,
+// is all that says how old it is.
 func (v *Versions) Instances(ctx context.Context) (all []Instance, err error) {
-	for found, err := range v.log.store.List(ctx, instancePrefix) {
-		if err != nil {
-			return nil, v.wrap("instances", storeError(err))
-		}
-		var one Instance
-		if json.Unmarshal(found.Value, &one) != nil || time.Since(one.Time) > reportTTL {
-			continue
-		}
-		all = append(all, one)
+	reports, err := v.log.reports(ctx)
+	if err != nil {
+		return nil, v.wrap("instances", err)
 	}
-	slices.SortFunc(all, func(a, b Instance) int { return strings.Compare(a.Name, b.Name) })
+	for _, r := range reports {
+		all = append(all, r.Instance)
+	}
 	return all, nil
 }
 
-// Sample counts what happened in the time since the sample before.
-type Sample struct {
-	// Total is how many requests, or whatever is counted, there were.
-	Total uint64
-	// Failed is how many of them failed.
-	Failed uint64
+// report is what an instance has written, and the version that the store gave it: each report has another one.
+type report struct {
+	Instance
+	at kv.Version
 }
 
-// Health compares the instances that run the candidate with the others. It comes from the user's telemetry, which can tell them
-// apart by the attribute goos.config.version.
-type Health struct {
-	Canary, Stable Sample
-}
-
-// Stage is a part of a Plan.
-type Stage struct {
-	// Percent of the instances that have the candidate during the stage. 100 or more ends the rollout.
-	Percent float64
-	// For is how long the stage lasts, at least.
-	For time.Duration
-}
-
-// The defaults of Plan.
-const (
-	DefaultMinSample    = 100
-	DefaultWorse        = 1.5
-	DefaultMargin       = 0.01
-	DefaultBadInARow    = 2
-	DefaultHealthWindow = 15 * time.Second
-)
-
-// DefaultStages are those of a Plan that has none: 5, 25 and 50 percent, ten minutes each.
-func DefaultStages() []Stage {
-	return []Stage{{5, 10 * time.Minute}, {25, 10 * time.Minute}, {50, 10 * time.Minute}}
-}
-
-// Plan says how a rollout goes on by itself.
-type Plan struct {
-	// Author of the steps, such as the name of the program that guides. Required.
-	Author string
-	// Stages of the rollout, with growing percentages. Those that the rollout has behind it are skipped. After the last one the
-	// candidate is promoted. Default: DefaultStages.
-	Stages []Stage
-	// Health is asked every Every. An error means that nothing is known: the rollout waits, since a broken monitor is no reason
-	// to go on, and none to go back. Default: nil, the schedule alone counts, and what instances refuse.
-	Health func(context.Context) (Health, error)
-	// Every is how often the instances and Health are looked at. Default: DefaultHealthWindow.
-	Every time.Duration
-	// MinSample is how many requests of the canaries are needed to judge them. Default: DefaultMinSample.
-	MinSample uint64
-	// Worse and Margin say when the canaries are bad: when their share of failures is above that of the others times Worse, plus
-	// Margin. Defaults: DefaultWorse, DefaultMargin.
-	Worse, Margin float64
-	// BadInARow is how many samples in a row must be bad for the rollout to be aborted. Default: DefaultBadInARow.
-	BadInARow int
-}
-
-func (p Plan) orDefault() Plan {
-	if p.Stages == nil {
-		p.Stages = DefaultStages()
-	}
-	orDefault(&p.Every, DefaultHealthWindow)
-	orDefault(&p.BadInARow, DefaultBadInARow)
-	if p.MinSample == 0 {
-		p.MinSample = DefaultMinSample
-	}
-	if p.Worse == 0 {
-		p.Worse = DefaultWorse
-	}
-	if p.Margin == 0 {
-		p.Margin = DefaultMargin
-	}
-	return p
-}
-
-func (p Plan) check() error {
-	if p.Author == "" {
-		return fmt.Errorf("%w: Plan.Author is missing", ErrInvalid)
-	}
-	if p.Worse < 1 || p.Margin < 0 {
-		return fmt.Errorf("%w: Plan.Worse is at least 1 and Plan.Margin at least 0", ErrInvalid)
-	}
-	last := 0.0
-	for i, s := range p.Stages {
-		if s.Percent <= last || s.For < 0 {
-			return fmt.Errorf("%w: Plan.Stages[%d]: percentages grow from above 0, and no stage lasts less than nothing", ErrInvalid, i)
+// reports returns the reports of the layer, in the order of the names.
+func (l *versionLog) reports(ctx context.Context) (all []report, err error) {
+	for found, err := range l.store.List(ctx, instancePrefix) {
+		if err != nil {
+			return nil, storeError(err)
 		}
-		last = s.Percent
-	}
-	return nil
-}
-
-// verdict is what a sample says.
-type verdict int
-
-const (
-	unknown verdict = iota
-	good
-	bad
-)
-
-func (p Plan) judge(h Health) verdict {
-	if h.Canary.Total < p.MinSample || h.Canary.Total == 0 {
-		return unknown
-	}
-	share := func(s Sample) float64 {
-		if s.Total == 0 {
-			return 0
-		}
-		return float64(s.Failed) / float64(s.Total)
-	}
-	if share(h.Canary) > share(h.Stable)*p.Worse+p.Margin {
-		return bad
-	}
-	return good
-}
-
-// ErrAborted says that a rollout was aborted, by Guide or somebody else.
-var ErrAborted = errors.New("rollout aborted")
-
-// Guide takes the rollout that is under way to its end: from stage to stage while the canaries are well, and back if they are
-// not, or if an instance refuses the candidate. It returns nil when the candidate is in force for all, and an error that wraps
-// ErrAborted and says why when it is not. It returns ErrNotFound if no rollout is under way, and the error of ctx when that ends;
-// then the rollout stays where it is, and another Guide can go on. The store not answering is waited out.
-func (v *Versions) Guide(ctx context.Context, plan Plan) error {
-	plan = plan.orDefault()
-	if err := plan.check(); err != nil {
-		return v.wrap("guide", err)
-	}
-	head, _, err := v.log.head(ctx)
-	if err != nil {
-		return v.wrap("guide", err)
-	}
-	if head.Rollout == nil {
-		return v.wrap("guide", fmt.Errorf("%w: no rollout is under way: Stage starts one", ErrNotFound))
-	}
-	g := &guide{versions: v, plan: plan, candidate: head.Rollout.Candidate}
-	ticker := time.NewTicker(plan.Every)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return v.wrap("guide", ctx.Err())
-		case <-ticker.C:
-		}
-		if done, err := g.look(ctx); done {
-			return v.wrap("guide", err)
+		r := report{at: found.Version}
+		if json.Unmarshal(found.Value, &r.Instance) == nil {
+			all = append(all, r)
 		}
 	}
-}
-
-// guide is one Guide under way.
-type guide struct {
-	versions  *Versions
-	plan      Plan
-	candidate int
-	bad       int     // samples in a row
-	approved  float64 // the percentage at which the latest sample was good
-	held      float64 // the percentage at which it was told that the rollout waits
-}
-
-// look asks once how the canaries are, and does what follows from it. What fails is tried again at the next look.
-func (g *guide) look(ctx context.Context) (done bool, err error) {
-	v := g.versions
-	head, _, err := v.log.head(ctx)
-	switch {
-	case err != nil:
-		return false, nil
-	case head.Rollout == nil || head.Rollout.Candidate != g.candidate:
-		if head.Stable == g.candidate {
-			return true, nil
-		}
-		return true, fmt.Errorf("%w: version %d is not in force", ErrAborted, g.candidate)
-	}
-	instances, err := v.Instances(ctx)
-	if err != nil && !errors.Is(err, errors.ErrUnsupported) { // an engine without List knows no instances
-		return false, nil
-	}
-	if why := refusal(instances, g.candidate); why != "" {
-		return g.abort(ctx, why)
-	}
-	if why := g.sample(ctx, head.Rollout, instances); why != "" {
-		return g.abort(ctx, why)
-	}
-	return g.advance(ctx, head.Rollout)
-}
-
-func refusal(instances []Instance, candidate int) string {
-	for _, one := range instances {
-		if one.Rejected == candidate {
-			return fmt.Sprintf("instance %s refuses it: %s", one.Name, one.Reason)
-		}
-	}
-	return ""
-}
-
-// sample asks for the health, and returns why the rollout must end.
-func (g *guide) sample(ctx context.Context, r *Rollout, instances []Instance) (why string) {
-	if g.plan.Health == nil || len(instances) > 0 && !slices.ContainsFunc(instances, func(i Instance) bool { return r.takes(i.Name) }) {
-		g.approved = r.Percent // nobody to judge
-		return ""
-	}
-	g.approved = 0 // by the latest sample alone: what was well before the monitor broke may not be so any more
-	h, err := g.plan.Health(ctx)
-	if err != nil {
-		return ""
-	}
-	switch g.plan.judge(h) {
-	case good:
-		g.bad, g.approved = 0, r.Percent
-	case bad:
-		g.bad++
-		if g.bad >= g.plan.BadInARow {
-			return fmt.Sprintf("%d of %d requests of the canaries failed, and %d of %d of the others", h.Canary.Failed, h.Canary.Total, h.Stable.Failed, h.Stable.Total)
-		}
-	}
-	return ""
-}
-
-func (g *guide) abort(ctx context.Context, why string) (bool, error) {
-	err := g.versions.observed(ctx, Step{Action: "abort", Author: g.plan.Author, Reason: why}, g.candidate)
-	if err != nil {
-		return false, nil
-	}
-	return true, fmt.Errorf("%w: %s", ErrAborted, why)
-}
-
-// advance makes the next step when the stage is over and the canaries are well.
-func (g *guide) advance(ctx context.Context, r *Rollout) (bool, error) {
-	next, least := 100.0, time.Duration(0)
-	for _, s := range slices.Backward(g.plan.Stages) {
-		if s.Percent > r.Percent {
-			next = s.Percent
-		}
-		if s.Percent == r.Percent {
-			least = s.For
-		}
-	}
-	begun := r.Steps[len(r.Steps)-1].Time
-	if time.Since(begun) < least {
-		return false, nil
-	}
-	if g.approved != r.Percent {
-		if g.held != r.Percent {
-			g.held = r.Percent
-			g.versions.emit(ctx, "rollout.held", r.Candidate, r.Percent, g.plan.Author, "the canaries were not found well yet")
-		}
-		return false, nil
-	}
-	s := Step{Action: "advance", Percent: next, Author: g.plan.Author, Reason: "as planned"}
-	if next >= 100 {
-		s.Action, s.Percent = "promote", 100
-	}
-	if err := g.versions.observed(ctx, s, g.candidate); err != nil {
-		return false, nil // the next look tells
-	}
-	return s.Action == "promote" && g.over(ctx), nil
-}
-
-// over reports whether the head has the candidate.
-func (g *guide) over(ctx context.Context) bool {
-	head, _, err := g.versions.log.head(ctx)
-	return err == nil && head.Rollout == nil && head.Stable == g.candidate
+	slices.SortFunc(all, func(a, b report) int { return strings.Compare(a.Name, b.Name) })
+	return all, nil
 }

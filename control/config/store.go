@@ -287,7 +287,7 @@ type Instance struct {
 	Rejected int `json:"rejected,omitempty"`
 	// Reason for which it did.
 	Reason string `json:"reason,omitempty"`
-	// Time of the report.
+	// Time of the report, by the clock of the instance. No decision rests on it.
 	Time time.Time `json:"time"`
 }
 
