@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode"
 
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/driver"
@@ -250,4 +251,18 @@ func TestProgressIsADuration(t *testing.T) {
 			t.Errorf("%+v", p)
 		}
 	})
+}
+
+// TestDifferencesSteerNoTerminal shows values and keys with control characters.
+func TestDifferencesSteerNoTerminal(t *testing.T) {
+	for _, d := range []Difference{{Path: "a", Old: absent, New: "x\x1b[2J\r\ny\u202e"}, {Path: "a", Old: "\a\x00", New: "\xff\u009b"}} {
+		for _, r := range d.String() {
+			if !unicode.IsPrint(r) {
+				t.Errorf("%q has %q", d.String(), r)
+			}
+		}
+	}
+	if got := oneLine(`"hi" to C:\dir` + "\nand\ton"); got != `"hi" to C:\dir⏎and on` {
+		t.Errorf("what prints is shown as %s", got)
+	}
 }

@@ -152,6 +152,9 @@ func conflict(now Head) error {
 	if now.Rollout != nil {
 		return fmt.Errorf("%w: a rollout of version %d is under way: promote or abort it first", ErrConflict, now.Rollout.Candidate)
 	}
+	if now.Stable == 0 {
+		return fmt.Errorf("%w: nothing was published yet, so the draft has no parent", ErrConflict)
+	}
 	return fmt.Errorf("%w: version %d was published meanwhile", ErrConflict, now.Stable)
 }
 

@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"go.opentelemetry.io/otel/attribute"
 )
@@ -64,9 +67,14 @@ func (o Origin) where() string {
 	}
 }
 
+// oneLine shortens a text, and shows what does not print as an escape of Go: a value must not steer the terminal.
 func oneLine(s string) string {
 	const longest = 80
-	s = strings.NewReplacer("\n", "⏎", "\t", " ", "\r", "").Replace(s)
+	s = strings.NewReplacer("\r\n", "⏎", "\n", "⏎", "\t", " ").Replace(s)
+	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) || !utf8.ValidString(s) {
+		s = strings.ReplaceAll(strconv.Quote(s), `\"`, `"`)
+		s = s[1 : len(s)-1]
+	}
 	if runes := []rune(s); len(runes) > longest {
 		return string(runes[:longest]) + "…"
 	}

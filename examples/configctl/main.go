@@ -33,10 +33,10 @@ func main() {
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 	case errors.Is(err, errUsage):
-		fmt.Fprintln(os.Stderr, "configctl:", err)
+		fmt.Fprintln(printable{os.Stderr}, "configctl:", err)
 		os.Exit(2)
 	default:
-		fmt.Fprintln(os.Stderr, "configctl:", err)
+		fmt.Fprintln(printable{os.Stderr}, "configctl:", err)
 		os.Exit(1)
 	}
 }
@@ -61,13 +61,15 @@ type tool struct {
 	author   string
 	timeout  time.Duration
 	in       io.Reader
-	out, err io.Writer
+	out, err io.Writer // for people
+	raw      io.Writer // out, for documents as they are
 }
 
 // options are the flags in front of the command.
 type options struct {
 	store, layer, author, schema string
 	timeout                      time.Duration
+	creates                      bool // the command may begin a store
 }
 
 var commands = []command{
@@ -87,6 +89,7 @@ var commands = []command{
 // run is the program.
 func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) error {
 	var o options
+	errs = printable{errs}
 	set := flag.NewFlagSet("configctl", flag.ContinueOnError)
 	set.SetOutput(errs)
 	set.StringVar(&o.store, "store", "", "where versions are kept: etcd://host:port, consul://host:port, bolt:///path/of/a/file")
@@ -117,6 +120,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	if err != nil {
 		return usageError(err)
 	}
+	o.creates = c.name == "publish"
 	return o.with(ctx, in, out, errs, func(t *tool) error { return do(ctx, t, rest) })
 }
 
@@ -187,6 +191,11 @@ func (o options) with(ctx context.Context, in io.Reader, out, errs io.Writer, do
 			return err
 		}
 	}
+	if !o.creates {
+		if err := exists(o.store, o.layer); err != nil {
+			return err
+		}
+	}
 	store, closeStore, err := open(ctx, o.store, o.timeout)
 	if err != nil {
 		return err
@@ -196,5 +205,9 @@ func (o options) with(ctx context.Context, in io.Reader, out, errs io.Writer, do
 	if err != nil {
 		return err
 	}
-	return do(&tool{store: store, versions: versions, layer: o.layer, author: o.author, timeout: o.timeout, in: in, out: out, err: errs})
+	t := &tool{store: store, versions: versions, layer: o.layer, author: o.author, timeout: o.timeout, in: in, out: printable{out}, err: errs, raw: out}
+	if isTerminal(out) {
+		t.raw = t.out
+	}
+	return t.hint(ctx, do(t))
 }

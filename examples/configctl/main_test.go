@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -10,10 +11,14 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
@@ -235,4 +240,149 @@ func instance(t *testing.T, endpoint string) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestControlCharacters publishes under names and messages, and with keys and values, that would steer a terminal. No command shows
+// one, but for get into a file, which gives the document as it is.
+func TestControlCharacters(t *testing.T) {
+	const evil = "\x1b]0;owned\a\x1b[2J\u202e\u200b\u009b\r"
+	dir := t.TempDir()
+	where := "bolt://" + filepath.Join(dir, "config.db")
+	s := shell{t, where, dir}
+	document := `{"a` + `\u001b[2J` + `": "` + `\u001b]0;owned\u0007\u202e\u009b\r\nb` + `"}`
+	s.expect("version 1", "-author", "ada"+evil, "publish", s.file("a.json", document), "-message", evil+"\n9  forged")
+	s.expect("version 2", "publish", s.file("b.json", `{"a": 1}`))
+	s.expect("version 3", "publish", "-percent", "50", s.file("a.json", document), "-message", evil)
+	s.expect("60 %", "advance", "60", "-message", evil)
+	onBolt(t, where, func(store *kv.Store) {
+		for i, version := range []int{3, 2} {
+			report, err := json.Marshal(config.Instance{Name: fmt.Sprint("i", i, evil), Version: version, Rejected: 3 * i, Reason: evil})
+			if err == nil {
+				_, err = kv.Namespace(store, layer).Put(t.Context(), fmt.Sprint("instances/i", i), report)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	for _, args := range [][]string{
+		{"history"}, {"status"}, {"diff"}, {"diff", "1", "2"}, {"get", evil}, {"publish", s.file("x.json", `{"`+`\u001b[2J`+`": `)}, {"no" + evil}, {"abort", "-no" + evil},
+		{"guide", "-every", "10ms"}, {"abort", "-message", evil},
+	} {
+		out, err := s.call("", args...)
+		if err != nil {
+			var shown strings.Builder
+			_, _ = fmt.Fprintln(printable{&shown}, err)
+			out += shown.String()
+		}
+		if i := strings.IndexFunc(out, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }); i >= 0 || !utf8.ValidString(out) {
+			t.Errorf("%q shows %q", args, out)
+		}
+		if strings.Contains(out, "\n9  forged") {
+			t.Errorf("%q has a forged line: %s", args, out)
+		}
+	}
+	s.expect(document, "get", "1")
+}
+
+// onBolt does something to a store that no command has open.
+func onBolt(t *testing.T, where string, do func(*kv.Store)) {
+	t.Helper()
+	store, closeStore, err := open(t.Context(), where, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	do(store)
+	if err := closeStore(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestHistoryOfARace has eight publish at a time: history tells the versions that came into force from those that lost.
+func TestHistoryOfARace(t *testing.T) {
+	dir := t.TempDir()
+	where := "bolt://" + filepath.Join(dir, "config.db")
+	s := shell{t, where, dir}
+	one := s.file("one.yaml", "a: 1\n")
+	s.expect("version 1", "publish", one)
+	var won, written atomic.Int64
+	onBolt(t, where, func(store *kv.Store) {
+		versions, err := config.NewVersions(store, layer, &config.VersionsOptions{Telemetry: quiet})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all sync.WaitGroup
+		for i := range 8 {
+			all.Go(func() {
+				_, err := versions.Publish(t.Context(), config.Draft{Document: fmt.Sprintf("a: %d\n", i), Format: config.YAML, Author: "ada"})
+				if err == nil {
+					won.Add(1)
+				} else if !errors.Is(err, config.ErrConflict) {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		for _, err := range versions.History(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			written.Add(1)
+		}
+	})
+	s.expect("candidate", "publish", "-percent", "10", one)
+	s.expect("over", "abort")
+	s.expect("candidate", "publish", "-percent", "10", one)
+	s.expect("in force", "promote")
+	out, err := s.call("", "history")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := int(written.Load() - 1 - won.Load())
+	if lost == 0 {
+		t.Fatal("nobody lost the race")
+	}
+	for state, want := range map[string]int{"never in force": lost, "in force": lost + 1, "candidate, aborted": 1} {
+		if n := strings.Count(out, state); n != want {
+			t.Errorf("%q is there %d times, want %d:\n%s", state, n, want, out)
+		}
+	}
+}
+
+// TestEmptyLayer has every command but publish say that the layer is empty, and no command that reads create a file.
+func TestEmptyLayer(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "config.db")
+	s := shell{t, "bolt://" + path, dir}
+	reading := [][]string{
+		{"get"}, {"get", "3"}, {"history"}, {"diff"}, {"diff", "1", "2"}, {"rollback", "1"}, {"status"}, {"advance", "50"}, {"promote"}, {"abort"}, {"guide"},
+	}
+	for _, c := range commands {
+		if c.name != "publish" && c.name != "watch" && !slices.ContainsFunc(reading, func(args []string) bool { return args[0] == c.name }) {
+			t.Errorf("%s is not tried", c.name)
+		}
+	}
+	for _, args := range append(reading, []string{"watch"}) {
+		s.refuse(config.ErrNotFound, "nothing was published in layer "+layer+": not found: there is no file "+path+": is its name right? `configctl publish FILE` creates it", args...)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a command that reads has created the file: %v", err)
+	}
+	out, err := s.call("", "-layer", "prod/other", "publish", s.file("a.yaml", "a: 1\n"))
+	if err != nil {
+		t.Fatal(out, err)
+	}
+	for _, args := range reading {
+		s.refuse(config.ErrNotFound, "nothing was published in layer "+layer+": is its name right? `configctl publish FILE` begins one", args...)
+	}
+	s.refuse(config.ErrConflict, "nothing was published yet, so the draft has no parent", "publish", "-parent", "3", s.file("a.yaml", "a: 1\n"))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	seen, ended := &transcript{}, make(chan error, 1)
+	go func() { ended <- run(ctx, []string{"-store", s.store, "-layer", layer, "watch"}, nil, seen, seen) }()
+	seen.await(t, "nothing was published in layer "+layer)
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 }

@@ -24,7 +24,7 @@ func status(*flag.FlagSet) action {
 		}
 		ctx, cancel := t.bounded(ctx)
 		defer cancel()
-		head, err := t.head(ctx)
+		head, err := t.versions.Head(ctx)
 		if err != nil {
 			return err
 		}
@@ -37,12 +37,12 @@ func status(*flag.FlagSet) action {
 		if r := head.Rollout; r != nil {
 			_, _ = fmt.Fprintf(tab, "candidate: version %d, for %v %% of the instances\n", r.Candidate, r.Percent)
 			for _, s := range r.Steps {
-				_, _ = fmt.Fprintf(tab, "  %s\t%s\t%v %%\t%s\t%s\n", s.Time.Local().Format(time.DateTime), s.Action, s.Percent, s.Author, s.Reason)
+				_, _ = fmt.Fprintf(tab, "  %s\t%s\t%v %%\t%s\t%s\n", s.Time.Local().Format(time.DateTime), s.Action, s.Percent, field(s.Author), field(s.Reason))
 			}
 		}
 		_, _ = fmt.Fprintf(tab, "instances that report: %d\n", len(instances))
 		for _, one := range instances {
-			_, _ = fmt.Fprintf(tab, "  %s\tversion %d\t%s\n", one.Name, one.Version, refusal(one))
+			_, _ = fmt.Fprintf(tab, "  %s\tversion %d\t%s\n", field(one.Name), one.Version, refusal(one))
 		}
 		return tab.Flush()
 	}
@@ -52,7 +52,7 @@ func refusal(i config.Instance) string {
 	if i.Rejected == 0 {
 		return ""
 	}
-	return fmt.Sprintf("refuses version %d: %s", i.Rejected, i.Reason)
+	return fmt.Sprintf("refuses version %d: %s", i.Rejected, field(i.Reason))
 }
 
 func advance(set *flag.FlagSet) action {
@@ -107,6 +107,9 @@ func guide(set *flag.FlagSet) action {
 			}
 		}
 		plan.Author = t.author
+		plan.OnWait = func(why string) {
+			_, _ = fmt.Fprintf(t.err, "the rollout waits: %s; go on by hand with advance or promote, or abort it\n", why)
+		}
 		following, stop := context.WithCancel(ctx)
 		told := make(chan struct{})
 		go func() {
@@ -162,7 +165,7 @@ func (t *tool) tellSteps(ctx context.Context) {
 			continue
 		}
 		for _, s := range head.Rollout.Steps[min(said, len(head.Rollout.Steps)):] {
-			_, _ = fmt.Fprintf(t.out, "%s  version %d  %s %v %% by %s  %s\n", s.Time.Local().Format(time.TimeOnly), head.Rollout.Candidate, s.Action, s.Percent, s.Author, s.Reason)
+			_, _ = fmt.Fprintf(t.out, "%s  version %d  %s %v %% by %s  %s\n", s.Time.Local().Format(time.TimeOnly), head.Rollout.Candidate, s.Action, s.Percent, field(s.Author), field(s.Reason))
 		}
 		said = len(head.Rollout.Steps)
 	}
@@ -192,12 +195,17 @@ func watch(*flag.FlagSet) action {
 			return err
 		}
 		var last config.Head
+		empty := false
 		for range t.heads(ctx) {
 			head, err := t.versions.Head(ctx)
 			if err != nil && !errors.Is(err, config.ErrNotFound) {
 				_, _ = fmt.Fprintln(t.err, err)
 				continue
 			}
+			if err != nil && !empty {
+				_, _ = fmt.Fprintln(t.err, t.nothing()+"; waiting for the first version")
+			}
+			empty = err != nil
 			if err := t.tellChange(ctx, last, head); err != nil && ctx.Err() == nil {
 				_, _ = fmt.Fprintln(t.err, err)
 			}

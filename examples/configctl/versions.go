@@ -102,7 +102,7 @@ func get(*flag.FlagSet) action {
 		var err error
 		switch len(args) {
 		case 0:
-			head, headErr := t.head(ctx)
+			head, headErr := t.versions.Head(ctx)
 			n, err = head.Stable, headErr
 		case 1:
 			n, err = number(args[0])
@@ -116,18 +116,27 @@ func get(*flag.FlagSet) action {
 		if err != nil {
 			return err
 		}
-		_, err = io.WriteString(t.out, v.Document)
+		_, err = io.WriteString(t.raw, v.Document)
 		return err
 	}
 }
 
-// head returns the head, or says that there is nothing yet.
-func (t *tool) head(ctx context.Context) (config.Head, error) {
-	h, err := t.versions.Head(ctx)
-	if errors.Is(err, config.ErrNotFound) {
-		return h, fmt.Errorf("nothing was published in layer %s: is its name right? `configctl publish FILE` begins one: %w", t.layer, err)
+// hint adds to the error of any command that there is nothing in the layer yet, if that is why something was not found.
+func (t *tool) hint(ctx context.Context, err error) error {
+	if !errors.Is(err, config.ErrNotFound) {
+		return err
 	}
-	return h, err
+	ctx, cancel := t.bounded(ctx)
+	defer cancel()
+	if _, none := t.versions.Head(ctx); errors.Is(none, config.ErrNotFound) {
+		return fmt.Errorf("%s: %w", t.nothing(), err)
+	}
+	return err
+}
+
+// nothing says that the layer is empty, and what to do about it.
+func (t *tool) nothing() string {
+	return fmt.Sprintf("nothing was published in layer %s: is its name right? `configctl publish FILE` begins one", field(t.layer))
 }
 
 func history(set *flag.FlagSet) action {
@@ -138,10 +147,11 @@ func history(set *flag.FlagSet) action {
 		}
 		ctx, cancel := t.bounded(ctx)
 		defer cancel()
-		head, err := t.head(ctx)
+		head, err := t.versions.Head(ctx)
 		if err != nil {
 			return err
 		}
+		past := lineage{tool: t, head: head, next: head.Stable}
 		tab := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
 		_, _ = fmt.Fprintln(tab, "VERSION\tTIME\tAUTHOR\tSTATE\tMESSAGE")
 		n := 0
@@ -153,23 +163,46 @@ func history(set *flag.FlagSet) action {
 				_, _ = fmt.Fprintln(tab, "…\t\t\t\t-n shows more")
 				break
 			}
-			_, _ = fmt.Fprintf(tab, "%d\t%s\t%s\t%s\t%s\n", v.Number, v.Time.Local().Format(time.DateTime), v.Author, state(head, v), strings.ReplaceAll(v.Message, "\n", " "))
+			state, err := past.state(ctx, v)
+			if err != nil {
+				return errors.Join(err, tab.Flush())
+			}
+			_, _ = fmt.Fprintf(tab, "%d\t%s\t%s\t%s\t%s\n", v.Number, v.Time.Local().Format(time.DateTime), field(v.Author), state, field(v.Message))
 		}
 		return tab.Flush()
 	}
 }
 
-// state says what a version is.
-func state(head config.Head, v config.Version) string {
-	switch {
-	case v.Number == head.Stable:
-		return "in force"
-	case head.Rollout != nil && head.Rollout.Candidate == v.Number:
-		return fmt.Sprintf("candidate, %v %%", head.Rollout.Percent)
-	case v.Restored > 0:
-		return fmt.Sprintf("as version %d", v.Restored)
+// lineage follows the versions that were in force, from the newest to the oldest.
+type lineage struct {
+	*tool
+	head config.Head
+	next int // the newest version that was in force, of those that have not been seen
+}
+
+// state returns what a version is: each version that was in force names the one before it as its parent.
+func (l *lineage) state(ctx context.Context, v config.Version) (string, error) {
+	if v.Number == l.next {
+		l.next = v.Parent
+		switch {
+		case v.Number == l.head.Stable:
+			return "in force", nil
+		case v.Restored > 0:
+			return fmt.Sprintf("as version %d", v.Restored), nil
+		}
+		return "", nil
 	}
-	return ""
+	if r := l.head.Rollout; r != nil && r.Candidate == v.Number {
+		return fmt.Sprintf("candidate, %v %%", r.Percent), nil
+	}
+	switch _, err := l.versions.Rollout(ctx, v.Number); {
+	case err == nil:
+		return "candidate, aborted", nil
+	case errors.Is(err, config.ErrNotFound): // its publication lost a race, or broke off
+		return "never in force", nil
+	default:
+		return "", err
+	}
 }
 
 func diff(*flag.FlagSet) action {
@@ -200,7 +233,7 @@ func (t *tool) pair(ctx context.Context, args []string) (from, to int, err error
 	if len(numbers) == 2 {
 		return numbers[0], numbers[1], nil
 	}
-	head, err := t.head(ctx)
+	head, err := t.versions.Head(ctx)
 	if err != nil {
 		return 0, 0, err
 	}
