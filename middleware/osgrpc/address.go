@@ -4,7 +4,6 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"strconv"
 	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -35,8 +34,8 @@ func (h *hosts) peer(attrs []attribute.KeyValue, addr net.Addr) []attribute.KeyV
 			semconv.NetworkPeerAddress(h.text(ap.Addr())), semconv.NetworkPeerPort(int(ap.Port())))
 	case *net.UnixAddr:
 		attrs = append(attrs, semconv.NetworkTransportUnix)
-		if a.Name != "" && a.Name != "@" { // a client's end of a Unix socket has no name
-			attrs = append(attrs, semconv.NetworkPeerAddress(a.Name))
+		if name := unixName(a); name != "" {
+			attrs = append(attrs, semconv.NetworkPeerAddress(name))
 		}
 	}
 	return attrs
@@ -49,8 +48,8 @@ func (h *hosts) local(attrs []attribute.KeyValue, addr net.Addr) []attribute.Key
 		ap := a.AddrPort()
 		return append(attrs, semconv.ServerAddress(h.text(ap.Addr())), semconv.ServerPort(int(ap.Port())))
 	case *net.UnixAddr:
-		if a.Name != "" {
-			attrs = append(attrs, semconv.ServerAddress(a.Name))
+		if name := unixName(a); name != "" {
+			attrs = append(attrs, semconv.ServerAddress(name))
 		}
 	}
 	return attrs
@@ -59,47 +58,95 @@ func (h *hosts) local(attrs []attribute.KeyValue, addr net.Addr) []attribute.Key
 // targetAttrs returns the attributes of the server that a client calls, by its target rather than by the address that it
 // resolves to.
 func targetAttrs(cc *grpc.ClientConn) []attribute.KeyValue {
-	if target := cc.Target(); strings.HasPrefix(target, "unix:") {
-		return parseTarget(target) // its canonical form makes a relative path absolute
+	target := cc.CanonicalTarget()
+	if own := cc.Target(); strings.HasPrefix(own, "unix:") {
+		target = own // the canonical form makes a relative path absolute
 	}
-	return parseTarget(cc.CanonicalTarget())
-}
-
-// parseTarget returns server.address and server.port of a gRPC target that has a scheme. Not every target has a port: that
-// of a socket has none, and of one that is a service's name only its resolver knows.
-func parseTarget(target string) []attribute.KeyValue {
-	u, err := url.Parse(target)
-	if err != nil {
-		return []attribute.KeyValue{semconv.ServerAddress(target)}
-	}
-	endpoint := u.Opaque
-	if endpoint == "" {
-		endpoint = u.Path
-	}
-	if u.Scheme == "unix" || u.Scheme == "unix-abstract" {
-		return []attribute.KeyValue{semconv.ServerAddress(endpoint)}
-	}
-	endpoint = strings.TrimPrefix(endpoint, "/")
-	host, port := endpoint, 0
-	if u.Scheme == "dns" {
-		port = defaultPort
-	}
-	if h, p, err := net.SplitHostPort(endpoint); err == nil {
-		if n, err := strconv.ParseUint(p, 10, 16); err == nil {
-			host, port = h, int(n)
-		}
-	}
-	attrs := []attribute.KeyValue{semconv.ServerAddress(strings.Trim(host, "[]"))}
+	address, port := parseTarget(target)
+	attrs := []attribute.KeyValue{semconv.ServerAddress(address)}
 	if port > 0 {
 		attrs = append(attrs, semconv.ServerPort(port))
 	}
 	return attrs
 }
 
-// name returns the address without its port.
+// parseTarget returns server.address and server.port of a gRPC target that has a scheme; port 0 stands for none. A target
+// whose scheme does not say what its name means, or that names several servers, is the address as a whole: only a resolver
+// knows more.
+func parseTarget(target string) (address string, port int) {
+	u, err := url.Parse(target)
+	if err != nil {
+		return target, 0
+	}
+	endpoint := u.Opaque
+	if endpoint == "" {
+		endpoint = u.Path
+	}
+	name := strings.TrimPrefix(endpoint, "/")
+	switch u.Scheme {
+	case "unix", "unix-abstract":
+		return endpoint, 0
+	case "dns":
+		return splitEndpoint(name, defaultPort)
+	case "passthrough":
+		if strings.HasPrefix(name, "unix:") { // which gRPC's own dialer understands
+			return parseTarget(name)
+		}
+		return splitEndpoint(name, 0)
+	case "ipv4", "ipv6":
+		if !strings.Contains(name, ",") {
+			return splitEndpoint(name, defaultPort)
+		}
+	}
+	if u.User != nil {
+		u.User = url.User("REDACTED")
+		return u.String(), 0
+	}
+	return target, 0
+}
+
+// splitEndpoint takes "host", "host:port", "[v6]", "[v6]:port" or a bare IPv6 address apart. The port may have a name. What is
+// none of these is the address as it is.
+func splitEndpoint(endpoint string, defaultPort int) (address string, port int) {
+	if ip, err := netip.ParseAddr(endpoint); err == nil {
+		return ip.String(), defaultPort
+	}
+	if strings.HasSuffix(endpoint, "]") {
+		if ip, err := netip.ParseAddr(strings.TrimPrefix(endpoint[:len(endpoint)-1], "[")); err == nil {
+			return ip.String(), defaultPort
+		}
+	}
+	host, digits, err := net.SplitHostPort(endpoint)
+	switch {
+	case err != nil && strings.ContainsAny(endpoint, ":[]"):
+		return endpoint, 0
+	case err != nil:
+		return endpoint, defaultPort
+	case host == "": // gRPC takes it for this machine
+		host = "localhost"
+	}
+	port, err = net.LookupPort("tcp", digits)
+	if err != nil || digits == "" {
+		return endpoint, 0
+	}
+	return host, port
+}
+
+// name returns the address without its port, "" if it has no name, as a client's end of a Unix socket.
 func (h *hosts) name(addr net.Addr) string {
-	if a, ok := addr.(*net.TCPAddr); ok {
+	switch a := addr.(type) {
+	case *net.TCPAddr:
 		return h.text(a.AddrPort().Addr())
+	case *net.UnixAddr:
+		return unixName(a)
 	}
 	return addr.String()
+}
+
+// unixName returns the name of one end of a Unix socket, "" if it has none.
+func unixName(a *net.UnixAddr) string {
+	if a.Name == "@" {
+		return ""
+	}
+	return a.Name
 }

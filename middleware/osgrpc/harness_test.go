@@ -194,6 +194,7 @@ type setup struct {
 	dialOptions    []grpc.DialOption
 	listener       net.Listener // nil: in memory
 	target         string       // of listener
+	register       func(*grpc.Server)
 }
 
 func connect(t testing.TB, svc *service, with setup) peerPair {
@@ -217,6 +218,9 @@ func connect(t testing.TB, svc *service, with setup) peerPair {
 	server := grpc.NewServer(serverOptions...)
 	testpb.RegisterTestServiceServer(server, svc)
 	healthpb.RegisterHealthServer(server, health.NewServer())
+	if with.register != nil {
+		with.register(server)
+	}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
 	conn, err := grpc.NewClient(target, dialOptions...)

@@ -17,7 +17,7 @@ import (
 func TestParseTarget(t *testing.T) {
 	for _, test := range []struct {
 		target, address string
-		port            int64 // 0: none
+		port            int // 0: none
 	}{
 		{"dns:///orders.example:50051", "orders.example", 50051},
 		{"dns:///orders.example", "orders.example", 443},
@@ -26,24 +26,30 @@ func TestParseTarget(t *testing.T) {
 		{"dns:///[::1]", "::1", 443},
 		{"passthrough:///127.0.0.1:8080", "127.0.0.1", 8080},
 		{"passthrough:///bufnet", "bufnet", 0},
-		{"passthrough:///host:http", "host:http", 0},
+		{"dns:///::1", "::1", 443},
+		{"dns:///:50051", "localhost", 50051},
+		{"dns:///orders.example:http", "orders.example", 80},
+		{"dns:///orders.example:nonsense", "orders.example:nonsense", 0},
+		{"dns:///orders.example:99999", "orders.example:99999", 0},
+		{"dns:///orders.example:", "orders.example:", 0},
+		{"dns:///[fe80::1", "[fe80::1", 0},
+		{"dns:///fe80::1]:80", "fe80::1]:80", 0},
+		{"dns:///a.example:1,b.example:2", "a.example:1,b.example:2", 0},
+		{"passthrough:///host:http", "host", 80},
+		{"passthrough:///unix:///run/orders.sock", "/run/orders.sock", 0},
 		{"unix:///run/orders.sock", "/run/orders.sock", 0},
 		{"unix:run/orders.sock", "run/orders.sock", 0},
 		{"unix-abstract:orders", "orders", 0},
-		{"os:///orders", "orders", 0},
-		{"ipv4:///10.0.0.1:80,10.0.0.2:80", "10.0.0.1:80,10.0.0.2:80", 0},
+		{"os:///orders", "os:///orders", 0},
+		{"xds:///orders", "xds:///orders", 0},
+		{"consul://user:secret@consul.example:8500/orders?tag=a", "consul://REDACTED@consul.example:8500/orders?tag=a", 0},
+		{"ipv4:10.0.0.1:80", "10.0.0.1", 80},
+		{"ipv6:[::1]:80", "::1", 80},
+		{"ipv4:10.0.0.1:80,10.0.0.2:80", "ipv4:10.0.0.1:80,10.0.0.2:80", 0},
+		{"ipv6:[::1]:80,[::2]:80", "ipv6:[::1]:80,[::2]:80", 0},
 		{"dns:///%zz", "dns:///%zz", 0},
 	} {
-		var address string
-		var port int64
-		for _, kv := range parseTarget(test.target) {
-			switch kv.Key {
-			case attribute.Key("server.address"):
-				address = kv.Value.AsString()
-			case attribute.Key("server.port"):
-				port = kv.Value.AsInt64()
-			}
-		}
+		address, port := parseTarget(test.target)
 		if address != test.address || port != test.port {
 			t.Errorf("parseTarget(%q) = %q, %d; want %q, %d", test.target, address, port, test.address, test.port)
 		}

@@ -30,7 +30,9 @@
 // What an interceptor cannot see is what happens around it: a unary request that is too large, cannot be decoded, or never
 // arrives, and an answer that cannot be encoded or sent. The client sees these in any case; a server that wants to see them
 // too sets [Options.Exact] and pays for the stats handler, 20 allocations more.
-// gRPC shows nobody the requests that its transport refuses, such as a method name without a slash or malformed headers.
+// gRPC shows nobody the requests that its transport refuses, such as a method name without a slash or malformed headers. It
+// shows a method that streams both ways, of a service that was registered with a nil implementation, as one that is not
+// registered: register such a service with any value.
 //
 // # Telemetry
 //
@@ -40,7 +42,8 @@
 // rpc.response.status_code, network.peer.address, network.peer.port, network.transport, server.address and server.port (the
 // local end of the connection), error.type where the call failed, and for an unregistered method, whose span is named "grpc",
 // rpc.method_original.
-// Client spans are of kind client, with the same attributes, where server.address and server.port are those of the target.
+// Client spans are of kind client, with the same attributes, where server.address and server.port are those of the target. A
+// target that names several servers, or has a scheme other than dns, passthrough, unix, ipv4 and ipv6, is the address as a whole.
 // Spans are given their attributes once, when they end; a sampler sees their name, which is the method, and their kind.
 //
 //   - rpc.server.call.duration (histogram, seconds): rpc.system.name, rpc.method, rpc.response.status_code, error.type.

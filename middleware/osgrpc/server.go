@@ -110,8 +110,7 @@ func (s *server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 }
 
 func (s *server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
-	// gRPC calls the handler of unknown methods, and only that, without a service.
-	c := s.start(ss.Context(), info.FullMethod, srv != nil)
+	c := s.start(ss.Context(), info.FullMethod, isRegistered(srv, info))
 	returned := false
 	defer func() {
 		if !returned {
@@ -133,6 +132,12 @@ func (s *server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 	err = handler(srv, ss)
 	returned = true
 	return err
+}
+
+// isRegistered reports whether a stream is of a registered method. gRPC calls the handler of unknown methods without a
+// service, as a stream in both directions; a service may be registered without an implementation, too.
+func isRegistered(srv any, info *grpc.StreamServerInfo) bool {
+	return srv != nil || !info.IsClientStream || !info.IsServerStream
 }
 
 // serverStream is a stream whose handler sees the span of the call.

@@ -203,8 +203,10 @@ func (c *serverCall) log(code codes.Code, err error) {
 	}
 	n := 3
 	if p, ok := peer.FromContext(c.ctx); ok && p.Addr != nil {
-		attrs[n] = slog.String(string(semconv.NetworkPeerAddressKey), c.server.hosts.name(p.Addr))
-		n++
+		if from := c.server.hosts.name(p.Addr); from != "" {
+			attrs[n] = slog.String(string(semconv.NetworkPeerAddressKey), from)
+			n++
+		}
 	}
 	if err != nil {
 		attrs[n] = slog.Any("error", err)

@@ -9,8 +9,10 @@ import (
 
 // A handler learns what a ResponseWriter can do by asserting interfaces, so a writer that stands before another must have
 // exactly its optional methods: one too few breaks websockets, one too many makes a handler believe in a flush that does
-// nothing. Flushing and hijacking may also sit deeper, behind Unwrap, by the rule of http.ResponseController. Reading and
-// pushing must not: what an outer writer does to the body would be bypassed.
+// nothing. Flushing and hijacking may also sit deeper, behind Unwrap, by the rule of http.ResponseController. Reading, pushing
+// and notifying must not: what an outer writer does to the body would be bypassed.
+//
+// Methods that return an error may be there in any case: they return errors.ErrUnsupported.
 
 type abilities uint8
 
@@ -19,7 +21,12 @@ const (
 	canHijack
 	canReadFrom
 	canPush
+	canNotify
+	allAbilities = 1<<iota - 1
 )
+
+// closeNotifier is http.CloseNotifier. It is deprecated, and frameworks still ask for it: gin's Stream panics without it.
+type closeNotifier interface{ CloseNotify() <-chan bool }
 
 func abilitiesOf(w http.ResponseWriter) abilities {
 	var a abilities
@@ -28,6 +35,9 @@ func abilitiesOf(w http.ResponseWriter) abilities {
 	}
 	if _, ok := w.(http.Pusher); ok {
 		a |= canPush
+	}
+	if _, ok := w.(closeNotifier); ok {
+		a |= canNotify
 	}
 	for w != nil {
 		if _, ok := w.(http.Flusher); ok {
@@ -58,10 +68,12 @@ func (w writer1) Flush()                                       { _ = w.flush() }
 func (w writer1) FlushError() error                            { return w.flush() }
 func (w writer1) Hijack() (net.Conn, *bufio.ReadWriter, error) { return w.hijack() }
 func (w writer1) ReadFrom(r io.Reader) (int64, error)          { return w.readFrom(r) }
+func (w writer1) CloseNotify() <-chan bool                     { return w.closeNotify() }
 
 func (w writer2) Flush()                                           { _ = w.flush() }
 func (w writer2) FlushError() error                                { return w.flush() }
 func (w writer2) Push(target string, opts *http.PushOptions) error { return w.push(target, opts) }
+func (w writer2) CloseNotify() <-chan bool                         { return w.closeNotify() }
 
 func (w writerF) Flush()            { _ = w.flush() }
 func (w writerF) FlushError() error { return w.flush() }
@@ -72,6 +84,7 @@ type (
 	hijacker   struct{ x *exchange }
 	readerFrom struct{ x *exchange }
 	pusher     struct{ x *exchange }
+	notifier   struct{ x *exchange }
 )
 
 func (w flusher) Flush()                                          { _ = w.x.flush() }
@@ -79,99 +92,227 @@ func (w flusher) FlushError() error                               { return w.x.f
 func (w hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error)   { return w.x.hijack() }
 func (w readerFrom) ReadFrom(r io.Reader) (int64, error)          { return w.x.readFrom(r) }
 func (w pusher) Push(target string, opts *http.PushOptions) error { return w.x.push(target, opts) }
+func (w notifier) CloseNotify() <-chan bool                       { return w.x.closeNotify() }
 
 // writer returns the exchange as a ResponseWriter that can do what the server's own can.
-func (x *exchange) writer() http.ResponseWriter {
-	f, h, r, p := flusher{x}, hijacker{x}, readerFrom{x}, pusher{x}
-	can := abilitiesOf(x.rw)
-	switch can {
-	case 0:
-		return x
-	case canFlush | canHijack | canReadFrom:
-		return writer1{x}
-	case canFlush | canPush:
-		return writer2{x}
-	case canFlush:
-		return writerF{x}
-	case canHijack:
-		return struct {
-			*exchange
-			hijacker
-		}{x, h}
-	case canReadFrom:
-		return struct {
-			*exchange
-			readerFrom
-		}{x, r}
-	case canPush:
-		return struct {
-			*exchange
-			pusher
-		}{x, p}
-	case canFlush | canHijack:
-		return struct {
-			*exchange
-			flusher
-			hijacker
-		}{x, f, h}
-	case canFlush | canReadFrom:
-		return struct {
-			*exchange
-			flusher
-			readerFrom
-		}{x, f, r}
-	case canHijack | canReadFrom:
-		return struct {
-			*exchange
-			hijacker
-			readerFrom
-		}{x, h, r}
-	case canHijack | canPush:
-		return struct {
-			*exchange
-			hijacker
-			pusher
-		}{x, h, p}
-	case canReadFrom | canPush:
-		return struct {
-			*exchange
-			readerFrom
-			pusher
-		}{x, r, p}
-	}
-	return x.rareWriter(can, f, h, r, p)
-}
+func (x *exchange) writer() http.ResponseWriter { return writers[abilitiesOf(x.rw)](x) }
 
-// rareWriter has the combinations of three and four abilities with Push among them, which no known server has.
-func (x *exchange) rareWriter(can abilities, f flusher, h hijacker, r readerFrom, p pusher) http.ResponseWriter {
-	switch can {
-	case canFlush | canHijack | canPush:
+// writers has a writer for each set of abilities.
+var writers = [allAbilities + 1]func(*exchange) http.ResponseWriter{
+	0:        func(x *exchange) http.ResponseWriter { return x },
+	canFlush: func(x *exchange) http.ResponseWriter { return writerF{x} },
+	canHijack: func(x *exchange) http.ResponseWriter {
+		return struct {
+			*exchange
+			hijacker
+		}{x, hijacker{x}}
+	},
+	canFlush | canHijack: func(x *exchange) http.ResponseWriter {
+		return struct {
+			*exchange
+			flusher
+			hijacker
+		}{x, flusher{x}, hijacker{x}}
+	},
+	canReadFrom: func(x *exchange) http.ResponseWriter {
+		return struct {
+			*exchange
+			readerFrom
+		}{x, readerFrom{x}}
+	},
+	canFlush | canReadFrom: func(x *exchange) http.ResponseWriter {
+		return struct {
+			*exchange
+			flusher
+			readerFrom
+		}{x, flusher{x}, readerFrom{x}}
+	},
+	canHijack | canReadFrom: func(x *exchange) http.ResponseWriter {
+		return struct {
+			*exchange
+			hijacker
+			readerFrom
+		}{x, hijacker{x}, readerFrom{x}}
+	},
+	canFlush | canHijack | canReadFrom: func(x *exchange) http.ResponseWriter {
+		return struct {
+			*exchange
+			flusher
+			hijacker
+			readerFrom
+		}{x, flusher{x}, hijacker{x}, readerFrom{x}}
+	},
+	canPush: func(x *exchange) http.ResponseWriter {
+		return struct {
+			*exchange
+			pusher
+		}{x, pusher{x}}
+	},
+	canFlush | canPush: func(x *exchange) http.ResponseWriter {
+		return struct {
+			*exchange
+			flusher
+			pusher
+		}{x, flusher{x}, pusher{x}}
+	},
+	canHijack | canPush: func(x *exchange) http.ResponseWriter {
+		return struct {
+			*exchange
+			hijacker
+			pusher
+		}{x, hijacker{x}, pusher{x}}
+	},
+	canFlush | canHijack | canPush: func(x *exchange) http.ResponseWriter {
 		return struct {
 			*exchange
 			flusher
 			hijacker
 			pusher
-		}{x, f, h, p}
-	case canFlush | canReadFrom | canPush:
+		}{x, flusher{x}, hijacker{x}, pusher{x}}
+	},
+	canReadFrom | canPush: func(x *exchange) http.ResponseWriter {
+		return struct {
+			*exchange
+			readerFrom
+			pusher
+		}{x, readerFrom{x}, pusher{x}}
+	},
+	canFlush | canReadFrom | canPush: func(x *exchange) http.ResponseWriter {
 		return struct {
 			*exchange
 			flusher
 			readerFrom
 			pusher
-		}{x, f, r, p}
-	case canHijack | canReadFrom | canPush:
+		}{x, flusher{x}, readerFrom{x}, pusher{x}}
+	},
+	canHijack | canReadFrom | canPush: func(x *exchange) http.ResponseWriter {
 		return struct {
 			*exchange
 			hijacker
 			readerFrom
 			pusher
-		}{x, h, r, p}
-	}
-	return struct {
-		*exchange
-		flusher
-		hijacker
-		readerFrom
-		pusher
-	}{x, f, h, r, p}
+		}{x, hijacker{x}, readerFrom{x}, pusher{x}}
+	},
+	canFlush | canHijack | canReadFrom | canPush: func(x *exchange) http.ResponseWriter {
+		return struct {
+			*exchange
+			flusher
+			hijacker
+			readerFrom
+			pusher
+		}{x, flusher{x}, hijacker{x}, readerFrom{x}, pusher{x}}
+	},
+	canNotify: func(x *exchange) http.ResponseWriter {
+		return struct {
+			*exchange
+			notifier
+		}{x, notifier{x}}
+	},
+	canFlush | canNotify: func(x *exchange) http.ResponseWriter {
+		return struct {
+			*exchange
+			flusher
+			notifier
+		}{x, flusher{x}, notifier{x}}
+	},
+	canHijack | canNotify: func(x *exchange) http.ResponseWriter {
+		return struct {
+			*exchange
+			hijacker
+			notifier
+		}{x, hijacker{x}, notifier{x}}
+	},
+	canFlush | canHijack | canNotify: func(x *exchange) http.ResponseWriter {
+		return struct {
+			*exchange
+			flusher
+			hijacker
+			notifier
+		}{x, flusher{x}, hijacker{x}, notifier{x}}
+	},
+	canReadFrom | canNotify: func(x *exchange) http.ResponseWriter {
+		return struct {
+			*exchange
+			readerFrom
+			notifier
+		}{x, readerFrom{x}, notifier{x}}
+	},
+	canFlush | canReadFrom | canNotify: func(x *exchange) http.ResponseWriter {
+		return struct {
+			*exchange
+			flusher
+			readerFrom
+			notifier
+		}{x, flusher{x}, readerFrom{x}, notifier{x}}
+	},
+	canHijack | canReadFrom | canNotify: func(x *exchange) http.ResponseWriter {
+		return struct {
+			*exchange
+			hijacker
+			readerFrom
+			notifier
+		}{x, hijacker{x}, readerFrom{x}, notifier{x}}
+	},
+	canFlush | canHijack | canReadFrom | canNotify: func(x *exchange) http.ResponseWriter { return writer1{x} },
+	canPush | canNotify: func(x *exchange) http.ResponseWriter {
+		return struct {
+			*exchange
+			pusher
+			notifier
+		}{x, pusher{x}, notifier{x}}
+	},
+	canFlush | canPush | canNotify: func(x *exchange) http.ResponseWriter { return writer2{x} },
+	canHijack | canPush | canNotify: func(x *exchange) http.ResponseWriter {
+		return struct {
+			*exchange
+			hijacker
+			pusher
+			notifier
+		}{x, hijacker{x}, pusher{x}, notifier{x}}
+	},
+	canFlush | canHijack | canPush | canNotify: func(x *exchange) http.ResponseWriter {
+		return struct {
+			*exchange
+			flusher
+			hijacker
+			pusher
+			notifier
+		}{x, flusher{x}, hijacker{x}, pusher{x}, notifier{x}}
+	},
+	canReadFrom | canPush | canNotify: func(x *exchange) http.ResponseWriter {
+		return struct {
+			*exchange
+			readerFrom
+			pusher
+			notifier
+		}{x, readerFrom{x}, pusher{x}, notifier{x}}
+	},
+	canFlush | canReadFrom | canPush | canNotify: func(x *exchange) http.ResponseWriter {
+		return struct {
+			*exchange
+			flusher
+			readerFrom
+			pusher
+			notifier
+		}{x, flusher{x}, readerFrom{x}, pusher{x}, notifier{x}}
+	},
+	canHijack | canReadFrom | canPush | canNotify: func(x *exchange) http.ResponseWriter {
+		return struct {
+			*exchange
+			hijacker
+			readerFrom
+			pusher
+			notifier
+		}{x, hijacker{x}, readerFrom{x}, pusher{x}, notifier{x}}
+	},
+	canFlush | canHijack | canReadFrom | canPush | canNotify: func(x *exchange) http.ResponseWriter {
+		return struct {
+			*exchange
+			flusher
+			hijacker
+			readerFrom
+			pusher
+			notifier
+		}{x, flusher{x}, hijacker{x}, readerFrom{x}, pusher{x}, notifier{x}}
+	},
 }

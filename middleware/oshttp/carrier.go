@@ -10,20 +10,17 @@ import (
 )
 
 // carrier is propagation.HeaderCarrier without its cost: putting "traceparent" into canonical form allocates, twice a
-// request at least, and the names that W3C propagators use are known beforehand. A tracestate that came in several header
-// lines is joined, as the Trace Context recommendation asks.
+// request at least, and the names that W3C propagators use are known beforehand.
 type carrier http.Header
 
-// Get implements propagation.TextMapCarrier.
+// Get implements propagation.TextMapCarrier. Several lines of a header are one list, as RFC 9110 has it: right for tracestate
+// and baggage, while a repeated traceparent becomes unreadable, and so begins a new trace, as Trace Context asks.
 func (c carrier) Get(key string) string {
 	values := c.Values(key)
-	switch {
-	case len(values) == 0:
-		return ""
-	case len(values) > 1 && key == "tracestate":
-		return strings.Join(values, ",")
+	if len(values) == 1 {
+		return values[0]
 	}
-	return values[0]
+	return strings.Join(values, ",")
 }
 
 // Values implements propagation.ValuesGetter.

@@ -13,9 +13,11 @@ import (
 var errNoResponse = errors.New("oshttp: the base RoundTripper returned neither a response nor an error; fix it to return one")
 
 // errorType returns the error.type of a call: that of its error, or the status code from 400 on, which for a client is a
-// failure too.
+// failure too. A call that its caller cancelled has not failed.
 func (c *call) errorType(err error) string {
 	switch {
+	case c.canceled(err):
+		return ""
 	case err != nil:
 		return classify(err)
 	case c.status > 599:
@@ -24,6 +26,15 @@ func (c *call) errorType(err error) string {
 		return statusText(c.status)
 	}
 	return ""
+}
+
+// canceled reports whether err is that of a caller who wanted no answer any more.
+func (c *call) canceled(err error) bool {
+	ctx := c.caller.Context()
+	if err == nil || !errors.Is(ctx.Err(), context.Canceled) {
+		return false
+	}
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))
 }
 
 // classify gives an error of a RoundTripper one of a dozen names. The type of the error would not do: most are *net.OpError.

@@ -2,8 +2,6 @@ package oshttp
 
 import (
 	"context"
-	"net/url"
-	"strconv"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -79,7 +77,7 @@ func (m *clientMetrics) end(ctx context.Context, took time.Duration, c *call, fa
 		protocol: c.proto,
 		fault:    fault,
 		status:   knownStatus(c.status),
-		server:   m.server(c.caller.URL),
+		server:   m.known(c.server),
 	}, clientOptions)...)
 }
 
@@ -89,14 +87,13 @@ func (m *clientMetrics) countActive(ctx context.Context, c *call, n int64) {
 			method:   c.method,
 			template: c.template,
 			scheme:   c.caller.URL.Scheme,
-			server:   m.server(c.caller.URL),
+			server:   m.known(c.server),
 		}, activeClientOptions)...)
 	}
 }
 
-// server returns the server of a URL as the metrics know it: the first MaxServers as they are, all others as one.
-func (m *clientMetrics) server(u *url.URL) serverID {
-	id := serverID{u.Hostname(), portOf(u)}
+// known returns a server as the metrics know it: the first MaxServers as they are, all others as one.
+func (m *clientMetrics) known(id serverID) serverID {
 	if known, kept := m.servers.Admit(id, cleanServer); kept {
 		return known
 	}
@@ -129,21 +126,4 @@ func clientSet(k clientKey) attribute.Set {
 		attrs = append(attrs, semconv.URLScheme(k.scheme))
 	}
 	return attribute.NewSet(append(attrs, outcomeOf(k.status, k.protocol, k.fault)...)...)
-}
-
-// portOf returns the port of a URL, that of its scheme if it names none, and 0 if there is none.
-func portOf(u *url.URL) int {
-	switch port := u.Port(); {
-	case port != "":
-		n, err := strconv.ParseUint(port, 10, 16)
-		if err != nil {
-			return 0
-		}
-		return int(n)
-	case u.Scheme == "https":
-		return 443
-	case u.Scheme == "http":
-		return 80
-	}
-	return 0
 }

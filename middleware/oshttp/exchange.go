@@ -20,6 +20,7 @@ type exchange struct {
 	own    *http.Request       // room for req, if it was foreseen that a context will be derived
 	method string              // known, or _OTHER
 	scheme string
+	origin origin // what a trusted proxy says of the request
 
 	span      trace.Span // nil unless recording
 	start     time.Time  // zero unless something needs the duration
@@ -156,18 +157,22 @@ func (x *exchange) observe() {
 	ctx := x.req.Context()
 	x.route = x.findRoute()
 	fault := x.errorType()
+	reported := fault
+	if fault == faultCanceled {
+		reported = "" // the conventions leave intentional cancellation unset; the access log has it
+	}
 	var took time.Duration
 	if !x.start.IsZero() {
 		took = time.Since(x.start)
 	}
 	if x.measured {
-		x.h.metrics.end(ctx, took, x, fault)
+		x.h.metrics.end(ctx, took, x, reported)
 	}
 	if x.h.opts.AccessLog {
 		x.logAccess(ctx, took, fault)
 	}
 	if x.span != nil {
-		x.endSpan(fault)
+		x.endSpan(reported)
 	}
 }
 

@@ -49,9 +49,14 @@ type HandlerOptions struct {
 	// Route returns the route of a request that was served: a template of low cardinality, such as "/users/{id}", or ""
 	// if there is none. Nil means the path of r.Pattern, which http.ServeMux sets. A handler may also call SetRoute.
 	Route func(r *http.Request) string
-	// ClientAddress returns the address of the client. Nil means that of the connection: which header a proxy in front
+	// Proxies describe the reverse proxies in front, whose headers are believed. Nil means none: which header a proxy
 	// writes, and whether it can be believed, only the operator knows.
+	Proxies *Proxies
+	// ClientAddress returns the address of the client. Nil means what Proxies give, or that of the connection.
 	ClientAddress func(r *http.Request) string
+	// KnownMethods are the methods that spans and metrics name; all others are _OTHER. They replace the default, the nine of
+	// HTTP and QUERY. Use ParseMethods for OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS.
+	KnownMethods []string
 	// SampleByRequest gives the sampler the attributes of the request, as one that decides by path or client needs. By
 	// default they are set once, when the span ends: that saves copying them twice, an eighth of the middleware's time.
 	SampleByRequest bool
@@ -72,6 +77,7 @@ type handler struct {
 	propagator propagation.TextMapPropagator // nil if there is nothing to extract
 	fields     *instrument.Fields            // of the propagator
 	metrics    *serverMetrics
+	methods    methods
 	exception  *instrument.Event
 	names      bounded.Cache[nameKey, string]
 	start      []trace.SpanStartOption // at its capacity, so that appending copies it
@@ -98,6 +104,7 @@ func NewHandler(next http.Handler, opts *HandlerOptions) http.Handler {
 		propagator: p,
 		fields:     instrument.NewFields(p, headerKey, cmp.Or(o.DeadlineHeader, DefaultDeadlineHeader)),
 		metrics:    shareMeter(o.Telemetry.Meter(scope)).choose(o.Metrics),
+		methods:    newMethods(o.KnownMethods),
 		exception:  instrument.NewEvent(o.Telemetry.EventLogger(scope), "http.server.request.exception", log.SeverityError),
 		start:      []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)},
 		rooms:      sync.Pool{New: newAttrRoom},
@@ -112,7 +119,13 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	x := h.exchange()
-	x.h, x.rw, x.caller, x.req, x.method, x.scheme = h, w, r, r, knownMethod(r.Method), scheme(r)
+	x.h, x.rw, x.caller, x.req, x.method = h, w, r, r, h.methods.name(r.Method)
+	if h.opts.Proxies != nil {
+		x.origin = h.opts.Proxies.origin(r)
+	}
+	if x.scheme = x.origin.scheme; x.scheme == "" {
+		x.scheme = scheme(r)
+	}
 	x.begin()
 	defer x.end()
 	if x.admit() {

@@ -49,6 +49,9 @@ func (x *exchange) watchBody() {
 		x.req = r.WithContext(r.Context())
 	}
 	x.req.Body = x.body
+	if _, ok := x.body.ReadCloser.(io.WriterTo); ok {
+		x.req.Body = writingBody{x.body}
+	}
 }
 
 // requestBody counts what is read of a request's body and notices when it was too much. A handler may leave a goroutine
@@ -69,6 +72,16 @@ func (b *requestBody) Read(p []byte) (int, error) {
 			b.over.Store(true)
 		}
 	}
+	return n, err
+}
+
+// writingBody is a requestBody before a body that can write itself, which one with a limit cannot.
+type writingBody struct{ *requestBody }
+
+// WriteTo implements io.WriterTo.
+func (b writingBody) WriteTo(w io.Writer) (int64, error) {
+	n, err := b.ReadCloser.(io.WriterTo).WriteTo(w)
+	b.read.Add(n)
 	return n, err
 }
 

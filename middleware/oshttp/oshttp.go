@@ -9,8 +9,8 @@
 //     panic, http.ErrAbortHandler, a passed deadline, a client that left, or a hijacked connection.
 //   - No client can make a metric series. Methods that HTTP does not know become _OTHER, and neither Host nor path is on a
 //     metric. What is taken from a request onto a span is bounded, valid UTF-8 and free of known credentials.
-//   - A handler's ResponseWriter has exactly the abilities of the server's own: flushing, hijacking, sendfile, push, and
-//     what http.ResponseController reaches. Streams, trailers, informational responses and websockets pass through.
+//   - A handler's ResponseWriter has exactly the abilities of the server's own: flushing, hijacking, sendfile, push, close
+//     notification, and what http.ResponseController reaches. So has the body of a response those of the base's. Streams, trailers, informational responses and websockets pass through.
 //     Nothing that a handler can keep is ever reused for another request.
 //   - A panic is answered with 500 if nothing was written yet. Otherwise the connection is broken off, since a response that
 //     ends properly would be taken for whole.
@@ -43,8 +43,18 @@
 //
 // # Routes
 //
-// The route is read after the handler ran, from the pattern that http.ServeMux left on the request; HandlerOptions.Route
-// asks other routers, and SetRoute lets a handler decide. chi needs neither, when the middleware stands inside it.
+// The route is read after the handler ran, from the pattern that the router left on the request. Where that does not reach, one
+// line does, and each is tested with the router named (internal/routers):
+//
+//	http.ServeMux                        nothing
+//	a mux behind middleware that copies  Routed(mux)
+//	http.StripPrefix                     SetRoute(w, "/api/items/{id}") in the handler
+//	chi, inside: router.Use              nothing
+//	chi, around the router               router.Use(oshttp.Routed)
+//	gorilla/mux, router.Use              Route: func(r *http.Request) string { t, _ := mux.CurrentRoute(r).GetPathTemplate(); return t }
+//	gin                                  router.Use(func(c *gin.Context) { c.Next(); oshttp.SetRoute(c.Writer, c.FullPath()) })
+//	echo                                 the same with c.Response() and c.Path()
+//	connect-go                           mux.Handle(pingv1connect.PingServicePingProcedure, handler), for each procedure
 //
 // # Telemetry
 //
@@ -52,21 +62,22 @@
 //
 // Server span "{method} {route}", of kind server, or "{method}" if there is no route, which is its name until it ends:
 //
-//	http.request.method           known to HTTP, or _OTHER
+//	http.request.method           one of HandlerOptions.KnownMethods, or _OTHER
 //	http.request.method_original  if the method is not known
 //	url.scheme, url.path
 //	http.route                    if there is one
-//	http.response.status_code     if a response was begun
+//	http.response.status_code     if a response was begun; not that of a connection that the handler took over
 //	error.type                    if it failed: see below
 //	url.query                     if there is one, without the values of credentials
-//	server.address, server.port   from the Host header
+//	server.address, server.port   from the Host header, or what a trusted proxy says: HandlerOptions.Proxies
 //	network.peer.address, network.peer.port
-//	client.address                that of the peer, or what HandlerOptions.ClientAddress says
+//	client.address                that of the peer, or what a trusted proxy or HandlerOptions.ClientAddress says
 //	user_agent.original, network.protocol.version
 //
 // Client span "{method}" or "{method} {url.template}", of kind client:
 //
-//	http.request.method, http.request.method_original, server.address, server.port
+//	http.request.method, http.request.method_original
+//	server.address, server.port   from Request.Host, or the URL
 //	url.full                      without credentials
 //	url.template                  if TransportOptions.Template knows it
 //	http.request.resend_count     on requests that follow a redirect
@@ -102,16 +113,18 @@
 //	panic           the handler panicked
 //	aborted         it gave up its response, by http.ErrAbortHandler or runtime.Goexit
 //	timeout         the deadline passed, and the handler wrote nothing, an error, or not all
-//	canceled        the client left before it had the whole answer
 //	body_too_large  HandlerOptions.MaxBodyBytes
 //	overloaded      HandlerOptions.MaxConcurrent
 //	_OTHER          a status code beyond 599
 //
-// A client that left, like a 4xx answer, does not make the server's span an error: it is the client's doing. If nothing was
-// written to it there is no status code; the access log says 499.
+// A 4xx answer does not make the server's span an error: it is the client's doing. A client that left before it had the whole
+// answer is no error either, also if a proxy gives up its response for that: the conventions leave intentional cancellation
+// without error.type and status. If nothing was written to it there is no status code; the access log says 499, and
+// error.type canceled.
 //
 // error.type of a client is the status code from 400 on, or one of timeout, canceled, name_resolution_error,
-// connection_refused, connection_reset, connection_closed, unreachable, server_certificate_invalid, tls_error and _OTHER.
+// connection_refused, connection_reset, connection_closed, unreachable, server_certificate_invalid, tls_error and _OTHER. A
+// call that its caller cancelled has none; canceled is one that something else cancelled.
 //
 // Log lines, through Telemetry.Logger: the access log if it is asked for, whose message is the span's name, with url.path,
 // http.response.status_code, duration, http.response.body.size, client.address and error.type; and a panic, with its stack, where

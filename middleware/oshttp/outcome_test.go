@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"runtime"
 	"strings"
 	"testing"
@@ -296,7 +298,7 @@ func TestConcurrencyLimit(t *testing.T) {
 }
 
 func TestClientThatLeaves(t *testing.T) {
-	left := outcome{"", "", "canceled", codes.Unset, "WARN", false}
+	left := outcome{"", "", "", codes.Unset, "WARN", false} // the conventions leave intentional cancellation unset
 	written := left
 	written.status = "200"
 	for _, test := range []struct {
@@ -340,7 +342,76 @@ func TestClientThatLeaves(t *testing.T) {
 			if want := test.want.status == ""; strings.Contains(g.lines.String(), "status_code=499") != want {
 				t.Errorf("access log %q, want 499 in it: %t", g.lines, want)
 			}
+			if !strings.Contains(g.lines.String(), "error.type=canceled") {
+				t.Errorf("access log %q does not say that the client has left", g.lines)
+			}
 		})
+	}
+}
+
+// A handler that gives up its response because the context has ended, as a reverse proxy does, reports that.
+func TestAbortWithAnEndedContext(t *testing.T) {
+	for _, give := range []func(){func() { panic(http.ErrAbortHandler) }, runtime.Goexit} {
+		for name, want := range map[string]struct {
+			end   func(context.Context) (context.Context, context.CancelFunc)
+			fault string
+			code  codes.Code
+		}{
+			"canceled": {context.WithCancel, "", codes.Unset},
+			"late": {func(ctx context.Context) (context.Context, context.CancelFunc) {
+				return context.WithDeadline(ctx, time.Now())
+			}, "timeout", codes.Error},
+			"on its own": {func(ctx context.Context) (context.Context, context.CancelFunc) { return ctx, func() {} }, "aborted", codes.Error},
+		} {
+			g := newRig(t)
+			h := g.handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = io.WriteString(w, "part")
+				give()
+			}), oshttp.HandlerOptions{})
+			ctx, cancel := want.end(t.Context())
+			cancel()
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				defer func() { _ = recover() }()
+				h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil).WithContext(ctx))
+			}()
+			<-done
+			span, point := g.span(), g.duration("http.server.request.duration")
+			if got := plain(span.Attributes())["error.type"]; got != want.fault || point["error.type"] != want.fault || span.Status().Code != want.code {
+				t.Errorf("%s: error.type %q and %q, status %v, want %q and %v", name, got, point["error.type"], span.Status(), want.fault, want.code)
+			}
+		}
+	}
+}
+
+// A client that leaves a proxied stream is no error of the proxy, on either of its sides.
+func TestClientThatLeavesAProxiedStream(t *testing.T) {
+	back := httptest.NewServer(http.HandlerFunc(stream))
+	defer back.Close()
+	target, err := url.Parse(back.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, c := newRig(t), newRig(t)
+	proxy := &httputil.ReverseProxy{
+		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
+		Transport: c.transport(nil, oshttp.TransportOptions{}),
+	}
+	srv := g.serve(g.handler(proxy, oshttp.HandlerOptions{}))
+	ctx, leave := context.WithCancel(t.Context())
+	res, err := http.DefaultClient.Do(newRequest(t, http.MethodGet, srv.URL, nil).WithContext(ctx))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.ReadFull(res.Body, make([]byte, 3))
+	leave()
+	res.Body.Close()
+	g.wait()
+	for side, r := range map[string]*rig{"server": g, "client": c} {
+		if span := r.span(); span.Status().Code != codes.Unset || plain(span.Attributes())["error.type"] != "" {
+			t.Errorf("%s: status %v, error.type %q, want none", side, span.Status(), plain(span.Attributes())["error.type"])
+		}
 	}
 }
 

@@ -1,6 +1,8 @@
 package oshttp
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -15,7 +17,7 @@ import (
 // the panic ends here. value is nil if the handler left by runtime.Goexit.
 func (x *exchange) settlePanic(value any) (raise any) {
 	if value == nil || value == any(http.ErrAbortHandler) {
-		x.fault = faultAborted
+		x.fault = x.abortion()
 		return value
 	}
 	x.fault = faultPanic
@@ -32,6 +34,18 @@ func (x *exchange) settlePanic(value any) (raise any) {
 	}
 	x.answer(http.StatusInternalServerError)
 	return nil
+}
+
+// abortion returns why a handler gave up its response. Where the context has ended, that is the reason: reverse proxies abort
+// when the client has left.
+func (x *exchange) abortion() string {
+	switch err := x.req.Context().Err(); {
+	case errors.Is(err, context.DeadlineExceeded):
+		return faultTimeout
+	case err != nil:
+		return faultCanceled
+	}
+	return faultAborted
 }
 
 // reportPanic makes a panic known, as an event, or as a log line where nobody takes events. No recovered panic is silent.

@@ -1,8 +1,8 @@
 package oshttp
 
 import (
+	"cmp"
 	"net/http"
-	"strconv"
 	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -43,7 +43,7 @@ func (x *exchange) describe(attrs []attribute.KeyValue) []attribute.KeyValue {
 	if r.URL.RawQuery != "" {
 		attrs = append(attrs, semconv.URLQuery(cleanQuery(r.URL.RawQuery)))
 	}
-	if host, port := splitAddress(r.Host); host != "" {
+	if host, port := splitAddress(cmp.Or(x.origin.host, r.Host)); host != "" {
 		attrs = append(attrs, semconv.ServerAddress(sanitize.Text(host, maxAddress)))
 		if port > 0 {
 			attrs = append(attrs, semconv.ServerPort(port))
@@ -75,20 +75,54 @@ func (x *exchange) peer() (address string, port int) {
 }
 
 func (x *exchange) clientAddress(peer string) string {
-	if x.h.opts.ClientAddress == nil {
-		return peer
+	if hook := x.h.opts.ClientAddress; hook != nil {
+		return sanitize.Text(hook(x.caller), maxAddress)
 	}
-	return sanitize.Text(x.h.opts.ClientAddress(x.caller), maxAddress)
+	return cmp.Or(x.origin.client, peer)
 }
 
-// knownMethod returns the method if HTTP knows it, and otherMethod if not.
-func knownMethod(method string) string {
+// methods decides which methods are named; the others are otherMethod. Nil means those of HTTP.
+type methods map[string]bool
+
+func newMethods(known []string) methods {
+	if len(known) == 0 {
+		return nil
+	}
+	m := make(methods, len(known))
+	for _, method := range known {
+		m[method] = true
+	}
+	return m
+}
+
+// name returns the method if it is known, and otherMethod if not.
+func (m methods) name(method string) string {
+	if m != nil {
+		if m[method] {
+			return method
+		}
+		return otherMethod
+	}
 	switch method {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
 		http.MethodConnect, http.MethodOptions, http.MethodTrace, "QUERY":
 		return method
 	}
 	return otherMethod
+}
+
+// ParseMethods returns the methods of a comma-separated list, which is the form of the environment variable
+// OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS. An empty list gives nil, the default of KnownMethods:
+//
+//	KnownMethods: oshttp.ParseMethods(os.Getenv("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS")),
+func ParseMethods(list string) []string {
+	var known []string
+	for method := range strings.SplitSeq(list, ",") {
+		if method = strings.TrimSpace(method); method != "" {
+			known = append(known, method)
+		}
+	}
+	return known
 }
 
 // spanMethod returns the method as span names have it.
@@ -119,25 +153,4 @@ func protocolVersion(major, minor int) string {
 		return "1.0"
 	}
 	return ""
-}
-
-// splitAddress takes "host", "host:port", "[v6]" or "[v6]:port" apart. What is no port number comes back as port 0.
-func splitAddress(address string) (host string, port int) {
-	host, digits := address, ""
-	if i := strings.LastIndexByte(address, ':'); i >= 0 && i > strings.LastIndexByte(address, ']') {
-		if strings.IndexByte(address, ':') == i || address[0] == '[' { // else a bare IPv6 address
-			host, digits = address[:i], address[i+1:]
-		}
-	}
-	if len(host) > 1 && host[0] == '[' && host[len(host)-1] == ']' {
-		host = host[1 : len(host)-1]
-	}
-	if digits == "" { // asking strconv would make an error, which allocates
-		return host, 0
-	}
-	n, err := strconv.ParseUint(digits, 10, 16)
-	if err != nil {
-		return host, 0
-	}
-	return host, int(n)
 }

@@ -14,18 +14,49 @@ import (
 // handlers behind http.StripPrefix or a router that the middleware cannot look into, and it wins over every other source of
 // the route. It reports whether w came from NewHandler, possibly under writers of others that have an Unwrap method.
 func SetRoute(w http.ResponseWriter, route string) bool {
+	x := exchangeOf(w)
+	if x == nil {
+		return false
+	}
+	x.setRoute(route)
+	return true
+}
+
+// exchangeOf returns the exchange that w, or a writer below it, belongs to; nil if there is none.
+func exchangeOf(w http.ResponseWriter) *exchange {
 	for w != nil {
-		if x, ok := w.(interface{ setRoute(string) }); ok {
-			x.setRoute(route)
-			return true
+		if own, ok := w.(interface{ self() *exchange }); ok {
+			return own.self()
 		}
 		inner, ok := w.(interface{ Unwrap() http.ResponseWriter })
 		if !ok {
-			return false
+			return nil
 		}
 		w = inner.Unwrap()
 	}
-	return false
+	return nil
+}
+
+func (x *exchange) self() *exchange { return x }
+
+// Routed returns a router that reports the route it finds to the NewHandler around it. It is needed where middleware between
+// the two copies the request, as every one does that changes its context: the router then leaves its pattern on the copy.
+//
+//	handler := oshttp.NewHandler(authenticate(oshttp.Routed(mux)), nil)
+//
+// A router is anything that sets the Pattern of the request that it is given, as http.ServeMux and chi do. SetRoute wins.
+func Routed(router http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() { foundRoute(w, routeOf(r.Pattern)) }()
+		router.ServeHTTP(w, r)
+	})
+}
+
+// foundRoute sets the route of the request that w answers, unless it has one.
+func foundRoute(w http.ResponseWriter, route string) {
+	if x := exchangeOf(w); x != nil && x.route == "" {
+		x.setRoute(route)
+	}
 }
 
 func (x *exchange) setRoute(route string) { x.route = sanitize.Text(route, maxURL) }

@@ -1,6 +1,7 @@
 package oshttp_test
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -115,4 +116,33 @@ func TestFilteredRequestsPassUntouched(t *testing.T) {
 	}
 	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
 	g.span()
+}
+
+// The mux sees a copy of the request, as behind every middleware that changes its context.
+func TestRouteBehindACopyOfTheRequest(t *testing.T) {
+	copies := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			next.ServeHTTP(wrapper{w}, r.WithContext(context.WithValue(r.Context(), nameless{}, "user")))
+		})
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /users/{id}", nothing)
+	mux.HandleFunc("GET /named", func(w http.ResponseWriter, _ *http.Request) { oshttp.SetRoute(w, "/by/the/handler") })
+	mux.HandleFunc("GET /panics/{id}", func(http.ResponseWriter, *http.Request) { panic("bug") })
+	for path, want := range map[string]string{
+		"/users/1": "GET /users/{id}", "/named": "GET /by/the/handler", "/panics/1": "GET /panics/{id}", "/nowhere": "GET",
+	} {
+		g := newRig(t)
+		h := g.handler(copies(copies(oshttp.Routed(mux))), oshttp.HandlerOptions{})
+		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, path, nil))
+		if got := g.span().Name(); got != want {
+			t.Errorf("%s: span %q, want %q", path, got, want)
+		}
+	}
+	// Without a NewHandler around it, it is just the router.
+	rec := httptest.NewRecorder()
+	oshttp.Routed(mux).ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/nowhere", nil))
+	if rec.Code != http.StatusNotFound {
+		t.Errorf("answer %d", rec.Code)
+	}
 }

@@ -1,6 +1,7 @@
 package oshttp
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"sync"
@@ -36,6 +37,9 @@ type TransportOptions struct {
 	// MaxServers is how many servers the metrics tell apart. What is sent to any more, by a crawler perhaps, is counted
 	// together under server.address "_OTHER" and server.port 0. Zero means 200.
 	MaxServers int
+	// KnownMethods are the methods that spans and metrics name; all others are _OTHER. They replace the default, the nine of
+	// HTTP and QUERY. Use ParseMethods for OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS.
+	KnownMethods []string
 	// SampleByRequest gives the sampler the attributes of the request. By default they are set when the span ends.
 	SampleByRequest bool
 	// Filter chooses the requests that pass through the middleware; for those it returns false for, it is not there at
@@ -52,6 +56,7 @@ type Transport struct {
 	propagator propagation.TextMapPropagator // nil if there is nothing to inject
 	fields     *instrument.Fields            // of the propagator
 	metrics    *clientMetrics
+	methods    methods
 	exception  *instrument.Event
 	start      []trace.SpanStartOption // at its capacity, so that appending copies it
 	rooms      sync.Pool               // of *attrRoom
@@ -76,6 +81,7 @@ func NewTransport(base http.RoundTripper, opts *TransportOptions) *Transport {
 		propagator: p,
 		fields:     instrument.NewFields(p, headerKey),
 		metrics:    newClientMetrics(o.Telemetry.Meter(scope), o.Metrics, o.MaxServers),
+		methods:    newMethods(o.KnownMethods),
 		exception:  instrument.NewEvent(o.Telemetry.EventLogger(scope), "http.client.request.exception", log.SeverityWarn),
 		start:      []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindClient)},
 		rooms:      sync.Pool{New: newAttrRoom},
@@ -95,10 +101,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if t.opts.Filter != nil && !t.opts.Filter(r) {
 		return t.base.RoundTrip(r)
 	}
-	c := &call{t: t, caller: r, method: knownMethod(r.Method)}
-	if r.Method == "" {
-		c.method = http.MethodGet
-	}
+	c := &call{t: t, caller: r, method: t.methods.name(cmp.Or(r.Method, http.MethodGet)), server: serverOf(r)}
 	res, err := t.base.RoundTrip(c.begin())
 	if err != nil {
 		c.end(err)
@@ -116,6 +119,7 @@ type call struct {
 	t        *Transport
 	caller   *http.Request // as the caller made it
 	sent     *http.Request // as it is sent: its context has the span
+	server   serverID
 	method   string
 	template string
 
@@ -194,8 +198,8 @@ func (c *call) describe(attrs []attribute.KeyValue) []attribute.KeyValue {
 	r := c.caller
 	attrs = append(attrs,
 		semconv.HTTPRequestMethodKey.String(c.method),
-		semconv.ServerAddress(sanitize.Text(r.URL.Hostname(), maxAddress)),
-		semconv.ServerPort(portOf(r.URL)),
+		semconv.ServerAddress(sanitize.Text(c.server.address, maxAddress)),
+		semconv.ServerPort(c.server.port),
 		semconv.URLFull(cleanURL(r.URL)),
 	)
 	if c.method == otherMethod {
@@ -231,11 +235,11 @@ func (c *call) end(err error) error {
 		if !c.start.IsZero() {
 			c.t.metrics.end(c.sent.Context(), time.Since(c.start), c, fault)
 		}
-		if err != nil && fault != faultCanceled {
+		if err != nil && fault != "" {
 			c.t.exception.EmitError(c.sent.Context(), err,
 				semconv.HTTPRequestMethodKey.String(c.method),
-				semconv.ServerAddress(sanitize.Text(c.caller.URL.Hostname(), maxAddress)),
-				semconv.ServerPort(portOf(c.caller.URL)),
+				semconv.ServerAddress(sanitize.Text(c.server.address, maxAddress)),
+				semconv.ServerPort(c.server.port),
 				semconv.ErrorTypeKey.String(fault),
 			)
 		}

@@ -60,6 +60,8 @@ func TestClientFailures(t *testing.T) {
 	bad := startBadServers(t)
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
+	caused, cancelWith := context.WithCancelCause(t.Context())
+	cancelWith(errors.New("changed my mind"))
 	short, stop := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer stop()
 
@@ -72,7 +74,9 @@ func TestClientFailures(t *testing.T) {
 		event bool
 	}{
 		{"refused", nil, t.Context(), bad.refused, "connection_refused", true},
-		{"canceled", nil, canceled, bad.plainText, "canceled", false},
+		{"canceled by the caller", nil, canceled, bad.plainText, "", false},
+		{"canceled by the caller, with a cause", nil, caused, bad.plainText, "", false},
+		{"canceled by nobody we know", failing{context.Canceled}, t.Context(), "http://x.invalid", "canceled", true},
 		{"deadline", nil, short, bad.stuck, "timeout", true},
 		{"timeout of the transport", &http.Transport{ResponseHeaderTimeout: time.Millisecond}, t.Context(), bad.stuck, "timeout", true},
 		{"closed", nil, t.Context(), bad.hangUp, "connection_closed", true},
@@ -100,7 +104,7 @@ func TestClientFailures(t *testing.T) {
 			if got := plain(span.Attributes())["error.type"]; got != test.fault || point["error.type"] != test.fault {
 				t.Errorf("error.type %q on the span, %q on the metric, want %q (%v)", got, point["error.type"], test.fault, err)
 			}
-			if span.Status().Code != codes.Error || span.Status().Description == "" {
+			if failed := test.fault != ""; (span.Status().Code == codes.Error) != failed || (span.Status().Description != "") != failed {
 				t.Errorf("span status %v", span.Status())
 			}
 			if _, ok := point["http.response.status_code"]; ok {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"time"
 )
 
 // Header implements http.ResponseWriter.
@@ -52,15 +53,37 @@ func (x *exchange) WriteString(s string) (int, error) {
 }
 
 func (x *exchange) count(n int, err error) (int, error) {
-	x.written += int64(n)
-	if err != nil {
-		x.failed = true
-	}
+	x.note(int64(n), err)
 	return n, err
 }
 
-// Unwrap lets http.ResponseController reach what only the server's writer can do: deadlines and full duplex.
+// note counts what was written. The server takes the body of an answer to HEAD, and sends nothing of it.
+func (x *exchange) note(n int64, err error) {
+	if x.caller.Method != http.MethodHead {
+		x.written += n
+	}
+	if err != nil {
+		x.failed = true
+	}
+}
+
+// Unwrap lets http.ResponseController reach what only the server's writer can do.
 func (x *exchange) Unwrap() http.ResponseWriter { return x.rw }
+
+// SetReadDeadline does what http.ResponseController does, for handlers that ask the writer itself.
+func (x *exchange) SetReadDeadline(at time.Time) error {
+	return http.NewResponseController(x.rw).SetReadDeadline(at)
+}
+
+// SetWriteDeadline does what http.ResponseController does, for handlers that ask the writer itself.
+func (x *exchange) SetWriteDeadline(at time.Time) error {
+	return http.NewResponseController(x.rw).SetWriteDeadline(at)
+}
+
+// EnableFullDuplex does what http.ResponseController does, for handlers that ask the writer itself.
+func (x *exchange) EnableFullDuplex() error {
+	return http.NewResponseController(x.rw).EnableFullDuplex()
+}
 
 // flush is Flush and FlushError of the writers that have them.
 func (x *exchange) flush() error {
@@ -86,10 +109,7 @@ func (x *exchange) hijack() (net.Conn, *bufio.ReadWriter, error) {
 func (x *exchange) readFrom(r io.Reader) (int64, error) {
 	x.wrote(http.StatusOK)
 	n, err := x.rw.(io.ReaderFrom).ReadFrom(r)
-	x.written += n
-	if err != nil {
-		x.failed = true
-	}
+	x.note(n, err)
 	return n, err
 }
 
@@ -97,3 +117,6 @@ func (x *exchange) readFrom(r io.Reader) (int64, error) {
 func (x *exchange) push(target string, opts *http.PushOptions) error {
 	return x.rw.(http.Pusher).Push(target, opts)
 }
+
+// closeNotify is CloseNotify of the writers that have it.
+func (x *exchange) closeNotify() <-chan bool { return x.rw.(closeNotifier).CloseNotify() }

@@ -13,11 +13,13 @@ import (
 	"net/textproto"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/coder/websocket"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
 	"github.com/go-os/go-os/middleware/oshttp"
 	"github.com/go-os/go-os/telemetry"
@@ -248,6 +250,131 @@ func protocols(t *testing.T, f func(t *testing.T, g *rig, serve func(http.Handle
 			return srv, &http.Client{Transport: transport}
 		})
 	})
+}
+
+// On every server the handler's writer has the methods of the server's own, also those that a handler should ask
+// http.ResponseController for.
+func TestWriterHasTheMethodsOfTheServers(t *testing.T) {
+	protocols(t, func(t *testing.T, g *rig, serve func(http.Handler) (*httptest.Server, *http.Client)) {
+		var own http.ResponseWriter
+		inner := g.handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			ours, theirs := reflect.TypeOf(w), reflect.TypeOf(own)
+			for i := range theirs.NumMethod() {
+				if name := theirs.Method(i).Name; name != "Unwrap" && !hasMethod(ours, name) {
+					t.Errorf("the server's writer has a method %s, the handler's has not", name)
+				}
+			}
+			d, ok := w.(interface{ SetWriteDeadline(time.Time) error })
+			if !ok || d.SetWriteDeadline(time.Now().Add(time.Minute)) != nil {
+				t.Error("the write deadline cannot be set")
+			}
+		}), oshttp.HandlerOptions{})
+		srv, client := serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			own = w
+			inner.ServeHTTP(w, r)
+		}))
+		fetch(t, client, newRequest(t, http.MethodGet, srv.URL, nil))
+	})
+}
+
+func hasMethod(of reflect.Type, name string) bool {
+	_, ok := of.MethodByName(name)
+	return ok
+}
+
+// A writer without deadlines says so, by the rule of http.ResponseController.
+func TestWriterWithoutDeadlines(t *testing.T) {
+	h := oshttp.NewHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		c := http.NewResponseController(w)
+		for _, err := range []error{c.SetReadDeadline(time.Time{}), c.SetWriteDeadline(time.Time{}), c.EnableFullDuplex()} {
+			if !errors.Is(err, errors.ErrUnsupported) {
+				t.Errorf("got %v, want errors.ErrUnsupported", err)
+			}
+		}
+	}), &oshttp.HandlerOptions{Telemetry: telemetry.Off()})
+	h.ServeHTTP(newNull(), httptest.NewRequest(http.MethodGet, "/", nil))
+}
+
+// HEAD has no body, whatever its handler writes.
+func TestBodySize(t *testing.T) {
+	for method, want := range map[string]int64{http.MethodGet: 3000, http.MethodHead: 0} {
+		g := newRig(t)
+		srv := g.serve(g.handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write(make([]byte, 1000))
+			_, _ = io.WriteString(w, strings.Repeat("x", 1000))
+			_, _ = w.(io.ReaderFrom).ReadFrom(strings.NewReader(strings.Repeat("x", 1000)))
+		}), oshttp.HandlerOptions{AccessLog: true, Metrics: everyMetric}))
+		fetch(t, srv.Client(), newRequest(t, method, srv.URL, nil))
+		g.wait()
+		sizes := g.metrics()["http.server.response.body.size"].Data.(metricdata.Histogram[int64]).DataPoints
+		if len(sizes) != 1 || sizes[0].Sum != want || !strings.Contains(g.lines.String(), fmt.Sprintf("http.response.body.size=%d ", want)) {
+			t.Errorf("%s: the metric has %v, the log %q; want %d", method, sizes, g.lines, want)
+		}
+	}
+}
+
+// A request body that can write itself still can, and is counted; with a limit it could pass that by.
+func TestRequestBodyThatWritesItself(t *testing.T) {
+	for _, limit := range []int64{0, 100} {
+		g := newRig(t)
+		h := g.handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if _, ok := r.Body.(io.WriterTo); ok != (limit == 0) {
+				t.Errorf("with the limit %d the body can write itself: %t", limit, ok)
+			}
+			_, _ = io.Copy(io.Discard, r.Body)
+		}), oshttp.HandlerOptions{Metrics: everyMetric, MaxBodyBytes: limit})
+		r := httptest.NewRequest(http.MethodPost, "/", nil)
+		r.Body = struct {
+			io.Reader
+			io.WriterTo
+			io.Closer
+		}{nil, strings.NewReader("hello"), io.NopCloser(nil)}
+		if limit > 0 {
+			r.Body = io.NopCloser(strings.NewReader("hello"))
+		}
+		h.ServeHTTP(httptest.NewRecorder(), r)
+		if sizes := g.metrics()["http.server.request.body.size"].Data.(metricdata.Histogram[int64]).DataPoints; sizes[0].Sum != 5 {
+			t.Errorf("with the limit %d the body has %d bytes, want 5", limit, sizes[0].Sum)
+		}
+	}
+}
+
+// Half of an upgraded connection can be closed, as that of package net can.
+func TestUpgradedBodyClosesOneSide(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, buf, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+		all, _ := io.ReadAll(buf) // until the client closes its side
+		_, _ = conn.Write(all)
+	}))
+	defer srv.Close()
+	g := newRig(t)
+	r := newRequest(t, http.MethodGet, srv.URL, nil)
+	r.Header = http.Header{"Connection": {"upgrade"}, "Upgrade": {"echo"}}
+	res, err := g.transport(nil, oshttp.TransportOptions{}).RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, ok := res.Body.(interface {
+		io.ReadWriteCloser
+		CloseWrite() error
+	})
+	if !ok {
+		t.Fatalf("a %T cannot be closed for writing", res.Body)
+	}
+	_, _ = io.WriteString(body, "hello")
+	if err := body.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(body); err != nil || string(got) != "hello" {
+		t.Errorf("got %q, %v", got, err)
+	}
 }
 
 func TestServerSentEvents(t *testing.T) {
