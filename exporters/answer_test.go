@@ -41,8 +41,8 @@ func startLiar(t *testing.T, status int, contentType, body string) *liar {
 	return l
 }
 
-// sendOne exports one item of a signal, alone, and returns its account, the error of Shutdown and the log.
-func sendOne(t *testing.T, which Signal, protocol, endpoint string) (SignalHealth, error, *logBuffer) {
+// sendOne exports one item of a signal, alone, and returns its account, the log and the error of Shutdown.
+func sendOne(t *testing.T, which Signal, protocol, endpoint string) (SignalHealth, *logBuffer, error) {
 	t.Helper()
 	environ := []string{"OTEL_TRACES_EXPORTER=none", "OTEL_METRICS_EXPORTER=none", "OTEL_LOGS_EXPORTER=none"}
 	environ = append(environ, "OTEL_"+which.env()+"EXPORTER=otlp")
@@ -54,7 +54,7 @@ func sendOne(t *testing.T, which Signal, protocol, endpoint string) (SignalHealt
 	defer cancel()
 	err := p.Shutdown(ctx)
 	all := p.Health()
-	return map[Signal]SignalHealth{Traces: all.Traces, Metrics: all.Metrics, Logs: all.Logs}[which], err, log
+	return map[Signal]SignalHealth{Traces: all.Traces, Metrics: all.Metrics, Logs: all.Logs}[which], log, err
 }
 
 // TestOnlyAnOTLPAnswerConfirms sends each signal to servers that take nothing and answer all the same.
@@ -82,7 +82,7 @@ func TestOnlyAnOTLPAnswerConfirms(t *testing.T) {
 			t.Parallel()
 			for _, which := range []Signal{Traces, Metrics, Logs} {
 				l := startLiar(t, c.status, c.contentType, c.body)
-				h, err, log := sendOne(t, which, HTTP, l.URL)
+				h, log, err := sendOne(t, which, HTTP, l.URL)
 				balanced(t, which, h)
 				confirmed := h.Emitted > 0 && h.Exported == h.Emitted && h.Dropped == 0 && err == nil
 				failed := h.Emitted > 0 && h.Exported == 0 && h.Dropped == h.Emitted && err != nil
@@ -104,7 +104,7 @@ func TestOnlyAnOTLPAnswerConfirms(t *testing.T) {
 func TestARedirectIsNamedWithItsRemedy(t *testing.T) {
 	t.Parallel()
 	l := startLiar(t, 308, "", "")
-	_, err, log := sendOne(t, Traces, HTTPJSON, l.URL)
+	_, log, err := sendOne(t, Traces, HTTPJSON, l.URL)
 	for _, text := range []string{"/elsewhere", "not followed"} {
 		if err == nil || !strings.Contains(err.Error(), text) {
 			t.Errorf("%q is not in %v", text, err)
@@ -125,7 +125,7 @@ func TestPartialSuccessInEveryEncoding(t *testing.T) {
 			"application/json": `{"partialSuccess":{"` + name + `":"1"}}`,
 		} {
 			l := startLiar(t, 200, contentType, body)
-			h, err, _ := sendOne(t, which, HTTP, l.URL)
+			h, _, err := sendOne(t, which, HTTP, l.URL)
 			if h.Dropped != 1 || err == nil {
 				t.Errorf("%s, %s: %+v, %v; want one dropped", which, contentType, h, err)
 			}
@@ -145,7 +145,7 @@ func TestTheReasonOfARefusalIsShortAndReadable(t *testing.T) {
 		{"text/html", "<html>\n\x1b[2J\t" + strings.Repeat("x", 1<<20), "HTTP 400 Bad Request: <html> [2J xxx"},
 	} {
 		l := startLiar(t, 400, c.contentType, c.body)
-		_, err, log := sendOne(t, Logs, HTTP, l.URL)
+		_, log, err := sendOne(t, Logs, HTTP, l.URL)
 		if err == nil || !strings.Contains(err.Error(), c.want) || len(err.Error()) > 2*maxReason || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%.300q, want %q", fmt.Sprint(err), c.want)
 		}

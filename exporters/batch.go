@@ -172,7 +172,7 @@ func (b *batcher[T]) run(ctx context.Context) {
 	defer close(b.done)
 	defer b.closeExporter()
 	batch := make([]T, 0, min(b.cfg.batch, b.cfg.queue))
-	tick := time.NewTicker(b.cfg.delay)
+	tick := time.NewTicker(max(b.cfg.delay, time.Millisecond))
 	defer tick.Stop()
 	for {
 		full := true

@@ -17,6 +17,7 @@ func (p *Pipeline) build(ctx context.Context, e *environ) error {
 		return nil
 	}
 	res := newResource(ctx, e, p.opts, p.settings.attributes)
+	p.leaks = leaks(res)
 	p.providers.Propagator = p.settings.propagator
 	if err := p.buildMetrics(ctx, res); err != nil {
 		return err

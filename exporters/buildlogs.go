@@ -41,6 +41,9 @@ func (p *Pipeline) buildLogs(ctx context.Context, res *resource.Resource) error 
 		sending = true
 	}
 	opts := append([]sdklog.LoggerProviderOption{sdklog.WithResource(res)}, p.settings.logLimits...)
+	if p.leaks {
+		opts = append(opts, sdklog.WithProcessor(recordResource{&ownResource{want: res}}))
+	}
 	var stage atOnce
 	for _, lp := range processors {
 		opts = append(opts, sdklog.WithProcessor(lp))

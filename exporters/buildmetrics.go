@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/resource"
 
 	"github.com/go-os/go-os/telemetry/metrics"
@@ -23,7 +24,11 @@ func (p *Pipeline) buildMetrics(ctx context.Context, res *resource.Resource) err
 		return nil
 	}
 	opts := append([]sdkmetric.Option{sdkmetric.WithResource(res), sdkmetric.WithView(p.opts.Views...)}, p.settings.meter...)
-	readers, err := p.metricReaders(ctx)
+	own := &ownResource{want: res}
+	if !p.leaks {
+		own.settle(nil)
+	}
+	readers, err := p.metricReaders(ctx, own)
 	if err != nil {
 		return err
 	}
@@ -32,6 +37,12 @@ func (p *Pipeline) buildMetrics(ctx context.Context, res *resource.Resource) err
 	}
 	mp := sdkmetric.NewMeterProvider(opts...)
 	p.providers.MeterProvider = mp
+	if p.reader != nil {
+		var rm metricdata.ResourceMetrics
+		if err := p.reader.Collect(ctx, &rm); err == nil {
+			own.settle(rm.Resource)
+		}
+	}
 	p.stages = append(p.stages, p.metricStage(mp.ForceFlush, mp.Shutdown))
 	return nil
 }
@@ -59,7 +70,7 @@ func (p *Pipeline) metricStage(flush, shutdown func(context.Context) error) stag
 	return stage{Metrics, losing(flush), losing(shutdown)}
 }
 
-func (p *Pipeline) metricReaders(ctx context.Context) (readers []sdkmetric.Reader, err error) {
+func (p *Pipeline) metricReaders(ctx context.Context, own *ownResource) (readers []sdkmetric.Reader, err error) {
 	for _, to := range p.settings.metrics.to {
 		switch to.exporter {
 		case toPrometheus:
@@ -68,26 +79,27 @@ func (p *Pipeline) metricReaders(ctx context.Context) (readers []sdkmetric.Reade
 				return nil, fmt.Errorf("exporters: %w", err)
 			}
 			p.page = page.Handler()
-			readers = append(readers, page.Reader())
+			p.reader = page.Reader()
+			readers = append(readers, p.reader)
 		case toConsole:
 			e, err := newConsolePoints(p.console)
 			if err != nil {
 				return nil, fmt.Errorf("exporters: console exporter of metrics: %w", err)
 			}
-			readers = append(readers, p.periodic(e, "stdout_metric_exporter", to.periodic))
+			readers = append(readers, p.periodic(e, "stdout_metric_exporter", to.periodic, own))
 		case toOTLP:
 			e, kind, err := to.otlp.points(ctx)
 			if err != nil {
 				return nil, fmt.Errorf("exporters: OTLP exporter of metrics: %w", err)
 			}
-			readers = append(readers, p.periodic(e, kind, to.periodic))
+			readers = append(readers, p.periodic(e, kind, to.periodic, own))
 		}
 	}
 	return readers, nil
 }
 
-func (p *Pipeline) periodic(e sdkmetric.Exporter, kind string, cfg periodicConfig) sdkmetric.Reader {
-	opts := []sdkmetric.PeriodicReaderOption{sdkmetric.WithInterval(cfg.interval), sdkmetric.WithTimeout(cfg.timeout)}
+func (p *Pipeline) periodic(e sdkmetric.Exporter, kind string, cfg periodicConfig, own *ownResource) sdkmetric.Reader {
+	opts := []sdkmetric.PeriodicReaderOption{sdkmetric.WithInterval(cfg.interval), sdkmetric.WithTimeout(or(cfg.timeout, forever))}
 	if cfg.cardinality != nil {
 		opts = append(opts, sdkmetric.WithCardinalityLimitSelector(cfg.cardinality))
 	}
@@ -95,8 +107,11 @@ func (p *Pipeline) periodic(e sdkmetric.Exporter, kind string, cfg periodicConfi
 		bridge := metrics.NewBridge(p.opts.Gatherer, &metrics.BridgeOptions{ErrorHandler: p.errors.Handle})
 		opts = append(opts, sdkmetric.WithProducer(bridge))
 	}
-	return drainingReader{sdkmetric.NewPeriodicReader(newPointExporter(p.open(Metrics, kind, 0), cfg, p.draining, e), opts...)}
+	return drainingReader{sdkmetric.NewPeriodicReader(newPointExporter(p.open(Metrics, kind, 0), cfg, p.draining, own, e), opts...)}
 }
+
+// forever is the timeout of a reader that has none: the SDK takes zero for its default.
+const forever = 24 * time.Hour
 
 // pageOptions are those of the page with the program's registry and ours.
 func (p *Pipeline) pageOptions() *metrics.PrometheusOptions {

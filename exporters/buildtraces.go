@@ -46,6 +46,9 @@ func (p *Pipeline) buildTraces(ctx context.Context, res *resource.Resource) erro
 	if p.settings.spanLimits != nil {
 		opts = append(opts, sdktrace.WithRawSpanLimits(*p.settings.spanLimits))
 	}
+	if p.leaks {
+		opts = append(opts, sdktrace.WithSpanProcessor(spanResource{&ownResource{want: res}}))
+	}
 	var stage atOnce
 	for _, sp := range processors {
 		opts = append(opts, sdktrace.WithSpanProcessor(sp))

@@ -29,7 +29,7 @@ func (s otlpSettings) httpClient(which Signal) *http.Client {
 	return &http.Client{
 		Timeout:       s.timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport: &otlpTransport{signal: which, endpoint: s.endpoint, next: &http.Transport{
+		Transport: &otlpTransport{signal: which, endpoint: s.endpoint.url, next: &http.Transport{
 			Proxy:               http.ProxyFromEnvironment,
 			DialContext:         (&net.Dialer{Timeout: s.timeout, KeepAlive: 30 * time.Second}).DialContext,
 			TLSClientConfig:     s.tls,
@@ -49,13 +49,8 @@ func (s otlpSettings) credentials() credentials.TransportCredentials {
 	return credentials.NewTLS(s.tls)
 }
 
-// target is the endpoint as gRPC names it.
-func (s otlpSettings) target() string {
-	if s.endpoint.Scheme == "unix" {
-		return s.endpoint.String()
-	}
-	return s.endpoint.Host
-}
+// base is the endpoint as far as the exporters of the SDK need it. The rest, such as a query, is added by otlpTransport.
+func (p endpoint) base() string { return p.url.Scheme + "://" + p.url.Host + "/" }
 
 // reconnect bounds gRPC's waits between connections. Its own grow to two minutes, for which a collector that is back would
 // get nothing.
@@ -68,7 +63,7 @@ func reconnect() grpc.DialOption {
 func (s otlpSettings) spans(ctx context.Context) (sdktrace.SpanExporter, string, error) {
 	if s.protocol == GRPC {
 		opts := []otlptracegrpc.Option{
-			otlptracegrpc.WithEndpoint(s.target()), otlptracegrpc.WithTLSCredentials(s.credentials()),
+			otlptracegrpc.WithEndpoint(s.endpoint.target), otlptracegrpc.WithTLSCredentials(s.credentials()),
 			otlptracegrpc.WithHeaders(s.headers), otlptracegrpc.WithTimeout(s.timeout),
 			otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig{}), otlptracegrpc.WithDialOption(reconnect()),
 		}
@@ -86,7 +81,7 @@ func (s otlpSettings) spans(ctx context.Context) (sdktrace.SpanExporter, string,
 	if s.gzip {
 		compression = otlptracehttp.GzipCompression
 	}
-	e, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(s.endpoint.String()), otlptracehttp.WithHTTPClient(client),
+	e, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(s.endpoint.base()), otlptracehttp.WithHTTPClient(client),
 		otlptracehttp.WithTLSClientConfig(nil), otlptracehttp.WithHeaders(s.headers), otlptracehttp.WithTimeout(s.timeout),
 		otlptracehttp.WithCompression(compression), otlptracehttp.WithEncoding(encoding),
 		otlptracehttp.WithRetry(otlptracehttp.RetryConfig{}))
@@ -96,7 +91,7 @@ func (s otlpSettings) spans(ctx context.Context) (sdktrace.SpanExporter, string,
 func (s otlpSettings) records(ctx context.Context) (sdklog.Exporter, string, error) {
 	if s.protocol == GRPC {
 		opts := []otlploggrpc.Option{
-			otlploggrpc.WithEndpoint(s.target()), otlploggrpc.WithTLSCredentials(s.credentials()),
+			otlploggrpc.WithEndpoint(s.endpoint.target), otlploggrpc.WithTLSCredentials(s.credentials()),
 			otlploggrpc.WithHeaders(s.headers), otlploggrpc.WithTimeout(s.timeout),
 			otlploggrpc.WithRetry(otlploggrpc.RetryConfig{}), otlploggrpc.WithDialOption(reconnect()),
 		}
@@ -110,7 +105,7 @@ func (s otlpSettings) records(ctx context.Context) (sdklog.Exporter, string, err
 	if s.gzip {
 		compression = otlploghttp.GzipCompression
 	}
-	e, err := otlploghttp.New(ctx, otlploghttp.WithEndpointURL(s.endpoint.String()), otlploghttp.WithHTTPClient(client),
+	e, err := otlploghttp.New(ctx, otlploghttp.WithEndpointURL(s.endpoint.base()), otlploghttp.WithHTTPClient(client),
 		otlploghttp.WithTLSClientConfig(nil), otlploghttp.WithHeaders(s.headers), otlploghttp.WithTimeout(s.timeout),
 		otlploghttp.WithCompression(compression), otlploghttp.WithRetry(otlploghttp.RetryConfig{}))
 	return closingRecords{e, client}, "otlp_http_log_exporter", err
@@ -119,7 +114,7 @@ func (s otlpSettings) records(ctx context.Context) (sdklog.Exporter, string, err
 func (s otlpSettings) points(ctx context.Context) (sdkmetric.Exporter, string, error) {
 	if s.protocol == GRPC {
 		opts := []otlpmetricgrpc.Option{
-			otlpmetricgrpc.WithEndpoint(s.target()), otlpmetricgrpc.WithTLSCredentials(s.credentials()),
+			otlpmetricgrpc.WithEndpoint(s.endpoint.target), otlpmetricgrpc.WithTLSCredentials(s.credentials()),
 			otlpmetricgrpc.WithHeaders(s.headers), otlpmetricgrpc.WithTimeout(s.timeout),
 			otlpmetricgrpc.WithRetry(otlpmetricgrpc.RetryConfig{}), otlpmetricgrpc.WithDialOption(reconnect()),
 		}
@@ -133,7 +128,7 @@ func (s otlpSettings) points(ctx context.Context) (sdkmetric.Exporter, string, e
 	if s.gzip {
 		compression = otlpmetrichttp.GzipCompression
 	}
-	e, err := otlpmetrichttp.New(ctx, otlpmetrichttp.WithEndpointURL(s.endpoint.String()), otlpmetrichttp.WithHTTPClient(client),
+	e, err := otlpmetrichttp.New(ctx, otlpmetrichttp.WithEndpointURL(s.endpoint.base()), otlpmetrichttp.WithHTTPClient(client),
 		otlpmetrichttp.WithTLSClientConfig(nil), otlpmetrichttp.WithHeaders(s.headers), otlpmetrichttp.WithTimeout(s.timeout),
 		otlpmetrichttp.WithCompression(compression), otlpmetrichttp.WithRetry(otlpmetrichttp.RetryConfig{}))
 	return closingPoints{e, client}, "otlp_http_metric_exporter", err

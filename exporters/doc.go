@@ -56,8 +56,15 @@
 //	OTEL_BSP_*, OTEL_BLRP_*                    SCHEDULE_DELAY, EXPORT_TIMEOUT (of a batch, retries included), MAX_QUEUE_SIZE,
 //	                                           MAX_EXPORT_BATCH_SIZE
 //	OTEL_METRIC_EXPORT_INTERVAL, _TIMEOUT
-//	limits, OTEL_METRICS_EXEMPLAR_FILTER, OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE and
+//	OTEL_ATTRIBUTE_*_LIMIT, OTEL_SPAN_*_LIMIT, OTEL_EVENT_*, OTEL_LINK_* and OTEL_LOGRECORD_*_LIMIT
+//	OTEL_METRICS_EXEMPLAR_FILTER, OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE and
 //	_DEFAULT_HISTOGRAM_AGGREGATION             read by the SDK, and checked here
+//
+// Of OTEL_RESOURCE_ATTRIBUTES one bad entry discards all; of headers it discards itself, and is named by its place, never by its value. A timeout
+// of zero is none; a limit that is negative is warned of, and the default used. An endpoint over HTTP is a URL, whose user, path and query
+// are used as they are; over grpc it is a URL, host:port or any other target of gRPC, such as unix:/path or dns:///host:port. A target has TLS
+// unless OTEL_EXPORTER_OTLP_INSECURE is true, or it is a socket of this machine. What is no endpoint counts as unset: unless
+// OTEL_*_EXPORTER asks for otlp, that signal is not sent.
 //
 // A variable that begins with OTEL_ and is none of these, nor one reserved for another language, is warned of, with the nearest that
 // is.
@@ -65,7 +72,9 @@
 // The file is parsed by otelconf, in version 1.0 of the schema. Resource, propagators, limits, samplers, batch and simple
 // processors, periodic readers, views, and OTLP and console exporters are honoured, with the same accounts as above; what the file
 // has beyond that is named in a warning each, as ignored. A signal without a section is not made. Options that add
-// something (Sinks, processors, readers, Gatherer, Keep) count beside the file.
+// something (Sinks, processors, readers, Gatherer, Keep), QueueBytes and BatchBytes count beside the file. A file that is empty, of another
+// version, or that gives a value another type than the schema is an error. Nothing of the process's OTEL_ variables counts beside it but what
+// it refers to, as ${NAME}, which is read from the process.
 //
 // # Telemetry
 //

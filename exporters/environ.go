@@ -1,6 +1,7 @@
 package exporters
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net/url"
@@ -9,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"go.opentelemetry.io/otel/attribute"
 )
 
 // environ is the environment as the specification has it read: an empty variable is unset, and one that cannot be
@@ -85,8 +88,8 @@ func (e *environ) number(def, least int, names ...string) int {
 	return n
 }
 
-// millis reads a duration in milliseconds, the unit of all durations in the specification.
-func (e *environ) millis(def time.Duration, names ...string) time.Duration {
+// millis reads a duration in milliseconds, the unit of all durations in the specification, that is at least least of them.
+func (e *environ) millis(least int64, def time.Duration, names ...string) time.Duration {
 	name, value := e.first(names...)
 	if name == "" {
 		return def
@@ -95,14 +98,19 @@ func (e *environ) millis(def time.Duration, names ...string) time.Duration {
 	switch {
 	case err != nil:
 		e.warn(name, "%q is not a whole number of milliseconds; %d is used", value, def.Milliseconds())
-	case n <= 0:
-		e.warn(name, "%d is not a positive number of milliseconds; %d is used", n, def.Milliseconds())
+	case n < least:
+		e.warn(name, "%d is less than %d milliseconds; %d is used", n, least, def.Milliseconds())
 	case n > math.MaxInt64/int64(time.Millisecond):
 		e.warn(name, "%d is more milliseconds than there are; %d is used", n, def.Milliseconds())
 	default:
 		return time.Duration(n) * time.Millisecond
 	}
 	return def
+}
+
+// timeout reads a duration of which zero means none.
+func (e *environ) timeout(def time.Duration, names ...string) time.Duration {
+	return e.millis(0, def, names...)
 }
 
 // oneOf reads one of the accepted words, in lower case.
@@ -148,29 +156,67 @@ func (e *environ) list(accepted []string, name string) (words []string, set bool
 	return words, len(words) > 0
 }
 
-// pairs reads key=value,key=value, percent-encoded as in the W3C baggage header. The values may be secret: no warning has them.
-func (e *environ) pairs(names ...string) map[string]string {
+// pair is an entry of a list key=value,key=value; at is its place, from 1.
+type pair struct {
+	at         int
+	key, value string
+	err        error // not a word of the entry, which may be secret
+}
+
+var errPair = errors.New("is not key=value with percent-encoding")
+
+// pairs reads key=value,key=value, percent-encoded as in the W3C baggage header, on both sides.
+func pairs(list string) (all []pair) {
+	at := 0
+	for entry := range strings.SplitSeq(list, ",") {
+		at++
+		if strings.TrimSpace(entry) == "" {
+			continue
+		}
+		p := pair{at: at}
+		left, right, ok := strings.Cut(entry, "=")
+		var badKey, badValue error
+		p.key, badKey = url.PathUnescape(strings.TrimSpace(left))
+		p.value, badValue = url.PathUnescape(strings.TrimSpace(right))
+		if !ok || p.key == "" || badKey != nil || badValue != nil {
+			p = pair{at: at, err: errPair}
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+// resource reads attributes. One bad entry discards them all, as the specification has it.
+func (e *environ) resource(name string) (attrs []attribute.KeyValue) {
+	for _, p := range pairs(e.vars[name]) {
+		if p.err != nil {
+			e.warn(name, "entry %d %v; all of it is left out", p.at, p.err)
+			return nil
+		}
+		attrs = append(attrs, attribute.String(p.key, p.value))
+	}
+	return attrs
+}
+
+// headers reads the headers of OTLP requests. A bad entry is named by its place, and left out: the others may be all that is needed.
+func (e *environ) headers(protocol string, names ...string) map[string]string {
 	name, value := e.first(names...)
 	if name == "" {
 		return nil
 	}
-	out := make(map[string]string)
-	at := 0
-	for pair := range strings.SplitSeq(value, ",") {
-		at++
-		if strings.TrimSpace(pair) == "" {
+	headers := make(map[string]string)
+	for _, p := range pairs(value) {
+		err := p.err
+		if err == nil {
+			err = checkHeader(protocol, p.key, p.value)
+		}
+		if err != nil {
+			e.warn(name, "entry %d %v; it is left out", p.at, err)
 			continue
 		}
-		key, raw, ok := strings.Cut(pair, "=")
-		key = strings.TrimSpace(key)
-		text, err := url.PathUnescape(strings.TrimSpace(raw))
-		if !ok || key == "" || err != nil {
-			e.warn(name, "entry %d is not key=value with percent-encoding; it is left out", at)
-			continue
-		}
-		out[key] = text
+		headers[p.key] = p.value
 	}
-	return out
+	return headers
 }
 
 // ratio reads a number between 0 and 1.

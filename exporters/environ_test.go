@@ -52,8 +52,19 @@ func TestEnvironmentMistakesAreNamed(t *testing.T) {
 		{name: "compression", env: []string{otlpOn, "OTEL_EXPORTER_OTLP_COMPRESSION=zstd"}, want: []string{"OTEL_EXPORTER_OTLP_COMPRESSION", "zstd", "none is used"}},
 		{name: "timeout", env: []string{otlpOn, "OTEL_EXPORTER_OTLP_TIMEOUT=10s"}, want: []string{"OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "whole number of milliseconds; 10000 is used"}},
 		{name: "endpoint without a scheme", env: []string{"OTEL_EXPORTER_OTLP_ENDPOINT=127.0.0.1:1"}, want: []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "no scheme", "https:// is used"}},
-		{name: "endpoint that is none", env: []string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=ftp://x"}, want: []string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "ftp", "treated as unset"}},
+		{name: "endpoint that is none", env: []string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=ftp://x"}, want: []string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "ftp", "treated as unset, traces are not exported over OTLP"}},
+		{name: "endpoint that is none, and must be", env: []string{"OTEL_TRACES_EXPORTER=otlp", "OTEL_EXPORTER_OTLP_ENDPOINT=htp://x", "OTEL_METRICS_EXPORTER=none", "OTEL_LOGS_EXPORTER=none"}, want: []string{"OTEL_EXPORTER_OTLP_ENDPOINT", `scheme \"htp\"`, "treated as unset, http://localhost:4318 is used"}},
+		{name: "endpoint that is none beside one", env: []string{"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT=http://", otlpOn}, want: []string{"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "names no host", "OTEL_EXPORTER_OTLP_ENDPOINT is used"}},
+		{name: "endpoint with a password that is none", env: []string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://u:sesame@h:x/"}, want: []string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "no URL"}},
+		{name: "path over gRPC", env: []string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://u:sesame@127.0.0.1:1/x?key=sesame", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc"}, want: []string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "no meaning over grpc", "OTEL_EXPORTER_OTLP_HEADERS"}},
+		{name: "target over HTTP", env: []string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=unix:///run/x"}, want: []string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "unix", "treated as unset"}},
 		{name: "insecure", env: []string{"OTEL_EXPORTER_OTLP_ENDPOINT=127.0.0.1:1", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_EXPORTER_OTLP_INSECURE=1"}, want: []string{"OTEL_EXPORTER_OTLP_INSECURE", "neither true nor false"}},
+		{name: "header name", env: []string{otlpOn, "OTEL_EXPORTER_OTLP_HEADERS=ok=1,Authorization: Basic sesame==,b=2"}, want: []string{"OTEL_EXPORTER_OTLP_HEADERS", "entry 2 has a name that is no header name; it is left out"}},
+		{name: "header with a line break", env: []string{otlpOn, "OTEL_EXPORTER_OTLP_HEADERS=a=sesame%0D%0Ax:y"}, want: []string{"OTEL_EXPORTER_OTLP_HEADERS", "entry 1 has a value with a line break"}},
+		{name: "header of the exporter", env: []string{otlpOn, "OTEL_EXPORTER_OTLP_HEADERS=Content-Length=sesame"}, want: []string{"OTEL_EXPORTER_OTLP_HEADERS", "entry 1", "the exporter sets itself"}},
+		{name: "header beyond gRPC", env: []string{otlpOn, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_EXPORTER_OTLP_HEADERS=a=ses%C3%A4ame"}, want: []string{"OTEL_EXPORTER_OTLP_HEADERS", "entry 1"}},
+		{name: "header name beyond gRPC", env: []string{otlpOn, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_EXPORTER_OTLP_HEADERS=a!=sesame"}, want: []string{"OTEL_EXPORTER_OTLP_HEADERS", "entry 1"}},
+		{name: "header key that is not decoded", env: []string{otlpOn, "OTEL_EXPORTER_OTLP_HEADERS=%zz=sesame"}, want: []string{"OTEL_EXPORTER_OTLP_HEADERS", "entry 1"}},
 		{name: "headers", env: []string{otlpOn, "OTEL_EXPORTER_OTLP_HEADERS=a=b,sesame"}, want: []string{"OTEL_EXPORTER_OTLP_HEADERS", "entry 2"}},
 		{name: "certificate missing", env: []string{otlpOn, "OTEL_EXPORTER_OTLP_CERTIFICATE=/nowhere.pem"}, want: []string{"OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere.pem", "roots of the system"}},
 		{name: "certificate that is none", env: []string{otlpOn, "OTEL_EXPORTER_OTLP_CERTIFICATE=" + garbage}, want: []string{"OTEL_EXPORTER_OTLP_CERTIFICATE", "no PEM certificate"}},
@@ -63,13 +74,20 @@ func TestEnvironmentMistakesAreNamed(t *testing.T) {
 		{name: "queue", env: []string{"OTEL_BSP_MAX_QUEUE_SIZE=-1"}, want: []string{"OTEL_BSP_MAX_QUEUE_SIZE", "less than 1; 2048 is used"}},
 		{name: "batch", env: []string{"OTEL_BLRP_MAX_EXPORT_BATCH_SIZE=lots"}, want: []string{"OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "lots", "512 is used"}},
 		{name: "batch beyond queue", env: []string{"OTEL_BSP_MAX_QUEUE_SIZE=10", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE=20"}, want: []string{"OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "more than the queue holds; 10 is used"}},
-		{name: "delay", env: []string{"OTEL_BSP_SCHEDULE_DELAY=0"}, want: []string{"OTEL_BSP_SCHEDULE_DELAY", "not a positive number of milliseconds; 5000 is used"}},
+		{name: "delay", env: []string{"OTEL_BSP_SCHEDULE_DELAY=-1"}, want: []string{"OTEL_BSP_SCHEDULE_DELAY", "less than 0 milliseconds; 5000 is used"}},
 		{name: "interval", env: []string{"OTEL_METRIC_EXPORT_INTERVAL=1m"}, want: []string{"OTEL_METRIC_EXPORT_INTERVAL", "1m", "60000 is used"}},
 		{name: "absurd interval", env: []string{"OTEL_METRIC_EXPORT_INTERVAL=9223372036854775807"}, want: []string{"OTEL_METRIC_EXPORT_INTERVAL", "60000 is used"}},
-		{name: "limit", env: []string{"OTEL_SPAN_EVENT_COUNT_LIMIT=many"}, want: []string{"OTEL_SPAN_EVENT_COUNT_LIMIT", "many", "the SDK's default is used"}},
+		{name: "limit", env: []string{"OTEL_SPAN_EVENT_COUNT_LIMIT=many"}, want: []string{"OTEL_SPAN_EVENT_COUNT_LIMIT", "many", "not a whole number; 128 is used"}},
+		{name: "negative limit", env: []string{"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=-1"}, want: []string{"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "-1 is less than 0; 128 is used"}},
+		{name: "negative length", env: []string{"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT=-5"}, want: []string{"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "-5 is less than 0"}},
+		{name: "negative timeout", env: []string{otlpOn, "OTEL_EXPORTER_OTLP_TIMEOUT=-1"}, want: []string{"OTEL_EXPORTER_OTLP_TIMEOUT", "less than 0 milliseconds; 10000 is used"}},
+		{name: "interval of nothing", env: []string{"OTEL_METRIC_EXPORT_INTERVAL=0"}, want: []string{"OTEL_METRIC_EXPORT_INTERVAL", "less than 1 milliseconds; 60000 is used"}},
+		{name: "timeouts and delays of nothing", env: []string{otlpOn, "OTEL_EXPORTER_OTLP_TIMEOUT=0", "OTEL_BSP_EXPORT_TIMEOUT=0", "OTEL_BLRP_EXPORT_TIMEOUT=0", "OTEL_METRIC_EXPORT_TIMEOUT=0", "OTEL_BSP_SCHEDULE_DELAY=0"}, none: true},
 		{name: "exemplars", env: []string{"OTEL_METRICS_EXEMPLAR_FILTER=tracebased"}, want: []string{"OTEL_METRICS_EXEMPLAR_FILTER", "did you mean trace_based?"}},
 		{name: "temporality", env: []string{"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE=deltas"}, want: []string{"TEMPORALITY_PREFERENCE", "did you mean delta?"}},
-		{name: "resource", env: []string{"OTEL_RESOURCE_ATTRIBUTES=a=b,c=%zz"}, want: []string{"OTEL_RESOURCE_ATTRIBUTES", "entry 2"}},
+		{name: "resource", env: []string{"OTEL_RESOURCE_ATTRIBUTES=a=b,c=%zz"}, want: []string{"OTEL_RESOURCE_ATTRIBUTES", "entry 2", "all of it is left out"}},
+		{name: "resource without a key", env: []string{"OTEL_RESOURCE_ATTRIBUTES==b"}, want: []string{"OTEL_RESOURCE_ATTRIBUTES", "entry 1"}},
+		{name: "propagators in any case", env: []string{"OTEL_PROPAGATORS=TraceContext,B3Multi"}, none: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.env == nil {
@@ -122,26 +140,39 @@ func TestEnvironmentIsHonoured(t *testing.T) {
 	})
 	t.Run("endpoints", func(t *testing.T) {
 		const general, traces = "OTEL_EXPORTER_OTLP_ENDPOINT=", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="
+		const grpc, insecure = "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_EXPORTER_OTLP_INSECURE=true"
 		for _, c := range []struct {
 			env    []string
 			option string
 			want   string
+			secure bool
 		}{
+			{env: []string{general + "http://c:1/a//b/%2F/"}, want: "http://c:1/a//b/%2F/v1/traces"},
+			{env: []string{traces + "http://c:1//a/../b/"}, want: "http://c:1//a/../b/"},
+			{env: []string{general + "unix:/run/c.sock", grpc}, want: "unix:/run/c.sock"},
+			{env: []string{general + "unix-abstract:c", grpc}, want: "unix-abstract:c"},
+			{env: []string{general + "dns:///c:1", grpc}, want: "dns:///c:1", secure: true},
+			{env: []string{general + "dns://8.8.8.8/c:1", grpc, insecure}, want: "dns://8.8.8.8/c:1"},
+			{env: []string{general + "passthrough:///c:1", grpc, insecure}, want: "passthrough:///c:1"},
+			{env: []string{general + "[::1]:4317", grpc, insecure}, want: "[::1]:4317"},
+			{env: []string{general + "https://[::1]:4317", grpc}, want: "[::1]:4317", secure: true},
+			{env: []string{"OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_TRACES_EXPORTER=otlp"}, option: "dns:///o:3", want: "dns:///o:3", secure: true},
+
 			{env: []string{general + "http://c:4318"}, want: "http://c:4318/v1/traces"},
 			{env: []string{general + "http://c:4318/base/"}, want: "http://c:4318/base/v1/traces"},
-			{env: []string{general + "http://c:1", traces + "https://d:2/own"}, want: "https://d:2/own"},
+			{env: []string{general + "http://c:1", traces + "https://d:2/own"}, want: "https://d:2/own", secure: true},
 			{env: []string{traces + "http://d:2"}, want: "http://d:2/"},
 			{env: []string{general + "http://c:1"}, option: "http://o:3", want: "http://c:1/v1/traces"},
 			{option: "http://o:3", want: "http://o:3/v1/traces"},
 			{env: []string{"OTEL_TRACES_EXPORTER=otlp"}, want: "http://localhost:4318/v1/traces"},
-			{env: []string{"OTEL_TRACES_EXPORTER=otlp", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc"}, want: "http://localhost:4317"},
-			{env: []string{general + "c:1", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc"}, want: "https://c:1"},
-			{env: []string{general + "c:1", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_EXPORTER_OTLP_INSECURE=true"}, want: "http://c:1"},
+			{env: []string{"OTEL_TRACES_EXPORTER=otlp", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc"}, want: "localhost:4317"},
+			{env: []string{general + "c:1", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc"}, want: "c:1", secure: true},
+			{env: []string{general + "c:1", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_EXPORTER_OTLP_INSECURE=true"}, want: "c:1"},
 			{env: []string{general + "unix:///run/c.sock", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc"}, want: "unix:///run/c.sock"},
 		} {
 			s := read(t, &Options{Endpoint: c.option}, c.env...)
-			if len(s.traces.to) != 1 || s.traces.to[0].otlp.endpoint.String() != c.want {
-				t.Errorf("%v and %q: %+v, want %s", c.env, c.option, s.traces.to, c.want)
+			if len(s.traces.to) != 1 || s.traces.to[0].otlp.endpoint.String() != c.want || (s.traces.to[0].otlp.tls != nil) != c.secure {
+				t.Errorf("%v and %q: %+v, want %s, secure %t", c.env, c.option, s.traces.to, c.want, c.secure)
 			}
 		}
 	})
@@ -220,14 +251,18 @@ func TestDisabledSDKLeavesPropagationLogsAndThePage(t *testing.T) {
 
 func TestOptionsThatContradictThemselvesAreErrors(t *testing.T) {
 	for want, o := range map[string]Options{
-		"Protocol":       {Endpoint: "http://x", Protocol: "htp"},
-		"no scheme":      {Endpoint: "collector:4317"},
-		"Compression":    {Compression: "zstd"},
-		"QueueSize":      {QueueSize: -1},
-		"BridgeRegistry": {BridgeRegistry: true},
+		"Protocol":                            {Endpoint: "http://x", Protocol: "htp"},
+		"no scheme":                           {Endpoint: "collector:4317"},
+		"Compression":                         {Compression: "zstd"},
+		"QueueSize":                           {QueueSize: -1},
+		"BridgeRegistry":                      {BridgeRegistry: true},
+		"QueueBytes":                          {QueueBytes: -1},
+		"BatchBytes":                          {BatchBytes: -1},
+		"\"a\" has a value with a line break": {Endpoint: "http://x", Headers: map[string]string{"a": "sesame\n"}},
+		"Headers: a header has a name":        {Endpoint: "http://x", Headers: map[string]string{"a: sesame": "b"}},
 	} {
 		o.Environ, o.KeepGlobals, o.LogWriter = []string{}, true, &logBuffer{}
-		if _, err := Setup(t.Context(), &o); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Setup(t.Context(), &o); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "sesame") {
 			t.Errorf("%s: %v", want, err)
 		}
 	}

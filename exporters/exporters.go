@@ -39,12 +39,13 @@ type Options struct {
 	// container, the operating system and the process.
 	Detectors []resource.Detector
 
-	// Endpoint is where OTLP goes: http://host:port, or https:// for TLS. Over HTTP the path of each signal is added.
+	// Endpoint is where OTLP goes: http://host:port, or https:// for TLS. Over HTTP the path of each signal is added. Over GRPC it may be
+	// any target of gRPC, such as unix:/path or dns:///host:port, with TLS unless that is a socket of this machine.
 	// Default: empty, which sends nothing to the network.
 	Endpoint string
 	// Protocol is GRPC, HTTP or HTTPJSON. Default: HTTP.
 	Protocol string
-	// Headers go with every OTLP request. Default: none.
+	// Headers go with every OTLP request. One that the protocol cannot send is an error. Default: none.
 	Headers map[string]string
 	// Compression of OTLP requests, "gzip" or "none". Default: none.
 	Compression string
@@ -100,8 +101,8 @@ type Options struct {
 	// KeepGlobals leaves the providers of the otel package, its error handler and its logger, and slog.Default as they are:
 	// for several pipelines in one process. Default: false, which sets them all.
 	KeepGlobals bool
-	// Environ is the environment, as os.Environ returns it. Default: os.Environ(). The variables that the SDK reads by itself (limits,
-	// the exemplar filter, what OTLP metrics prefer) come from the process all the same.
+	// Environ is the environment, as os.Environ returns it. Default: os.Environ(). The variables that the SDK reads by itself (the
+	// exemplar filter, what OTLP metrics prefer) come from the process all the same.
 	Environ []string
 
 	// QueueSize is how many spans, and how many log records, may wait for each destination. One that finds the queue full

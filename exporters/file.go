@@ -1,9 +1,13 @@
 package exporters
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"reflect"
+	"strconv"
 	"strings"
 
 	"go.opentelemetry.io/contrib/otelconf"
@@ -23,13 +27,23 @@ func readFile(e *environ, file string) (settings, error) {
 	if err != nil {
 		return fail(err)
 	}
+	tree, err := parseTree(text)
+	if err != nil {
+		return fail(err)
+	}
 	model, err := otelconf.ParseYAML(text)
 	if err != nil {
 		return fail(err)
 	}
-	var tree any
-	if err := yaml.Unmarshal(text, &tree); err != nil {
+	newer, err := checkFormat(model.FileFormat)
+	if err != nil {
 		return fail(err)
+	}
+	if newer {
+		e.warn(envConfigFile, "%s: file_format %q is newer than 1.0: what it adds is ignored", file, model.FileFormat)
+	}
+	if disabled := model.Disabled; model.TracerProvider == nil && model.MeterProvider == nil && model.LoggerProvider == nil && (disabled == nil || !*disabled) {
+		e.warn(envConfigFile, "%s: it has no tracer_provider, no meter_provider and no logger_provider: there is no telemetry", file)
 	}
 	for _, section := range unknown("", tree, reflect.TypeOf(*model)) {
 		e.warn(envConfigFile, "%s: %s is ignored: it is not part of what is supported", file, section)
@@ -37,7 +51,7 @@ func readFile(e *environ, file string) (settings, error) {
 	t := translation{model: model, ignore: func(section, why string) {
 		e.warn(envConfigFile, "%s: %s is ignored: %s", file, section, why)
 	}}
-	if root, ok := tree.(map[string]any); ok && root["distribution"] != nil { // which otelconf decodes into nothing
+	if tree["distribution"] != nil {
 		t.ignore("distribution", "it is for other distributions")
 	}
 	s, err := t.settings()
@@ -50,6 +64,33 @@ func readFile(e *environ, file string) (settings, error) {
 		}
 	}
 	return s, nil
+}
+
+// parseTree decodes a file as it is, before variables are put in. It must be one YAML document with something in it.
+func parseTree(text []byte) (map[string]any, error) {
+	d := yaml.NewDecoder(bytes.NewReader(text))
+	var tree map[string]any
+	if err := d.Decode(&tree); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	if len(tree) == 0 {
+		return nil, errors.New("the file is empty; it needs file_format and the providers")
+	}
+	var next any
+	if err := d.Decode(&next); !errors.Is(err, io.EOF) {
+		return nil, errors.New("the file has more than one YAML document; only one is read")
+	}
+	return tree, nil
+}
+
+// checkFormat accepts the version of the schema that is implemented, 1.0 with its candidates, and later ones that are compatible.
+func checkFormat(version string) (newer bool, err error) {
+	number, _, _ := strings.Cut(version, "-")
+	major, minor, ok := strings.Cut(number, ".")
+	if _, err := strconv.Atoi(minor); !ok || err != nil || major != "1" {
+		return false, fmt.Errorf("file_format %q is not supported; 1.0 is", version)
+	}
+	return minor != "0", nil
 }
 
 // unknown returns the paths of what a YAML tree has and a type of the model has no field for, for decoding drops it without
@@ -67,12 +108,21 @@ func unknown(path string, tree any, model reflect.Type) (paths []string) {
 			paths = append(paths, unknown(fmt.Sprintf("%s[%d]", path, i), item, model.Elem())...)
 		}
 	case map[string]any:
+		if model.Kind() == reflect.Map { // an object without fields, such as always_on
+			for _, key := range sortedKeys(node) {
+				paths = append(paths, path+"."+key)
+			}
+			return paths
+		}
 		if model.Kind() != reflect.Struct {
 			return nil
 		}
 		fields := yamlFields(model)
 		for _, key := range sortedKeys(node) {
 			at := strings.TrimPrefix(path+"."+key, ".")
+			if at == "distribution" {
+				continue // which is ignored as a whole
+			}
 			field, ok := fields[key]
 			if !ok {
 				paths = append(paths, at)

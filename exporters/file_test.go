@@ -31,6 +31,16 @@ const fileHeader = "file_format: \"1.0\"\n"
 func TestConfigFileMistakes(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"not YAML", "a: [", "yaml"},
+		{"empty", "", "the file is empty"},
+		{"a comment alone", "# nothing\n", "the file is empty"},
+		{"a later major version", "file_format: \"9.9\"\n", "file_format \"9.9\" is not supported"},
+		{"an earlier version", "file_format: \"0.3\"\n", "file_format \"0.3\" is not supported"},
+		{"no version", "file_format: one\n", "file_format"},
+		{"two documents", fileHeader + "---\ntracer_provider: {processors: []}\n", "more than one YAML document"},
+		{"attribute of another type", fileHeader + "resource: {attributes: [{name: a, value: x, type: int}]}\n", "the value of \"a\" is a string, not a int"},
+		{"list of another type", fileHeader + "resource: {attributes: [{name: a, value: [1, x], type: int_array}]}\n", "item 1 of \"a\" is a string"},
+		{"negative timeout", fileHeader + "tracer_provider: {processors: [{batch: {exporter: {otlp_http: {endpoint: 'http://x', timeout: -1}}}}]}\n", "timeout"},
+		{"bad entry in a list", fileHeader + "resource: {attributes_list: 'a=1,b'}\n", "entry 2"},
 		{"another type", fileHeader + "tracer_provider: 7\n", "TracerProvider"},
 		{"no exporter known", fileHeader + "tracer_provider: {processors: [{batch: {exporter: {zipkin: {}}}}]}\n", "tracer_provider.processors[0]"},
 		{"no processor known", fileHeader + "logger_provider: {processors: [{}]}\n", "logger_provider.processors[0]"},
@@ -64,6 +74,7 @@ instrumentation/development: {general: {}}
 resource: {schema_url: "https://opentelemetry.io/schemas/1.30.0", detection/development: {detectors: []}}
 tracer_provider:
   processors: []
+  sampler: {always_on: {sometimes: true}}
   tracer_configurator/development: {}
 logger_provider: {processors: [], logger_configurator/development: {}}
 meter_provider:
@@ -76,7 +87,7 @@ meter_provider:
 	p, log := setup(t, Options{Environ: []string{"OTEL_CONFIG_FILE=" + file, "OTEL_TRACES_SAMPLER=always_off"}, Console: &logBuffer{}, ShutdownTimeout: time.Millisecond})
 	defer func() { _ = p.Shutdown(context.Background()) }()
 	for _, section := range []string{
-		"frobnicate", "distribution", "instrumentation/development", "resource.schema_url", "resource.detection/development",
+		"frobnicate", "distribution", "tracer_provider.sampler.always_on.sometimes", "instrumentation/development", "resource.schema_url", "resource.detection/development",
 		"tracer_provider.tracer_configurator/development", "logger_provider.logger_configurator/development",
 		"meter_provider.readers[0].pull", "meter_provider.readers[0].pull.exporter.prometheus/development",
 		"meter_provider.readers[1].periodic.producers", "meter_provider.views[0].stream.aggregation_cardinality_limit",
@@ -211,4 +222,70 @@ func TestConfigFileWithoutSections(t *testing.T) {
 		t.Error("disabled, and recording")
 	}
 	_ = p.Shutdown(t.Context())
+}
+
+// TestConfigFileSaysThatThereIsNothing has a file that makes no provider.
+func TestConfigFileSaysThatThereIsNothing(t *testing.T) {
+	for text, want := range map[string]int{
+		fileHeader: 1, fileHeader + "disabled: true\n": 0, fileHeader + "tracer_provider: {processors: []}\n": 0, "file_format: \"1.0-rc.3\"\ndisabled: true\n": 0,
+	} {
+		p, log := setup(t, Options{Environ: []string{"OTEL_CONFIG_FILE=" + configFile(t, text)}})
+		if lines := log.lines("WARN", "there is no telemetry"); len(lines) != want {
+			t.Errorf("%q: %s", text, log)
+		}
+		_ = p.Shutdown(t.Context())
+	}
+	p, log := setup(t, Options{Environ: []string{"OTEL_CONFIG_FILE=" + configFile(t, "file_format: \"1.7\"\ntracer_provider: {processors: []}\n")}})
+	defer func() { _ = p.Shutdown(t.Context()) }()
+	if len(log.lines("file_format", "1.7", "newer than 1.0")) != 1 {
+		t.Errorf("a later version: %s", log)
+	}
+}
+
+// TestFileAttributesHaveTheirTypes declares each type of the schema.
+func TestFileAttributesHaveTheirTypes(t *testing.T) {
+	e := newEnviron([]string{})
+	s, err := readFile(e, configFile(t, fileHeader+`
+resource:
+  attributes:
+    - {name: s, value: "1", type: string}
+    - {name: b, value: true, type: bool}
+    - {name: i, value: 1, type: int}
+    - {name: d, value: 1, type: double}
+    - {name: ss, value: [a, b], type: string_array}
+    - {name: bs, value: [true, false], type: bool_array}
+    - {name: is, value: [1, 2], type: int_array}
+    - {name: ds, value: [1, 2.5], type: double_array}
+    - {name: plain, value: [1, 2]}
+    - name: unset
+      value: ${NO_SUCH_VARIABLE_OF_OURS}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []attribute.KeyValue{
+		attribute.String("s", "1"), attribute.Bool("b", true), attribute.Int("i", 1), attribute.Float64("d", 1), attribute.StringSlice("ss", []string{"a", "b"}),
+		attribute.BoolSlice("bs", []bool{true, false}), attribute.IntSlice("is", []int{1, 2}), attribute.Float64Slice("ds", []float64{1, 2.5}), attribute.IntSlice("plain", []int{1, 2}),
+	}
+	if !slices.Equal(s.attributes, want) {
+		t.Errorf("%v, want %v", s.attributes, want)
+	}
+	if !slices.ContainsFunc(e.warnings, func(w warning) bool { return strings.Contains(w.text, "resource.attributes[9] is ignored") }) {
+		t.Errorf("an attribute without a value is not named: %v", e.warnings)
+	}
+}
+
+// TestFilePatterns is about the attribute keys of a view.
+func TestFilePatterns(t *testing.T) {
+	for _, c := range []struct {
+		pattern, key string
+		matches      bool
+	}{
+		{"a", "a", true}, {"a", "ab", false}, {"a*", "a", true}, {"a*", "abc", true}, {"*c", "abc", true}, {"a*c*e", "abcde", true}, {"a*c*e", "abcd", false},
+		{"?", "ä", true}, {"?", "", false}, {"*", "", true}, {"**", "x", true}, {"http.*", "url.path", false},
+	} {
+		if matches(c.pattern, c.key) != c.matches {
+			t.Errorf("%q matches %q: want %t", c.pattern, c.key, c.matches)
+		}
+	}
 }

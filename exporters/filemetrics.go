@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"go.opentelemetry.io/contrib/otelconf"
 	"go.opentelemetry.io/otel/attribute"
@@ -98,7 +99,7 @@ func (t translation) periodic(at string, r *otelconf.PeriodicMetricReader) (d de
 			HeadersList: (*string)(e.HeadersList), Timeout: (*int)(e.Timeout), Tls: e.Tls,
 		}
 	}
-	if d.exporter, d.otlp, err = fileExporter(at, Metrics, r.Exporter.Console != nil, http, grpc); err != nil {
+	if d.exporter, d.otlp, err = t.exporter(at, Metrics, r.Exporter.Console != nil, http, grpc); err != nil {
 		return d, err
 	}
 	return d, preferences(at, &d.periodic, temporality, histograms)
@@ -184,10 +185,38 @@ func fileView(v otelconf.View) (sdkmetric.View, error) {
 	if keys := v.Stream.AttributeKeys; keys != nil {
 		stream.AttributeFilter = func(kv attribute.KeyValue) bool {
 			key := string(kv.Key)
-			return !slices.Contains(keys.Excluded, key) && (len(keys.Included) == 0 || slices.Contains(keys.Included, key))
+			return !matchesAny(keys.Excluded, key) && (len(keys.Included) == 0 || matchesAny(keys.Included, key))
 		}
 	}
 	return sdkmetric.NewView(selector, stream), nil
+}
+
+// matchesAny reports whether a key is one of the patterns, in which ? stands for one character and * for any number of them.
+func matchesAny(patterns []string, key string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool { return matches(pattern, key) })
+}
+
+func matches(pattern, text string) bool {
+	for i, r := range pattern {
+		if r == '*' {
+			for rest := text; ; {
+				if matches(pattern[i+1:], rest) {
+					return true
+				}
+				if rest == "" {
+					return false
+				}
+				_, size := utf8.DecodeRuneInString(rest)
+				rest = rest[size:]
+			}
+		}
+		first, size := utf8.DecodeRuneInString(text)
+		if text == "" || r != '?' && r != first {
+			return false
+		}
+		text = text[size:]
+	}
+	return text == ""
 }
 
 func deref[T ~*string](s T) string {
@@ -230,7 +259,11 @@ func aggregation(a *otelconf.Aggregation) sdkmetric.Aggregation {
 		return sdkmetric.AggregationLastValue{}
 	case a.ExplicitBucketHistogram != nil:
 		h := a.ExplicitBucketHistogram
-		return sdkmetric.AggregationExplicitBucketHistogram{Boundaries: h.Boundaries, NoMinMax: noMinMax(h.RecordMinMax)}
+		e := sdkmetric.AggregationExplicitBucketHistogram{Boundaries: h.Boundaries, NoMinMax: noMinMax(h.RecordMinMax)}
+		if h.Boundaries == nil {
+			e.Boundaries = sdkmetric.DefaultAggregationSelector(sdkmetric.InstrumentKindHistogram).(sdkmetric.AggregationExplicitBucketHistogram).Boundaries
+		}
+		return e
 	case a.Base2ExponentialBucketHistogram != nil:
 		h := a.Base2ExponentialBucketHistogram
 		e := sdkmetric.AggregationBase2ExponentialHistogram{MaxSize: 160, MaxScale: 20, NoMinMax: noMinMax(h.RecordMinMax)}

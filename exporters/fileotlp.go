@@ -5,8 +5,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/contrib/otelconf"
@@ -20,6 +20,7 @@ type fileOTLP struct {
 	timeout                            *int
 	caFile, certFile, keyFile          *string
 	insecure                           *bool
+	ignore                             func(section, why string)
 }
 
 func fromHTTP(e *otelconf.OTLPHttpExporter) fileOTLP {
@@ -48,7 +49,7 @@ func fromGRPC(e *otelconf.OTLPGrpcExporter) fileOTLP {
 }
 
 // fileExporter finds the one exporter that a processor has.
-func fileExporter(
+func (t translation) exporter(
 	at string, which Signal, console bool, http *otelconf.OTLPHttpExporter, grpc *otelconf.OTLPGrpcExporter,
 ) (string, otlpSettings, error) {
 	var s otlpSettings
@@ -57,9 +58,13 @@ func fileExporter(
 	case console && http == nil && grpc == nil:
 		return toConsole, s, nil
 	case http != nil && !console && grpc == nil:
-		s, err = fromHTTP(http).settings(at+".otlp_http", which)
+		f := fromHTTP(http)
+		f.ignore = t.ignore
+		s, err = f.settings(at+".otlp_http", which)
 	case grpc != nil && !console && http == nil:
-		s, err = fromGRPC(grpc).settings(at+".otlp_grpc", which)
+		f := fromGRPC(grpc)
+		f.ignore = t.ignore
+		s, err = f.settings(at+".otlp_grpc", which)
 	default:
 		err = fmt.Errorf("%s: its exporter is not one of otlp_http, otlp_grpc, console", at)
 	}
@@ -69,7 +74,9 @@ func fileExporter(
 func (f fileOTLP) settings(at string, which Signal) (s otlpSettings, err error) {
 	fail := func(err error) (otlpSettings, error) { return s, fmt.Errorf("%s: %w", at, err) }
 	s.protocol = f.protocol
-	s.timeout = fileMillis(f.timeout, 10*time.Second)
+	if s.timeout = fileMillis(f.timeout, 10*time.Second); s.timeout < 0 {
+		return fail(errors.New("timeout is negative"))
+	}
 	if f.compression != nil {
 		if *f.compression != "gzip" && *f.compression != "none" {
 			return fail(fmt.Errorf("compression %q is neither gzip nor none", *f.compression))
@@ -79,13 +86,11 @@ func (f fileOTLP) settings(at string, which Signal) (s otlpSettings, err error) 
 	if s.protocol == HTTPJSON && which != Traces {
 		return fail(fmt.Errorf("encoding json: the Go SDK sends %s as protobuf only", which))
 	}
-	if s.headers, err = f.allHeaders(); err != nil {
+	s.headers = f.allHeaders(at)
+	if s.endpoint, err = f.find(at, which); err != nil {
 		return fail(err)
 	}
-	if s.endpoint, err = f.url(which); err != nil {
-		return fail(err)
-	}
-	if s.endpoint.Scheme == "https" {
+	if s.endpoint.secure {
 		if s.tls, err = f.tlsConfig(); err != nil {
 			return fail(err)
 		}
@@ -93,50 +98,60 @@ func (f fileOTLP) settings(at string, which Signal) (s otlpSettings, err error) 
 	return s, nil
 }
 
-// allHeaders are those of the list, under those that are named.
-func (f fileOTLP) allHeaders() (map[string]string, error) {
+// allHeaders are those of the list, under those that are named. One that cannot be sent is left out, and named without its value.
+func (f fileOTLP) allHeaders(at string) map[string]string {
 	headers := make(map[string]string)
 	if f.headersList != nil {
-		list := environ{vars: map[string]string{"headers_list": *f.headersList}}
-		for name, value := range list.pairs("headers_list") {
-			headers[name] = value
-		}
-		if len(list.warnings) > 0 {
-			return nil, fmt.Errorf("headers_list: %s", list.warnings[0].text)
+		for _, p := range pairs(*f.headersList) {
+			err := p.err
+			if err == nil {
+				err = checkHeader(f.protocol, p.key, p.value)
+			}
+			if err != nil {
+				f.ignore(fmt.Sprintf("%s.headers_list, entry %d", at, p.at), "it "+err.Error())
+				continue
+			}
+			headers[p.key] = p.value
 		}
 	}
-	for _, h := range f.headers {
-		if h.Value != nil {
-			headers[h.Name] = *h.Value
+	for i, h := range f.headers {
+		section := fmt.Sprintf("%s.headers[%d]", at, i)
+		if h.Value == nil {
+			f.ignore(section, "it has no value")
+			continue
 		}
+		if err := checkHeader(f.protocol, h.Name, *h.Value); err != nil {
+			f.ignore(section, "it "+err.Error())
+			continue
+		}
+		headers[h.Name] = *h.Value
 	}
-	return headers, nil
+	return headers
 }
 
-// url is the endpoint, which over HTTP has the signal's path already. One without a scheme is allowed over gRPC.
-func (f fileOTLP) url(which Signal) (*url.URL, error) {
-	endpoint := "http://localhost:4318/v1/" + string(which)
+// find finds the endpoint, which over HTTP has the signal's path already. One without a scheme is allowed over gRPC.
+func (f fileOTLP) find(at string, which Signal) (endpoint, error) {
+	value := "http://localhost:4318/v1/" + string(which)
 	if f.protocol == GRPC {
-		endpoint = "http://localhost:4317"
+		value = "http://localhost:4317"
 	}
 	if f.endpoint != nil {
-		endpoint = *f.endpoint
+		value = *f.endpoint
 	}
-	u, err := parseEndpoint(endpoint, f.protocol)
-	if errors.Is(err, errScheme) && f.protocol == GRPC {
-		scheme := "https://"
-		if f.insecure != nil && *f.insecure {
-			scheme = "http://"
-		}
-		u, err = parseEndpoint(scheme+endpoint, f.protocol)
+	if f.protocol != GRPC && !strings.Contains(value, "://") {
+		return endpoint{}, fmt.Errorf("endpoint: %w", errScheme)
 	}
+	found, notes, err := parseEndpoint(value, f.protocol, f.insecure != nil && *f.insecure)
 	if err != nil {
-		return nil, fmt.Errorf("endpoint: %w", err)
+		return endpoint{}, fmt.Errorf("endpoint: %w", err)
 	}
-	if f.protocol != GRPC && u.Path == "" {
-		u.Path = "/v1/" + string(which)
+	for _, note := range notes {
+		f.ignore(at+".endpoint", note)
 	}
-	return u, nil
+	if found.url != nil && found.url.Path == "" {
+		found.url.Path = "/v1/" + string(which)
+	}
+	return found, nil
 }
 
 func (f fileOTLP) tlsConfig() (*tls.Config, error) {

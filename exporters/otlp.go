@@ -5,9 +5,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
-	"path"
+	"slices"
 	"strings"
 	"time"
 )
@@ -26,36 +25,49 @@ var errScheme = errors.New("it has no scheme: write http://host:port, or https:/
 // so that what they would read from the environment themselves does not matter.
 type otlpSettings struct {
 	protocol string
-	endpoint *url.URL
+	endpoint endpoint
 	headers  map[string]string
-	timeout  time.Duration // of one request
+	timeout  time.Duration // of one request; zero is none
 	gzip     bool
 	tls      *tls.Config // nil for a plain connection
 }
 
-func otlp(e *environ, o *Options, which Signal) (otlpSettings, error) {
+// otlp reads the settings of one signal. It reports false if nothing says where OTLP goes, and must is not set; with must the default
+// endpoint of the specification is used.
+func otlp(e *environ, o *Options, which Signal, must bool) (s otlpSettings, found bool, err error) {
 	names := func(suffix string) []string {
 		return []string{"OTEL_EXPORTER_OTLP_" + which.env() + suffix, "OTEL_EXPORTER_OTLP_" + suffix}
 	}
-	s := otlpSettings{
-		headers: e.pairs(names("HEADERS")...),
-		timeout: e.millis(10*time.Second, names("TIMEOUT")...),
+	protocol, err := protocol(e, o, which)
+	if err != nil {
+		return s, false, err
+	}
+	at, found, err := findEndpoint(e, o, which, protocol, must)
+	if err != nil || !found {
+		return s, false, err
+	}
+	s = otlpSettings{
+		protocol: protocol, endpoint: at,
+		headers: e.headers(protocol, names("HEADERS")...),
+		timeout: e.timeout(10*time.Second, names("TIMEOUT")...),
 		gzip:    e.oneOf(or0(o.Compression, "none"), []string{"gzip", "none"}, names("COMPRESSION")...) == "gzip",
 	}
+	if protocol == HTTPJSON && which != Traces {
+		if name, _ := e.first(names("PROTOCOL")...); name != "" {
+			e.warn(name, "the Go SDK sends %s as http/json not yet; http/protobuf is used, on the same port", which)
+		}
+		s.protocol = HTTP
+	}
 	if s.headers == nil {
+		if err := o.checkHeaders(s.protocol); err != nil {
+			return s, false, err
+		}
 		s.headers = o.Headers
 	}
-	var err error
-	if s.protocol, err = protocol(e, o, which, names("PROTOCOL")); err != nil {
-		return s, err
-	}
-	if s.endpoint, err = endpoint(e, o, which, s.protocol); err != nil {
-		return s, err
-	}
-	if s.endpoint.Scheme == "https" {
+	if s.endpoint.secure {
 		s.tls = tlsConfig(e, o, names)
 	}
-	return s, nil
+	return s, true, nil
 }
 
 func or0(v, def string) string {
@@ -65,97 +77,13 @@ func or0(v, def string) string {
 	return v
 }
 
-func protocol(e *environ, o *Options, which Signal, names []string) (string, error) {
+func protocol(e *environ, o *Options, which Signal) (string, error) {
 	accepted := []string{GRPC, HTTP, HTTPJSON}
 	def := or0(o.Protocol, HTTP)
-	if def != GRPC && def != HTTP && def != HTTPJSON {
+	if !slices.Contains(accepted, def) {
 		return "", fmt.Errorf("the Protocol %q is none of %s%s", def, strings.Join(accepted, ", "), didYouMean(def, accepted))
 	}
-	p := e.oneOf(def, accepted, names...)
-	if p != HTTPJSON || which == Traces {
-		return p, nil
-	}
-	if name, _ := e.first(names...); name != "" {
-		e.warn(name, "the Go SDK sends %s as http/json not yet; http/protobuf is used, on the same port", which)
-	}
-	return HTTP, nil
-}
-
-// endpoint finds the URL of a signal. That of the signal alone is taken as it is; the general one, over HTTP, has the
-// signal's path added.
-func endpoint(e *environ, o *Options, which Signal, protocol string) (*url.URL, error) {
-	suffix := "/v1/" + string(which)
-	own := "OTEL_EXPORTER_OTLP_" + which.env() + "ENDPOINT"
-	if u := e.url(own, protocol, which); u != nil {
-		if u.Path == "" {
-			u.Path = "/"
-		}
-		return u, nil
-	}
-	base := e.url("OTEL_EXPORTER_OTLP_ENDPOINT", protocol, which)
-	if base == nil && o.Endpoint != "" {
-		u, err := parseEndpoint(o.Endpoint, protocol)
-		if err != nil {
-			return nil, fmt.Errorf("the Endpoint %q: %w", redactURL(o.Endpoint), err)
-		}
-		base = u
-	}
-	if base == nil {
-		base = &url.URL{Scheme: "http", Host: "localhost:4318"}
-		if protocol == GRPC {
-			base.Host = "localhost:4317"
-		}
-	}
-	if protocol != GRPC {
-		base.Path = path.Join("/", base.Path, suffix)
-	}
-	return base, nil
-}
-
-// url reads an endpoint. One without a scheme, which over gRPC is allowed, is plain or TLS as OTEL_EXPORTER_OTLP_INSECURE says.
-func (e *environ) url(name, protocol string, which Signal) *url.URL {
-	value := e.vars[name]
-	if value == "" {
-		return nil
-	}
-	u, err := parseEndpoint(value, protocol)
-	if errors.Is(err, errScheme) {
-		scheme := "https"
-		if e.boolean("OTEL_EXPORTER_OTLP_"+which.env()+"INSECURE", "OTEL_EXPORTER_OTLP_INSECURE") {
-			scheme = "http"
-		}
-		if protocol != GRPC {
-			e.warn(name, "%v; %s:// is used", err, scheme)
-		}
-		u, err = parseEndpoint(scheme+"://"+value, protocol)
-	}
-	if err != nil {
-		e.warn(name, "%v; it is treated as unset", err)
-		return nil
-	}
-	return u
-}
-
-func parseEndpoint(value, protocol string) (*url.URL, error) {
-	if !strings.Contains(value, "://") {
-		return nil, errScheme
-	}
-	u, err := url.Parse(value)
-	if err != nil {
-		var reason *url.Error
-		if errors.As(err, &reason) {
-			err = reason.Err // without the URL, which may hold a password
-		}
-		return nil, fmt.Errorf("it is no URL: %w", err)
-	}
-	switch {
-	case u.Scheme == "unix" && protocol == GRPC:
-	case u.Scheme != "http" && u.Scheme != "https":
-		return nil, fmt.Errorf("the scheme %q is neither http nor https", u.Scheme)
-	case u.Hostname() == "":
-		return nil, errors.New("it names no host")
-	}
-	return u, nil
+	return e.oneOf(def, accepted, "OTEL_EXPORTER_OTLP_"+which.env()+"PROTOCOL", envProtocol), nil
 }
 
 // tlsConfig adds the certificates that the environment names. One that cannot be read is left out, with a warning: the

@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"go.opentelemetry.io/otel"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 
 	"github.com/go-os/go-os/telemetry"
 	"github.com/go-os/go-os/telemetry/log"
@@ -23,7 +24,9 @@ type Pipeline struct {
 	settings  settings
 	providers telemetry.Providers
 	page      http.Handler
+	reader    sdkmetric.Reader // of the page; nil without one
 	sampler   *trace.Sampler
+	leaks     bool         // the SDK would add the process's environment to the resource
 	sinks     []log.Sink   // the readable log and the program's own
 	local     slog.Handler // on the sinks: where what goes wrong with OTLP is told
 	own       *slog.Logger // of the pipeline, on local by the courier

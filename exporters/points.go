@@ -14,11 +14,12 @@ type pointExporter struct {
 	sdkmetric.Exporter
 	ledger *ledger
 	cfg    periodicConfig
+	own    *ownResource
 	out    splitter[*metricdata.ResourceMetrics]
 }
 
-func newPointExporter(l *ledger, cfg periodicConfig, draining <-chan struct{}, e sdkmetric.Exporter) *pointExporter {
-	return &pointExporter{Exporter: e, ledger: l, cfg: cfg, out: splitter[*metricdata.ResourceMetrics]{
+func newPointExporter(l *ledger, cfg periodicConfig, draining <-chan struct{}, own *ownResource, e sdkmetric.Exporter) *pointExporter {
+	return &pointExporter{Exporter: e, ledger: l, cfg: cfg, own: own, out: splitter[*metricdata.ResourceMetrics]{
 		deliver: deliverer{ledger: l, draining: draining}, limit: defaultBatchBytes, export: e.Export,
 		count: points, size: sizeOfMetrics, halve: halvePoints, settled: func(int64) {},
 	}}
@@ -42,6 +43,7 @@ func (e *pointExporter) Aggregation(kind sdkmetric.InstrumentKind) sdkmetric.Agg
 
 // Export sends one collection. It returns no error: the ledger has it, and the reader would only report it a second time.
 func (e *pointExporter) Export(ctx context.Context, rm *metricdata.ResourceMetrics) error {
+	e.own.settle(rm.Resource)
 	mendMetrics(rm)
 	n := points(rm)
 	if n == 0 {

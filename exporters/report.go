@@ -225,7 +225,7 @@ func (s state) reason(since tally) (reason, remedy string) {
 	case errors.Is(s.err, errConsole):
 		remedy = "the console exporter writes to Options.Console, by default the standard output: see that it is read, and not full"
 	case strings.Contains(reason, "invalid UTF-8"):
-		remedy = "a text that OTLP cannot carry has not been mended: look at the keys of " + envResource + ", or report it"
+		remedy = "a text that OTLP cannot carry has not been mended: report it to the authors of this package"
 	case kind == "invalid_answer":
 		remedy = "something other than a collector answers there: correct the host, port and path of OTEL_EXPORTER_OTLP_ENDPOINT"
 	case len(kind) == 3 && kind[0] == '3':

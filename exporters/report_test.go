@@ -152,7 +152,7 @@ func TestRemediesFitTheReason(t *testing.T) {
 	}{
 		{nil, "OTEL_BSP_MAX_QUEUE_SIZE"},
 		{syscall.ECONNREFUSED, "start the collector"},
-		{errors.New("rpc error: code = Internal desc = grpc: error while marshaling: string field contains invalid UTF-8"), "OTEL_RESOURCE_ATTRIBUTES"},
+		{errors.New("rpc error: code = Internal desc = grpc: error while marshaling: string field contains invalid UTF-8"), "report it"},
 		{&httpError{httpAnswer{status: 401}, errors.New("x")}, "OTEL_EXPORTER_OTLP_HEADERS"},
 		{&httpError{httpAnswer{status: 404}, errors.New("x")}, "path of OTEL_EXPORTER_OTLP_ENDPOINT"},
 		{&httpError{httpAnswer{status: 429}, errors.New("x")}, "overloaded"},

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"unicode/utf8"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/resource"
@@ -31,10 +30,10 @@ func newResource(ctx context.Context, e *environ, o *Options, over []attribute.K
 		found = resource.Empty()
 	}
 	// Of two attributes with one key the later stands.
-	attrs := append(fromProcess(e),
-		semconv.ServiceName("unknown_service:"+filepath.Base(os.Args[0])),
+	attrs := []attribute.KeyValue{
+		semconv.ServiceName("unknown_service:" + filepath.Base(os.Args[0])),
 		semconv.ServiceInstanceID(randomID()),
-	)
+	}
 	attrs = append(attrs, found.Attributes()...)
 	attrs = append(attrs, o.service()...)
 	attrs = append(attrs, over...)
@@ -45,21 +44,6 @@ func newResource(ctx context.Context, e *environ, o *Options, over []attribute.K
 	}
 	attrs, _ = finiteAttrs(attrs)
 	return resource.NewWithAttributes(mendText(found.SchemaURL()), mendAttrs(attrs)...)
-}
-
-// fromProcess are those attributes in the process's own environment that are not UTF-8. The SDK's providers put all of that
-// environment under any resource, even where a file or Options.Environ stands in for it; what is given here, mended, hides them.
-// A key can not be hidden.
-func fromProcess(e *environ) (attrs []attribute.KeyValue) {
-	for _, kv := range resource.Environment().Attributes() {
-		switch {
-		case !utf8.ValidString(string(kv.Key)):
-			e.warn(envResource, "the key %q is not UTF-8, and nothing can be exported over OTLP with it: correct it", string(kv.Key))
-		case !sound(kv.Value):
-			attrs = append(attrs, kv)
-		}
-	}
-	return attrs
 }
 
 // service are the attributes that the Options give.

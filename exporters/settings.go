@@ -3,6 +3,7 @@ package exporters
 import (
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/contrib/propagators/autoprop"
@@ -73,17 +74,16 @@ func resolve(e *environ, o *Options) (settings, error) {
 		sampler:    sampler(e, o),
 		propagator: propagator(e),
 	}
-	for key, value := range e.pairs(envResource) {
-		s.attributes = append(s.attributes, attribute.String(key, value))
-	}
+	s.attributes = e.resource(envResource)
+	s.spanLimits, s.logLimits = e.limits()
 	if name := e.vars[envService]; name != "" {
 		s.attributes = append(s.attributes, semconv.ServiceName(name))
 	}
 	spans := batch(e, o, "OTEL_BSP_", 5*time.Second)
 	records := batch(e, o, "OTEL_BLRP_", time.Second)
 	points := periodicConfig{
-		interval: e.millis(or(o.MetricInterval, time.Minute), "OTEL_METRIC_EXPORT_INTERVAL"),
-		timeout:  e.millis(or(o.ExportTimeout, 30*time.Second), "OTEL_METRIC_EXPORT_TIMEOUT"),
+		interval: e.millis(1, or(o.MetricInterval, time.Minute), "OTEL_METRIC_EXPORT_INTERVAL"),
+		timeout:  e.timeout(or(o.ExportTimeout, 30*time.Second), "OTEL_METRIC_EXPORT_TIMEOUT"),
 	}
 	var errs [3]error
 	s.traces.to, errs[0] = destinations(e, o, Traces, destination{batch: spans}, toOTLP, toConsole, "none")
@@ -109,8 +109,8 @@ func batch(e *environ, o *Options, prefix string, delay time.Duration) batchConf
 	c := batchConfig{
 		queue:   e.number(or(o.QueueSize, 2048), 1, prefix+"MAX_QUEUE_SIZE"),
 		batch:   e.number(or(o.BatchSize, 512), 1, prefix+"MAX_EXPORT_BATCH_SIZE"),
-		delay:   e.millis(or(o.BatchDelay, delay), prefix+"SCHEDULE_DELAY"),
-		timeout: e.millis(or(o.ExportTimeout, 30*time.Second), prefix+"EXPORT_TIMEOUT"),
+		delay:   e.millis(0, or(o.BatchDelay, delay), prefix+"SCHEDULE_DELAY"),
+		timeout: e.timeout(or(o.ExportTimeout, 30*time.Second), prefix+"EXPORT_TIMEOUT"),
 	}
 	if c.batch > c.queue {
 		if e.set(prefix + "MAX_EXPORT_BATCH_SIZE") {
@@ -129,18 +129,20 @@ func destinations(e *environ, o *Options, which Signal, like destination, accept
 		if which == Metrics {
 			names = append(names, toPrometheus)
 		}
-		if e.set("OTEL_EXPORTER_OTLP_"+prefix+"ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT") || o.Endpoint != "" {
-			names = append(names, toOTLP)
-		}
+		names = append(names, toOTLP)
 	}
 	var to []destination
 	for _, name := range names {
 		d := like
 		d.exporter = name
 		if name == toOTLP {
+			var found bool
 			var err error
-			if d.otlp, err = otlp(e, o, which); err != nil {
+			if d.otlp, found, err = otlp(e, o, which, set); err != nil {
 				return nil, err
+			}
+			if !found {
+				continue
 			}
 		}
 		to = append(to, d)
@@ -192,7 +194,7 @@ func sampler(e *environ, o *Options) sdktrace.Sampler {
 func propagator(e *environ) propagation.TextMapPropagator {
 	const name = "OTEL_PROPAGATORS"
 	def := propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
-	words := splitList(e.vars[name])
+	words := splitList(strings.ToLower(e.vars[name]))
 	if len(words) == 0 {
 		return def
 	}

@@ -13,13 +13,15 @@ func halvePoints(rm *metricdata.ResourceMetrics) (a, b *metricdata.ResourceMetri
 		return a, b, true
 	}
 	for i, sm := range rm.ScopeMetrics {
-		for _, m := range sm.Metrics {
-			first, second, ok := halveData(m.Data)
-			if !ok {
-				return rm, nil, false
-			}
-			return onlyMetric(rm, i, m, first), onlyMetric(rm, i, m, second), true
+		if len(sm.Metrics) == 0 {
+			continue
 		}
+		m := sm.Metrics[0]
+		first, second, ok := halveData(m.Data)
+		if !ok {
+			break
+		}
+		return onlyMetric(rm, i, m, first), onlyMetric(rm, i, m, second), true
 	}
 	return rm, nil, false
 }

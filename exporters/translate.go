@@ -55,44 +55,28 @@ func (t translation) resource(r *otelconf.Resource) (attrs []attribute.KeyValue,
 		return nil, nil
 	}
 	if r.AttributesList != nil {
-		list := environ{vars: map[string]string{"resource.attributes_list": *r.AttributesList}}
-		for key, value := range list.pairs("resource.attributes_list") {
-			attrs = append(attrs, attribute.String(key, value))
-		}
-		if len(list.warnings) > 0 {
-			return nil, fmt.Errorf("resource.attributes_list: %s", list.warnings[0].text)
+		for _, p := range pairs(*r.AttributesList) {
+			if p.err != nil {
+				return nil, fmt.Errorf("resource.attributes_list: entry %d %w", p.at, p.err)
+			}
+			attrs = append(attrs, attribute.String(p.key, p.value))
 		}
 	}
 	if r.SchemaUrl != nil {
 		t.ignore("resource.schema_url", "attributes of several versions of the conventions may stand in one resource")
 	}
-	for _, a := range r.Attributes {
-		attrs = append(attrs, keyValue(a.Name, a.Value))
+	for i, a := range r.Attributes {
+		if a.Value == nil {
+			t.ignore(fmt.Sprintf("resource.attributes[%d]", i), "it has no value")
+			continue
+		}
+		kv, err := typedAttribute(a)
+		if err != nil {
+			return nil, fmt.Errorf("resource.attributes[%d]: %w", i, err)
+		}
+		attrs = append(attrs, kv)
 	}
 	return attrs, nil
-}
-
-// keyValue takes the types that YAML and the model's array types come to.
-func keyValue(name string, value any) attribute.KeyValue {
-	switch v := value.(type) {
-	case string:
-		return attribute.String(name, v)
-	case bool:
-		return attribute.Bool(name, v)
-	case int:
-		return attribute.Int(name, v)
-	case int64:
-		return attribute.Int64(name, v)
-	case float64:
-		return attribute.Float64(name, v)
-	case []any:
-		words := make([]string, len(v))
-		for i, item := range v {
-			words[i] = fmt.Sprint(item)
-		}
-		return attribute.StringSlice(name, words)
-	}
-	return attribute.String(name, fmt.Sprint(value))
 }
 
 func (t translation) propagator(p *otelconf.Propagator) (propagation.TextMapPropagator, error) {
@@ -146,7 +130,7 @@ func (t translation) traces(s *settings) error {
 			err = fmt.Errorf("%s is neither batch nor simple", at)
 		}
 		if err == nil {
-			d.exporter, d.otlp, err = fileExporter(at, Traces, e.Console != nil, e.OTLPHttp, e.OTLPGrpc)
+			d.exporter, d.otlp, err = t.exporter(at, Traces, e.Console != nil, e.OTLPHttp, e.OTLPGrpc)
 		}
 		if err != nil {
 			return err
@@ -178,7 +162,7 @@ func (t translation) logs(s *settings) error {
 			err = fmt.Errorf("%s is neither batch nor simple", at)
 		}
 		if err == nil {
-			d.exporter, d.otlp, err = fileExporter(at, Logs, e.Console != nil, e.OTLPHttp, e.OTLPGrpc)
+			d.exporter, d.otlp, err = t.exporter(at, Logs, e.Console != nil, e.OTLPHttp, e.OTLPGrpc)
 		}
 		if err != nil {
 			return err
@@ -193,18 +177,12 @@ func immediately() batchConfig {
 	return batchConfig{queue: 2048, batch: 1, delay: time.Second, timeout: 30 * time.Second}
 }
 
-// forever stands for a limit of zero, which in the file means none.
-const forever = 24 * time.Hour
-
+// fileMillis reads a duration in milliseconds. For a limit zero means none, here and in the settings.
 func fileMillis(v *int, def time.Duration) time.Duration {
-	switch {
-	case v == nil:
+	if v == nil {
 		return def
-	case *v == 0:
-		return forever
-	default:
-		return time.Duration(*v) * time.Millisecond
 	}
+	return time.Duration(*v) * time.Millisecond
 }
 
 func fileBatch(at string, delay time.Duration, scheduleDelay, exportTimeout, maxQueue, maxBatch *int) (batchConfig, error) {
@@ -228,7 +206,8 @@ func fileBatch(at string, delay time.Duration, scheduleDelay, exportTimeout, max
 // spanLimits are those of the section, over the general ones, over the defaults. The SDK's constructor of limits would read
 // the environment, which does not count beside a file.
 func (t translation) spanLimits(l *otelconf.SpanLimits) *sdktrace.SpanLimits {
-	limits := sdktrace.NewSpanLimits()
+	var limits sdktrace.SpanLimits
+	limits.AttributeValueDepthLimit = sdktrace.DefaultAttributeValueDepthLimit
 	limits.AttributeValueLengthLimit = sdktrace.DefaultAttributeValueLengthLimit
 	limits.AttributeCountLimit = sdktrace.DefaultAttributeCountLimit
 	limits.EventCountLimit = sdktrace.DefaultEventCountLimit

@@ -280,28 +280,23 @@ func TestMergedPointsShareNothing(t *testing.T) {
 	}
 }
 
-// TestResourceFromTheProcess has bad text in the variable that the SDK reads by itself, below what Setup was given.
-func TestResourceFromTheProcess(t *testing.T) {
-	t.Setenv(envResource, "region=a%FF%FEb")
+// TestResourceWithBadText has bad text in the environment, in a value and in a key, where the SDK reads it as well.
+func TestResourceWithBadText(t *testing.T) {
+	variable := "region=a%FF%FEb,k%FF=1"
+	t.Setenv(envResource, variable)
 	peer := startPeer(t)
-	p, _ := setup(t, Options{Endpoint: peer.endpoint(HTTP)})
+	p, logged := setup(t, Options{Endpoint: peer.endpoint(HTTP), Environ: []string{envResource + "=" + variable}})
 	p.Logger().Info("good")
 	_, span := p.Providers().Tracer("t").Start(t.Context(), "good")
 	span.End()
 	if err := p.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if got := peer.resourceAttr("region"); got != mended || peer.count(Logs) == 0 || peer.count(Metrics) == 0 {
+	if got := peer.resourceAttr("region"); got != mended || peer.resourceAttr("k\uFFFD") != "1" || peer.count(Logs) == 0 || peer.count(Metrics) == 0 {
 		t.Errorf("region is %q; %d records and %d points came", got, peer.count(Logs), peer.count(Metrics))
 	}
-}
-
-func TestBadKeysInTheProcessAreNamed(t *testing.T) {
-	t.Setenv(envResource, bad+"=1")
-	p, logged := setup(t, Options{})
-	defer func() { _ = p.Shutdown(context.Background()) }()
-	if lines := logged.lines(envResource, "correct it"); len(lines) != 1 {
-		t.Errorf("want one line about the key: %s", logged)
+	if lines := logged.lines("is not UTF-8"); len(lines) != 2 {
+		t.Errorf("want a line for the key and one for the value: %s", logged)
 	}
 }
 

@@ -2,7 +2,6 @@ package exporters
 
 import (
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -51,12 +50,13 @@ func variables() []variable {
 			here = append(here, "OTEL_EXPORTER_OTLP_"+signal+suffix)
 		}
 	}
-	sdk := []string{
+	here = append(here,
 		"OTEL_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
 		"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_SPAN_ATTRIBUTE_VALUE_DEPTH_LIMIT",
 		"OTEL_SPAN_EVENT_COUNT_LIMIT", "OTEL_SPAN_LINK_COUNT_LIMIT",
 		"OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT",
-		"OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT", "OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_LOGRECORD_ATTRIBUTE_VALUE_DEPTH_LIMIT",
+		"OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT", "OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_LOGRECORD_ATTRIBUTE_VALUE_DEPTH_LIMIT")
+	sdk := []string{
 		"OTEL_METRICS_EXEMPLAR_FILTER",
 		"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
 	}
@@ -115,20 +115,8 @@ func sortedKeys[V any](m map[string]V) []string {
 	return keys
 }
 
-func whole(value string) bool {
-	_, err := strconv.Atoi(value)
-	return err == nil
-}
-
 // checkSDK warns of invalid values in the variables that only the SDK reads, which does not name them itself.
 func (e *environ) checkSDK() {
-	for _, v := range variables() {
-		if v.reader == readBySDK && strings.HasSuffix(v.name, "_LIMIT") {
-			if value := e.vars[v.name]; value != "" && !whole(value) {
-				e.warn(v.name, "%q is not a whole number; the SDK's default is used", value)
-			}
-		}
-	}
 	e.oneOf("trace_based", []string{"always_on", "always_off", "trace_based"}, "OTEL_METRICS_EXEMPLAR_FILTER")
 	e.oneOf("cumulative", []string{"cumulative", "delta", "lowmemory"}, "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE")
 	e.oneOf("explicit_bucket_histogram", []string{"explicit_bucket_histogram", "base2_exponential_bucket_histogram"},
