@@ -8,7 +8,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"log"
@@ -28,7 +27,7 @@ func main() {
 	addr := flag.String("addr", "127.0.0.1:8080", "host:port to listen on")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	if err := run(ctx, *addr); err != nil {
 		log.Fatal("quickstart: ", err)
 	}
@@ -53,7 +52,10 @@ func run(ctx context.Context, addr string) error {
 	server := &http.Server{Handler: oshttp.NewHandler(mux, nil), ReadHeaderTimeout: 5 * time.Second}
 	go func() { _ = server.Serve(listener) }() // ends by Shutdown
 	<-ctx.Done()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	return errors.Join(server.Shutdown(ctx), pipeline.Shutdown(ctx)) // requests first, telemetry last
+	err = server.Shutdown(draining) // requests first
+	// Telemetry last, in a time of its own (Options.ShutdownTimeout). What is lost is in the log, and is no failure of the service.
+	_ = pipeline.Shutdown(context.WithoutCancel(ctx))
+	return err
 }

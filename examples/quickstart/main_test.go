@@ -46,3 +46,15 @@ func get(t *testing.T, url string) string {
 	}
 	return string(body)
 }
+
+// TestCleanStopWithoutACollector ends with code 0 where only the collector is down, and the log says what is lost.
+func TestCleanStopWithoutACollector(t *testing.T) {
+	var built childtest.Program
+	defer built.Remove()
+	program := childtest.Start(t, &built, []string{"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1"}, "-addr", "127.0.0.1:0")
+	get(t, program.Await(`listening.* url=(http://\S+)`)[1]+"/hello/world")
+	program.Terminate()
+	if output := program.Wait(); !strings.Contains(output, "telemetry was lost at shutdown") {
+		t.Errorf("the loss is not reported:\n%s", output)
+	}
+}

@@ -84,7 +84,7 @@ func (f flags) check(rest []string) error {
 	if f.night <= 0 {
 		return fmt.Errorf("-night must be above zero: %w", errUsage)
 	}
-	if f.duration < 0 || f.rate < 0 || f.rate > 10_000 {
+	if f.duration < 0 || !(f.rate >= 0 && f.rate <= 10_000) { // NaN is in no range
 		return fmt.Errorf("-for must not be negative, and -rate must be between 0 and 10000: %w", errUsage)
 	}
 	if f.service != "" && !slices.Contains([]string{"storefront", "orders", "payments"}, f.service) {

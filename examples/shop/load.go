@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -62,7 +63,7 @@ func (l *load) run(ctx context.Context, rate float64) {
 	if rate <= 0 {
 		return
 	}
-	ticker := time.NewTicker(time.Duration(float64(time.Second) / rate))
+	ticker := time.NewTicker(time.Duration(min(float64(time.Second)/rate, float64(math.MaxInt64/2))))
 	defer ticker.Stop()
 	var flying sync.WaitGroup
 	defer flying.Wait()

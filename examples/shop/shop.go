@@ -164,7 +164,7 @@ func (s *shop) drain(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// flush sends what telemetry is still queued. It comes last: requests that drain are traced to their end.
+// flush sends what telemetry is still queued. It comes last: requests that drain are traced to their end. It has a time of its own.
 func (s *shop) flush(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTime)
 	defer cancel()
