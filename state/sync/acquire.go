@@ -51,8 +51,7 @@ func (p *primitive) check(ctx context.Context, value []byte) error {
 
 // itself returns an error if the caller would wait for itself.
 func (p *primitive) itself(ctx context.Context) error {
-	g, _ := ctx.Value(heldKey{}).(*Grant)
-	for ; g != nil && p.seats == 1; g = g.around() {
+	for g := grantOf(ctx); g != nil && p.seats == 1; g = g.around() {
 		if g.of.session == p.session && g.of.queue == p.queue && g.over() == nil {
 			return fmt.Errorf("%w: by the caller, who would wait for itself", ErrHeld)
 		}

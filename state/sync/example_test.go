@@ -113,7 +113,7 @@ func ExampleFence() {
 	defer func() { _ = session.Close() }()
 	store := kv.New(memkv.New(nil), nil)
 	defer func() { _ = store.Close() }()
-	ledger := sync.NewFence(store)
+	ledger := sync.NewFence(store, nil)
 	ctx := context.Background()
 
 	var old sync.Token
@@ -130,4 +130,22 @@ func ExampleFence() {
 	// Output:
 	// sync: fence "balance": fenced off: token 1 came after 2 had written
 	// true
+}
+
+// A context that is derived from a grant's does not look at the clock: Lost does.
+func ExampleLost() {
+	session := sync.New(memsync.New(nil), nil)
+	defer func() { _ = session.Close() }()
+	ctx := context.Background()
+
+	_ = session.Mutex("report").Do(ctx, func(ctx context.Context, _ *sync.Grant) error {
+		ctx, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		fmt.Println(sync.Lost(ctx))
+		return nil
+	})
+	fmt.Println(sync.Lost(ctx))
+	// Output:
+	// <nil>
+	// sync: lost: not held: the context belongs to no grant
 }

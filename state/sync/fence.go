@@ -2,9 +2,11 @@ package sync
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/go-os/go-os/state/kv"
 )
@@ -12,32 +14,49 @@ import (
 // Fence keeps items of a kv.Store from earlier holders: with each item it keeps the largest token that has written it, and refuses
 // smaller ones. It is safe for concurrent use, by any number of processes, and of any value.
 //
-// An item is written by Fences alone, or its token is lost: in the store it is eight bytes of token, one that says whether it is
-// deleted, and the value. A deleted item stays there, as those nine bytes, to keep its token.
+// Only Fences may write an item, or its token is lost. A deleted item stays in the store, without its value, to keep its token.
+//
+// # Other engines and restores
+//
+// Tokens are comparable as long as one engine gives them and keeps its data. After a move to another engine, or a restore of the engine's
+// data from a backup, a new holder may have a smaller token than the item, and is refused until the tokens have caught up,
+// which may be never. Or it has the same token as an earlier holder.
+//
+//   - To go on, raise FenceOptions.Epoch in all processes. An item takes any token of a larger epoch, and then refuses all smaller epochs,
+//     so processes that still have the old epoch get ErrFenced.
+//   - If the context of a call is that of a grant, or derived from it, the item also keeps which grant wrote it, and refuses an
+//     equal token of another grant. It cannot do so for a token that came with a request from elsewhere.
 type Fence struct {
 	store *kv.Store
+	epoch uint32
+}
+
+// FenceOptions configure NewFence.
+type FenceOptions struct {
+	// Epoch comes before the token in all comparisons. All processes that write an item use the same one. Raise it when tokens start
+	// again: after a move to another engine, or a restore from a backup. Never lower it. Default: 0.
+	Epoch uint32
 }
 
 // NewFence returns a Fence around the items of a store, which must have the ability kv.CAS: calls return errors.ErrUnsupported if not.
 // It gives no more than the store does: on a store that loses writes, a token may be lost with one.
-func NewFence(store *kv.Store) *Fence { return &Fence{store} }
+func NewFence(store *kv.Store, opts *FenceOptions) *Fence {
+	f := &Fence{store: store}
+	if opts != nil {
+		f.epoch = opts.Epoch
+	}
+	return f
+}
 
-const (
-	tokenBytes  = 8
-	sealBytes   = tokenBytes + 1
-	sealPresent = 0
-	sealDeleted = 1
-)
-
-// Put writes a value under the protection of a token. It returns ErrFenced, and writes nothing, if somebody with a larger token
+// Put writes a value under the protection of a token. It returns ErrFenced, and writes nothing, if a holder with a larger token
 // has written or taken the item before, and ErrInvalid for the token zero. All other errors are the store's.
 func (f *Fence) Put(ctx context.Context, t Token, key string, value []byte) error {
-	return f.write(ctx, t, key, sealPresent, value)
+	return f.write(ctx, t, key, value, false)
 }
 
 // Delete removes an item as Put writes one. A missing item is no error.
 func (f *Fence) Delete(ctx context.Context, t Token, key string) error {
-	return f.write(ctx, t, key, sealDeleted, nil)
+	return f.write(ctx, t, key, nil, true)
 }
 
 // Get returns an item and the token that it was written with. It returns kv.ErrNotFound if there is none.
@@ -46,66 +65,154 @@ func (f *Fence) Get(ctx context.Context, key string) (value []byte, t Token, err
 	if err != nil {
 		return nil, 0, err
 	}
-	t, mark, value, err := unseal(key, it.Value)
-	if err == nil && mark == sealDeleted {
+	s, err := unseal(key, it.Value)
+	if err == nil && s.deleted {
 		err = &Error{Op: "fence", Name: key, Err: kv.ErrNotFound}
 	}
 	if err != nil {
-		return nil, t, err
+		return nil, s.token, err
 	}
-	return value, t, nil
+	return s.value, s.token, nil
 }
 
 // Take is Get for a holder that goes on to write what it makes of the value: from then on, earlier holders are refused, though nothing
 // else has been written. It returns kv.ErrNotFound if there is no item, and keeps the token all the same.
 func (f *Fence) Take(ctx context.Context, t Token, key string) (value []byte, err error) {
-	var deleted bool
-	err = f.update(ctx, t, key, func(was byte, old []byte) (byte, []byte) {
-		deleted, value = was == sealDeleted, old
-		return was, old
+	taken := seal{}
+	err = f.update(ctx, t, key, func(old seal) seal {
+		taken = old
+		return old
 	})
-	if err == nil && deleted {
+	if err == nil && taken.deleted {
 		return nil, &Error{Op: "fence", Name: key, Err: kv.ErrNotFound}
 	}
-	return value, err
+	return taken.value, err
 }
 
-func (f *Fence) write(ctx context.Context, t Token, key string, mark byte, value []byte) error {
-	return f.update(ctx, t, key, func(byte, []byte) (byte, []byte) { return mark, value })
+func (f *Fence) write(ctx context.Context, t Token, key string, value []byte, deleted bool) error {
+	return f.update(ctx, t, key, func(seal) seal { return seal{value: value, deleted: deleted} })
 }
 
-// update compares and sets until nobody has come between. A missing item is made as if it had been deleted.
-func (f *Fence) update(ctx context.Context, t Token, key string, next func(mark byte, value []byte) (byte, []byte)) error {
+// update compares and sets until no other write has come between. next returns the new value, and whether the item is deleted. A missing
+// item counts as deleted.
+func (f *Fence) update(ctx context.Context, t Token, key string, next func(old seal) seal) error {
 	if t == 0 {
 		return &Error{Op: "fence", Name: key, Err: fmt.Errorf("%w: no token", ErrInvalid)}
 	}
 	for {
-		old, mark, condition := []byte(nil), byte(sealDeleted), kv.PutOption(kv.IfAbsent())
+		old, condition := seal{deleted: true}, kv.PutOption(kv.IfAbsent())
 		it, err := f.store.Get(ctx, key)
 		switch {
 		case err == nil:
-			var highest Token
-			if highest, mark, old, err = unseal(key, it.Value); err != nil {
+			if old, err = unseal(key, it.Value); err != nil {
 				return err
-			}
-			if highest > t {
-				return &Error{Op: "fence", Name: key, Err: fmt.Errorf("%w: token %d came after %d had written", ErrFenced, t, highest)}
 			}
 			condition = kv.IfVersion(it.Version)
 		case !errors.Is(err, kv.ErrNotFound):
 			return err
 		}
-		mark, value := next(mark, old)
-		sealed := append(append(binary.BigEndian.AppendUint64(make([]byte, 0, sealBytes+len(value)), uint64(t)), mark), value...)
-		if _, err := f.store.Put(ctx, key, sealed, condition); !errors.Is(err, kv.ErrConflict) {
+		grant, err := f.admit(old, t, grantsOf(ctx, t))
+		if err != nil {
+			return &Error{Op: "fence", Name: key, Err: err}
+		}
+		s := next(old)
+		s.token, s.epoch, s.grant = t, f.epoch, grant
+		if _, err := f.store.Put(ctx, key, s.bytes(), condition); !errors.Is(err, kv.ErrConflict) {
 			return err
 		}
 	}
 }
 
-func unseal(key string, sealed []byte) (t Token, mark byte, value []byte, err error) {
-	if len(sealed) < sealBytes || sealed[tokenBytes] > sealDeleted {
-		return 0, 0, nil, &Error{Op: "fence", Name: key, Err: fmt.Errorf("%w: the item was not written by a Fence", ErrInvalid)}
+// admit returns ErrFenced if an item refuses a token, and otherwise the grant that the item is to keep: the caller's if it is known,
+// or else the one that it has. grants are those of the caller that have this token.
+func (f *Fence) admit(old seal, t Token, grants []uint64) (grant uint64, err error) {
+	switch {
+	case old.epoch > f.epoch:
+		return 0, fmt.Errorf("%w: epoch %d came after epoch %d had written", ErrFenced, f.epoch, old.epoch)
+	case old.epoch == f.epoch && old.token > t:
+		return 0, fmt.Errorf("%w: token %d came after %d had written", ErrFenced, t, old.token)
+	case old.epoch == f.epoch && old.token == t && old.grant != 0:
+		if len(grants) > 0 && !slices.Contains(grants, old.grant) {
+			return 0, fmt.Errorf("%w: another grant has written with the same token %d: after a change of the engine, raise FenceOptions.Epoch", ErrFenced, t)
+		}
+		return old.grant, nil
+	case len(grants) == 1: // of several it is not known which one protects the item
+		return grants[0], nil
+	default:
+		return 0, nil
 	}
-	return Token(binary.BigEndian.Uint64(sealed)), sealed[tokenBytes], sealed[sealBytes:], nil
+}
+
+// grantsOf identifies the grants under which ctx was made that have this token.
+func grantsOf(ctx context.Context, t Token) (grants []uint64) {
+	for g := grantOf(ctx); g != nil; g = g.around() {
+		if g.Token() == t {
+			sum := sha256.Sum256([]byte(g.claim.ID + " " + g.claim.Name))
+			grants = append(grants, binary.BigEndian.Uint64(sum[:]))
+		}
+	}
+	return grants
+}
+
+// seal is an item of a Fence: eight bytes of token, one of flags, four of epoch and eight of grant if they are not zero, and the value.
+type seal struct {
+	token   Token
+	epoch   uint32
+	grant   uint64
+	deleted bool
+	value   []byte
+}
+
+// The flags of a seal.
+const (
+	sealDeleted = 1 << iota
+	sealEpoch
+	sealGrant
+	sealFlags // the first that is none
+)
+
+func (s seal) bytes() []byte {
+	sealed := binary.BigEndian.AppendUint64(make([]byte, 0, 21+len(s.value)), uint64(s.token))
+	var flags byte
+	if s.deleted {
+		flags |= sealDeleted
+	}
+	if s.epoch != 0 {
+		flags |= sealEpoch
+	}
+	if s.grant != 0 {
+		flags |= sealGrant
+	}
+	sealed = append(sealed, flags)
+	if s.epoch != 0 {
+		sealed = binary.BigEndian.AppendUint32(sealed, s.epoch)
+	}
+	if s.grant != 0 {
+		sealed = binary.BigEndian.AppendUint64(sealed, s.grant)
+	}
+	return append(sealed, s.value...)
+}
+
+func unseal(key string, sealed []byte) (s seal, err error) {
+	foreign := &Error{Op: "fence", Name: key, Err: fmt.Errorf("%w: the item was not written by a Fence", ErrInvalid)}
+	const least = 9
+	if len(sealed) < least || sealed[8] >= sealFlags {
+		return s, foreign
+	}
+	flags, rest := sealed[8], sealed[least:]
+	s.token, s.deleted = Token(binary.BigEndian.Uint64(sealed)), flags&sealDeleted != 0
+	if flags&sealEpoch != 0 {
+		if len(rest) < 4 {
+			return s, foreign
+		}
+		s.epoch, rest = binary.BigEndian.Uint32(rest), rest[4:]
+	}
+	if flags&sealGrant != 0 {
+		if len(rest) < 8 {
+			return s, foreign
+		}
+		s.grant, rest = binary.BigEndian.Uint64(rest), rest[8:]
+	}
+	s.value = rest
+	return s, nil
 }

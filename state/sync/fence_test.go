@@ -15,7 +15,7 @@ func fence(t *testing.T) (*sync.Fence, *kv.Store) {
 	t.Helper()
 	store := kv.New(memkv.New(nil), nil)
 	t.Cleanup(func() { _ = store.Close() })
-	return sync.NewFence(store), store
+	return sync.NewFence(store, nil), store
 }
 
 func is(t *testing.T, err, want error, what string) {

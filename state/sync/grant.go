@@ -28,8 +28,7 @@ type heldKey struct{}
 
 // around returns the grant under which this one was asked for, nil if there is none.
 func (g *Grant) around() *Grant {
-	outer, _ := g.ctx.(grantContext).Context.Value(heldKey{}).(*Grant)
-	return outer
+	return grantOf(g.ctx.(grantContext).Context)
 }
 
 // newGrant makes the grant of a claim, whose loss ends it.
@@ -59,7 +58,8 @@ func (p *primitive) newGrant(parent context.Context, c *claim) (*Grant, error) {
 func (g *Grant) Token() Token { return g.claim.Token }
 
 // Context returns a context that ends with the grant, and before anybody else can have one. Its values are those of the context that
-// the grant was asked for with, and the context of Do ends with that of the caller too. context.Cause says why it ended.
+// the grant was asked for with, and the context of Do ends with that of the caller too. context.Cause says why it ended. Its Err looks at
+// the clock; that of a context derived from it does not: see [Lost].
 func (g *Grant) Context() context.Context { return g.ctx }
 
 // Deadline returns until when the grant holds if no further renewal succeeds. It moves with every renewal.

@@ -14,8 +14,8 @@
 //
 //   - [Grant.Context] ends before the engine can hand the seat to anybody else: at the time at which the last renewal of its claim that
 //     succeeded was sent (before the first one, its acquisition), plus the TTL, minus [Options.Margin]. This machine's monotonic clock
-//     decides that, whether the engine can be reached or not. Its Err
-//     looks at the clock itself, so that a process that was stopped learns of the end before any timer has fired. The margin has
+//     decides that, whether the engine can be reached or not. Its Err looks at the clock itself, so that a process that was stopped
+//     learns of the end before any timer has fired. The Err of a context derived from it does not: ask [Lost]. The margin has
 //     to cover how much slower this machine's clock may run than the engine's within a TTL, and how long work takes to stop.
 //   - [Grant.Token] is a fencing token: it grows with every grant of a name. Whoever is given it with a request can refuse those that
 //     come from an earlier holder; [Fence] does so for items of a kv.Store.
@@ -93,7 +93,7 @@ var (
 
 // Error is the error of every operation of this package.
 type Error struct {
-	// Op is the operation: "acquire", "try_acquire", "release", "leader", "observe", "require", "fence".
+	// Op is the operation: "acquire", "try_acquire", "release", "leader", "observe", "require", "fence", "lost".
 	Op string
 	// Name is the name of the lock, or the key of a fenced item.
 	Name string

@@ -67,7 +67,7 @@ func act(endpoint, role string) error {
 		time.Sleep(time.Millisecond)
 	}
 	fmt.Println("over", context.Cause(g.Context()))
-	err = sync.NewFence(kv.New(etcdkv.New(client, nil), nil)).Put(ctx, g.Token(), "register", []byte("old"))
+	err = sync.NewFence(kv.New(etcdkv.New(client, nil), nil), nil).Put(ctx, g.Token(), "register", []byte("old"))
 	fmt.Println("wrote", errors.Is(err, sync.ErrFenced), err)
 	return nil
 }
@@ -167,7 +167,7 @@ func TestStoppedHolder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	registers := sync.NewFence(kv.New(etcdkv.New(client, nil), nil))
+	registers := sync.NewFence(kv.New(etcdkv.New(client, nil), nil), nil)
 	if err := registers.Put(t.Context(), g.Token(), "register", []byte("new")); err != nil {
 		t.Fatal(err)
 	}

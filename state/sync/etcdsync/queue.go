@@ -27,17 +27,14 @@ func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.
 	if !try && c.Seats > 1 {
 		steps = append(steps, clientv3.OpPut(d.marker(c.Name, c.ID), "", clientv3.WithLease(lease)))
 	}
-	withdrawn := clientv3.OpGet(d.tombstone(c), clientv3.WithCountOnly())
-	resp, err := d.client.Txn(ctx).If(conditions...).Then(steps...).Else(withdrawn).Commit()
+	resp, err := d.client.Txn(ctx).If(conditions...).Then(steps...).Commit()
 	switch {
 	case err != nil:
 		return 0, false, d.classify(ctx, err)
-	case !resp.Succeeded && resp.Responses[0].GetResponseRange().Count > 0:
-		return 0, false, fmt.Errorf("%w: the claim was withdrawn before it arrived", driver.ErrUnavailable)
 	case !resp.Succeeded && try && c.Seats == 1:
 		return 0, false, d.refused(ctx, lease)
 	case !resp.Succeeded:
-		return 0, false, fmt.Errorf("%w: a claim of this ID is there", driver.ErrUnavailable)
+		return 0, false, fmt.Errorf("%w: the claim is there, or was withdrawn before it arrived", driver.ErrUnavailable)
 	}
 	c.Token = driver.Token(resp.Header.Revision)
 	granted := hasSeat(resp.Responses[1].GetResponseRange().Kvs, c)

@@ -72,7 +72,7 @@ func storm(r *rig) {
 	store := kv.New(memkv.New(nil), nil)
 	defer func() { _ = store.Close() }()
 	w := &weather{
-		rig: r, name: r.name("m"), registers: sync.NewFence(store), began: time.Now(), revoked: map[driver.LeaseID]time.Time{},
+		rig: r, name: r.name("m"), registers: sync.NewFence(store, nil), began: time.Now(), revoked: map[driver.LeaseID]time.Time{},
 	}
 	for i := range stormClients {
 		open := r.open

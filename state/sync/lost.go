@@ -1,0 +1,36 @@
+package sync
+
+import (
+	"context"
+	"fmt"
+)
+
+// Lost returns nil while every grant holds under which ctx was made: those whose Context it is, or is derived from. Otherwise it returns why
+// one has ended: an error that wraps ErrLost, ErrClosed, or ErrNotHeld if the grant was released, or if ctx belongs to no grant.
+//
+// It looks at the clock and asks nobody, as the Err of the grant's own context does. A context that is derived from that one, by
+// context.WithTimeout for example, only learns of the end when a timer has fired. In a process that was stopped this may be a moment
+// after it goes on, so call Lost right before work that must not be done without the grant.
+func Lost(ctx context.Context) error {
+	g := grantOf(ctx)
+	if g == nil {
+		return &Error{Op: "lost", Err: fmt.Errorf("%w: the context belongs to no grant", ErrNotHeld)}
+	}
+	for ; g != nil; g = g.around() {
+		why := g.over()
+		switch {
+		case why == nil:
+		case why.end == endReleased:
+			return &Error{Op: "lost", Name: g.of.name, Err: fmt.Errorf("%w: it was released", ErrNotHeld)}
+		default:
+			return &Error{Op: "lost", Name: g.of.name, Err: why.err}
+		}
+	}
+	return nil
+}
+
+// grantOf returns the innermost grant under which ctx was made, nil if there is none.
+func grantOf(ctx context.Context) *Grant {
+	g, _ := ctx.Value(heldKey{}).(*Grant)
+	return g
+}

@@ -1,0 +1,72 @@
+package sync_test
+
+import (
+	"context"
+	"testing"
+	bubble "testing/synctest"
+	"time"
+
+	"github.com/go-os/go-os/state/sync"
+	"github.com/go-os/go-os/state/sync/driver"
+	"github.com/go-os/go-os/state/sync/memsync"
+)
+
+func memory(t *testing.T, d driver.Driver) *sync.Session {
+	t.Helper()
+	s := sync.New(d, nil)
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// TestLost asks contexts that are derived from those of grants.
+func TestLost(t *testing.T) {
+	s := memory(t, memsync.New(nil))
+	is(t, sync.Lost(t.Context()), sync.ErrNotHeld, "a context without a grant")
+	outer, err := s.Mutex("outer").Lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	around, cancel := context.WithTimeout(outer.Context(), time.Hour)
+	defer cancel()
+	is(t, sync.Lost(outer.Context()), nil, "the grant's context")
+	is(t, sync.Lost(around), nil, "one derived from it")
+	inner, err := s.Mutex("inner").Lock(around)
+	if err != nil {
+		t.Fatal(err)
+	}
+	is(t, sync.Lost(inner.Context()), nil, "a grant under a grant")
+	if err := outer.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	is(t, sync.Lost(around), sync.ErrNotHeld, "after the release")
+	is(t, sync.Lost(inner.Context()), sync.ErrNotHeld, "the grant under the one that was released")
+	is(t, inner.Lost(), nil, "which holds")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	is(t, sync.Lost(inner.Context()), sync.ErrClosed, "after Close")
+}
+
+// mute is a driver whose engine answers no renewal.
+type mute struct{ driver.Driver }
+
+func (mute) Renew(context.Context, driver.LeaseID, []driver.Claim) ([]driver.Claim, error) {
+	return nil, driver.ErrUnavailable
+}
+
+// TestLostByTheClock asks at the deadline, when no timer can have fired yet: those of the bubble fire when all goroutines wait.
+func TestLostByTheClock(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		s := memory(t, mute{memsync.New(nil)})
+		held, err := s.Mutex("m").Lock(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		derived, cancel := context.WithTimeout(held.Context(), time.Hour)
+		defer cancel()
+		time.Sleep(time.Until(held.Deadline()) - time.Nanosecond)
+		is(t, sync.Lost(derived), nil, "right before the deadline")
+		time.Sleep(time.Nanosecond)
+		is(t, sync.Lost(derived), sync.ErrLost, "at the deadline")
+	})
+}
