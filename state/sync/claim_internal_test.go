@@ -23,7 +23,19 @@ type failing struct {
 	renew   error
 	release error // of this many calls
 	times   int
+	acquire int // of so many calls the answer is lost
 	revoked []driver.LeaseID
+}
+
+func (f *failing) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.Token, bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	t, granted, err := f.Driver.Acquire(ctx, c, try)
+	if f.acquire > 0 {
+		f.acquire--
+		return 0, false, driver.ErrUnavailable
+	}
+	return t, granted, err
 }
 
 func (f *failing) Renew(ctx context.Context, id driver.LeaseID, claims []driver.Claim) ([]driver.Claim, error) {
@@ -108,15 +120,24 @@ func TestBookkeeping(t *testing.T) {
 				_ = hand.Release(t.Context(), g.claim.Claim)
 				<-g.Context().Done()
 			},
-			func(g *Grant) { // the release fails, and so does the first one in the background
+			func(g *Grant) { // the release fails, and so does the first one in the background, while the lease lives on for another grant
+				beside := lock(g.of.name + " beside")
 				f.mu.Lock()
 				f.times = 2
+				f.mu.Unlock()
+				_ = g.Release(t.Context())
+				time.Sleep(time.Minute)
+				_ = beside.Release(t.Context())
+			},
+			func(g *Grant) { // the release alone fails
+				f.mu.Lock()
+				f.times = 1
 				f.mu.Unlock()
 				_ = g.Release(t.Context())
 			},
 			func(g *Grant) { space.Revoke(g.claim.Lease); <-g.Context().Done() },
 		}
-		for i := range 50 {
+		for i := range 60 {
 			ends[i%len(ends)](lock(fmt.Sprint("m", i)))
 		}
 		time.Sleep(time.Hour)
@@ -133,6 +154,39 @@ func TestBookkeeping(t *testing.T) {
 		l := s.current
 		if l == nil || l.claims != 0 || len(l.numbers) != 0 || len(l.members) != 0 {
 			t.Errorf("the lease has %d claims, numbers of %d queues and %d members, want none", l.claims, len(l.numbers), len(l.members))
+		}
+	})
+}
+
+// TestWithdrawnUntilConfirmed has an acquisition lose its answer, and so do the first attempts to withdraw its claim, while the lease lives on
+// for another grant. The claim is withdrawn until that is confirmed.
+func TestWithdrawnUntilConfirmed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		space := memsync.NewSpace()
+		f := &failing{Driver: memsync.New(&memsync.Options{Space: space}), release: driver.ErrUnavailable}
+		s := New(f, &Options{TTL: time.Minute, Telemetry: telemetry.Off()})
+		other := New(memsync.New(&memsync.Options{Space: space}), &Options{Telemetry: telemetry.Off()})
+		defer s.Close()
+		defer other.Close()
+		job, err := s.Mutex("job").Lock(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.mu.Lock()
+		f.acquire, f.times = 1, 5
+		f.mu.Unlock()
+		if _, err := s.Mutex("m").Lock(t.Context()); !errors.Is(err, ErrUnavailable) {
+			t.Fatalf("Lock whose answer is lost: %v", err)
+		}
+		time.Sleep(20 * time.Second)
+		if err := job.Lost(); err != nil {
+			t.Errorf("Lost of the other grant: %v", err)
+		}
+		g, err := other.Mutex("m").TryLock(t.Context())
+		if err != nil {
+			t.Errorf("TryLock of what nobody holds: %v", err)
+		} else {
+			_ = g.Release(t.Context())
 		}
 	})
 }

@@ -13,7 +13,7 @@
 // Tokens grow even then as long as the servers' clocks do: a token is the server's time in microseconds, or one more than the last if
 // that is larger. So a [sync.Fence] is worth more here than the lock, and work that must be safe uses one, or another engine.
 //
-// Time is the server's wall clock. If it is set back, claims live longer by no more than the time between two requests about their name. If it
+// Time is the server's wall clock. If it is set back, claims live longer by no more than the time since the last renewal. If it
 // is set forward by more than sync.Options.Margin, seats may be handed on before their holders know; a holder learns of it within a TTL.
 //
 // # How it works

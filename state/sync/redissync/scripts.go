@@ -14,8 +14,8 @@ import (
 // their values (a hash) and the last token. Those about one claim also have its tombstone, which a withdrawal leaves. The first arguments are
 // the channel and the name. What is over goes first.
 //
-// The values have the time of the last script under the empty ID. If the clock is before that, it was set back since, and the times at which
-// claims are over are set back as well: claims live longer by what has passed between the two scripts, and not by the step.
+// The values have the time of the last acquisition or renewal under the empty ID. If the clock is before that, it was set back since, and the
+// times at which claims are over are set back as well. Claims then live longer by what had passed since, and not by the step.
 const begin = `
 local queue, over, values, last = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local channel, name = ARGV[1], ARGV[2]
@@ -34,8 +34,8 @@ end
 local seen = tonumber(redis.call('HGET', values, '') or now)
 if now < seen then
 	for _, id in ipairs(redis.call('ZRANGE', over, 0, -1)) do redis.call('ZINCRBY', over, now - seen, id) end
+	redis.call('HSET', values, '', now)
 end
-if redis.call('EXISTS', queue) == 1 then redis.call('HSET', values, '', now) end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', over, '-inf', now)) do leave(id) end
 local function left(id) return math.floor((redis.call('ZSCORE', over, id) or now) - now) end
 `
@@ -71,6 +71,7 @@ for i = 4, #ARGV, 2 do
 		gone[#gone + 1] = (i - 4) / 2
 	end
 end
+if redis.call('EXISTS', queue) == 1 then redis.call('HSET', values, '', now) end
 for _, key in ipairs({queue, over, values, last}) do redis.call('PEXPIRE', key, 86400000 + ttl) end
 return gone`
 
