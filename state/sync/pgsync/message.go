@@ -54,7 +54,7 @@ func send(ctx context.Context, conn *pgconn.PgConn, message string) (*pgconn.Res
 	return results[len(results)-1], err
 }
 
-// render replaces @ by the schema and $1, $2, … by literals. Bytes, and text that is not plain, become hexadecimal digits, which mean the same
+// render replaces @ by the schema and $1, $2, … by literals. Text and bytes that are not plain become hexadecimal digits, which mean the same
 // under every standard_conforming_strings and every client_encoding, and cannot end a literal.
 func render(schema, statements string, args ...any) string {
 	pairs := []string{"@", pgx.Identifier{schema}.Sanitize()}
@@ -72,6 +72,9 @@ func literal(arg any) string {
 		}
 		return "convert_from(decode('" + hex.EncodeToString([]byte(v)) + "','hex'),'UTF8')"
 	case []byte:
+		if plain(string(v)) {
+			return "'" + string(v) + "'::bytea"
+		}
 		return "decode('" + hex.EncodeToString(v) + "','hex')"
 	case []string:
 		return array(v, "text")
