@@ -17,13 +17,17 @@ type set []bool
 // decision is what a change of the sources leads to.
 type decision[T any] struct {
 	chosen   set          // the sources whose latest documents are taken
+	parts    parts        // those of which only a part is
 	refused  error        // why not all of them are
 	next     *Snapshot[T] // nil: what is in force stays
 	warnings []error
 }
 
-// apply makes the best configuration that can be made: of the latest documents of all sources; else of those of all but one;
-// else of those of one and the accepted ones of the others. It needs a configuration in force. The caller has the turn c.applying,
+// parts are sources of which not all of the latest documents are taken, with what is taken instead.
+type parts map[int][]tree
+
+// apply makes the best configuration that can be made: of the latest documents of all sources; else of those of all but the variables
+// and flags that are wrong; else of those of all but one source; else of those of one and the accepted ones of the others. It needs a configuration in force. The caller has the turn c.applying,
 // and does not hold c.mu: checks are foreign code, and take their time.
 func (c *Config[T]) apply(ctx context.Context) {
 	all := c.knownSet()
@@ -42,9 +46,11 @@ func (c *Config[T]) apply(ctx context.Context) {
 		if !slices.ContainsFunc(dirty, func(i int) bool { return chosen[i] }) {
 			continue // what is in force
 		}
-		next, out, err := c.compose(chosen)
+		next, out, err := c.compose(chosen, nil)
 		if n == 0 {
-			refused = err
+			if refused = err; c.applyParts(ctx, dirty, refused) {
+				return
+			}
 		}
 		if err != nil {
 			continue
@@ -53,6 +59,53 @@ func (c *Config[T]) apply(ctx context.Context) {
 		return
 	}
 	c.commit(ctx, decision[T]{chosen: make(set, len(all)), refused: refused})
+}
+
+// applyParts takes everything but the documents that an error names of the sources that the process is given: a bad variable must not
+// keep the others from taking effect. It returns false if that leads to nothing new and valid.
+func (c *Config[T]) applyParts(ctx context.Context, dirty []int, refused error) bool {
+	chosen, taken := c.knownSet(), parts{}
+	for _, i := range dirty {
+		s := c.states[i]
+		rest := s.without(refused)
+		if !s.static || same(rest, s.latest) {
+			continue
+		}
+		if chosen[i] = !same(rest, s.accepted); chosen[i] {
+			taken[i] = rest
+		}
+	}
+	if len(taken) == 0 {
+		return false
+	}
+	next, out, err := c.compose(chosen, taken)
+	if err != nil {
+		return false
+	}
+	c.commit(ctx, decision[T]{chosen: chosen, parts: taken, refused: refused, next: next, warnings: out.warnings})
+	return true
+}
+
+// without returns the latest documents of the source, with the accepted ones in place of those that an error names.
+func (s *state) without(err error) (rest []tree) {
+	bad := map[string]bool{}
+	eachError(err, func(one error) {
+		if e, ok := one.(*Error); ok && e.Source == s.name {
+			bad[e.Document] = true
+		}
+	})
+	for _, t := range s.latest {
+		if !bad[t.name] {
+			rest = append(rest, t)
+			continue
+		}
+		for _, before := range s.accepted {
+			if before.name == t.name {
+				rest = append(rest, before)
+			}
+		}
+	}
+	return rest
 }
 
 // candidates lists the sets that are tried, the most wanted first.
@@ -89,12 +142,14 @@ func same(a, b []tree) bool {
 }
 
 // compose builds the configuration of a set.
-func (c *Config[T]) compose(chosen set) (*Snapshot[T], built, error) {
+func (c *Config[T]) compose(chosen set, taken parts) (*Snapshot[T], built, error) {
 	next := &Snapshot[T]{Applied: time.Now()}
 	var sources []sourced
 	for i, s := range c.states {
 		one := sourced{source: s.name, lenient: s.lenient}
 		switch {
+		case taken[i] != nil:
+			one.trees = taken[i]
 		case chosen[i]:
 			one.trees = s.latest
 		case s.inForce:
@@ -123,7 +178,9 @@ func (c *Config[T]) commit(ctx context.Context, d decision[T]) {
 			continue
 		}
 		s.accepted, s.inForce, s.lastGood = s.latest, true, time.Time{}
-		if s.lost == nil {
+		if d.parts[i] != nil {
+			s.accepted = d.parts[i]
+		} else if s.lost == nil {
 			c.relief(ctx, s.name)
 		}
 	}
@@ -142,7 +199,7 @@ func (c *Config[T]) refusals(d decision[T]) (all []*Problem) {
 		return nil
 	}
 	for i, s := range c.states {
-		if d.chosen[i] || !s.known || s.inForce && same(s.latest, s.accepted) {
+		if d.chosen[i] && d.parts[i] == nil || !s.known || s.inForce && same(s.latest, s.accepted) {
 			continue
 		}
 		p := newProblem(s.name, faultsOf(s.name, d.refused), true)

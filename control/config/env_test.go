@@ -73,6 +73,33 @@ func TestEnvironmentMistakes(t *testing.T) {
 	}
 }
 
+// TestEnvironmentChanges has a variable go bad while the service runs: it is refused alone, until it heals.
+func TestEnvironmentChanges(t *testing.T) {
+	environ := []string{"X_PORT=1", "X_NAME=one", "X_MAX_CONNS=1"}
+	file := &live{name: "file", text: "hosts: [a]\n"}
+	cfg, err := config.Load[reachable](t.Context(), options(file, config.Env("X_", environ)))
+	must(t, err)
+	environ[0], environ[1] = "X_PORT=many", "X_NAME=two"
+	for _, host := range []string{"b", "c"} { // another change does not hide the problem
+		file.set("hosts: ["+host+"]\n", nil)
+		err = cfg.Reload(t.Context())
+		if err == nil || !strings.Contains(err.Error(), `$X_PORT: port: invalid: "many"`) || len(cfg.Status().Problems) != 1 {
+			t.Fatalf("%v", err)
+		}
+		if got := cfg.Get(); got.Port != 1 || got.Name != "two" || got.MaxConns != 1 || got.Hosts[0] != host {
+			t.Fatalf("%+v", *got)
+		}
+	}
+	serial := cfg.Snapshot().Serial
+	if err = cfg.Reload(t.Context()); err == nil || cfg.Snapshot().Serial != serial {
+		t.Errorf("nothing has changed: %v, serial %d, then %d", err, serial, cfg.Snapshot().Serial)
+	}
+	environ[0] = "X_PORT=2"
+	if err = cfg.Reload(t.Context()); err != nil || cfg.Get().Port != 2 || cfg.Err() != nil {
+		t.Errorf("healed: %v, %+v", err, cfg.Get())
+	}
+}
+
 // hosts is a flag that is given several times. Its String is for people.
 type hosts []string
 

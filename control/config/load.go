@@ -205,7 +205,6 @@ func (s *state) parse(ctx context.Context, docs []driver.Document) (o outcome) {
 		t, err := parse(d)
 		if err != nil {
 			errs = append(errs, s.blame(err))
-			continue
 		}
 		o.trees = append(o.trees, t)
 	}
@@ -238,6 +237,7 @@ func (c *Config[T]) first(ctx context.Context, outcomes map[int]outcome, saved m
 			s.latest, s.known = o.trees, true
 		case rejects(o.err):
 			invalid = append(invalid, o.err)
+			s.latest, s.known = o.trees, true // for otherFaults alone
 		default:
 			away = append(away, c.standIn(ctx, s, o.err, saved))
 		}
@@ -305,9 +305,9 @@ func (c *Config[T]) standIn(ctx context.Context, s *state, err error, saved map[
 // only if it is valid with them.
 func (c *Config[T]) start(ctx context.Context) error {
 	chosen := c.knownSet()
-	next, out, err := c.compose(chosen)
+	next, out, err := c.compose(chosen, nil)
 	if err != nil && c.forget(err) && !c.lacks(chosen) {
-		next, out, err = c.compose(chosen)
+		next, out, err = c.compose(chosen, nil)
 	}
 	if err != nil {
 		return err
@@ -344,7 +344,7 @@ func names(err error, source string) (found bool) {
 // otherFaults returns what else is wrong, when a source already is: the mistakes of the sources that were read. What names no
 // source may only be due to the one that is missing.
 func (c *Config[T]) otherFaults() error {
-	_, _, err := c.compose(c.knownSet())
+	_, _, err := c.compose(c.knownSet(), nil)
 	var errs []error
 	eachError(err, func(one error) {
 		if e, ok := one.(*Error); ok && e.Source != "" {

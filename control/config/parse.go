@@ -37,7 +37,8 @@ type content struct {
 // duplicate keys in a time that grows with their square.
 var grammars = map[string]func([]byte) (content, error){YAML: readYAML, JSON: readJSON, TOML: readTOML}
 
-// parse reads a document. Its errors name the document and the line, and hold none of the values.
+// parse reads a document. Its errors name the document and the line, and hold none of the values. The tree that comes with an error has
+// what could be read, to find what else is wrong; it is empty if the text is broken.
 func parse(d driver.Document) (t tree, err error) {
 	t = tree{name: d.Name, version: d.Version, format: d.Format}
 	if d.Data == nil {
@@ -61,10 +62,10 @@ func parse(d driver.Document) (t tree, err error) {
 		}
 	}()
 	c, err := read(data)
+	t.values, t.lines, t.digest = c.values, c.lines, d.Data
 	if err != nil {
 		return t, located(d.Name, err)
 	}
-	t.values, t.lines, t.digest = c.values, c.lines, d.Data
 	return t, nil
 }
 

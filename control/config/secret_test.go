@@ -90,14 +90,14 @@ func TestSecretsOfTypes(t *testing.T) {
 // TestSize reads and writes sizes.
 func TestSize(t *testing.T) {
 	for text, want := range map[string]config.Size{
-		"0": 0, "512": 512, "512B": 512, "1KiB": 1024, "1 KiB": 1024, "1.5MB": 1_500_000, "64KiB": 65536, "2GiB": 2 << 30, "1kB": 1000, "0.5KiB": 512, "18446744073709551615": math.MaxUint64,
+		"0": 0, "512": 512, "512B": 512, "1KiB": 1024, "1 KiB": 1024, "1.5MB": 1_500_000, "64KiB": 65536, "2GiB": 2 << 30, "1kB": 1000, "0.5KiB": 512, "18446744073709551615": math.MaxUint64, "1.005MB": 1_005_000, "9007199254740993.0": 9007199254740993, "1e3KB": 1_000_000, "0.0009765625KiB": 1,
 	} {
 		var s config.Size
 		if err := s.UnmarshalText([]byte(text)); err != nil || s != want {
 			t.Errorf("%q: %d, %v", text, s, err)
 		}
 	}
-	for _, text := range []string{"", "B", "-1", "1kib", "1 parsec", "0.3B", "1e999GB", "NaNB", "InfMB", "18446744073709551616", "99999999TiB", "0x10", "1_000"} {
+	for _, text := range []string{"", "B", "-1", "1kib", "1 parsec", "0.3B", "1e999GB", "NaNB", "InfMB", "18446744073709551616", "99999999TiB", "0x10", "1_000", "0644", "1e-400", "1e400", "inf", ".nan", "0.00097656250001KiB"} {
 		var s config.Size
 		if err := s.UnmarshalText([]byte(text)); err == nil {
 			t.Errorf("%q was taken for %d", text, s)

@@ -1,8 +1,10 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"math"
+	"math/big"
 	"strconv"
 	"strings"
 )
@@ -49,27 +51,44 @@ func (s *Size) UnmarshalText(text []byte) error {
 	return errSize
 }
 
-var errSize = fmt.Errorf("is no size: write a number and B, KB, MB, GB, TB, KiB, MiB, GiB or TiB, such as 64KiB")
+var (
+	errSize        = errors.New("is no size: write a number and B, KB, MB, GB, TB, KiB, MiB, GiB or TiB, such as 64KiB")
+	errPartOfByte  = errors.New("is not a whole number of bytes")
+	errLargestSize = fmt.Errorf("is over the largest size, %d bytes", uint64(math.MaxUint64))
+)
 
+// parseSize multiplies without rounding.
 func parseSize(number string, unit Size) (Size, error) {
-	if n, err := strconv.ParseUint(number, 10, 64); err == nil {
-		if n > math.MaxUint64/uint64(unit) {
-			return 0, fmt.Errorf("is over the largest size, %d bytes", uint64(math.MaxUint64))
-		}
-		return Size(n) * unit, nil
-	}
-	f, err := strconv.ParseFloat(number, 64)
-	bytes := f * float64(unit)
-	if err != nil || bytes < 0 || math.IsNaN(bytes) || strings.ContainsAny(number, "xXpP_") {
+	const places = 40 // a fraction with more of them is no whole number of the largest unit
+	l, ok := readLiteral(number)
+	switch {
+	case !ok, l.base != 10, l.negative, strings.Contains(number, "_"):
 		return 0, errSize
+	case l.ambiguous():
+		return 0, errOctal
+	case l.digits == "":
+		return 0, nil
+	case l.exponent < -places:
+		return 0, errPartOfByte
+	case len(l.digits)+l.exponent > places:
+		return 0, errLargestSize
 	}
-	if bytes >= math.MaxUint64 {
-		return 0, fmt.Errorf("is over the largest size, %d bytes", uint64(math.MaxUint64))
+	digits, _ := new(big.Int).SetString(l.digits, 10)
+	power := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(max(l.exponent, -l.exponent))), nil)
+	bytes := digits.Mul(digits, new(big.Int).SetUint64(uint64(unit)))
+	rest := new(big.Int)
+	if l.exponent >= 0 {
+		bytes.Mul(bytes, power)
+	} else {
+		bytes.QuoRem(bytes, power, rest)
 	}
-	if bytes != math.Trunc(bytes) {
-		return 0, fmt.Errorf("is not a whole number of bytes")
+	switch {
+	case rest.Sign() != 0:
+		return 0, errPartOfByte
+	case !bytes.IsUint64():
+		return 0, errLargestSize
 	}
-	return Size(bytes), nil
+	return Size(bytes.Uint64()), nil
 }
 
 // String writes the size in the largest unit that divides it.

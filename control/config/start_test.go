@@ -86,9 +86,9 @@ func TestStart(t *testing.T) {
 // TestInvalidAtStart has Load fail for every kind of invalid source, and name the mistakes of all sources, those of a source that is
 // out of reach included.
 func TestInvalidAtStart(t *testing.T) {
-	other := &doc{name: "other", format: config.JSON, text: "{\n\"retires\": 1}"}
+	other := &doc{name: "other", format: config.JSON, text: "{\n\"retires\": 1, \"upload\": \"3 parsecs\"}"}
 	down := &doc{name: "down", err: driver.ErrUnavailable}
-	rest := []string{"other:2: retires: unknown key"}
+	rest := []string{"other:2: retires: unknown key", "other:2: upload: invalid"}
 	for name, test := range map[string]struct {
 		bad  *doc
 		is   error
@@ -115,11 +115,17 @@ func TestInvalidAtStart(t *testing.T) {
 	if _, err := config.Load[service](t.Context(), options(yaml("retries: 11\n"), down)); !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), "orders.yaml:1: retries: invalid: must be at most 10") {
 		t.Errorf("a rule: %v", err)
 	}
+	_, err := config.Load[service](t.Context(), options(yaml("name: a\nname: b\nmode: c\nmode: d\nnmae: x\n")))
+	for _, want := range []string{":2: name: syntax: duplicate key", ":4: mode: syntax: duplicate key", ":5: nmae: unknown key"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q in\n%v", want, err)
+		}
+	}
 	type needs struct {
 		Key  string `validate:"required"`
 		Port int
 	}
-	_, err := config.Load[needs](t.Context(), options(yaml("{"), &doc{name: "b", format: config.YAML, text: "port: x\n"}))
+	_, err = config.Load[needs](t.Context(), options(yaml("{"), &doc{name: "b", format: config.YAML, text: "port: x\n"}))
 	if err == nil || strings.Contains(err.Error(), "is required") || !strings.Contains(err.Error(), "b:1: port") {
 		t.Errorf("a key that may stand in the broken document is called missing: %v", err)
 	}
