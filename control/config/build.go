@@ -156,47 +156,7 @@ func (a *account) misfit(at place, err error) {
 			misfit.text = fmt.Sprintf("%s %s", show(known.got), misfit.bare)
 		}
 	}
-	a.add(at.path, fmt.Errorf("%w: %w", ErrInvalid, misfit))
-}
-
-// misfitError is an error that shows a value. Who gets it has the value anyway; telemetry and reports get it bare.
-type misfitError struct{ text, bare string }
-
-func (e *misfitError) Error() string { return e.text }
-
-// bareError is an error as it may be told to everybody.
-type bareError struct {
-	text string
-	err  error
-}
-
-func (e *bareError) Error() string { return e.text }
-func (e *bareError) Unwrap() error { return e.err }
-
-// bare takes the values out of the text of an error.
-func bare(err error) error {
-	text := err.Error()
-	eachError(err, func(one error) {
-		if m, ok := one.(*misfitError); ok {
-			text = strings.Replace(text, m.text, m.bare, 1)
-		}
-	})
-	return &bareError{text, err}
-}
-
-// eachError visits an error and all that it wraps.
-func eachError(err error, visit func(error)) {
-	visit(err)
-	switch e := err.(type) {
-	case interface{ Unwrap() []error }:
-		for _, one := range e.Unwrap() {
-			eachError(one, visit)
-		}
-	case interface{ Unwrap() error }:
-		if inner := e.Unwrap(); inner != nil {
-			eachError(inner, visit)
-		}
-	}
+	a.add(at.path, misfit)
 }
 
 func isNumber(v any) bool {

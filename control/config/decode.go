@@ -332,6 +332,8 @@ func show(v any) string {
 		return v
 	case text:
 		return string(v)
+	case goValue:
+		return show(v.written)
 	case time.Time:
 		return v.Format(time.RFC3339Nano)
 	case []any, map[string]any:

@@ -32,6 +32,13 @@ func (d *decoder) value(at place, from any, into reflect.Value) {
 		into.Addr().Interface().(settable).conceal(inner)
 		return
 	}
+	if e, ok := from.(goValue); ok {
+		if reflect.TypeOf(e.value) == t {
+			into.Set(reflect.ValueOf(e.value))
+			return
+		}
+		from = e.written
+	}
 	switch shapeOf(t) {
 	case object:
 		d.object(at, from, into)
@@ -56,8 +63,8 @@ func (d *decoder) object(at place, from any, into reflect.Value) {
 		return
 	}
 	group = maps.Clone(group)
-	maps.DeleteFunc(group, func(_ string, v any) bool { return v == nil })
 	under(group, d.defaults.of(t))
+	maps.DeleteFunc(group, func(_ string, v any) bool { return v == nil })
 	fields := fieldsOf(t)
 	for key := range group {
 		if !slices.ContainsFunc(fields, func(f field) bool { return f.name == key }) {

@@ -3,6 +3,7 @@ package config
 import (
 	"context"
 	"encoding"
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"reflect"
@@ -50,19 +51,12 @@ func valueOf(v reflect.Value) any {
 		}
 		v = v.Elem()
 	}
-	switch value := v.Interface().(type) {
-	case secret:
-		return valueOf(reflect.ValueOf(value.inner()))
-	case time.Duration:
-		return value.String()
-	case time.Time:
-		return value
-	case url.URL:
-		return value.String()
-	case encoding.TextMarshaler:
-		if out, err := value.MarshalText(); err == nil {
-			return string(out)
+	if held, ok := v.Interface().(secret); ok {
+		inner := reflect.ValueOf(held.inner())
+		if !inner.IsValid() {
+			return nil
 		}
+		return valueOf(inner)
 	}
 	switch shapeOf(v.Type()) {
 	case object:
@@ -70,7 +64,7 @@ func valueOf(v reflect.Value) any {
 	case table:
 		out := map[string]any{}
 		for it := v.MapRange(); it.Next(); {
-			out[it.Key().String()] = valueOf(it.Value())
+			out[keyOf(it.Key())] = valueOf(it.Value())
 		}
 		return out
 	case list:
@@ -80,7 +74,50 @@ func valueOf(v reflect.Value) any {
 		}
 		return out
 	}
+	return scalarOf(v)
+}
+
+// goValue is a value of Go as it is, for a field of the same type, and as a document writes it, for all others. Not every type can
+// write what it reads, and some write a text that hides the value.
+type goValue struct {
+	value   any
+	written any
+}
+
+func (e goValue) MarshalJSON() ([]byte, error) { return json.Marshal(show(e)) } // for the fingerprint
+
+func scalarOf(v reflect.Value) any {
+	if written, ok := textFor(v); ok {
+		return goValue{v.Interface(), written}
+	}
+	if reflect.PointerTo(v.Type()).Implements(typeOfText) {
+		return goValue{v.Interface(), plainKind(v)}
+	}
 	return plainKind(v)
+}
+
+// textFor returns the text that a value writes of itself.
+func textFor(v reflect.Value) (string, bool) {
+	copied := reflect.New(v.Type()) // the methods may be those of a pointer
+	copied.Elem().Set(v)
+	switch value := copied.Interface().(type) {
+	case *time.Duration:
+		return value.String(), true
+	case *url.URL:
+		return value.String(), true
+	case encoding.TextMarshaler:
+		out, err := value.MarshalText()
+		return string(out), err == nil
+	}
+	return "", false
+}
+
+// keyOf returns the key of a map as a document writes it.
+func keyOf(key reflect.Value) string {
+	if written, ok := textFor(key); ok {
+		return written
+	}
+	return key.String()
 }
 
 // plainKind returns a value as the parsers would give it.

@@ -69,6 +69,9 @@ func visible(v any, at place) any {
 		return Redacted
 	}
 	inner := at.unwrapped()
+	if e, ok := v.(goValue); ok {
+		v = e.written
+	}
 	if s, isText := textOf(v); isText {
 		return visibleText(s, inner)
 	}

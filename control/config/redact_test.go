@@ -201,7 +201,7 @@ func TestErrorsOfSecrets(t *testing.T) {
 	for _, text := range []string{
 		"pin: hunter2", "pins: [1, hunter2]", "map: {hunter2: x}", "map: {x: hunter2}", "map: [hunter2]", "keys: {hunter2: x}", "keys: {hunter2: 1}", "keys: {a: 0, hunter2: 0}",
 		"rule: [hunter2]", "in: {n: hunter2}", "in: {m: {hunter2: hunter2}}", "in: hunter2", "tag: [{p: hunter2}]", "text: hunter2", "name: [hunter2]", "name: {hunter2: 1}",
-		"name: !!int hunter2", "name: 'hunter2", `name: "hunter2\q"`, "name: &hunter2\nname: 1", "name: %hunter2", "name: `hunter2", "name: @hunter2",
+		"name: *hunter2", "name: !hunter2 x", "name: !!int hunter2", "name: 'hunter2", `name: "hunter2\q"`, "name: &hunter2\nname: 1", "name: %hunter2", "name: `hunter2", "name: @hunter2",
 		"name: hunter2: x", "name: x\nhunter2", "name: {hunter2", "- hunter2", "? [hunter2]\n: 1", "<<: hunter2", "<<: [hunter2]",
 	} {
 		secretIsNotShown[pin](t, yaml(text))

@@ -110,8 +110,8 @@ func (d *defaultsTable) contains(v any, typ, t reflect.Type, seen map[reflect.Ty
 // under puts a tree beneath another.
 func under(values, lower map[string]any) {
 	for key, v := range lower {
-		have, ok := values[key]
-		if !ok {
+		have := values[key]
+		if have == nil { // missing, or null
 			values[key] = clone(v)
 			continue
 		}
