@@ -67,7 +67,7 @@ func TestOTelKeepsEveryError(t *testing.T) {
 
 func flatten(into map[string]string, key string, v attribute.Value) {
 	if v.Type() != attribute.MAP {
-		into[key] = v.Emit()
+		into[key] = v.String()
 		return
 	}
 	for _, kv := range v.AsMap() {

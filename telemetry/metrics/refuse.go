@@ -52,10 +52,10 @@ func refused(labels []*dto.LabelPair, of dto.MetricType) string {
 		if problem := reserved(name, of); problem != "" {
 			return problem
 		}
-		if model.LabelName(name).IsValidLegacy() {
+		if model.LegacyValidation.IsValidLabelName(name) {
 			continue
 		}
-		if model.IsValidLegacyMetricName(name) {
+		if model.LegacyValidation.IsValidMetricName(name) {
 			return fmt.Sprintf("the label %q has a colon, which the text formats do not quote: rename the attribute", name)
 		}
 		escaped = true
@@ -76,7 +76,7 @@ func refusedAs(scheme model.EscapingScheme, labels []*dto.LabelPair, of dto.Metr
 	seen := make(map[string]string, len(labels))
 	for _, l := range labels {
 		name := l.GetName()
-		if !model.LabelName(name).IsValidLegacy() { // others are left as they are
+		if !model.LegacyValidation.IsValidLabelName(name) { // others are left as they are
 			name = model.EscapeName(name, scheme)
 		}
 		if problem := reserved(name, of); problem != "" {
@@ -123,7 +123,7 @@ func soundExemplar(e *dto.Exemplar) {
 	kept := e.Label[:0]
 	for _, l := range e.Label {
 		name := l.GetName()
-		if !model.LabelName(name).IsValidLegacy() {
+		if !model.LegacyValidation.IsValidLabelName(name) {
 			name = strings.ReplaceAll(model.EscapeName(name, model.UnderscoreEscaping), ":", "_")
 		}
 		if !seen[name] {

@@ -2,7 +2,6 @@ package metrics_test
 
 import (
 	"fmt"
-	"net/http"
 	"regexp"
 	"strings"
 	"testing"
@@ -228,7 +227,7 @@ func TestExistingPageStaysAsItWas(t *testing.T) {
 func TestDefaultRegistry(t *testing.T) {
 	page := newPage(t, metrics.PrometheusOptions{Existing: prometheus.DefaultGatherer})
 	for range 2 { // a second page registers nothing twice
-		var h http.Handler = page.Handler()
+		h := page.Handler()
 		body(t, h, acceptText)
 		if text := body(t, h, acceptText); !strings.Contains(text, `promhttp_metric_handler_requests_total{code="200"}`) {
 			t.Error("promhttp_metric_handler_requests_total is not on the page")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"testing"
 
 	"go.opentelemetry.io/otel/codes"
@@ -33,7 +34,7 @@ func (eventCounter) ForceFlush(context.Context) error                       { re
 
 type uncomparable struct{ all []string }
 
-func (uncomparable) Error() string { return "uncomparable" }
+func (u uncomparable) Error() string { return "uncomparable: " + strings.Join(u.all, ", ") }
 
 // TestOneFailureIsOneEvent: an error that passes through spans is an event of the innermost, and every span has its status.
 func TestOneFailureIsOneEvent(t *testing.T) {
