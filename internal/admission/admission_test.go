@@ -9,8 +9,10 @@ import (
 
 func TestLimit(t *testing.T) {
 	l := admission.NewLimit(2)
-	if !l.Acquire() || !l.Acquire() {
-		t.Fatal("a free place was refused")
+	for range 2 {
+		if !l.Acquire() {
+			t.Fatal("a free place was refused")
+		}
 	}
 	for range 100 {
 		if l.Acquire() {
