@@ -10,8 +10,9 @@
 //   - No client can make a metric series. Methods that HTTP does not know become _OTHER, and neither Host nor path is on a
 //     metric. What is taken from a request onto a span is bounded, valid UTF-8 and free of known credentials.
 //   - A handler's ResponseWriter has exactly the abilities of the server's own: flushing, hijacking, sendfile, push, close
-//     notification, and what http.ResponseController reaches. So has the body of a response those of the base's. Streams, trailers, informational responses and websockets pass through.
-//     Nothing that a handler can keep is ever reused for another request.
+//     notification, and what http.ResponseController reaches. The body of a response has those of the body that the base
+//     returns. Streams, trailers, informational responses and websockets pass through. Nothing that a handler can keep is
+//     ever reused for another request.
 //   - A panic is answered with 500 if nothing was written yet. Otherwise the connection is broken off, since a response that
 //     ends properly would be taken for whole.
 //   - The client's request is never changed, and its span lasts until the response's body is done with.
@@ -44,7 +45,7 @@
 // # Routes
 //
 // The route is read after the handler ran, from the pattern that the router left on the request. Where that does not reach, one
-// line does, and each is tested with the router named (internal/routers):
+// line does, and each is tested with the router named (internal/bench/routers):
 //
 //	http.ServeMux                        nothing
 //	a mux behind middleware that copies  Routed(mux)
