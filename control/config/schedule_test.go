@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -20,6 +21,7 @@ import (
 
 // answers is a transport that answers at once, so that requests take none of a bubble's time.
 type answers struct {
+	mu       sync.Mutex
 	code     int
 	header   http.Header
 	text     string
@@ -27,6 +29,8 @@ type answers struct {
 }
 
 func (a *answers) RoundTrip(r *http.Request) (*http.Response, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.requests++
 	header := a.header.Clone()
 	if header == nil {
@@ -34,6 +38,18 @@ func (a *answers) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	header.Set("Content-Type", "application/yaml")
 	return &http.Response{StatusCode: a.code, Status: http.StatusText(a.code), Header: header, Body: io.NopCloser(strings.NewReader(a.text)), Request: r}, nil
+}
+
+func (a *answers) set(code int, text string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.code, a.text = code, text
+}
+
+func (a *answers) count() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.requests
 }
 
 // TestURLSchedule counts the requests of a URL for minutes, well and failing, with a Backoff and a Recheck that are much shorter than
@@ -49,28 +65,28 @@ func TestURLSchedule(t *testing.T) {
 		defer run(t, cfg)()
 		during := func(what string, d time.Duration, least, most int) {
 			t.Helper()
-			before := server.requests
+			before := server.count()
 			time.Sleep(d)
 			synctest.Wait()
-			if n := server.requests - before; n < least || n > most {
+			if n := server.count() - before; n < least || n > most {
 				t.Errorf("%s: %d requests in %v, want %d to %d", what, n, d, least, most)
 			}
 		}
 		during("well", time.Minute, 59, 68)
-		server.text = "retries: 2\n"
+		server.set(200, "retries: 2\n")
 		during("a change", 10*time.Second, 9, 12)
 		if got := cfg.Get().Retries; got != 2 {
 			t.Errorf("retries: %d", got)
 		}
-		server.text = "retries: many\n"
+		server.set(200, "retries: many\n")
 		during("refused", 10*time.Second, 9, 12) // it answers, so that a repaired document is seen as soon as any
-		server.code = 500
+		server.set(500, "")
 		during("failing", 2*time.Second, 1, 3)
 		during("failing for longer", 100*time.Second, 9, 16) // up to ten times Interval apart
 		if !errors.Is(cfg.Err(), config.ErrUnavailable) {
 			t.Errorf("problems: %v", cfg.Err())
 		}
-		server.code, server.text = 200, "retries: 3\n"
+		server.set(200, "retries: 3\n")
 		during("back", 10*time.Second, 1, 12)
 		if got := cfg.Get().Retries; got != 3 || cfg.Err() != nil {
 			t.Errorf("healed: %d, %v", got, cfg.Err())
@@ -92,7 +108,7 @@ func TestURLRetryAfterDate(t *testing.T) {
 		if wait := source.(driver.Poller).Next(1); wait < 4*time.Second || wait > 5*time.Second {
 			t.Errorf("it waits %v", wait)
 		}
-		server.code, server.text = 200, "a: 1\n"
+		server.set(200, "a: 1\n")
 		time.Sleep(5 * time.Second)
 		if _, err := source.Read(t.Context()); err != nil {
 			t.Error(err)
