@@ -82,7 +82,8 @@ type Options struct {
 	LogJSON bool
 	// Console takes what the exporter named console writes, as JSON. Default: os.Stdout.
 	Console io.Writer
-	// Sinks get every log record and event too. Who made them closes them, after Shutdown. Default: none.
+	// Sinks get every log record and event too, with the ids of the span as the readable log has them, see log.TraceIDs. The program
+	// closes them, after Shutdown. Default: none.
 	Sinks []slog.Handler
 	// LogLevels decide what is logged, by the logger's name. Default: Info and above.
 	LogLevels *log.Levels
@@ -98,9 +99,17 @@ type Options struct {
 	// LogProcessors are the program's own. They are shut down by Shutdown. Default: none.
 	LogProcessors []sdklog.Processor
 
-	// KeepGlobals leaves the providers of the otel package, its error handler and its logger, and slog.Default as they are:
-	// for several pipelines in one process. Default: false, which sets them all.
+	// KeepGlobals leaves everything of the process as it is, KeepOTel and KeepSlog in one: for several pipelines in one process.
+	// Default: false.
 	KeepGlobals bool
+	// KeepOTel leaves the providers and the propagator of the otel package, its error handler and its logger. Default: false, which sets
+	// them; those that a program has set before are replaced, with a warning.
+	KeepOTel bool
+	// KeepSlog leaves slog.Default. Default: false, which sets it; one that was set before is replaced, with a warning.
+	KeepSlog bool
+	// StandardLog takes what the standard log package writes, as slog.SetDefault does by itself. Default: false, which leaves that
+	// package alone.
+	StandardLog bool
 	// Environ is the environment, as os.Environ returns it. Default: os.Environ(). The variables that the SDK reads by itself (the
 	// exemplar filter, what OTLP metrics prefer) come from the process all the same.
 	Environ []string
@@ -127,7 +136,8 @@ type Options struct {
 	ReportInterval time.Duration
 }
 
-// Setup builds the pipelines and, unless Options.KeepGlobals is set, makes them those of the process. It starts no
+// Setup builds the pipelines and makes them those of the process: the globals of the otel package and slog.Default, unless Options.KeepOTel
+// and KeepSlog say otherwise, and the standard log package if StandardLog does. One line of the log says which. It starts no
 // listener, and connects to nothing until there is something to export.
 //
 // Its error is about what the program or an operator has to correct before anything can run: contradictory Options, or an
@@ -141,6 +151,7 @@ func Setup(ctx context.Context, opts *Options) (*Pipeline, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
+	o.keep()
 	if o.LogWriter == nil {
 		o.LogWriter = os.Stderr
 	}
@@ -160,19 +171,17 @@ func Setup(ctx context.Context, opts *Options) (*Pipeline, error) {
 	}
 	p := newPipeline(&o, s)
 	before := otel.GetErrorHandler()
-	if !o.KeepGlobals {
+	if !o.KeepOTel {
 		otel.SetErrorHandler(p.errors) // what the SDK says while it is built is not for the standard error as it is
 	}
 	if err := p.build(ctx, e); err != nil {
-		if !o.KeepGlobals {
+		if !o.KeepOTel {
 			otel.SetErrorHandler(before)
 		}
 		p.abandon()
 		return nil, err
 	}
-	if !o.KeepGlobals {
-		p.install()
-	}
+	p.install(ctx)
 	p.tell(ctx, e.warnings)
 	return p, nil
 }
@@ -197,6 +206,9 @@ func (o *Options) check() error {
 	}
 	if o.Prometheus.Existing != nil {
 		errs = append(errs, errors.New("exporters: Options: Prometheus.Existing is set: set Gatherer instead"))
+	}
+	if o.StandardLog && o.KeepGlobals {
+		errs = append(errs, errors.New("exporters: Options: StandardLog contradicts KeepGlobals; set KeepOTel and KeepSlog"))
 	}
 	if o.BridgeRegistry && o.Gatherer == nil {
 		errs = append(errs, errors.New("exporters: Options: BridgeRegistry is set without a Gatherer to bridge"))

@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/go-logr/logr"
-	"go.opentelemetry.io/otel"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 
 	"github.com/go-os/go-os/telemetry"
@@ -71,7 +69,9 @@ func (p *Pipeline) buildLocal() {
 	default:
 		p.sinks = append(p.sinks, log.Text(w, nil))
 	}
-	p.sinks = append(p.sinks, p.opts.Sinks...)
+	for _, sink := range p.opts.Sinks {
+		p.sinks = append(p.sinks, log.TraceIDs(sink))
+	}
 	p.local = log.NewHandler(p.logOptions(), p.sinks...)
 	p.own = slog.New(p.courier.handler(log.Named(slog.New(p.local), "goos.exporters").Handler()))
 	p.errors.start(p.own)
@@ -97,16 +97,6 @@ func (p *Pipeline) Levels() *log.Levels { return p.opts.LogLevels }
 
 // Sampler returns the sampler, to be changed while the program runs.
 func (p *Pipeline) Sampler() *trace.Sampler { return p.sampler }
-
-// install makes the pipeline that of the process. Its error handler is there already.
-func (p *Pipeline) install() {
-	otel.SetLogger(logr.FromSlogHandler(sdkLog{p.own.Handler(), p.settings.sdkLevel}))
-	otel.SetTracerProvider(p.providers.TracerProvider)
-	otel.SetMeterProvider(p.providers.MeterProvider)
-	otel.SetLoggerProvider(p.providers.LoggerProvider)
-	otel.SetTextMapPropagator(p.providers.Propagator)
-	slog.SetDefault(p.providers.Logger)
-}
 
 // tell writes what Setup has to say of the configuration.
 func (p *Pipeline) tell(ctx context.Context, warnings []warning) {

@@ -15,6 +15,7 @@ package telemetry
 
 import (
 	"log/slog"
+	"strings"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/log"
@@ -26,8 +27,10 @@ import (
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 )
 
-// SchemaURL is the version of the semantic conventions that Go OS emits.
+// SchemaURL is the version of the semantic conventions that Go OS emits. Tracers, meters and event loggers of its own packages have it.
 const SchemaURL = "https://opentelemetry.io/schemas/1.43.0"
+
+const module = "github.com/go-os/go-os"
 
 // Providers are the OpenTelemetry API handles that a package observes itself with. The zero value is ready to use: every
 // nil field means the process-wide one. A Providers is a value: copy it, change a field, pass it on.
@@ -55,13 +58,22 @@ func Off() Providers {
 	}
 }
 
+// schemaOf is the version of the conventions that a scope speaks: that of Go OS for its own packages, and none for those of a program, of
+// whose attributes nothing is known.
+func schemaOf(scope string) string {
+	if rest, ok := strings.CutPrefix(scope, module); ok && (rest == "" || rest[0] == '/') {
+		return SchemaURL
+	}
+	return ""
+}
+
 // Tracer returns the tracer of an instrumentation scope, named by the import path of the package.
 func (p Providers) Tracer(scope string) trace.Tracer {
 	tp := p.TracerProvider
 	if tp == nil {
 		tp = otel.GetTracerProvider()
 	}
-	return tp.Tracer(scope, trace.WithSchemaURL(SchemaURL))
+	return tp.Tracer(scope, trace.WithSchemaURL(schemaOf(scope)))
 }
 
 // Meter returns the meter of an instrumentation scope, named by the import path of the package.
@@ -70,7 +82,7 @@ func (p Providers) Meter(scope string) metric.Meter {
 	if mp == nil {
 		mp = otel.GetMeterProvider()
 	}
-	return mp.Meter(scope, metric.WithSchemaURL(SchemaURL))
+	return mp.Meter(scope, metric.WithSchemaURL(schemaOf(scope)))
 }
 
 // EventLogger returns the logger for OTel events of an instrumentation scope, named by the import path of the package.
@@ -79,7 +91,7 @@ func (p Providers) EventLogger(scope string) log.Logger {
 	if lp == nil {
 		lp = otel.GetLoggerProvider()
 	}
-	return lp.Logger(scope, log.WithSchemaURL(SchemaURL))
+	return lp.Logger(scope, log.WithSchemaURL(schemaOf(scope)))
 }
 
 // TextMapPropagator returns the propagator; it is never nil.

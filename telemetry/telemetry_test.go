@@ -52,7 +52,7 @@ var installed = sync.OnceValue(func() *tracetest.SpanRecorder {
 // for every time that it is run.
 func TestZeroIsProcessWide(t *testing.T) {
 	var p telemetry.Providers
-	tracer := p.Tracer("example.com/scope")
+	tracer := p.Tracer("github.com/go-os/go-os/telemetry")
 	spans := installed()
 	spans.Reset()
 	_, span := tracer.Start(context.Background(), "late")
@@ -71,5 +71,22 @@ func TestZeroIsProcessWide(t *testing.T) {
 	p.Slog().Info("hello")
 	if !strings.Contains(out.String(), "msg=hello") {
 		t.Errorf("the zero value does not log to slog.Default: %q", out.String())
+	}
+}
+
+// TestSchemaIsThatOfOurScopes leaves the instruments of a program without our version of the conventions.
+func TestSchemaIsThatOfOurScopes(t *testing.T) {
+	spans := tracetest.NewSpanRecorder()
+	p := telemetry.Providers{TracerProvider: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))}
+	for scope, want := range map[string]string{
+		"github.com/go-os/go-os": telemetry.SchemaURL, "github.com/go-os/go-os/state/kv": telemetry.SchemaURL,
+		"github.com/go-os/go-osprey": "", "example.com/shop": "", "": "",
+	} {
+		spans.Reset()
+		_, span := p.Tracer(scope).Start(t.Context(), "s")
+		span.End()
+		if got := spans.Ended()[0].InstrumentationScope().SchemaURL; got != want {
+			t.Errorf("%q has the schema %q, want %q", scope, got, want)
+		}
 	}
 }

@@ -70,6 +70,41 @@ func OTel(scope string, p telemetry.Providers) Sink {
 	return bridge{next: otelslog.NewHandler(scope, opts...)}
 }
 
+// TraceIDs returns a sink that writes by h, any slog.Handler, and adds the ids of the span in the context at the top level, as Text and
+// JSON do. What has them already stays as it is: the sinks of this package, and records that such a sink has written to.
+func TraceIDs(h slog.Handler) Sink {
+	if addsIDs(h) {
+		return h
+	}
+	t := newTraced(sinkName(h), h, foreign(h))
+	t.spare = nil
+	return t
+}
+
+// addsIDs reports whether a sink is one of this package that adds the ids by itself.
+func addsIDs(h slog.Handler) bool {
+	switch s := h.(type) {
+	case *traced, bridge, *Handler:
+		return true
+	case *AsyncSink:
+		return addsIDs(s.next)
+	default:
+		return false
+	}
+}
+
+// hasIDs reports whether traced has added ids to a record.
+func hasIDs(r slog.Record) (found bool) {
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "" && a.Value.Kind() == slog.KindGroup {
+			group := a.Value.Group()
+			found = len(group) > 0 && group[0].Key == traceIDKey
+		}
+		return !found
+	})
+	return found
+}
+
 // traced adds the ids of the span in the context to what a handler of the standard library writes.
 //
 // That handler has no way to leave a group. So traced keeps two: cur, which has every group and attribute and takes records
@@ -102,14 +137,19 @@ func (t *traced) Enabled(ctx context.Context, level slog.Level) bool {
 
 func (t *traced) Handle(ctx context.Context, r slog.Record) error {
 	sc := trace.SpanContextFromContext(ctx)
-	if !sc.IsValid() {
+	if !sc.IsValid() || hasIDs(r) {
 		return t.cur.Handle(ctx, r)
 	}
-	s := t.spare.Get().(*scratch)
-	defer func() {
-		s.empty()
-		t.spare.Put(s)
-	}()
+	var s *scratch
+	if t.spare == nil {
+		s = new(scratch)
+	} else {
+		s = t.spare.Get().(*scratch)
+		defer func() {
+			s.empty()
+			t.spare.Put(s)
+		}()
+	}
 	if len(t.groups) == 0 {
 		r = r.Clone()
 		r.AddAttrs(s.ids(sc))
