@@ -11,8 +11,10 @@ import (
 	"github.com/go-playground/validator/v10"
 )
 
-// Validator is implemented by a configuration, or a part of one, that checks itself. It may also complete itself: nobody else
-// sees it before it has passed. The parts are asked before the whole.
+// Validator is implemented by a configuration, or a part of one, that checks itself. Validate is called for every value whose type,
+// or a pointer to it, has the method: fields, squashed structs, elements, map keys, and what Secrets hold. Parts are called before
+// the whole. A method may also complete its value: nobody else sees it before it has passed; changes to a map key are lost. It may be
+// called twice for an embedded struct, since the struct around it has the method, too.
 type Validator interface {
 	Validate() error
 }

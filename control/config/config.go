@@ -20,8 +20,12 @@
 //
 // A field has the key of its tag `config`, or its name in snake case: MaxConns is max_conns. Keys are compared as they are, upper
 // and lower case. `config:"-"` leaves a field out, `config:",squash"` takes the fields of a struct in, and `config:"name,secret"`
-// hides a value that is no [Secret]. The tag default gives a value as the environment would, also to the structs in lists and
-// maps. The tag validate holds rules of github.com/go-playground/validator, and a type may have a method Validate.
+// hides a value that is no [Secret]. The tag default gives a value as the environment would, also to structs in lists, maps and
+// Secrets, whichever source they come from. A default list, map or struct is written as JSON; a map is merged with those of the
+// sources. The tag validate holds rules of github.com/go-playground/validator. They hold in lists and maps without dive, too. A type
+// may have a method Validate: see [Validator]. Load returns ErrInvalid for a tag that cannot work, at every depth: an option that does
+// not exist, a default or a rule that does not fit its field, a field that cannot be squashed. Only a rule on an any is checked when
+// the value is there; it is then an error like others.
 //
 // Durations, times, URLs (url.URL), [Size], [Secret], and every encoding.TextUnmarshaler are written as text; a text type also takes a
 // number or a time, as it is written. Nothing is rounded, cut or guessed: a value arrives as it is written, or is an error. 1.5 is no
@@ -32,9 +36,10 @@
 // # Sources
 //
 // Later sources override earlier ones. The usual order is: [Defaults], [File], [URL], [Published] or [Key] (a kv.Store), [Env],
-// [Flags]. Maps are merged key by key, lists are replaced, and null takes away what earlier sources said of a key, but
-// not the tag's default. What a source no longer says counts no longer. A key that the type does not have is an error, which names the source, the line, and the key that was probably meant;
-// Options.AllowUnknown makes it a warning. Unknown variables of the environment are always warnings: their names are not ours
+// [Flags]. Maps are merged key by key, and lists are replaced. Null takes away what earlier sources said of a key, but not the tag's
+// default. Null in a list is an empty struct or list, or nil where the type can be nil; otherwise it is left out of the list, with a
+// warning. What a source no longer says counts no longer. A key that the type does not have is an error, which names the source, the
+// line, and the key that was probably meant; Options.AllowUnknown makes it a warning. Unknown variables of the environment are always warnings: their names are not ours
 // alone.
 //
 // # Guarantees
@@ -49,6 +54,8 @@
 //     out, unless it is [Required]. Status reports it.
 //   - Values do not reach logs, spans, events or reports, but for what a method Validate says. The errors that are returned show a
 //     single value that does not fit its type; those of secrets, of unknown keys and of broken documents are in none.
+//   - A secret is redacted wherever it lies: in lists and maps, behind pointers, under overridden keys. The keys of a map that is secret
+//     are secret too, and so is what a method Validate inside a Secret says. See [Secret] for the printers that show it nevertheless.
 //
 // # Errors
 //
