@@ -7,6 +7,7 @@ import (
 	"weak"
 
 	"go.opentelemetry.io/otel/metric"
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
 )
 
 // serverMeter is what all the handlers on one meter share: instruments, attribute sets, and the registration of a callback,
@@ -68,7 +69,8 @@ func (m *serverMeter) choose(chosen Metrics) *serverMetrics {
 		return known
 	}
 	s := newServerMetrics(m.meter, chosen)
-	if chosen&MetricActiveRequests != 0 {
+	_, off := m.meter.(metricnoop.Meter) // nothing is counted for nobody
+	if chosen&MetricActiveRequests != 0 && !off {
 		if m.active == nil {
 			m.active = watchActivities(m)
 		}
