@@ -137,7 +137,7 @@ func TestBadTextLosesNoLogRecords(t *testing.T) {
 		logger.Emit(t.Context(), r)
 		p.Logger().Info("good")
 		got := flushed(t, peer, p, func() []proto.Message { return messages(peer.records) })
-		wantMended(t, got, 2+6+4+1+1+3+1) // resource, the second, scope, event name, severity, body, exception.message
+		wantMended(t, got, 2+7+4+1+1+3+1) // resource, the second, scope, event name, severity, body, exception.message
 		if n := peer.count(Logs); n != 4 {
 			t.Errorf("%d records came, want 4", n)
 		}

@@ -32,11 +32,12 @@ func below(path, other string) bool {
 	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
-// Changes returns the changes that happen while the loop runs, until ctx ends. A loop that is slower than the changes sees
-// several of them as one, from the state that it saw last to the newest.
+// Changes returns the changes since the call, until ctx ends. A loop that is slower than the changes sees several of them as one,
+// from the state that it saw last to the newest. A second loop over the same result begins at the call again.
 func (c *Config[T]) Changes(ctx context.Context) iter.Seq[Change[T]] {
+	first := c.current.Load()
 	return func(yield func(Change[T]) bool) {
-		seen := c.current.Load()
+		seen := first
 		for {
 			c.mu.Lock()
 			changed, now := c.changed, c.current.Load()

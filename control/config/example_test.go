@@ -194,10 +194,11 @@ func ExampleConfig_Changes() {
 		fmt.Println(err)
 		return
 	}
+	changes := cfg.Changes(ctx) // from here on
 	go cfg.Run(ctx)
 
 	go set("greeting: hey\n")
-	for change := range cfg.Changes(ctx) {
+	for change := range changes {
 		fmt.Println(change.Keys, change.Old.Value.Greeting, "→", change.New.Value.Greeting)
 		break
 	}

@@ -1,6 +1,7 @@
 package oshttp_test
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -70,7 +71,9 @@ func TestUnixSocket(t *testing.T) {
 		_ = srv.Listener.Close()
 		srv.Listener = listener
 	})
-	base := &http.Transport{Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", listener.Addr().String()) }}
+	base := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", listener.Addr().String())
+	}}
 	defer base.CloseIdleConnections()
 	fetch(t, &http.Client{Transport: c.transport(base, oshttp.TransportOptions{})}, newRequest(t, http.MethodGet, "http://shop.internal/", nil))
 	g.wait()
