@@ -124,13 +124,18 @@ func blocked(t *testing.T, admin *pgxpool.Pool, s *sync.Session, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = tx.Rollback(t.Context()) }()
 	row := tx.QueryRow(t.Context(), `SELECT 1 FROM goos_sync.names WHERE name = $1 FOR UPDATE`, "mutex/"+name)
 	if err := row.Scan(new(int)); err != nil {
+		_ = tx.Rollback(t.Context())
 		t.Fatal(err)
 	}
-	time.AfterFunc(300*time.Millisecond, func() { _ = tx.Rollback(context.Background()) })
+	unlocked := make(chan struct{})
+	time.AfterFunc(300*time.Millisecond, func() {
+		defer close(unlocked)
+		_ = tx.Rollback(context.Background())
+	})
 	take(t, s, name)
+	<-unlocked
 }
 
 // take locks and releases.
