@@ -217,7 +217,7 @@ func (i *interview) entries(v reflect.Value, at place) {
 	}
 }
 
-// self calls the method of v itself. What an embedded part has said already is not reported again.
+// self calls the Validate method of v. It omits errors that an embedded struct has already reported.
 func (i *interview) self(v reflect.Value, at place, embedded []error) error {
 	method, ok := v.Addr().Interface().(Validator)
 	if !ok {

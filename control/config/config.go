@@ -38,7 +38,7 @@
 // Later sources override earlier ones. The usual order is: [Defaults], [File], [URL], [Published] or [Key] (a kv.Store), [Env],
 // [Flags]. Maps are merged key by key, and lists are replaced. Null takes away what earlier sources said of a key, but not the tag's
 // default. Null in a list is an empty struct or list, or nil where the type can be nil; otherwise it is left out of the list, with a
-// warning. What a source no longer says counts no longer. A key that the type does not have is an error, which names the source, the
+// warning. A key that a source no longer has no longer counts. A key that the type does not have is an error, which names the source, the
 // line, and the key that was probably meant; Options.AllowUnknown makes it a warning. Unknown variables of the environment are always warnings: their names are not ours
 // alone.
 //

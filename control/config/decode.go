@@ -323,7 +323,7 @@ func within(t reflect.Type) string {
 	return fmt.Sprintf(" of %d bits", t.Bits())
 }
 
-// show writes a value for people. What may not be shown is redacted before.
+// show formats a value for a message. The caller has redacted secrets.
 func show(v any) string {
 	switch v := v.(type) {
 	case nil:

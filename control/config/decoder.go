@@ -55,7 +55,7 @@ func (d *decoder) value(at place, from any, into reflect.Value) {
 	}
 }
 
-// object decodes a struct. What is missing has its default; null is missing.
+// object decodes a struct. A field that is missing or null has its default.
 func (d *decoder) object(at place, from any, into reflect.Value) {
 	t := into.Type()
 	group, ok := d.group(at, from, t)

@@ -47,7 +47,7 @@ func DefaultStages() []Stage {
 	return []Stage{{5, 10 * time.Minute}, {25, 10 * time.Minute}, {50, 10 * time.Minute}}
 }
 
-// Plan says how a rollout goes on by itself.
+// Plan describes how Guide advances a rollout.
 type Plan struct {
 	// Author of the steps, such as the name of the program that guides. Required.
 	Author string
@@ -139,8 +139,8 @@ var ErrAborted = errors.New("rollout aborted")
 // ErrAborted and says why when it is not. It returns ErrNotFound if no rollout is under way, and the error of ctx when that ends;
 // then the rollout stays where it is, and another Guide can go on. It retries while the store does not answer.
 //
-// Guide goes on only if it sees canaries: with Plan.Health by their requests; else by their reports, all of which must say that they
-// run the candidate. As long as it sees none it waits, and Plan.OnWait says so: choose stages that some instance falls into. Without
+// Guide advances only while it sees canaries: by their requests if Plan.Health is set, otherwise by their reports, which must all name
+// the candidate. As long as it sees none it waits, and Plan.OnWait says so: choose stages that some instance falls into. Without
 // Plan.Health it returns errors.ErrUnsupported if the store cannot list the reports.
 //
 // No decision compares the clocks of two machines. An instance counts as long as new reports of it arrive, and a stage lasts by the
@@ -226,7 +226,7 @@ func (g *guide) enter(percent float64) {
 // spent returns how long guides have spent on the stage.
 func (g *guide) spent() time.Duration { return g.earlier + time.Since(g.entered) }
 
-// look finds out how the canaries are, and does what follows from it. What fails is retried at the next look.
+// look checks the canaries and advances, holds or aborts the rollout. A step that fails is retried at the next look.
 func (g *guide) look(ctx context.Context) (done bool, err error) {
 	v := g.versions
 	head, _, err := v.log.head(ctx)

@@ -301,8 +301,8 @@ func (c *Config[T]) standIn(ctx context.Context, s *state, err error, saved map[
 	return err
 }
 
-// start puts the first configuration into force, which is made of every source that was read. What was saved of the others counts
-// only if it is valid with them.
+// start puts the first configuration into force. It is made of every source that was read. The saved documents of the other sources
+// count only if they are valid with those.
 func (c *Config[T]) start(ctx context.Context) error {
 	chosen := c.knownSet()
 	next, out, err := c.compose(chosen, nil)
