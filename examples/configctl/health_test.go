@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/go-os/go-os/control/config"
@@ -16,10 +17,9 @@ func TestHealthThatHangs(t *testing.T) {
 	s := shell{t, "bolt://" + filepath.Join(dir, "config.db"), dir}
 	s.expect("version 1", "publish", s.file("a.yaml", "a: 1\n"))
 	s.expect("version 2 is the candidate", "publish", "-percent", "10", s.file("a.yaml", "a: 2\n"))
-	first := true
+	var asked atomic.Bool
 	health := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if first {
-			first = false
+		if !asked.Swap(true) {
 			<-r.Context().Done()
 			return
 		}

@@ -60,9 +60,7 @@ type tool struct {
 	layer    string
 	author   string
 	timeout  time.Duration
-	in       io.Reader
-	out, err io.Writer // for people
-	raw      io.Writer // out, for documents as they are
+	streams
 }
 
 // options are the flags in front of the command.
@@ -89,9 +87,9 @@ var commands = []command{
 // run is the program.
 func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) error {
 	var o options
-	errs = printable{errs}
+	std := newStreams(in, out, errs)
 	set := flag.NewFlagSet("configctl", flag.ContinueOnError)
-	set.SetOutput(errs)
+	set.SetOutput(std.err)
 	set.StringVar(&o.store, "store", "", "where versions are kept: etcd://host:port, consul://host:port, bolt:///path/of/a/file")
 	set.StringVar(&o.layer, "layer", "", "the layer, such as prod/application/shop or prod/base")
 	set.StringVar(&o.author, "author", whoami(), "who does it, for the record")
@@ -110,9 +108,9 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 		return err
 	}
 	own := flag.NewFlagSet("configctl "+c.name, flag.ContinueOnError)
-	own.SetOutput(errs)
+	own.SetOutput(std.err)
 	own.Usage = func() {
-		fmt.Fprintf(errs, "configctl [flags] %s [flags] %s\n  %s\n", c.name, c.args, c.what)
+		fmt.Fprintf(std.err, "configctl [flags] %s [flags] %s\n  %s\n", c.name, c.args, c.what)
 		own.PrintDefaults()
 	}
 	do := c.flags(own)
@@ -121,7 +119,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 		return usageError(err)
 	}
 	o.creates = c.name == "publish"
-	return o.with(ctx, in, out, errs, func(t *tool) error { return do(ctx, t, rest) })
+	return o.with(ctx, std, func(t *tool) error { return do(ctx, t, rest) })
 }
 
 // parseMixed takes flags before and after the other arguments.
@@ -178,7 +176,7 @@ func whoami() string {
 }
 
 // with opens the store, and closes it after the command.
-func (o options) with(ctx context.Context, in io.Reader, out, errs io.Writer, do func(*tool) error) (err error) {
+func (o options) with(ctx context.Context, std streams, do func(*tool) error) (err error) {
 	switch {
 	case o.store == "":
 		return fmt.Errorf("-store is missing: %w", errUsage)
@@ -205,9 +203,6 @@ func (o options) with(ctx context.Context, in io.Reader, out, errs io.Writer, do
 	if err != nil {
 		return err
 	}
-	t := &tool{store: store, versions: versions, layer: o.layer, author: o.author, timeout: o.timeout, in: in, out: printable{out}, err: errs, raw: out}
-	if isTerminal(out) {
-		t.raw = t.out
-	}
+	t := &tool{store: store, versions: versions, layer: o.layer, author: o.author, timeout: o.timeout, streams: std}
 	return t.hint(ctx, do(t))
 }

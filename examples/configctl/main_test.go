@@ -193,10 +193,10 @@ func TestEtcd(t *testing.T) {
 		return nil
 	})
 
-	ill := false
+	var ill atomic.Bool
 	health := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		failed := 1
-		if ill {
+		if ill.Load() {
 			failed = 100
 		}
 		_, _ = fmt.Fprintf(w, `{"canary": {"total": 200, "failed": %d}, "stable": {"total": 2000, "failed": 10}}`, failed)
@@ -207,7 +207,7 @@ func TestEtcd(t *testing.T) {
 	s.expect("the candidate is in force for all instances", guided...)
 	seen.await(t, "candidate 2 for 10 %", "~ a: 1 → 2", "candidate 2 for 60 %", "version 2 is in force")
 
-	ill = true // the server has answered its last request
+	ill.Store(true)
 	s.expect("version 3 is the candidate", "publish", "-percent", "99", s.file("a.yaml", "a: 3\n"))
 	s.refuse(config.ErrAborted, "100 of 200 requests of the canaries failed", guided...)
 	seen.await(t, "candidate 3 for 99 %", "the rollout of version 3 was aborted")

@@ -5,9 +5,39 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 )
+
+// streams are the input and the outputs of a command.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer // for people; safe for concurrent use
+	raw      io.Writer // out, for documents as they are
+}
+
+// newStreams returns the streams of a command. Writes to out and errs are serialized together, since both may be the same writer.
+func newStreams(in io.Reader, out, errs io.Writer) streams {
+	var mu sync.Mutex
+	s := streams{in: in, out: &serial{w: printable{out}, mu: &mu}, err: &serial{w: printable{errs}, mu: &mu}, raw: out}
+	if isTerminal(out) {
+		s.raw = s.out
+	}
+	return s
+}
+
+// serial passes one write at a time to a writer.
+type serial struct {
+	w  io.Writer
+	mu *sync.Mutex
+}
+
+func (s *serial) Write(text []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.w.Write(text)
+}
 
 // printable writes text for people. What does not print is shown as an escape of Go, so that a message, a key or a value cannot steer
 // the terminal. Lines stay lines.
