@@ -39,6 +39,7 @@ type exchange struct {
 	status   int  // zero until a final header is written
 	written  int64
 	route    string
+	chosen   bool   // the route, by SetRoute
 	fault    string // error.type, "" if none but the status tells
 	detail   string // what the span's status says beside it
 }
@@ -173,6 +174,9 @@ func (x *exchange) observe() {
 	}
 	if x.span != nil {
 		x.endSpan(reported)
+	}
+	if x.span != nil || x.measured {
+		x.hint(ctx)
 	}
 }
 

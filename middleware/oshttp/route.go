@@ -19,6 +19,7 @@ func SetRoute(w http.ResponseWriter, route string) bool {
 		return false
 	}
 	x.setRoute(route)
+	x.chosen = true
 	return true
 }
 

@@ -1,0 +1,61 @@
+package oshttp
+
+import (
+	"context"
+	"hash/maphash"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+)
+
+// manyPaths is how many paths one route must serve before that is reported: more than a site of one page has files.
+const manyPaths = 32
+
+// catchAll notices that one route serves many paths, so that a whole site is one series and one span name. It counts paths
+// by the bits of a small set: two paths may share a bit, which delays the report and never causes one. It is safe for
+// concurrent use, takes no lock, and costs one atomic load once the report is made.
+type catchAll struct {
+	seed  maphash.Seed
+	seen  [256 / 64]atomic.Uint64
+	paths atomic.Int64 // bits of seen
+}
+
+// add counts a path and reports whether it is the one that makes them many. That is the case once.
+func (c *catchAll) add(path string) bool {
+	if c.paths.Load() >= manyPaths {
+		return false
+	}
+	hash := maphash.String(c.seed, path[:min(len(path), maxURL)])
+	word, bit := &c.seen[hash>>6%uint64(len(c.seen))], uint64(1)<<(hash&63)
+	if word.Or(bit)&bit != 0 {
+		return false
+	}
+	return c.paths.Add(1) == manyPaths
+}
+
+// isCatchAll reports whether a route says nothing of the path: there is none, or it matches every path.
+func isCatchAll(route string) bool {
+	switch route {
+	case "", "/", "/*":
+		return true
+	}
+	return strings.HasPrefix(route, "/{") && strings.HasSuffix(route, "...}") && strings.Count(route, "/") == 1
+}
+
+// hint reports, once for each handler, that a catch-all route hides what the service serves. Only paths that were served
+// count: strangers ask for thousands that no site has. A route that the program chose itself is meant as it is.
+func (x *exchange) hint(ctx context.Context) {
+	chosen := x.chosen || x.h.opts.Route != nil
+	served := x.status >= 200 && x.status <= 299
+	if chosen || !served || !isCatchAll(x.route) || !x.h.catchAll.add(x.caller.URL.Path) {
+		return
+	}
+	x.h.opts.Telemetry.Slog().LogAttrs(ctx, slog.LevelWarn, "many paths share one route, and so one metric series and one span name",
+		slog.String(string(semconv.HTTPRouteKey), x.route),
+		slog.Int("paths", manyPaths),
+		slog.String("remedy", "register a pattern for each resource, wrap the router in oshttp.Routed, or set HandlerOptions.Route; "+
+			"a Route that returns \"/\" keeps one series"),
+	)
+}
