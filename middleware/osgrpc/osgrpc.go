@@ -84,16 +84,18 @@ type Options struct {
 	// NoMetrics turns the duration histogram off.
 	NoMetrics bool
 
-	// Timeout is the deadline of unary calls that have none: of calls that arrive without one, on a server, and of calls
-	// that are made without one, on a client. Zero means no deadline. Streams are left alone: they may last by design.
+	// Timeout is the longest that a unary call may take: a later deadline, or none, is brought down to it. On a server that is
+	// the deadline of the handler's context, on a client that of the call. Streams are left alone: they may last by design.
+	// Default: no limit.
 	Timeout time.Duration
-	// MaxTimeout is the longest deadline of a unary call: a later one, or none, is brought down to it. Zero means any.
-	MaxTimeout time.Duration
+	// DefaultTimeout is the deadline of unary calls that have none: of calls that arrive without one, on a server, and of
+	// calls that are made without one, on a client. Default: Timeout, which it cannot exceed.
+	DefaultTimeout time.Duration
 
 	// Public says that callers are strangers. Their trace context becomes a link from a new trace, and their baggage is
 	// ignored. The handler sees the metadata without these keys, so that a proxy does not pass them on. All of it holds with
 	// telemetry off, too. Their deadlines hold: gRPC itself enforces them, on both sides, and a stream that is cut ends with
-	// an error. MaxTimeout bounds them. Default: callers are trusted. Server only.
+	// an error. Timeout bounds them. Default: callers are trusted. Server only.
 	Public bool
 	// AccessLog writes one record a call to Telemetry.Logger. Of the calls that MaxConcurrent refuses, ten a second have a
 	// record, and only if none of their records is being written: a slow sink must not stall the calls that are served. The

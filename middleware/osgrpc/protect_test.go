@@ -144,16 +144,16 @@ func TestDeadlines(t *testing.T) {
 	}{
 		{"none at all", nil, nil, 0, none},
 		{"gRPC passes the caller's on", nil, nil, time.Minute, within(time.Minute)},
-		{"the server's default", &osgrpc.Options{Telemetry: off, Timeout: time.Minute}, nil, 0, within(time.Minute)},
-		{"the caller's is not the default", &osgrpc.Options{Telemetry: off, Timeout: time.Minute}, nil, time.Hour, within(time.Hour)},
-		{"the server's limit", &osgrpc.Options{Telemetry: off, MaxTimeout: time.Minute}, nil, time.Hour, within(time.Minute)},
-		{"the server's limit is the default", &osgrpc.Options{Telemetry: off, MaxTimeout: time.Minute}, nil, 0, within(time.Minute)},
-		{"a default over the limit", &osgrpc.Options{Telemetry: off, Timeout: time.Hour, MaxTimeout: time.Minute}, nil, 0, within(time.Minute)},
-		{"below the limit", &osgrpc.Options{Telemetry: off, MaxTimeout: time.Hour}, nil, time.Minute, within(time.Minute)},
-		{"the client's default", nil, &osgrpc.Options{Telemetry: off, Timeout: time.Minute}, 0, within(time.Minute)},
-		{"the client's limit", nil, &osgrpc.Options{Telemetry: off, MaxTimeout: time.Minute}, time.Hour, within(time.Minute)},
+		{"the server's default", &osgrpc.Options{Telemetry: off, DefaultTimeout: time.Minute}, nil, 0, within(time.Minute)},
+		{"the caller's is not the default", &osgrpc.Options{Telemetry: off, DefaultTimeout: time.Minute}, nil, time.Hour, within(time.Hour)},
+		{"the server's limit", &osgrpc.Options{Telemetry: off, Timeout: time.Minute}, nil, time.Hour, within(time.Minute)},
+		{"the server's limit is the default", &osgrpc.Options{Telemetry: off, Timeout: time.Minute}, nil, 0, within(time.Minute)},
+		{"a default over the limit", &osgrpc.Options{Telemetry: off, DefaultTimeout: time.Hour, Timeout: time.Minute}, nil, 0, within(time.Minute)},
+		{"below the limit", &osgrpc.Options{Telemetry: off, Timeout: time.Hour}, nil, time.Minute, within(time.Minute)},
+		{"the client's default", nil, &osgrpc.Options{Telemetry: off, DefaultTimeout: time.Minute}, 0, within(time.Minute)},
+		{"the client's limit", nil, &osgrpc.Options{Telemetry: off, Timeout: time.Minute}, time.Hour, within(time.Minute)},
 		{"filtered out", &osgrpc.Options{Telemetry: off, Timeout: time.Minute, Filter: func(string) bool { return false }}, nil, 0, none},
-		{"negative", &osgrpc.Options{Telemetry: off, Timeout: -1, MaxTimeout: -1}, nil, 0, none},
+		{"negative", &osgrpc.Options{Telemetry: off, DefaultTimeout: -1, Timeout: -1}, nil, 0, none},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -194,7 +194,7 @@ func TestDeadlineEndsTheCall(t *testing.T) {
 
 func TestStreamsHaveNoDeadlineOfOurs(t *testing.T) {
 	bounded := make(chan bool, 1)
-	options := &osgrpc.Options{Telemetry: telemetry.Off(), Timeout: time.Minute, MaxTimeout: time.Minute}
+	options := &osgrpc.Options{Telemetry: telemetry.Off(), DefaultTimeout: time.Minute, Timeout: time.Minute}
 	pair := connect(t, &service{duplex: func(stream testpb.TestService_FullDuplexCallServer) error {
 		_, ok := stream.Context().Deadline()
 		bounded <- ok

@@ -14,20 +14,30 @@ import (
 // synchronised clocks.
 const DefaultDeadlineHeader = "X-Request-Timeout-Ms"
 
-// allowance returns how long the request may take: the least of what the options and a trusted caller allow. The deadline
-// that the request's context has already holds without us.
+// allowance returns how long the request may take: what a trusted caller asks for, else the default, at most the limit. The
+// deadline that the request's context has already holds without us.
 func (x *exchange) allowance() (d time.Duration, ok bool) {
 	opts := &x.h.opts
-	d, ok = opts.Timeout, opts.Timeout > 0
-	if opts.DeadlineHeader == "" || opts.Public {
-		return d, ok
+	if d, ok = x.asked(); !ok {
+		d, ok = opts.DefaultTimeout, opts.DefaultTimeout > 0
 	}
-	if values := x.caller.Header[opts.DeadlineHeader]; len(values) == 1 {
-		if asked, valid := parseMillis(values[0]); valid && (!ok || asked < d) {
-			return asked, true
-		}
+	if opts.Timeout > 0 && (!ok || d > opts.Timeout) {
+		return opts.Timeout, true
 	}
 	return d, ok
+}
+
+// asked returns how long a trusted caller will wait.
+func (x *exchange) asked() (time.Duration, bool) {
+	opts := &x.h.opts
+	if opts.DeadlineHeader == "" || opts.Public {
+		return 0, false
+	}
+	values := x.caller.Header[opts.DeadlineHeader]
+	if len(values) != 1 {
+		return 0, false
+	}
+	return parseMillis(values[0])
 }
 
 // limit returns ctx with a deadline. That of a request for an upgrade can be lifted once the connection is upgraded.

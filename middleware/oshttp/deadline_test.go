@@ -20,6 +20,8 @@ func TestServerDeadline(t *testing.T) {
 	trusting := oshttp.HandlerOptions{DeadlineHeader: oshttp.DefaultDeadlineHeader}
 	limited := trusting
 	limited.Timeout = time.Second
+	byDefault := trusting
+	byDefault.Timeout, byDefault.DefaultTimeout = time.Minute, time.Second
 	for _, test := range []struct {
 		name   string
 		opts   oshttp.HandlerOptions
@@ -38,6 +40,16 @@ func TestServerDeadline(t *testing.T) {
 		{"nobody is trusted by default", oshttp.HandlerOptions{}, "250", none},
 		{"nobody is trusted by default, own limit", oshttp.HandlerOptions{Timeout: time.Second}, "250", time.Second},
 		{"strangers are not trusted", oshttp.HandlerOptions{DeadlineHeader: oshttp.DefaultDeadlineHeader, Public: true}, "250", none},
+		{"the default", byDefault, "", time.Second},
+		{"the default, asked for less", byDefault, "250", 250 * time.Millisecond},
+		{"the default, asked for more", byDefault, "5000", 5 * time.Second},
+		{"the default, asked for too much", byDefault, "90000", time.Minute},
+		{"the default, malformed", byDefault, "25m", time.Second},
+		{"a default over the limit", oshttp.HandlerOptions{Timeout: time.Second, DefaultTimeout: time.Minute}, "", time.Second},
+		{"only a default", oshttp.HandlerOptions{DefaultTimeout: time.Second}, "", time.Second},
+		{"the default of strangers", oshttp.HandlerOptions{DeadlineHeader: oshttp.DefaultDeadlineHeader, Public: true, DefaultTimeout: time.Second}, "250", time.Second},
+		{"no time at all", byDefault, "0", none},
+		{"negative options", oshttp.HandlerOptions{Timeout: -1, DefaultTimeout: -1}, "", none},
 		{"other name", oshttp.HandlerOptions{DeadlineHeader: "connect-timeout-ms"}, "250", none},
 	} {
 		synctest.Test(t, func(t *testing.T) {

@@ -2,6 +2,7 @@ package oshttp
 
 import (
 	"cmp"
+	"hash/maphash"
 	"net/http"
 	"sync"
 	"time"
@@ -33,12 +34,14 @@ type HandlerOptions struct {
 	// NoRecovery lets the panics of handlers go on to the server. They are measured and reported all the same.
 	NoRecovery bool
 
-	// Timeout is how long a handler may take, as the deadline of its request's context. It does not apply to a connection
-	// once it is upgraded. Default: no limit.
+	// Timeout is the longest that a handler may take, as the deadline of its request's context, whatever its caller asks
+	// for. It does not apply to a connection once it is upgraded. Default: no limit.
 	Timeout time.Duration
+	// DefaultTimeout is the deadline of requests whose callers set none. Default: Timeout, which it cannot exceed.
+	DefaultTimeout time.Duration
 	// DeadlineHeader is the request header in which a caller says how many milliseconds it will wait, such as
-	// DefaultDeadlineHeader. It can shorten Timeout, never extend it. Name it where all callers are trusted: a deadline
-	// that has passed answers 504, and one that passes cuts the response. Default: callers set no deadlines.
+	// DefaultDeadlineHeader. It cannot exceed Timeout. Name it where all callers are trusted: a deadline that has passed
+	// answers 504, and one that passes cuts the response. Default: callers set no deadlines.
 	DeadlineHeader string
 	// MaxBodyBytes is the largest request body that is read; larger ones are answered 413. Zero means no limit.
 	MaxBodyBytes int64
@@ -85,6 +88,7 @@ type handler struct {
 
 	places   *admission.Limit // nil if there is no limit
 	refusals admission.Lines
+	catchAll catchAll
 }
 
 // NewHandler returns next with the middleware around it. It should be the outermost one, around the router, so that it sees
@@ -109,6 +113,7 @@ func NewHandler(next http.Handler, opts *HandlerOptions) http.Handler {
 		start:      []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)},
 		rooms:      sync.Pool{New: newAttrRoom},
 		places:     admission.NewLimit(o.MaxConcurrent),
+		catchAll:   catchAll{seed: maphash.MakeSeed()},
 	}
 }
 

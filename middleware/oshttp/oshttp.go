@@ -22,8 +22,8 @@
 //
 // # Deadlines
 //
-// HandlerOptions.Timeout bounds every request. Beyond that, deadlines travel between services that are told to trust each
-// other: a client whose TransportOptions name a DeadlineHeader sends how long its context has left, and a server whose
+// HandlerOptions.Timeout bounds every request, and DefaultTimeout is the deadline of those whose callers set none; both mean
+// the same in package osgrpc. Beyond that, deadlines travel between services that are told to trust each other: a client whose TransportOptions name a DeadlineHeader sends how long its context has left, and a server whose
 // HandlerOptions name the same one obeys it. By default neither happens. A stranger could otherwise have his requests refused
 // or cut as he likes, and third parties would learn what is none of their business.
 //
@@ -56,6 +56,10 @@
 //	gin                                  router.Use(func(c *gin.Context) { c.Next(); oshttp.SetRoute(c.Writer, c.FullPath()) })
 //	echo                                 the same with c.Response() and c.Path()
 //	connect-go                           mux.Handle(pingv1connect.PingServicePingProcedure, handler), for each procedure
+//
+// A catch-all pattern, such as "/" or "/{rest...}", is one route for everything behind it: one metric series and one span
+// name. A handler that serves at least 32 paths under one, or under no route, reports that once, by a log line that names
+// the route and the remedies. A route that comes from SetRoute or HandlerOptions.Route is never reported.
 //
 // # Telemetry
 //
@@ -128,6 +132,6 @@
 // call that its caller cancelled has none; canceled is one that something else cancelled.
 //
 // Log lines, through Telemetry.Logger: the access log if it is asked for, whose message is the span's name, with url.path,
-// http.response.status_code, duration, http.response.body.size, client.address and error.type; and a panic, with its stack, where
-// nobody takes events.
+// http.response.status_code, duration, http.response.body.size, client.address and error.type; a panic, with its stack, where
+// nobody takes events; and once a handler the warning that many paths share one route.
 package oshttp
