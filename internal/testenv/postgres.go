@@ -29,6 +29,7 @@ func (p *PostgresHandle) URL() string {
 
 // Kill ends the server and the processes that serve its clients at once.
 func (p *PostgresHandle) Kill() {
+	p.stopForking()
 	children := childrenOf(p.Pid())
 	p.Process.Kill()
 	for _, child := range children {
@@ -39,6 +40,19 @@ func (p *PostgresHandle) Kill() {
 			if alive(child) {
 				return fmt.Errorf("process %d still runs", child.Pid)
 			}
+		}
+		return nil
+	})
+}
+
+// stopForking freezes the server alone. A child that it started after the list of its children was read would outlive a kill, with the
+// server's listening socket: nothing could listen on that port again.
+func (p *PostgresHandle) stopForking() {
+	server := p.current().process
+	_ = pause(server) // or it has ended
+	Eventually(p.t, stopWithin, "the server to stop", func() error {
+		if !frozen(server) {
+			return errors.New("it still runs")
 		}
 		return nil
 	})

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -175,6 +176,48 @@ func TestFreePortsAreDistinctAndOutsideTheEphemeralRange(t *testing.T) {
 			continue
 		}
 		listener.Close()
+	}
+}
+
+// TestPortsOfAServerThatIsDown are not handed to another server: neither by this process, nor by another one.
+func TestPortsOfAServerThatIsDown(t *testing.T) {
+	dir := t.TempDir()
+	mine := reserve(dir)
+	defer mine.unlock()
+	down, err := mine.take(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	later, err := mine.take(blockSize / 2)
+	if err != nil || slices.Contains(later, down[0]) {
+		t.Errorf("this process takes %v, %v, while %d is down", later, err, down[0])
+	}
+	for range (lastPort-firstPort)/blockSize - 1 {
+		other := reserve(dir)
+		defer other.unlock()
+		if other.first == mine.first {
+			t.Fatalf("two processes have the ports from %d", mine.first)
+		}
+	}
+	if none := reserve(dir); none.first < firstPort || none.first+blockSize > lastPort {
+		t.Errorf("with every block reserved: ports from %d", none.first)
+	}
+}
+
+// TestPortsThatAreTaken are left out, and an error says when too few are left.
+func TestPortsThatAreTaken(t *testing.T) {
+	b := reserve(t.TempDir())
+	defer b.unlock()
+	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(b.first)))
+	if err != nil {
+		t.Skipf("another program listens: %v", err)
+	}
+	defer listener.Close()
+	if ports, err := b.take(3); err != nil || slices.Contains(ports, b.first) {
+		t.Errorf("takes %v, %v, while %d is taken", ports, err, b.first)
+	}
+	if ports, err := b.take(blockSize); err == nil || !strings.Contains(err.Error(), "ports are free between") {
+		t.Errorf("takes %v, %v, more than there are", ports, err)
 	}
 }
 
