@@ -1,6 +1,8 @@
 package testenv
 
 import (
+	"bytes"
+	"context"
 	"net"
 	"sync"
 	"testing"
@@ -16,6 +18,8 @@ type Verdict func(chunk []byte) (now int, rest <-chan struct{})
 type TapHandle struct {
 	listener net.Listener
 	upstream string
+	open     context.Context // ends with close
+	end      context.CancelFunc
 
 	mu        sync.Mutex
 	requests  Verdict
@@ -33,6 +37,7 @@ func Tap(t testing.TB, upstream string) *TapHandle {
 		t.Fatal(err)
 	}
 	p := &TapHandle{listener: listener, upstream: upstream, conns: map[net.Conn]struct{}{}}
+	p.open, p.end = context.WithCancel(context.Background())
 	p.forwarded.Go(p.forward)
 	t.Cleanup(p.close)
 	return p
@@ -73,10 +78,14 @@ func (p *TapHandle) forward() {
 	}
 }
 
+// forwardOne connects to the server however long it takes: on a busy machine, a limit would be a fault that no test has asked for.
 func (p *TapHandle) forwardOne(client net.Conn) {
-	server, err := net.DialTimeout("tcp", p.upstream, time.Second)
-	if err != nil || !p.keep(client, server) {
+	server, err := (&net.Dialer{}).DialContext(p.open, "tcp", p.upstream)
+	if err != nil {
 		_ = client.Close()
+		return
+	}
+	if !p.keep(client, server) {
 		return
 	}
 	p.forwarded.Go(func() {
@@ -132,14 +141,14 @@ func (p *TapHandle) forwardChunks(from, to net.Conn, verdict func() Verdict, lat
 
 func (p *TapHandle) forwardRead(from net.Conn, pieces chan<- piece, latency func() time.Duration) {
 	defer close(pieces)
+	buffer := make([]byte, 64<<10)
 	for {
-		buffer := make([]byte, 64<<10)
 		n, err := from.Read(buffer)
 		if n > 0 {
 			p.mu.Lock()
 			due := time.Now().Add(latency())
 			p.mu.Unlock()
-			pieces <- piece{buffer[:n], due}
+			pieces <- piece{bytes.Clone(buffer[:n]), due}
 		}
 		if err != nil {
 			return
@@ -166,6 +175,7 @@ func pass(to net.Conn, chunk []byte, decide Verdict) bool {
 // close ends everything. What is held back must have been let go.
 func (p *TapHandle) close() {
 	_ = p.listener.Close()
+	p.end()
 	p.mu.Lock()
 	for c := range p.conns {
 		_ = c.Close()

@@ -10,8 +10,8 @@
 //
 // Guarantees:
 //   - Linearizable: transactions and consistent reads, for which the leader asks the other servers, decide who holds a seat.
-//   - A waiter for a lock waits for a change of the claim right before its own, however many wait. Each of its reads returns the whole
-//     queue, since Consul cannot return a part. The waiters of a semaphore all wake with each change of it.
+//   - A waiter for a lock waits for a change of the claim right before its own, however many wait. A read returns the whole queue, since
+//     Consul cannot return a part; the waiters of one Driver share it. The waiters of a semaphore all wake with each change of it.
 //   - A waiter and an observer each keep one request at Consul, and make it again every Options.Wait. By default Consul takes 200
 //     connections from one address (limits.http_max_conns_per_client): more waiters than that in one process need more.
 //
@@ -89,6 +89,7 @@ type Driver struct {
 	node   string
 	wait   time.Duration
 	life   life.Life
+	reads  reads
 }
 
 // New returns a driver on a client.

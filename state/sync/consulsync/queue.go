@@ -25,11 +25,12 @@ func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.
 			return 0, false, driver.ErrHeld
 		}
 	}
-	claims, err := d.join(ctx, c)
+	behind := !try && d.reads.waits(c.Name) // a waiter of this process is before the claim, so Await has to read the queue anyway
+	claims, err := d.join(ctx, c, !behind)
 	if err != nil {
 		return 0, false, err
 	}
-	at := slices.IndexFunc(claims, func(p *api.KVPair) bool { return p.Key == d.key(c) })
+	at := position(claims, d.key(c))
 	if at < 0 {
 		return 0, false, fmt.Errorf("%w: Consul does not show a claim that it took", driver.ErrUnavailable)
 	}
@@ -40,21 +41,29 @@ func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.
 		}
 		return 0, false, driver.ErrHeld
 	}
-	return c.Token, at < c.Seats, nil
+	return c.Token, !behind && at < c.Seats, nil
 }
 
-// join makes the key of a claim, and returns the queue with it.
-func (d *Driver) join(ctx context.Context, c driver.Claim) ([]*api.KVPair, error) {
-	done, resp, _, err := d.client.KV().Txn(api.KVTxnOps{
+// position returns the index of the claim with a key, or -1.
+func position(claims []*api.KVPair, key string) int {
+	return slices.IndexFunc(claims, func(p *api.KVPair) bool { return p.Key == key })
+}
+
+// join makes the key of a claim, and returns it with the whole queue, or alone.
+func (d *Driver) join(ctx context.Context, c driver.Claim, whole bool) ([]*api.KVPair, error) {
+	ops := api.KVTxnOps{
 		{Verb: api.KVCheckNotExists, Key: d.tombstone(c)},
 		{Verb: api.KVLock, Key: d.key(c), Value: c.Value, Session: string(c.Lease)},
-		{Verb: api.KVGetTree, Key: d.queue(c.Name)},
-	}, (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx))
+	}
+	if whole {
+		ops = append(ops, &api.KVTxnOp{Verb: api.KVGetTree, Key: d.queue(c.Name)})
+	}
+	done, resp, _, err := d.client.KV().Txn(ops, (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx))
 	switch {
 	case err != nil:
 		return nil, d.classify(ctx, err)
 	case done:
-		return d.order(c.Name, resp.Results), nil
+		return order(d.queue(c.Name), resp.Results), nil
 	case d.withdrawn(resp):
 		return nil, fmt.Errorf("%w: the claim was withdrawn before it arrived", driver.ErrUnavailable)
 	default:
@@ -77,28 +86,30 @@ func (*Driver) rejected(resp *api.KVTxnResponse) error {
 
 // errForeign is the error of an answer without an index, such as the 404 of a proxy, which the client takes for Consul's word that there are
 // no keys. Consul's own index is never zero.
-var errForeign = fmt.Errorf("%w: the answer has no X-Consul-Index, so it is not Consul's", driver.ErrUnavailable)
+var errForeign = errors.New("the answer has no X-Consul-Index, so it is not Consul's")
 
-// claims reads a queue, and returns the index that it is shown at.
-func (d *Driver) claims(ctx context.Context, name string) ([]*api.KVPair, uint64, error) {
+// list reads a queue, and returns the index that it is shown at. Its errors have no class yet.
+func (d *Driver) list(ctx context.Context, name string) ([]*api.KVPair, uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
 	pairs, meta, err := d.client.KV().List(d.queue(name), (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx))
 	switch {
 	case err != nil:
-		return nil, 0, d.classify(ctx, err)
+		return nil, 0, err
 	case meta.LastIndex == 0:
 		return nil, 0, errForeign
 	}
-	return d.order(name, pairs), meta.LastIndex, nil
+	return order(d.queue(name), pairs), meta.LastIndex, nil
 }
 
 // order returns the claims of a queue, first come first: without the result of the lock itself, which is there twice, and without keys that no
 // session holds, which somebody has put there by hand.
-func (d *Driver) order(name string, pairs []*api.KVPair) []*api.KVPair {
-	seen := map[string]bool{}
+func order(queue string, pairs []*api.KVPair) []*api.KVPair {
+	seen := make(map[string]bool, len(pairs))
 	claims := slices.DeleteFunc(slices.Clone(pairs), func(p *api.KVPair) bool {
 		twice := seen[p.Key]
 		seen[p.Key] = true
-		return twice || p.Session == "" || !strings.HasPrefix(p.Key, d.queue(name))
+		return twice || p.Session == "" || !strings.HasPrefix(p.Key, queue)
 	})
 	slices.SortFunc(claims, func(a, b *api.KVPair) int { return cmp.Compare(a.CreateIndex, b.CreateIndex) })
 	return claims
@@ -108,16 +119,16 @@ func (d *Driver) order(name string, pairs []*api.KVPair) []*api.KVPair {
 func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
 	ctx, cancel := d.life.Within(ctx)
 	defer cancel()
+	defer d.reads.enter(c.Name)()
+	key := d.key(c)
 	for {
 		claims, index, err := d.claims(ctx, c.Name)
 		if err != nil {
 			return err
 		}
-		at := slices.IndexFunc(claims, func(p *api.KVPair) bool {
-			return p.Key == d.key(c) && driver.Token(p.CreateIndex) == c.Token
-		})
+		at := position(claims, key)
 		switch {
-		case at < 0:
+		case at < 0 || driver.Token(claims[at].CreateIndex) != c.Token:
 			return driver.ErrLost
 		case at < c.Seats:
 			return nil
@@ -162,8 +173,6 @@ func (d *Driver) block(ctx context.Context, index uint64, query func(*api.QueryO
 		changed, err := query((&api.QueryOptions{WaitIndex: index, WaitTime: d.wait}).WithContext(asked))
 		cancel()
 		switch {
-		case errors.Is(err, errForeign):
-			return err
 		case err != nil && asked.Err() != nil && ctx.Err() == nil:
 			return fmt.Errorf("%w: a blocking query was not answered in time", driver.ErrUnavailable)
 		case err != nil:

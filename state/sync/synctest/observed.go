@@ -212,26 +212,24 @@ func noStampede(r *rig) {
 	r.Logf("requests a hand-over: %.1f with 10 waiters, %.1f with 1,000", few, many)
 }
 
-// calm waits until requests do not become fewer any more: those who wait have asked what they ask at first.
-func (r *rig) calm() {
+// calm waits until the waiters have asked what they ask at first, so that they ask no more than they poll.
+func (r *rig) calm(waiters int) {
 	r.Helper()
-	const few, times = 5, 40
-	last := int64(-1)
+	const window, times = 500 * time.Millisecond, 240
+	polls := 5 + int64(2*r.Polls*window.Seconds()*float64(waiters))
 	for range times {
 		before := r.Requests()
-		r.pass(500 * time.Millisecond)
-		n := r.Requests() - before
-		if last >= 0 && (n <= few || n >= last-last/4) {
+		r.pass(window)
+		if r.Requests()-before <= polls {
 			return
 		}
-		last = n
 	}
 }
 
-// handOvers returns how many requests a hand-over takes while so many wait.
+// handOvers returns how many requests a hand-over takes while so many wait. It is the median, since waiters may poll in the meantime.
 func (r *rig) handOvers(waiters int) float64 {
 	r.Helper()
-	const processes, times = 5, 20
+	const processes, times, abreast = 5, 20, 32
 	name := r.name(fmt.Sprint("m", waiters))
 	calm := sync.Options{TTL: max(r.ttl, time.Minute)} // so that renewals do not count
 	owner := r.processOn(r.open, calm)
@@ -244,7 +242,20 @@ func (r *rig) handOvers(waiters int) float64 {
 	for range processes {
 		all = append(all, r.processOn(r.open, calm))
 	}
+	inQueue := func() (n int) {
+		for _, p := range all {
+			n += int(p.acquired.Load())
+		}
+		return n
+	}
 	for i := range waiters {
+		// A thousand at once would show how much the engine can take, not what a hand-over costs.
+		r.eventually("the claims before to be in the queue", func() error {
+			if n := inQueue(); n < i-abreast {
+				return fmt.Errorf("%d of %d", n, i)
+			}
+			return nil
+		})
 		p := all[i%processes]
 		go func() {
 			defer func() { ended <- struct{}{} }()
@@ -257,29 +268,30 @@ func (r *rig) handOvers(waiters int) float64 {
 		}()
 	}
 	r.eventually("all claims to be in the queue", func() error {
-		n := int64(0)
-		for _, p := range all {
-			n += p.acquired.Load()
-		}
-		if n < int64(waiters) {
+		if n := inQueue(); n < waiters {
 			return fmt.Errorf("%d of %d", n, waiters)
 		}
 		return nil
 	})
-	r.calm()
+	r.calm(waiters)
 	idle := r.Requests()
 	r.pass(time.Second)
-	idle = r.Requests() - idle // a second: what those who wait ask without a reason
-	before, began := r.Requests(), time.Now()
+	idle = min(r.Requests()-idle, int64(r.Polls*float64(waiters))) // in a second
+	var requests []float64
 	for i := range min(times, waiters-1) {
-		r.release(held)
+		before, began := r.Requests(), time.Now()
+		if err := held.Release(r.context()); err != nil { // which is repeated until it is confirmed, however busy the engine is
+			r.Logf("Release: %v", err)
+		}
 		select {
 		case held = <-grants:
 		case <-time.After(r.patience()):
 			r.Fatalf("hand-over %d did not happen", i)
 		}
+		r.pass(20 * time.Millisecond) // for those who ask without a reason
+		requests = append(requests, max(float64(r.Requests()-before)-float64(idle)*time.Since(began).Seconds(), 0))
 	}
-	n := float64(r.Requests()-before) - float64(idle)*time.Since(began).Seconds()
+	slices.Sort(requests)
 	cancel()
 	r.release(held)
 	for range waiters {
@@ -291,5 +303,5 @@ func (r *rig) handOvers(waiters int) float64 {
 			r.Logf("Release: %v", err)
 		}
 	}
-	return max(n, 0) / float64(min(times, waiters-1))
+	return requests[len(requests)/2]
 }

@@ -1,0 +1,125 @@
+package consulsync
+
+import (
+	"context"
+	"sync"
+
+	"github.com/hashicorp/consul/api"
+)
+
+// reads shares the reads of a queue among its waiters in this process. A read lists the whole queue, so a thousand waiters that each read on
+// their own cost Consul and the process a million claims. A caller gets the result of a read that began after its call.
+type reads struct {
+	mu      sync.Mutex
+	running map[string]*read // by name; at most one read of a name runs at a time
+	waiting map[string]int   // how many Await calls of a name are under way
+}
+
+// read is one read of a queue, and its result after done is closed.
+type read struct {
+	done   chan struct{}
+	ctx    context.Context
+	cancel context.CancelFunc
+	next   *read // the callers that came while this read ran; guarded by reads.mu
+	asked  int   // how many callers wait for the result; guarded by reads.mu
+
+	claims []*api.KVPair
+	index  uint64
+	err    error
+}
+
+// enter counts a waiter until leave.
+func (r *reads) enter(name string) (leave func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.waiting == nil {
+		r.waiting = map[string]int{}
+	}
+	r.waiting[name]++
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.waiting[name]--; r.waiting[name] == 0 {
+			delete(r.waiting, name)
+		}
+	}
+}
+
+// waits reports whether this process has a waiter in the queue.
+func (r *reads) waits(name string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.waiting[name] > 0
+}
+
+// claims is Driver.list, shared. The claims belong to all callers: none may change them.
+func (d *Driver) claims(ctx context.Context, name string) ([]*api.KVPair, uint64, error) {
+	shared := d.reads.join(d, name)
+	defer d.reads.leave(name, shared)
+	select {
+	case <-shared.done:
+		if shared.err != nil {
+			return nil, 0, d.classify(ctx, shared.err)
+		}
+		return shared.claims, shared.index, nil
+	case <-ctx.Done():
+		return nil, 0, d.classify(ctx, ctx.Err())
+	}
+}
+
+// join returns a read that has not begun, and starts it if no other read of the name runs.
+func (r *reads) join(d *Driver, name string) *read {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	last := r.running[name]
+	if last == nil {
+		if r.running == nil {
+			r.running = map[string]*read{}
+		}
+		first := d.newRead()
+		first.asked++
+		r.running[name] = first
+		go r.run(d, name, first)
+		return first
+	}
+	if last.next == nil {
+		last.next = d.newRead()
+	}
+	last.next.asked++
+	return last.next
+}
+
+// leave cancels a read whose callers have all given up. A read that was not begun is forgotten, so that no later caller gets its error.
+func (r *reads) leave(name string, left *read) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if left.asked--; left.asked > 0 {
+		return
+	}
+	left.cancel()
+	if running := r.running[name]; running != nil && running.next == left {
+		running.next = nil
+	}
+}
+
+// run makes a read, and those that were asked for while it ran, one after the other.
+func (r *reads) run(d *Driver, name string, turn *read) {
+	for turn != nil {
+		turn.claims, turn.index, turn.err = d.list(turn.ctx, name)
+		turn.cancel()
+		close(turn.done)
+		r.mu.Lock()
+		if turn = turn.next; turn == nil {
+			delete(r.running, name)
+		} else {
+			r.running[name] = turn
+		}
+		r.mu.Unlock()
+	}
+}
+
+// newRead returns a read that ends with the driver.
+func (d *Driver) newRead() *read {
+	ctx, cancel := context.WithCancel(d.life.Context)
+	return &read{done: make(chan struct{}), ctx: ctx, cancel: cancel}
+}
