@@ -79,11 +79,12 @@ func later(deadline time.Time, by time.Duration) time.Time {
 
 // attempt exports once, and returns what the peer asked to wait for. An attempt that shutdown interrupts says nothing of the peer.
 func (d deliverer) attempt(ctx context.Context, deadline time.Time, export func(context.Context) error) (time.Duration, error) {
-	once, cancel := context.WithCancel(ctx)
+	once := ctx
 	if !deadline.IsZero() {
+		var cancel context.CancelFunc
 		once, cancel = context.WithDeadline(ctx, deadline)
+		defer cancel()
 	}
-	defer cancel()
 	answer := new(httpAnswer)
 	err := export(context.WithValue(once, httpAnswerKey{}, answer))
 	if _, partial := rejected(err); !partial && err != nil && ctx.Err() != nil && interrupted(ctx, err) {

@@ -56,6 +56,26 @@ func TestRetryAfterIsReadInBothForms(t *testing.T) {
 	}
 }
 
+// The context of a batcher lives as long as its process: what an attempt hangs on it must go with the attempt.
+func TestAttemptsLeaveNothingBehind(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	d := deliverer{ledger: newLedger(Traces, component{}, component{}, 1, func() {}), draining: make(chan struct{})}
+	deadline := time.Now().Add(time.Hour)
+	deliver := func(n int) {
+		for range n {
+			_ = d.do(ctx, deadline, func(context.Context) error { return nil })
+			_ = d.do(ctx, time.Time{}, func(context.Context) error { return nil })
+		}
+	}
+	deliver(1000)
+	before := heap()
+	deliver(20000)
+	if grown := heap() - before; grown > 1<<20 {
+		t.Errorf("20,000 exports leave %d KiB behind", grown>>10)
+	}
+}
+
 // TestThrottleDoesNotCountAgainstTheBudget has a peer that asks for more than the whole budget, once, and for an absurd time.
 func TestThrottleDoesNotCountAgainstTheBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
