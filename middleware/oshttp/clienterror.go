@@ -10,12 +10,17 @@ import (
 	"syscall"
 )
 
-var errNoResponse = errors.New("oshttp: the base RoundTripper returned neither a response nor an error; fix it to return one")
+var (
+	errNoResponse   = errors.New("oshttp: the base RoundTripper returned neither a response nor an error; fix it to return one")
+	errBasePanicked = errors.New("oshttp: the base RoundTripper panicked")
+)
 
 // errorType returns the error.type of a call: that of its error, or the status code from 400 on, which for a client is a
 // failure too. A call that its caller cancelled has not failed.
 func (c *call) errorType(err error) string {
 	switch {
+	case errors.Is(err, errBasePanicked):
+		return faultPanic
 	case c.canceled(err):
 		return ""
 	case err != nil:

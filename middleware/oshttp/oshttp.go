@@ -128,8 +128,8 @@
 // error.type canceled.
 //
 // error.type of a client is the status code from 400 on, or one of timeout, canceled, name_resolution_error,
-// connection_refused, connection_reset, connection_closed, unreachable, server_certificate_invalid, tls_error and _OTHER. A
-// call that its caller cancelled has none; canceled is one that something else cancelled.
+// connection_refused, connection_reset, connection_closed, unreachable, server_certificate_invalid, tls_error, panic (of the
+// base RoundTripper) and _OTHER. A call that its caller cancelled has none; canceled is one that something else cancelled.
 //
 // Log lines, through Telemetry.Logger: the access log if it is asked for, whose message is the span's name, with url.path,
 // http.response.status_code, duration, http.response.body.size, client.address and error.type; a panic, with its stack, where

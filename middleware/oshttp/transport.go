@@ -98,11 +98,18 @@ func (t *Transport) CloseIdleConnections() {
 // RoundTrip implements http.RoundTripper. The request it is given stays as it is. The call is over, its span ended and its
 // duration recorded, when the response's body was read to its end, failed, or was closed, or when there was no response.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if t.opts.Filter != nil && !t.opts.Filter(r) {
+	if r.URL == nil || t.opts.Filter != nil && !t.opts.Filter(r) { // without a URL the base has an error to return
 		return t.base.RoundTrip(r)
 	}
 	c := &call{t: t, caller: r, method: t.methods.name(cmp.Or(r.Method, http.MethodGet)), server: serverOf(r)}
+	returned := false
+	defer func() {
+		if !returned {
+			c.end(errBasePanicked)
+		}
+	}()
 	res, err := t.base.RoundTrip(c.begin())
+	returned = true
 	if err != nil {
 		c.end(err)
 		return res, err

@@ -19,9 +19,9 @@ func (x *exchange) WriteHeader(status int) {
 	}
 }
 
-// wrote notes that the response has begun.
+// wrote notes that the response has begun. After the handler took the connection there is none.
 func (x *exchange) wrote(status int) {
-	if x.status != 0 {
+	if x.status != 0 || x.hijacked {
 		return
 	}
 	x.status = status
@@ -87,6 +87,9 @@ func (x *exchange) EnableFullDuplex() error {
 
 // flush is Flush and FlushError of the writers that have them.
 func (x *exchange) flush() error {
+	if x.hijacked {
+		return http.ErrHijacked // the server's own writer would panic
+	}
 	x.wrote(http.StatusOK)
 	err := http.NewResponseController(x.rw).Flush()
 	if err != nil {
