@@ -30,10 +30,11 @@
 //	client := oshttp.NewTransport(nil, &oshttp.TransportOptions{DeadlineHeader: oshttp.DefaultDeadlineHeader})
 //	server := oshttp.NewHandler(mux, &oshttp.HandlerOptions{DeadlineHeader: oshttp.DefaultDeadlineHeader})
 //
-// The deadline is that of the request's context: a handler is not interrupted, it must look. If it wrote nothing by then, the
-// answer is 504, as that of a gateway whose upstream was late. If it had begun its response, the response is aborted, since a
-// response that ends properly would be taken for whole: a handler that needs longer for the rest sets a later Timeout, or a
-// Content-Length, which shows that nothing is missing. A request that arrives without time left is not served at all. The
+// The deadline is that of the request's context: a handler is not interrupted, it must look. If it returns without having written
+// anything, the answer is 504, as that of a gateway whose upstream was late. A response that it begins after the deadline is sent as it
+// is: it may be the handler's own answer to being late. A response that had begun before is aborted, since a response that ends
+// properly would be taken for whole: a handler that needs longer for the rest sets a later Timeout, or a Content-Length, which
+// shows that nothing is missing. A request that arrives without time left is not served at all. The
 // deadline of an upgrade, such as a websocket's, is that of the handshake and does not apply to the connection.
 //
 // # Strangers and proxies

@@ -31,7 +31,7 @@ func (s *Store) GetMany(ctx context.Context, keys []string) (results []Result, e
 	full := make([]string, len(keys))
 	for i, key := range keys {
 		if full[i], err = s.admit(ctx, key); err != nil {
-			return nil, &Error{Op: call.op, Key: key, Err: err}
+			return nil, &Error{Op: call.op, Key: key, Err: fmt.Errorf("item %d: %w", i, err)}
 		}
 	}
 	results = batch(ctx, s.engine, full, s.readBatch, s.readOne)
@@ -60,7 +60,7 @@ func (s *Store) PutMany(ctx context.Context, entries []Entry) (results []Result,
 	for i, e := range entries {
 		keys[i] = e.Key
 		if reqs[i], err = s.putRequest(ctx, e.Key, e.Value, e.Options); err != nil {
-			return nil, &Error{Op: call.op, Key: e.Key, Err: err}
+			return nil, &Error{Op: call.op, Key: e.Key, Err: fmt.Errorf("item %d: %w", i, err)}
 		}
 	}
 	results = batch(ctx, s.engine, reqs, s.writeBatch, s.writeOne)

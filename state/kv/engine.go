@@ -134,6 +134,9 @@ func (s *Store) begin(ctx context.Context, op *operation, key string) (context.C
 
 // name makes an error tell the operation and the key. It is deferred after End, and so runs before it.
 func (c *call) name(err *error) {
+	if e, ok := (*err).(*Error); ok && e.Op == c.op { // it names an item of a batch
+		return
+	}
 	if *err != nil {
 		*err = &Error{Op: c.op, Key: c.key, Err: *err}
 	}

@@ -185,8 +185,13 @@ type Store struct {
 	life life
 }
 
-// New returns a Store on d, which the store closes. It does no I/O and starts no goroutine.
+// New returns a Store on d, which the store closes. It does no I/O and starts no goroutine. Without a driver, calls return ErrInvalid.
+//
+// A call that has to wait for the engine waits until its context ends: give contexts a deadline.
 func New(d driver.Store, opts *Options) *Store {
+	if d == nil {
+		d = noDriver{}
+	}
 	var o Options
 	if opts != nil {
 		o = *opts

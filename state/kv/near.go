@@ -70,8 +70,11 @@ type load struct {
 	stale   bool
 }
 
-// NewNear returns a cache in front of s, which must have the ability Watch. It reads through until Run is called.
+// NewNear returns a cache in front of s, which must have the ability Watch: Run fails if it does not. It reads through until Run is called.
 func NewNear(s *Store, opts *NearOptions) *Near {
+	if s == nil {
+		s = New(nil, nil)
+	}
 	n := &Near{store: s, loads: make(map[string]*load)}
 	if opts != nil {
 		n.opts = *opts

@@ -9,10 +9,10 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// PutOption is an option of Put.
+// PutOption is an option of Put. Nil changes nothing.
 type PutOption interface{ applyPut(*write) error }
 
-// DeleteOption is an option of Delete.
+// DeleteOption is an option of Delete. Nil changes nothing.
 type DeleteOption interface{ applyDelete(*write) error }
 
 // Condition is an option of both Put and Delete.
@@ -100,6 +100,9 @@ func (s *Store) putRequest(ctx context.Context, key string, value []byte, opts [
 	}
 	var w write
 	for _, o := range opts {
+		if o == nil {
+			continue
+		}
 		if err := o.applyPut(&w); err != nil {
 			return req, err
 		}
@@ -154,6 +157,9 @@ func (s *Store) deleteRequest(ctx context.Context, key string, opts []DeleteOpti
 	}
 	var w write
 	for _, o := range opts {
+		if o == nil {
+			continue
+		}
 		if err := o.applyDelete(&w); err != nil {
 			return req, err
 		}

@@ -43,6 +43,9 @@ type Typed[T any] struct {
 
 // NewTyped returns a view of s.
 func NewTyped[T any](s *Store, opts *TypedOptions[T]) *Typed[T] {
+	if s == nil {
+		s = New(nil, nil)
+	}
 	t := &Typed[T]{store: s, codec: JSON[T]()}
 	if opts != nil && opts.Codec != nil {
 		t.codec = opts.Codec
@@ -92,10 +95,14 @@ func (t *Typed[T]) Put(ctx context.Context, key string, value T, opts ...PutOpti
 
 // Update reads an item, has change make the new value of it, and writes that, again and again until nobody has written in
 // between. For a key that does not exist change gets the zero TypedItem, apart from its Key. An error of change ends the
-// update and is returned as it is. Options must not be conditions. It needs the ability CAS.
+// update and is returned as it is. Options are those of Put: without TTL the item loses the TTL that it had. A condition among them is
+// ErrInvalid. It needs the ability CAS.
 func (t *Typed[T]) Update(
 	ctx context.Context, key string, change func(old TypedItem[T]) (T, error), opts ...PutOption,
 ) (Version, error) {
+	if err := updatable(change == nil, opts); err != nil {
+		return 0, &Error{Op: "update", Key: key, Err: err}
+	}
 	for {
 		old, err := t.Get(ctx, key)
 		condition := PutOption(IfAbsent())
@@ -116,6 +123,20 @@ func (t *Typed[T]) Update(
 			return version, err
 		}
 	}
+}
+
+// updatable returns what is wrong with the arguments of an update.
+func updatable(nothing bool, opts []PutOption) error {
+	if nothing {
+		return fmt.Errorf("%w: no function to make the new value", ErrInvalid)
+	}
+	for _, o := range opts {
+		switch o.(type) {
+		case ifAbsent, ifVersion:
+			return fmt.Errorf("%w: Update makes its own condition: give it neither IfAbsent nor IfVersion", ErrInvalid)
+		}
+	}
+	return nil
 }
 
 // Delete is Store.Delete.

@@ -40,7 +40,7 @@ const (
 	Lost = driver.Lost
 )
 
-// WatchOption is an option of Watch and WatchPrefix.
+// WatchOption is an option of Watch and WatchPrefix. Nil changes nothing.
 type WatchOption interface {
 	applyWatch(*driver.WatchRequest) error
 }
@@ -151,6 +151,9 @@ func (w *watch) prepare(invalid error, opts []WatchOption) (driver.Watcher, erro
 		return nil, invalid
 	}
 	for _, o := range opts {
+		if o == nil {
+			continue
+		}
 		if err := o.applyWatch(&w.req); err != nil {
 			return nil, err
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-os/go-os/internal/instrument"
 	"github.com/go-os/go-os/state/sync/driver"
+	"github.com/go-os/go-os/state/sync/internal/life"
 )
 
 // primitive is a name of a kind in a session: what Mutex, Election and Semaphore are made of.
@@ -88,7 +89,7 @@ func (p *primitive) acquire(ctx, parent context.Context, value []byte, try bool)
 			return g, err
 		}
 		if late := pause(ctx, p.session.wait(attempt)); late != nil {
-			return nil, fmt.Errorf("%w: %w", late, err)
+			return nil, life.Classed(late, err)
 		}
 	}
 }

@@ -23,7 +23,7 @@ const (
 	kindAttr      = attribute.Key("goos.sync.kind")
 	operationAttr = attribute.Key("goos.sync.operation")
 	nameAttr      = attribute.Key("goos.sync.name")
-	tokenAttr     = attribute.Key("goos.sync.token")
+	tokenAttr     = attribute.Key("goos.sync.fencing_token")
 	endAttr       = attribute.Key("goos.sync.end")
 )
 

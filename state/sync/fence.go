@@ -41,6 +41,9 @@ type FenceOptions struct {
 // NewFence returns a Fence around the items of a store, which must have the ability kv.CAS: calls return errors.ErrUnsupported if not.
 // It gives no more than the store does: on a store that loses writes, a token may be lost with one.
 func NewFence(store *kv.Store, opts *FenceOptions) *Fence {
+	if store == nil {
+		store = kv.New(nil, nil)
+	}
 	f := &Fence{store: store}
 	if opts != nil {
 		f.epoch = opts.Epoch
@@ -97,7 +100,7 @@ func (f *Fence) write(ctx context.Context, t Token, key string, value []byte, de
 // item counts as deleted.
 func (f *Fence) update(ctx context.Context, t Token, key string, next func(old seal) seal) error {
 	if t == 0 {
-		return &Error{Op: "fence", Name: key, Err: fmt.Errorf("%w: no token", ErrInvalid)}
+		return &Error{Op: "fence", Name: key, Err: fmt.Errorf("%w: no token: give that of a grant", ErrInvalid)}
 	}
 	for {
 		old, condition := seal{deleted: true}, kv.PutOption(kv.IfAbsent())

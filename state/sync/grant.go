@@ -69,7 +69,7 @@ func (g *Grant) Deadline() time.Time { return g.claim.deadline() }
 // ErrClosed. It looks at the clock, and asks nobody.
 func (g *Grant) Lost() error {
 	if why := g.over(); why != nil && why.end != endReleased {
-		return why.err
+		return &Error{Op: "lost", Name: g.of.name, Err: why.err}
 	}
 	return nil
 }
@@ -187,6 +187,9 @@ func (g *Grant) run(ctx context.Context, f func(context.Context, *Grant) error) 
 		defer cancel()
 		released = g.Release(late)
 	}()
+	if f == nil {
+		return &Error{Op: "do", Name: g.of.name, Err: fmt.Errorf("%w: no function to call", ErrInvalid)}, nil
+	}
 	return f(g.ctx, g), nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/go-os/go-os/state/sync/driver"
+	"github.com/go-os/go-os/state/sync/internal/life"
 )
 
 // over is why a lease or a grant ended, as the cause of its context.
@@ -149,7 +150,7 @@ func (l *lease) keep() {
 			failures = 0
 			wait = max(every-time.Since(sent), 0)
 		case errors.Is(err, driver.ErrLost):
-			l.lose(endRevoked, fmt.Errorf("%w: %s no longer knows the lease: %w", ErrLost, l.session.caps.System, err))
+			l.lose(endRevoked, fmt.Errorf("%w: %s no longer knows the lease", ErrLost, l.session.caps.System))
 		default:
 			if failures == 0 {
 				l.session.renewalFailed.EmitError(l.ctx, err, l.session.systemOnly)
@@ -279,9 +280,9 @@ func (s *Session) request(ctx context.Context) (context.Context, context.CancelF
 func (s *Session) blame(ctx context.Context, err error) error {
 	switch {
 	case s.closed.Load():
-		return fmt.Errorf("%w: %w", ErrClosed, err)
+		return life.Classed(ErrClosed, err)
 	case ctx.Err() != nil:
-		return fmt.Errorf("%w: %w", ctx.Err(), err)
+		return life.Classed(ctx.Err(), err)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return fmt.Errorf("%w: no answer within %s: %w", ErrUnavailable, s.opts.Timeout, noContext{err})
 	default:

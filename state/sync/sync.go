@@ -42,7 +42,7 @@
 // # Telemetry
 //
 // Scope github.com/go-os/go-os/state/sync. Attributes of all: goos.sync.system (the engine), goos.sync.kind (mutex, election or
-// semaphore); on spans and events also goos.sync.name, and goos.sync.token where there is one.
+// semaphore); on spans and events also goos.sync.name, and goos.sync.fencing_token where there is one.
 //
 //   - Spans, of kind internal: acquire, try_acquire, release and leader, followed by the kind. They have error.type on failure: held,
 //     not_held, lost, invalid, unavailable, closed, canceled, timeout, unsupported or _OTHER.
@@ -150,7 +150,8 @@ type Options struct {
 	TTL time.Duration
 	// Margin is how long before the engine could hand a seat on its grant ends. Less than half the TTL. Default: a tenth of the TTL.
 	Margin time.Duration
-	// Timeout is how long one request to the engine may take, waiting aside; at most a third of the TTL. Default: DefaultTimeout.
+	// Timeout is how long one request to the engine may take, waiting aside. A third of the TTL is the most: a longer one is cut to that.
+	// Default: DefaultTimeout.
 	Timeout time.Duration
 	// Backoff is how long to wait before something is tried again; it doubles up to MaxBackoff, and half of it is random.
 	// Default: DefaultBackoff.
@@ -183,8 +184,12 @@ type Session struct {
 	grants   map[*Grant]struct{} // that are not over
 }
 
-// New returns a Session on d, which the session closes. It does no I/O and starts no goroutine.
+// New returns a Session on d, which the session closes. It does no I/O and starts no goroutine. Without a driver, calls return
+// ErrInvalid.
 func New(d driver.Driver, opts *Options) *Session {
+	if d == nil {
+		d = noDriver{}
+	}
 	var o Options
 	if opts != nil {
 		o = *opts
@@ -195,6 +200,9 @@ func New(d driver.Driver, opts *Options) *Session {
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.opts, s.fault = o.complete(s.caps)
+	if d == (noDriver{}) {
+		s.fault = fmt.Errorf("%w: New was given no driver", ErrInvalid)
+	}
 	s.observed = observe(s.caps.System, o.Telemetry)
 	return s
 }
@@ -225,11 +233,22 @@ func (o Options) complete(caps Capabilities) (Options, error) {
 		return o, fmt.Errorf("%w: a TTL of %s: %s takes %s or less", ErrInvalid, o.TTL, caps.System, limits.Max)
 	case limits.Granularity > 0 && o.TTL%limits.Granularity != 0:
 		return o, fmt.Errorf("%w: a TTL of %s: %s takes multiples of %s", ErrInvalid, o.TTL, caps.System, limits.Granularity)
-	case o.Margin < 0, o.Margin >= o.TTL/2:
+	case o.Margin < 0:
+		return o, fmt.Errorf("%w: a margin of %s: it must not be negative", ErrInvalid, o.Margin)
+	case o.Margin >= o.TTL/2:
 		return o, fmt.Errorf("%w: a margin of %s: with a TTL of %s it must be below half of that", ErrInvalid, o.Margin, o.TTL)
 	}
 	return o, nil
 }
+
+// noDriver stands for a driver that New was not given. No call gets as far as its nil methods.
+type noDriver struct{ driver.Driver }
+
+// Capabilities implements driver.Driver.
+func (noDriver) Capabilities() driver.Capabilities { return driver.Capabilities{System: "none"} }
+
+// Close implements driver.Driver.
+func (noDriver) Close() error { return nil }
 
 // Capabilities returns what the engine can do.
 func (s *Session) Capabilities() Capabilities { return s.caps }
@@ -238,7 +257,7 @@ func (s *Session) Capabilities() Capabilities { return s.caps }
 // ErrInvalid if the options of the session are not within the engine's limits. Call it at start.
 func (s *Session) Require(least Safety) error {
 	err := s.fault
-	if s.caps.Safety < least {
+	if err == nil && s.caps.Safety < least {
 		err = fmt.Errorf("%w: %s is %s, and %s is required", errors.ErrUnsupported, s.caps.System, s.caps.Safety, least)
 	}
 	if err != nil {

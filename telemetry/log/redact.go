@@ -32,7 +32,7 @@ type Redaction struct {
 
 // DefaultKeys returns the keys that are hidden unless Redaction says otherwise, in the form of Redaction.Keys.
 // Words that often name something harmless, such as "key" or "session", are not among them. Names ending in "token" are not
-// matched in general (fencing and page tokens are harmless); credential tokens are listed by name.
+// matched in general (fencing_token and page_token are harmless); "token" alone is, and credential tokens are listed by name.
 func DefaultKeys() []string {
 	return []string{
 		"*password", "*passwd", "pwd", "*passphrase", "*secret", "*secret_value",

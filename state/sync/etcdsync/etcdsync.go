@@ -214,5 +214,5 @@ func (d *Driver) classify(ctx context.Context, err error) error {
 	case class == nil:
 		class = driver.ErrUnavailable
 	}
-	return fmt.Errorf("%w: %w", class, err)
+	return life.Classed(class, err)
 }

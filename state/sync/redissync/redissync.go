@@ -62,8 +62,8 @@ const (
 
 // Options configure New.
 type Options struct {
-	// Prefix is what all keys, and the channel of the messages, begin with, without braces. Processes that share locks agree on it.
-	// Default: DefaultPrefix.
+	// Prefix is what all keys, and the channel of the messages, begin with. Processes that share locks agree on it. Braces
+	// in it are a hash tag: they put the locks of a Redis Cluster on one node. Default: DefaultPrefix.
 	Prefix string
 	// Poll is how often who waits or observes looks whether it has missed something. Default: DefaultPoll.
 	Poll time.Duration
@@ -220,7 +220,7 @@ func (d *Driver) classify(ctx context.Context, err error) error {
 			return err // such as WRONGTYPE and NOPERM: waiting does not mend it
 		}
 	}
-	return fmt.Errorf("%w: %w", class, err)
+	return life.Classed(class, err)
 }
 
 // passing reports whether an error of the server is about its state, and not about the command.
