@@ -59,6 +59,7 @@ func (b *builder) build(sources []sourced, into any) (built, error) {
 	}
 	m := merge(b.defaults.of(b.typ), layers)
 	a.root = m.root
+	a.nulls(m.root, place{typ: b.typ})
 	(&decoder{account: a, defaults: b.defaults}).value(place{typ: b.typ}, m.values, reflect.ValueOf(into).Elem())
 	if !a.misfits && b.checker != nil {
 		b.checker.check(into, func(path string, err error) { a.add(path, fmt.Errorf("%w: %w", ErrInvalid, err)) })
@@ -100,7 +101,7 @@ func (a *account) find(path string) *mark {
 		a.root.index(a.marks)
 	}
 	for path != "" {
-		if found := a.marks[path]; found != nil && (len(found.set) > 0 || len(found.below) > 0) {
+		if found := a.marks[path]; found != nil && (len(found.set) > 0 || len(found.below) > 0 || found.isGroup()) {
 			return found
 		}
 		path = above(path)
@@ -121,14 +122,35 @@ func (a *account) at(path string, err error) *Error {
 
 func (a *account) add(path string, err error) { a.errs = append(a.errs, a.at(path, err)) }
 
+// nulls reports the keys that are null and that their structs do not have. The merged values hold no null; those in lists are left to
+// the decoder.
+func (a *account) nulls(m *mark, at place) {
+	at = at.unwrapped()
+	for key, child := range m.below {
+		next := at.key(key)
+		if next.typ != nil {
+			a.nulls(child, next)
+			continue
+		}
+		if child.isNull() && at.typ != nil && shapeOf(at.typ) == object {
+			null := child.other
+			a.reportUnknown(key, at.typ, &Error{Source: null.layer.source, Document: null.layer.name, Line: null.line, Key: next.path})
+		}
+	}
+}
+
 // unknown reports a key that a struct does not have.
 func (a *account) unknown(at place, key string, owner reflect.Type) {
-	err := fmt.Errorf("%w", ErrUnknownKey)
+	a.reportUnknown(key, owner, a.at(at.path, nil))
+}
+
+// reportUnknown completes an error that has the place of an unknown key.
+func (a *account) reportUnknown(key string, owner reflect.Type, e *Error) {
+	e.Err = fmt.Errorf("%w", ErrUnknownKey)
 	if meant := suggest(key, owner); meant != "" {
-		err = fmt.Errorf("%w: did you mean %s?", ErrUnknownKey, meant)
+		e.Err = fmt.Errorf("%w: did you mean %s?", ErrUnknownKey, meant)
 	}
-	e := a.at(at.path, err)
-	variable := a.lenient[e.Source] && at.path == join("", key) // not a key in the JSON of one
+	variable := a.lenient[e.Source] && e.Key == join("", key) // not a key in the JSON of one
 	if a.allowUnknown || variable {
 		a.warnings = append(a.warnings, e)
 		return

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"math/big"
 	"net/url"
 	"reflect"
@@ -31,6 +32,41 @@ func (e *valueError) Error() string {
 	}
 	return "is not " + e.want
 }
+
+// unfit returns the error for a value that is of another kind than its type: what the value is, where that helps, and what to write.
+func unfit(value any, t reflect.Type) *valueError {
+	want := describe(t)
+	switch v := value.(type) {
+	case []any:
+		return &valueError{why: "is a list, not " + want}
+	case map[string]any:
+		return &valueError{why: "is a group of keys, not " + want}
+	case number, instant, bool:
+		if t.Kind() == reflect.String || reflect.PointerTo(t).Implements(typeOfText) {
+			want += "; put it in quotes"
+		}
+	case string:
+		if needsNoQuotes(v, t) {
+			return &valueError{why: "is a text, not " + want + ": write it without quotes", got: value}
+		}
+	}
+	return &valueError{want: want, got: value}
+}
+
+// needsNoQuotes reports whether a text is, without its quotes, a value of a type in every format.
+func needsNoQuotes(s string, t reflect.Type) bool {
+	switch {
+	case t.Kind() == reflect.Bool:
+		return s == "true" || s == "false"
+	case !isNumeric(t) || !jsonNumber.MatchString(s):
+		return false
+	}
+	l, ok := readLiteral(s)
+	_, err := l.as(t)
+	return ok && err == nil
+}
+
+func isNumeric(t reflect.Type) bool { return reflect.Int <= t.Kind() && t.Kind() <= reflect.Float64 }
 
 // fit turns a value of a document into one of a type without losing anything, or refuses it.
 func fit(value any, t reflect.Type) (any, error) {
@@ -64,7 +100,10 @@ func textOf(value any) (string, bool) {
 func durationFrom(value any) (any, error) {
 	s, ok := textOf(value)
 	if !ok {
-		return nil, &valueError{why: "has no unit: write a duration such as 30s, 5m or 1h30m", got: value}
+		if n, isNumber := value.(number); isNumber {
+			return nil, &valueError{why: "has no unit: write a duration such as 30s, 5m or 1h30m", got: n}
+		}
+		return nil, unfit(value, typeOfDuration)
 	}
 	d, err := time.ParseDuration(s)
 	if err != nil {
@@ -120,7 +159,7 @@ func timeFrom(value any) (any, error) {
 func urlFrom(value any) (any, error) {
 	s, ok := textOf(value)
 	if !ok {
-		return nil, &valueError{want: "a URL", got: value}
+		return nil, unfit(value, typeOfURL)
 	}
 	u, err := url.Parse(s)
 	if err != nil {
@@ -139,7 +178,7 @@ func textFrom(value any, t reflect.Type) (any, error) {
 		case instant:
 			s = v.written
 		default:
-			return nil, &valueError{want: describe(t) + "; put it in quotes", got: value}
+			return nil, unfit(value, t)
 		}
 	}
 	target := reflect.New(t)
@@ -191,16 +230,30 @@ func numberFrom(value any, t reflect.Type) (any, error) {
 		}
 	}
 	if !ok {
-		return nil, &valueError{want: describe(t), got: value}
+		return nil, unfit(value, t)
 	}
 	out, err := l.as(t)
-	if wrong, ok := err.(*valueError); ok {
-		if wrong == errNotWhole {
-			return nil, &valueError{want: describe(t), got: value}
-		}
-		return nil, &valueError{why: wrong.why, got: value}
+	switch err := err.(type) {
+	case nil:
+		return out, nil
+	case *valueError:
+		return nil, &valueError{why: err.why, got: value}
+	default:
+		return nil, integerError(err, t, value)
 	}
-	return out, nil
+}
+
+// integerError says why a number is no value of an integer type.
+func integerError(err error, t reflect.Type, value any) error {
+	if err == errNotWhole {
+		return &valueError{want: describe(t), got: value}
+	}
+	bits := uint(t.Bits())
+	low, high := "0", strconv.FormatUint(math.MaxUint64>>(64-bits), 10)
+	if t.Kind() <= reflect.Int64 {
+		low, high = strconv.FormatInt(math.MinInt64>>(64-bits), 10), strconv.FormatUint(math.MaxInt64>>(64-bits), 10)
+	}
+	return &valueError{why: "is out of range: write a whole number from " + low + " to " + high, got: value}
 }
 
 // as returns the number as a value of a numeric type: an int64, a uint64 or a float64 that the type holds.
@@ -216,12 +269,12 @@ func (l literal) as(t reflect.Type) (any, error) {
 		if u, ok := i.unsigned(); ok && !reflect.Zero(t).OverflowUint(u) {
 			return u, nil
 		}
-		return nil, errNotWhole
+		return nil, errTooLarge
 	}
 	if n, ok := i.signed(); ok && !reflect.Zero(t).OverflowInt(n) {
 		return n, nil
 	}
-	return nil, errNotWhole
+	return nil, errTooLarge
 }
 
 // serviceLink is a variable that Kubernetes sets for each service, such as SHOP_PORT=tcp://10.0.0.1:80.
@@ -310,7 +363,7 @@ func describe(t reflect.Type) string {
 	case reflect.Float32, reflect.Float64:
 		return "a number"
 	case reflect.String:
-		return "a text; put it in quotes"
+		return "a text"
 	default:
 		return "a " + t.String()
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"maps"
 	"math"
 	"reflect"
@@ -48,7 +49,7 @@ func (d *decoder) value(at place, from any, into reflect.Value) {
 		d.list(at, from, into)
 	case anything:
 		if from != nil && !assign(into, d.free(at, from)) {
-			d.misfit(at, &valueError{want: describe(t), got: from})
+			d.misfit(at, unfit(from, t))
 		}
 	default:
 		d.scalar(at, from, into)
@@ -64,7 +65,6 @@ func (d *decoder) object(at place, from any, into reflect.Value) {
 	}
 	group = maps.Clone(group)
 	under(group, d.defaults.of(t))
-	maps.DeleteFunc(group, func(_ string, v any) bool { return v == nil })
 	fields := fieldsOf(t)
 	for key := range group {
 		if !slices.ContainsFunc(fields, func(f field) bool { return f.name == key }) {
@@ -72,7 +72,7 @@ func (d *decoder) object(at place, from any, into reflect.Value) {
 		}
 	}
 	for _, f := range fields {
-		if v, ok := group[f.name]; ok {
+		if v := group[f.name]; v != nil {
 			d.value(at.field(f), v, into.FieldByIndex(f.index))
 		}
 	}
@@ -93,7 +93,7 @@ func (d *decoder) group(at place, from any, t reflect.Type) (map[string]any, boo
 	}
 	group, ok := from.(map[string]any)
 	if !ok {
-		d.misfit(at, &valueError{want: describe(t), got: from})
+		d.misfit(at, unfit(from, t))
 	}
 	return group, ok
 }
@@ -140,11 +140,11 @@ func (d *decoder) list(at place, from any, into reflect.Value) {
 	}
 	elements, ok := from.([]any)
 	if !ok {
-		d.misfit(at, &valueError{want: describe(t), got: from})
+		d.misfit(at, unfit(from, t))
 		return
 	}
 	if t.Kind() == reflect.Array && len(elements) > t.Len() {
-		d.misfit(at, &valueError{want: describe(t)})
+		d.misfit(at, &valueError{why: fmt.Sprintf("has %d elements, and room for %d", len(elements), t.Len())})
 		return
 	}
 	if t.Kind() == reflect.Slice {
@@ -169,7 +169,7 @@ func (d *decoder) list(at place, from any, into reflect.Value) {
 func (d *decoder) scalar(at place, from any, into reflect.Value) {
 	v, err := fit(from, into.Type())
 	if err == nil && !assign(into, v) {
-		err = &valueError{want: describe(into.Type()), got: from}
+		err = unfit(from, into.Type())
 	}
 	if err != nil {
 		d.misfit(at, err)
@@ -217,7 +217,7 @@ func freeNumber(n number) (any, error) {
 		}
 	}
 	v, err := numberFrom(n, t)
-	if wrong, ok := err.(*valueError); ok && wrong.want != "" {
+	if l.whole && err != nil && !l.ambiguous() {
 		return nil, &valueError{why: "is out of the range of 64 bits; put it in quotes", got: n}
 	}
 	return v, err

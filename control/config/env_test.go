@@ -56,7 +56,7 @@ func TestEnvironmentMistakes(t *testing.T) {
 		"X_DB={":                        "$X_DB: db: invalid: is not an object in JSON",
 		`X_DB={"hots": "a"}`:            "$X_DB: db.hots: unknown key: did you mean host?",
 		`X_NODES=[{"hots": "a"}]`:       "$X_NODES: nodes[0].hots: unknown key: did you mean host?",
-		`X_NODES=[{"port": "80"}]`:      `$X_NODES: nodes[0].port: invalid: "80" is not a whole number`,
+		`X_NODES=[{"port": "80"}]`:      `$X_NODES: nodes[0].port: invalid: "80" is a text, not a whole number: write it without quotes`,
 		`X_DB={"pool": {"maximum": 1}}`: "$X_DB: db.pool.maximum: unknown key",
 	} {
 		_, err := config.Load[reachable](t.Context(), options(config.Env("X_", []string{variable, "X_MAX_CONNS=many"})))

@@ -15,6 +15,7 @@ type layer struct {
 type mark struct {
 	path  string
 	set   []setting // the last one counts; none if the place was not set, or was taken away
+	other *setting  // the last group or null at the place: neither is a value, but a mistake may be
 	below map[string]*mark
 }
 
@@ -96,15 +97,17 @@ func (m *mark) overlay(l layer, values map[string]any, path string) {
 			child = &mark{path: at}
 			m.below[key] = child
 		}
+		here := setting{l, v, l.line(at)}
 		switch v := v.(type) {
 		case nil:
 			child.reset()
+			child.other = &here
 		case map[string]any:
-			child.set = nil
+			child.set, child.other = nil, &here
 			child.overlay(l, v, at)
 		default:
-			child.below = nil
-			child.set = append(child.set, setting{l, v, l.line(at)})
+			child.below, child.other = nil, nil
+			child.set = append(child.set, here)
 		}
 	}
 }
@@ -114,6 +117,7 @@ const defaultSource = "default"
 
 // reset leaves the defaults alone.
 func (m *mark) reset() {
+	m.other = nil
 	m.set = slices.DeleteFunc(m.set, func(s setting) bool { return s.layer.source != defaultSource })
 	for _, child := range m.below {
 		child.reset()
@@ -128,15 +132,26 @@ func (m *mark) index(all map[string]*mark) {
 	}
 }
 
-// last returns the setting that counts: the mark's own, or the latest of those below.
+// isGroup reports whether a layer has a group at the place, which may be empty.
+func (m *mark) isGroup() bool { return m.other != nil && m.other.value != nil }
+
+// isNull reports whether the last layer that has the place takes it away.
+func (m *mark) isNull() bool { return m.other != nil && m.other.value == nil }
+
+// last returns the setting that counts: the mark's own, or one below, or that of an empty group. Defaults come last: a mistake is
+// rarely theirs.
 func (m *mark) last() (s setting, ok bool) {
 	if len(m.set) > 0 {
 		return m.set[len(m.set)-1], true
 	}
 	for _, key := range slices.Sorted(maps.Keys(m.below)) {
-		if s, ok = m.below[key].last(); ok {
-			return s, true
+		below, found := m.below[key].last()
+		if found && (!ok || s.layer.source == defaultSource) {
+			s, ok = below, true
 		}
 	}
-	return s, false
+	if m.isGroup() && (!ok || s.layer.source == defaultSource) {
+		return *m.other, true
+	}
+	return s, ok
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/json"
+	"errors"
 	"math"
 	"regexp"
 	"strconv"
@@ -141,10 +142,10 @@ func (i integer) signed() (int64, bool) {
 // unsigned returns the number as a uint64.
 func (i integer) unsigned() (uint64, bool) { return i.magnitude, !i.negative || i.magnitude == 0 }
 
-// What is wrong with a number, as predicates.
 var (
 	errOctal    = &valueError{why: "begins with a 0, which makes it octal to some readers: write it without the 0, with 0o for octal, or in quotes for a text"}
-	errNotWhole = &valueError{want: "a whole number"}
+	errNotWhole = errors.New("not a whole number")
+	errTooLarge = errors.New("out of the range of the type")
 )
 
 // integer returns the number if it is whole and of at most 64 bits.
@@ -153,12 +154,14 @@ func (l literal) integer() (i integer, err error) {
 	switch {
 	case l.ambiguous():
 		return i, errOctal
-	case l.base == 0, l.exponent < 0, len(l.digits)+l.exponent > 64:
+	case l.base == 0, l.exponent < 0:
 		return i, errNotWhole
+	case len(l.digits)+l.exponent > 64:
+		return i, errTooLarge
 	}
 	i.magnitude, err = strconv.ParseUint("0"+l.digits+strings.Repeat("0", l.exponent), l.base, 64)
 	if err != nil {
-		return i, errNotWhole
+		return i, errTooLarge
 	}
 	return i, nil
 }

@@ -152,7 +152,7 @@ func TestPublishLimits(t *testing.T) {
 		"pattern":      {func(d *config.Draft) { d.Document = "retries: 1\nname: hunter2\n" }, config.ErrInvalid, "name: invalid: must match ^[a-z]+$"},
 		"secret":       {func(d *config.Draft) { d.Document = "retries: 1\ndb: {password: hunter2}\n" }, config.ErrInvalid, "db.password: invalid: must be at least 9 characters long"},
 		"list":         {func(d *config.Draft) { d.Document = "retries: 1\npeers:\n- host: a\n- port: 1\n" }, config.ErrInvalid, "draft.yaml:4: peers[1]: invalid: lacks host"},
-		"type of Go":   {func(d *config.Draft) { d.Document = "retries: 1\ntags: {a: 1}\n" }, config.ErrInvalid, "tags: invalid: is not a list"},
+		"type of Go":   {func(d *config.Draft) { d.Document = "retries: 1\ntags: {a: 1}\n" }, config.ErrInvalid, "tags: invalid: is a group of keys, not a list"},
 	} {
 		d := draft("retries: 1\n")
 		test.edit(&d)
