@@ -293,10 +293,10 @@ func (r *rig) handOvers(waiters int) float64 {
 	}
 	slices.Sort(requests)
 	cancel()
-	r.release(held)
 	for range waiters {
 		<-ended
 	}
+	grants <- held
 	close(grants)
 	for g := range grants {
 		if err := g.Release(r.context()); err != nil { // the engine may be busy with so many; what is left ends with its session
