@@ -9,6 +9,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/go-os/go-os/telemetry"
 )
 
 // allAble is a ResponseWriter that can do everything, and counts.
@@ -62,6 +64,31 @@ func TestWritersHaveExactlyTheirAbilities(t *testing.T) {
 	}
 	if got := abilitiesOf(&allAble{}); got != allAbilities {
 		t.Errorf("a writer that can do everything has the abilities %05b", got)
+	}
+}
+
+// plainWriter is a ResponseWriter that can do nothing else.
+type plainWriter struct{ header http.Header }
+
+func (w plainWriter) Header() http.Header       { return w.header }
+func (plainWriter) Write(p []byte) (int, error) { return len(p), nil }
+func (plainWriter) WriteHeader(int)             {}
+
+// Over a writer of any abilities, a handler has one with the same.
+func TestHandlersHaveTheAbilitiesOfTheServer(t *testing.T) {
+	for index, make := range writers {
+		served := false
+		h := NewHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			served = true
+			if got := abilitiesOf(w); got != abilities(index) {
+				t.Errorf("over a writer with the abilities %05b, the handler's has %05b", index, got)
+			}
+		}), &HandlerOptions{Telemetry: telemetry.Off()})
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		h.ServeHTTP(make(&exchange{h: &handler{}, rw: plainWriter{http.Header{}}, caller: r, req: r}), r)
+		if !served {
+			t.Errorf("over a writer with the abilities %05b, the handler was not called", index)
+		}
 	}
 }
 

@@ -84,7 +84,9 @@ func bodyAbilitiesOf(body io.ReadCloser) bodyAbilities {
 	return a
 }
 
-// The single abilities of a body.
+//go:generate go run ../../internal/combine -out bodies_gen.go -table bodies -of responseBody -as io.ReadCloser bodyWritesTo=bodyWriterTo bodyWrites=bodyWriter bodyReadsFrom=bodyReaderFrom bodyClosesWrite=bodyCloseWriter
+
+// The single abilities of a body, of which the table bodies puts together all others.
 type (
 	bodyWriterTo    struct{ b *responseBody }
 	bodyWriter      struct{ b *responseBody }
@@ -98,115 +100,3 @@ func (a bodyReaderFrom) ReadFrom(r io.Reader) (int64, error) {
 	return a.b.ReadCloser.(io.ReaderFrom).ReadFrom(r)
 }
 func (a bodyCloseWriter) CloseWrite() error { return a.b.ReadCloser.(closeWriter).CloseWrite() }
-
-// bodies has a body for each set of abilities.
-var bodies = [allBodyAbilities + 1]func(*responseBody) io.ReadCloser{
-	0: func(b *responseBody) io.ReadCloser { return b },
-	bodyWritesTo: func(b *responseBody) io.ReadCloser {
-		return struct {
-			*responseBody
-			bodyWriterTo
-		}{b, bodyWriterTo{b}}
-	},
-	bodyWrites: func(b *responseBody) io.ReadCloser {
-		return struct {
-			*responseBody
-			bodyWriter
-		}{b, bodyWriter{b}}
-	},
-	bodyWritesTo | bodyWrites: func(b *responseBody) io.ReadCloser {
-		return struct {
-			*responseBody
-			bodyWriterTo
-			bodyWriter
-		}{b, bodyWriterTo{b}, bodyWriter{b}}
-	},
-	bodyReadsFrom: func(b *responseBody) io.ReadCloser {
-		return struct {
-			*responseBody
-			bodyReaderFrom
-		}{b, bodyReaderFrom{b}}
-	},
-	bodyWritesTo | bodyReadsFrom: func(b *responseBody) io.ReadCloser {
-		return struct {
-			*responseBody
-			bodyWriterTo
-			bodyReaderFrom
-		}{b, bodyWriterTo{b}, bodyReaderFrom{b}}
-	},
-	bodyWrites | bodyReadsFrom: func(b *responseBody) io.ReadCloser {
-		return struct {
-			*responseBody
-			bodyWriter
-			bodyReaderFrom
-		}{b, bodyWriter{b}, bodyReaderFrom{b}}
-	},
-	bodyWritesTo | bodyWrites | bodyReadsFrom: func(b *responseBody) io.ReadCloser {
-		return struct {
-			*responseBody
-			bodyWriterTo
-			bodyWriter
-			bodyReaderFrom
-		}{b, bodyWriterTo{b}, bodyWriter{b}, bodyReaderFrom{b}}
-	},
-	bodyClosesWrite: func(b *responseBody) io.ReadCloser {
-		return struct {
-			*responseBody
-			bodyCloseWriter
-		}{b, bodyCloseWriter{b}}
-	},
-	bodyWritesTo | bodyClosesWrite: func(b *responseBody) io.ReadCloser {
-		return struct {
-			*responseBody
-			bodyWriterTo
-			bodyCloseWriter
-		}{b, bodyWriterTo{b}, bodyCloseWriter{b}}
-	},
-	bodyWrites | bodyClosesWrite: func(b *responseBody) io.ReadCloser {
-		return struct {
-			*responseBody
-			bodyWriter
-			bodyCloseWriter
-		}{b, bodyWriter{b}, bodyCloseWriter{b}}
-	},
-	bodyWritesTo | bodyWrites | bodyClosesWrite: func(b *responseBody) io.ReadCloser {
-		return struct {
-			*responseBody
-			bodyWriterTo
-			bodyWriter
-			bodyCloseWriter
-		}{b, bodyWriterTo{b}, bodyWriter{b}, bodyCloseWriter{b}}
-	},
-	bodyReadsFrom | bodyClosesWrite: func(b *responseBody) io.ReadCloser {
-		return struct {
-			*responseBody
-			bodyReaderFrom
-			bodyCloseWriter
-		}{b, bodyReaderFrom{b}, bodyCloseWriter{b}}
-	},
-	bodyWritesTo | bodyReadsFrom | bodyClosesWrite: func(b *responseBody) io.ReadCloser {
-		return struct {
-			*responseBody
-			bodyWriterTo
-			bodyReaderFrom
-			bodyCloseWriter
-		}{b, bodyWriterTo{b}, bodyReaderFrom{b}, bodyCloseWriter{b}}
-	},
-	bodyWrites | bodyReadsFrom | bodyClosesWrite: func(b *responseBody) io.ReadCloser {
-		return struct {
-			*responseBody
-			bodyWriter
-			bodyReaderFrom
-			bodyCloseWriter
-		}{b, bodyWriter{b}, bodyReaderFrom{b}, bodyCloseWriter{b}}
-	},
-	bodyWritesTo | bodyWrites | bodyReadsFrom | bodyClosesWrite: func(b *responseBody) io.ReadCloser {
-		return struct {
-			*responseBody
-			bodyWriterTo
-			bodyWriter
-			bodyReaderFrom
-			bodyCloseWriter
-		}{b, bodyWriterTo{b}, bodyWriter{b}, bodyReaderFrom{b}, bodyCloseWriter{b}}
-	},
-}
