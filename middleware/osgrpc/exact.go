@@ -52,7 +52,7 @@ func (h *exactHandler) HandleRPC(ctx context.Context, event stats.RPCStats) {
 	switch {
 	case !ok:
 	case e.pending:
-		e.call.report(end.Error)
+		e.call.close(end.Error)
 	case !e.seen:
 		h.unseen(ctx, e.name, end)
 	}

@@ -3,6 +3,8 @@ package osgrpc_test
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"sync"
 	"testing"
 
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
@@ -13,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/go-os/go-os/middleware/osgrpc"
+	"github.com/go-os/go-os/telemetry"
 )
 
 // seen returns the calls that the server's histogram counts, by method and code.
@@ -134,4 +137,47 @@ func TestExactKeepsTheRest(t *testing.T) {
 			t.Errorf("the span %s is not the child of a client's", span.Name())
 		}
 	}
+}
+
+// stuckSink is a log handler whose first record waits.
+type stuckSink struct {
+	slog.Handler
+	entered chan struct{}
+	leave   chan struct{}
+	once    *sync.Once
+}
+
+func (s stuckSink) Enabled(context.Context, slog.Level) bool { return true }
+
+func (s stuckSink) Handle(context.Context, slog.Record) error {
+	s.once.Do(func() {
+		close(s.entered)
+		<-s.leave
+	})
+	return nil
+}
+
+// A call has its place until its record is written, also if that is after the answer.
+func TestExactKeepsThePlaceUntilTheRecord(t *testing.T) {
+	sink := stuckSink{slog.DiscardHandler, make(chan struct{}), make(chan struct{}), new(sync.Once)}
+	p := telemetry.Off()
+	p.Logger = slog.New(sink)
+	pair := connect(t, &service{unary: func(context.Context, *testpb.SimpleRequest) (*testpb.SimpleResponse, error) {
+		return &testpb.SimpleResponse{}, nil
+	}}, setup{server: &osgrpc.Options{Telemetry: p, MaxConcurrent: 1, AccessLog: true, Exact: true}})
+	call := func() codes.Code {
+		_, err := pair.UnaryCall(t.Context(), &testpb.SimpleRequest{})
+		return status.Code(err)
+	}
+	if code := call(); code != codes.OK {
+		t.Fatalf("the first call: %v", code)
+	}
+	<-sink.entered
+	for range 5 {
+		if code := call(); code != codes.ResourceExhausted {
+			t.Errorf("a call while the record of another waits: %v, want ResourceExhausted", code)
+		}
+	}
+	close(sink.leave)
+	eventually(t, "the place to be free", func() bool { return call() == codes.OK })
 }

@@ -107,7 +107,8 @@ type Options struct {
 	// MaxConcurrent is how many calls may run at the same time, streams included, on all servers made with the options of
 	// one ServerOptions call, until their access log records are written. More are refused at once with
 	// RESOURCE_EXHAUSTED; a refused call takes no place from others. Zero means any number. Server only; the size of
-	// messages is limited by grpc.MaxRecvMsgSize.
+	// messages is limited by grpc.MaxRecvMsgSize. With Exact the records are written once the answer is sent, so a caller
+	// may have its answer a moment before its place is free.
 	MaxConcurrent int
 	// Exact observes calls also where they fail outside their handlers, as the package comment describes, through a stats
 	// handler that costs 20 allocations a call. Default false. Server only.

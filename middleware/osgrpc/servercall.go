@@ -136,16 +136,23 @@ func (c *serverCall) logPanic(value any, stack []byte) {
 	)
 }
 
-// end closes the call, or leaves that to the stats handler, which knows what the caller really got. The place is given back
-// last: calls that wait for a slow log sink are work in progress too, and must not pile up without limit.
+// end closes the call, or leaves that to the stats handler, which knows what the caller really got.
 func (c *serverCall) end(err error) {
+	if c.method != nil && c.server.exact && c.postpone() {
+		return
+	}
+	c.close(err)
+}
+
+// close reports the call and gives its place back, in this order: calls that wait for a slow log sink are work in progress
+// too, and must not pile up without limit.
+func (c *serverCall) close(err error) {
 	if c.admitted {
 		defer c.server.places.Release()
 	}
-	if c.method == nil || c.server.exact && c.postpone() {
-		return
+	if c.method != nil {
+		c.report(err)
 	}
-	c.report(err)
 }
 
 // report writes the telemetry of the call.
