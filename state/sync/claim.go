@@ -193,13 +193,7 @@ func (c *claim) abandon() {
 // remove takes the claim out of its queue in the background, again and again until that is confirmed or the lease is over. After one
 // failure it no longer keeps the lease from ending: if the lease has no other claim, it ends, and this claim with it.
 func (c *claim) remove() {
-	s := c.lease.session
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed.Load() { // the lease is revoked
-		return
-	}
-	s.work.Go(c.removeUntilGone)
+	c.lease.session.background(c.removeUntilGone) // a closed session has revoked the lease
 }
 
 // removeUntilGone returns when the claim is out of its queue for good, or its lease is over.

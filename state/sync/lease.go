@@ -43,34 +43,71 @@ type lease struct {
 	numbers map[string]*numbers // of the claims in each queue
 }
 
-// open returns the session's lease, and counts a claim on it: claim.done must follow. It makes one if there is none.
+// open returns the session's lease, and counts a claim on it: claim.done must follow. It makes one if there is none. The lease is made
+// even if the caller gives up: its ID would be unknown otherwise, and nobody could revoke it.
 func (s *Session) open(ctx context.Context) (*lease, error) {
 	select {
 	case s.opening <- struct{}{}:
-		defer func() { <-s.opening }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-s.life.Done():
 		return nil, ErrClosed
 	}
+	done := func() { <-s.opening }
 	if l, err := s.join(); l != nil || err != nil {
+		done()
 		return l, err
 	}
+	granted := make(chan error, 1)
+	if !s.background(func() { granted <- s.grant(context.WithoutCancel(ctx)) }) {
+		done()
+		return nil, ErrClosed
+	}
+	select {
+	case err := <-granted:
+		defer done()
+		if err != nil {
+			return nil, err
+		}
+		return s.join()
+	case <-ctx.Done():
+		go func() {
+			<-granted
+			done()
+		}()
+		return nil, ctx.Err()
+	}
+}
+
+// background runs f in a goroutine that Close waits for. It returns false if the session is closed.
+func (s *Session) background(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed.Load() {
+		return false
+	}
+	s.work.Go(f)
+	return true
+}
+
+// grant makes a lease and has it be the current one.
+func (s *Session) grant(ctx context.Context) error {
 	within, cancel := s.request(ctx)
 	defer cancel()
+	defer context.AfterFunc(s.life, cancel)()
 	sent := time.Now()
 	id, err := s.driver.Grant(within, s.opts.TTL)
 	if err != nil {
-		return nil, s.blame(ctx, err)
+		return s.blame(ctx, err)
 	}
 	l := &lease{session: s, id: id, deadline: sent.Add(s.opts.TTL - s.opts.Margin), tag: rand.Text() + "x",
 		members: map[*claim]struct{}{}, numbers: map[string]*numbers{}}
 	l.ctx, l.end = context.WithCancelCause(context.Background())
 	if !s.begin(l) {
 		l.revoke()
-		return nil, ErrClosed
+		return ErrClosed
 	}
-	return s.join()
+	return nil
 }
 
 // join counts a claim on the current lease. It returns nil if there is none.
