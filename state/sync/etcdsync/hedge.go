@@ -8,15 +8,15 @@ import (
 	"github.com/go-os/go-os/state/sync/driver"
 )
 
-// answer is what came of one attempt.
+// answer is the outcome of one attempt.
 type answer[T any] struct {
 	value T
 	err   error
 }
 
-// hedge makes a request that may be repeated. When it is not answered soon, or fails, it is made again, at most so many times in all. The
-// client takes its endpoints in turns, so that the next attempt goes to another one. The first success counts, and so does ErrLost,
-// which another attempt would return as well.
+// hedge sends a request that may be repeated. If no answer comes soon, or the request fails, hedge sends it again, up to this number of
+// attempts. The client takes its endpoints in turns, so the next attempt goes to another one. The first success counts, and so does
+// ErrLost, which another attempt would return as well.
 func hedge[T any](ctx context.Context, attempts int, request func(context.Context) (T, error)) (T, error) {
 	if attempts <= 1 {
 		return request(ctx)
@@ -24,8 +24,8 @@ func hedge[T any](ctx context.Context, attempts int, request func(context.Contex
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	answers := make(chan answer[T], attempts)
-	patience := time.NewTicker(patience(ctx))
-	defer patience.Stop()
+	tick := time.NewTicker(patience(ctx))
+	defer tick.Stop()
 	begun := 0
 	begin := func() {
 		if begun < attempts {
@@ -47,7 +47,7 @@ func hedge[T any](ctx context.Context, attempts int, request func(context.Contex
 				return a.value, a.err
 			}
 			begin()
-		case <-patience.C:
+		case <-tick.C:
 			begin()
 		}
 	}

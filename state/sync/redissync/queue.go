@@ -13,8 +13,8 @@ import (
 	"github.com/go-os/go-os/state/sync/internal/ears"
 )
 
-// Acquire implements driver.Queue. The lease is looked at and the claim is made in requests that are sent together: a claim without a lease is
-// taken back.
+// Acquire implements driver.Queue. One request checks the lease and another makes the claim. They are sent together; a claim without a
+// lease is removed again.
 func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.Token, bool, error) {
 	ttl, err := ttlOf(c.Lease)
 	if err != nil {
@@ -36,8 +36,11 @@ func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.
 	}
 	alive, _ := answers[0].AsInt64()
 	parts, err := answers[3].ToArray()
-	if err != nil || len(parts) != 2 {
-		return 0, false, fmt.Errorf("an acquisition was answered with %v: %w", parts, err)
+	if err != nil {
+		return 0, false, fmt.Errorf("decode the answer to an acquisition: %w", err)
+	}
+	if len(parts) != 2 {
+		return 0, false, fmt.Errorf("the answer to an acquisition has %d parts: want 2", len(parts))
 	}
 	token, before := parse(parts[0]), parse(parts[1])
 	switch {
@@ -56,7 +59,7 @@ func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.
 	return driver.Token(token), before < int64(c.Seats), nil
 }
 
-// parse reads a number that a script has answered with.
+// parse returns a number in a script's answer, zero if it is none.
 func parse(m rueidis.RedisMessage) int64 {
 	if n, err := m.AsInt64(); err == nil {
 		return n
@@ -79,7 +82,7 @@ func (d *Driver) Release(ctx context.Context, c driver.Claim) error {
 	}
 }
 
-// soon is how long after a claim should be over one looks again.
+// soon is how long after the end of a claim to look again.
 const soon = 20 * time.Millisecond
 
 // Await implements driver.Queue.
@@ -90,12 +93,12 @@ func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
 	defer leave()
 	for {
 		ear.Hear(ears.Anyone)
-		parts, err := d.do(ctx, d.script(lookScript, c.Name, c.ID)).ToArray()
+		parts, err := d.do(ctx, d.script(lookScript, c.Name, c.ID, number(c.Token))).ToArray()
 		if err != nil {
 			return d.classify(ctx, err)
 		}
 		if len(parts) != 4 {
-			return fmt.Errorf("a look was answered with %d parts", len(parts))
+			return fmt.Errorf("the answer to a look has %d parts: want 4", len(parts))
 		}
 		ahead, left := parse(parts[0]), parse(parts[3])
 		switch {
@@ -113,7 +116,7 @@ func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
 	}
 }
 
-// until is when to look again at a claim that has so many milliseconds left.
+// until returns how long to wait before looking at a claim again that has so many milliseconds left.
 func (d *Driver) until(left int64) time.Duration {
 	return min(time.Duration(max(left, 0))*time.Millisecond+soon, d.poll)
 }
@@ -134,7 +137,7 @@ func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder
 		if err := emit(holder); err != nil {
 			return err
 		}
-		if ear == nil { // only now: who asks once listens to nobody
+		if ear == nil { // only now: a caller that asks once needs no subscription
 			var leave func()
 			ear, leave = d.ears.Listen(name)
 			defer leave()
@@ -151,14 +154,14 @@ func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder
 	}
 }
 
-// holder returns who holds the first seat of a name, and how many milliseconds are left of that.
+// holder returns the holder of the first seat of a name, and how many milliseconds its claim has left.
 func (d *Driver) holder(ctx context.Context, name string) (h driver.Holder, left int64, err error) {
 	parts, err := d.do(ctx, d.script(holderScript, name)).ToArray()
 	if err != nil {
 		return h, 0, d.classify(ctx, err)
 	}
 	if len(parts) != 3 {
-		return h, 0, fmt.Errorf("the question for a holder was answered with %d parts", len(parts))
+		return h, 0, fmt.Errorf("the answer about a holder has %d parts: want 3", len(parts))
 	}
 	h.Token = driver.Token(parse(parts[0]))
 	if h.Token == 0 {

@@ -23,13 +23,13 @@
 // own, since the lease may be in another slot: so a renewal is one request for the lease and one for each name that it has claims on, sent
 // together, and succeeds only if all do.
 //
-// A claim whose acquisition has an unknown outcome is not renewed. It is withdrawn: a tombstone in its name's slot, which lives for a day,
-// keeps a request that arrives late from making it. A request that arrives after its lease has ended may still make a claim that
+// A claim whose acquisition has an unknown outcome is not renewed. It is withdrawn: a tombstone in its name's slot, which lives for an
+// hour, keeps a request that arrives late from making it. A request that arrives after its lease has ended may still make a claim that
 // nobody knows of, since the lease may be in another slot. That claim ends after one TTL.
 //
-// A waiter is told by a message when the claim right before its own goes, and looks by itself when that claim should be over, and every
-// Options.Poll, since messages are lost while a connection is. For a semaphore, each claim that goes wakes all waiters. Who has waited or
-// observed keeps one connection more, on which the driver listens until it is closed.
+// A message notifies a waiter when the claim right before its own is removed. The waiter also looks when that claim should be over, and
+// every Options.Poll, since messages are lost while the connection is down. For a semaphore, each claim that is removed wakes all waiters.
+// A driver that has waited or observed keeps one more connection, on which it listens until it is closed.
 package redissync
 
 import (
@@ -65,7 +65,7 @@ type Options struct {
 	// Prefix is what all keys, and the channel of the messages, begin with. Processes that share locks agree on it. Braces
 	// in it are a hash tag: they put the locks of a Redis Cluster on one node. Default: DefaultPrefix.
 	Prefix string
-	// Poll is how often who waits or observes looks whether it has missed something. Default: DefaultPoll.
+	// Poll is how often a waiter or an observer checks for a missed message. Default: DefaultPoll.
 	Poll time.Duration
 }
 
@@ -161,7 +161,7 @@ func (d *Driver) Renew(ctx context.Context, id driver.LeaseID, claims []driver.C
 	for i, of := range queues {
 		places, err := answers[i+2].AsIntSlice()
 		if err != nil {
-			return nil, fmt.Errorf("a renewal was answered with something else than places: %w", err)
+			return nil, fmt.Errorf("decode the answer to a renewal: %w", err)
 		}
 		for _, at := range places {
 			gone = append(gone, of[at])

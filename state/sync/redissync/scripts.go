@@ -41,9 +41,9 @@ local function left(id) return math.floor((redis.call('ZSCORE', over, id) or now
 `
 
 const (
-	// acquireScript: ID, TTL, value, the most claims that may be there before. It answers with the token and the claims before, with
-	// zero if there are more, or with -1 if the claim was withdrawn. Microseconds are exact as Lua's numbers, which are doubles, for another two centuries. The last token is kept for a day after
-	// the last claim: by then, time alone is larger.
+	// acquireScript: ID, TTL, value, the most claims that may be there before. It returns the token and the number of claims before it,
+	// with the token zero if there are more, or -1 if the claim was withdrawn. Microseconds are exact as Lua's numbers, which are doubles,
+	// for another two centuries. The last token is kept for a day after the last claim: by then, time alone is larger.
 	acquireScript = begin + `
 local id, ttl, most = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[6])
 if redis.call('EXISTS', KEYS[5]) == 1 then return {'-1', 0} end
@@ -75,19 +75,19 @@ if redis.call('EXISTS', queue) == 1 then redis.call('HSET', values, '', now) end
 for _, key in ipairs({queue, over, values, last}) do redis.call('PEXPIRE', key, 86400000 + ttl) end
 return gone`
 
-	// releaseScript: ID, token. It answers with one if the claim was there. With the token zero, it withdraws the claim: no acquisition
-	// that comes within a day can make it. The token anyToken is that of every claim.
+	// releaseScript: ID, token. It returns one if the claim was there. With the token zero, it withdraws the claim: no acquisition that
+	// arrives within an hour can make it. No connection keeps a request for that long. The token anyToken is that of every claim.
 	releaseScript = begin + `
 local id, token = ARGV[3], tonumber(ARGV[4])
-if token == 0 then redis.call('SET', KEYS[5], '', 'PX', 86400000) end
+if token == 0 then redis.call('SET', KEYS[5], '', 'PX', 3600000) end
 if token > 0 and tonumber(redis.call('ZSCORE', queue, id) or 0) ~= token then return 0 end
 return leave(id)`
 
-	// lookScript: ID. It answers with the claims before, the token of the one right before, how long that one has left, and how long the first
-	// of all has that is over; or with -1.
+	// lookScript: ID, token. It returns the number of claims before, the token of the one right before, how long that one has left, and
+	// how long the claim has that ends first; or -1 if there is no such claim.
 	lookScript = begin + `
 local at = redis.call('ZRANK', queue, ARGV[3])
-if not at then return {-1, '0', 0, 0} end
+if not at or tonumber(redis.call('ZSCORE', queue, ARGV[3])) ~= tonumber(ARGV[4]) then return {-1, '0', 0, 0} end
 if at == 0 then return {0, '0', 0, 0} end
 local before = redis.call('ZRANGE', queue, at - 1, at - 1, 'WITHSCORES')
 local first = redis.call('ZRANGE', over, 0, 0)

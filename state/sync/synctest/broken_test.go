@@ -322,6 +322,20 @@ func breakages() map[string]breakage {
 				return b.Driver.Release(ctx, c)
 			}
 		}, []string{"queue/a withdrawn claim does not come back", lateName}},
+		"takes a claim for another with its ID": {func(b *broken) {
+			var tokens gosync.Map // by name and ID
+			b.acquire = func(ctx context.Context, c driver.Claim, try bool) (driver.Token, bool, error) {
+				t, granted, err := b.Driver.Acquire(ctx, c, try)
+				tokens.Store(c.Name+" "+c.ID, t)
+				return t, granted, err
+			}
+			b.await = func(ctx context.Context, c driver.Claim) error {
+				if t, ok := tokens.Load(c.Name + " " + c.ID); ok {
+					c.Token = t.(driver.Token)
+				}
+				return b.Driver.Await(ctx, c)
+			}
+		}, []string{"queue/renewals report claims that are gone"}},
 		"does not report claims that are gone": {func(b *broken) {
 			b.renew = func(ctx context.Context, id driver.LeaseID, claims []driver.Claim) ([]driver.Claim, error) {
 				_, err := b.Driver.Renew(ctx, id, claims)

@@ -327,6 +327,7 @@ func renewalsReport(r *rig) {
 	again = r.joins(d, again, true)
 	renews([]driver.Claim{first, again, waiting})
 	renews([]driver.Claim{waiting, second}, second) // whose ID is that of another claim by now
+	r.is(d.Await(r.context(), second), driver.ErrLost, "Await of a claim whose ID another one has by now")
 	r.is(d.Release(r.context(), waiting), nil, "Release of a claim that waits")
 	renews([]driver.Claim{first, again, waiting}, waiting)
 	r.is(d.Await(r.context(), first), nil, "Await of a claim that was there all the time")
