@@ -158,7 +158,7 @@ func (c *Config[T]) compose(chosen set, taken parts) (*Snapshot[T], built, error
 		sources = append(sources, one)
 	}
 	out, err := c.builder.build(sources, &next.Value)
-	next.origins, next.Fingerprint, next.Version = originTree{out.root, c.builder.typ}, out.fingerprint, out.version
+	next.origins, next.Fingerprint, next.Version = originTree{out.origins, c.builder.typ}, out.fingerprint, out.version
 	return next, out, err
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -41,7 +42,7 @@ type sourced struct {
 
 // built is what became of a set of documents.
 type built struct {
-	root        *mark
+	origins     *origins
 	fingerprint string
 	version     string
 	warnings    []error
@@ -54,24 +55,45 @@ func (b *builder) build(sources []sourced, into any) (built, error) {
 	for _, s := range sources {
 		a.lenient[s.source] = s.lenient
 		for i := range s.trees {
-			layers = append(layers, layer{s.source, &s.trees[i]})
+			layers = append(layers, layer{s.source, b.withoutAnchors(&s.trees[i])})
 		}
 	}
-	m := merge(b.defaults.of(b.typ), layers)
-	a.root = m.root
-	a.nulls(m.root, place{typ: b.typ})
-	(&decoder{account: a, defaults: b.defaults}).value(place{typ: b.typ}, m.values, reflect.ValueOf(into).Elem())
+	values, origins := merge(b.defaults.of(b.typ), layers)
+	a.origins = origins
+	if slices.ContainsFunc(layers, func(l layer) bool { return hasUnknownNull(l.values, b.typ) }) {
+		a.nulls(origins.root(), place{typ: b.typ})
+	}
+	(&decoder{account: a, defaults: b.defaults}).value(place{typ: b.typ}, values, reflect.ValueOf(into).Elem())
 	if !a.misfits && b.checker != nil {
 		b.checker.check(into, func(path string, err error) { a.add(path, fmt.Errorf("%w: %w", ErrInvalid, err)) })
 	}
-	out := built{root: m.root, warnings: a.warnings}
+	out := built{origins: origins, warnings: a.warnings}
 	out.fingerprint, out.version = fingerprint(sources)
 	return out, a.err()
 }
 
+// withoutAnchors leaves out the keys of a document that the type does not have and that hold anchors.
+func (b *builder) withoutAnchors(t *tree) *tree {
+	var surplus []string
+	for _, key := range t.anchors {
+		if place := (place{typ: b.typ}).key(key); place.typ == nil {
+			surplus = append(surplus, key)
+		}
+	}
+	if surplus == nil {
+		return t
+	}
+	bare := *t
+	bare.values = maps.Clone(t.values)
+	for _, key := range surplus {
+		delete(bare.values, key)
+	}
+	return &bare
+}
+
 // account collects what is wrong with a configuration.
 type account struct {
-	root         *mark
+	origins      *origins
 	marks        map[string]*mark // by path; made when it is needed
 	allowUnknown bool
 	lenient      map[string]bool // by source: unknown keys are warnings
@@ -98,7 +120,7 @@ func (a *account) err() error {
 func (a *account) find(path string) *mark {
 	if a.marks == nil {
 		a.marks = map[string]*mark{}
-		a.root.index(a.marks)
+		a.origins.root().index(a.marks)
 	}
 	for path != "" {
 		if found := a.marks[path]; found != nil && (len(found.set) > 0 || len(found.below) > 0 || found.isGroup()) {
@@ -137,6 +159,32 @@ func (a *account) nulls(m *mark, at place) {
 			a.reportUnknown(key, at.typ, &Error{Source: null.layer.source, Document: null.layer.name, Line: null.line, Key: next.path})
 		}
 	}
+}
+
+// hasUnknownNull reports whether values hold a null under a key that its struct does not have. It needs no origins, unlike nulls.
+func hasUnknownNull(values map[string]any, t reflect.Type) bool {
+	t = place{typ: t}.unwrapped().typ
+	below := func(v any, t reflect.Type) bool {
+		group, ok := v.(map[string]any)
+		return ok && hasUnknownNull(group, t)
+	}
+	switch shapeOf(t) {
+	case object:
+		fields := fieldsOf(t)
+		for key, v := range values {
+			i := slices.IndexFunc(fields, func(f field) bool { return f.name == key })
+			if i < 0 && v == nil || i >= 0 && below(v, fields[i].typ) {
+				return true
+			}
+		}
+	case table:
+		for _, v := range values {
+			if below(v, t.Elem()) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // unknown reports a key that a struct does not have.

@@ -42,6 +42,9 @@
 // line, and the key that was probably meant; Options.AllowUnknown makes it a warning. Unknown variables of the environment are always warnings: their names are not ours
 // alone.
 //
+// A top-level key of a YAML document that begins with x- and holds an anchor is ignored, unless the type has it: it is there for the
+// aliases that refer to it, as in files of Docker Compose.
+//
 // # Guarantees
 //
 //   - Get is one atomic load. What it returns never changes: it must not be changed by the caller either.

@@ -109,18 +109,20 @@ func (d *decoder) table(at place, from any, into reflect.Value) {
 		return
 	}
 	into.Set(reflect.MakeMapWithSize(t, len(group)))
+	k, element := reflect.New(t.Key()).Elem(), reflect.New(t.Elem()).Elem() // the map copies them
 	for key, v := range group {
 		if v == nil {
 			continue
 		}
 		next := at.entry(key, t.Elem())
-		k, element := reflect.New(t.Key()).Elem(), reflect.New(t.Elem()).Elem()
+		k.SetZero()
+		element.SetZero()
 		d.scalar(place{path: next.path, typ: t.Key(), hidden: at.hidden}, key, k)
 		d.value(next, v, element)
-		if into.MapIndex(k).IsValid() {
+		entries := into.Len()
+		if into.SetMapIndex(k, element); into.Len() == entries {
 			d.misfit(next, &valueError{why: "has the same key as another entry of the map"})
 		}
-		into.SetMapIndex(k, element)
 	}
 }
 

@@ -10,8 +10,8 @@ import (
 
 // readJSON reads the tokens, and refuses what encoding/json lets pass: a key that stands twice, text after the end, half a
 // character.
-func readJSON(data []byte) (content, error) {
-	r := newJSONReader(data)
+func readJSON(data []byte, at positions) (content, error) {
+	r := newJSONReader(data, at)
 	token, err := r.token()
 	if err != nil {
 		return content{}, r.at(err)
@@ -26,12 +26,12 @@ func readJSON(data []byte) (content, error) {
 	if _, err := r.decoder.Token(); !errors.Is(err, io.EOF) {
 		return content{}, r.at(errors.New("goes on after its end"))
 	}
-	return content{values, r.lines}, errors.Join(r.errs...)
+	return content{values: values}, errors.Join(r.errs...)
 }
 
 // readJSONValue reads a value of any kind.
 func readJSONValue(data []byte) (any, error) {
-	r := newJSONReader(data)
+	r := newJSONReader(data, nil)
 	v, err := r.value("")
 	if err == nil {
 		if _, after := r.decoder.Token(); !errors.Is(after, io.EOF) {
@@ -41,8 +41,8 @@ func readJSONValue(data []byte) (any, error) {
 	return v, errors.Join(append(r.errs, err)...)
 }
 
-func newJSONReader(data []byte) *jsonReader {
-	r := &jsonReader{data: data, decoder: json.NewDecoder(bytes.NewReader(data)), lines: map[string]int{}, ends: lineEnds{data: data}}
+func newJSONReader(data []byte, at positions) *jsonReader {
+	r := &jsonReader{data: data, decoder: json.NewDecoder(bytes.NewReader(data)), positions: at, ends: lineEnds{data: data}}
 	r.decoder.UseNumber()
 	return r
 }
@@ -50,10 +50,10 @@ func newJSONReader(data []byte) *jsonReader {
 type jsonReader struct {
 	data    []byte
 	decoder *json.Decoder
-	lines   map[string]int
 	ends    lineEnds
 	depth   int
 	errs    []error
+	positions
 }
 
 // token returns the next token. A string that was not written as it is read is an error: half of a surrogate pair.
@@ -67,6 +67,13 @@ func (r *jsonReader) token() (json.Token, error) {
 		}
 	}
 	return token, err
+}
+
+// mark notes that a path stands where the last token does.
+func (r *jsonReader) mark(path string) {
+	if r.positions != nil {
+		r.add(path, r.line())
+	}
 }
 
 // line returns the line of the last token.
@@ -97,11 +104,11 @@ func (r *jsonReader) object(path string) (map[string]any, error) {
 			return nil, err
 		}
 		name, _ := token.(string)
-		at := join(path, name)
+		at := r.key(path, name)
 		if _, twice := values[name]; twice {
 			r.errs = append(r.errs, &lineError{line: r.line(), key: at, err: errDuplicate})
 		}
-		r.lines[at] = r.line()
+		r.mark(at)
 		if values[name], err = r.value(at); err != nil {
 			return nil, err
 		}
@@ -132,14 +139,12 @@ func (r *jsonReader) value(path string) (any, error) {
 func (r *jsonReader) list(path string) ([]any, error) {
 	elements := []any{}
 	for i := 0; r.decoder.More(); i++ {
-		at := item(path, i)
+		at := r.item(path, i)
 		element, err := r.value(at)
 		if err != nil {
 			return nil, err
 		}
-		if _, known := r.lines[at]; !known {
-			r.lines[at] = r.line()
-		}
+		r.mark(at)
 		elements = append(elements, element)
 	}
 	_, err := r.token()

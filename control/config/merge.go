@@ -3,12 +3,31 @@ package config
 import (
 	"maps"
 	"slices"
+	"sync"
 )
 
 // layer is a document as it lies over those before it.
 type layer struct {
 	source string
 	*tree
+}
+
+// origins say where merged values come from. The tree is built when it is first asked for: it costs as much as merging.
+type origins struct {
+	layers []layer
+	built  sync.Once
+	tree   *mark
+}
+
+// root returns the tree.
+func (o *origins) root() *mark {
+	o.built.Do(func() {
+		o.tree = &mark{}
+		for _, l := range o.layers {
+			o.tree.overlay(l, l.values, "")
+		}
+	})
+	return o.tree
 }
 
 // mark is a place in the tree of origins: a value, or what lies below.
@@ -26,24 +45,17 @@ type setting struct {
 	line  int
 }
 
-// merged is what layers make together.
-type merged struct {
-	values map[string]any
-	root   *mark
-}
-
 // merge lays the layers over each other, and all over the defaults. Maps are merged key by key, everything else is replaced; null
 // takes away what earlier layers set, as in a JSON Merge Patch (RFC 7396), but not the defaults: a heading in YAML below which
 // everything is commented out is a null.
-func merge(defaults map[string]any, layers []layer) merged {
-	m := merged{values: map[string]any{}, root: &mark{}}
-	layers = append([]layer{{source: defaultSource, tree: &tree{name: defaultSource, values: defaults}}}, layers...)
+func merge(defaults map[string]any, layers []layer) (map[string]any, *origins) {
+	values := map[string]any{}
+	layers = append([]layer{{source: defaultSource, tree: &tree{name: defaultSource, content: content{values: defaults}}}}, layers...)
 	for _, l := range layers {
-		lay(m.values, l.values)
-		m.root.overlay(l, l.values, "")
+		lay(values, l.values)
 	}
-	under(m.values, clone(defaults).(map[string]any))
-	return m
+	under(values, clone(defaults).(map[string]any))
+	return values, &origins{layers: layers}
 }
 
 // lay puts a tree over another. It copies what it takes.

@@ -24,12 +24,12 @@ type Origin struct {
 
 // originTree is where the values of a configuration come from, and their type, which says what may be shown.
 type originTree struct {
-	root *mark
-	typ  reflect.Type
+	*origins
+	typ reflect.Type
 }
 
 // list returns the keys that are set, in order.
-func (o originTree) list() []Origin { return originsBelow(nil, o.root, place{typ: o.typ}) }
+func (o originTree) list() []Origin { return originsBelow(nil, o.root(), place{typ: o.typ}) }
 
 func originsBelow(all []Origin, m *mark, at place) []Origin {
 	for _, key := range slices.Sorted(maps.Keys(m.below)) {

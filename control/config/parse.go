@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/go-os/go-os/control/config/driver"
@@ -14,9 +15,9 @@ type tree struct {
 	name    string
 	version string
 	format  string
-	values  map[string]any
-	lines   map[string]int // by path; none for a document without text
-	digest  []byte         // what makes the document this one
+	content
+	lines  func() positions // nil for a document without text
+	digest []byte           // what makes the document this one
 }
 
 // Formats that documents are written in.
@@ -26,16 +27,59 @@ const (
 	TOML = "toml"
 )
 
-// content is what a document holds: its values, and the line of each key by its path.
+// content is what a document holds.
 type content struct {
-	values map[string]any
-	lines  map[string]int
+	values  map[string]any
+	anchors []string // keys of YAML that may be there for their anchors alone, such as x-defaults
+}
+
+// positions are the lines of keys and elements, by their paths. Nil keeps none and makes no paths: they cost more than the values, and
+// most documents are never asked for them.
+type positions map[string]int
+
+// key returns the path of a key.
+func (p positions) key(path, name string) string {
+	if p == nil {
+		return ""
+	}
+	return join(path, name)
+}
+
+// item returns the path of an element.
+func (p positions) item(path string, i int) string {
+	if p == nil {
+		return ""
+	}
+	return item(path, i)
+}
+
+// add keeps the first line of a path.
+func (p positions) add(path string, line int) {
+	if p == nil {
+		return
+	}
+	if _, known := p[path]; !known {
+		p[path] = line
+	}
+}
+
+// grammar reads the text of a document and adds the lines of its keys to positions, unless they are nil. The paths in its errors are
+// empty then.
+type grammar func(data []byte, at positions) (content, error)
+
+// lines returns the lines of a document that is right. They are read when they are first asked for.
+func (read grammar) lines(data []byte) func() positions {
+	return sync.OnceValue(func() positions {
+		at := positions{}
+		_ = contained(func() { _, _ = read(data, at) })
+		return at
+	})
 }
 
 // grammars read the text of a document. A number keeps the form in which it is written, so that its type decides what it means.
 // The readers are ours: the libraries' decoders round numbers on the way into an any, give keys another form, and look for
 // duplicate keys in a time that grows with their square.
-var grammars = map[string]func([]byte) (content, error){YAML: readYAML, JSON: readJSON, TOML: readTOML}
+var grammars = map[string]grammar{YAML: readYAML, JSON: readJSON, TOML: readTOML}
 
 // parse reads a document. Its errors name the document and the line, and hold none of the values. The tree that comes with an error has
 // what could be read, to find what else is wrong; it is empty if the text is broken.
@@ -61,12 +105,15 @@ func parse(d driver.Document) (t tree, err error) {
 			err = &Error{Document: d.Name, Err: fmt.Errorf("%w: the parser of %s failed", ErrSyntax, d.Format)}
 		}
 	}()
-	c, err := read(data)
-	t.values, t.lines, t.digest = c.values, c.lines, d.Data
-	if err != nil {
-		return t, located(d.Name, err)
+	t.digest = d.Data
+	if t.content, err = read(data, nil); err == nil {
+		t.lines = read.lines(data)
+		return t, nil
 	}
-	return t, nil
+	at := positions{}
+	t.lines = func() positions { return at }
+	t.content, err = read(data, at)
+	return t, located(d.Name, err)
 }
 
 func nothing(format string) string {
@@ -130,8 +177,11 @@ func (l *lineEnds) lineAt(offset int) int {
 
 // line returns the line of a path, or of the nearest place above it.
 func (t *tree) line(path string) int {
-	for path != "" {
-		if line, ok := t.lines[path]; ok {
+	if t.lines == nil {
+		return 0
+	}
+	for lines := t.lines(); path != ""; {
+		if line, ok := lines[path]; ok {
 			return line
 		}
 		path = above(path)

@@ -314,15 +314,22 @@ func cannotConfigure(at place) error {
 
 // join appends a key to a path as people read it: db.pool.max, prices."v1.2".
 func join(path, key string) string {
-	if key == "" || strings.ContainsFunc(key, func(r rune) bool {
-		return r == '.' || r == '"' || r == '[' || r == ']' || unicode.IsSpace(r) || unicode.IsControl(r)
-	}) {
+	if key == "" || strings.ContainsFunc(key, needsQuotes) {
 		key = fmt.Sprintf("%q", key)
 	}
 	if path == "" {
 		return key
 	}
 	return path + "." + key
+}
+
+// needsQuotes reports whether a key with this character is quoted in a path.
+func needsQuotes(r rune) bool {
+	switch {
+	case 'a' <= r && r <= 'z', '0' <= r && r <= '9', r == '_', r == '-': // most of them
+		return false
+	}
+	return r == '.' || r == '"' || r == '[' || r == ']' || unicode.IsSpace(r) || unicode.IsControl(r)
 }
 
 func item(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }

@@ -16,7 +16,7 @@ type defaultsTable struct {
 func newDefaultsTable(t reflect.Type) (*defaultsTable, error) {
 	table := &defaultsTable{byType: map[reflect.Type]map[string]any{}}
 	eachStruct(t, func(t reflect.Type, _ place) { table.byType[t] = table.read(t, nil) })
-	a := &account{root: &mark{}}
+	a := &account{origins: &origins{}}
 	eachStruct(t, func(t reflect.Type, at place) { table.check(t, at, a) })
 	return table, a.err()
 }
@@ -64,7 +64,7 @@ func (d *defaultsTable) check(t reflect.Type, at place, a *account) {
 			a.add(next.path, fmt.Errorf("%w: the tag `default` contains itself: %s has it again", ErrInvalid, t))
 			continue
 		}
-		own := &account{root: a.root}
+		own := &account{origins: a.origins}
 		(&decoder{account: own, defaults: d}).value(next, d.byType[t][f.name], reflect.New(f.typ).Elem())
 		for _, err := range own.errs {
 			e := err.(*Error)

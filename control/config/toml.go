@@ -12,8 +12,8 @@ import (
 
 // readTOML builds the values from the expressions of a document. Which tables may be extended, and by what, is decided as the library
 // does, but it looks for duplicate keys in quadratic time, and rounds numbers.
-func readTOML(data []byte) (content, error) {
-	r := &tomlReader{data: data, lines: map[string]int{}, ends: lineEnds{data: data}}
+func readTOML(data []byte, at positions) (content, error) {
+	r := &tomlReader{data: data, positions: at, ends: lineEnds{data: data}}
 	if offset, deep := tooDeepTOML(data); deep {
 		return content{}, &lineError{line: r.ends.lineAt(offset), err: errDeep}
 	}
@@ -28,13 +28,13 @@ func readTOML(data []byte) (content, error) {
 	if err := r.parser.Error(); err != nil {
 		return content{}, errors.Join(append(r.errs, r.syntax(err))...)
 	}
-	return content{root.values, r.lines}, errors.Join(r.errs...)
+	return content{values: root.values}, errors.Join(r.errs...)
 }
 
 type tomlReader struct {
-	data    []byte
-	parser  unstable.Parser
-	lines   map[string]int
+	data   []byte
+	parser unstable.Parser
+	positions
 	ends    lineEnds   // the parser's own count begins at the top each time
 	table   *tomlTable // that key = value belongs to
 	path    string     // of table
@@ -109,7 +109,7 @@ func (r *tomlReader) expression(root *tomlTable, e *unstable.Node) error {
 		case next != nil:
 			table = next
 			if next.list != nil {
-				at = item(at, len(*next.list)-1)
+				at = r.item(at, len(*next.list)-1)
 			}
 		default:
 			if _, taken := table.values[key]; taken {
@@ -147,8 +147,8 @@ func (r *tomlReader) arrayHeader(above, last *tomlTable, key, at string) (*tomlT
 	} else if _, taken := above.values[key]; taken {
 		r.fail(at, "%w: is defined elsewhere, and not as an array of tables", errDuplicate)
 	}
-	at = item(at, len(*list))
-	r.lines[at] = r.ends.lineAt(0)
+	at = r.item(at, len(*list))
+	r.add(at, r.ends.lineAt(0))
 	return above.append(key, list), at
 }
 
@@ -159,10 +159,8 @@ func (r *tomlReader) key(n *unstable.Node, path string, depth int) (key, at stri
 		return "", "", &lineError{line: line, err: errDeep}
 	}
 	key = string(n.Data)
-	at = join(path, key)
-	if _, known := r.lines[at]; !known {
-		r.lines[at] = line
-	}
+	at = r.positions.key(path, key)
+	r.add(at, line)
 	return key, at, nil
 }
 
@@ -233,14 +231,12 @@ func (r *tomlReader) value(n *unstable.Node, path string, depth int) (any, error
 func (r *tomlReader) array(n *unstable.Node, path string, depth int) (any, error) {
 	elements := []any{}
 	for it := n.Children(); it.Next(); {
-		at := item(path, len(elements))
+		at := r.item(path, len(elements))
 		v, err := r.value(it.Node(), at, depth+1)
 		if err != nil {
 			return nil, err
 		}
-		if _, known := r.lines[at]; !known {
-			r.lines[at] = r.ends.lineAt(0)
-		}
+		r.add(at, r.ends.lineAt(0))
 		elements = append(elements, v)
 	}
 	return elements, nil

@@ -335,7 +335,8 @@ func (v *Versions) newest(ctx context.Context) (int, error) {
 type Difference struct {
 	// Path of the key. A list is one value.
 	Path string
-	// Old and New are the values as texts: null if the key is not there, Redacted if its name says that it holds a secret.
+	// Old and New are the values as JSON writes them, but numbers and times as the document does. They are empty if the key is missing,
+	// and Redacted if its name looks like that of a secret.
 	Old, New string
 }
 
@@ -351,7 +352,7 @@ func (d Difference) String() string {
 	}
 }
 
-const absent = "null"
+const absent = ""
 
 // secretNames are words in keys whose values a diff does not show: a Versions does not know the type.
 var secretNames = regexp.MustCompile(`(?i)(password|passwd|passphrase|secret|token|credential|private_?key|api_?key|dsn)`)
@@ -394,7 +395,7 @@ func differences(a, b map[string]any) (all []Difference) {
 	for _, path := range slices.Sorted(maps.Keys(paths)) {
 		x, hadX := a[path]
 		y, hasY := b[path]
-		if hadX == hasY && show(x) == show(y) {
+		if hadX == hasY && sameValue(x, y) {
 			continue
 		}
 		hide := secretNames.MatchString(path)
@@ -410,7 +411,28 @@ func differences(a, b map[string]any) (all []Difference) {
 	return all
 }
 
-// quoted tells the text "null" from nothing.
+// sameValue reports whether two values of documents are the same to every type: 1 and "1" are not, and neither are 1.1 and 1.10, which
+// a text type tells apart.
+func sameValue(x, y any) bool {
+	switch x := x.(type) {
+	case map[string]any:
+		group, ok := y.(map[string]any)
+		return ok && maps.EqualFunc(x, group, sameValue)
+	case []any:
+		elements, ok := y.([]any)
+		return ok && slices.EqualFunc(x, elements, sameValue)
+	case instant:
+		other, ok := y.(instant)
+		return ok && x.written == other.written
+	}
+	switch y.(type) {
+	case map[string]any, []any, instant:
+		return false
+	}
+	return x == y
+}
+
+// quoted returns a value as Difference shows it.
 func quoted(v any, hide bool) string {
 	if hide {
 		return Redacted

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -14,7 +16,7 @@ import (
 
 // readYAML builds the values from the nodes of a document. The library's decoder is not asked: it looks for duplicate keys in quadratic
 // time, and gives numbers another form.
-func readYAML(data []byte) (content, error) {
+func readYAML(data []byte, at positions) (content, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, more yaml.Node
 	if err := decoder.Decode(&doc); err != nil {
@@ -33,10 +35,22 @@ func readYAML(data []byte) (content, error) {
 	case root.Kind != yaml.MappingNode:
 		return content{}, &lineError{line: root.Line, err: errors.New("does not hold keys and values")}
 	}
-	r := &yamlReader{lines: map[string]int{}, open: map[*yaml.Node]bool{}}
+	r := &yamlReader{positions: at, open: map[*yaml.Node]bool{}}
 	values, err := r.mapping(root, "", 0)
-	return content{values, r.lines}, errors.Join(append(r.errs, err)...)
+	return content{values, anchors(root)}, errors.Join(append(r.errs, err)...)
 }
+
+// anchors returns the keys that begin with x- and have an anchor in their value.
+func anchors(root *yaml.Node) (keys []string) {
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		if key := root.Content[i].Value; strings.HasPrefix(key, "x-") && hasAnchor(root.Content[i+1]) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+func hasAnchor(n *yaml.Node) bool { return n.Anchor != "" || slices.ContainsFunc(n.Content, hasAnchor) }
 
 // The tags that the parser resolves plain scalars to.
 const (
@@ -67,7 +81,7 @@ func yamlError(err error, data []byte) error {
 
 // yamlReader makes values of nodes.
 type yamlReader struct {
-	lines   map[string]int
+	positions
 	open    map[*yaml.Node]bool // anchors whose values are being built
 	aliased int                 // how deep in aliases
 	copies  int                 // values built for aliases
@@ -129,7 +143,7 @@ func (r *yamlReader) mapping(n *yaml.Node, path string, depth int) (map[string]a
 		if !ok {
 			continue
 		}
-		at := join(path, name)
+		at := r.positions.key(path, name)
 		if _, twice := values[name]; twice {
 			r.fail(key, at, "%w", errDuplicate)
 		}
@@ -160,7 +174,7 @@ func (r *yamlReader) enter(n *yaml.Node) (leave func()) {
 // line notes where a key or an element stands. What lies behind an alias has its lines elsewhere.
 func (r *yamlReader) line(path string, n *yaml.Node) {
 	if r.aliased == 0 {
-		r.lines[path] = n.Line
+		r.add(path, n.Line)
 	}
 }
 
@@ -218,7 +232,7 @@ func (r *yamlReader) sequence(n *yaml.Node, path string, depth int) ([]any, erro
 	defer r.enter(n)()
 	elements := make([]any, len(n.Content))
 	for i, element := range n.Content {
-		at := item(path, i)
+		at := r.item(path, i)
 		r.line(at, element)
 		v, err := r.value(element, at, depth+1)
 		if err != nil {
