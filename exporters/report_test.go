@@ -12,6 +12,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/go-os/go-os/telemetry/log"
 )
 
@@ -156,6 +159,14 @@ func TestRemediesFitTheReason(t *testing.T) {
 		{&httpError{httpAnswer{status: 401}, errors.New("x")}, "OTEL_EXPORTER_OTLP_HEADERS"},
 		{&httpError{httpAnswer{status: 404}, errors.New("x")}, "path of OTEL_EXPORTER_OTLP_ENDPOINT"},
 		{&httpError{httpAnswer{status: 429}, errors.New("x")}, "overloaded"},
+		{&httpError{httpAnswer{status: 413}, errors.New("x")}, "raise its limit"},
+		{status.Error(codes.ResourceExhausted, "grpc: received message larger than max (5 vs. 4)"), "raise its limit"},
+		{status.Error(codes.ResourceExhausted, "quota exceeded"), "overloaded"},
+		{&httpError{httpAnswer{status: 307}, errors.New("x")}, "where it leads"},
+		{&httpError{httpAnswer{status: 200, invalid: "its body is a page"}, errors.New("x")}, "something other than a collector"},
+		{&partialError{1, errors.New("x")}, "its own log says why"},
+		{fmt.Errorf("%w blocks", errConsole), "Options.Console"},
+		{errNotFinite, "finite numbers"},
 		{errors.New(`Post "http://c:4317/v1/traces": net/http: HTTP/1.x transport connection broken: malformed HTTP response`), "port 4317 usually speaks gRPC: set OTEL_EXPORTER_OTLP_PROTOCOL=grpc"},
 		{errors.New("dial c:4318: error reading server preface: http2: frame too large"), "port 4318 usually speaks HTTP"},
 	} {
