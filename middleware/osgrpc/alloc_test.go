@@ -4,10 +4,13 @@ package osgrpc_test
 
 import (
 	"context"
+	"runtime"
 	"testing"
 
 	testpb "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/metadata"
+
+	"github.com/go-os/go-os/middleware/osgrpc"
 )
 
 // TestAllocations pins what a unary call costs beyond one without this package, both sides included. The race detector
@@ -45,4 +48,29 @@ func allocations(t *testing.T, w workload) int64 {
 			t.Fatal(err)
 		}
 	}))
+}
+
+// Some programs dial for each request. That must leave nothing behind.
+func TestOptionsForEachRequest(t *testing.T) {
+	p := newRecorder().Providers
+	use := func(n int) {
+		for range n {
+			options := &osgrpc.Options{Telemetry: p}
+			_, _ = osgrpc.DialOptions(options), osgrpc.ServerOptions(options)
+		}
+	}
+	use(100)
+	before := heap()
+	use(2000)
+	if grown := heap() - before; grown > 256<<10 {
+		t.Errorf("the options of 2,000 clients and servers leave %d KiB behind", grown>>10)
+	}
+}
+
+func heap() int64 {
+	runtime.GC()
+	runtime.GC() // pools are emptied in two steps
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

@@ -73,6 +73,32 @@ func TestHandlerForEachRequest(t *testing.T) {
 	}
 }
 
+// Some programs make a client for each request. That must leave nothing behind either.
+func TestTransportForEachRequest(t *testing.T) {
+	p := newRig(t).providers()
+	use := func(n int) {
+		for range n {
+			transport := oshttp.NewTransport(carry(func(*http.Request) {}), &oshttp.TransportOptions{Telemetry: p, Metrics: everyMetric})
+			_, _ = transport.RoundTrip(httptest.NewRequest(http.MethodGet, "http://test.example/", nil))
+		}
+	}
+	p.TracerProvider = telemetry.Off().TracerProvider // a recorder keeps spans
+	use(100)
+	before := heap()
+	use(2000)
+	if grown := heap() - before; grown > 256<<10 {
+		t.Errorf("2,000 transports leave %d KiB behind", grown>>10)
+	}
+}
+
+func heap() int64 {
+	runtime.GC()
+	runtime.GC() // pools are emptied in two steps
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
 // A handler, and a provider, that nobody needs any more are collected.
 func TestHandlersAndProvidersAreCollected(t *testing.T) {
 	heap := func() uint64 {
