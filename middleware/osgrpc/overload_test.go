@@ -3,7 +3,6 @@ package osgrpc
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -18,38 +17,9 @@ import (
 	testpb "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/status"
 
+	"github.com/go-os/go-os/internal/admission/admissiontest"
 	"github.com/go-os/go-os/telemetry"
 )
-
-// slowSink is a log handler that takes a while for each line and writes one at a time. A channel is its lock, so that
-// waiting for it lets the time of a synctest bubble pass.
-type slowSink struct {
-	slog.Handler
-	turn     chan struct{}
-	line     time.Duration
-	lines    *atomic.Int64
-	unlogged *atomic.Int64
-}
-
-func newSlowSink(line time.Duration) slowSink {
-	return slowSink{slog.NewTextHandler(io.Discard, nil), make(chan struct{}, 1), line, new(atomic.Int64), new(atomic.Int64)}
-}
-
-func (s slowSink) Enabled(context.Context, slog.Level) bool { return true }
-
-func (s slowSink) Handle(_ context.Context, r slog.Record) error {
-	s.turn <- struct{}{}
-	time.Sleep(s.line)
-	<-s.turn
-	s.lines.Add(1)
-	r.Attrs(func(a slog.Attr) bool {
-		if a.Key == "unlogged_refusals" {
-			s.unlogged.Add(a.Value.Int64())
-		}
-		return true
-	})
-	return nil
-}
 
 // overloadedServer has four places and a log sink that takes 1 ms a line.
 func overloadedServer(sink slog.Handler) *server {
@@ -81,7 +51,7 @@ func TestGoodputUnderOverload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // as many callers as places
 		var served atomic.Int64
 		var wg sync.WaitGroup
-		s, end := overloadedServer(newSlowSink(time.Millisecond)), time.Now().Add(span)
+		s, end := overloadedServer(admissiontest.NewSink(time.Millisecond)), time.Now().Add(span)
 		for range 4 {
 			wg.Go(func() {
 				for time.Now().Before(end) {
@@ -96,7 +66,7 @@ func TestGoodputUnderOverload(t *testing.T) {
 	for _, factor := range []int{3, 10, 50} {
 		for _, stream := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
-				sink := newSlowSink(time.Millisecond)
+				sink := admissiontest.NewSink(time.Millisecond)
 				s, end := overloadedServer(sink), time.Now().Add(span)
 				var served, refused atomic.Int64
 				for time.Now().Before(end) {
@@ -115,7 +85,7 @@ func TestGoodputUnderOverload(t *testing.T) {
 				if got := float64(served.Load()) / float64(capacity); got < 0.9 {
 					t.Errorf("%d× overload, stream %t: %d calls are served, %.0f %% of the capacity of %d", factor, stream, served.Load(), 100*got, capacity)
 				}
-				all, want := sink.lines.Load()+sink.unlogged.Load(), served.Load()+refused.Load()
+				all, want := sink.Accounted(), served.Load()+refused.Load()
 				if all < want || all > want+5 {
 					t.Errorf("%d× overload, stream %t: the log accounts for %d calls of %d", factor, stream, all, want)
 				}
@@ -142,7 +112,7 @@ func BenchmarkGoodput(b *testing.B) {
 	for _, factor := range []int{1, 3, 10, 50} {
 		b.Run(fmt.Sprintf("%dx", factor), func(b *testing.B) {
 			p := telemetry.Off()
-			p.Logger = slog.New(newSlowSink(5 * time.Millisecond))
+			p.Logger = slog.New(admissiontest.NewSink(5 * time.Millisecond))
 			listener, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
 				b.Fatal(err)

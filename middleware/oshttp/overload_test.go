@@ -14,39 +14,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/go-os/go-os/internal/admission/admissiontest"
 	"github.com/go-os/go-os/middleware/oshttp"
 	"github.com/go-os/go-os/telemetry"
 )
-
-// slowSink is a log handler that takes a while for each line and writes one at a time, as one that is bound to a file or a
-// pipe does. A channel is its lock, so that waiting for it lets the time of a synctest bubble pass.
-type slowSink struct {
-	slog.Handler
-	turn     chan struct{}
-	line     time.Duration
-	lines    *atomic.Int64
-	unlogged *atomic.Int64
-}
-
-func newSlowSink(line time.Duration) slowSink {
-	return slowSink{slog.NewTextHandler(io.Discard, nil), make(chan struct{}, 1), line, new(atomic.Int64), new(atomic.Int64)}
-}
-
-func (s slowSink) Enabled(context.Context, slog.Level) bool { return true }
-
-func (s slowSink) Handle(_ context.Context, r slog.Record) error {
-	s.turn <- struct{}{}
-	time.Sleep(s.line)
-	<-s.turn
-	s.lines.Add(1)
-	r.Attrs(func(a slog.Attr) bool {
-		if a.Key == "unlogged_refusals" {
-			s.unlogged.Add(a.Value.Int64())
-		}
-		return true
-	})
-	return nil
-}
 
 const (
 	overloadPlaces  = 4
@@ -71,7 +42,7 @@ func TestGoodputUnderOverload(t *testing.T) {
 		var served int
 		var mu sync.Mutex
 		var wg sync.WaitGroup
-		h, end := overloaded(newSlowSink(overloadLine)), time.Now().Add(span)
+		h, end := overloaded(admissiontest.NewSink(overloadLine)), time.Now().Add(span)
 		for range overloadPlaces {
 			wg.Go(func() {
 				for time.Now().Before(end) {
@@ -87,7 +58,7 @@ func TestGoodputUnderOverload(t *testing.T) {
 	})
 	for _, factor := range []int{3, 10, 50} {
 		synctest.Test(t, func(t *testing.T) {
-			sink := newSlowSink(overloadLine)
+			sink := admissiontest.NewSink(overloadLine)
 			h, end := overloaded(sink), time.Now().Add(span)
 			var served, refused atomic.Int64
 			every := overloadService / time.Duration(overloadPlaces*factor)
@@ -109,7 +80,7 @@ func TestGoodputUnderOverload(t *testing.T) {
 			if got := float64(served.Load()) / float64(capacity); got < 0.9 {
 				t.Errorf("%d× overload: %d requests are served, %.0f %% of the capacity of %d", factor, served.Load(), 100*got, capacity)
 			}
-			all := sink.lines.Load() + sink.unlogged.Load()
+			all := sink.Accounted()
 			if want := served.Load() + refused.Load(); all < want || all > want+overloadPlaces+1 {
 				t.Errorf("%d× overload: the log accounts for %d requests of %d", factor, all, want)
 			}
@@ -202,7 +173,7 @@ func BenchmarkGoodput(b *testing.B) {
 	for _, factor := range []int{1, 3, 10, 50} {
 		b.Run(fmt.Sprintf("%dx", factor), func(b *testing.B) {
 			p := telemetry.Off()
-			p.Logger = slog.New(newSlowSink(line))
+			p.Logger = slog.New(admissiontest.NewSink(line))
 			srv := httptest.NewServer(oshttp.NewHandler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { time.Sleep(service) }),
 				&oshttp.HandlerOptions{MaxConcurrent: places, AccessLog: true, Telemetry: p}))
 			defer srv.Close()
