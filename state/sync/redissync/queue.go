@@ -25,9 +25,9 @@ func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.
 		most = int64(c.Seats)
 	}
 	answers := d.doMulti(ctx,
-		d.client.B().Exists().Key(d.leaseKey(c.Lease)).Build().Pin(),
-		d.client.B().Sadd().Key(d.membersKey(c.Lease)).Member(member(c)).Build(),
-		d.client.B().Pexpire().Key(d.membersKey(c.Lease)).Milliseconds(2*ttl.Milliseconds()).Build(),
+		request{command: d.client.B().Exists().Key(d.leaseKey(c.Lease)).Build().Pin()},
+		request{command: d.client.B().Sadd().Key(d.membersKey(c.Lease)).Member(member(c)).Build()},
+		request{command: d.client.B().Pexpire().Key(d.membersKey(c.Lease)).Milliseconds(2 * ttl.Milliseconds()).Build()},
 		d.claimScript(acquireScript, c.Name, c.ID, millis(ttl), rueidis.BinaryString(c.Value), strconv.FormatInt(most, 10)))
 	for _, answer := range answers {
 		if err := answer.Error(); err != nil {
@@ -70,7 +70,7 @@ func parse(m rueidis.RedisMessage) int64 {
 // Release implements driver.Queue.
 func (d *Driver) Release(ctx context.Context, c driver.Claim) error {
 	answers := d.doMulti(ctx, d.claimScript(releaseScript, c.Name, c.ID, number(c.Token)),
-		d.client.B().Srem().Key(d.membersKey(c.Lease)).Member(member(c)).Build())
+		request{command: d.client.B().Srem().Key(d.membersKey(c.Lease)).Member(member(c)).Build()})
 	found, err := answers[0].AsInt64()
 	switch {
 	case err != nil:

@@ -114,7 +114,7 @@ func (d *Driver) Close() error {
 // Grant implements driver.Leaser.
 func (d *Driver) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {
 	id := driver.LeaseID(rand.Text() + "-" + millis(ttl))
-	set := d.client.B().Set().Key(d.leaseKey(id)).Value("1").PxMilliseconds(ttl.Milliseconds()).Build()
+	set := request{command: d.client.B().Set().Key(d.leaseKey(id)).Value("1").PxMilliseconds(ttl.Milliseconds()).Build()}
 	if err := d.do(ctx, set).Error(); err != nil {
 		return "", d.classify(ctx, err)
 	}
@@ -137,9 +137,9 @@ func (d *Driver) Renew(ctx context.Context, id driver.LeaseID, claims []driver.C
 	if err != nil {
 		return nil, err
 	}
-	commands := rueidis.Commands{
-		d.client.B().Pexpire().Key(d.leaseKey(id)).Milliseconds(ttl.Milliseconds()).Build(),
-		d.client.B().Pexpire().Key(d.membersKey(id)).Milliseconds(2 * ttl.Milliseconds()).Build(),
+	commands := []request{
+		{command: d.client.B().Pexpire().Key(d.leaseKey(id)).Milliseconds(ttl.Milliseconds()).Build()},
+		{command: d.client.B().Pexpire().Key(d.membersKey(id)).Milliseconds(2 * ttl.Milliseconds()).Build()},
 	}
 	queues := byName(claims)
 	for _, of := range queues {
@@ -182,7 +182,8 @@ func byName(claims []driver.Claim) [][]driver.Claim {
 // Revoke implements driver.Leaser, also for leases of other processes.
 func (d *Driver) Revoke(ctx context.Context, id driver.LeaseID) error {
 	answers := d.doMulti(ctx,
-		d.client.B().Del().Key(d.leaseKey(id)).Build(), d.client.B().Smembers().Key(d.membersKey(id)).Build().Pin())
+		request{command: d.client.B().Del().Key(d.leaseKey(id)).Build()},
+		request{command: d.client.B().Smembers().Key(d.membersKey(id)).Build().Pin()})
 	if err := answers[0].Error(); err != nil {
 		return d.classify(ctx, err)
 	}
@@ -190,7 +191,7 @@ func (d *Driver) Revoke(ctx context.Context, id driver.LeaseID) error {
 	if err != nil {
 		return d.classify(ctx, err)
 	}
-	commands := rueidis.Commands{d.client.B().Del().Key(d.membersKey(id)).Build()}
+	commands := []request{{command: d.client.B().Del().Key(d.membersKey(id)).Build()}}
 	for _, member := range members {
 		claim, name, _ := strings.Cut(member, " ")
 		commands = append(commands, d.claimScript(releaseScript, name, claim, anyToken))

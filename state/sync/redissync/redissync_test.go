@@ -64,13 +64,16 @@ func scripts(t testing.TB, addr string) int64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := regexp.MustCompile(`cmdstat_eval:calls=(\d+)`).FindStringSubmatch(said)
-	if found == nil {
-		t.Fatal("Redis does not say how many scripts it has run")
+	var n int64
+	for _, found := range regexp.MustCompile(`cmdstat_eval(?:sha)?:calls=(\d+)`).FindAllStringSubmatch(said, -1) {
+		calls, err := strconv.ParseInt(found[1], 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += calls
 	}
-	n, err := strconv.ParseInt(found[1], 10, 64)
-	if err != nil {
-		t.Fatal(err)
+	if n == 0 {
+		t.Fatal("Redis does not say how many scripts it has run")
 	}
 	return n
 }

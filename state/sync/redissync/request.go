@@ -7,14 +7,43 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// do sends one request. It returns when its context has ended, even if the client does not: see doMulti.
-func (d *Driver) do(ctx context.Context, command rueidis.Completed) rueidis.RedisResult {
-	return d.doMulti(ctx, command)[0]
+// request is a command. A script is named by its SHA-1, because its text is long and the same each time.
+type request struct {
+	command rueidis.Completed
+	whole   func() rueidis.Completed // with the script's text, for a server that does not know it; nil for other commands
 }
 
-// doMulti sends requests together. It returns when its context has ended, even if the client does not: while it makes a connection, the
+// do sends one request. It returns when its context has ended, even if the client does not: see send.
+func (d *Driver) do(ctx context.Context, r request) rueidis.RedisResult {
+	return d.doMulti(ctx, r)[0]
+}
+
+// doMulti sends requests together. A script that the server does not know has done nothing, and is sent again with its text.
+func (d *Driver) doMulti(ctx context.Context, requests ...request) []rueidis.RedisResult {
+	commands := make(rueidis.Commands, len(requests))
+	for i, r := range requests {
+		commands[i] = r.command
+	}
+	answers := d.send(ctx, commands)
+	var unknown []int
+	var whole rueidis.Commands
+	for i, r := range requests {
+		if said, ok := rueidis.IsRedisErr(answers[i].Error()); ok && said.IsNoScript() && r.whole != nil {
+			unknown, whole = append(unknown, i), append(whole, r.whole())
+		}
+	}
+	if len(unknown) == 0 {
+		return answers
+	}
+	for i, answer := range d.send(ctx, whole) {
+		answers[unknown[i]] = answer
+	}
+	return answers
+}
+
+// send sends commands together. It returns when its context has ended, even if the client does not: while it makes a connection, the
 // client heeds no context. A request whose context has ended by then is not sent.
-func (d *Driver) doMulti(ctx context.Context, commands ...rueidis.Completed) []rueidis.RedisResult {
+func (d *Driver) send(ctx context.Context, commands rueidis.Commands) []rueidis.RedisResult {
 	answers := make(chan []rueidis.RedisResult, 1)
 	go func() { answers <- d.client.DoMulti(cancelable{ctx}, commands...) }()
 	select {
