@@ -146,7 +146,7 @@ func (c *Config[T]) compose(chosen set, taken parts) (*Snapshot[T], built, error
 	next := &Snapshot[T]{Applied: time.Now()}
 	var sources []sourced
 	for i, s := range c.states {
-		one := sourced{source: s.name, lenient: s.lenient}
+		one := sourced{source: s.name, env: s.env}
 		switch {
 		case taken[i] != nil:
 			one.trees = taken[i]

@@ -23,21 +23,39 @@ type builder struct {
 
 func newBuilder(t reflect.Type, allowUnknown bool) (*builder, error) {
 	if err := checkType(t); err != nil {
-		return nil, err
+		return nil, asErrors(err)
 	}
 	c, badRules := newChecker(t)
 	d, badDefaults := newDefaultsTable(t)
 	if err := errors.Join(badRules, badDefaults); err != nil {
-		return nil, err
+		return nil, asErrors(err)
 	}
 	return &builder{typ: t, checker: c, defaults: d, allowUnknown: allowUnknown}, nil
 }
 
+// asErrors returns an error, or each of those that it joins, as an *Error.
+func asErrors(err error) error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		all := joined.Unwrap()
+		if errors.Join(all...).Error() == err.Error() { // errors.Join made it, not fmt.Errorf
+			errs := make([]error, len(all))
+			for i, one := range all {
+				errs[i] = asErrors(one)
+			}
+			return errors.Join(errs...)
+		}
+	}
+	if err == nil || errors.As(err, new(*Error)) {
+		return err
+	}
+	return &Error{Err: err}
+}
+
 // sourced are the documents of a source.
 type sourced struct {
-	source  string
-	trees   []tree
-	lenient bool // unknown keys are warnings
+	source string
+	trees  []tree
+	env    *envSource // if the source is one
 }
 
 // built is what became of a set of documents.
@@ -50,10 +68,10 @@ type built struct {
 
 // build fills into, a pointer to a zero value of the type, or says all that is wrong.
 func (b *builder) build(sources []sourced, into any) (built, error) {
-	a := &account{allowUnknown: b.allowUnknown, lenient: map[string]bool{}}
+	a := &account{allowUnknown: b.allowUnknown, env: map[string]*envSource{}}
 	var layers []layer
 	for _, s := range sources {
-		a.lenient[s.source] = s.lenient
+		a.env[s.source] = s.env
 		for i := range s.trees {
 			layers = append(layers, layer{s.source, b.withoutAnchors(&s.trees[i])})
 		}
@@ -64,8 +82,8 @@ func (b *builder) build(sources []sourced, into any) (built, error) {
 		a.nulls(origins.root(), place{typ: b.typ})
 	}
 	(&decoder{account: a, defaults: b.defaults}).value(place{typ: b.typ}, values, reflect.ValueOf(into).Elem())
-	if !a.misfits && b.checker != nil {
-		b.checker.check(into, func(path string, err error) { a.add(path, fmt.Errorf("%w: %w", ErrInvalid, err)) })
+	if b.checker != nil {
+		b.checker.check(into, a.misfits, func(path string, err error) { a.add(path, fmt.Errorf("%w: %w", ErrInvalid, err)) })
 	}
 	out := built{origins: origins, warnings: a.warnings}
 	out.fingerprint, out.version = fingerprint(sources)
@@ -96,8 +114,8 @@ type account struct {
 	origins      *origins
 	marks        map[string]*mark // by path; made when it is needed
 	allowUnknown bool
-	lenient      map[string]bool // by source: unknown keys are warnings
-	misfits      bool            // a value does not fit its type
+	env          map[string]*envSource // by source: unknown variables are warnings
+	misfits      []string              // the paths of the values that do not fit their types
 	errs         []error
 	warnings     []error
 }
@@ -194,11 +212,16 @@ func (a *account) unknown(at place, key string, owner reflect.Type) {
 
 // reportUnknown completes an error that has the place of an unknown key.
 func (a *account) reportUnknown(key string, owner reflect.Type, e *Error) {
+	env := a.env[e.Source]
+	variable := env != nil && e.Key == join("", key) // not a key in the JSON of one
+	meant := suggest(key, owner)
+	if variable {
+		meant = env.suggest(key)
+	}
 	e.Err = fmt.Errorf("%w", ErrUnknownKey)
-	if meant := suggest(key, owner); meant != "" {
+	if meant != "" {
 		e.Err = fmt.Errorf("%w: did you mean %s?", ErrUnknownKey, meant)
 	}
-	variable := a.lenient[e.Source] && e.Key == join("", key) // not a key in the JSON of one
 	if a.allowUnknown || variable {
 		a.warnings = append(a.warnings, e)
 		return
@@ -213,7 +236,7 @@ func (a *account) ignored(at place, why string) {
 
 // misfit reports a value that does not fit. It shows the value only if it is a single one, and no secret.
 func (a *account) misfit(at place, err error) {
-	a.misfits = true
+	a.misfits = append(a.misfits, at.path)
 	var known *valueError
 	if !errors.As(err, &known) {
 		known = &valueError{want: describe(at.typ)}

@@ -15,6 +15,8 @@ import (
 // or a pointer to it, has the method: fields, squashed structs, elements, map keys, and what Secrets hold. Parts are called before
 // the whole. A method may also complete its value: nobody else sees it before it has passed; changes to a map key are lost. It may be
 // called twice for an embedded struct, since the struct around it has the method, too.
+//
+// No method is called while a value does not fit its type.
 type Validator interface {
 	Validate() error
 }
@@ -29,8 +31,9 @@ func newChecker(t reflect.Type) (*checker, error) {
 	return &checker{rules}, err
 }
 
-// check reports what is wrong with a configuration, a pointer to a struct.
-func (c *checker) check(value any, report func(path string, err error)) {
+// check reports what is wrong with a configuration, a pointer to a struct. Values at the paths of misfits are missing: no rule that
+// may be broken for that is reported, and no method is called.
+func (c *checker) check(value any, misfits []string, report func(path string, err error)) {
 	v := reflect.ValueOf(value).Elem()
 	var found validator.ValidationErrors
 	var err error
@@ -40,12 +43,30 @@ func (c *checker) check(value any, report func(path string, err error)) {
 	switch {
 	case errors.As(err, &found):
 		for _, one := range found {
-			report(pathOf(v, one.StructNamespace()), errors.New(demanded(one)))
+			if path := pathOf(v, one.StructNamespace()); !concerned(one.Tag(), path, misfits) {
+				report(path, errors.New(demanded(one)))
+			}
 		}
-	case err != nil:
+	case err != nil && len(misfits) == 0:
 		report("", err)
 	}
+	if len(misfits) > 0 {
+		return
+	}
 	_ = (&interview{report, map[reflect.Type]bool{}}).value(v, place{typ: v.Type()})
+}
+
+// concerned reports whether a rule may be broken because of the misfits: it looks at the value of one, or at other fields.
+func concerned(tag, path string, misfits []string) bool {
+	if len(misfits) == 0 {
+		return false
+	}
+	for _, other := range []string{"field", "required_", "excluded_", "skip_unless"} {
+		if strings.Contains(tag, other) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(misfits, func(misfit string) bool { return below(path, misfit) || below(misfit, path) })
 }
 
 // demanded says what a rule demands.

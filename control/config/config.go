@@ -9,7 +9,7 @@
 //	}
 //
 //	cfg, err := config.Load[Shop](ctx, &config.Options{Name: "shop", Sources: []config.Source{
-//		config.File("shop.yaml", nil),
+//		config.Required(config.File("shop.yaml", nil)),
 //		config.Env("SHOP_", os.Environ()),
 //	}})
 //	…
@@ -53,6 +53,7 @@
 //     A good change of one source takes effect while another is bad.
 //   - Load fails if a source is invalid: broken syntax, an unknown key, a value that does not fit, a rule that is broken. The error
 //     names everything that is wrong in all sources. A service never starts on its defaults because of a typo.
+//   - Load fails if a source can never work: a URL that is none, a nil store, an empty path.
 //   - Load does not fail if a source is out of reach. The file of Options.LastGood stands in for it; without one the source is left
 //     out, unless it is [Required]. Status reports it.
 //   - Values do not reach logs, spans, events or reports, but for what a method Validate says. The errors that are returned show a
@@ -153,7 +154,7 @@ func (e *Error) Error() string {
 	case e.Source != "":
 		text += e.Source + ": "
 	}
-	if e.Key != "" {
+	if e.Key != "" && e.Document != "$"+e.Key { // an unknown variable is its own key
 		text += e.Key + ": "
 	}
 	return text + e.Err.Error()
@@ -253,7 +254,7 @@ func (c *Config[T]) Reload(ctx context.Context) error {
 	return observe(ctx, c.watch.reload, func(ctx context.Context) error {
 		c.read(ctx, c.every())
 		if err := ctx.Err(); err != nil {
-			return err
+			return &Error{Err: err}
 		}
 		return c.Err()
 	})

@@ -117,11 +117,16 @@ func (d *decoder) table(at place, from any, into reflect.Value) {
 		next := at.entry(key, t.Elem())
 		k.SetZero()
 		element.SetZero()
+		fitting, entries := len(d.misfits), into.Len()
 		d.scalar(place{path: next.path, typ: t.Key(), hidden: at.hidden}, key, k)
+		hasKey := len(d.misfits) == fitting
 		d.value(next, v, element)
-		entries := into.Len()
 		if into.SetMapIndex(k, element); into.Len() == entries {
 			d.misfit(next, &valueError{why: "has the same key as another entry of the map"})
+			hasKey = false
+		}
+		if !hasKey {
+			d.misfits = append(d.misfits, at.path) // what is found at the entry may be another one's
 		}
 	}
 }
@@ -152,7 +157,7 @@ func (d *decoder) list(at place, from any, into reflect.Value) {
 	if t.Kind() == reflect.Slice {
 		into.Set(reflect.MakeSlice(t, len(elements), len(elements)))
 	}
-	n := 0
+	n, fitting := 0, len(d.misfits)
 	for i, v := range elements {
 		next := at.element(i, t.Elem())
 		if v == nil && t.Kind() == reflect.Slice && shapeOf(place{typ: t.Elem()}.unwrapped().typ) == scalar && t.Elem().Kind() != reflect.Pointer {
@@ -164,6 +169,9 @@ func (d *decoder) list(at place, from any, into reflect.Value) {
 	}
 	if t.Kind() == reflect.Slice {
 		into.Set(into.Slice(0, n))
+	}
+	if n < len(elements) && len(d.misfits) > fitting {
+		d.misfits = append(d.misfits, at.path) // the elements behind a null have other places now
 	}
 }
 

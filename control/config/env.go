@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -42,6 +43,18 @@ func (e *envSource) bind(keys []key) (Source, error) {
 		e.keys[name] = k
 	}
 	return e, nil
+}
+
+// suggest returns the variable that an unknown one was probably meant to be, or nothing.
+func (e *envSource) suggest(name string) string {
+	var known []string
+	for _, one := range slices.Sorted(maps.Keys(e.keys)) {
+		known = append(known, strings.TrimPrefix(one, e.prefix))
+	}
+	if meant := nearest(strings.TrimPrefix(name, e.prefix), known); meant != "" {
+		return e.prefix + meant
+	}
+	return ""
 }
 
 // variable is a key as the name of a variable that a shell can set.
@@ -131,6 +144,9 @@ func (f *flagSource) Name() string { return "flags" }
 
 func (f *flagSource) bind(keys []key) (Source, error) {
 	f = &flagSource{set: f.set, keys: map[string]key{}}
+	if f.set == nil {
+		return f, nil // Read reports it
+	}
 	for _, k := range keys {
 		dotted := strings.Join(k.path, ".")
 		for _, name := range []string{dotted, strings.ReplaceAll(dotted, "_", "-"), strings.NewReplacer(".", "-", "_", "-").Replace(dotted)} {
@@ -144,6 +160,9 @@ func (f *flagSource) bind(keys []key) (Source, error) {
 }
 
 func (f *flagSource) Read(context.Context) ([]driver.Document, error) {
+	if f.set == nil {
+		return nil, fmt.Errorf("%w: the set of Flags is nil: give flag.CommandLine, or your own", ErrInvalid)
+	}
 	if !f.set.Parsed() {
 		return nil, fmt.Errorf("%w: the flags have not been parsed: call Parse before Load", ErrInvalid)
 	}

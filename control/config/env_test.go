@@ -41,7 +41,7 @@ func TestEnvironment(t *testing.T) {
 	if got.MaxConns != 5 || got.Dotted != "dotted" || got.Name != "" || got.Hosts == nil || len(got.Hosts) != 0 || got.Nodes[0].Port != 80 {
 		t.Errorf("%+v", *got)
 	}
-	if w := cfg.Status().Warnings; len(w) != 1 || !strings.Contains(w[0].Error(), "$X_SERVICE_HOST: X_SERVICE_HOST: unknown key") {
+	if w := cfg.Status().Warnings; len(w) != 1 || !strings.Contains(w[0].Error(), "$X_SERVICE_HOST: unknown key") {
 		t.Errorf("warnings: %v", w)
 	}
 }

@@ -60,7 +60,7 @@ func Example() {
 	defer cancel()
 
 	cfg, err := config.Load[Shop](ctx, &config.Options{Name: "shop", Sources: []config.Source{
-		config.File(path, nil),
+		config.Required(config.File(path, nil)),
 		config.Env("SHOP_", []string{"SHOP_TIMEOUT=5s"}), // usually os.Environ()
 	}})
 	if err != nil {
@@ -94,6 +94,7 @@ func ExampleLoad_mistake() {
 	// Output:
 	// config: shop.yaml:1: greetings: unknown key: did you mean greeting?
 	// config: shop.yaml:2: timeout: invalid: 2 has no unit: write a duration such as 30s, 5m or 1h30m
+	// config: shop.yaml:5: limits.per_second: invalid: must be more than 0
 }
 
 func ExampleRequired() {
@@ -154,7 +155,7 @@ func ExampleEnv() {
 	fmt.Println(cfg.Status().Warnings)
 	// Output:
 	// 5s 7 map[lamp:4900]
-	// [config: $SHOP_SERVICE_HOST: SHOP_SERVICE_HOST: unknown key]
+	// [config: $SHOP_SERVICE_HOST: unknown key]
 }
 
 func ExampleURL() {

@@ -79,11 +79,15 @@ type fileSource struct {
 	opts FileOptions
 }
 
-func (f *fileSource) Name() string { return "file " + f.path }
+func (f *fileSource) Name() string { return strings.TrimSpace("file " + f.path) }
 
 // Read returns the file as it is at one moment: if it changes meanwhile, it is read again. It returns ErrInvalid if there is
-// something else than a file, such as a named pipe: reading that could wait for ever, and finds nothing the next time.
+// something else than a file, such as a named pipe: reading that could wait for ever, and finds nothing the next time. It does so
+// for an empty path, too, also if the file is optional.
 func (f *fileSource) Read(ctx context.Context) ([]driver.Document, error) {
+	if f.path == "" {
+		return nil, fmt.Errorf("%w: the path of File is empty: name a file, or leave the source out", driver.ErrInvalid)
+	}
 	for {
 		before, err := os.Stat(f.path)
 		if err != nil {

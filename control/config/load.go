@@ -31,8 +31,8 @@ type state struct {
 	Source   // without Required around it
 	name     string
 	required bool
-	lenient  bool
-	static   bool // what the process is given: not kept in the last-good file
+	env      *envSource // if it is one: unknown variables are warnings
+	static   bool       // what the process is given: not kept in the last-good file
 
 	reading turn          // one read at a time: an older one must not overtake a newer one
 	busy    turn          // taken while the source or the parser works, also if nobody waits for it any more
@@ -52,7 +52,8 @@ type state struct {
 }
 
 // Load reads the sources and returns the configuration that they make. It returns ErrInvalid if the type or the options cannot
-// work. If a source is invalid, it returns everything that is wrong with all sources. A source that is out of reach is left out,
+// work. If a source is invalid, it returns everything that is wrong with all sources. While a value does not fit its type, rules that
+// look at it or at other fields are not checked, and no method Validate is called. A source that is out of reach is left out,
 // unless it is [Required] or Options.LastGood has its last good state. Load starts no goroutine; Run follows the sources.
 func Load[T any](ctx context.Context, opts *Options) (*Config[T], error) {
 	c := &Config[T]{
@@ -97,7 +98,7 @@ func newStates(sources []Source, t reflect.Type) ([]*state, error) {
 	names := map[string]bool{}
 	for i, s := range sources {
 		st := &state{Source: s, reading: newTurn(), busy: newTurn(), news: make(chan struct{}, 1)}
-		if r, ok := s.(required); ok {
+		for r, ok := s.(required); ok; r, ok = r.Source.(required) {
 			st.Source, st.required = r.Source, true
 		}
 		if st.Source == nil {
@@ -109,7 +110,7 @@ func newStates(sources []Source, t reflect.Type) ([]*state, error) {
 				return nil, &Error{Source: s.Name(), Err: err}
 			}
 			st.Source, st.static = bound, true
-			_, st.lenient = k.(*envSource)
+			st.env, _ = bound.(*envSource)
 		}
 		if _, ok := st.Source.(defaultsSource); ok {
 			st.static = true
@@ -265,7 +266,7 @@ func (c *Config[T]) note(ctx context.Context, outcomes map[int]outcome) {
 	for i, o := range outcomes {
 		if o.err != nil {
 			problems[i] = newProblem(c.states[i].name, o.err, rejects(o.err))
-			problems[i].LastGood = c.states[i].lastGood
+			problems[i].LastGood, problems[i].absent = c.states[i].lastGood, !c.states[i].inForce
 		}
 	}
 	c.mu.Lock()
@@ -293,7 +294,7 @@ func (c *Config[T]) standIn(ctx context.Context, s *state, err error, saved map[
 		s.accepted, s.inForce, s.lastGood = was.trees, true, was.time
 	}
 	p := newProblem(s.name, err, false)
-	p.LastGood = s.lastGood
+	p.LastGood, p.absent = s.lastGood, !s.inForce
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.failures = 1
@@ -325,7 +326,7 @@ func (c *Config[T]) forget(err error) (any bool) {
 		s.accepted, s.inForce, s.lastGood, any = nil, false, time.Time{}, true
 		refused := &Error{Source: s.name, Document: c.opts.LastGood, Err: fmt.Errorf("is not used: %w", faultsOf(s.name, err))}
 		p := c.problems[s.name]
-		p.Err, p.LastGood = errors.Join(p.Err, refused), time.Time{}
+		p.Err, p.LastGood, p.absent = errors.Join(p.Err, refused), time.Time{}, true
 		p.text = p.Err.Error()
 	}
 	return any

@@ -147,7 +147,7 @@ func TestForeignCodeRunsWithoutLocks(t *testing.T) {
 	}
 	within1("lost", func() { f.lose(errors.New("cut")) })
 	within1("seen as lost", func() {
-		for _, known := seen.Load("Handle configuration source failed"); !known; _, known = seen.Load("Handle configuration source failed") {
+		for _, known := seen.Load("Handle configuration source failed; what it held stays in force"); !known; _, known = seen.Load("Handle configuration source failed; what it held stays in force") {
 			time.Sleep(time.Millisecond)
 		}
 	})
@@ -155,8 +155,8 @@ func TestForeignCodeRunsWithoutLocks(t *testing.T) {
 	cancel()
 	within1("Run", func() { <-ended })
 	for _, from := range []string{
-		"Read", "Error", "Report", "Validate", "callback", "Handle configuration changed", "Handle configuration refused",
-		"Handle configuration source failed", "Handle configuration source is good again",
+		"Read", "Error", "Report", "Validate", "callback", "Handle configuration changed", "Handle configuration refused; the last good one stays in force",
+		"Handle configuration source failed; what it held stays in force", "Handle configuration source is good again",
 	} {
 		if _, ok := seen.Load(from); !ok {
 			t.Errorf("%s was not called", from)

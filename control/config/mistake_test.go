@@ -1,7 +1,11 @@
 package config_test
 
 import (
+	"context"
 	"errors"
+	"flag"
+	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 
@@ -86,5 +90,153 @@ func TestKinds(t *testing.T) {
 		"peers: {a: b}":                 "peers: invalid: is a group of keys, not a list",
 	} {
 		wants(t, "config: base:1: "+want, config.YAML, text+"\n")
+	}
+}
+
+// TestRulesBesideMisfits reports broken rules of the values that fit, and none that a value that does not fit may have broken.
+func TestRulesBesideMisfits(t *testing.T) {
+	type element struct {
+		Weight int `validate:"gt=0"`
+	}
+	type shop struct {
+		Port    int            `validate:"gt=0"`
+		Rate    int            `validate:"gt=0"`
+		Low     int            `validate:"ltfield=Port"`
+		Path    string         `validate:"required_with=Port,omitempty,min=3"`
+		Weights []int          `validate:"dive,gt=0"`
+		Few     []int          `validate:"omitempty,min=1,dive,gt=0"`
+		Named   map[string]int `validate:"dive,gt=0"`
+		Nodes   []element
+	}
+	for text, want := range map[string]string{
+		"port: x\nrate: 0\nlow: 5\n":                                     "1: port: invalid: \"x\" is not a whole number|2: rate: invalid: must be more than 0",
+		"rate: 1\nport: 1\nlow: x\npath: a\n":                            "3: low: invalid: \"x\" is not a whole number|4: path: invalid: must be at least 3 characters long",
+		"port: 1\nrate: 1\nweights: [null, x, 1]\npath: abc\n":           "3: weights[1]: invalid: \"x\" is not a whole number",
+		"port: 1\nrate: 0\nfew: [x]\npath: abc\n":                        "2: rate: invalid: must be more than 0|3: few[0]: invalid: \"x\" is not a whole number",
+		"port: 1\nrate: 1\nnamed: {a: x, b: 0}\npath: abc\n":             "3: named.a: invalid: \"x\" is not a whole number|3: named.b: invalid: must be more than 0",
+		"port: 1\nrate: 1\nnodes: [{weight: x}, {weight: 0}]\npath: abc": "3: nodes[0].weight: invalid: \"x\" is not a whole number|3: nodes[1].weight: invalid: must be more than 0",
+	} {
+		_, err := config.Load[shop](t.Context(), options(&doc{name: "a", format: config.YAML, text: text}))
+		if want = "config: a:" + strings.ReplaceAll(want, "|", "\nconfig: a:"); err == nil || err.Error() != want {
+			t.Errorf("%q:\ngot  %v\nwant %v", text, err, want)
+		}
+	}
+	// a method Validate may look at every field: none is called while one does not fit
+	wants(t, "config: base:2: retries: invalid: \"x\" is not a whole number", config.YAML, "mode: safe\nretries: x\n")
+	_, err := config.Load[service](t.Context(), options(yaml("mode: safe\nretries: x\n")))
+	if err == nil || strings.Contains(err.Error(), "mode safe") {
+		t.Errorf("Validate was called: %v", err)
+	}
+}
+
+// TestSourcesThatCannotWork has sources that no later moment can mend: Load fails, and says what to write.
+func TestSourcesThatCannotWork(t *testing.T) {
+	const address = "write http://host/path or https://host/path"
+	for name, test := range map[string]struct {
+		source config.Source
+		want   string
+	}{
+		"no address":      {config.URL("", nil), "config: url: invalid: the address of URL has no scheme or no host: " + address},
+		"no scheme":       {config.URL("localhost:80/x", nil), "config: url: invalid: the address of URL has no scheme or no host: " + address},
+		"no colon":        {config.URL("http//x", nil), address},
+		"another scheme":  {config.URL("ftp://x/y.yaml", nil), `config: url ftp://x/y.yaml: invalid: the address of URL has the scheme "ftp": ` + address},
+		"no host":         {config.URL("http://", nil), address},
+		"a path":          {config.URL("/tmp/x.yaml", nil), "for a file use File"},
+		"no URL":          {config.URL("http://a b/%zz", nil), address},
+		"port":            {config.URL("http://a:70000/x", nil), "the address of URL has the port 70000: the largest is 65535"},
+		"password":        {config.URL("ada:hunter2@host/x", nil), "config: url: invalid"},
+		"password, ftp":   {config.URL("ftp://ada:hunter2@host/x", nil), "config: url ftp://ada:xxxxx@host/x: invalid"},
+		"required":        {config.Required(config.Required(config.URL("", nil))), address},
+		"key":             {config.Key(nil, "a.yaml", nil), "config: key a.yaml: invalid: the store of Key is nil: give one that kv.New returned"},
+		"published":       {config.Published(nil, &config.PublishedOptions{Layers: []string{"base"}}), "config: published: invalid: the store of Published is nil"},
+		"flags":           {config.Flags(nil), "config: flags: invalid: the set of Flags is nil: give flag.CommandLine, or your own"},
+		"file":            {config.File("", nil), "config: file: invalid: the path of File is empty: name a file, or leave the source out"},
+		"file, optional":  {config.File("", &config.FileOptions{Optional: true}), "the path of File is empty"},
+		"format":          {config.File(write(t, "x.ini", "a=1"), nil), `the format "ini" is none of yaml, json, toml: set Format in the options of the source, such as FileOptions.Format`},
+		"format of a URL": {config.URL(serve(t, "text/plain", "a: 1").URL, nil), "set URLOptions.Format"},
+	} {
+		_, err := config.Load[service](t.Context(), options(test.source))
+		if !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s:\ngot  %v\nwant %v", name, err, test.want)
+		}
+	}
+	twice := flag.NewFlagSet("x", flag.ContinueOnError)
+	must(t, twice.Parse(nil))
+	_, err := config.Load[service](t.Context(), options(config.Required(config.Required(config.Env("O_", []string{"O_RETRIES=4"}))), config.Flags(twice)))
+	must(t, err)
+
+	if _, err := config.NewVersions(nil, "a", nil); !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), "config: invalid: the store of NewVersions is nil") {
+		t.Errorf("versions: %v", err)
+	}
+}
+
+// TestEveryErrorIsAnError has mistakes in types and tags, and calls that end early.
+func TestEveryErrorIsAnError(t *testing.T) {
+	type rules struct {
+		A int `validate:"nosuchrule"`
+		B int `validate:"email"`
+		C int `config:"c,nosuchoption"`
+	}
+	type defaults struct {
+		A int `default:"x" validate:"email"`
+	}
+	cfg := load(t, yaml("retries: 1\n"))
+	ended, end := context.WithCancel(t.Context())
+	end()
+	for name, err := range map[string]error{
+		"int":      second(config.Load[int](t.Context(), nil)),
+		"option":   second(config.Load[rules](t.Context(), nil)),
+		"defaults": second(config.Load[defaults](t.Context(), nil)),
+		"check":    config.Check[defaults]()("a.yaml", config.YAML, []byte("a: 1\n")),
+		"reload":   cfg.Reload(ended),
+	} {
+		for _, line := range strings.Split(err.Error(), "\n") {
+			if !strings.HasPrefix(line, "config: ") {
+				t.Errorf("%s: %q", name, line)
+			}
+		}
+		if !errors.As(err, new(*config.Error)) {
+			t.Errorf("%s: %T is no *config.Error", name, err)
+		}
+	}
+}
+
+// TestUnknownVariable suggests the variable that was meant, and does not list one without effect.
+func TestUnknownVariable(t *testing.T) {
+	cfg := load(t, config.Env("SVC_", []string{"SVC_RETRIS=5", "SVC_DB_MAX_CONN=1", "SVC_SERVICE_HOST=10.0.0.1"}))
+	want := []string{
+		"config: $SVC_DB_MAX_CONN: unknown key: did you mean SVC_DB_MAX_CONNS?", "config: $SVC_RETRIS: unknown key: did you mean SVC_RETRIES?", "config: $SVC_SERVICE_HOST: unknown key",
+	}
+	var got []string
+	for _, w := range cfg.Status().Warnings {
+		got = append(got, w.Error())
+	}
+	if slices.Sort(got); !slices.Equal(got, want) {
+		t.Errorf("got\n%s", strings.Join(got, "\n"))
+	}
+	var out strings.Builder
+	must(t, cfg.Snapshot().Dump(&out))
+	if strings.Contains(out.String(), "SVC_") || !strings.Contains(out.String(), "retries") {
+		t.Errorf("dump:\n%s", out.String())
+	}
+}
+
+// TestLeftOut reads the log lines of sources that are out of reach: what the service runs with depends on what they held before.
+func TestLeftOut(t *testing.T) {
+	var out strings.Builder
+	providers := telemetry.Off()
+	providers.Logger = slog.New(slog.NewTextHandler(&out, nil))
+	held := &live{name: "held", text: "retries: 1\n"}
+	cfg, err := config.Load[service](t.Context(), &config.Options{Telemetry: providers, Sources: []config.Source{config.File("/nowhere/shop.yml", nil), held}})
+	must(t, err)
+	held.set("", errors.New("away"))
+	_ = cfg.Reload(t.Context())
+	for _, want := range []string{
+		`msg="configuration source left out; the service runs without it" source="file /nowhere/shop.yml"`,
+		`msg="configuration source failed; what it held stays in force" source=held`,
+	} {
+		if strings.Count(out.String(), want) != 1 {
+			t.Errorf("lacks %s:\n%s", want, out.String())
+		}
 	}
 }

@@ -34,6 +34,9 @@ func (o originTree) list() []Origin { return originsBelow(nil, o.root(), place{t
 func originsBelow(all []Origin, m *mark, at place) []Origin {
 	for _, key := range slices.Sorted(maps.Keys(m.below)) {
 		child, next := m.below[key], at.key(key)
+		if next.typ == nil {
+			continue // an unknown key has no effect
+		}
 		if next.sealed() && len(child.below) > 0 { // one value: its keys may be secrets too
 			if last, ok := child.last(); ok {
 				all = append(all, last.origin(place{path: child.path, hidden: true}))

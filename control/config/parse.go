@@ -91,7 +91,7 @@ func parse(d driver.Document) (t tree, err error) {
 	}
 	read, ok := grammars[d.Format]
 	if !ok {
-		return t, &Error{Document: d.Name, Err: fmt.Errorf("%w: the format %q is none of yaml, json, toml: give it with the source", ErrInvalid, d.Format)}
+		return t, &Error{Document: d.Name, Err: fmt.Errorf("%w: the format %q is none of yaml, json, toml: set Format in the options of the source, such as FileOptions.Format", ErrInvalid, d.Format)}
 	}
 	data := bytes.TrimPrefix(d.Data, []byte("\xef\xbb\xbf")) // the mark that some editors on Windows put in front
 	switch {

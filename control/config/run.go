@@ -158,7 +158,7 @@ func (f *follower[T]) changed(ctx context.Context, lost error) {
 	c.mu.Lock()
 	f.state.lost = lost
 	if p != nil {
-		p.LastGood = f.state.lastGood
+		p.LastGood, p.absent = f.state.lastGood, !f.state.inForce
 		c.trouble(ctx, p)
 	}
 	c.mu.Unlock()

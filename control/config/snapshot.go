@@ -30,7 +30,8 @@ type Snapshot[T any] struct {
 	origins originTree
 }
 
-// Origins returns where each key comes from and what it overrode, in the order of their paths. Secrets are Redacted.
+// Origins returns where each key comes from and what it overrode, in the order of their paths. Secrets are Redacted. Unknown keys are
+// left out: Status has them as warnings.
 func (s *Snapshot[T]) Origins() []Origin { return s.origins.list() }
 
 // Origin returns where the value at a path comes from. It is false if no source set it.

@@ -22,8 +22,9 @@ type Problem struct {
 	// LastGood is when what stands in for the source was saved, if it comes from the file Options.LastGood.
 	LastGood time.Time
 
-	text string // of Err
-	told bool   // by an event
+	text   string // of Err
+	told   bool   // by an event
+	absent bool   // nothing of the source is in force
 }
 
 // newProblem returns a problem that begins now. It calls Err.Error, so the caller must not hold Config.mu.

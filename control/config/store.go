@@ -46,6 +46,9 @@ type keySource struct {
 func (k *keySource) Name() string { return "key " + k.key }
 
 func (k *keySource) Read(ctx context.Context) ([]driver.Document, error) {
+	if k.store == nil {
+		return nil, errNoStore("Key")
+	}
 	found, err := k.store.Get(ctx, k.key)
 	switch {
 	case err == nil:
@@ -58,6 +61,11 @@ func (k *keySource) Read(ctx context.Context) ([]driver.Document, error) {
 
 func (k *keySource) Watch(ctx context.Context, changed func(error)) error {
 	return watchKey(ctx, k.store, k.key, changed)
+}
+
+// errNoStore returns ErrInvalid for a function that was given no store.
+func errNoStore(function string) error {
+	return fmt.Errorf("%w: the store of %s is nil: give one that kv.New returned", ErrInvalid, function)
 }
 
 // storeError gives the errors of package kv their names here.
@@ -162,8 +170,8 @@ type PublishedOptions struct {
 
 // Published returns what [Versions] published in the layers of a store. A layer in which nothing was ever published has no keys.
 func Published(store *kv.Store, opts *PublishedOptions) Source {
-	p := &publishedSource{}
-	if opts != nil {
+	p := &publishedSource{noStore: store == nil}
+	if opts != nil && store != nil {
 		p.instance = opts.Instance
 		for _, name := range opts.Layers {
 			p.layers = append(p.layers, &layerReader{name: name, log: &versionLog{store: kv.Namespace(store, name)}})
@@ -175,6 +183,7 @@ func Published(store *kv.Store, opts *PublishedOptions) Source {
 type publishedSource struct {
 	layers   []*layerReader
 	instance string
+	noStore  bool
 }
 
 // layerReader reads one layer. What was published never changes, so it is read once.
@@ -190,6 +199,9 @@ type layerReader struct {
 func (p *publishedSource) Name() string { return "published" }
 
 func (p *publishedSource) Read(ctx context.Context) (docs []driver.Document, _ error) {
+	if p.noStore {
+		return nil, errNoStore("Published")
+	}
 	if len(p.layers) == 0 {
 		return nil, fmt.Errorf("%w: PublishedOptions.Layers is empty", ErrInvalid)
 	}

@@ -280,7 +280,7 @@ func TestLines(t *testing.T) {
 		_ = cfg.Reload(t.Context())
 	}
 	const want = `level=WARN msg="configuration key ignored" source=a error="config: a:2: retires: unknown key: did you mean retries?" config=orders
-level=WARN msg="configuration refused" source=a error="config: a:1: retries: invalid: must be at most 10" config=orders
+level=WARN msg="configuration refused; the last good one stays in force" source=a error="config: a:1: retries: invalid: must be at most 10" config=orders
 level=INFO msg="configuration source is good again" source=a config=orders
 level=INFO msg="configuration changed" keys="[db.password retries]" config=orders
 `

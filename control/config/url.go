@@ -48,7 +48,7 @@ type URLOptions struct {
 // that is cut short) leaves what was there in force. The password of a URL does not reach errors or telemetry.
 //
 // A redirect is followed on the same host and port only, or from http to https on the same host and their usual ports: another host
-// must not decide on the configuration, nor receive URLOptions.Header.
+// must not decide on the configuration, nor receive URLOptions.Header. Load returns ErrInvalid if the address is not one of http or https.
 func URL(address string, opts *URLOptions) Source {
 	u := &urlSource{address: address, turn: make(chan struct{}, 1)}
 	if opts != nil {
@@ -58,17 +58,34 @@ func URL(address string, opts *URLOptions) Source {
 	orDefault(&u.opts.Interval, DefaultInterval)
 	orDefault(&u.opts.Full, DefaultFull)
 	orDefault(&u.opts.MaxSize, DefaultMaxSize)
-	u.shown = "URL"
-	if parsed, err := url.Parse(address); err == nil {
-		parsed.RawQuery, parsed.Fragment = "", "" // may hold tokens
-		u.shown = parsed.Redacted()
-	}
+	u.shown, u.invalid = shownURL(address)
 	return u
+}
+
+// shownURL returns an address without what may hold a password or a token, and why it cannot be asked. An address that is no URL may
+// hold one anywhere, so nothing is shown of it.
+func shownURL(address string) (shown string, err error) {
+	const remedy = "write http://host/path or https://host/path; for a file use File"
+	parsed, err := url.Parse(address)
+	if err != nil || parsed.Host == "" || parsed.Opaque != "" {
+		return "", fmt.Errorf("%w: the address of URL has no scheme or no host: %s", driver.ErrInvalid, remedy)
+	}
+	parsed.RawQuery, parsed.Fragment = "", ""
+	if scheme := strings.ToLower(parsed.Scheme); scheme != "http" && scheme != "https" {
+		err = fmt.Errorf("%w: the address of URL has the scheme %q: %s", driver.ErrInvalid, scheme, remedy)
+	}
+	if port := parsed.Port(); port != "" {
+		if _, bad := strconv.ParseUint(port, 10, 16); bad != nil {
+			err = fmt.Errorf("%w: the address of URL has the port %s: the largest is 65535", driver.ErrInvalid, port)
+		}
+	}
+	return parsed.Redacted(), err
 }
 
 type urlSource struct {
 	address string
-	shown   string
+	shown   string // without passwords and tokens
+	invalid error  // why the address cannot be asked
 	opts    URLOptions
 	client  *http.Client
 
@@ -83,9 +100,12 @@ type urlSource struct {
 	refusal error
 }
 
-func (u *urlSource) Name() string { return "url " + u.shown }
+func (u *urlSource) Name() string { return strings.TrimSpace("url " + u.shown) }
 
 func (u *urlSource) Read(ctx context.Context) ([]driver.Document, error) {
+	if u.invalid != nil {
+		return nil, u.invalid
+	}
 	select {
 	case u.turn <- struct{}{}:
 		defer func() { <-u.turn }()
@@ -208,7 +228,7 @@ func (u *urlSource) format(contentType string) (string, error) {
 		if _, known := grammars[formatOf(parsed.Path)]; known {
 			return formatOf(parsed.Path), nil
 		}
-		return "", fmt.Errorf("%w: neither the Content-Type %q nor %q tells the format: give it with the source", driver.ErrInvalid, kind, path.Base(parsed.Path))
+		return "", fmt.Errorf("%w: neither the Content-Type %q nor %q tells the format: set URLOptions.Format", driver.ErrInvalid, kind, path.Base(parsed.Path))
 	}
 	return "", driver.ErrInvalid
 }

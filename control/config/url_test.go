@@ -107,7 +107,7 @@ func TestURL(t *testing.T) {
 		{"no format", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/octet-stream")
 			_, _ = fmt.Fprint(w, "retries: 9\n")
-		}, "give it with the source"},
+		}, "set URLOptions.Format"},
 		{"too large", tagged(`"large"`, "name: "+strings.Repeat("x", 20_000)), "over the limit"},
 		{"bad", tagged(`"bad"`, "retries: 99\n"), "must be at most 10"},
 		{"slow", func(_ http.ResponseWriter, r *http.Request) {

@@ -56,9 +56,12 @@ type Versions struct {
 }
 
 // NewVersions returns the versions in a layer of a store, which must have the ability kv.CAS, and should have kv.Durable: an
-// engine that forgets items forgets versions. It does no I/O. ErrInvalid says
-// that the schema is none.
+// engine that forgets items forgets versions. It does no I/O. It returns ErrInvalid without a store or a layer, and if the schema is
+// none, and errors.ErrUnsupported if the store lacks kv.CAS.
 func NewVersions(store *kv.Store, layer string, opts *VersionsOptions) (*Versions, error) {
+	if store == nil {
+		return nil, &Error{Err: errNoStore("NewVersions")}
+	}
 	v := &Versions{layer: layer, log: &versionLog{store: kv.Namespace(store, layer)}, ops: map[string]*instrument.Op{}, events: map[string]*instrument.Event{}}
 	if opts != nil {
 		v.opts = *opts
@@ -68,7 +71,7 @@ func NewVersions(store *kv.Store, layer string, opts *VersionsOptions) (*Version
 	}
 	orDefault(&v.opts.MaxSize, DefaultMaxSize)
 	if err := store.Require(kv.CAS); err != nil {
-		return nil, err
+		return nil, &Error{Source: layer, Err: err}
 	}
 	if layer == "" {
 		return nil, &Error{Err: fmt.Errorf("%w: the layer has no name", ErrInvalid)}
@@ -102,7 +105,7 @@ type Draft struct {
 	// Message says why. Default: none.
 	Message string
 	// Parent is the version that the draft was made from: if another one is in force, ErrConflict. Default: whatever is in force
-	// at the call. None is First.
+	// at the call. None is First; other negative numbers are ErrInvalid.
 	Parent int
 }
 
@@ -212,6 +215,8 @@ func (v *Versions) wrap(op string, err error) error {
 // check says why a draft cannot be published.
 func (v *Versions) check(d Draft) error {
 	switch {
+	case d.Parent < First:
+		return fmt.Errorf("%w: Draft.Parent is %d: give the number of a version, 0 for any, or First for none", ErrInvalid, d.Parent)
 	case d.Author == "":
 		return fmt.Errorf("%w: Draft.Author is missing: say who publishes", ErrInvalid)
 	case len(d.Author) > MaxMessage || len(d.Message) > MaxMessage:
@@ -220,6 +225,9 @@ func (v *Versions) check(d Draft) error {
 		return fmt.Errorf("%w: author and message must be UTF-8", ErrInvalid)
 	case int64(len(d.Document)) > v.opts.MaxSize:
 		return fmt.Errorf("%w: the document has %d bytes, and the limit is %d", ErrTooLarge, len(d.Document), v.opts.MaxSize)
+	}
+	if grammars[d.Format] == nil {
+		return fmt.Errorf("%w: Draft.Format: the format %q is none of yaml, json, toml", ErrInvalid, d.Format)
 	}
 	name := cmp.Or(d.Name, "draft."+d.Format)
 	t, err := parse(driver.Document{Name: name, Format: d.Format, Data: []byte(d.Document)})

@@ -7,10 +7,19 @@ import (
 
 // suggest returns the key of a struct that an unknown one was probably meant to be, or nothing.
 func suggest(key string, t reflect.Type) string {
-	best, distance := "", len(key)/3+1
+	var names []string
 	for _, f := range fieldsOf(t) {
-		if d := edits(strings.ToLower(key), f.name); d <= distance && (best == "" || d < distance) {
-			best, distance = f.name, d
+		names = append(names, f.name)
+	}
+	return nearest(strings.ToLower(key), names)
+}
+
+// nearest returns the name that a text was probably meant to be, or nothing.
+func nearest(text string, names []string) string {
+	best, distance := "", len(text)/3+1
+	for _, name := range names {
+		if d := edits(text, name); d <= distance && (best == "" || d < distance) {
+			best, distance = name, d
 		}
 	}
 	return best

@@ -144,10 +144,15 @@ func (w *watchers) say(ctx context.Context, e *instrument.Event, level slog.Leve
 // broke tells of a new problem.
 func (w *watchers) broke(ctx context.Context, p *Problem) {
 	w.problems.Record(ctx, 1, w.option(sourceKey.String(p.Source)))
-	event, message := w.failed, "configuration source failed"
-	if p.Rejected {
+	event, message := w.failed, "configuration source failed; what it held stays in force"
+	switch {
+	case p.Rejected:
 		w.changes.Add(ctx, 1, w.countRejected)
-		event, message = w.rejected, "configuration refused"
+		event, message = w.rejected, "configuration refused; the last good one stays in force"
+	case p.Source == lastGoodName:
+		message = "last-good file of the configuration failed"
+	case p.absent:
+		message = "configuration source left out; the service runs without it"
 	}
 	err := bare(p.Err)
 	w.say(ctx, event, slog.LevelWarn, message, slog.String("source", p.Source), slog.Any("error", err))

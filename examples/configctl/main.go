@@ -90,7 +90,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	std := newStreams(in, out, errs)
 	set := flag.NewFlagSet("configctl", flag.ContinueOnError)
 	set.SetOutput(std.err)
-	set.StringVar(&o.store, "store", "", "where versions are kept: etcd://host:port, consul://host:port, bolt:///path/of/a/file")
+	set.StringVar(&o.store, "store", "", "where versions are kept: etcd://host:port, consul://host:port, redis://host:port, or bolt:///path/of/a/file while no other process has it open")
 	set.StringVar(&o.layer, "layer", "", "the layer, such as prod/application/shop or prod/base")
 	set.StringVar(&o.author, "author", whoami(), "who does it, for the record")
 	set.StringVar(&o.schema, "schema", "", "a file with a JSON Schema that published documents must fit")
@@ -111,7 +111,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	own.SetOutput(std.err)
 	own.Usage = func() {
 		fmt.Fprintf(std.err, "configctl [flags] %s [flags] %s\n  %s\n", c.name, c.args, c.what)
-		own.PrintDefaults()
+		printFlags(own)
 	}
 	do := c.flags(own)
 	rest, err := parseMixed(own, set.Args()[1:])
@@ -150,7 +150,17 @@ func usage(set *flag.FlagSet) {
 		fmt.Fprintf(out, "  %-18s %s\n", c.name+" "+c.args, c.what)
 	}
 	fmt.Fprint(out, "\nFlags:\n")
+	printFlags(set)
+}
+
+// printFlags prints the flags of a set with spaces for the tabs of package flag: the output escapes tabs.
+func printFlags(set *flag.FlagSet) {
+	out := set.Output()
+	defer set.SetOutput(out)
+	var text strings.Builder
+	set.SetOutput(&text)
 	set.PrintDefaults()
+	fmt.Fprint(out, strings.ReplaceAll(text.String(), "\t", "    "))
 }
 
 func find(name string) (command, error) {

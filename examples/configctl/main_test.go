@@ -26,6 +26,7 @@ import (
 	"github.com/go-os/go-os/control/config"
 	"github.com/go-os/go-os/internal/testenv"
 	"github.com/go-os/go-os/state/kv"
+	"github.com/go-os/go-os/state/kv/boltkv"
 	"github.com/go-os/go-os/state/kv/etcdkv"
 	"github.com/go-os/go-os/telemetry"
 )
@@ -129,6 +130,7 @@ func TestMistakes(t *testing.T) {
 	s.refuse(errUsage, "is not PERCENT:DURATION", "guide", "-stages", "5")
 	s.refuse(errUsage, "see -h", "history", "-no-such-flag")
 	s.refuse(flag.ErrHelp, "", "publish", "-h")
+	s.refuse(errUsage, `the format "ini" is none of yaml, json, toml: name it with -format`, "publish", s.file("x.ini", "a=1"))
 	for want, args := range map[string][]string{
 		"-store is missing":   {"history"},
 		"-layer is missing":   {"-store", s.store, "history"},
@@ -141,6 +143,44 @@ func TestMistakes(t *testing.T) {
 			t.Errorf("%v: %v", args, err)
 		}
 	}
+}
+
+// TestHelp reads what -h prints: no escapes, and which store can be shared.
+func TestHelp(t *testing.T) {
+	for _, args := range [][]string{{"-h"}, {"publish", "-h"}, {"guide", "-h"}} {
+		var out bytes.Buffer
+		err := run(t.Context(), args, nil, &out, &out)
+		if !errors.Is(err, flag.ErrHelp) || strings.ContainsAny(out.String(), "\\\t") || !strings.Contains(out.String(), "\n  -") {
+			t.Errorf("%v: %v\n%s", args, err, out.String())
+		}
+		if shared := "bolt:///path/of/a/file while no other process has it open"; args[0] == "-h" && !strings.Contains(out.String(), shared) {
+			t.Errorf("lacks %q:\n%s", shared, out.String())
+		}
+	}
+}
+
+// TestLockedFile has another process hold the file of a store, as a service does that follows it.
+func TestLockedFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.db")
+	held, err := boltkv.Open(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = held.Close() }()
+	s := shell{t, "bolt://" + path, t.TempDir()}
+	const want = "one process at a time may open it: timeout; stop the other process, or use an engine that has a server, such as etcd"
+	if out, err := s.call("", "publish", s.file("a.yaml", "a: 1\n")); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// TestRedis publishes to a Redis server.
+func TestRedis(t *testing.T) {
+	s := shell{t, "redis://" + testenv.Redis(t).Addr(0), t.TempDir()}
+	s.expect("version 1 is in force", "publish", s.file("a.yaml", "a: 1\n"))
+	s.expect("version 2 is in force", "publish", s.file("a.yaml", "a: 2\n"))
+	s.expect("~ a: 1 → 2", "diff")
+	s.expect("in force", "history")
 }
 
 // transcript is what a command prints meanwhile.

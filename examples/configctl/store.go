@@ -33,7 +33,7 @@ func exists(where, layer string) error {
 // open opens the store that a URL names, and has it answer once.
 func open(ctx context.Context, where string, within time.Duration) (*kv.Store, func() error, error) {
 	e, err := engine.Open(ctx, where, engine.Options{
-		Flag: "-store", Schemes: []string{"etcd", "consul", "bolt"}, Within: within, Store: kv.Options{Telemetry: quiet},
+		Flag: "-store", Schemes: []string{"etcd", "consul", "redis", "bolt"}, Within: within, Store: kv.Options{Telemetry: quiet},
 	})
 	switch {
 	case errors.Is(err, engine.ErrURL):

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -63,6 +64,9 @@ func publish(set *flag.FlagSet) action {
 		d.Name, d.Document, d.Author = args[0], text, t.author
 		if d.Format == "" {
 			d.Format = strings.Replace(strings.TrimPrefix(filepath.Ext(args[0]), "."), "yml", config.YAML, 1)
+		}
+		if !slices.Contains([]string{config.YAML, config.JSON, config.TOML}, d.Format) {
+			return fmt.Errorf("%w: %s: the format %q is none of yaml, json, toml: name it with -format: %w", config.ErrInvalid, args[0], d.Format, errUsage)
 		}
 		ctx, cancel := t.bounded(ctx)
 		defer cancel()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/consul/api"
 	"github.com/redis/rueidis"
+	bolterrors "go.etcd.io/bbolt/errors"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
@@ -57,6 +58,9 @@ func openFile(a *address, existing bool) (driver.Store, func() error, error) {
 		return nil, nil, fmt.Errorf("there is no file %s: check the path: %w", a.Path, err)
 	}
 	store, err := boltkv.Open(a.Path, nil)
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		err = fmt.Errorf("%w; stop the other process, or use an engine that has a server, such as etcd", err)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
