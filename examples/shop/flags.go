@@ -43,7 +43,7 @@ func parse(args []string, stderr io.Writer) (flags, error) {
 	set.StringVar(&f.kv, "kv", "memory", "where carts are kept: memory, bolt:///path/of/a/file, etcd://host:port, consul://host:port, redis://host:port")
 	set.StringVar(&f.sync, "sync", "memory", "where payments services elect the one that settles: memory, etcd://host:port, postgres://user@host:port/database")
 	set.StringVar(&f.config, "config", "", "a file of products, switches and limits, such as examples/shop/shop.yaml; edit it while the shop runs")
-	set.StringVar(&f.published, "published", "", "a store that configctl publishes to, such as etcd://host:port; no bolt file, since the shop would keep it from configctl; layer "+layer)
+	set.StringVar(&f.published, "published", "", "a store that configctl publishes to, such as etcd://host:port, or bolt:///path/of/a/file while no other process has it open; layer "+layer)
 	set.DurationVar(&f.night, "night", time.Minute, "how long it is from one nightly settlement to the next")
 	set.Usage = func() {
 		fmt.Fprint(stderr, `Three observed services calling each other: storefront (HTTP) → orders (gRPC) → payments (HTTP).
