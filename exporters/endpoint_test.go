@@ -222,6 +222,16 @@ func TestResourceAttributesAreDecodedOnBothSides(t *testing.T) {
 	}
 }
 
+// One bad entry discards all of OTEL_RESOURCE_ATTRIBUTES, those before it too.
+func TestABadResourceAttributeDiscardsAll(t *testing.T) {
+	for _, list := range []string{"good=1,bad", "good=1,bad=%zz", "good=1,=x", "%zz=x,good=1"} {
+		e := newEnviron([]string{envResource + "=" + list})
+		if attrs := e.resource(envResource); len(attrs) != 0 || len(e.warnings) != 1 {
+			t.Errorf("%s: %v, %v; want nothing and one warning", list, attrs, e.warnings)
+		}
+	}
+}
+
 // TestLimitsOfLogRecords has the general limits hold for log records too, and the own ones over them.
 func TestLimitsOfLogRecords(t *testing.T) {
 	peer := startPeer(t)
