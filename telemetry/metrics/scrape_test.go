@@ -42,7 +42,12 @@ func fetch(t *testing.T, h http.Handler, headers ...string) *http.Response {
 
 func body(t *testing.T, h http.Handler, accept string) string {
 	t.Helper()
-	resp := fetch(t, h, "Accept", accept)
+	return read(t, fetch(t, h, "Accept", accept))
+}
+
+// read returns the page of an answer.
+func read(t *testing.T, resp *http.Response) string {
+	t.Helper()
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)
