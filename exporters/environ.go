@@ -1,6 +1,7 @@
 package exporters
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -57,55 +58,70 @@ func (e *environ) set(names ...string) bool {
 	return name != ""
 }
 
+// understood returns the value of the first variable that parse accepts, or def. Those before it count as unset: each is named
+// in a warning, with the problem that parse returned and what is used instead. shown is def in words.
+func understood[T any](e *environ, def T, shown string, parse func(string) (v T, problem string), names ...string) T {
+	used := def
+	var bad []warning
+	for _, name := range names {
+		value := e.vars[name]
+		if value == "" {
+			continue
+		}
+		v, problem := parse(value)
+		if problem == "" {
+			used, shown = v, name
+			break
+		}
+		bad = append(bad, warning{name, problem})
+	}
+	for _, w := range bad {
+		e.warn(w.name, "%s; %s is used", w.text, shown)
+	}
+	return used
+}
+
 // boolean reads true, in any case, as true; false or unset as false.
 func (e *environ) boolean(names ...string) bool {
-	name, value := e.first(names...)
-	switch strings.ToLower(value) {
-	case "true":
-		return true
-	case "", "false":
-		return false
-	}
-	e.warn(name, "%q is neither true nor false; false is used", value)
-	return false
+	return understood(e, false, "false", func(value string) (bool, string) {
+		switch strings.ToLower(value) {
+		case "true":
+			return true, ""
+		case "false":
+			return false, ""
+		}
+		return false, fmt.Sprintf("%q is neither true nor false", value)
+	}, names...)
 }
 
 // number reads a whole number that is at least least.
 func (e *environ) number(def, least int, names ...string) int {
-	name, value := e.first(names...)
-	if name == "" {
-		return def
-	}
-	n, err := strconv.Atoi(value)
-	if err != nil {
-		e.warn(name, "%q is not a whole number; %d is used", value, def)
-		return def
-	}
-	if n < least {
-		e.warn(name, "%d is less than %d; %d is used", n, least, def)
-		return def
-	}
-	return n
+	return understood(e, def, strconv.Itoa(def), func(value string) (int, string) {
+		n, err := strconv.Atoi(value)
+		switch {
+		case err != nil:
+			return 0, fmt.Sprintf("%q is not a whole number", value)
+		case n < least:
+			return 0, fmt.Sprintf("%d is less than %d", n, least)
+		}
+		return n, ""
+	}, names...)
 }
 
 // millis reads a duration in milliseconds, the unit of all durations in the specification, that is at least least of them.
 func (e *environ) millis(least int64, def time.Duration, names ...string) time.Duration {
-	name, value := e.first(names...)
-	if name == "" {
-		return def
-	}
-	n, err := strconv.ParseInt(value, 10, 64)
-	switch {
-	case err != nil:
-		e.warn(name, "%q is not a whole number of milliseconds; %d is used", value, def.Milliseconds())
-	case n < least:
-		e.warn(name, "%d is less than %d milliseconds; %d is used", n, least, def.Milliseconds())
-	case n > math.MaxInt64/int64(time.Millisecond):
-		e.warn(name, "%d is more milliseconds than there are; %d is used", n, def.Milliseconds())
-	default:
-		return time.Duration(n) * time.Millisecond
-	}
-	return def
+	return understood(e, def, strconv.FormatInt(def.Milliseconds(), 10), func(value string) (time.Duration, string) {
+		n, err := strconv.ParseInt(value, 10, 64)
+		switch {
+		case err != nil:
+			return 0, fmt.Sprintf("%q is not a whole number of milliseconds", value)
+		case n < least:
+			return 0, fmt.Sprintf("%d is less than %d milliseconds", n, least)
+		case n > math.MaxInt64/int64(time.Millisecond):
+			return 0, fmt.Sprintf("%d is more milliseconds than there are", n)
+		}
+		return time.Duration(n) * time.Millisecond, ""
+	}, names...)
 }
 
 // timeout reads a duration of which zero means none.
@@ -115,20 +131,13 @@ func (e *environ) timeout(def time.Duration, names ...string) time.Duration {
 
 // oneOf reads one of the accepted words, in lower case.
 func (e *environ) oneOf(def string, accepted []string, names ...string) string {
-	name, value := e.first(names...)
-	word := strings.ToLower(value)
-	if name == "" || slices.Contains(accepted, word) {
-		if name == "" {
-			return def
+	return understood(e, def, cmp.Or(def, "the default"), func(value string) (string, string) {
+		word := strings.ToLower(value)
+		if slices.Contains(accepted, word) {
+			return word, ""
 		}
-		return word
-	}
-	used := def
-	if used == "" {
-		used = "the default"
-	}
-	e.warn(name, "%q is none of %s%s; %s is used", value, strings.Join(accepted, ", "), didYouMean(word, accepted), used)
-	return def
+		return "", fmt.Sprintf("%q is none of %s%s", value, strings.Join(accepted, ", "), didYouMean(word, accepted))
+	}, names...)
 }
 
 // list reads a comma list of accepted words. Those it does not know are named and left out.

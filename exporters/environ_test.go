@@ -232,6 +232,29 @@ func TestEnvironmentIsHonoured(t *testing.T) {
 	})
 }
 
+// TestAMistakeForOneSignalLeavesTheGeneralValue: what cannot be understood is unset, and then the general variable counts.
+func TestAMistakeForOneSignalLeavesTheGeneralValue(t *testing.T) {
+	const traces, general = "OTEL_EXPORTER_OTLP_TRACES_", "OTEL_EXPORTER_OTLP_"
+	e := newEnviron([]string{
+		general + "ENDPOINT=127.0.0.1:1", general + "PROTOCOL=grpc", general + "TIMEOUT=7", general + "COMPRESSION=gzip", general + "INSECURE=true",
+		traces + "PROTOCOL=smoke", traces + "TIMEOUT=soon", traces + "COMPRESSION=zstd", traces + "INSECURE=yes",
+	})
+	s, found, err := otlp(e, &Options{}, Traces, false)
+	if err != nil || !found {
+		t.Fatal(found, err)
+	}
+	if s.protocol != GRPC || s.timeout != 7*time.Millisecond || !s.gzip || s.endpoint.secure {
+		t.Errorf("protocol %s, timeout %v, gzip %t, TLS %t; want the general ones", s.protocol, s.timeout, s.gzip, s.endpoint.secure)
+	}
+	for _, name := range []string{"PROTOCOL", "TIMEOUT", "COMPRESSION", "INSECURE"} {
+		if !slices.ContainsFunc(e.warnings, func(w warning) bool {
+			return w.name == traces+name && strings.Contains(w.text, general+name+" is used")
+		}) {
+			t.Errorf("no warning names %s and what is used: %v", traces+name, e.warnings)
+		}
+	}
+}
+
 func TestDisabledSDKLeavesPropagationLogsAndThePage(t *testing.T) {
 	p, log := setup(t, Options{Environ: []string{"OTEL_SDK_DISABLED=true", "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1"}})
 	ctx, span := p.Providers().Tracer("t").Start(t.Context(), "a")
