@@ -7,9 +7,9 @@
 //   - A watch sees every change in order, and resumes until etcd compacts. Between two requests nothing is polled.
 //   - Keys are etcd's keys, byte for byte: no prefix is added. Use kv.Namespace to share a cluster.
 //
-// An item with a TTL has a lease of its own, which ends when the item is written again or deleted. etcd counts in whole seconds, takes two at least, and is late rather than early:
-// after a change of its leader it gives every lease its whole TTL again, which MaxLateness does not include. How long an
-// item has left is not told, since that would be a second request.
+// An item with a TTL has a lease of its own, which ends when the item is written again or deleted. etcd counts in whole seconds, takes
+// two at least, and is late rather than early: after a change of its leader it gives every lease its whole TTL again, which MaxLateness
+// does not include. Reads do not show how long an item has left, since that would be a second request.
 //
 // A write reads the lease of the item that it replaces: with authentication on, a client needs the right to read the keys that it writes.
 //
@@ -171,6 +171,8 @@ func (s *Store) classify(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		class = ctx.Err()
+	case forbidden(err):
+		return err // a retry cannot fix it
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
 		class = driver.ErrNotFound
 	case errors.Is(err, rpctypes.ErrRequestTooLarge), status.Code(err) == codes.ResourceExhausted && !errors.Is(err, rpctypes.ErrNoSpace):
@@ -180,4 +182,9 @@ func (s *Store) classify(ctx context.Context, err error) error {
 		class = driver.ErrClosed
 	}
 	return driver.Classify(class, err)
+}
+
+// forbidden reports whether etcd refused a request because of who sent it.
+func forbidden(err error) bool {
+	return errors.Is(err, rpctypes.ErrPermissionDenied) || errors.Is(err, rpctypes.ErrUserEmpty) || errors.Is(err, rpctypes.ErrAuthFailed)
 }

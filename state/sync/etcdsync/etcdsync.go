@@ -211,8 +211,15 @@ func (d *Driver) classify(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
 		class = driver.ErrLost
+	case class == nil && forbidden(err): // a retry cannot fix it
+		return fmt.Errorf("grant the client's user read and write on the keys below %q: %w", d.prefix, err)
 	case class == nil:
 		class = driver.ErrUnavailable
 	}
 	return life.Classed(class, err)
+}
+
+// forbidden reports whether etcd refused a request because of who sent it.
+func forbidden(err error) bool {
+	return errors.Is(err, rpctypes.ErrPermissionDenied) || errors.Is(err, rpctypes.ErrUserEmpty) || errors.Is(err, rpctypes.ErrAuthFailed)
 }
