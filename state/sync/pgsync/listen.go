@@ -10,7 +10,7 @@ import (
 )
 
 // listen passes notifications on, on a connection of its own.
-func (d *Driver) listen(ctx context.Context, heard func(), message func(string)) error {
+func (d *Driver) listen(ctx context.Context, connected func(), notify func(message string)) error {
 	conn, err := d.connect(ctx)
 	if err != nil {
 		return err
@@ -31,13 +31,13 @@ func (d *Driver) listen(ctx context.Context, heard func(), message func(string))
 	if _, err := send(ctx, conn.PgConn(), listen); err != nil {
 		return err
 	}
-	heard()
+	connected()
 	for {
 		n, err := conn.WaitForNotification(ctx)
 		if err != nil {
 			return err
 		}
-		message(n.Payload)
+		notify(n.Payload)
 	}
 }
 

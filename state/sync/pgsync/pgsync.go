@@ -51,8 +51,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/go-os/go-os/state/sync/driver"
-	"github.com/go-os/go-os/state/sync/internal/ears"
 	"github.com/go-os/go-os/state/sync/internal/life"
+	"github.com/go-os/go-os/state/sync/internal/notify"
 )
 
 const (
@@ -98,7 +98,7 @@ type Driver struct {
 	opts   Options
 	tracer pgx.QueryTracer // of the pool; nil if it has none
 	gate   *gate
-	ears   *ears.Ears
+	hub    *notify.Hub
 	life   life.Life
 }
 
@@ -108,7 +108,7 @@ func New(pool *pgxpool.Pool, opts *Options) *Driver {
 	d := &Driver{
 		pool: pool, opts: opts.complete(), tracer: config.ConnConfig.Tracer, gate: newGate(int(config.MaxConns) - 1), life: life.New(),
 	}
-	d.ears = ears.New(d.life.Context, d.listen)
+	d.hub = notify.New(d.life.Context, d.listen)
 	return d
 }
 
@@ -123,7 +123,7 @@ func (*Driver) Capabilities() driver.Capabilities {
 // Close implements driver.Driver. The pool stays open.
 func (d *Driver) Close() error {
 	d.life.End()
-	d.ears.Wait()
+	d.hub.Wait()
 	return nil
 }
 

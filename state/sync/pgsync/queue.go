@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/go-os/go-os/state/sync/driver"
-	"github.com/go-os/go-os/state/sync/internal/ears"
+	"github.com/go-os/go-os/state/sync/internal/notify"
 )
 
 // Acquire implements driver.Queue.
@@ -49,10 +49,10 @@ const soon = 50 * time.Millisecond
 func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
 	ctx, cancel := d.life.Within(ctx)
 	defer cancel()
-	ear, leave := d.ears.Listen(text(c.Name))
+	sub, leave := d.hub.Subscribe(text(c.Name))
 	defer leave()
 	for {
-		ear.Hear(ears.Anyone)
+		sub.About(notify.Any)
 		s, err := d.look(ctx, c)
 		switch {
 		case err != nil:
@@ -63,9 +63,9 @@ func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
 			return nil
 		}
 		if c.Seats == 1 {
-			ear.Hear(s.before)
+			sub.About(s.before)
 		}
-		if err := ear.Wait(ctx, min(max(s.left, soon), d.opts.Poll)); err != nil {
+		if err := sub.Wait(ctx, min(max(s.left, soon), d.opts.Poll)); err != nil {
 			return d.classify(ctx, err)
 		}
 	}
@@ -107,10 +107,10 @@ func (d *Driver) Release(ctx context.Context, c driver.Claim) error {
 func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder) error) error {
 	ctx, cancel := d.life.Within(ctx)
 	defer cancel()
-	var ear *ears.Ear
+	var sub *notify.Subscription
 	for {
-		if ear != nil {
-			ear.Hear(ears.Anyone)
+		if sub != nil {
+			sub.About(notify.Any)
 		}
 		holder, left, err := d.holder(ctx, name)
 		if err != nil {
@@ -119,18 +119,18 @@ func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder
 		if err := emit(holder); err != nil {
 			return err
 		}
-		if ear == nil { // only now: who asks once listens to nobody
+		if sub == nil { // only now: a caller that asks once needs no subscription
 			var leave func()
-			ear, leave = d.ears.Listen(text(name))
+			sub, leave = d.hub.Subscribe(text(name))
 			defer leave()
 			continue
 		}
 		wait := d.opts.Poll
 		if holder.Token != 0 {
-			ear.Hear(int64(holder.Token))
+			sub.About(int64(holder.Token))
 			wait = min(wait, max(left, soon))
 		}
-		if err := ear.Wait(ctx, wait); err != nil {
+		if err := sub.Wait(ctx, wait); err != nil {
 			return d.classify(ctx, err)
 		}
 	}

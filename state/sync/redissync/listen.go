@@ -12,9 +12,9 @@ import (
 const farewell = 50 * time.Millisecond
 
 // listen hears messages on a connection of its own. It returns soon after its context has ended, whether the engine answers or not.
-func (d *Driver) listen(ctx context.Context, heard func(), message func(string)) error {
+func (d *Driver) listen(ctx context.Context, connected func(), notify func(message string)) error {
 	ended := make(chan error, 1)
-	go func() { ended <- d.subscribe(ctx, heard, message) }()
+	go func() { ended <- d.subscribe(ctx, connected, notify) }()
 	select {
 	case err := <-ended:
 		return err
@@ -30,19 +30,19 @@ func (d *Driver) listen(ctx context.Context, heard func(), message func(string))
 }
 
 // subscribe is listen, but may wait for the client's own timeouts: neither making nor ending a connection heeds the context.
-func (d *Driver) subscribe(ctx context.Context, heard func(), message func(string)) error {
+func (d *Driver) subscribe(ctx context.Context, connected func(), notify func(message string)) error {
 	client, release := d.client.Dedicate()
 	defer release()
 	defer client.Close() // or release would have the engine end the subscription
 	lost := client.SetPubSubHooks(rueidis.PubSubHooks{
-		OnMessage: func(m rueidis.PubSubMessage) { message(m.Message) },
+		OnMessage: func(m rueidis.PubSubMessage) { notify(m.Message) },
 	})
 	within, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	if err := client.Do(cancelable{within}, client.B().Subscribe().Channel(d.channel()).Build()).Error(); err != nil {
 		return err
 	}
-	heard()
+	connected()
 	select {
 	case err := <-lost:
 		return err

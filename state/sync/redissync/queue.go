@@ -10,7 +10,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/go-os/go-os/state/sync/driver"
-	"github.com/go-os/go-os/state/sync/internal/ears"
+	"github.com/go-os/go-os/state/sync/internal/notify"
 )
 
 // Acquire implements driver.Queue. One request checks the lease and another makes the claim. They are sent together; a claim without a
@@ -89,10 +89,10 @@ const soon = 20 * time.Millisecond
 func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
 	ctx, cancel := d.life.Within(ctx)
 	defer cancel()
-	ear, leave := d.ears.Listen(c.Name)
+	sub, leave := d.hub.Subscribe(c.Name)
 	defer leave()
 	for {
-		ear.Hear(ears.Anyone)
+		sub.About(notify.Any)
 		parts, err := d.do(ctx, d.script(lookScript, c.Name, c.ID, number(c.Token))).ToArray()
 		if err != nil {
 			return d.classify(ctx, err)
@@ -107,10 +107,10 @@ func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
 		case ahead < int64(c.Seats):
 			return nil
 		case c.Seats == 1:
-			ear.Hear(parse(parts[1]))
+			sub.About(parse(parts[1]))
 			left = parse(parts[2])
 		}
-		if err := ear.Wait(ctx, d.until(left)); err != nil {
+		if err := sub.Wait(ctx, d.until(left)); err != nil {
 			return d.classify(ctx, err)
 		}
 	}
@@ -125,10 +125,10 @@ func (d *Driver) until(left int64) time.Duration {
 func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder) error) error {
 	ctx, cancel := d.life.Within(ctx)
 	defer cancel()
-	var ear *ears.Ear
+	var sub *notify.Subscription
 	for {
-		if ear != nil {
-			ear.Hear(ears.Anyone)
+		if sub != nil {
+			sub.About(notify.Any)
 		}
 		holder, left, err := d.holder(ctx, name)
 		if err != nil {
@@ -137,18 +137,18 @@ func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder
 		if err := emit(holder); err != nil {
 			return err
 		}
-		if ear == nil { // only now: a caller that asks once needs no subscription
+		if sub == nil { // only now: a caller that asks once needs no subscription
 			var leave func()
-			ear, leave = d.ears.Listen(name)
+			sub, leave = d.hub.Subscribe(name)
 			defer leave()
 			continue
 		}
 		wait := d.poll
 		if holder.Token != 0 {
-			ear.Hear(int64(holder.Token))
+			sub.About(int64(holder.Token))
 			wait = d.until(left)
 		}
-		if err := ear.Wait(ctx, wait); err != nil {
+		if err := sub.Wait(ctx, wait); err != nil {
 			return d.classify(ctx, err)
 		}
 	}

@@ -45,8 +45,8 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/go-os/go-os/state/sync/driver"
-	"github.com/go-os/go-os/state/sync/internal/ears"
 	"github.com/go-os/go-os/state/sync/internal/life"
+	"github.com/go-os/go-os/state/sync/internal/notify"
 )
 
 const (
@@ -74,7 +74,7 @@ type Driver struct {
 	client rueidis.Client
 	prefix string
 	poll   time.Duration
-	ears   *ears.Ears
+	hub    *notify.Hub
 	life   life.Life
 }
 
@@ -89,7 +89,7 @@ func New(client rueidis.Client, opts *Options) *Driver {
 			d.poll = opts.Poll
 		}
 	}
-	d.ears = ears.New(d.life.Context, d.listen)
+	d.hub = notify.New(d.life.Context, d.listen)
 	return d
 }
 
@@ -107,7 +107,7 @@ func (*Driver) Capabilities() driver.Capabilities {
 // Close implements driver.Driver. The client stays open.
 func (d *Driver) Close() error {
 	d.life.End()
-	d.ears.Wait()
+	d.hub.Wait()
 	return nil
 }
 
