@@ -25,7 +25,7 @@ func (s *Session) primitive(k *kind, name string, seats int) primitive {
 	return primitive{session: s, kind: k, name: name, queue: k.name + "/" + name, seats: seats}
 }
 
-// check returns what is wrong with an acquisition before anything is sent.
+// check validates an acquisition before anything is sent.
 func (p *primitive) check(ctx context.Context, value []byte) error {
 	s := p.session
 	caps := s.caps
@@ -94,7 +94,7 @@ func (p *primitive) acquire(ctx, parent context.Context, value []byte, try bool)
 	}
 }
 
-// named makes an error tell the operation and the name, and puts the name on the span.
+// named adds the operation and the name to an error, and the name to the span.
 func (p *primitive) named(call instrument.Call, op string, err *error) {
 	if call.Recording() && p.name != "" {
 		call.Set(nameAttr.String(p.name))

@@ -183,15 +183,15 @@ func (c *claim) done() {
 	l.dismiss()
 }
 
-// abandon takes a claim that nobody wants any more out of its queue, in the background. It does nothing if the claim was lost.
+// abandon removes a claim that is no longer wanted from its queue, in the background. It does nothing if the claim was lost.
 func (c *claim) abandon() {
 	if c.leave() {
 		c.remove()
 	}
 }
 
-// remove takes the claim out of its queue in the background, again and again until that is confirmed or the lease is over. After one
-// failure it no longer keeps the lease from ending: if the lease has no other claim, it ends, and this claim with it.
+// remove removes the claim from its queue in the background. It retries until the engine confirms that or the lease is over. After one
+// failure the claim no longer keeps the lease from ending: a lease without other claims ends, and this claim with it.
 func (c *claim) remove() {
 	c.lease.session.background(c.removeUntilGone) // a closed session has revoked the lease
 }

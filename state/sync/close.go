@@ -34,9 +34,9 @@ func (s *Session) Shutdown(ctx context.Context) error {
 	return late
 }
 
-// Close ends all grants with ErrClosed, has the engine hand their seats on, and closes the driver. Whoever works under a grant is
-// told by its context, at the same time as others may get its seat: release grants first, or use Shutdown. It takes a second at most if
-// the engine does not answer; the seats are then free after the TTL. Closing again does nothing.
+// Close ends all grants with ErrClosed, has the engine hand their seats on, and closes the driver. The context of a grant ends at the
+// moment at which others may get its seat: release grants first, or use Shutdown. If the engine does not answer, Close takes a second
+// at most, and the seats are free after the TTL. Closing again does nothing.
 func (s *Session) Close() error {
 	s.mu.Lock()
 	if s.closed.Swap(true) {

@@ -10,7 +10,7 @@ import (
 	"github.com/go-os/go-os/state/sync/driver"
 )
 
-// Leader is who leads. The zero Leader is nobody.
+// Leader is the holder of a leadership. The zero Leader stands for none.
 type Leader struct {
 	// Token is the fencing token of the leader's grant.
 	Token Token
@@ -92,10 +92,10 @@ func (e *Election) Do(ctx context.Context, value []byte, f func(context.Context,
 	}
 }
 
-// errEnough ends a watch that has told what it was asked for.
+// errEnough ends a watch that has shown the leader.
 var errEnough = errors.New("enough")
 
-// Leader returns who leads, by the engine's own word. ErrNotHeld says that nobody does.
+// Leader returns the leader, as the engine has it. ErrNotHeld says that there is none.
 func (e *Election) Leader(ctx context.Context) (leader Leader, err error) {
 	ctx, call := e.session.leader.Start(ctx)
 	defer call.End(ctx, &err)
@@ -118,10 +118,10 @@ func (e *Election) Leader(ctx context.Context) (leader Leader, err error) {
 	return leader, nil
 }
 
-// Observe returns who leads, and every change. A leader that was soon followed by another may be left out, the latest never is. A
-// connection that is lost is made again, in silence; what is known may be out of date until then.
+// Observe returns the leader, and every change. A leader that was soon followed by another may be left out, the latest never is. A
+// lost connection is made again without an error; what was returned last may be stale until then.
 //
-// The loop ends in silence when ctx does. Any other end is an error, in the last pair: ErrClosed or ErrInvalid.
+// The loop ends without an error when ctx does. Any other end is an error, in the last pair: ErrClosed or ErrInvalid.
 func (e *Election) Observe(ctx context.Context) iter.Seq2[Leader, error] {
 	return func(yield func(Leader, error) bool) {
 		o := observer{election: e, yield: yield}
@@ -132,7 +132,7 @@ func (e *Election) Observe(ctx context.Context) iter.Seq2[Leader, error] {
 	}
 }
 
-// observer is one loop under way.
+// observer is one loop of Observe.
 type observer struct {
 	election *Election
 	yield    func(Leader, error) bool

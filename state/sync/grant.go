@@ -23,7 +23,7 @@ type Grant struct {
 	why    *over // nil while it holds
 }
 
-// heldKey is where the context of a grant keeps it, so that a caller who would wait for itself is told.
+// heldKey is the key of the grant in its context, which shows that a caller would wait for itself.
 type heldKey struct{}
 
 // around returns the grant under which this one was asked for, nil if there is none.
@@ -66,7 +66,7 @@ func (g *Grant) Context() context.Context { return g.ctx }
 func (g *Grant) Deadline() time.Time { return g.claim.deadline() }
 
 // Lost returns nil while the grant holds and after it was released, and otherwise why it ended: an error that wraps ErrLost, or
-// ErrClosed. It looks at the clock, and asks nobody.
+// ErrClosed. It looks at the clock and sends no request.
 func (g *Grant) Lost() error {
 	if why := g.over(); why != nil && why.end != endReleased {
 		return &Error{Op: "lost", Name: g.of.name, Err: why.err}
@@ -109,7 +109,7 @@ func (g *Grant) finish(why *over) *over {
 	return why
 }
 
-// forget tells Shutdown that a grant has ended.
+// forget notifies Shutdown that a grant has ended.
 func (s *Session) forget(g *Grant) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -125,7 +125,7 @@ var errReleased = errors.New("sync: the grant was released")
 
 // Release gives the seat back, and ends the grant's context first. ErrNotHeld says that it was released before, ErrLost that the
 // grant had ended by itself, or the engine no longer had it: what was done under it may not have been protected to the end. After
-// ErrUnavailable, or the end of ctx, the session goes on trying to release it, until its lease is over.
+// ErrUnavailable, or the end of ctx, the session retries the release until the lease is over.
 func (g *Grant) Release(ctx context.Context) (err error) {
 	ctx, call := g.of.kind.release.Start(ctx)
 	defer call.End(ctx, &err)

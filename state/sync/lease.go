@@ -23,7 +23,7 @@ type over struct {
 func (o *over) Error() string { return o.err.Error() }
 func (o *over) Unwrap() error { return o.err }
 
-// lease is what the claims of a session live with. It is renewed until it is lost, or nobody needs it.
+// lease is what the claims of a session live with. It is renewed until it is lost or no longer needed.
 type lease struct {
 	session *Session
 	id      driver.LeaseID
@@ -44,7 +44,7 @@ type lease struct {
 }
 
 // open returns the session's lease, and counts a claim on it: claim.done must follow. It makes one if there is none. The lease is made
-// even if the caller gives up: its ID would be unknown otherwise, and nobody could revoke it.
+// even if the caller gives up: without its ID it could not be revoked.
 func (s *Session) open(ctx context.Context) (*lease, error) {
 	select {
 	case s.opening <- struct{}{}:
@@ -140,7 +140,7 @@ func (s *Session) begin(l *lease) bool {
 	return true
 }
 
-// retire has new claims live with another lease, so that this one ends soon: there may be a claim on it that nobody knows of.
+// retire has new claims live with another lease, so that this one ends soon: it may have a claim of unknown outcome.
 func (l *lease) retire() {
 	l.session.mu.Lock()
 	defer l.session.mu.Unlock()
@@ -151,7 +151,7 @@ func (l *lease) retire() {
 	l.dismiss()
 }
 
-// dismiss ends a retired lease that nobody needs. The caller holds session.mu.
+// dismiss ends a retired lease that has no claims. The caller holds session.mu.
 func (l *lease) dismiss() {
 	if !l.retired || l.claims > 0 || l.ctx.Err() != nil {
 		return

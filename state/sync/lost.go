@@ -8,9 +8,9 @@ import (
 // Lost returns nil while every grant holds under which ctx was made: those whose Context it is, or is derived from. Otherwise it returns why
 // one has ended: an error that wraps ErrLost, ErrClosed, or ErrNotHeld if the grant was released, or if ctx belongs to no grant.
 //
-// It looks at the clock and asks nobody, as the Err of the grant's own context does. A context that is derived from that one, by
-// context.WithTimeout for example, only learns of the end when a timer has fired. In a process that was stopped this may be a moment
-// after it goes on, so call Lost right before work that must not be done without the grant.
+// It looks at the clock and sends no request, as the Err of the grant's own context does. A context derived from that one, by
+// context.WithTimeout for example, ends only when a timer fires. In a process that was stopped, that may be a moment after it
+// resumes. So call Lost right before work that must not be done without the grant.
 func Lost(ctx context.Context) error {
 	g := grantOf(ctx)
 	if g == nil {

@@ -19,7 +19,7 @@ func (m *Mutex) Lock(ctx context.Context) (*Grant, error) {
 	return m.acquire(ctx, context.WithoutCancel(ctx), nil, false)
 }
 
-// TryLock is Lock, but returns ErrHeld at once if somebody else holds the lock.
+// TryLock is Lock, but returns ErrHeld at once if the lock is held.
 func (m *Mutex) TryLock(ctx context.Context) (*Grant, error) {
 	return m.acquire(ctx, context.WithoutCancel(ctx), nil, true)
 }

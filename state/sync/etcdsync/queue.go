@@ -50,7 +50,7 @@ func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.
 // absent is the condition that a key is not there.
 func absent(key string) clientv3.Cmp { return clientv3.Compare(clientv3.CreateRevision(key), "=", 0) }
 
-// refused tells a lock that is held from a lease that is over, about which a transaction that puts nothing does not speak.
+// refused distinguishes a lock that is held from a lease that is over: a transaction that puts nothing does not check the lease.
 func (d *Driver) refused(ctx context.Context, lease clientv3.LeaseID) error {
 	resp, err := d.client.TimeToLive(ctx, lease)
 	switch {
@@ -63,7 +63,7 @@ func (d *Driver) refused(ctx context.Context, lease clientv3.LeaseID) error {
 	}
 }
 
-// first reads the keys of those who hold a seat, and of who is next.
+// first reads the keys of the claims that hold a seat, and of the next one.
 func (d *Driver) first(c driver.Claim) clientv3.Op {
 	return clientv3.OpGet(d.queue(c.Name), clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(int64(c.Seats)+1),
 		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
@@ -247,7 +247,7 @@ func (d *Driver) withdraw(ctx context.Context, c driver.Claim) error {
 	return d.classify(ctx, err)
 }
 
-// Watch implements driver.Watcher. While somebody holds the name, it watches that claim alone.
+// Watch implements driver.Watcher. While the name is held, it watches the holder's claim alone.
 func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder) error) error {
 	ctx, cancel := d.life.Within(ctx)
 	defer cancel()

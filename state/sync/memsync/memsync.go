@@ -2,11 +2,11 @@
 //
 //	session := sync.New(memsync.New(nil), nil)
 //
-// Drivers on one [Space] contend with each other as processes at an engine would, which is for tests. Its safety is sync.Local: it keeps
-// nobody out of anything who is in another process.
+// Drivers on one [Space] contend with each other as processes at an engine would, which is for tests. Its safety is sync.Local: it does
+// not keep other processes out.
 //
 // Guarantees:
-//   - Claims are granted in the order of their calls. A seat that is given back wakes who is next, and nobody else.
+//   - Claims are granted in the order of their calls. A seat that is given back wakes the next waiter alone.
 //   - A lease ends at its time, by the monotonic clock, and within a millisecond.
 //   - Tokens grow by one with each claim, over all names of the Space.
 package memsync

@@ -121,7 +121,7 @@ func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder
 	}
 }
 
-// holder returns who holds the first seat, and what is closed when that is another.
+// holder returns the holder of the first seat, and a channel that is closed when another one follows.
 func (s *Space) holder(q *queue) (driver.Holder, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,7 +142,7 @@ func (s *Space) queue(name string) *queue {
 	return q
 }
 
-// tidy removes a queue that nobody uses.
+// tidy removes a queue without claims and watchers.
 func (s *Space) tidy(q *queue) {
 	if len(q.claims) == 0 && q.watchers == 0 {
 		delete(s.queues, q.name)
@@ -163,7 +163,7 @@ func (s *Space) find(c driver.Claim) (*queue, *claim) {
 	return q, nil
 }
 
-// remove takes a claim out of its queue, and admits who is next.
+// remove removes a claim from its queue, and admits the next one.
 func (s *Space) remove(c *claim) {
 	q := s.queues[c.Name]
 	at := slices.Index(q.claims, c)
@@ -179,7 +179,7 @@ func (s *Space) remove(c *claim) {
 	s.tidy(q)
 }
 
-// admit grants seats to those whose turn it is.
+// admit grants seats to the first claims of a queue.
 func (s *Space) admit(q *queue) {
 	for i, c := range q.claims {
 		if i >= c.Seats {
@@ -193,7 +193,7 @@ func (s *Space) admit(q *queue) {
 	}
 }
 
-// turn tells who watches that the first claim is another.
+// turn notifies the watchers that the first claim is another.
 func (q *queue) turn() {
 	close(q.changed)
 	q.changed = make(chan struct{})

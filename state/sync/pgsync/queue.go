@@ -42,7 +42,7 @@ func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.
 	}
 }
 
-// soon is when to look again at a lease that should be over: somebody else may just be renewing or removing it.
+// soon is when to look again at a lease that should be over: another transaction may just be renewing or removing it.
 const soon = 50 * time.Millisecond
 
 // Await implements driver.Queue.

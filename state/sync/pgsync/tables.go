@@ -95,7 +95,7 @@ func migrate(ctx context.Context, pool *pgxpool.Pool, schema string) error {
 	return lacking
 }
 
-// survey returns what is absent, and an error that names the rights which the role lacks on what is there.
+// survey returns the objects that are absent, and an error that names the rights that the role lacks on the others.
 func survey(ctx context.Context, db *pgconn.PgConn, schema string) (absent []object, lacking, err error) {
 	var queries []string
 	for _, o := range objects() {

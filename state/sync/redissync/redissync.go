@@ -218,7 +218,7 @@ func (d *Driver) classify(ctx context.Context, err error) error {
 	if class == nil {
 		class = driver.ErrUnavailable
 		if said, ok := rueidis.IsRedisErr(err); ok && !passing(said.Error()) {
-			return err // such as WRONGTYPE and NOPERM: waiting does not mend it
+			return err // such as WRONGTYPE and NOPERM: a retry cannot fix it
 		}
 	}
 	return life.Classed(class, err)
