@@ -41,7 +41,7 @@
 // # What is configured where
 //
 // OTEL_CONFIG_FILE goes before the other OTEL_ variables, those before the Options, and those before the defaults. An empty variable is
-// unset.
+// unset, and so is one whose value cannot be understood: where that is the variable of one signal, the general one counts.
 //
 //	OTEL_SDK_DISABLED                          true leaves propagation, the readable log and the program's own registry
 //	OTEL_LOG_LEVEL                             how much of the SDK's own log is shown: none, error, warn (default), info, debug
