@@ -277,7 +277,7 @@ func shortLocks(r *rig) {
 	p := r.processOn(r.open, sync.Options{Telemetry: telemetry.Off()})
 	long := r.lock(p, r.name("long"))
 	began := time.Now()
-	var rounds atomic.Int64
+	var rounds, busy atomic.Int64
 	var group gosync.WaitGroup
 	for i := range goroutines {
 		group.Go(func() {
@@ -287,11 +287,15 @@ func shortLocks(r *rig) {
 					time.Sleep(time.Duration(rand.N(3000)) * time.Microsecond)
 					return nil
 				})
-				if err != nil {
+				switch {
+				case err == nil:
+					rounds.Add(1)
+				case errors.Is(err, sync.ErrUnavailable): // on a busy machine, an engine may not answer in time
+					busy.Add(1)
+				default:
 					r.Errorf("Do, after %s and %d rounds without a fault: %v", time.Since(began), rounds.Load(), err)
 					return
 				}
-				rounds.Add(1)
 			}
 		})
 	}
@@ -300,6 +304,9 @@ func shortLocks(r *rig) {
 		r.Errorf("the long grant is lost after %s and %d rounds without a fault: %v", time.Since(began), rounds.Load(), err)
 		return
 	}
-	r.Logf("%d rounds within %s", rounds.Load(), lasts)
+	r.Logf("%d rounds within %s, and %d that were not answered in time", rounds.Load(), lasts, busy.Load())
+	if busy.Load() > rounds.Load()/10 {
+		r.Errorf("%d rounds were not answered in time, and %d were", busy.Load(), rounds.Load())
+	}
 	r.release(long)
 }

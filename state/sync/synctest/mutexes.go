@@ -36,7 +36,7 @@ func oneHolder(r *rig) {
 		for range goroutines {
 			group.Go(func() {
 				for range rounds {
-					g, err := p.Mutex(name).Lock(r.context())
+					g, err := r.retried(func(ctx context.Context) (*sync.Grant, error) { return p.Mutex(name).Lock(ctx) })
 					if err != nil {
 						r.Errorf("Lock: %v", err)
 						return
@@ -49,7 +49,7 @@ func oneHolder(r *rig) {
 					mu.Unlock()
 					time.Sleep(time.Millisecond)
 					inside.Add(-1)
-					if err := g.Release(r.context()); err != nil {
+					if err := g.Release(r.context()); err != nil && !errors.Is(err, sync.ErrUnavailable) {
 						r.Errorf("Release: %v", err)
 					}
 				}
@@ -64,6 +64,18 @@ func oneHolder(r *rig) {
 	}
 	if len(tokens) != processes*goroutines*rounds {
 		r.Errorf("%d grants, want %d", len(tokens), processes*goroutines*rounds)
+	}
+}
+
+// retried acquires until an error that a retry cannot fix: an engine on a busy machine may not answer in time.
+func (r *rig) retried(acquire func(context.Context) (*sync.Grant, error)) (*sync.Grant, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), r.patience())
+	defer cancel()
+	for {
+		g, err := acquire(ctx)
+		if !errors.Is(err, sync.ErrUnavailable) || ctx.Err() != nil {
+			return g, err
+		}
 	}
 }
 
