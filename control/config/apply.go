@@ -262,10 +262,22 @@ func (c Change[T]) attributes() []attribute.KeyValue {
 	return c.Old.Attributes()
 }
 
-// fresh returns the warnings that were not there before.
+// fresh returns the warnings about places without one before.
 func fresh(before, now []error) (all []error) {
+	type where struct{ source, document, key string }
+	known := map[where]bool{}
+	placeOf := func(warning error) (p where) {
+		var e *Error
+		if errors.As(warning, &e) {
+			p = where{e.Source, e.Document, e.Key}
+		}
+		return p
+	}
+	for _, warning := range before {
+		known[placeOf(warning)] = true
+	}
 	for _, warning := range now {
-		if !slices.ContainsFunc(before, func(e error) bool { return e.Error() == warning.Error() }) {
+		if !known[placeOf(warning)] {
 			all = append(all, warning)
 		}
 	}

@@ -244,9 +244,9 @@ func (a *account) misfit(at place, err error) {
 	misfit := &misfitError{bare: known.Error(), text: known.Error()}
 	if !at.hidden && shapeOf(at.typ) == scalar {
 		if s, ok := textOf(known.got); ok {
-			misfit.text = fmt.Sprintf("%q %s", showText(s), misfit.bare)
+			misfit.text = fmt.Sprintf("%q %s", shorten(showText(s)), misfit.bare)
 		} else if isNumber(known.got) {
-			misfit.text = fmt.Sprintf("%s %s", show(known.got), misfit.bare)
+			misfit.text = fmt.Sprintf("%s %s", shorten(show(known.got)), misfit.bare)
 		}
 	}
 	a.add(at.path, misfit)

@@ -206,6 +206,7 @@ func (d *decoder) free(at place, from any) any {
 		n, err := freeNumber(v)
 		if err != nil {
 			d.misfit(at, err)
+			return string(v) // an any takes it, so that nothing else is reported
 		}
 		return n
 	case instant:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"unicode/utf8"
 
@@ -137,8 +138,12 @@ func (e *lineError) Unwrap() error { return e.err }
 func located(name string, err error) error {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		var errs []error
-		for _, one := range joined.Unwrap() {
+		all := joined.Unwrap()
+		for _, one := range all[:min(len(all), maxErrors)] {
 			errs = append(errs, located(name, one))
+		}
+		if more := len(all) - maxErrors; more > 0 {
+			errs = append(errs, fmt.Errorf("config: and %d more", more))
 		}
 		return errors.Join(errs...)
 	}
@@ -189,12 +194,17 @@ func (t *tree) line(path string) int {
 	return 0
 }
 
+// escapes reports whether a text ends in a backslash that escapes what follows.
+func escapes(text string) bool {
+	return (len(text)-len(strings.TrimRight(text, `\`)))%2 == 1
+}
+
 // above returns the path without its last part.
 func above(path string) string {
 	quoted := false
 	for i := len(path) - 1; i > 0; i-- {
 		switch c := path[i]; {
-		case c == '"' && path[i-1] != '\\':
+		case c == '"' && !escapes(path[:i]):
 			quoted = !quoted
 		case !quoted && (c == '.' || c == '['):
 			return path[:i]

@@ -329,7 +329,7 @@ func needsQuotes(r rune) bool {
 	case 'a' <= r && r <= 'z', '0' <= r && r <= '9', r == '_', r == '-': // most of them
 		return false
 	}
-	return r == '.' || r == '"' || r == '[' || r == ']' || unicode.IsSpace(r) || unicode.IsControl(r)
+	return r == '.' || r == '"' || r == '[' || r == ']' || r == ' ' || !unicode.IsPrint(r)
 }
 
 func item(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }

@@ -70,12 +70,17 @@ func (o Origin) where() string {
 
 // oneLine shortens a text, and shows what does not print as an escape of Go: a value must not steer the terminal.
 func oneLine(s string) string {
-	const longest = 80
 	s = strings.NewReplacer("\r\n", "⏎", "\n", "⏎", "\t", " ").Replace(s)
 	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) || !utf8.ValidString(s) {
 		s = strings.ReplaceAll(strconv.Quote(s), `\"`, `"`)
 		s = s[1 : len(s)-1]
 	}
+	return shorten(s)
+}
+
+// shorten cuts a text that is too long for a line.
+func shorten(s string) string {
+	const longest = 80
 	if runes := []rune(s); len(runes) > longest {
 		return string(runes[:longest]) + "…"
 	}

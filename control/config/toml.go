@@ -86,7 +86,7 @@ func (r *tomlReader) syntax(err error) error {
 		offset = int(r.parser.Range(at.Highlight).Offset)
 	}
 	ends := lineEnds{data: r.data}
-	return &lineError{line: ends.lineAt(offset), err: errors.New(at.Message)}
+	return &lineError{line: ends.lineAt(offset), err: errors.New(oneLine(at.Message))}
 }
 
 func (r *tomlReader) expression(root *tomlTable, e *unstable.Node) error {

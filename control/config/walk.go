@@ -18,6 +18,9 @@ func suggest(key string, t reflect.Type) string {
 func nearest(text string, names []string) string {
 	best, distance := "", len(text)/3+1
 	for _, name := range names {
+		if longer := len(text) - len(name); max(longer, -longer) > distance {
+			continue
+		}
 		if d := edits(text, name); d <= distance && (best == "" || d < distance) {
 			best, distance = name, d
 		}
@@ -31,25 +34,24 @@ func edits(a, b string) int {
 	if len(a) > longest || len(b) > longest {
 		return longest
 	}
-	d := make([][]int, len(a)+1)
-	for i := range d {
-		d[i] = make([]int, len(b)+1)
-		d[i][0] = i
-	}
-	for j := range d[0] {
-		d[0][j] = j
+	var rows [3][longest + 1]int
+	before, last, now := &rows[0], &rows[1], &rows[2]
+	for j := range last {
+		last[j] = j
 	}
 	for i := 1; i <= len(a); i++ {
+		now[0] = i
 		for j := 1; j <= len(b); j++ {
 			cost := 1
 			if a[i-1] == b[j-1] {
 				cost = 0
 			}
-			d[i][j] = min(d[i-1][j]+1, d[i][j-1]+1, d[i-1][j-1]+cost)
+			now[j] = min(last[j]+1, now[j-1]+1, last[j-1]+cost)
 			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				d[i][j] = min(d[i][j], d[i-2][j-2]+1)
+				now[j] = min(now[j], before[j-2]+1)
 			}
 		}
+		before, last, now = last, now, before
 	}
-	return d[len(a)][len(b)]
+	return last[len(b)]
 }

@@ -25,8 +25,11 @@ func readYAML(data []byte, at positions) (content, error) {
 		}
 		return content{}, yamlError(err, data)
 	}
-	if err := decoder.Decode(&more); !errors.Is(err, io.EOF) {
+	switch err := decoder.Decode(&more); {
+	case err == nil:
 		return content{}, &lineError{line: max(more.Line, 1), err: errors.New("holds a second document, which would not be read")}
+	case !errors.Is(err, io.EOF):
+		return content{}, yamlError(err, data)
 	}
 	root := doc.Content[0]
 	switch {
@@ -131,6 +134,7 @@ func (r *yamlReader) alias(n *yaml.Node, path string, depth int) (any, error) {
 
 func (r *yamlReader) mapping(n *yaml.Node, path string, depth int) (map[string]any, error) {
 	defer r.enter(n)()
+	r.groupTag(n, path, "!!map")
 	values := make(map[string]any, len(n.Content)/2)
 	var merged []*yaml.Node
 	for i := 0; i+1 < len(n.Content); i += 2 {
@@ -180,9 +184,7 @@ func (r *yamlReader) line(path string, n *yaml.Node) {
 
 // key returns a key as it is written.
 func (r *yamlReader) key(n *yaml.Node, path string) (string, bool) {
-	if n.Kind == yaml.AliasNode {
-		n = n.Alias
-	}
+	n = behind(n)
 	switch {
 	case n.Kind != yaml.ScalarNode:
 		r.fail(n, path, "a key is a list or a group of keys, not a text")
@@ -194,33 +196,43 @@ func (r *yamlReader) key(n *yaml.Node, path string) (string, bool) {
 	return n.Value, true
 }
 
-// merge takes in the keys of another mapping, or of several, that are not there yet.
+// errMerge is why a value cannot be merged. A list of lists could refer to itself.
+var errMerge = errors.New("<< takes a group of keys, or a list of them")
+
+// merge adds the keys of a mapping, or of a list of mappings, that are not there yet.
 func (r *yamlReader) merge(values map[string]any, n *yaml.Node, path string, depth int) error {
-	target := n
-	if n.Kind == yaml.AliasNode {
-		target = n.Alias
+	list := []*yaml.Node{n}
+	if target := behind(n); target.Kind == yaml.SequenceNode {
+		list = target.Content
 	}
-	switch target.Kind {
-	case yaml.SequenceNode:
-		for _, one := range target.Content {
-			if err := r.merge(values, one, path, depth+1); err != nil {
-				return err
-			}
+	for _, one := range list {
+		if behind(one).Kind != yaml.MappingNode {
+			r.fail(n, path, "%w", errMerge)
+			return nil
 		}
-		return nil
-	case yaml.MappingNode:
 		r.aliased++ // an inline mapping too: its keys may not count
-		v, err := r.value(n, path, depth)
+		v, err := r.value(one, path, depth)
 		r.aliased--
-		for key, inner := range asGroup(v) {
-			if _, own := values[key]; !own {
-				values[key] = inner
-			}
+		if err != nil {
+			return err
 		}
-		return err
+		for key, inner := range asGroup(v) {
+			if _, own := values[key]; own {
+				continue
+			}
+			values[key] = inner
+			r.line(r.positions.key(path, key), one)
+		}
 	}
-	r.fail(n, path, "<< takes a group of keys, or a list of them")
 	return nil
+}
+
+// behind returns the node that an alias stands for.
+func behind(n *yaml.Node) *yaml.Node {
+	if n.Kind == yaml.AliasNode {
+		return n.Alias
+	}
+	return n
 }
 
 func asGroup(v any) map[string]any {
@@ -230,6 +242,7 @@ func asGroup(v any) map[string]any {
 
 func (r *yamlReader) sequence(n *yaml.Node, path string, depth int) ([]any, error) {
 	defer r.enter(n)()
+	r.groupTag(n, path, "!!seq")
 	elements := make([]any, len(n.Content))
 	for i, element := range n.Content {
 		at := r.item(path, i)
@@ -271,6 +284,13 @@ func (r *yamlReader) scalar(n *yaml.Node, path string) (any, error) {
 		return s, nil
 	}
 	return n.Value, nil
+}
+
+// groupTag checks that a mapping or a list has no explicit tag but that of its kind.
+func (r *yamlReader) groupTag(n *yaml.Node, path, own string) {
+	if n.Style&yaml.TaggedStyle != 0 && n.ShortTag() != own {
+		r.fail(n, path, "has a tag that means nothing here: remove it")
+	}
 }
 
 // tag checks that a value is of the type that an explicit tag demands.

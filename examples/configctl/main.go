@@ -199,12 +199,7 @@ func (o options) with(ctx context.Context, std streams, do func(*tool) error) (e
 			return err
 		}
 	}
-	if !o.creates {
-		if err := exists(o.store, o.layer); err != nil {
-			return err
-		}
-	}
-	store, closeStore, err := open(ctx, o.store, o.timeout)
+	store, closeStore, err := o.open(ctx)
 	if err != nil {
 		return err
 	}

@@ -328,7 +328,7 @@ func TestControlCharacters(t *testing.T) {
 // onBolt does something to a store that no command has open.
 func onBolt(t *testing.T, where string, do func(*kv.Store)) {
 	t.Helper()
-	store, closeStore, err := open(t.Context(), where, time.Minute)
+	store, closeStore, err := options{store: where, timeout: time.Minute, creates: true}.open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -403,7 +403,7 @@ func TestEmptyLayer(t *testing.T) {
 		}
 	}
 	for _, args := range append(reading, []string{"watch"}) {
-		s.refuse(config.ErrNotFound, "nothing was published in layer "+layer+": not found: there is no file "+path+": is its name right? `configctl publish FILE` creates it", args...)
+		s.refuse(config.ErrNotFound, "nothing was published in layer "+layer+": not found: -store bolt://"+path+": no such file: check the path; `configctl publish FILE` creates it", args...)
 	}
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a command that reads has created the file: %v", err)

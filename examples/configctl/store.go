@@ -4,10 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"net/url"
-	"os"
-	"time"
 
 	"github.com/go-os/go-os/control/config"
 	"github.com/go-os/go-os/examples/internal/engine"
@@ -18,24 +14,15 @@ import (
 // quiet is what the command observes itself with: its output is for people.
 var quiet = telemetry.Off()
 
-// exists refuses the file of a bolt store that is not there: opening it would create it, and a command that reads finds nothing in it.
-func exists(where, layer string) error {
-	u, err := url.Parse(where)
-	if err != nil || u.Scheme != "bolt" {
-		return nil
-	}
-	if _, err := os.Stat(u.Path); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("nothing was published in layer %s: %w: there is no file %s: is its name right? `configctl publish FILE` creates it", layer, config.ErrNotFound, u.Path)
-	}
-	return nil
-}
-
-// open opens the store that a URL names, and has it answer once.
-func open(ctx context.Context, where string, within time.Duration) (*kv.Store, func() error, error) {
-	e, err := engine.Open(ctx, where, engine.Options{
-		Flag: "-store", Schemes: []string{"etcd", "consul", "redis", "bolt"}, Within: within, Store: kv.Options{Telemetry: quiet},
+// open opens the store of the options once it has answered. Only a command that creates a store creates its bolt file: others would find
+// nothing in it.
+func (o options) open(ctx context.Context) (*kv.Store, func() error, error) {
+	e, err := engine.Open(ctx, o.store, engine.Options{
+		Flag: "-store", Schemes: []string{"etcd", "consul", "redis", "bolt"}, Within: o.timeout, Existing: !o.creates, Store: kv.Options{Telemetry: quiet},
 	})
 	switch {
+	case errors.Is(err, engine.ErrNoFile):
+		return nil, nil, fmt.Errorf("nothing was published in layer %s: %w: %w; `configctl publish FILE` creates it", field(o.layer), config.ErrNotFound, err)
 	case errors.Is(err, engine.ErrURL):
 		return nil, nil, fmt.Errorf("%w: %w", err, errUsage)
 	case err != nil:

@@ -55,7 +55,7 @@ func openFile(a *address, existing bool) (driver.Store, func() error, error) {
 		return nil, nil, err
 	}
 	if _, err := os.Stat(a.Path); existing && errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, fmt.Errorf("there is no file %s: check the path: %w", a.Path, err)
+		return nil, nil, fmt.Errorf("%w: check the path", ErrNoFile)
 	}
 	store, err := boltkv.Open(a.Path, nil)
 	if errors.Is(err, bolterrors.ErrTimeout) {

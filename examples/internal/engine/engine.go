@@ -27,6 +27,9 @@ import (
 // ErrURL says that a URL names no engine, or one that the command cannot use.
 var ErrURL = errors.New("no such engine")
 
+// ErrNoFile says that a bolt file does not exist, and must.
+var ErrNoFile = errors.New("no such file")
+
 // DefaultWithin is how long an engine may take to answer when it is opened.
 const DefaultWithin = 5 * time.Second
 
@@ -36,7 +39,7 @@ type Options struct {
 	Flag string
 	// Schemes that the command takes, such as "etcd", which includes "etcds". Required.
 	Schemes []string
-	// Existing has a bolt file that does not exist be an error. Default: it is created.
+	// Existing makes Open return ErrNoFile if a bolt file does not exist. Default: the file is created.
 	Existing bool
 	// Within is how long the engine may take to answer. Default: DefaultWithin.
 	Within time.Duration
@@ -51,7 +54,7 @@ type Engine struct {
 }
 
 // Open opens the store that a URL names and returns once its engine has answered. It returns ErrURL if the command has no such engine,
-// and kv.ErrUnavailable or the end of the context if the engine does not answer.
+// ErrNoFile if Options.Existing is not met, and kv.ErrUnavailable or the end of the context if the engine does not answer.
 func Open(ctx context.Context, where string, o Options) (*Engine, error) {
 	u, err := parse(where, o.Flag, o.Schemes)
 	if err != nil {

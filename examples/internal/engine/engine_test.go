@@ -54,7 +54,7 @@ func TestMemoryAndFile(t *testing.T) {
 	works(t, "memory")
 	path := filepath.Join(t.TempDir(), "kv.db")
 	o := Options{Flag: "-store", Schemes: []string{"bolt"}, Existing: true}
-	if _, err := Open(t.Context(), "bolt://"+path, o); err == nil || !strings.Contains(err.Error(), "there is no file "+path) {
+	if _, err := Open(t.Context(), "bolt://"+path, o); !errors.Is(err, ErrNoFile) || !strings.Contains(err.Error(), path) {
 		t.Errorf("a file that must exist: %v", err)
 	}
 	works(t, "bolt://"+path)
