@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // text is a value of a source that knows only texts: it may stand for a number, a list or a map as well.
@@ -300,6 +301,9 @@ func structureFrom(s string, t reflect.Type) (any, error) {
 	}
 	if trimmed == "" || serviceLink.MatchString(trimmed) {
 		return nil, misread(text(trimmed), t)
+	}
+	if !utf8.ValidString(trimmed) { // the decoder would put U+FFFD in its place
+		return nil, &valueError{why: "is not UTF-8"}
 	}
 	v, err := readJSONValue([]byte(trimmed))
 	_, isGroup := v.(map[string]any)

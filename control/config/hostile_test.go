@@ -122,6 +122,23 @@ func TestOddDocuments(t *testing.T) {
 	}
 }
 
+// TestVariableEncoding refuses JSON in a variable that is not UTF-8: it would hold other characters than were written.
+func TestVariableEncoding(t *testing.T) {
+	for _, variable := range []string{"H_ANY={\"k\": \"\xff\"}", "H_PRICES={\"\xff\": {\"cents\": 1}}", "H_TAGS=[\"\xff\"]"} {
+		type tagged struct {
+			hostile `config:",squash"`
+			Tags    []string
+		}
+		cfg, err := config.Load[tagged](t.Context(), options(config.Env("H_", []string{variable})))
+		switch {
+		case err == nil && strings.Contains(fmt.Sprintf("%+v", *cfg.Get()), "\ufffd"):
+			t.Errorf("%q arrives as %+v", variable, *cfg.Get())
+		case err != nil && !strings.Contains(err.Error(), "is not UTF-8"):
+			t.Errorf("%q: %v", variable, err)
+		}
+	}
+}
+
 // TestManyUnknownKeys reports thousands of unknown keys, each close to a key of the type. A search for what was meant, or for what is new,
 // that takes as long as their number squared took a minute here.
 func TestManyUnknownKeys(t *testing.T) {

@@ -170,3 +170,14 @@ func alikeNumber(n number, want any) bool {
 	g, err := l.float(64)
 	return err != nil || g == w || math.IsNaN(g) && math.IsNaN(w)
 }
+
+// TestAbove cuts the last part off a path.
+func TestAbove(t *testing.T) {
+	for path, want := range map[string]string{
+		"a": "", "a.b": "a", "a.b[2]": "a.b", `a."b.c"`: "a", join(join("a", `b \`), "c"): join("a", `b \`), join("a", `b \`): "a", join("a", `b "\`): "a", join("a", `"`): "a",
+	} {
+		if got := above(path); got != want {
+			t.Errorf("%s: got %q, want %q", path, got, want)
+		}
+	}
+}
