@@ -33,6 +33,31 @@ func TestREADME(t *testing.T) {
 	}
 }
 
+// TestSnippets keeps the other programs in the README those that examples/snippets compiles and runs, and short.
+func TestSnippets(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiled, err := os.ReadFile("../../examples/snippets/snippets_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := strings.ReplaceAll(string(compiled), "\n\t", "\n")
+	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
+	if len(blocks) < 4 {
+		t.Fatalf("README.md has %d programs, want examples/hello and one each for state/kv, state/sync and control/config", len(blocks))
+	}
+	for _, block := range blocks[1:] {
+		if !strings.Contains(body, block[1]) {
+			t.Errorf("examples/snippets does not have this program of README.md:\n%s", block[1])
+		}
+		if lines := strings.Count(block[1], "\n"); lines > 8 {
+			t.Errorf("a program of README.md has %d lines, want 8 at most:\n%s", lines, block[1])
+		}
+	}
+}
+
 // TestLinks finds links between our documents that lead nowhere.
 func TestLinks(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#:]+)\)`)
