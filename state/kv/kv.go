@@ -121,6 +121,8 @@ type Version = driver.Version
 //		MaxValue  int              // length of the longest value, in bytes; zero means no limit
 //		MaxBatch  int              // items in one request of a batch; zero means no limit
 //	}
+//
+// Capabilities.Has reports whether the engine has all of some abilities. Package driver has the details.
 type Capabilities = driver.Capabilities
 
 // Ability is something that engines may or may not be able to do, such as Watch. Abilities combine with |.

@@ -121,7 +121,8 @@ func (e *Error) Unwrap() error { return e.Err }
 type (
 	// Token orders the grants of one name: each has a larger one than those before it. Zero is none.
 	Token = driver.Token
-	// Capabilities are what an engine can do, and within which limits.
+	// Capabilities are what an engine can do, and within which limits. See [driver.Capabilities] for the fields, and
+	// [driver.LeaseLimits] for how late an engine may notice that a process is gone (Lease.Latest).
 	Capabilities = driver.Capabilities
 	// Safety is what the promise of an engine rests on.
 	Safety = driver.Safety
