@@ -44,14 +44,12 @@ type lease struct {
 }
 
 // open returns the session's lease, and counts a claim on it: claim.done must follow. It makes one if there is none. The lease is made
-// even if the caller gives up: without its ID it could not be revoked.
+// even if the caller gives up: without its ID it could not be revoked. The time that a caller waits for the request of another one counts
+// towards its own Options.Timeout.
 func (s *Session) open(ctx context.Context) (*lease, error) {
-	select {
-	case s.opening <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-s.life.Done():
-		return nil, ErrClosed
+	began := time.Now()
+	if err := s.turn(ctx); err != nil {
+		return nil, err
 	}
 	done := func() { <-s.opening }
 	if l, err := s.join(); l != nil || err != nil {
@@ -63,6 +61,9 @@ func (s *Session) open(ctx context.Context) (*lease, error) {
 		done()
 		return nil, ErrClosed
 	}
+	late := time.NewTimer(s.opts.Timeout - time.Since(began))
+	defer late.Stop()
+	var err error
 	select {
 	case err := <-granted:
 		defer done()
@@ -71,12 +72,41 @@ func (s *Session) open(ctx context.Context) (*lease, error) {
 		}
 		return s.join()
 	case <-ctx.Done():
-		go func() {
-			<-granted
-			done()
-		}()
-		return nil, ctx.Err()
+		err = ctx.Err()
+	case <-late.C:
+		err = s.unanswered()
 	}
+	go func() {
+		<-granted
+		done()
+	}()
+	return nil, err
+}
+
+// turn waits until no other caller makes a lease.
+func (s *Session) turn(ctx context.Context) error {
+	select {
+	case s.opening <- struct{}{}:
+		return nil
+	default:
+	}
+	late := time.NewTimer(s.opts.Timeout)
+	defer late.Stop()
+	select {
+	case s.opening <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.life.Done():
+		return ErrClosed
+	case <-late.C:
+		return s.unanswered()
+	}
+}
+
+// unanswered is the error of a call whose time is over before the engine has answered.
+func (s *Session) unanswered() error {
+	return fmt.Errorf("%w: no answer within %s", ErrUnavailable, s.opts.Timeout)
 }
 
 // background runs f in a goroutine that Close waits for. It returns false if the session is closed.

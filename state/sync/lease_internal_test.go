@@ -78,3 +78,33 @@ func TestClosedWhileGranting(t *testing.T) {
 		}
 	})
 }
+
+// silentGranter never answers a Grant.
+type silentGranter struct{ *memsync.Driver }
+
+func (silentGranter) Grant(ctx context.Context, _ time.Duration) (driver.LeaseID, error) {
+	<-ctx.Done()
+	return "", ctx.Err()
+}
+
+// TestTimeoutBehindAnotherGrant has a caller come while the request of one that gave up is unanswered. It waits for its own Timeout only.
+func TestTimeoutBehindAnotherGrant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New(silentGranter{memsync.New(nil)}, &Options{Telemetry: telemetry.Off()})
+		defer func() { _ = s.Close() }()
+		ctx, cancel := context.WithTimeout(t.Context(), DefaultTimeout/10)
+		defer cancel()
+		if _, err := s.Mutex("m").Lock(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Lock: %v, want the end of its context", err)
+		}
+		for range 3 {
+			began := time.Now()
+			if _, err := s.Mutex("m").Lock(t.Context()); !errors.Is(err, ErrUnavailable) {
+				t.Errorf("Lock: %v, want ErrUnavailable", err)
+			}
+			if took := time.Since(began); took > DefaultTimeout {
+				t.Errorf("Lock took %s, want %s", took, DefaultTimeout)
+			}
+		}
+	})
+}
