@@ -21,7 +21,9 @@
 //
 // # Reads
 //
-// Reads ask the leader of the bucket, not the nearest replica (direct get), so they see every acknowledged write. No read is older
+// Reads ask the leader of the bucket, not the nearest replica (direct get), so they see every acknowledged write. Only a bucket on one
+// server is read by direct get, which costs a third less. Within a minute the store notices that it got replicas; until then, or if it has a
+// mirror with MirrorDirect, a read may come from one that lags. No read is older
 // than an event, a write or a read that this Store saw before: if the server that answers is behind, the read waits for it. A listing
 // and the snapshot of a watch come from a replica, and wait until it has what the leader had. One gap is left: a leader that was
 // stopped or cut off, and replaced meanwhile, may answer once more before it learns of it. It can then miss what others wrote.
@@ -94,6 +96,7 @@ type Store struct {
 
 	mu      sync.Mutex
 	opened  *opened   // nil until the bucket was found
+	looked  time.Time // when it was looked up
 	created time.Time // when the bucket was
 }
 
@@ -101,7 +104,11 @@ type Store struct {
 type opened struct {
 	watches jetstream.KeyValue
 	reads   nats.JetStreamContext // the client of package jetstream would read from any replica
+	single  bool                  // the bucket is on one server
 }
+
+// lookEvery is how often a bucket on one server is looked up again: it may have got replicas.
+const lookEvery = time.Minute
 
 // New returns a driver on a bucket, which must exist by the first call. The connection stays the caller's to close.
 func New(js jetstream.JetStream, bucket string, opts *Options) *Store {
@@ -143,14 +150,22 @@ func (s *Store) stream() string { return "KV_" + s.bucket }
 // subject is the subject of an escaped key or pattern.
 func (s *Store) subject(name string) string { return subjects + s.bucket + "." + name }
 
-// open returns the bucket. It is looked up once, by the first call that needs it.
+// open returns the bucket. The first call that needs it looks it up.
 func (s *Store) open(ctx context.Context) (*opened, error) {
 	s.mu.Lock()
 	found := s.opened
+	due := found == nil || found.single && time.Since(s.looked) >= lookEvery
+	if found != nil && due {
+		s.looked = time.Now() // other calls go on meanwhile
+	}
 	s.mu.Unlock()
-	if found != nil {
+	if !due {
 		return found, nil
 	}
+	return s.lookUp(ctx)
+}
+
+func (s *Store) lookUp(ctx context.Context) (*opened, error) {
 	watches, err := s.js.KeyValue(ctx, s.bucket)
 	if err != nil {
 		return nil, s.classify(ctx, err)
@@ -165,7 +180,9 @@ func (s *Store) open(ctx context.Context) (*opened, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.opened, s.created = &opened{watches: watches, reads: reads}, stream.CachedInfo().Created
+	config := stream.CachedInfo().Config
+	s.opened = &opened{watches: watches, reads: reads, single: config.AllowDirect && config.Replicas <= 1}
+	s.created, s.looked = stream.CachedInfo().Created, time.Now()
 	return s.opened, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -87,8 +88,7 @@ func (h *horizon) rewound(last uint64) bool {
 // link returns the number of the connection, which grows with each reconnection.
 func (s *Store) link() uint64 { return s.js.Conn().Stats().Reconnects }
 
-// last returns the last message of a subject, which may be a pattern, or nil if there is none. It asks the bucket's leader, not any
-// replica (direct get).
+// last returns the last message of a subject, which may be a pattern, or nil if there is none.
 func (s *Store) last(ctx context.Context, subject string) (*nats.RawStreamMsg, error) {
 	b, err := s.open(ctx)
 	if err != nil {
@@ -96,9 +96,7 @@ func (s *Store) last(ctx context.Context, subject string) (*nats.RawStreamMsg, e
 	}
 	for {
 		need, link := s.horizon.needed(), s.link()
-		msg, err := ask(ctx, func(ctx context.Context) (*nats.RawStreamMsg, error) {
-			return b.reads.GetLastMsg(s.stream(), subject, nats.Context(ctx))
-		})
+		msg, err := ask(ctx, func(ctx context.Context) (*nats.RawStreamMsg, error) { return s.request(ctx, b, subject) })
 		switch {
 		case err == nil:
 			s.horizon.replied(msg.Sequence, link)
@@ -112,6 +110,18 @@ func (s *Store) last(ctx context.Context, subject string) (*nats.RawStreamMsg, e
 			return nil, err
 		}
 	}
+}
+
+// request reads the last message of a subject from the bucket's leader. A direct get costs less, and any replica answers it, so it is for
+// a bucket that has one server. It cannot ask for a pattern, and does not say why nobody answers.
+func (s *Store) request(ctx context.Context, b *opened, subject string) (*nats.RawStreamMsg, error) {
+	if b.single && !strings.ContainsAny(subject, "*>") {
+		msg, err := b.reads.GetLastMsg(s.stream(), subject, nats.Context(ctx), nats.DirectGet())
+		if !errors.Is(err, nats.ErrNoResponders) {
+			return msg, err
+		}
+	}
+	return b.reads.GetLastMsg(s.stream(), subject, nats.Context(ctx))
 }
 
 // position returns the sequence of the bucket's last message, once its leader has reached what the store has seen.
@@ -138,7 +148,7 @@ func (s *Store) rewound(last uint64, created time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.created.Equal(created) {
-		s.created = created
+		s.created, s.opened = created, nil // it may have other replicas
 		s.horizon.forget(last)
 		return true
 	}
