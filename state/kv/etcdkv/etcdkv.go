@@ -20,10 +20,10 @@ package etcdkv
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync/atomic"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/codes"
@@ -93,48 +93,60 @@ func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version,
 	if err != nil {
 		return 0, err
 	}
-	put := clientv3.OpPut(req.Key, string(req.Value), clientv3.WithLease(lease))
-	conds := conditions(req.Key, req.IfAbsent, req.IfVersion)
-	write := s.write
-	if req.TTL > 0 { // what it replaces is likely to have a lease too
-		write = s.replace
-	}
-	version, err := write(ctx, req.Key, conds, put)
+	put := clientv3.OpPut(req.Key, string(req.Value), clientv3.WithLease(lease), clientv3.WithPrevKV())
+	version, err := s.write(ctx, conditions(req.Key, req.IfAbsent, req.IfVersion), put)
 	if refused(err) {
 		s.endOwn(ctx, lease)
 	}
 	return version, err
 }
 
-// write carries out a write of a key if the conditions hold.
-func (s *Store) write(ctx context.Context, key string, conds []clientv3.Cmp, op clientv3.Op) (driver.Version, error) {
-	unleased := append(slices.Clone(conds), clientv3.Compare(clientv3.LeaseValue(key), "=", clientv3.NoLease))
-	resp, err := s.client.Txn(ctx).If(unleased...).Then(op).Else(clientv3.OpTxn(conds, nil, nil)).Commit()
-	switch {
-	case err != nil:
-		return 0, s.classify(ctx, err)
-	case resp.Succeeded:
-		return driver.Version(resp.Header.Revision), nil
-	case !resp.Responses[0].GetResponseTxn().Succeeded:
-		return 0, driver.ErrConflict
+// write carries out a write of one key if the conditions hold, and ends the lease of the item that it replaces if that item alone has it.
+// The answer must hold the replaced item: etcd does not return its lease without its value.
+func (s *Store) write(ctx context.Context, conds []clientv3.Cmp, op clientv3.Op) (driver.Version, error) {
+	version, replaced, err := s.commit(ctx, conds, op)
+	if err != nil {
+		return 0, err
 	}
-	return s.replace(ctx, key, conds, op)
+	for _, item := range replaced {
+		s.endOwn(ctx, clientv3.LeaseID(item.Lease))
+	}
+	return version, nil
 }
 
-// replace is write for an item that may have a lease, and ends that lease if it belongs to the item alone. It reads the item with
-// its value: etcd does not return the lease without.
-func (s *Store) replace(ctx context.Context, key string, conds []clientv3.Cmp, op clientv3.Op) (driver.Version, error) {
-	resp, err := s.client.Txn(ctx).If(conds...).Then(clientv3.OpGet(key), op).Commit()
+// commit returns the revision of a write, and what it replaced. Without conditions it is no transaction, which costs etcd more.
+func (s *Store) commit(ctx context.Context, conds []clientv3.Cmp, op clientv3.Op) (driver.Version, []*mvccpb.KeyValue, error) {
+	if len(conds) == 0 {
+		resp, err := s.client.Do(ctx, op)
+		switch {
+		case err != nil:
+			return 0, nil, s.classify(ctx, err)
+		case resp.Put() != nil:
+			return driver.Version(resp.Put().Header.Revision), before(resp.Put().PrevKv), nil
+		default:
+			return driver.Version(resp.Del().Header.Revision), resp.Del().PrevKvs, nil
+		}
+	}
+	resp, err := s.client.Txn(ctx).If(conds...).Then(op).Commit()
 	switch {
 	case err != nil:
-		return 0, s.classify(ctx, err)
+		return 0, nil, s.classify(ctx, err)
 	case !resp.Succeeded:
-		return 0, driver.ErrConflict
+		return 0, nil, driver.ErrConflict
 	}
-	for _, replaced := range resp.Responses[0].GetResponseRange().Kvs {
-		s.endOwn(ctx, clientv3.LeaseID(replaced.Lease))
+	version := driver.Version(resp.Header.Revision)
+	if put := resp.Responses[0].GetResponsePut(); put != nil {
+		return version, before(put.PrevKv), nil
 	}
-	return driver.Version(resp.Header.Revision), nil
+	return version, resp.Responses[0].GetResponseDeleteRange().GetPrevKvs(), nil
+}
+
+// before returns the item that a put replaced, none if the key was new.
+func before(item *mvccpb.KeyValue) []*mvccpb.KeyValue {
+	if item == nil {
+		return nil
+	}
+	return []*mvccpb.KeyValue{item}
 }
 
 // refused reports whether a write certainly did not happen. After any other error it may have.
@@ -155,7 +167,7 @@ func conditions(key string, absent bool, version driver.Version) (all []clientv3
 
 // Delete implements driver.Store.
 func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
-	_, err := s.write(ctx, req.Key, conditions(req.Key, false, req.IfVersion), clientv3.OpDelete(req.Key))
+	_, err := s.write(ctx, conditions(req.Key, false, req.IfVersion), clientv3.OpDelete(req.Key, clientv3.WithPrevKV()))
 	return err
 }
 
