@@ -2,6 +2,7 @@ package etcdkv_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -39,8 +40,18 @@ func backend(way, beside []string) kvtest.Backend {
 	return kvtest.Backend{
 		Open: func(t testing.TB) driver.Store {
 			o := connect(t, way...)
-			if _, err := o.client.Delete(t.Context(), "\x00", clientv3.WithFromKey()); err != nil {
+			resp, err := o.client.Delete(t.Context(), "\x00", clientv3.WithFromKey())
+			if err != nil {
 				t.Fatal(err)
+			}
+			for _, endpoint := range way { // a watch begins where its server is, and would show the deletes
+				testenv.Eventually(t, 10*time.Second, endpoint+" catches up", func() error {
+					status, err := o.client.Status(t.Context(), endpoint)
+					if err == nil && status.Header.Revision < resp.Header.Revision {
+						err = fmt.Errorf("is at revision %d of %d", status.Header.Revision, resp.Header.Revision)
+					}
+					return err
+				})
 			}
 			return o
 		},
