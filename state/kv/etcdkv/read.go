@@ -1,6 +1,7 @@
 package etcdkv
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -73,6 +74,8 @@ func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(dr
 		at, err = s.snapshot(ctx, req, emit)
 	case at != 0:
 		err = s.remembers(ctx, at)
+	default:
+		at, err = s.revision(ctx, cmp.Or(req.Key, req.Prefix, "\x00"))
 	}
 	if err != nil {
 		return err
@@ -84,9 +87,7 @@ func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(dr
 		opts = append(opts, clientv3.WithPrefix())
 		key = req.Prefix
 	}
-	if at != 0 {
-		opts = append(opts, clientv3.WithRev(at+1))
-	}
+	opts = append(opts, clientv3.WithRev(at+1))
 	placed := false
 	for resp := range s.client.Watch(inner, key, opts...) {
 		if resp.CompactRevision != 0 {
@@ -96,9 +97,7 @@ func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(dr
 			return s.classify(ctx, err)
 		}
 		if resp.Created && !placed {
-			if placed = true; at == 0 {
-				at = resp.Header.Revision
-			}
+			placed = true
 			go s.endWithConnection(inner, cancel)
 			if err := emit(driver.Event{Kind: driver.Synced, Position: driver.Version(at)}); err != nil {
 				return err
@@ -112,6 +111,16 @@ func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(dr
 		return ctx.Err()
 	}
 	return fmt.Errorf("%w: the connection to etcd is lost", driver.ErrUnavailable)
+}
+
+// revision returns the revision of the cluster, for which its leader is asked. A watch alone begins where its server is: behind
+// the leader, that would show writes that were acknowledged before. The key is one that the client may read.
+func (s *Store) revision(ctx context.Context, key string) (int64, error) {
+	resp, err := s.client.Get(ctx, key, clientv3.WithCountOnly())
+	if err != nil {
+		return 0, s.classify(ctx, err)
+	}
+	return resp.Header.Revision, nil
 }
 
 // remembers returns nil if etcd can tell what happened after a revision. It has to be asked before the watch: to a watch etcd
