@@ -6,11 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"maps"
 	"reflect"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -337,141 +334,6 @@ func (v *Versions) newest(ctx context.Context) (int, error) {
 		}
 		n++
 	}
-}
-
-// Difference is a key whose value is not the same in two versions.
-type Difference struct {
-	// Path of the key. A list is one value.
-	Path string
-	// Old and New are the values as JSON writes them, but numbers and times as the document does. They are empty if the key is missing,
-	// and Redacted if its name looks like that of a secret.
-	Old, New string
-}
-
-// String writes the difference on one line, behind + (new), - (gone) or ~ (changed).
-func (d Difference) String() string {
-	switch {
-	case d.Old == absent:
-		return "+ " + d.Path + ": " + oneLine(d.New)
-	case d.New == absent:
-		return "- " + d.Path + ": " + oneLine(d.Old)
-	default:
-		return "~ " + d.Path + ": " + oneLine(d.Old) + " → " + oneLine(d.New)
-	}
-}
-
-const absent = ""
-
-// secretNames are words in keys whose values a diff does not show: a Versions does not know the type.
-var secretNames = regexp.MustCompile(`(?i)(password|passwd|passphrase|secret|token|credential|private_?key|api_?key|dsn)`)
-
-// Diff returns what changed from one version to another, in the order of the paths. Version 0 is an empty document.
-func (v *Versions) Diff(ctx context.Context, from, to int) ([]Difference, error) {
-	var flats [2]map[string]any
-	for i, number := range []int{from, to} {
-		flats[i] = map[string]any{}
-		if number == 0 {
-			continue
-		}
-		one, err := v.log.get(ctx, number)
-		if err != nil {
-			return nil, v.wrap("diff", err)
-		}
-		t, err := parse(driver.Document{Name: layerVersion(v.layer, number), Format: one.Format, Data: []byte(one.Document)})
-		if err != nil {
-			return nil, v.wrap("diff", err)
-		}
-		flatten(flats[i], t.values, "")
-	}
-	return differences(flats[0], flats[1]), nil
-}
-
-func flatten(into, values map[string]any, path string) {
-	for key, value := range values {
-		at := join(path, key)
-		if inner, ok := value.(map[string]any); ok && len(inner) > 0 {
-			flatten(into, inner, at)
-			continue
-		}
-		into[at] = value
-	}
-}
-
-func differences(a, b map[string]any) (all []Difference) {
-	paths := maps.Clone(a)
-	maps.Copy(paths, b)
-	for _, path := range slices.Sorted(maps.Keys(paths)) {
-		x, hadX := a[path]
-		y, hasY := b[path]
-		if hadX == hasY && sameValue(x, y) {
-			continue
-		}
-		hide := secretNames.MatchString(path)
-		d := Difference{Path: path, Old: absent, New: absent}
-		if hadX {
-			d.Old = quoted(x, hide)
-		}
-		if hasY {
-			d.New = quoted(y, hide)
-		}
-		all = append(all, d)
-	}
-	return all
-}
-
-// sameValue reports whether two values of documents are the same to every type: 1 and "1" are not, and neither are 1.1 and 1.10, which
-// a text type tells apart.
-func sameValue(x, y any) bool {
-	switch x := x.(type) {
-	case map[string]any:
-		group, ok := y.(map[string]any)
-		return ok && maps.EqualFunc(x, group, sameValue)
-	case []any:
-		elements, ok := y.([]any)
-		return ok && slices.EqualFunc(x, elements, sameValue)
-	case instant:
-		other, ok := y.(instant)
-		return ok && x.written == other.written
-	}
-	switch y.(type) {
-	case map[string]any, []any, instant:
-		return false
-	}
-	return x == y
-}
-
-// quoted returns a value as Difference shows it.
-func quoted(v any, hide bool) string {
-	if hide {
-		return Redacted
-	}
-	if s, ok := v.(string); ok {
-		return strconv.Quote(showText(s))
-	}
-	return show(visibleByName(v))
-}
-
-// visibleByName redacts what a list holds under names of secrets. A document has no types that tell them.
-func visibleByName(v any) any {
-	switch v := v.(type) {
-	case string:
-		return showText(v)
-	case map[string]any:
-		out := make(map[string]any, len(v))
-		for key, inner := range v {
-			if out[key] = visibleByName(inner); secretNames.MatchString(key) {
-				out[key] = Redacted
-			}
-		}
-		return out
-	case []any:
-		out := make([]any, len(v))
-		for i := range v {
-			out[i] = visibleByName(v[i])
-		}
-		return out
-	}
-	return v
 }
 
 // Rollback publishes the document of an earlier version again, for all instances, and ends a rollout that is under way. Its
