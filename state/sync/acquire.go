@@ -7,9 +7,9 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/go-os/go-os/internal/fault"
 	"github.com/go-os/go-os/internal/instrument"
 	"github.com/go-os/go-os/state/sync/driver"
-	"github.com/go-os/go-os/state/sync/internal/life"
 )
 
 // primitive is a name of a kind in a session: what Mutex, Election and Semaphore are made of.
@@ -89,7 +89,7 @@ func (p *primitive) acquire(ctx, parent context.Context, value []byte, try bool)
 			return g, err
 		}
 		if late := pause(ctx, p.session.wait(attempt)); late != nil {
-			return nil, life.Classed(late, err)
+			return nil, fault.Classify(late, err)
 		}
 	}
 }

@@ -10,8 +10,8 @@ import (
 	gosync "sync"
 	"time"
 
+	"github.com/go-os/go-os/internal/fault"
 	"github.com/go-os/go-os/state/sync/driver"
-	"github.com/go-os/go-os/state/sync/internal/life"
 )
 
 // over is why a lease or a grant ended, as the cause of its context.
@@ -347,9 +347,9 @@ func (s *Session) request(ctx context.Context) (context.Context, context.CancelF
 func (s *Session) blame(ctx context.Context, err error) error {
 	switch {
 	case s.closed.Load():
-		return life.Classed(ErrClosed, err)
+		return fault.Classify(ErrClosed, err)
 	case ctx.Err() != nil:
-		return life.Classed(ctx.Err(), err)
+		return fault.Classify(ctx.Err(), err)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return fmt.Errorf("%w: no answer within %s: %w", ErrUnavailable, s.opts.Timeout, noContext{err})
 	default:

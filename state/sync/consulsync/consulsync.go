@@ -272,7 +272,7 @@ func (d *Driver) classify(ctx context.Context, err error) error {
 	default:
 		class = driver.ErrUnavailable
 	}
-	return life.Classed(class, err)
+	return driver.Classify(class, err)
 }
 
 // passes reports whether a later call may not meet this status again: a 404 is never Consul's own word on a path that it serves.

@@ -17,7 +17,7 @@
 //   - Nothing but the lease keeps a claim in the queue: no claim is left over from a call that failed, once its lease is over.
 //   - A claim that was withdrawn is gone for good: an Acquire of it that was sent before and arrives later makes none.
 //   - All methods are safe for concurrent use, and return within a second of the end of their context.
-//   - Errors are classified by wrapping: fmt.Errorf("%w: %w", driver.ErrUnavailable, err). The engine's own error stays reachable.
+//   - Errors are classified: Classify(ErrUnavailable, err). The engine's own error stays reachable.
 //   - Nothing is asked of the engine while nothing happens, renewals aside. A driver that has to poll says so, and how often.
 package driver
 

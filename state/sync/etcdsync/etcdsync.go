@@ -216,7 +216,7 @@ func (d *Driver) classify(ctx context.Context, err error) error {
 	case class == nil:
 		class = driver.ErrUnavailable
 	}
-	return life.Classed(class, err)
+	return driver.Classify(class, err)
 }
 
 // forbidden reports whether etcd refused a request because of who sent it.

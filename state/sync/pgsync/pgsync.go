@@ -208,7 +208,7 @@ func (d *Driver) classify(ctx context.Context, err error) error {
 	default:
 		class = driver.ErrUnavailable
 	}
-	return life.Classed(class, err)
+	return driver.Classify(class, err)
 }
 
 // passes reports whether a later call may succeed: after an error of a connection, of resources, of an operator's doing, or of a conflict with

@@ -221,7 +221,7 @@ func (d *Driver) classify(ctx context.Context, err error) error {
 			return err // such as WRONGTYPE and NOPERM: a retry cannot fix it
 		}
 	}
-	return life.Classed(class, err)
+	return driver.Classify(class, err)
 }
 
 // passing reports whether an error of the server is about its state, and not about the command.

@@ -3,8 +3,6 @@ package life
 
 import (
 	"context"
-	"errors"
-	"fmt"
 
 	"github.com/go-os/go-os/state/sync/driver"
 )
@@ -50,12 +48,4 @@ func (l Life) Ended(ctx context.Context) error {
 	default:
 		return nil
 	}
-}
-
-// Classed returns err with a class of package driver, or the error of a context. An error that has the class stays as it is.
-func Classed(class, err error) error {
-	if errors.Is(err, class) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", class, err)
 }
