@@ -15,13 +15,13 @@ type reads struct {
 	waiting map[string]int   // how many Await calls of a name are under way
 }
 
-// read is one read of a queue, and its result after done is closed.
+// read is one read of a queue. Its result is there once done is closed.
 type read struct {
-	done   chan struct{}
-	ctx    context.Context
-	cancel context.CancelFunc
-	next   *read // the callers that came while this read ran; guarded by reads.mu
-	asked  int   // how many callers wait for the result; guarded by reads.mu
+	done    chan struct{}
+	ctx     context.Context
+	cancel  context.CancelFunc
+	next    *read // the callers that came while this read ran; guarded by reads.mu
+	callers int   // that wait for the result; guarded by reads.mu
 
 	claims []*api.KVPair
 	index  uint64
@@ -77,7 +77,7 @@ func (r *reads) join(d *Driver, name string) *read {
 			r.running = map[string]*read{}
 		}
 		first := d.newRead()
-		first.asked++
+		first.callers++
 		r.running[name] = first
 		go r.run(d, name, first)
 		return first
@@ -85,15 +85,15 @@ func (r *reads) join(d *Driver, name string) *read {
 	if last.next == nil {
 		last.next = d.newRead()
 	}
-	last.next.asked++
+	last.next.callers++
 	return last.next
 }
 
-// leave cancels a read whose callers have all given up. A read that was not begun is forgotten, so that no later caller gets its error.
+// leave cancels a read that has no callers left. A read that has not begun is removed, so that no later caller gets its error.
 func (r *reads) leave(name string, left *read) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if left.asked--; left.asked > 0 {
+	if left.callers--; left.callers > 0 {
 		return
 	}
 	left.cancel()

@@ -1,4 +1,4 @@
-package consulsync_test
+package consulsync
 
 import (
 	"context"
@@ -13,18 +13,21 @@ import (
 	"github.com/hashicorp/consul/api"
 
 	"github.com/go-os/go-os/internal/testenv"
-	"github.com/go-os/go-os/state/sync/consulsync"
 	"github.com/go-os/go-os/state/sync/driver"
 )
 
-// heldLists counts the reads of whole queues, and holds them back until they are let go.
+// heldLists counts the reads of whole queues, and holds them back until they are let go. It also counts the blocking queries of single claims.
 type heldLists struct {
-	lists atomic.Int64
-	letGo chan struct{}
+	lists   atomic.Int64
+	queries atomic.Int64
+	letGo   chan struct{}
 }
 
 func (h *heldLists) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Query().Has("recurse") {
+	switch query := r.URL.Query(); {
+	case query.Has("index"):
+		h.queries.Add(1)
+	case query.Has("recurse"):
 		h.lists.Add(1)
 		select {
 		case <-h.letGo:
@@ -33,6 +36,16 @@ func (h *heldLists) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 	}
 	return http.DefaultTransport.RoundTrip(r)
+}
+
+// asked returns how many callers wait for the read of a name that runs, and for the next one.
+func (r *reads) asked(name string) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for turn := r.running[name]; turn != nil; turn = turn.next {
+		n += turn.callers
+	}
+	return n
 }
 
 // TestWaitersShareReads has many waiters of one driver read their queue while a read of it is under way. Two reads serve all of them.
@@ -45,7 +58,7 @@ func TestWaitersShareReads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := consulsync.New(client, nil)
+	d := New(client, nil)
 	defer func() { _ = d.Close() }()
 	lease, err := d.Grant(t.Context(), 10*time.Second)
 	if err != nil {
@@ -77,9 +90,19 @@ func TestWaitersShareReads(t *testing.T) {
 	if err := d.Await(gaveUp, owner); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Await: %v", err)
 	}
-	time.Sleep(100 * time.Millisecond) // for the last waiters to ask
+	testenv.Eventually(t, 10*time.Second, "all waiters ask", func() error {
+		if n := d.reads.asked("m"); n != waiters {
+			return fmt.Errorf("%d of %d", n, waiters)
+		}
+		return nil
+	})
 	close(held.letGo)
-	time.Sleep(500 * time.Millisecond) // for reads that should not be
+	testenv.Eventually(t, 10*time.Second, "each waiter waits for the claim before its own", func() error {
+		if n := held.queries.Load(); n != waiters {
+			return fmt.Errorf("%d of %d", n, waiters)
+		}
+		return nil
+	})
 	if n := held.lists.Load(); n > 2 {
 		t.Errorf("%d waiters read the queue %d times, want 2", waiters, n)
 	}
