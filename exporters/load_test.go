@@ -20,6 +20,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/go-os/go-os/internal/testenv"
 	"github.com/go-os/go-os/middleware/oshttp"
 )
 
@@ -268,9 +269,9 @@ func TestMemoryIsBoundedWhileNothingIsExported(t *testing.T) {
 				}
 			}
 			flood(5_000)
-			full := heap()
+			full := testenv.Heap()
 			flood(50_000)
-			after := heap()
+			after := testenv.Heap()
 			t.Logf("heap with full queues %d kB, after ten times as much %d kB", full>>10, after>>10)
 			if after > full+2<<20 {
 				t.Errorf("the heap grew from %d to %d kB while nothing was exported", full>>10, after>>10)
@@ -278,12 +279,4 @@ func TestMemoryIsBoundedWhileNothingIsExported(t *testing.T) {
 			drained(t, p, 2*time.Second, nil)
 		})
 	}
-}
-
-func heap() int64 {
-	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
 }

@@ -14,6 +14,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/go-os/go-os/internal/testenv"
 )
 
 func TestTransientFollowsTheSpecification(t *testing.T) {
@@ -69,9 +71,9 @@ func TestAttemptsLeaveNothingBehind(t *testing.T) {
 		}
 	}
 	deliver(1000)
-	before := heap()
+	before := testenv.Heap()
 	deliver(20000)
-	if grown := heap() - before; grown > 1<<20 {
+	if grown := testenv.Heap() - before; grown > 1<<20 {
 		t.Errorf("20,000 exports leave %d KiB behind", grown>>10)
 	}
 }

@@ -4,12 +4,12 @@ package osgrpc_test
 
 import (
 	"context"
-	"runtime"
 	"testing"
 
 	testpb "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/metadata"
 
+	"github.com/go-os/go-os/internal/testenv"
 	"github.com/go-os/go-os/middleware/osgrpc"
 )
 
@@ -60,17 +60,9 @@ func TestOptionsForEachRequest(t *testing.T) {
 		}
 	}
 	use(100)
-	before := heap()
+	before := testenv.Heap()
 	use(2000)
-	if grown := heap() - before; grown > 256<<10 {
+	if grown := testenv.Heap() - before; grown > 256<<10 {
 		t.Errorf("the options of 2,000 clients and servers leave %d KiB behind", grown>>10)
 	}
-}
-
-func heap() int64 {
-	runtime.GC()
-	runtime.GC() // pools are emptied in two steps
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
 }

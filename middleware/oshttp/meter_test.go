@@ -3,7 +3,6 @@ package oshttp_test
 import (
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"sync"
 	"testing"
 
@@ -11,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/metric/embedded"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 
+	"github.com/go-os/go-os/internal/testenv"
 	"github.com/go-os/go-os/middleware/oshttp"
 	"github.com/go-os/go-os/telemetry"
 )
@@ -84,30 +84,15 @@ func TestTransportForEachRequest(t *testing.T) {
 	}
 	p.TracerProvider = telemetry.Off().TracerProvider // a recorder keeps spans
 	use(100)
-	before := heap()
+	before := testenv.Heap()
 	use(2000)
-	if grown := heap() - before; grown > 256<<10 {
+	if grown := testenv.Heap() - before; grown > 256<<10 {
 		t.Errorf("2,000 transports leave %d KiB behind", grown>>10)
 	}
 }
 
-func heap() int64 {
-	runtime.GC()
-	runtime.GC() // pools are emptied in two steps
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
-}
-
 // A handler, and a provider, that nobody needs any more are collected.
 func TestHandlersAndProvidersAreCollected(t *testing.T) {
-	heap := func() uint64 {
-		runtime.GC()
-		runtime.GC() // what a cleanup of the first one let go
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
-	}
 	for name, provider := range map[string]func() metric.MeterProvider{
 		"handlers on one provider": func() func() metric.MeterProvider {
 			one := sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))
@@ -126,9 +111,9 @@ func TestHandlersAndProvidersAreCollected(t *testing.T) {
 			}
 		}
 		make1000()
-		before := heap()
+		before := testenv.Heap()
 		make1000()
-		if grown := int64(heap()) - int64(before); grown > 500_000 {
+		if grown := testenv.Heap() - before; grown > 500_000 {
 			t.Errorf("%s: a thousand leave %d bytes behind", name, grown)
 		}
 	}

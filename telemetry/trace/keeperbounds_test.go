@@ -3,7 +3,6 @@ package trace_test
 import (
 	"context"
 	"math/rand/v2"
-	"runtime"
 	"sync"
 	"testing"
 
@@ -15,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	oteltrace "go.opentelemetry.io/otel/trace"
 
+	"github.com/go-os/go-os/internal/testenv"
 	"github.com/go-os/go-os/telemetry"
 	"github.com/go-os/go-os/telemetry/trace"
 )
@@ -102,7 +102,7 @@ func TestKeeperBoundsSpans(t *testing.T) {
 func TestKeeperBoundsMemoryWhenRootsNeverEnd(t *testing.T) {
 	const traces, maxTraces, maxBuffered = 5_000, 64, 256
 	k := keep(t, dropped(), trace.KeepOptions{MaxTraces: maxTraces, MaxBuffered: maxBuffered})
-	before := heap()
+	before := testenv.Heap()
 	for range traces {
 		ctx, _ := k.tracer.Start(context.Background(), "root")
 		for range 8 {
@@ -110,7 +110,7 @@ func TestKeeperBoundsMemoryWhenRootsNeverEnd(t *testing.T) {
 			child.End()
 		}
 	}
-	if grown := heap() - before; grown > 4<<20 {
+	if grown := testenv.Heap() - before; grown > 4<<20 {
 		t.Errorf("the heap has grown by %d bytes over %d traces", grown, traces)
 	}
 	k.stats(t, trace.KeepStats{
@@ -123,7 +123,7 @@ func TestKeeperBoundsMemoryWhenRootsNeverEnd(t *testing.T) {
 func TestKeeperForgetsTheSpansOfKeptTraces(t *testing.T) {
 	keeper := trace.NewKeeper(discard{}, &trace.KeepOptions{Telemetry: telemetry.Off()})
 	tp := sdktrace.NewTracerProvider(sdktrace.WithSampler(keeper.Sampler(dropped())), sdktrace.WithSpanProcessor(keeper))
-	before := heap()
+	before := testenv.Heap()
 	for range 2000 {
 		ctx, root := tp.Tracer("test").Start(context.Background(), "root")
 		for range 8 {
@@ -132,19 +132,12 @@ func TestKeeperForgetsTheSpansOfKeptTraces(t *testing.T) {
 		}
 		fail(root)
 	}
-	if grown := heap() - before; grown > 4<<20 {
+	if grown := testenv.Heap() - before; grown > 4<<20 {
 		t.Errorf("the heap has grown by %d bytes", grown)
 	}
 	if got := keeper.Stats(); got != (trace.KeepStats{Started: 2000, Kept: 2000, SpansKept: 18000}) {
 		t.Errorf("Stats() = %+v", got)
 	}
-}
-
-func heap() int64 {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
 }
 
 // Run with -race. Whatever happens at once, every trace is in one count, every span in one, and what is exported is what the
