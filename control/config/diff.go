@@ -90,8 +90,8 @@ func differences(a, b map[string]any) (all []Difference) {
 	return all
 }
 
-// sameValue reports whether two values of documents are the same to every type: 1 and "1" are not, and neither are 1.1 and 1.10, which
-// a text type tells apart.
+// sameValue reports whether two values of documents are the same for every Go type. 1 and "1" are not. Nor are 1.1 and 1.10, which
+// differ in a string.
 func sameValue(x, y any) bool {
 	switch x := x.(type) {
 	case map[string]any:

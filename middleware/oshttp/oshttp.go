@@ -22,10 +22,12 @@
 //
 // # Deadlines
 //
-// HandlerOptions.Timeout bounds every request, and DefaultTimeout is the deadline of those whose callers set none; both mean
-// the same in package osgrpc. Beyond that, deadlines travel between services that are told to trust each other: a client whose TransportOptions name a DeadlineHeader sends how long its context has left, and a server whose
-// HandlerOptions name the same one obeys it. By default neither happens. A stranger could otherwise have his requests refused
-// or cut as he likes, and third parties would learn what is none of their business.
+// HandlerOptions.Timeout bounds every request, and DefaultTimeout is the deadline of those whose callers set none. Both mean the
+// same in package osgrpc.
+//
+// Deadlines travel between services that are told to trust each other. A client whose TransportOptions name a DeadlineHeader sends
+// how long its context has left, and a server whose HandlerOptions name the same header obeys it. By default neither happens: strangers
+// could otherwise have requests refused or cut as they like, and the header would go to third parties.
 //
 //	client := oshttp.NewTransport(nil, &oshttp.TransportOptions{DeadlineHeader: oshttp.DefaultDeadlineHeader})
 //	server := oshttp.NewHandler(mux, &oshttp.HandlerOptions{DeadlineHeader: oshttp.DefaultDeadlineHeader})

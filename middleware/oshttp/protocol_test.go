@@ -39,7 +39,7 @@ func exchangeRaw(t *testing.T, srv *httptest.Server, text string) string {
 	return string(all)
 }
 
-// A client that asks first is told to go on only if its body is wanted.
+// A client that sends Expect: 100-continue gets 100 only if the handler reads the body.
 func TestExpectContinue(t *testing.T) {
 	const post = "POST /thing HTTP/1.1\r\nHost: test\r\nConnection: close\r\nExpect: 100-continue\r\n"
 	for _, test := range []struct {
@@ -232,7 +232,7 @@ func (c *closing) Close() error {
 	return nil
 }
 
-// http.TimeoutHandler inside gives up on its handler, which goes on writing and finds nobody.
+// http.TimeoutHandler inside answers for its handler, which goes on writing after that.
 func TestTimeoutHandlerInside(t *testing.T) {
 	g := newRig(t)
 	late := make(chan error, 1)

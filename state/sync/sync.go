@@ -188,12 +188,13 @@ type Session struct {
 // New returns a Session on d, which the session closes. It does no I/O and starts no goroutine. Without a driver, calls return
 // ErrInvalid.
 func New(d driver.Driver, opts *Options) *Session {
-	if d == nil {
-		d = noDriver{}
-	}
 	var o Options
 	if opts != nil {
 		o = *opts
+	}
+	given := d != nil
+	if !given {
+		d = noDriver{}
 	}
 	s := &Session{
 		driver: d, caps: d.Capabilities(), opening: make(chan struct{}, 1),
@@ -201,7 +202,7 @@ func New(d driver.Driver, opts *Options) *Session {
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.opts, s.fault = o.complete(s.caps)
-	if d == (noDriver{}) {
+	if !given {
 		s.fault = fmt.Errorf("%w: New was given no driver", ErrInvalid)
 	}
 	s.observed = observe(s.caps.System, o.Telemetry)

@@ -21,9 +21,9 @@
 //
 // # Reads
 //
-// Reads ask the leader of the bucket, not the nearest replica (direct get), so they see every acknowledged write. Only a bucket on one
-// server is read by direct get, which costs a third less. Within a minute the store notices that it got replicas; until then, or if it has a
-// mirror with MirrorDirect, a read may come from one that lags. No read is older
+// Reads ask the leader of the bucket, not the nearest replica, so they see every acknowledged write. A bucket on one server has no
+// replicas, and is read by direct get, which takes a third less time. After it gets replicas, a read may come from one that lags until the
+// store looks the bucket up again, within a minute. So may reads of a bucket that has a mirror with MirrorDirect. Otherwise no read is older
 // than an event, a write or a read that this Store saw before: if the server that answers is behind, the read waits for it. A listing
 // and the snapshot of a watch come from a replica, and wait until it has what the leader had. One gap is left: a leader that was
 // stopped or cut off, and replaced meanwhile, may answer once more before it learns of it. It can then miss what others wrote.

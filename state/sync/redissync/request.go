@@ -7,7 +7,8 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// request is a command. A script is named by its SHA-1, because its text is long and the same each time.
+// request is a command. A script is named by its SHA-1, because its text is long and the same each time. The client's own type for
+// scripts, rueidis.Lua, cannot send them together with other commands.
 type request struct {
 	command rueidis.Completed
 	whole   func() rueidis.Completed // with the script's text, for a server that does not know it; nil for other commands

@@ -78,7 +78,7 @@ for _, key in ipairs({queue, over, values, last}) do redis.call('PEXPIRE', key, 
 return gone`)
 
 	// releaseScript: ID, token. It returns one if the claim was there. With the token zero, it withdraws the claim: no acquisition that
-	// arrives within an hour can make it. No connection keeps a request for that long. The token anyToken is that of every claim.
+	// arrives within an hour can make it. No connection keeps a request for that long. anyToken matches every claim.
 	releaseScript = newScript(`
 local id, token = ARGV[3], tonumber(ARGV[4])
 if token == 0 then redis.call('SET', KEYS[5], '', 'PX', 3600000) end
@@ -102,10 +102,10 @@ if not first[1] then return {'0', '', 0} end
 return {string.format('%.0f', first[2]), redis.call('HGET', values, first[1]), left(first[1])}`)
 )
 
-// anyToken is for releaseScript.
+// anyToken makes releaseScript remove a claim whatever its token is.
 const anyToken = "-1"
 
-// script is a script and its SHA-1, by which a server knows it that has run it before.
+// script is a Lua script and its SHA-1. A server that has run the script runs it again by its SHA-1 alone.
 type script struct{ text, sha string }
 
 func newScript(text string) script {

@@ -67,7 +67,7 @@ func oneHolder(r *rig) {
 	}
 }
 
-// retried acquires until an error that a retry cannot fix: an engine on a busy machine may not answer in time.
+// retried acquires again after ErrUnavailable: on a busy machine an engine may not answer in time.
 func (r *rig) retried(acquire func(context.Context) (*sync.Grant, error)) (*sync.Grant, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), r.patience())
 	defer cancel()

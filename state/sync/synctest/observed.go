@@ -212,7 +212,7 @@ func noStampede(r *rig) {
 	r.Logf("requests a hand-over: %.1f with 10 waiters, %.1f with 1,000", few, many)
 }
 
-// calm waits until the waiters have asked what they ask at first, so that they ask no more than they poll.
+// calm waits until the waiters have sent their first requests, and send no more than their polls.
 func (r *rig) calm(waiters int) {
 	r.Helper()
 	const window, times = 500 * time.Millisecond, 240
@@ -280,7 +280,7 @@ func (r *rig) handOvers(waiters int) float64 {
 	var requests []float64
 	for i := range min(times, waiters-1) {
 		before, began := r.Requests(), time.Now()
-		if err := held.Release(r.context()); err != nil { // which is repeated until it is confirmed, however busy the engine is
+		if err := held.Release(r.context()); err != nil { // the session repeats it until the engine confirms it
 			r.Logf("Release: %v", err)
 		}
 		select {
@@ -288,7 +288,7 @@ func (r *rig) handOvers(waiters int) float64 {
 		case <-time.After(r.patience()):
 			r.Fatalf("hand-over %d did not happen", i)
 		}
-		r.pass(20 * time.Millisecond) // for those who ask without a reason
+		r.pass(20 * time.Millisecond) // for requests that the hand-over did not need
 		requests = append(requests, max(float64(r.Requests()-before)-float64(idle)*time.Since(began).Seconds(), 0))
 	}
 	slices.Sort(requests)
