@@ -81,7 +81,7 @@ var commands = []command{
 	{"promote", "", "put the candidate into force for all", ending("the candidate is in force for all instances", (*config.Versions).Promote)},
 	{"abort", "", "take the candidate back", ending("the rollout is over, and what was in force before is again", (*config.Versions).Abort)},
 	{"guide", "", "take the rollout to its end, step by step, or back if the canaries are ill", guide},
-	{"watch", "", "print every change until interrupted", watch},
+	{"watch", "", "print every change until interrupted (not on redis)", watch},
 }
 
 // run is the program.

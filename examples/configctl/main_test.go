@@ -181,6 +181,7 @@ func TestRedis(t *testing.T) {
 	s.expect("version 2 is in force", "publish", s.file("a.yaml", "a: 2\n"))
 	s.expect("~ a: 1 → 2", "diff")
 	s.expect("in force", "history")
+	s.refuse(errors.ErrUnsupported, "repeat status", "watch")
 }
 
 // transcript is what a command prints meanwhile.

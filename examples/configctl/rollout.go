@@ -191,8 +191,11 @@ func (t *tool) heads(ctx context.Context) func(yield func(struct{}) bool) {
 
 func watch(*flag.FlagSet) action {
 	return func(ctx context.Context, t *tool, args []string) error {
-		if err := errors.Join(none(args), t.store.Require(kv.Watch)); err != nil {
+		if err := none(args); err != nil {
 			return err
+		}
+		if err := t.store.Require(kv.Watch); err != nil {
+			return fmt.Errorf("watch needs a store that reports changes, such as etcd:// or consul://; with this one, repeat status: %w", err)
 		}
 		var last config.Head
 		empty := false
