@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -96,6 +97,13 @@ func (c *EtcdClusterHandle) Leader() *EtcdHandle {
 		return errors.New("no node says that it leads")
 	})
 	return leader
+}
+
+// Follower returns a node that does not lead now.
+func (c *EtcdClusterHandle) Follower() *EtcdHandle {
+	c.t.Helper()
+	leader := c.Leader()
+	return c.nodes[slices.IndexFunc(c.nodes, func(node *EtcdHandle) bool { return node != leader })]
 }
 
 // leads asks a node whether it is the leader.
