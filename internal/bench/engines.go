@@ -39,12 +39,12 @@ var Pairs = []Pair{
 	{Name: "natskv, Put", Added: little, Block: 500, Setup: natsPut},
 	{Name: "memcachedkv, Get", Added: little, Block: 1000, Setup: memcachedGet},
 	{Name: "memcachedkv, Put", Added: little, Block: 1000, Setup: memcachedPut},
-	{Name: "rediskv, Get, 1 ms away", Far: true, Most: close, Block: 100, Setup: redisGet},
-	{Name: "rediskv, Put, 1 ms away", Far: true, Most: close, Block: 100, Setup: redisPut},
-	{Name: "natskv, Get, 1 ms away", Far: true, Most: close, Block: 100, Setup: natsGet},
-	{Name: "natskv, Put, 1 ms away", Far: true, Most: close, Block: 100, Setup: natsPut},
-	{Name: "memcachedkv, Get, 1 ms away", Far: true, Most: close, Block: 100, Setup: memcachedGet},
-	{Name: "memcachedkv, Put, 1 ms away", Far: true, Most: close, Block: 100, Setup: memcachedPut},
+	{Name: "rediskv, Get, 1 ms away", Far: true, Most: close, Block: 200, Setup: redisGet},
+	{Name: "rediskv, Put, 1 ms away", Far: true, Most: close, Block: 200, Setup: redisPut},
+	{Name: "natskv, Get, 1 ms away", Far: true, Most: close, Block: 200, Setup: natsGet},
+	{Name: "natskv, Put, 1 ms away", Far: true, Most: close, Block: 200, Setup: natsPut},
+	{Name: "memcachedkv, Get, 1 ms away", Far: true, Most: close, Block: 200, Setup: memcachedGet},
+	{Name: "memcachedkv, Put, 1 ms away", Far: true, Most: close, Block: 200, Setup: memcachedPut},
 }
 
 // through returns Get and Put of a store on a driver.

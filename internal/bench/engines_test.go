@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// pairAttempts is more than attempts: a 99th percentile is made of the moments at which something else ran.
-const pairAttempts = 5
+// pairAttempts is more than attempts. A 99th percentile consists of the moments at which something else ran: on a busy machine that
+// of a client beside itself was between 0.86 and 1.35 times the same.
+const pairAttempts = 10
 
 // TestPairs asserts that a store costs next to nothing beside what its engine costs.
 func TestPairs(t *testing.T) {
@@ -16,8 +17,9 @@ func TestPairs(t *testing.T) {
 	}
 	for _, pair := range Pairs {
 		t.Run(pair.Name, func(t *testing.T) {
+			started := pair.Start(t)
 			for range pairAttempts {
-				c := pair.Compare(t, blocks)
+				c := started.Compare(t, blocks)
 				t.Logf("%s beside %s: time %.3f×, 99th percentile %.3f×, added %s (%s)", c.Ours, c.Raw, c.Time, c.P99, c.Ours-c.Raw, pair.Limit())
 				if pair.Holds(c) {
 					return

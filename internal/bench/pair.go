@@ -31,7 +31,8 @@ type Pair struct {
 	Far bool
 	// Setup returns the two; what it starts ends with t. The way it is given is that to the server.
 	Setup func(t testing.TB, way way) (raw, ours func() error)
-	// Block is how many operations of either kind a block holds.
+	// Block is how many operations of either kind a block holds. The 99th percentile of few operations is their maximum, and shows
+	// nothing but the moment at which something else ran: at least 200.
 	Block int
 }
 
@@ -100,10 +101,25 @@ func requests(t testing.TB) func() context.Context {
 	}
 }
 
-// Compare takes turns, operation by operation and by chance first: whatever else the machine and the server do falls on both
-// alike. The ratios are taken block by block, so that one bad moment is one bad block.
-func (p Pair) Compare(t testing.TB, blocks int) Compared {
+// Compare sets a pair up and compares it once.
+func (p Pair) Compare(t testing.TB, blocks int) Compared { return p.Start(t).Compare(t, blocks) }
+
+// Started is a pair on a server that runs. It can be compared more than once.
+type Started struct {
+	Pair
+
+	raw, ours func() error
+}
+
+// Start sets a pair up. What it starts ends with t.
+func (p Pair) Start(t testing.TB) *Started {
 	raw, ours := p.Setup(t, p.way(t))
+	return &Started{Pair: p, raw: raw, ours: ours}
+}
+
+// Compare alternates between the two operations, in random order. Whatever else the machine and the server do affects both
+// alike. The ratios are taken block by block, so that one bad moment spoils one block only.
+func (p *Started) Compare(t testing.TB, blocks int) Compared {
 	times := [2][]float64{make([]float64, p.Block), make([]float64, p.Block)}
 	var all [2][]float64
 	var time, p99 []float64
@@ -111,7 +127,7 @@ func (p Pair) Compare(t testing.TB, blocks int) Compared {
 		for i := range p.Block {
 			first := rand.IntN(2)
 			for _, which := range []int{first, 1 - first} {
-				times[which][i] = clock(t, [2]func() error{raw, ours}[which])
+				times[which][i] = clock(t, [2]func() error{p.raw, p.ours}[which])
 			}
 		}
 		if block == 0 {
@@ -122,7 +138,7 @@ func (p Pair) Compare(t testing.TB, blocks int) Compared {
 			slices.Sort(times[which])
 		}
 		time = append(time, sum(times[1])/sum(times[0]))
-		p99 = append(p99, times[1][p.Block*99/100]/times[0][p.Block*99/100])
+		p99 = append(p99, percentile(times[1], 99)/percentile(times[0], 99))
 	}
 	return Compared{Raw: middle(all[0]), Ours: middle(all[1]), Time: median(time), P99: median(p99)}
 }
@@ -149,6 +165,9 @@ func median(all []float64) float64 {
 	slices.Sort(all)
 	return all[len(all)/2]
 }
+
+// percentile returns the nearest-rank percentile of sorted values: of 100 values the 99th percentile is the second largest.
+func percentile(sorted []float64, p int) float64 { return sorted[(len(sorted)*p+99)/100-1] }
 
 func middle(all []float64) time.Duration { return time.Duration(median(all)) }
 
