@@ -19,8 +19,8 @@ generate:
 	tools/fresh.sh
 
 bench:
-	cd internal/bench && go run ./table
+	cd internal/tooling/bench && go run ./table
 
 engines:
 	tools/install-engines.sh
-	go run ./internal/testenv/cmd/engines
+	go run ./internal/tooling/testenv/cmd/engines

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-os/go-os/internal/testenv"
+	"github.com/go-os/go-os/internal/tooling/testenv"
 )
 
 // TestRealCollectorHoldsWhatWeCounted sends all three signals to a real collector, over both protocols, and compares counts.

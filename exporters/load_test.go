@@ -20,7 +20,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/go-os/go-os/internal/testenv"
+	"github.com/go-os/go-os/internal/tooling/testenv"
 	"github.com/go-os/go-os/middleware/oshttp"
 )
 

@@ -13,7 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/go-os/go-os/control/config"
-	"github.com/go-os/go-os/internal/testenv"
+	"github.com/go-os/go-os/internal/tooling/testenv"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/consulkv"
 	"github.com/go-os/go-os/state/kv/etcdkv"

@@ -24,7 +24,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/go-os/go-os/control/config"
-	"github.com/go-os/go-os/internal/testenv"
+	"github.com/go-os/go-os/internal/tooling/testenv"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/boltkv"
 	"github.com/go-os/go-os/state/kv/etcdkv"

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/go-os/go-os/examples/internal/childtest"
-	"github.com/go-os/go-os/internal/testenv"
+	"github.com/go-os/go-os/internal/tooling/testenv"
 )
 
 // TestPrometheusKeepsEverySeries has a real Prometheus scrape a program that had its own registry before: every series of

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-os/go-os/internal/testenv"
+	"github.com/go-os/go-os/internal/tooling/testenv"
 )
 
 // TestCollectorHoldsEverything runs the shop against a real collector, over each protocol, and asks the collector.

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-os/go-os/internal/testenv"
+	"github.com/go-os/go-os/internal/tooling/testenv"
 )
 
 // settling is what a payments service says of the settlement.

@@ -14,7 +14,7 @@ import (
 
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 
-	"github.com/go-os/go-os/internal/testenv"
+	"github.com/go-os/go-os/internal/tooling/testenv"
 )
 
 // TestSIGTERMUnderLoad stops a busy shop. It must end cleanly, every request that it answered must have been answered in full,

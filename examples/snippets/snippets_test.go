@@ -1,4 +1,4 @@
-// Package snippets compiles and runs the short programs of README.md; a test of internal/arch compares them.
+// Package snippets compiles and runs the short programs of README.md; a test of internal/tooling/arch compares them.
 package snippets
 
 import (

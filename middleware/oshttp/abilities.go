@@ -78,7 +78,7 @@ func (w writer2) CloseNotify() <-chan bool                         { return w.cl
 func (w writerF) Flush()            { _ = w.flush() }
 func (w writerF) FlushError() error { return w.flush() }
 
-//go:generate go run ../../internal/combine -out writers_gen.go -table writers -of exchange -as http.ResponseWriter canFlush=flusher canHijack=hijacker canReadFrom=readerFrom canPush=pusher canNotify=notifier canFlush:writerF canFlush+canHijack+canReadFrom+canNotify:writer1 canFlush+canPush+canNotify:writer2
+//go:generate go run ../../internal/tooling/combine -out writers_gen.go -table writers -of exchange -as http.ResponseWriter canFlush=flusher canHijack=hijacker canReadFrom=readerFrom canPush=pusher canNotify=notifier canFlush:writerF canFlush+canHijack+canReadFrom+canNotify:writer1 canFlush+canPush+canNotify:writer2
 
 // The single abilities, of which the table writers puts together the writers of other makers.
 type (

@@ -84,7 +84,7 @@ func bodyAbilitiesOf(body io.ReadCloser) bodyAbilities {
 	return a
 }
 
-//go:generate go run ../../internal/combine -out bodies_gen.go -table bodies -of responseBody -as io.ReadCloser bodyWritesTo=bodyWriterTo bodyWrites=bodyWriter bodyReadsFrom=bodyReaderFrom bodyClosesWrite=bodyCloseWriter
+//go:generate go run ../../internal/tooling/combine -out bodies_gen.go -table bodies -of responseBody -as io.ReadCloser bodyWritesTo=bodyWriterTo bodyWrites=bodyWriter bodyReadsFrom=bodyReaderFrom bodyClosesWrite=bodyCloseWriter
 
 // The single abilities of a body, of which the table bodies puts together all others.
 type (

@@ -48,7 +48,7 @@
 // # Routes
 //
 // The route is read after the handler ran, from the pattern that the router left on the request. Where that does not reach, one
-// line does, and each is tested with the router named (internal/bench/routers):
+// line does, and each is tested with the router named (internal/tooling/bench/routers):
 //
 //	http.ServeMux                        nothing
 //	a mux behind middleware that copies  Routed(mux)

@@ -14,7 +14,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	oteltrace "go.opentelemetry.io/otel/trace"
 
-	"github.com/go-os/go-os/internal/testenv"
+	"github.com/go-os/go-os/internal/tooling/testenv"
 	"github.com/go-os/go-os/telemetry"
 	"github.com/go-os/go-os/telemetry/trace"
 )

@@ -7,7 +7,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/go-os/go-os/internal/suite"
+	"github.com/go-os/go-os/internal/tooling/suite"
 	"github.com/go-os/go-os/state/kv/driver"
 )
 

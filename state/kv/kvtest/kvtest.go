@@ -20,7 +20,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/go-os/go-os/internal/suite"
+	"github.com/go-os/go-os/internal/tooling/suite"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/driver"
 )
@@ -100,7 +100,7 @@ func Run(t *testing.T, b Backend) {
 }
 
 // supervisor waits for an engine in another process, which a hook may have restarted.
-const supervisor = "github.com/go-os/go-os/internal/testenv.supervise.func1"
+const supervisor = "github.com/go-os/go-os/internal/tooling/testenv.supervise.func1"
 
 // bystanders are the goroutines that a driver may leave behind, because they are not its own.
 func (b Backend) bystanders() []goleak.Option {

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/go-os/go-os/internal/suite"
+	"github.com/go-os/go-os/internal/tooling/suite"
 	"github.com/go-os/go-os/state/kv/driver"
 )
 

@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/go-os/go-os/internal/suite"
+	"github.com/go-os/go-os/internal/tooling/suite"
 	"github.com/go-os/go-os/state/kv/memkv"
 )
 

@@ -13,7 +13,7 @@ import (
 	"github.com/olric-data/olric"
 	"github.com/olric-data/olric/config"
 
-	"github.com/go-os/go-os/internal/testenv"
+	"github.com/go-os/go-os/internal/tooling/testenv"
 	"github.com/go-os/go-os/state/kv/driver"
 	"github.com/go-os/go-os/state/kv/kvtest"
 	"github.com/go-os/go-os/state/kv/peerkv"

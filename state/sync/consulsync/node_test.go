@@ -15,7 +15,7 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
-	"github.com/go-os/go-os/internal/testenv"
+	"github.com/go-os/go-os/internal/tooling/testenv"
 	"github.com/go-os/go-os/state/sync"
 	"github.com/go-os/go-os/state/sync/consulsync"
 	"github.com/go-os/go-os/state/sync/driver"

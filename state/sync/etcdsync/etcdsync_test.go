@@ -8,7 +8,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
-	"github.com/go-os/go-os/internal/testenv"
+	"github.com/go-os/go-os/internal/tooling/testenv"
 	"github.com/go-os/go-os/state/sync/driver"
 	"github.com/go-os/go-os/state/sync/etcdsync"
 	"github.com/go-os/go-os/state/sync/synctest"

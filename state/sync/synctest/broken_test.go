@@ -11,7 +11,7 @@ import (
 	bubble "testing/synctest"
 	"time"
 
-	"github.com/go-os/go-os/internal/suite"
+	"github.com/go-os/go-os/internal/tooling/suite"
 	"github.com/go-os/go-os/state/sync/driver"
 	"github.com/go-os/go-os/state/sync/memsync"
 )

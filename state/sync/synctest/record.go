@@ -3,7 +3,7 @@ package synctest
 import (
 	"testing"
 
-	"github.com/go-os/go-os/internal/suite"
+	"github.com/go-os/go-os/internal/tooling/suite"
 	"github.com/go-os/go-os/state/sync/driver"
 )
 

@@ -26,7 +26,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/go-os/go-os/internal/suite"
+	"github.com/go-os/go-os/internal/tooling/suite"
 	"github.com/go-os/go-os/state/sync"
 	"github.com/go-os/go-os/state/sync/driver"
 )
@@ -128,10 +128,10 @@ func (b Backend) guarded() Backend {
 // environment is what belongs to the tests' environment: who waits for an engine in another process, which a hook may have restarted, and
 // connections of a network that end a moment after those of the drivers.
 var environment = []string{
-	"github.com/go-os/go-os/internal/testenv.supervise.func1",
-	"github.com/go-os/go-os/internal/testenv.(*TapHandle).forwardOne",
-	"github.com/go-os/go-os/internal/testenv.(*TapHandle).forwardChunks",
-	"github.com/go-os/go-os/internal/testenv.(*TapHandle).forwardRead",
+	"github.com/go-os/go-os/internal/tooling/testenv.supervise.func1",
+	"github.com/go-os/go-os/internal/tooling/testenv.(*TapHandle).forwardOne",
+	"github.com/go-os/go-os/internal/tooling/testenv.(*TapHandle).forwardChunks",
+	"github.com/go-os/go-os/internal/tooling/testenv.(*TapHandle).forwardRead",
 }
 
 func (b Backend) bystanders() (all []goleak.Option) {

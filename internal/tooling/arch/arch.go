@@ -1,0 +1,222 @@
+// Package arch holds the layer rule of Go OS as a test: calls go down, telemetry goes out through the OpenTelemetry API, and
+// wiring happens only in main.
+//
+// The rule is checked by parsing the imports of every file in-process. A test that asks `go list` in a child process keeps
+// passing from the test cache after a forbidden import was added, because the cache knows only of files that the test
+// process itself has opened.
+package arch
+
+import (
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Module is the import path that all of ours begin with.
+const Module = "github.com/go-os/go-os"
+
+// mayImport is the layer map: a folder of the top level may import itself and what it lists.
+var mayImport = map[string][]string{
+	"telemetry":  {"internal"},
+	"internal":   {"telemetry"},
+	"state":      {"telemetry", "internal"},
+	"control":    {"state", "telemetry", "internal"},
+	"identity":   {"state", "telemetry", "internal"},
+	"middleware": {"control", "identity", "state", "telemetry", "internal"},
+	"exporters":  {"telemetry", "internal"},
+	"examples":   {"exporters", "middleware", "control", "identity", "state", "telemetry", "internal"},
+}
+
+// sdkUsers are the folders that may import the OpenTelemetry SDK and its exporters: they configure what stands behind the
+// Providers. Everything else takes a telemetry.Providers.
+var sdkUsers = []string{"telemetry/trace", "telemetry/metrics", "telemetry/log", "exporters", "examples"}
+
+// tools are folders that no user links: programs and helpers for tests, free to import what they need. They may not be
+// imported by production code.
+var tools = []string{"internal/tooling", "internal/admission/admissiontest", "examples/internal/childtest"}
+
+// testPackages are the last elements of import paths that belong into tests, beside package testing and our own suites.
+var testPackages = []string{"httptest", "iotest", "tracetest", "logtest", "metricdatatest", "testutil", "goleak"}
+
+// layered are the top-level folders that hold capabilities, each with its drivers beside it.
+var layered = []string{"state", "control", "identity"}
+
+// extended is what belongs to the standard library in all but its place.
+var extended = []string{"golang.org/x/sync"}
+
+// vendors are the libraries that a portable type may import: those that do a part of its work, whatever the driver. Any other
+// vendor belongs into a driver.
+var vendors = map[string][]string{
+	"state/kv": {"github.com/maypok86/otter/v2"},
+	"control/config": {
+		"go.yaml.in/yaml/v3", "github.com/pelletier/go-toml/v2", // scanners: the values are built here
+		"github.com/go-playground/validator/v10", "github.com/santhosh-tekuri/jsonschema/v6", "github.com/fsnotify/fsnotify",
+	},
+	"control/router": {"github.com/failsafe-go/failsafe-go", "golang.org/x/time"},
+	"identity/auth":  {"golang.org/x/oauth2", "github.com/go-jose/go-jose/v4", "github.com/cedar-policy/cedar-go"},
+}
+
+// Check returns every import below root that breaks the rule, in the order of the files. Nested modules, testdata and
+// hidden folders are not ours to check.
+func Check(root fs.FS) ([]string, error) {
+	var broken []string
+	err := fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if skip(root, name) {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if path.Ext(name) != ".go" {
+			return nil
+		}
+		found, err := checkFile(root, name)
+		broken = append(broken, found...)
+		return err
+	})
+	return broken, err
+}
+
+func skip(root fs.FS, dir string) bool {
+	if dir == "." {
+		return false
+	}
+	if base := path.Base(dir); base == "testdata" || strings.HasPrefix(base, ".") {
+		return true
+	}
+	_, err := fs.Stat(root, path.Join(dir, "go.mod"))
+	return err == nil
+}
+
+func checkFile(root fs.FS, name string) ([]string, error) {
+	src, err := fs.ReadFile(root, name)
+	if err != nil {
+		return nil, err
+	}
+	file, err := parser.ParseFile(token.NewFileSet(), name, src, parser.ImportsOnly)
+	if err != nil {
+		return nil, err
+	}
+	var broken []string
+	for _, spec := range file.Imports {
+		imported, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			return nil, err
+		}
+		if why := judge(name, imported); why != "" {
+			broken = append(broken, fmt.Sprintf("%s: imports %s: %s", name, imported, why))
+		}
+	}
+	return broken, nil
+}
+
+// judge returns why the file must not have the import, or nothing.
+func judge(file, imported string) string {
+	dir := path.Dir(file)
+	if forTests(file) {
+		return ""
+	}
+	if ours, ok := strings.CutPrefix(imported, Module+"/"); ok {
+		return judgeOurs(dir, ours)
+	}
+	switch {
+	case imported == "testing", strings.HasPrefix(imported, "testing/"), slices.Contains(testPackages, path.Base(imported)):
+		return "links test code into production builds"
+	case sdk(imported) && !within(dir, sdkUsers):
+		return "the SDK belongs to exporters and telemetry's subpackages: take a telemetry.Providers instead"
+	}
+	return judgeVendor(dir, imported)
+}
+
+// sdk reports whether an import is what stands behind the OpenTelemetry API, in the SDK or in contrib.
+func sdk(imported string) bool {
+	return within(imported, []string{"go.opentelemetry.io/otel/sdk", "go.opentelemetry.io/otel/exporters", "go.opentelemetry.io/contrib"})
+}
+
+// forTests reports whether a file is linked into tests only: a _test.go file, a conformance suite, or a tool.
+func forTests(file string) bool {
+	dir := path.Dir(file)
+	return strings.HasSuffix(file, "_test.go") || suite(dir) || within(dir, tools)
+}
+
+// suite reports whether a folder is the conformance suite of a capability: state/kv/kvtest.
+func suite(dir string) bool {
+	capability := path.Dir(dir)
+	return capability != "." && path.Base(dir) == path.Base(capability)+"test"
+}
+
+func judgeOurs(dir, ours string) string {
+	from, to := top(dir), top(ours)
+	switch {
+	case within(ours, tools), suite(ours):
+		return "links test code into production builds"
+	case dir == "telemetry":
+		return "the telemetry root stands alone"
+	case from != to && !slices.Contains(mayImport[from], to):
+		return fmt.Sprintf("%s may import only %s", from, strings.Join(mayImport[from], ", "))
+	case from != to && to == "telemetry" && ours != "telemetry" && from != "exporters" && from != "examples":
+		return "import the telemetry root; its subpackages configure what stands behind it"
+	}
+	if capability, driver := split(dir); driver != "" {
+		return judgeDriver(capability, driver, ours)
+	}
+	if capability, driver := split(ours); driver != "" && slices.Contains(layered, from) {
+		return fmt.Sprintf("only main chooses a driver of %s", capability)
+	}
+	return ""
+}
+
+// judgeDriver keeps drivers small: one translates between its vendor and package driver, and the portable type does the rest.
+// A driver on top of key-value has that for its vendor, and drivers of one capability may share what lies in its internal folder.
+func judgeDriver(capability, driver, ours string) string {
+	switch {
+	case ours == capability+"/driver", strings.HasPrefix(ours, capability+"/internal/"):
+		return ""
+	case strings.HasPrefix(driver, "kv") && ours == "state/kv":
+		return ""
+	}
+	return "a driver imports driver and its vendor, nothing else of ours"
+}
+
+// judgeVendor keeps vendors inside drivers, and everything but the OpenTelemetry API out of the packages that all others use.
+func judgeVendor(dir, imported string) string {
+	host, _, _ := strings.Cut(imported, "/")
+	if !strings.Contains(host, ".") || strings.HasPrefix(imported, "go.opentelemetry.io/otel") || within(imported, extended) {
+		return ""
+	}
+	if dir == "telemetry" || dir == "internal/instrument" {
+		return "sees only the OpenTelemetry API"
+	}
+	if _, driver := split(dir); driver != "" || !slices.Contains(layered, top(dir)) || within(imported, vendors[dir]) {
+		return ""
+	}
+	return "a vendor belongs into a driver"
+}
+
+// split divides the folder of a driver, such as state/kv/memkv, into its capability and its own name.
+func split(dir string) (capability, driver string) {
+	parts := strings.Split(dir, "/")
+	if len(parts) < 3 || !slices.Contains(layered, parts[0]) || !strings.HasSuffix(parts[2], parts[1]) {
+		return dir, ""
+	}
+	return path.Join(parts[0], parts[1]), parts[2]
+}
+
+func top(dir string) string {
+	first, _, _ := strings.Cut(dir, "/")
+	return first
+}
+
+func within(dir string, folders []string) bool {
+	return slices.ContainsFunc(folders, func(f string) bool {
+		return dir == f || strings.HasPrefix(dir, f+"/")
+	})
+}

@@ -1,0 +1,107 @@
+package arch_test
+
+import (
+	"io/fs"
+	"os"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/go-os/go-os/internal/tooling/arch"
+)
+
+// TestLayers checks this repository.
+func TestLayers(t *testing.T) {
+	root := os.DirFS("../../..")
+	if _, err := fs.Stat(root, "go.mod"); err != nil {
+		t.Fatalf("not the root of the module: %v", err)
+	}
+	broken, err := arch.Check(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range broken {
+		t.Error(b)
+	}
+}
+
+// TestMutations plants one import at a time in a small tree and asks for the complaint, or for silence.
+func TestMutations(t *testing.T) {
+	const ours = arch.Module + "/"
+	for _, c := range []struct {
+		name, file, imports, want string
+	}{
+		{"upward import", "state/kv/kv.go", ours + "control/config", "state may import only"},
+		{"peer import", "control/config/config.go", ours + "identity/auth", "control may import only"},
+		{"middleware from below", "telemetry/log/log.go", ours + "middleware/oshttp", "telemetry may import only"},
+		{"exporters in middleware", "middleware/oshttp/handler.go", ours + "exporters", "middleware may import only"},
+		{"SDK in a capability", "state/kv/kv.go", "go.opentelemetry.io/otel/sdk/trace", "take a telemetry.Providers"},
+		{"SDK in the telemetry root", "telemetry/telemetry.go", "go.opentelemetry.io/otel/sdk/trace", "take a telemetry.Providers"},
+		{"SDK in the instrument", "internal/instrument/instrument.go", "go.opentelemetry.io/otel/sdk/metric", "take a telemetry.Providers"},
+		{"OTLP exporter in middleware", "middleware/oshttp/handler.go", "go.opentelemetry.io/otel/exporters/otlp/otlptrace", "take a telemetry.Providers"},
+		{"testing in production", "state/kv/kv.go", "testing", "production builds"},
+		{"httptest in production", "middleware/oshttp/handler.go", "net/http/httptest", "production builds"},
+		{"a suite in production", "state/kv/memkv/memkv.go", ours + "state/kv/kvtest", "production builds"},
+		{"test engines in production", "state/kv/etcdkv/etcdkv.go", ours + "internal/tooling/testenv", "production builds"},
+		{"a tool in what ships", "internal/instrument/instrument.go", ours + "internal/tooling/suite", "production builds"},
+		{"telemetry subpackage in a capability", "state/kv/kv.go", ours + "telemetry/trace", "import the telemetry root"},
+		{"telemetry subpackage in middleware", "middleware/osgrpc/server.go", ours + "telemetry/log", "import the telemetry root"},
+		{"driver importing its portable type", "state/kv/memkv/memkv.go", ours + "state/kv", "nothing else of ours"},
+		{"driver importing another driver", "state/kv/memkv/memkv.go", ours + "state/kv/etcdkv", "nothing else of ours"},
+		{"driver importing what drivers of another capability share", "state/sync/memsync/memsync.go", ours + "state/kv/internal/feed", "nothing else of ours"},
+		{"telemetry in a driver", "state/kv/memkv/memkv.go", ours + "telemetry", "nothing else of ours"},
+		{"instrumentation in a driver", "state/kv/memkv/memkv.go", ours + "internal/instrument", "nothing else of ours"},
+		{"portable type importing a driver", "state/kv/kv.go", ours + "state/kv/memkv", "only main chooses a driver"},
+		{"capability choosing a driver of another", "control/config/config.go", ours + "state/kv/memkv", "only main chooses a driver"},
+		{"vendor in a portable type", "state/kv/kv.go", "go.etcd.io/etcd/client/v3", "a vendor belongs into a driver"},
+		{"SDK through contrib", "state/kv/kv.go", "go.opentelemetry.io/contrib/otelconf", "take a telemetry.Providers"},
+		{"testing in a folder that only ends like a suite", "identity/attest/attest.go", "testing", "production builds"},
+		{"vendor in the telemetry root", "telemetry/telemetry.go", "github.com/samber/slog-multi", "sees only the OpenTelemetry API"},
+		{"anything of ours in the telemetry root", "telemetry/telemetry.go", ours + "internal/instrument", "stands alone"},
+
+		{"SDK in exporters", "exporters/setup.go", "go.opentelemetry.io/otel/sdk/trace", ""},
+		{"SDK in telemetry/trace", "telemetry/trace/sampler.go", "go.opentelemetry.io/otel/sdk/trace", ""},
+		{"API in a capability", "state/kv/kv.go", "go.opentelemetry.io/otel/metric", ""},
+		{"control on state", "control/config/versions.go", ours + "state/kv", ""},
+		{"driver on driver", "state/kv/memkv/memkv.go", ours + "state/kv/driver", ""},
+		{"driver of another capability on kv", "control/discovery/kvdiscovery/kv.go", ours + "state/kv", ""},
+		{"what drivers of one capability share", "state/kv/memkv/memkv.go", ours + "state/kv/internal/feed", ""},
+		{"extension of the standard library", "state/kv/batch.go", "golang.org/x/sync/errgroup", ""},
+		{"vendor in its driver", "state/kv/etcdkv/etcdkv.go", "go.etcd.io/etcd/client/v3", ""},
+		{"vendor that a portable type works with", "state/kv/near.go", "github.com/maypok86/otter/v2", ""},
+		{"package that only ends in test", "state/kv/etcdkv/etcdkv.go", "example.com/latest", ""},
+		{"main choosing a driver", "examples/shop/main.go", ours + "state/kv/memkv", ""},
+		{"testing in a test", "state/kv/kv_test.go", "testing", ""},
+		{"a tool in a suite", "state/kv/kvtest/kvtest.go", ours + "internal/tooling/suite", ""},
+		{"a tool in a tool", "internal/tooling/driverdoc/main.go", ours + "internal/tooling/testenv", ""},
+		{"testing in a suite", "state/kv/kvtest/kvtest.go", "testing", ""},
+		{"SDK in a test", "state/kv/kv_test.go", "go.opentelemetry.io/otel/sdk/trace", ""},
+		{"nested module", "internal/tooling/bench/go.mod.go", "testing", ""},
+		{"testdata", "state/testdata/x.go", "testing", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			tree := fstest.MapFS{
+				"telemetry/clean.go":            {Data: []byte("package telemetry\n\nimport \"context\"\n")},
+				"internal/tooling/bench/go.mod": {Data: []byte("module bench\n")},
+				c.file:                          {Data: []byte("package p\n\nimport \"context\"\nimport \"" + c.imports + "\"\n")},
+			}
+			broken, err := arch.Check(tree)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := strings.Join(broken, "\n")
+			if c.want == "" && got != "" {
+				t.Errorf("want silence, got %q", got)
+			}
+			if c.want != "" && (len(broken) != 1 || !strings.Contains(got, c.want) || !strings.Contains(got, c.file)) {
+				t.Errorf("want one complaint about %s with %q, got %q", c.file, c.want, got)
+			}
+		})
+	}
+}
+
+func TestBrokenSourceIsAnError(t *testing.T) {
+	if _, err := arch.Check(fstest.MapFS{"state/kv.go": {Data: []byte("not Go")}}); err == nil {
+		t.Fatal("want an error for a file that does not parse")
+	}
+}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/go-os/go-os/internal/tooling/bench"
+)
+
+// blocks is how many blocks of a pair are compared for the table.
+const blocks = 40
+
+// failovers is how often the leader is killed.
+const failovers = 20
+
+// pairs writes what a store costs beside its engine's own client. Without measuring, the figures are zero.
+func pairs(out *bytes.Buffer, measure bool) {
+	fmt.Fprintf(out, `
+## Key-value beside the engine's client
+
+The same operation on the same server, on loopback, in turns: by the client itself, and through a kv.Store on the same client, with
+metrics and traces on, in the course of requests of which one in a hundred is sampled. Values are of 128 bytes. The ratios of the mean times
+(the inverse of throughputs) and of the 99th percentiles are medians over %d blocks. On loopback Redis, NATS and memcached answer within some
+tens of microseconds, of which a span and a point of the OpenTelemetry SDK are up to a tenth, cold as they are after a round trip: there what is
+added is bounded, and the ratio with a millisecond of network between both and the server.
+
+| operation | client | store | added | time | 99th percentile | at most |
+|---|---:|---:|---:|---:|---:|---:|
+`, blocks)
+	for _, p := range bench.Pairs {
+		var c bench.Compared
+		if measure {
+			fmt.Fprintln(os.Stderr, "measuring:", p.Name)
+			bench.With(func(h *bench.Host) { c = p.Compare(h, blocks) })
+		}
+		fmt.Fprintf(out, "| %s | %d ns | %d ns | %d ns | %.3f× | %.3f× | %s |\n",
+			p.Name, c.Raw.Nanoseconds(), c.Ours.Nanoseconds(), (c.Ours - c.Raw).Nanoseconds(), c.Time, c.P99, p.Limit())
+	}
+}
+
+// hot writes what client-side caching gains. Without measuring, the figures are zero.
+func hot(out *bytes.Buffer, rounds int, each time.Duration, measure bool) {
+	fmt.Fprintf(out, `
+## Client-side caching
+
+A Get of one of 1,000 hot keys from Redis: over the network (loopback), and by rediskv from the cache that the server keeps true. With telemetry
+off it must be %d times as fast.
+
+| read | time | times as fast |
+|---|---:|---:|
+`, bench.LeastHot)
+	figures := make([]bench.Figure, len(bench.HotNames()))
+	if measure {
+		fmt.Fprintln(os.Stderr, "measuring: client-side caching")
+		bench.With(func(h *bench.Host) { figures = bench.HotReads(h, rounds, each) })
+	}
+	for i, name := range bench.HotNames() {
+		times := float64(figures[0].Time) / max(float64(figures[i].Time), 1)
+		fmt.Fprintf(out, "| %s | %d ns | %.1f× |\n", name, figures[i].Time.Nanoseconds(), times)
+	}
+}
+
+// fanOut writes how many watchers of one process see updates.
+func fanOut(out *bytes.Buffer, measure bool) {
+	fmt.Fprint(out, `
+## Watchers
+
+1,000 watchers of one key in one process (memkv) each see 10,000 updates, none less; the delay is from the beginning of the write.
+
+| updates | delay, median | delay, 99th percentile | memory of a watcher | events a second |
+|---|---:|---:|---:|---:|
+`)
+	for _, f := range bench.FanOuts {
+		var s bench.Spread
+		if measure {
+			fmt.Fprintln(os.Stderr, "measuring: watchers,", f.Name())
+			var err error
+			if s, err = f.Measure(); err != nil {
+				fail(err)
+			}
+			if s.Seen != f.Watchers*f.Updates {
+				fail(fmt.Errorf("%d events were seen", s.Seen))
+			}
+		}
+		fmt.Fprintf(out, "| %s | %d ns | %d ns | %d B | %.0f / s |\n", f.Name(), s.P50.Nanoseconds(), s.P99.Nanoseconds(), s.PerWatcher, s.Rate)
+	}
+}
+
+// staleness writes how old an item of a near cache can be.
+func staleness(out *bytes.Buffer, measure bool) {
+	fmt.Fprint(out, `
+## Near cache
+
+How long after a write was acknowledged to one client of an etcd a near cache on another still showed what was before, while its
+watch is connected. When the watch knows that its connection is lost, nothing is served from the cache; when nobody notices, an item is served for
+NearOptions.MaxStale at most.
+
+| near cache on etcd | median | 99th percentile | most |
+|---|---:|---:|---:|
+`)
+	var s bench.Staleness
+	if measure {
+		fmt.Fprintln(os.Stderr, "measuring: near cache")
+		bench.With(func(h *bench.Host) { s = bench.MeasureStaleness(h, 2000) })
+	}
+	fmt.Fprintf(out, "| out of date for | %d ns | %d ns | %d ns |\n", s.P50.Nanoseconds(), s.P99.Nanoseconds(), s.Max.Nanoseconds())
+}
+
+// locks writes what a lock costs beside etcd's own, and how long nobody leads after a leader was killed. Without measuring, the figures are
+// zero.
+func locks(out *bytes.Buffer, measure bool) {
+	fmt.Fprintf(out, `
+## Locks and elections
+
+A lock on etcd that nobody else wants, taken and given back in turns: concurrency.Mutex of etcd's client, and sync.Mutex on etcdsync with metrics
+and traces on; the medians of %d blocks.
+
+| operation | concurrency.Mutex | sync.Mutex | median | at most |
+|---|---:|---:|---:|---:|
+`, blocks)
+	var c bench.Compared
+	if measure {
+		fmt.Fprintln(os.Stderr, "measuring:", bench.Lock.Name)
+		bench.With(func(h *bench.Host) { c = bench.Lock.Compare(h, blocks) })
+	}
+	fmt.Fprintf(out, "| %s | %d ns | %d ns | %.3f× | %s |\n", bench.Lock.Name, c.Raw.Nanoseconds(), c.Ours.Nanoseconds(), c.Middle(), bench.Lock.Limit())
+
+	fmt.Fprintf(out, `
+The process that leads an election on etcd is killed (SIGKILL) %d times, with a TTL of %s: how long until another process leads. The median
+may be a TTL and a second.
+
+| failover | least | median | most |
+|---|---:|---:|---:|
+`, failovers, bench.FailoverTTL)
+	took := make([]time.Duration, failovers)
+	if measure {
+		fmt.Fprintln(os.Stderr, "measuring: failover")
+		bench.With(func(h *bench.Host) { took = bench.Failover(h, failovers) })
+	}
+	fmt.Fprintf(out, "| etcdsync | %d ns | %d ns | %d ns |\n", took[0].Nanoseconds(), took[len(took)/2].Nanoseconds(), took[len(took)-1].Nanoseconds())
+}

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/attribute"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/go-os/go-os/exporters"
+	"github.com/go-os/go-os/state/kv"
+	"github.com/go-os/go-os/state/kv/memkv"
+	"github.com/go-os/go-os/telemetry"
+	oslog "github.com/go-os/go-os/telemetry/log"
+	"github.com/go-os/go-os/telemetry/metrics"
+	"github.com/go-os/go-os/telemetry/trace"
+)
+
+//go:generate go run . -file ../../../docs/telemetry.md
+
+// situations are the packages that emit, each with a function that puts it through what its telemetry tells apart.
+var situations = []struct {
+	pkg string
+	run func(context.Context, *record) error
+}{
+	{"middleware/oshttp", runHTTP},
+	{"middleware/osgrpc", runGRPC},
+	{"telemetry/trace", runTrace},
+	{"telemetry/log", runLog},
+	{"telemetry/metrics", runMetrics},
+	{"exporters", runExporters},
+	{"state/kv", runKV},
+	{"state/sync", runSync},
+	{"control/config", runConfig},
+}
+
+// errDemo is what the situations fail with.
+var errDemo = errors.New("out of stock")
+
+// runTrace has a span end well, with an error and with a panic, the sampler changed, and a trace kept.
+func runTrace(ctx context.Context, r *record) error {
+	p := r.providers()
+	tracer := trace.New("example.com/shop", p)
+	well := func(context.Context) error { return nil }
+	badly := func(context.Context) error { return errDemo }
+	_ = tracer.Do(ctx, "application span", well, attribute.String("app.key", "value"))
+	_ = tracer.Do(ctx, "application span", badly, attribute.String("app.key", "value"))
+	func() {
+		defer func() { _ = recover() }()
+		_ = tracer.Do(ctx, "application span", func(context.Context) error { panic("bug") })
+	}()
+
+	sampler := trace.NewSampler(nil)
+	sampler.Observe(p)
+	if err := sampler.SetRatio(0.5, 0); err != nil {
+		return err
+	}
+
+	keeper := trace.NewKeeper(spanTap{r}, &trace.KeepOptions{Telemetry: p})
+	kept := p
+	kept.TracerProvider = sdktrace.NewTracerProvider(sdktrace.WithSampler(keeper.Sampler(sdktrace.NeverSample())), sdktrace.WithSpanProcessor(keeper))
+	_ = trace.New("example.com/shop", kept).Do(ctx, "span of a kept trace", badly)
+	if err := r.collect(ctx); err != nil { // while the keeper still reports
+		return err
+	}
+	return keeper.Shutdown(ctx)
+}
+
+// runLog has a sink and the sampling drop records, and a level changed for a while and for good.
+func runLog(ctx context.Context, r *record) error {
+	p := r.providers()
+	sink := oslog.Async(slog.NewTextHandler(io.Discard, nil), &oslog.AsyncOptions{Name: "file", Telemetry: p})
+	if err := sink.Shutdown(ctx); err != nil {
+		return err
+	}
+	levels := oslog.NewLevels(slog.LevelInfo)
+	levels.Observe(p)
+	sampling := &oslog.Sampling{First: 1, Thereafter: 1000}
+	logger := oslog.New(&oslog.Options{Levels: levels, Sampling: sampling, Telemetry: p}, sink)
+	for range 2 {
+		logger.InfoContext(ctx, "too late")
+	}
+	return errors.Join(levels.Set("orders", slog.LevelDebug, time.Minute), levels.Set("orders", slog.LevelWarn, 0))
+}
+
+// runMetrics has a name on the page that the program's own registry uses too. What the page counts of itself is no OpenTelemetry
+// instrument: it stands on the page alone, under its Prometheus name.
+func runMetrics(ctx context.Context, r *record) error {
+	theirs := prometheus.NewRegistry()
+	theirs.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "jobs_total"}))
+	page, err := metrics.NewPrometheus(&metrics.PrometheusOptions{Existing: theirs, ErrorHandler: func(error) {}})
+	if err != nil {
+		return err
+	}
+	jobs, err := sdkmetric.NewMeterProvider(sdkmetric.WithReader(page.Reader())).Meter("teledoc").Int64Counter("jobs")
+	if err != nil {
+		return err
+	}
+	jobs.Add(ctx, 1)
+	families, err := page.Gatherer().Gather()
+	if err != nil {
+		return err
+	}
+	for _, family := range families {
+		if !strings.HasPrefix(family.GetName(), "goos_") {
+			continue
+		}
+		for _, m := range family.GetMetric() {
+			var set []attribute.KeyValue
+			for _, label := range m.GetLabel() {
+				set = append(set, attribute.String(label.GetName(), label.GetValue()))
+			}
+			r.note(r.metrics, row{family.GetName(), strings.ToLower(family.GetType().String()), "", family.GetHelp()}, set)
+		}
+	}
+	return nil
+}
+
+// runExporters exports each signal to a peer that takes the first requests and refuses the later ones, through queues that
+// overflow.
+func runExporters(ctx context.Context, r *record) error {
+	var refusing atomic.Bool
+	url, stop, err := serve(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		_, _ = io.Copy(io.Discard, req.Body)
+		if refusing.Load() {
+			w.WriteHeader(http.StatusBadRequest)
+		}
+	}))
+	if err != nil {
+		return err
+	}
+	defer stop()
+	pipeline, err := exporters.Setup(ctx, &exporters.Options{
+		ServiceName: "teledoc", Endpoint: url, LogWriter: io.Discard, Environ: []string{}, KeepGlobals: true,
+		MetricReaders: []sdkmetric.Reader{r.reader}, QueueSize: 1,
+	})
+	if err != nil {
+		return err
+	}
+	for range 2 {
+		emit(ctx, pipeline.Providers())
+		_ = pipeline.ForceFlush(ctx) // the second time it tells of the refusal, which is the point
+		refusing.Store(true)
+	}
+	if err := r.collect(ctx); err != nil {
+		return err
+	}
+	_ = pipeline.Shutdown(ctx)
+	return nil
+}
+
+// emit emits more than a queue of one can hold while a request is under way.
+func emit(ctx context.Context, p telemetry.Providers) {
+	for range 1000 {
+		ctx, span := p.Tracer("teledoc").Start(ctx, "work")
+		p.Slog().InfoContext(ctx, "working")
+		span.End()
+	}
+}
+
+// serve starts an HTTP server on a free loopback port.
+func serve(h http.Handler) (url string, stop func(), err error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	server := &http.Server{Handler: h, ReadHeaderTimeout: time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
+	go func() { _ = server.Serve(listener) }()
+	return "http://" + listener.Addr().String(), func() { _ = server.Close() }, nil
+}
+
+func post(ctx context.Context, client *http.Client, url, body string) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		return
+	}
+	if resp, err := client.Do(req); err == nil {
+		_, _ = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+	}
+}
+
+// runKV makes every call of a store, some of which fail, and a watch that begins with a snapshot.
+func runKV(ctx context.Context, r *record) error {
+	store := kv.New(memkv.New(nil), &kv.Options{Name: "carts", Telemetry: r.providers()})
+	_, err := store.Put(ctx, "cart/7", []byte("tea"))
+	if err != nil {
+		return err
+	}
+	_, _ = store.Get(ctx, "cart/7")
+	_, _ = store.Get(ctx, "cart/8")
+	_, _ = store.Put(ctx, "cart/7", nil, kv.IfAbsent())
+	_, _ = store.GetMany(ctx, []string{"cart/7", "cart/8"})
+	_, _ = store.PutMany(ctx, []kv.Entry{{Key: "cart/9"}})
+	_ = store.Ping(ctx)
+	for range store.List(ctx, "cart/") {
+	}
+	for range store.WatchPrefix(ctx, "cart/", kv.Current()) {
+		break
+	}
+	_ = store.Delete(ctx, "cart/7")
+	if lease, err := store.Lease(ctx, time.Minute); err == nil {
+		_ = lease.Revoke(ctx)
+	}
+	return store.Close()
+}
