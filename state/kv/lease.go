@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/go-os/go-os/internal/backoff"
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
@@ -87,7 +88,7 @@ func (l *Lease) Keep(ctx context.Context) error {
 		default:
 			wait = min(l.ttl/10, time.Until(over))
 		}
-		if pause(ctx, wait) != nil {
+		if backoff.Sleep(ctx, wait) != nil {
 			return nil
 		}
 		if err != nil && time.Until(over) <= 0 {

@@ -5,9 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"math/rand/v2"
-	"time"
 
+	"github.com/go-os/go-os/internal/backoff"
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
@@ -214,28 +213,6 @@ func (w *watch) judge(ctx context.Context, err error) error {
 			}
 		}
 	}
-	return w.backOff(ctx)
-}
-
-// backOff waits before the next attempt: twice as long as before it, half of it by chance, so that the watchers of a whole fleet do
-// not come back at the same moment.
-func (w *watch) backOff(ctx context.Context) error {
 	o := &w.store.engine.opts
-	wait := min(o.Backoff<<min(w.failures-1, 20), o.MaxBackoff)
-	if wait <= 0 {
-		wait = o.MaxBackoff
-	}
-	return pause(ctx, wait/2+rand.N(wait/2+1))
-}
-
-// pause waits, or returns the error of the context that ended before.
-func pause(ctx context.Context, wait time.Duration) error {
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return backoff.Sleep(ctx, backoff.After(w.failures-1, o.Backoff, o.MaxBackoff))
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/go-os/go-os/internal/backoff"
 	"github.com/go-os/go-os/internal/fault"
 	"github.com/go-os/go-os/internal/instrument"
 	"github.com/go-os/go-os/state/sync/driver"
@@ -88,7 +89,7 @@ func (p *primitive) acquire(ctx, parent context.Context, value []byte, try bool)
 		if !errors.Is(err, driver.ErrLost) {
 			return g, err
 		}
-		if late := pause(ctx, p.session.wait(attempt)); late != nil {
+		if late := backoff.Sleep(ctx, p.session.wait(attempt)); late != nil {
 			return nil, fault.Classify(late, err)
 		}
 	}
@@ -166,7 +167,7 @@ func (p *primitive) await(ctx context.Context, c *claim) error {
 		if time.Since(began) > p.session.opts.MaxBackoff {
 			attempt = 0 // it worked meanwhile
 		}
-		if pause(within, p.session.wait(attempt)) != nil {
+		if backoff.Sleep(within, p.session.wait(attempt)) != nil {
 			return c.blame(ctx, err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/go-os/go-os/internal/backoff"
 	"github.com/go-os/go-os/state/sync/driver"
 )
 
@@ -210,7 +211,7 @@ func (c *claim) removeUntilGone() {
 		if attempt == 0 {
 			c.done()
 		}
-		if confirmed || pause(l.ctx, s.wait(attempt)) != nil {
+		if confirmed || backoff.Sleep(l.ctx, s.wait(attempt)) != nil {
 			return
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"iter"
 	gosync "sync"
 
+	"github.com/go-os/go-os/internal/backoff"
 	"github.com/go-os/go-os/state/sync/driver"
 )
 
@@ -86,7 +87,7 @@ func (e *Election) Do(ctx context.Context, value []byte, f func(context.Context,
 		} else if !errors.Is(err, ErrLost) && !errors.Is(err, ErrUnavailable) {
 			return err
 		}
-		if pause(ctx, e.session.wait(attempt)) != nil {
+		if backoff.Sleep(ctx, e.session.wait(attempt)) != nil {
 			return err
 		}
 	}
@@ -162,7 +163,7 @@ func (o *observer) run(ctx context.Context) error {
 		case o.left, ctx.Err() != nil, errors.Is(err, ErrInvalid):
 			return err
 		}
-		if pause(ctx, s.wait(attempt)) != nil && !s.closed.Load() {
+		if backoff.Sleep(ctx, s.wait(attempt)) != nil && !s.closed.Load() {
 			return nil
 		}
 	}

@@ -1,8 +1,6 @@
 package sync
 
 import (
-	"context"
-	"math/rand/v2"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -11,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/metric/noop"
 
+	"github.com/go-os/go-os/internal/backoff"
 	"github.com/go-os/go-os/internal/instrument"
 	"github.com/go-os/go-os/telemetry"
 )
@@ -162,18 +161,5 @@ func (k *kind) about(name string, token Token, more ...attribute.KeyValue) []att
 
 // wait is how long to wait before a further attempt, the first of which is number zero.
 func (s *Session) wait(attempt int) time.Duration {
-	d := min(s.opts.Backoff<<min(attempt, 20), s.opts.MaxBackoff)
-	return d/2 + rand.N(d/2+1)
-}
-
-// pause waits, and returns the error of the context if that ends first.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return backoff.After(attempt, s.opts.Backoff, s.opts.MaxBackoff)
 }

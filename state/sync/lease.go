@@ -10,6 +10,7 @@ import (
 	gosync "sync"
 	"time"
 
+	"github.com/go-os/go-os/internal/backoff"
 	"github.com/go-os/go-os/internal/fault"
 	"github.com/go-os/go-os/state/sync/driver"
 )
@@ -207,7 +208,7 @@ func (l *lease) revoke() {
 func (l *lease) keep() {
 	every := l.session.opts.TTL / 3
 	wait := every
-	for failures := 0; pause(l.ctx, wait) == nil; {
+	for failures := 0; backoff.Sleep(l.ctx, wait) == nil; {
 		sent := time.Now()
 		err := l.renew(sent)
 		switch {
