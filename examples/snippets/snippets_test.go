@@ -6,15 +6,47 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"log/slog"
 	"os"
+	"strings"
 	"time"
 
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
 	"github.com/go-os/go-os/control/config"
+	"github.com/go-os/go-os/exporters"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/memkv"
 	"github.com/go-os/go-os/state/sync"
 	"github.com/go-os/go-os/state/sync/memsync"
+	"github.com/go-os/go-os/telemetry/trace"
 )
+
+func Example_telemetry() {
+	ctx := context.Background()
+	var lines strings.Builder
+	spans := tracetest.NewSpanRecorder()
+	pipeline, err := exporters.Setup(ctx, &exporters.Options{
+		LogWriter: &lines, SpanProcessors: []sdktrace.SpanProcessor{spans}, Environ: []string{},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	tracer := trace.New("example.com/shop", pipeline.Providers())
+	err = tracer.Do(ctx, "charge", func(ctx context.Context) error { // an error or a panic marks the span
+		slog.InfoContext(ctx, "charging", "order", 7) // the line has the span's trace_id and span_id
+		return charge(ctx)
+	})
+
+	span := spans.Ended()[0]
+	fmt.Println(err, span.Name(), strings.Contains(lines.String(), "trace_id="+span.SpanContext().TraceID().String()))
+	fmt.Println(pipeline.Shutdown(ctx))
+	// Output:
+	// <nil> charge true
+	// <nil>
+}
 
 func Example_keyValue() {
 	ctx := context.Background()
@@ -24,7 +56,7 @@ func Example_keyValue() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	_, err = store.Put(ctx, "cart/7", []byte("three apples"), kv.IfVersion(version)) // ErrConflict if somebody was faster
+	_, err = store.Put(ctx, "cart/7", []byte("three apples"), kv.IfVersion(version)) // or ErrConflict
 
 	fmt.Println(err)
 	_, err = store.Put(ctx, "cart/7", []byte("no apples"), kv.IfVersion(version))
@@ -39,7 +71,7 @@ func Example_lock() {
 
 	session := sync.New(memsync.New(nil), nil) // or etcdsync, consulsync, pgsync, redissync
 	err := session.Mutex("settlement").Do(ctx, func(ctx context.Context, g *sync.Grant) error {
-		return settle(ctx, g.Token()) // ctx ends before anybody else can have the lock
+		return settle(ctx, g.Token()) // ctx ends before another process can have the lock
 	})
 
 	fmt.Println(err, session.Close())
@@ -62,5 +94,7 @@ func Example_configuration() {
 
 	// Output: good morning
 }
+
+func charge(ctx context.Context) error { return ctx.Err() }
 
 func settle(ctx context.Context, _ sync.Token) error { return ctx.Err() }

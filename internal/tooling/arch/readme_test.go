@@ -1,75 +1,253 @@
 package arch_test
 
 import (
+	"fmt"
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"testing/fstest"
 )
+
+const repository = "../../.."
 
 // TestREADME keeps the program in the README the one that compiles, near enough to the top to be seen.
 func TestREADME(t *testing.T) {
-	readme, err := os.ReadFile("../../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	program, err := os.ReadFile("../../../examples/hello/main.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, _ := strings.Cut(string(readme), "```go\n")
+	readme := readDocument(t, "README.md")
+	program := readDocument(t, "examples/hello/main.go")
+	before, rest, _ := strings.Cut(readme, "```go\n")
 	shown, _, found := strings.Cut(rest, "```")
-	if !found || shown != string(program) {
+	if !found || shown != program {
 		t.Error("the first program in README.md is not examples/hello/main.go; copy it there")
 	}
 	if line := strings.Count(before, "\n") + 2; line >= 20 {
 		t.Errorf("the program in README.md begins at line %d, want before 20", line)
 	}
-	for _, command := range []string{"go run ./examples/shop", "go test ./..."} {
-		if !strings.Contains(string(readme), command) {
+	for _, command := range []string{"go get " + "github.com/go-os/go-os", "go run ./examples/shop", "go test ./..."} {
+		if !strings.Contains(readme, command) {
 			t.Errorf("README.md does not name the command %q", command)
 		}
 	}
 }
 
-// TestSnippets keeps the other programs in the README those that examples/snippets compiles and runs, and short.
+// TestSnippets keeps the other programs in the README short, and one each for telemetry and the capabilities.
 func TestSnippets(t *testing.T) {
-	readme, err := os.ReadFile("../../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	compiled, err := os.ReadFile("../../../examples/snippets/snippets_test.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	body := strings.ReplaceAll(string(compiled), "\n\t", "\n")
-	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
-	if len(blocks) < 4 {
-		t.Fatalf("README.md has %d programs, want examples/hello and one each for state/kv, state/sync and control/config", len(blocks))
+	blocks := programs(readDocument(t, "README.md"))
+	for _, constructor := range []string{"trace.New(", "kv.New(", "sync.New(", "config.Load["} {
+		if !strings.Contains(strings.Join(blocks[1:], ""), constructor) {
+			t.Errorf("no program of README.md calls %s…)", constructor)
+		}
 	}
 	for _, block := range blocks[1:] {
-		if !strings.Contains(body, block[1]) {
-			t.Errorf("examples/snippets does not have this program of README.md:\n%s", block[1])
-		}
-		if lines := strings.Count(block[1], "\n"); lines > 8 {
-			t.Errorf("a program of README.md has %d lines, want 8 at most:\n%s", lines, block[1])
+		if lines := strings.Count(block, "\n"); lines > 8 {
+			t.Errorf("a program of README.md has %d lines, want 8 at most:\n%s", lines, block)
 		}
 	}
 }
 
-// TestLinks finds links between our documents that lead nowhere.
-func TestLinks(t *testing.T) {
-	link := regexp.MustCompile(`\]\(([^)#:]+)\)`)
-	for _, doc := range []string{"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/design.md"} {
-		text, err := os.ReadFile("../../../" + doc)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
-			if _, err := os.Stat(filepath.Join("../../..", filepath.Dir(doc), m[1])); err != nil {
-				t.Errorf("%s links to %s: %v", doc, m[1], err)
+// TestTablesFitAScreen keeps the rows of tables that people read in the README and the guides within a terminal.
+func TestTablesFitAScreen(t *testing.T) {
+	for _, doc := range append(guides(t), "README.md") {
+		for number, line := range strings.Split(readDocument(t, doc), "\n") {
+			if width := len([]rune(line)); strings.HasPrefix(line, "|") && width > 100 {
+				t.Errorf("%s:%d: the row has %d columns, want 100 at most", doc, number+1, width)
 			}
 		}
 	}
+}
+
+// TestProgramsAreCompiled keeps the programs in the README and the guides those that the compiler sees: each is found, indented or
+// not, in a file of examples, or of the module that has the instrumentation of others.
+func TestProgramsAreCompiled(t *testing.T) {
+	sources := compiled(t, os.DirFS(repository), "examples", "internal/tooling/bench")
+	for _, doc := range append(guides(t), "README.md") {
+		for _, block := range programs(readDocument(t, doc)) {
+			if !shownIn(block, sources) {
+				t.Errorf("%s: no file below examples or internal/tooling/bench has this program:\n%s", doc, block)
+			}
+		}
+	}
+}
+
+// TestProgramsThatAreNotCompiled plants one program at a time and asks whether it is found.
+func TestProgramsThatAreNotCompiled(t *testing.T) {
+	sources := compiled(t, fstest.MapFS{
+		"examples/a/a.go":          {Data: []byte("package a\n\nfunc f() {\n\tif true {\n\t\tg()\n\n\t\th()\n\t}\n}\n")},
+		"examples/a/ignored.go":    {Data: []byte("//go:build ignore\n\npackage a\n\nfunc ignored() {}\n")},
+		"examples/a/testdata/b.go": {Data: []byte("package b\n\nfunc data() {}\n")},
+		"examples/a/a.txt":         {Data: []byte("func text() {}\n")},
+	}, "examples")
+	for block, want := range map[string]bool{
+		"func f() {\n":           true,
+		"if true {\n\tg()\n":     true,
+		"g()\n\nh()\n":           true,
+		"g()\nh()\n":             false,
+		"g() // and\n":           false,
+		"rue {\n":                false,
+		"if true {\n\t\tg()\n":   false,
+		"func ignored() {}\n":    false,
+		"func data() {}\n":       false,
+		"func text() {}\n":       false,
+		"if true {\n\tg(\"\")\n": false,
+	} {
+		if shownIn(block, sources) != want {
+			t.Errorf("found %t, want %t:\n%s", !want, want, block)
+		}
+	}
+}
+
+// TestLinks finds links between our documents that lead nowhere: to a file, a heading or a test that is not there.
+func TestLinks(t *testing.T) {
+	for _, doc := range append(guides(t), "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/design.md") {
+		for _, problem := range brokenLinks(os.DirFS(repository), doc, readDocument(t, doc)) {
+			t.Error(problem)
+		}
+	}
+}
+
+// TestBrokenLinks plants one link at a time.
+func TestBrokenLinks(t *testing.T) {
+	tree := fstest.MapFS{
+		"docs/a.md":   {Data: []byte("# A\n\n## Locks, elections\n\n```sh\n# no heading\n```\n")},
+		"x/x_test.go": {Data: []byte("package x\n\nfunc TestThere(t *testing.T) {}\n")},
+	}
+	for link, want := range map[string]string{
+		"[a](a.md)":                       "",
+		"[a](a.md#locks-elections)":       "",
+		"[a](#a)":                         "",
+		"[a](https://example.com/x#y)":    "",
+		"[TestThere](../x/x_test.go)":     "",
+		"[a](b.md)":                       "docs/b.md",
+		"[a](a.md#locks)":                 "#locks",
+		"[a](a.md#no-heading)":            "#no-heading",
+		"[a](#b)":                         "#b",
+		"[TestMissing](../x/x_test.go)":   "TestMissing",
+		"[TestThereOnce](../x/x_test.go)": "TestThereOnce",
+	} {
+		got := strings.Join(brokenLinks(tree, "docs/a.md", link), "\n")
+		if want == "" && got != "" || !strings.Contains(got, want) {
+			t.Errorf("%s: got %q, want a complaint about %q", link, got, want)
+		}
+	}
+}
+
+// guides are the documents of docs/guides.
+func guides(t *testing.T) []string {
+	t.Helper()
+	found, err := fs.Glob(os.DirFS(repository), "docs/guides/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func readDocument(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(repository, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// programs returns the Go programs of a document.
+func programs(document string) []string {
+	var blocks []string
+	for _, block := range regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(document, -1) {
+		blocks = append(blocks, block[1])
+	}
+	return blocks
+}
+
+// compiled returns the Go files below some folders. Files with build constraints and testdata are not among them: the compiler may not
+// see those.
+func compiled(t *testing.T, root fs.FS, folders ...string) []string {
+	t.Helper()
+	var sources []string
+	for _, folder := range folders {
+		err := fs.WalkDir(root, folder, func(name string, d fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return err
+			case d.IsDir() && d.Name() == "testdata":
+				return fs.SkipDir
+			case d.IsDir() || path.Ext(name) != ".go":
+				return nil
+			}
+			text, err := fs.ReadFile(root, name)
+			if err == nil && !strings.Contains("\n"+string(text), "\n//go:build ") {
+				sources = append(sources, "\n"+string(text))
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return sources
+}
+
+// shownIn reports whether one of the sources has the block, line by line, at some indentation.
+func shownIn(block string, sources []string) bool {
+	lines := strings.SplitAfter(block, "\n")
+	for indentation := range 5 {
+		var text strings.Builder
+		text.WriteString("\n")
+		for _, line := range lines {
+			if line != "" && line != "\n" {
+				text.WriteString(strings.Repeat("\t", indentation))
+			}
+			text.WriteString(line)
+		}
+		for _, source := range sources {
+			if strings.Contains(source, text.String()) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// brokenLinks returns what is wrong with the links of a document. A link whose text is the name of a test leads to a file that has it.
+func brokenLinks(root fs.FS, doc, text string) []string {
+	var problems []string
+	for _, m := range regexp.MustCompile(`\[([^\]]*)\]\(([^):]+)\)`).FindAllStringSubmatch(text, -1) {
+		file, heading, _ := strings.Cut(m[2], "#")
+		target := doc
+		if file != "" {
+			target = path.Join(path.Dir(doc), file)
+		}
+		info, err := fs.Stat(root, target)
+		if err != nil {
+			problems = append(problems, fmt.Sprintf("%s links to %s: %v", doc, target, err))
+			continue
+		}
+		if info.IsDir() {
+			continue
+		}
+		body, err := fs.ReadFile(root, target)
+		switch {
+		case err != nil:
+			problems = append(problems, fmt.Sprintf("%s links to %s: %v", doc, target, err))
+		case heading != "" && !headings(string(body))[heading]:
+			problems = append(problems, fmt.Sprintf("%s links to %s#%s: no such heading", doc, target, heading))
+		case strings.HasPrefix(m[1], "Test") && !strings.Contains(string(body), "\nfunc "+m[1]+"("):
+			problems = append(problems, fmt.Sprintf("%s links to %s in %s: no such test", doc, m[1], target))
+		}
+	}
+	return problems
+}
+
+// headings returns the headings of a document, as GitHub names them in links.
+func headings(document string) map[string]bool {
+	names := make(map[string]bool)
+	document = regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(document, "")
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(document, -1) {
+		name := regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		names[strings.ReplaceAll(name, " ", "-")] = true
+	}
+	return names
 }
