@@ -129,23 +129,6 @@ func BenchmarkPut(b *testing.B) {
 	}
 }
 
-// BenchmarkNear reads an item that the near cache has.
-func BenchmarkNear(b *testing.B) {
-	s, keys := filled(b, telemetry.Off())
-	near := kv.NewNear(s, nil)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- near.Run(ctx) }()
-	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		if _, err := near.Get(ctx, keys[i%100]); err != nil {
-			b.Fatal(err)
-		}
-	}
-	cancel()
-	<-done
-}
-
 // BenchmarkFanOut has 1,000 watchers see 10,000 updates each. It reports how long after its write an event was seen.
 func BenchmarkFanOut(b *testing.B) {
 	const watchers, updates = 1000, 10_000

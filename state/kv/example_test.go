@@ -272,25 +272,6 @@ func ExampleCodec() {
 	// Output: 42 <nil> 8
 }
 
-func ExampleNewNear() {
-	ctx, cancel := context.WithCancel(context.Background())
-	store := kv.New(memkv.New(nil), nil)
-	defer store.Close()
-	_, _ = store.Put(ctx, "feature/dark", []byte("on"))
-
-	near := kv.NewNear(store, &kv.NearOptions{Prefix: "feature/", MaxStale: time.Minute})
-	ran := make(chan error)
-	go func() { ran <- near.Run(ctx) }()
-
-	item, err := near.Get(ctx, "feature/dark") // from memory, once it was read
-	fmt.Println(string(item.Value), err)
-	cancel()
-	fmt.Println(<-ran)
-	// Output:
-	// on <nil>
-	// <nil>
-}
-
 // A process that says with a lease that it is there.
 func ExampleStore_Lease() {
 	ctx, cancel := context.WithCancel(context.Background())

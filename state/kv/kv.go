@@ -40,8 +40,6 @@
 //   - goos.kv.watch.lost (warning): the connection of a watch is lost; with goos.kv.key and exception.*
 //   - goos.kv.watch.resync (info): a watch starts over with a snapshot; with goos.kv.key
 //   - goos.kv.lease.lost (warning): a lease that was being kept alive is over; with exception.*
-//
-// A [Near] cache that runs counts what it is asked: goos.kv.near.requests, with goos.kv.near.result (hit or miss).
 package kv
 
 import (
@@ -289,6 +287,12 @@ func (s *Store) Require(abilities ...Ability) error {
 	}
 	return nil
 }
+
+// Name returns Options.Name.
+func (s *Store) Name() string { return s.engine.opts.Name }
+
+// Telemetry returns Options.Telemetry, so that what is built on a store can observe itself in the same place.
+func (s *Store) Telemetry() telemetry.Providers { return s.engine.opts.Telemetry }
 
 // Close closes the driver and ends all watches, with ErrClosed, as every later call. Closing again does nothing. Closing a
 // namespace leaves the store it was made from as it is.

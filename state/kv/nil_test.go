@@ -20,7 +20,6 @@ func TestWithoutDriver(t *testing.T) {
 		"Delete": func() error { return s.Delete(ctx, "k") },
 		"Ping":   func() error { return s.Ping(ctx) },
 		"Typed":  func() error { _, err := kv.NewTyped[int](nil, nil).Get(ctx, "k"); return err },
-		"Near":   func() error { _, err := kv.NewNear(nil, nil).Get(ctx, "k"); return err },
 	} {
 		if err := call(); !errors.Is(err, kv.ErrInvalid) || !strings.Contains(err.Error(), "no driver") {
 			t.Errorf("%s: %v", name, err)

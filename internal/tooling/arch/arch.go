@@ -52,7 +52,7 @@ var extended = []string{"golang.org/x/sync"}
 // vendors are the libraries that a portable type may import: those that do a part of its work, whatever the driver. Any other
 // vendor belongs into a driver.
 var vendors = map[string][]string{
-	"state/kv": {"github.com/maypok86/otter/v2"},
+	"state/kv/near": {"github.com/maypok86/otter/v2"},
 	"control/config": {
 		"go.yaml.in/yaml/v3", "github.com/pelletier/go-toml/v2", // scanners: the values are built here
 		"github.com/go-playground/validator/v10", "github.com/santhosh-tekuri/jsonschema/v6", "github.com/fsnotify/fsnotify",

@@ -13,6 +13,7 @@ import (
 	"github.com/go-os/go-os/internal/tooling/testenv"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/etcdkv"
+	"github.com/go-os/go-os/state/kv/near"
 	"github.com/go-os/go-os/telemetry"
 )
 
@@ -32,10 +33,10 @@ func MeasureStaleness(t testing.TB, writes int) Staleness {
 		return s
 	}
 	writer := open()
-	near := kv.NewNear(open(), nil)
+	cache := near.New(open(), nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- near.Run(ctx) }()
+	go func() { ended <- cache.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-ended })
 	var ages []time.Duration
 	for i := range writes {
@@ -45,7 +46,7 @@ func MeasureStaleness(t testing.TB, writes int) Staleness {
 		}
 		written := time.Now()
 		for {
-			it, err := near.Get(ctx, "k")
+			it, err := cache.Get(ctx, "k")
 			if err != nil {
 				t.Fatal(err)
 			}

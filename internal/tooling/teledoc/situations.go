@@ -19,6 +19,7 @@ import (
 	"github.com/go-os/go-os/exporters"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/memkv"
+	"github.com/go-os/go-os/state/kv/near"
 	"github.com/go-os/go-os/telemetry"
 	oslog "github.com/go-os/go-os/telemetry/log"
 	"github.com/go-os/go-os/telemetry/metrics"
@@ -39,6 +40,7 @@ var situations = []struct {
 	{"telemetry/metrics", runMetrics},
 	{"exporters", runExporters},
 	{"state/kv", runKV},
+	{"state/kv/near", runNear},
 	{"state/sync", runSync},
 	{"control/config", runConfig},
 }
@@ -212,4 +214,23 @@ func runKV(ctx context.Context, r *record) error {
 		_ = lease.Revoke(ctx)
 	}
 	return store.Close()
+}
+
+// runNear collects while a near cache runs, which reports nothing before and after. The spans of its store are those of state/kv.
+func runNear(ctx context.Context, r *record) error {
+	metrics := telemetry.Off()
+	metrics.MeterProvider = r.providers().MeterProvider
+	store := kv.New(memkv.New(nil), &kv.Options{Name: "carts", Telemetry: metrics})
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- near.New(store, nil).Run(ctx) }()
+	for len(r.metrics) == 0 {
+		if err := r.collect(ctx); err != nil {
+			return err
+		}
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	return errors.Join(<-ended, store.Close())
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/driver"
+	"github.com/go-os/go-os/state/kv/near"
 )
 
 func freshness() []promise {
@@ -163,14 +164,14 @@ func nearFollows(r *rig) {
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer cancel()
-	var caches []*kv.Near
+	var caches []*near.Cache
 	for _, s := range r.readers() {
-		near := kv.NewNear(s, &kv.NearOptions{MaxStale: time.Hour})
-		caches = append(caches, near)
-		group.Go(func() { _ = near.Run(ctx) })
+		cache := near.New(s, &near.Options{MaxStale: time.Hour})
+		caches = append(caches, cache)
+		group.Go(func() { _ = cache.Run(ctx) })
 		group.Go(func() {
 			for ctx.Err() == nil {
-				_, _ = near.Get(ctx, "f/k")
+				_, _ = cache.Get(ctx, "f/k")
 				runtime.Gosched()
 			}
 		})
@@ -178,17 +179,17 @@ func nearFollows(r *rig) {
 	for n := range freshRounds {
 		want := fmt.Sprint(n)
 		r.put("f/k", want)
-		for _, near := range caches {
-			r.shows(near, want)
+		for _, cache := range caches {
+			r.shows(cache, want)
 		}
 	}
 }
 
 // shows waits until a near cache shows a value.
-func (r *rig) shows(near *kv.Near, want string) {
+func (r *rig) shows(cache *near.Cache, want string) {
 	r.Helper()
 	for began := time.Now(); ; r.pass(time.Millisecond) {
-		it, err := near.Get(r.context(), "f/k")
+		it, err := cache.Get(r.context(), "f/k")
 		if err == nil && string(it.Value) == want {
 			return
 		}

@@ -95,7 +95,7 @@ func staleness(out *bytes.Buffer, measure bool) {
 
 How long after a write was acknowledged to one client of an etcd a near cache on another still showed what was before, while its
 watch is connected. When the watch knows that its connection is lost, nothing is served from the cache; when nobody notices, an item is served for
-NearOptions.MaxStale at most.
+near.Options.MaxStale at most.
 
 | near cache on etcd | median | 99th percentile | most |
 |---|---:|---:|---:|

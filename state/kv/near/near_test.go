@@ -1,10 +1,11 @@
-package kv_test
+package near_test
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,10 +14,12 @@ import (
 
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"go.uber.org/goleak"
 
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/driver"
 	"github.com/go-os/go-os/state/kv/memkv"
+	"github.com/go-os/go-os/state/kv/near"
 	"github.com/go-os/go-os/telemetry"
 )
 
@@ -29,6 +32,8 @@ type counted struct {
 	mu  sync.Mutex
 	cut chan struct{} // closed while the watch is cut
 }
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func newCounted() *counted { return &counted{Store: memkv.New(nil), cut: make(chan struct{})} }
 
@@ -66,18 +71,18 @@ type nearby struct {
 	*testing.T
 	engine *counted
 	store  *kv.Store
-	near   *kv.Near
+	near   *near.Cache
 	reader *sdkmetric.ManualReader
 }
 
-func inBubble(t *testing.T, opts *kv.NearOptions, check func(*nearby)) {
+func inBubble(t *testing.T, opts *near.Options, check func(*nearby)) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &nearby{T: t, engine: newCounted(), reader: sdkmetric.NewManualReader()}
 		off := telemetry.Off()
 		off.MeterProvider = sdkmetric.NewMeterProvider(sdkmetric.WithReader(n.reader))
 		n.store = kv.New(n.engine, &kv.Options{Telemetry: off})
 		defer n.store.Close()
-		n.near = kv.NewNear(n.store, opts)
+		n.near = near.New(n.store, opts)
 		n.put("k", "1")
 		n.reads("k", "1", 1) // not running: reads go through
 		n.reads("k", "1", 1)
@@ -149,12 +154,13 @@ func (n *nearby) counts(hits, misses int64) {
 		n.Fatal(err)
 	}
 	got := map[string]int64{}
-	for _, m := range rm.ScopeMetrics[0].Metrics {
-		if sum, ok := m.Data.(metricdata.Sum[int64]); ok && m.Name == "goos.kv.near.requests" {
-			for _, p := range sum.DataPoints {
-				result, _ := p.Attributes.Value("goos.kv.near.result")
-				got[result.AsString()] = p.Value
-			}
+	for _, scope := range rm.ScopeMetrics {
+		if scope.Scope.Name != "github.com/go-os/go-os/state/kv/near" || scope.Metrics[0].Name != "goos.kv.near.requests" {
+			continue
+		}
+		for _, p := range scope.Metrics[0].Data.(metricdata.Sum[int64]).DataPoints {
+			result, _ := p.Attributes.Value("goos.kv.near.result")
+			got[result.AsString()] = p.Value
 		}
 	}
 	if got["hit"] != hits || got["miss"] != misses {
@@ -163,7 +169,7 @@ func (n *nearby) counts(hits, misses int64) {
 }
 
 func TestNearTTL(t *testing.T) {
-	inBubble(t, &kv.NearOptions{MaxStale: time.Minute}, func(n *nearby) {
+	inBubble(t, &near.Options{MaxStale: time.Minute}, func(n *nearby) {
 		n.put("short", "x", kv.TTL(10*time.Second))
 		synctest.Wait()
 		n.reads("short", "x", 1)
@@ -181,7 +187,7 @@ func TestNearTTL(t *testing.T) {
 
 // TestNearMaxStale takes the events away without the watch noticing: MaxStale is the bound then.
 func TestNearMaxStale(t *testing.T) {
-	inBubble(t, &kv.NearOptions{MaxStale: 5 * time.Second, Prefix: "k"}, func(n *nearby) {
+	inBubble(t, &near.Options{MaxStale: 5 * time.Second, Prefix: "k"}, func(n *nearby) {
 		n.reads("k", "1", 1)
 		<-time.After(5*time.Second - 1)
 		n.reads("k", "1", 0)
@@ -230,8 +236,9 @@ func TestNearRace(t *testing.T) {
 
 // TestNearStaleness measures, on the real clock, how long after a write was acknowledged a cache still serves what was before.
 func TestNearStaleness(t *testing.T) {
-	s := open(t, &kv.Options{Telemetry: telemetry.Off()})
-	near := kv.NewNear(s, nil)
+	s := kv.New(memkv.New(nil), &kv.Options{Telemetry: telemetry.Off()})
+	defer s.Close()
+	near := near.New(s, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- near.Run(ctx) }()
@@ -259,4 +266,11 @@ func TestNearStaleness(t *testing.T) {
 	}
 	slices.Sort(delays)
 	t.Logf("staleness: median %s, p99 %s, longest %s", delays[250], delays[495], delays[499])
+}
+
+// TestWithoutDriver reads through a cache that was made of nothing: the error names what is missing.
+func TestWithoutDriver(t *testing.T) {
+	if _, err := near.New(nil, nil).Get(t.Context(), "k"); !errors.Is(err, kv.ErrInvalid) || !strings.Contains(err.Error(), "no driver") {
+		t.Errorf("Get without a store: %v", err)
+	}
 }

@@ -1,0 +1,262 @@
+// Package near keeps the items of a kv.Store that are read most in the memory of the process, and drops each as soon as a watch
+// reports that it has changed.
+//
+//	cache := near.New(store, &near.Options{Prefix: "feature/"})
+//	go cache.Run(ctx)
+//	item, err := cache.Get(ctx, "feature/dark") // from memory, once it was read
+//
+// It is a package of its own so that state/kv links no cache library.
+//
+// # Telemetry
+//
+// Scope github.com/go-os/go-os/state/kv/near, on the providers of the store. A cache that runs counts its reads in
+// goos.kv.near.requests, with goos.kv.near.result (hit or miss) and db.collection.name (the name of the store, if set).
+package near
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/go-os/go-os/state/kv"
+)
+
+const scope = "github.com/go-os/go-os/state/kv/near"
+
+// The defaults of Options.
+const (
+	DefaultMaxItems = 10_000
+	DefaultMaxStale = 30 * time.Second
+)
+
+// Options configure New.
+type Options struct {
+	// Prefix of the keys to cache; Get reads others from the store each time. Default: all keys.
+	Prefix string
+	// MaxItems is how many items the cache holds; it evicts those that are read least. Default: DefaultMaxItems.
+	MaxItems int
+	// MaxStale is how old a kept item becomes before it is read again, though the watch has reported no change.
+	// Default: DefaultMaxStale.
+	MaxStale time.Duration
+}
+
+// Cache is a cache in front of a store. It is safe for concurrent use.
+//
+// # How old a value can be
+//
+// While the watch is connected, a value is out of date for as long as the engine takes to report a change: under a millisecond
+// on memkv, about a round trip on a server.
+//
+// When the watch loses its connection, the cache drops everything, and keeps nothing until the watch is in place again. Until
+// then reads go to the store, as they do before Run is called and after it has returned. When a connection fails without an
+// error, as behind a broken switch, a value is out of date for at most MaxStale.
+//
+// Where the engine reports how long an item has left (memkv, boltkv), the cache never serves it after its TTL. Elsewhere it
+// does so until the watch reports that the item has expired.
+//
+// A process may not read at once what it has just written: read from the store where that matters.
+type Cache struct {
+	store *kv.Store
+	opts  Options
+
+	running      atomic.Bool
+	live         atomic.Pointer[items] // nil while nothing may be kept
+	hits, misses atomic.Int64
+
+	mu    sync.Mutex
+	loads map[string]*load // under way, by key
+}
+
+type items = otter.Cache[string, item]
+
+type item struct {
+	kv.Item
+	until   time.Time // when the cache must ask again
+	expires time.Time // when the item's TTL is over; zero if it has none
+}
+
+// load counts the reads of one key that are under way. The cache does not keep their result if the key has changed meanwhile.
+type load struct {
+	readers int
+	stale   bool
+}
+
+// New returns a cache in front of s, whose engine must have the ability Watch: Run fails if it does not. Until Run is called,
+// every Get reads from the store.
+func New(s *kv.Store, opts *Options) *Cache {
+	if s == nil {
+		s = kv.New(nil, nil)
+	}
+	c := &Cache{store: s, loads: make(map[string]*load)}
+	if opts != nil {
+		c.opts = *opts
+	}
+	if c.opts.MaxItems <= 0 {
+		c.opts.MaxItems = DefaultMaxItems
+	}
+	if c.opts.MaxStale <= 0 {
+		c.opts.MaxStale = DefaultMaxStale
+	}
+	return c
+}
+
+// Run keeps the cache in step with the store until ctx ends, and returns nil then. It returns kv.ErrClosed if the store is
+// closed, errors.ErrUnsupported if the engine has no watches, and kv.ErrInvalid if the cache is already running.
+func (c *Cache) Run(ctx context.Context) error {
+	if !c.running.CompareAndSwap(false, true) {
+		return &kv.Error{Op: "near", Key: c.opts.Prefix, Err: fmt.Errorf("%w: already running", kv.ErrInvalid)}
+	}
+	defer c.running.Store(false)
+	cache, err := otter.New(&otter.Options[string, item]{MaximumSize: c.opts.MaxItems})
+	if err != nil {
+		return &kv.Error{Op: "near", Key: c.opts.Prefix, Err: err}
+	}
+	defer cache.StopAllGoroutines()
+	defer c.flush(cache, nil)
+	stop, err := c.observe()
+	if err != nil {
+		return &kv.Error{Op: "near", Key: c.opts.Prefix, Err: err}
+	}
+	defer stop()
+	for ev, err := range c.store.WatchPrefix(ctx, c.opts.Prefix) {
+		if err != nil {
+			return err
+		}
+		switch ev.Kind {
+		case kv.Put, kv.Delete:
+			c.forget(cache, ev.Item.Key)
+		case kv.Synced:
+			c.flush(cache, cache)
+		case kv.Resync, kv.Lost:
+			c.flush(cache, nil)
+		}
+	}
+	return nil
+}
+
+// Get returns the item at key from memory if it can, and otherwise as Store.Get does. The value is the caller's own.
+func (c *Cache) Get(ctx context.Context, key string) (kv.Item, error) {
+	if cache := c.live.Load(); cache != nil {
+		if kept, ok := cache.GetIfPresent(key); ok {
+			if now := time.Now(); now.Before(kept.until) {
+				c.hits.Add(1)
+				return kept.show(now), nil
+			}
+		}
+	}
+	c.misses.Add(1)
+	l, sent := c.enter(key), time.Now()
+	it, err := c.store.Get(ctx, key)
+	if err != nil {
+		c.leave(key, l, nil)
+		return it, err
+	}
+	c.leave(key, l, c.keep(it, sent))
+	return it, nil
+}
+
+// keep returns the entry for an item. Its times count from when the read was sent, which is never later than the read itself.
+func (c *Cache) keep(it kv.Item, sent time.Time) *item {
+	kept := &item{Item: it, until: sent.Add(c.opts.MaxStale)}
+	kept.Value = bytes.Clone(it.Value)
+	if it.TTL > 0 {
+		kept.expires = sent.Add(it.TTL)
+		if kept.expires.Before(kept.until) {
+			kept.until = kept.expires
+		}
+	}
+	return kept
+}
+
+func (k *item) show(now time.Time) kv.Item {
+	it := k.Item
+	it.Value = bytes.Clone(it.Value)
+	if !k.expires.IsZero() {
+		it.TTL = k.expires.Sub(now)
+	}
+	return it
+}
+
+func (c *Cache) enter(key string) *load {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := c.loads[key]
+	if l == nil {
+		l = &load{}
+		c.loads[key] = l
+	}
+	l.readers++
+	return l
+}
+
+// leave ends a read, and keeps its result unless the key may have changed since.
+func (c *Cache) leave(key string, l *load, kept *item) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if l.readers--; l.readers == 0 && c.loads[key] == l {
+		delete(c.loads, key)
+	}
+	if cache := c.live.Load(); cache != nil && kept != nil && !l.stale && strings.HasPrefix(key, c.opts.Prefix) {
+		cache.Set(key, *kept)
+	}
+}
+
+// forget drops an item that has changed. Reads of it that are under way may have seen either state, so their results are not kept.
+func (c *Cache) forget(cache *items, key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if l := c.loads[key]; l != nil {
+		l.stale = true
+		delete(c.loads, key)
+	}
+	cache.Invalidate(key)
+}
+
+// flush drops everything, and continues with next. If that is nil, nothing is kept.
+func (c *Cache) flush(cache, next *items) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.live.Store(nil)
+	for _, l := range c.loads {
+		l.stale = true
+	}
+	clear(c.loads)
+	cache.InvalidateAll()
+	c.live.Store(next)
+}
+
+// observe registers the metric; stop removes it.
+func (c *Cache) observe() (stop func(), err error) {
+	meter := c.store.Telemetry().Meter(scope)
+	counter, err := meter.Int64ObservableCounter("goos.kv.near.requests",
+		metric.WithDescription("Reads of a near cache."), metric.WithUnit("{item}"))
+	if err != nil {
+		return nil, err
+	}
+	var common []attribute.KeyValue
+	if name := c.store.Name(); name != "" {
+		common = append(common, attribute.String("db.collection.name", name))
+	}
+	result := func(value string) metric.MeasurementOption {
+		attrs := append(common[:len(common):len(common)], attribute.String("goos.kv.near.result", value))
+		return metric.WithAttributeSet(attribute.NewSet(attrs...))
+	}
+	hit, miss := result("hit"), result("miss")
+	registration, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		o.ObserveInt64(counter, c.hits.Load(), hit)
+		o.ObserveInt64(counter, c.misses.Load(), miss)
+		return nil
+	}, counter)
+	if err != nil {
+		return nil, err
+	}
+	return func() { _ = registration.Unregister() }, nil // it fails only when called twice, which is harmless
+}
