@@ -96,13 +96,13 @@ package config
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-os/go-os/control/config/driver"
+	"github.com/go-os/go-os/internal/fault"
 	"github.com/go-os/go-os/telemetry"
 )
 
@@ -111,9 +111,9 @@ var (
 	// ErrInvalid: a value does not fit its type or breaks a rule, or a call makes no sense.
 	ErrInvalid = driver.ErrInvalid
 	// ErrSyntax: a document is not of its format.
-	ErrSyntax = errors.New("syntax")
+	ErrSyntax = fault.New("syntax", "syntax")
 	// ErrUnknownKey: a document has a key that the type does not have.
-	ErrUnknownKey = errors.New("unknown key")
+	ErrUnknownKey = fault.New("unknown_key", "unknown key")
 	// ErrNotFound: a file, a key, a version does not exist.
 	ErrNotFound = driver.ErrNotFound
 	// ErrUnavailable: a source did not answer.
@@ -121,7 +121,7 @@ var (
 	// ErrTooLarge: a document is over the limit.
 	ErrTooLarge = driver.ErrTooLarge
 	// ErrConflict: somebody else has published meanwhile. Look at what is there now, and decide again.
-	ErrConflict = errors.New("conflict")
+	ErrConflict = fault.Conflict
 )
 
 // Error says what is wrong with a configuration, and where.

@@ -86,7 +86,7 @@ func NewVersions(store *kv.Store, layer string, opts *VersionsOptions) (*Version
 		"published": log.SeverityInfo, "rollout.started": log.SeverityInfo, "rollout.advanced": log.SeverityInfo,
 		"rollout.held": log.SeverityInfo, "rollout.promoted": log.SeverityInfo, "rollout.aborted": log.SeverityWarn,
 	} {
-		v.events[name] = scope.Event("goos.config."+name, severity)
+		v.events[name] = scope.Event("goos.config."+name, severity, "")
 	}
 	return v, nil
 }

@@ -6,11 +6,9 @@ import (
 	"log/slog"
 	"slices"
 
-	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/log"
 	"go.opentelemetry.io/otel/metric"
-	metricnoop "go.opentelemetry.io/otel/metric/noop"
 
 	"github.com/go-os/go-os/internal/instrument"
 	"github.com/go-os/go-os/telemetry"
@@ -42,12 +40,7 @@ func newScope(name string, p telemetry.Providers) (*instrument.Scope, []attribut
 		Name:        scopeName,
 		Duration:    "goos.config.operation.duration",
 		Description: "Duration of an operation on configuration.",
-		Classes: []instrument.Class{
-			{Err: ErrUnknownKey, Type: "unknown_key"}, {Err: ErrSyntax, Type: "syntax"}, {Err: ErrConflict, Type: "conflict"},
-			{Err: ErrNotFound, Type: "not_found"}, {Err: ErrTooLarge, Type: "too_large"}, {Err: ErrInvalid, Type: "invalid"},
-			{Err: ErrUnavailable, Type: "unavailable"},
-		},
-		Attrs: attrs,
+		Attrs:       attrs,
 	}, p), attrs
 }
 
@@ -84,23 +77,18 @@ func newWatchers(name string, p telemetry.Providers) *watchers {
 		attrs:     attrs,
 		load:      operation(s, "load"),
 		reload:    operation(s, "reload"),
-		applied:   s.Event("goos.config.applied", log.SeverityInfo),
-		rejected:  s.Event("goos.config.rejected", log.SeverityWarn),
-		failed:    s.Event("goos.config.source.failed", log.SeverityWarn),
-		recovered: s.Event("goos.config.source.recovered", log.SeverityInfo),
-		unknown:   s.Event("goos.config.unknown", log.SeverityWarn),
-		panicked:  s.Event("goos.config.callback.panicked", log.SeverityError),
+		applied:   s.Event("goos.config.applied", log.SeverityInfo, ""),
+		rejected:  s.Event("goos.config.rejected", log.SeverityWarn, ""),
+		failed:    s.Event("goos.config.source.failed", log.SeverityWarn, ""),
+		recovered: s.Event("goos.config.source.recovered", log.SeverityInfo, ""),
+		unknown:   s.Event("goos.config.unknown", log.SeverityWarn, ""),
+		panicked:  s.Event("goos.config.callback.panicked", log.SeverityError, ""),
 	}
 	w.countApplied, w.countRejected = w.option(resultKey.String("applied")), w.option(resultKey.String("rejected"))
-	m := p.Meter(scopeName)
-	var errs [3]error
-	w.changes, errs[0] = m.Int64Counter("goos.config.changes", metric.WithUnit("{change}"), metric.WithDescription("Changes of the configuration, applied and rejected."))
-	w.problems, errs[1] = m.Int64Gauge("goos.config.problems", metric.WithUnit("{problem}"), metric.WithDescription("Whether a source is bad or out of reach."))
-	w.info, errs[2] = m.Int64Gauge("goos.config.info", metric.WithDescription("1 for the configuration in force."))
-	if err := errors.Join(errs[:]...); err != nil {
-		otel.Handle(err)
-		w.changes, w.problems, w.info = metricnoop.Int64Counter{}, metricnoop.Int64Gauge{}, metricnoop.Int64Gauge{}
-	}
+	m := s.Meter()
+	w.changes = m.Counter("goos.config.changes", "{change}", "Changes of the configuration, applied and rejected.")
+	w.problems = m.Gauge("goos.config.problems", "{problem}", "Whether a source is bad or out of reach.")
+	w.info = m.Gauge("goos.config.info", "", "1 for the configuration in force.")
 	return w
 }
 

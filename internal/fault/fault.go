@@ -1,10 +1,81 @@
-// Package fault gives the errors of engines the classes by which callers tell them apart.
+// Package fault is the vocabulary of errors that all packages of the module share.
+//
+// Each capability exports the classes that it uses under names of its own (kv.ErrUnavailable, sync.ErrUnavailable), and adds the few that
+// are its own with [New]. Names of the same class are the same value: errors.Is(err, kv.ErrUnavailable) holds for a lock, too. A driver
+// gives the error of its engine a class with [Classify]. [Type] is the error.type of an error in telemetry.
 package fault
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"strings"
 )
+
+// The classes of errors that more than one capability uses.
+var (
+	// NotFound: what was asked for does not exist.
+	NotFound = New("not_found", "not found")
+	// Conflict: what is there is not what a conditional request expected.
+	Conflict = New("conflict", "conflict")
+	// Invalid: the request makes no sense. It would fail however often it is repeated.
+	Invalid = New("invalid", "invalid")
+	// TooLarge: something is over a limit.
+	TooLarge = New("too_large", "too large")
+	// Unavailable: an engine or a peer did not answer. The request may have been carried out.
+	Unavailable = New("unavailable", "unavailable")
+	// Closed: the value was closed.
+	Closed = New("closed", "closed")
+	// Held: somebody else has what was asked for.
+	Held = New("held", "held")
+	// Lost: what was held ended before it was released.
+	Lost = New("lost", "lost")
+)
+
+const (
+	// TypeOther is the error.type of an error without a class.
+	TypeOther = "_OTHER"
+	// TypePanic is the error.type of a call that panicked.
+	TypePanic = "panic"
+)
+
+// New returns a class of errors. Its errorType is the value of error.type: short, lower case, and one of few. Its text is what people read.
+// A class is a package variable; telemetry has one series for each error.type.
+func New(errorType, text string) error { return &class{errorType, text} }
+
+type class struct{ errorType, text string }
+
+// Error implements error.
+func (c *class) Error() string { return c.text }
+
+// ErrorType returns the value of error.type.
+func (c *class) ErrorType() string { return c.errorType }
+
+// Type returns the error.type of err: that of its class. If it has several, the outermost counts, and of those that were joined the
+// first. Without a class it is canceled, timeout, unsupported or TypeOther; nil has none. An error whose methods panic, such as a nil
+// pointer, is TypeOther.
+func Type(err error) (errorType string) {
+	if err == nil {
+		return ""
+	}
+	defer func() {
+		if recover() != nil {
+			errorType = TypeOther
+		}
+	}()
+	if c, ok := errors.AsType[*class](err); ok {
+		return c.errorType
+	}
+	switch {
+	case errors.Is(err, context.Canceled):
+		return "canceled"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "timeout"
+	case errors.Is(err, errors.ErrUnsupported):
+		return "unsupported"
+	}
+	return TypeOther
+}
 
 // Classify returns an error that is both a class and the error of an engine: errors.Is and errors.As find both. The message has no text
 // twice in a row, and the class only if the engine's error does not say the same.

@@ -3,6 +3,7 @@ package instrument
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -18,12 +19,18 @@ type Event struct {
 	name     string
 	severity log.Severity
 	gate     log.EnabledParameters
+
+	message string // of the line in the place of an event that nobody takes
+	people  func() *slog.Logger
 }
 
 // Event returns the emitter of events of this name. The name is of low cardinality, "goos.<capability>.<what>" or one of the
-// semantic conventions; what varies belongs in the attributes.
-func (s *Scope) Event(name string, severity log.Severity) *Event {
-	return NewEvent(s.events, name, severity)
+// semantic conventions; what varies belongs in the attributes. If nobody takes OTel events, the Logger of the Providers gets a line with
+// this message, the name, the error and the attributes. Without a message there is no line.
+func (s *Scope) Event(name string, severity log.Severity, message string) *Event {
+	e := NewEvent(s.events, name, severity)
+	e.message, e.people = message, s.people
+	return e
 }
 
 // NewEvent is Scope.Event for code that has a logger but no Scope.
@@ -36,21 +43,45 @@ func NewEvent(logger log.Logger, name string, severity log.Severity) *Event {
 	}
 }
 
-// Enabled reports whether anybody listens; ask before building costly attributes.
+// Enabled reports whether anybody takes the OTel event.
 func (e *Event) Enabled(ctx context.Context) bool { return e.logger.Enabled(ctx, e.gate) }
 
 // Emit records one event, now.
 func (e *Event) Emit(ctx context.Context, attrs ...attribute.KeyValue) {
 	if e.Enabled(ctx) {
 		e.emit(ctx, nil, attrs)
+		return
 	}
+	e.write(ctx, nil, attrs)
 }
 
 // EmitError records one event with an error: the SDK adds exception.type and this adds exception.message, see ErrorMessage.
 func (e *Event) EmitError(ctx context.Context, err error, attrs ...attribute.KeyValue) {
 	if e.Enabled(ctx) {
 		e.emit(ctx, err, attrs)
+		return
 	}
+	e.write(ctx, err, attrs)
+}
+
+// write puts an event that nobody takes into the log. Severities and slog's levels are the same scale, nine apart.
+func (e *Event) write(ctx context.Context, err error, attrs []attribute.KeyValue) {
+	if e.message == "" {
+		return
+	}
+	logger, level := e.people(), slog.Level(e.severity-log.SeverityInfo)
+	if !logger.Enabled(ctx, level) {
+		return
+	}
+	line := make([]slog.Attr, 0, len(attrs)+2)
+	line = append(line, slog.String("event", e.name))
+	for _, kv := range attrs {
+		line = append(line, slog.Any(string(kv.Key), kv.Value.AsInterface()))
+	}
+	if err != nil {
+		line = append(line, slog.String("error", ErrorMessage(err)))
+	}
+	logger.LogAttrs(ctx, level, e.message, line...)
 }
 
 // EmitPanic records one exception event for a recovered panic value, with the stack that was taken where it was recovered.

@@ -10,21 +10,22 @@
 //	}
 //
 // Each call makes one span, and one point on the scope's duration histogram, in seconds. An error sets the span's status and
-// gives both an error.type from the scope's table of classes, so that its values are few and known beforehand. So does a
-// panic, whose error.type is "panic", and which goes on. All attribute sets are built once, when the Op is made; whether anybody listens is asked before anything is built.
+// gives both the error.type of its class ([fault.Type]), so that its values are few. A panic has the error.type "panic", and continues.
+// Attribute sets are built once for each Op and error.type; nothing is built while nobody listens.
 //
 // Decisions and exceptions are OTel events ([Event]): log records with an EventName, correlated with the span in the
-// context. Span events are not used (OTEP 4430).
+// context. Span events are not used (OTEP 4430). An event that nobody takes becomes a line of the Logger of the Providers, so that a lost
+// lock or lease is never silent.
 package instrument
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
-	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/log"
@@ -32,26 +33,12 @@ import (
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/go-os/go-os/internal/fault"
 	"github.com/go-os/go-os/telemetry"
 )
 
 // errorTypeKey is the attribute error.type of the semantic conventions.
 const errorTypeKey = attribute.Key("error.type")
-
-const (
-	// ErrorTypeOther is the error.type of an error that no class names.
-	ErrorTypeOther = "_OTHER"
-	// ErrorTypePanic is the error.type of a call that panicked.
-	ErrorTypePanic = "panic"
-)
-
-// Class gives the errors that match a sentinel, by errors.Is, their error.type.
-type Class struct {
-	// Err is the sentinel.
-	Err error
-	// Type is the value of error.type: short, lower case, of low cardinality.
-	Type string
-}
 
 // Config describes a Scope.
 type Config struct {
@@ -65,8 +52,6 @@ type Config struct {
 	Buckets []float64
 	// Kind of the spans. Zero means internal.
 	Kind trace.SpanKind
-	// Classes is the table of error.type, asked in order. Cancelled, timed out and unsupported calls are known without it.
-	Classes []Class
 	// Attrs stand on every span and every point. They must be of low cardinality.
 	Attrs []attribute.KeyValue
 }
@@ -74,23 +59,24 @@ type Config struct {
 // Scope is the instrumentation of one portable type. It is immutable and safe for concurrent use.
 type Scope struct {
 	cfg      Config
-	classes  []Class
 	tracer   trace.Tracer
 	tracing  bool
+	meter    Meter
 	duration metric.Float64Histogram
 	events   log.Logger
+	people   func() *slog.Logger
 }
 
-// New returns the Scope that cfg describes, on p. An instrument that the provider refuses is replaced by a no-op one and
-// the refusal is given to the OpenTelemetry error handler: telemetry never keeps a capability from starting.
+// New returns the Scope that cfg describes, on p. It cannot fail: see [Meter].
 func New(cfg Config, p telemetry.Providers) *Scope {
 	s := &Scope{
 		cfg:      cfg,
-		classes:  slices.Concat(cfg.Classes, common),
 		tracer:   p.Tracer(cfg.Name),
 		tracing:  p.Tracing(),
+		meter:    NewMeter(p.Meter(cfg.Name)),
 		duration: metricnoop.Float64Histogram{},
 		events:   p.EventLogger(cfg.Name),
+		people:   p.Slog,
 	}
 	if cfg.Duration == "" {
 		return s
@@ -99,52 +85,21 @@ func New(cfg Config, p telemetry.Providers) *Scope {
 	if buckets == nil {
 		buckets = callBuckets
 	}
-	h, err := p.Meter(cfg.Name).Float64Histogram(cfg.Duration,
-		metric.WithDescription(cfg.Description), metric.WithUnit("s"), metric.WithExplicitBucketBoundaries(buckets...))
-	if err != nil {
-		otel.Handle(err)
-		return s
-	}
-	s.duration = h
+	s.duration = s.meter.Histogram(cfg.Duration, "s", cfg.Description, buckets)
 	return s
 }
 
 // callBuckets are the semantic conventions' bounds for db.client.operation.duration.
 var callBuckets = []float64{0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10}
 
-// common follows every scope's own classes.
-var common = []Class{
-	{context.Canceled, "canceled"},
-	{context.DeadlineExceeded, "timeout"},
-	{errors.ErrUnsupported, "unsupported"},
-}
-
-// ErrorType returns the error.type of err: that of the first class it matches, ErrorTypeOther if none, and "" for nil.
-// It is also ErrorTypeOther if the methods of err panic, as those of a nil pointer in an error may.
-func (s *Scope) ErrorType(err error) (errorType string) {
-	if err == nil {
-		return ""
-	}
-	defer func() {
-		if recover() != nil {
-			errorType = ErrorTypeOther
-		}
-	}()
-	for _, c := range s.classes {
-		if errors.Is(err, c.Err) {
-			return c.Type
-		}
-	}
-	return ErrorTypeOther
-}
-
 // Op is one kind of call of a Scope. It is immutable and safe for concurrent use.
 type Op struct {
 	scope *Scope
 	name  string
 	start []trace.SpanStartOption
+	attrs []attribute.KeyValue
 	ok    []metric.RecordOption
-	fail  map[string][]metric.RecordOption // by error.type
+	fail  *sync.Map // of []metric.RecordOption by error.type, each built when it first occurs
 }
 
 // Op returns the instrumentation of calls whose spans have this name. The attributes stand on its spans and points,
@@ -152,22 +107,24 @@ type Op struct {
 // call one allocation, sampled or not.
 func (s *Scope) Op(name string, attrs ...attribute.KeyValue) *Op {
 	all := slices.Concat(s.cfg.Attrs, attrs)
-	op := &Op{
+	return &Op{
 		scope: s,
 		name:  name,
 		start: []trace.SpanStartOption{trace.WithSpanKind(s.cfg.Kind), trace.WithAttributes(all...)},
+		attrs: all,
 		ok:    recordOptions(all),
-		fail:  make(map[string][]metric.RecordOption, len(s.classes)+2),
+		fail:  new(sync.Map),
 	}
-	fail := func(kind string) {
-		op.fail[kind] = recordOptions(append(slices.Clip(all), errorTypeKey.String(kind)))
+}
+
+// failed returns the options of a point with this error.type.
+func (o *Op) failed(errorType string) []metric.RecordOption {
+	if known, ok := o.fail.Load(errorType); ok {
+		return known.([]metric.RecordOption)
 	}
-	for _, c := range s.classes {
-		fail(c.Type)
-	}
-	fail(ErrorTypeOther)
-	fail(ErrorTypePanic)
-	return op
+	options := recordOptions(append(slices.Clip(o.attrs), errorTypeKey.String(errorType)))
+	o.fail.Store(errorType, options)
+	return options
 }
 
 // recordOptions works on a copy, since NewSet sorts what it is given.
@@ -218,7 +175,7 @@ func (c Call) End(ctx context.Context, err *error) {
 		return
 	}
 	if v := recover(); v != nil {
-		c.end(ctx, ErrorTypePanic, func() string { return Message(fmt.Sprint("panic: ", v)) })
+		c.end(ctx, fault.TypePanic, func() string { return Message(fmt.Sprint("panic: ", v)) })
 		panic(v)
 	}
 	if err == nil || *err == nil {
@@ -226,14 +183,14 @@ func (c Call) End(ctx context.Context, err *error) {
 		return
 	}
 	failure := *err
-	c.end(ctx, c.op.scope.ErrorType(failure), func() string { return ErrorMessage(failure) })
+	c.end(ctx, fault.Type(failure), func() string { return ErrorMessage(failure) })
 }
 
 // end records the outcome; message is nil for success, and asked for only if a span takes it.
 func (c Call) end(ctx context.Context, errorType string, message func() string) {
 	opts := c.op.ok
 	if message != nil {
-		opts = c.op.fail[errorType]
+		opts = c.op.failed(errorType)
 	}
 	c.op.scope.duration.Record(ctx, time.Since(c.start).Seconds(), opts...)
 	if c.span == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -19,11 +20,12 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/go-os/go-os/internal/fault"
 	"github.com/go-os/go-os/internal/instrument"
 	"github.com/go-os/go-os/telemetry"
 )
 
-var errMissing = errors.New("missing")
+var errMissing = fault.New("not_found", "missing")
 
 // stage is a set of Providers and what reached the SDK behind them.
 type stage struct {
@@ -79,7 +81,6 @@ func config() instrument.Config {
 		Name:     "example.com/kv",
 		Duration: "goos.kv.operation.duration",
 		Kind:     trace.SpanKindClient,
-		Classes:  []instrument.Class{{Err: errMissing, Type: "not_found"}},
 		Attrs:    []attribute.KeyValue{attribute.String("store", "orders")},
 	}
 }
@@ -213,8 +214,8 @@ func TestHostileErrors(t *testing.T) {
 		s := newStage(sdktrace.AlwaysSample())
 		scope := instrument.New(config(), s.Providers)
 		ctx, call := scope.Op("kv.get").Start(t.Context())
-		scope.Event("exception", log.SeverityError).EmitError(ctx, c.err)
-		scope.Event("exception", log.SeverityError).EmitPanic(ctx, c.err, []byte("stack \xff"))
+		scope.Event("exception", log.SeverityError, "").EmitError(ctx, c.err)
+		scope.Event("exception", log.SeverityError, "").EmitPanic(ctx, c.err, []byte("stack \xff"))
 		call.End(ctx, &c.err)
 		if got := s.spans.Ended()[0].Status().Description; got != c.message {
 			t.Errorf("the status message is %.60q, want %.60q", got, c.message)
@@ -234,7 +235,7 @@ func TestHostileErrors(t *testing.T) {
 
 func TestEmitPanicIsValidText(t *testing.T) {
 	s := newStage(sdktrace.AlwaysSample())
-	e := instrument.New(config(), s.Providers).Event("exception", log.SeverityError)
+	e := instrument.New(config(), s.Providers).Event("exception", log.SeverityError, "")
 	e.EmitPanic(t.Context(), "bad \xff byte", []byte("stack \xff"))
 	got := map[attribute.Key]string{}
 	s.events.records[0].WalkAttributes(func(kv attribute.KeyValue) bool { got[kv.Key] = kv.Value.AsString(); return true })
@@ -287,9 +288,9 @@ func TestEvents(t *testing.T) {
 	s := newStage(sdktrace.AlwaysSample())
 	scope := instrument.New(config(), s.Providers)
 	ctx, call := scope.Op("kv.get").Start(t.Context())
-	scope.Event("goos.kv.lost", log.SeverityWarn).Emit(ctx, attribute.String("reason", "compacted"))
-	scope.Event("exception", log.SeverityError).EmitError(ctx, errMissing)
-	scope.Event("exception", log.SeverityError).EmitPanic(ctx, "out of range", []byte("stack"))
+	scope.Event("goos.kv.lost", log.SeverityWarn, "").Emit(ctx, attribute.String("reason", "compacted"))
+	scope.Event("exception", log.SeverityError, "").EmitError(ctx, errMissing)
+	scope.Event("exception", log.SeverityError, "").EmitPanic(ctx, "out of range", []byte("stack"))
 	call.End(ctx, nil)
 
 	if len(s.events.records) != 3 {
@@ -322,7 +323,7 @@ func TestEvents(t *testing.T) {
 func TestEventGate(t *testing.T) {
 	s := newStage(sdktrace.AlwaysSample())
 	s.events.min = log.SeverityError
-	e := instrument.New(config(), s.Providers).Event("goos.kv.noise", log.SeverityInfo)
+	e := instrument.New(config(), s.Providers).Event("goos.kv.noise", log.SeverityInfo, "")
 	e.Emit(t.Context())
 	if e.Enabled(t.Context()) || len(s.events.records) != 0 {
 		t.Errorf("an event below the minimum was emitted: %v", s.events.records)
@@ -347,5 +348,35 @@ func BenchmarkCall(b *testing.B) {
 				call.End(ctx, nil)
 			}
 		})
+	}
+}
+
+// TestEventFallback: an event that nobody takes becomes a line, and one that somebody takes does not.
+func TestEventFallback(t *testing.T) {
+	var lines strings.Builder
+	p := telemetry.Off()
+	p.Logger = slog.New(slog.NewTextHandler(&lines, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+	off := instrument.New(config(), p)
+	off.Event("goos.kv.lease.lost", log.SeverityWarn, "lease lost").EmitError(t.Context(), errMissing, attribute.Int("ttl", 3))
+	off.Event("goos.kv.resync", log.SeverityInfo, "starts over").Emit(t.Context())
+	off.Event("goos.kv.noise", log.SeverityDebug, "below the level of the logger").Emit(t.Context())
+	off.Event("goos.kv.quiet", log.SeverityWarn, "").Emit(t.Context())
+	want := `level=WARN msg="lease lost" event=goos.kv.lease.lost ttl=3 error=missing` + "\n" +
+		`level=INFO msg="starts over" event=goos.kv.resync` + "\n"
+	if lines.String() != want {
+		t.Errorf("lines %q, want %q", lines.String(), want)
+	}
+
+	lines.Reset()
+	s := newStage(sdktrace.AlwaysSample())
+	s.Logger = p.Logger
+	instrument.New(config(), s.Providers).Event("goos.kv.lease.lost", log.SeverityWarn, "lease lost").Emit(t.Context())
+	if lines.Len() != 0 || len(s.events.records) != 1 {
+		t.Errorf("with a taker: lines %q, %d events", lines.String(), len(s.events.records))
 	}
 }

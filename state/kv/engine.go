@@ -23,18 +23,6 @@ const (
 	batchSizeAttr = attribute.Key("db.operation.batch.size")
 )
 
-// classes is the table of error.type.
-func classes() []instrument.Class {
-	return []instrument.Class{
-		{Err: ErrNotFound, Type: "not_found"},
-		{Err: ErrConflict, Type: "conflict"},
-		{Err: ErrInvalid, Type: "invalid"},
-		{Err: ErrTooLarge, Type: "too_large"},
-		{Err: ErrUnavailable, Type: "unavailable"},
-		{Err: ErrClosed, Type: "closed"},
-	}
-}
-
 // engine is a driver with all that is asked of it once: what it can do, and how it is observed. A store and its namespaces
 // share one. It is immutable.
 type engine struct {
@@ -83,7 +71,6 @@ func (e *engine) observe() {
 		Duration:    "db.client.operation.duration",
 		Description: "Duration of database client operations.",
 		Kind:        trace.SpanKindClient,
-		Classes:     classes(),
 		Attrs:       attrs,
 	}, e.opts.Telemetry)
 	for name, op := range map[string]*operation{
@@ -92,9 +79,9 @@ func (e *engine) observe() {
 	} {
 		*op = operation{s.Op(name+target, attribute.String("db.operation.name", name)), name}
 	}
-	e.watchLost = s.Event("goos.kv.watch.lost", log.SeverityWarn)
-	e.watchResync = s.Event("goos.kv.watch.resync", log.SeverityInfo)
-	e.leaseLost = s.Event("goos.kv.lease.lost", log.SeverityWarn)
+	e.watchLost = s.Event("goos.kv.watch.lost", log.SeverityWarn, "key-value watch lost its engine and retries")
+	e.watchResync = s.Event("goos.kv.watch.resync", log.SeverityInfo, "key-value watch starts over")
+	e.leaseLost = s.Event("goos.kv.lease.lost", log.SeverityWarn, "key-value lease lost")
 }
 
 // able returns nil if the engine has all of these abilities.

@@ -35,7 +35,8 @@
 // failure error.type: not_found, conflict, invalid, too_large, unavailable, closed, canceled, timeout, unsupported or
 // _OTHER. On spans alone: goos.kv.key (the key, or the prefix of a listing) and db.operation.batch.size.
 //
-// A watch has no span, since it may last for days. It has events:
+// A watch has no span, since it may last for days. It has events, which are lines of the Logger if nobody takes
+// OTel events:
 //
 //   - goos.kv.watch.lost (warning): the connection of a watch is lost; with goos.kv.key and exception.*
 //   - goos.kv.watch.resync (info): a watch starts over with a snapshot; with goos.kv.key

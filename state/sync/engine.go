@@ -3,11 +3,9 @@ package sync
 import (
 	"time"
 
-	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/log"
 	"go.opentelemetry.io/otel/metric"
-	"go.opentelemetry.io/otel/metric/noop"
 
 	"github.com/go-os/go-os/internal/backoff"
 	"github.com/go-os/go-os/internal/instrument"
@@ -40,18 +38,6 @@ var holdBuckets = []float64{0.001, 0.01, 0.1, 1, 10, 60, 600, 3600, 21600, 86400
 // waitBuckets are the bounds of how long things are waited for, in seconds.
 var waitBuckets = []float64{0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60, 600}
 
-// classes is the table of error.type.
-func classes() []instrument.Class {
-	return []instrument.Class{
-		{Err: ErrHeld, Type: "held"},
-		{Err: ErrNotHeld, Type: "not_held"},
-		{Err: ErrLost, Type: "lost"},
-		{Err: ErrInvalid, Type: "invalid"},
-		{Err: ErrUnavailable, Type: "unavailable"},
-		{Err: ErrClosed, Type: "closed"},
-	}
-}
-
 // kind is one of the primitives, and how it is observed.
 type kind struct {
 	name                    string
@@ -80,13 +66,12 @@ func observe(system string, p telemetry.Providers) observed {
 		Duration:    "goos.sync.wait.duration",
 		Description: "Duration of acquisitions, from the call to the grant or the failure.",
 		Buckets:     waitBuckets,
-		Classes:     classes(),
 		Attrs:       []attribute.KeyValue{systemAttr.String(system)},
 	}, p)
 	others := instrument.New(instrument.Config{
-		Name: scope, Classes: classes(), Attrs: []attribute.KeyValue{systemAttr.String(system)},
+		Name: scope, Attrs: []attribute.KeyValue{systemAttr.String(system)},
 	}, p)
-	m := newInstruments(p.Meter(scope))
+	m := newInstruments(others.Meter())
 	kindOf := func(name string) *kind {
 		attr := kindAttr.String(name)
 		k := &kind{
@@ -98,7 +83,7 @@ func observe(system string, p telemetry.Providers) observed {
 			attrs:      metric.WithAttributeSet(attribute.NewSet(systemAttr.String(system), attr)),
 			ends:       map[string]metric.MeasurementOption{},
 			eventAttrs: []attribute.KeyValue{systemAttr.String(system), attr},
-			lost:       others.Event("goos.sync.lost", log.SeverityWarn),
+			lost:       others.Event("goos.sync.lost", log.SeverityWarn, "lock, leadership or seat lost before its release"),
 		}
 		for _, end := range []string{endReleased, endExpired, endRevoked, endClosed} {
 			k.ends[end] = metric.WithAttributeSet(attribute.NewSet(systemAttr.String(system), attr, endAttr.String(end)))
@@ -108,12 +93,12 @@ func observe(system string, p telemetry.Providers) observed {
 	o := observed{
 		mutex: kindOf("mutex"), election: kindOf("election"), semaphore: kindOf("semaphore"),
 		leader:        others.Op("leader election", kindAttr.String("election")),
-		leaderChanged: others.Event("goos.sync.leader.changed", log.SeverityInfo),
-		renewalFailed: others.Event("goos.sync.renewal.failed", log.SeverityWarn),
+		leaderChanged: others.Event("goos.sync.leader.changed", log.SeverityInfo, "another leader, or none"),
+		renewalFailed: others.Event("goos.sync.renewal.failed", log.SeverityWarn, "lease renewal failed and is retried"),
 		systemOnly:    systemAttr.String(system),
 	}
-	o.election.elected = others.Event("goos.sync.leader.elected", log.SeverityInfo)
-	o.election.resigned = others.Event("goos.sync.leader.resigned", log.SeverityInfo)
+	o.election.elected = others.Event("goos.sync.leader.elected", log.SeverityInfo, "elected leader")
+	o.election.resigned = others.Event("goos.sync.leader.resigned", log.SeverityInfo, "resigned leadership")
 	return o
 }
 
@@ -124,30 +109,13 @@ type instruments struct {
 	waiting, held metric.Int64UpDownCounter
 }
 
-// newInstruments replaces what the provider refuses, and gives the refusal to the OpenTelemetry error handler.
-func newInstruments(m metric.Meter) (i instruments) {
-	var err error
-	if i.hold, err = m.Float64Histogram("goos.sync.hold.duration", metric.WithUnit("s"),
-		metric.WithDescription("Duration of grants."), metric.WithExplicitBucketBoundaries(holdBuckets...)); err != nil {
-		otel.Handle(err)
-		i.hold = noop.Float64Histogram{}
+func newInstruments(m instrument.Meter) instruments {
+	return instruments{
+		hold:        m.Histogram("goos.sync.hold.duration", "s", "Duration of grants.", holdBuckets),
+		contentions: m.Counter("goos.sync.contentions", "{acquisition}", "Acquisitions that found the seats taken and waited."),
+		waiting:     m.UpDownCounter("goos.sync.waiting", "{claim}", "Claims of this process that wait for a seat."),
+		held:        m.UpDownCounter("goos.sync.held", "{grant}", "Grants that this process holds."),
 	}
-	if i.contentions, err = m.Int64Counter("goos.sync.contentions", metric.WithUnit("{acquisition}"),
-		metric.WithDescription("Acquisitions that found the seats taken and waited.")); err != nil {
-		otel.Handle(err)
-		i.contentions = noop.Int64Counter{}
-	}
-	if i.waiting, err = m.Int64UpDownCounter("goos.sync.waiting", metric.WithUnit("{claim}"),
-		metric.WithDescription("Claims of this process that wait for a seat.")); err != nil {
-		otel.Handle(err)
-		i.waiting = noop.Int64UpDownCounter{}
-	}
-	if i.held, err = m.Int64UpDownCounter("goos.sync.held", metric.WithUnit("{grant}"),
-		metric.WithDescription("Grants that this process holds.")); err != nil {
-		otel.Handle(err)
-		i.held = noop.Int64UpDownCounter{}
-	}
-	return i
 }
 
 // about returns the attributes of an event about a name.

@@ -2,6 +2,8 @@ package sync_test
 
 import (
 	"context"
+	"log/slog"
+	"strings"
 	"testing"
 	bubble "testing/synctest"
 	"time"
@@ -9,6 +11,7 @@ import (
 	"github.com/go-os/go-os/state/sync"
 	"github.com/go-os/go-os/state/sync/driver"
 	"github.com/go-os/go-os/state/sync/memsync"
+	"github.com/go-os/go-os/telemetry"
 )
 
 func memory(t *testing.T, d driver.Driver) *sync.Session {
@@ -68,5 +71,29 @@ func TestLostByTheClock(t *testing.T) {
 		is(t, sync.Lost(derived), nil, "right before the deadline")
 		time.Sleep(time.Nanosecond)
 		is(t, sync.Lost(derived), sync.ErrLost, "at the deadline")
+	})
+}
+
+// TestLostIsLogged: without an SDK the loss of a lock is a line of the log.
+func TestLostIsLogged(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		p := telemetry.Off()
+		p.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		s := sync.New(mute{memsync.New(nil)}, &sync.Options{Telemetry: p})
+		held, err := s.Mutex("settlement").Lock(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-held.Context().Done()
+		bubble.Wait()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"level=WARN", "event=goos.sync.lost", "goos.sync.name=settlement", "goos.sync.end=expired", "event=goos.sync.renewal.failed"} {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("the log has no %s:\n%s", want, log.String())
+			}
+		}
 	})
 }

@@ -53,7 +53,7 @@
 //   - goos.sync.contentions, counter: acquisitions that found the seats taken and waited.
 //   - goos.sync.waiting and goos.sync.held, up-down counters: claims of this process in the queues, and grants that it holds.
 //
-// Events:
+// Events, which are lines of the Logger if nobody takes OTel events:
 //
 //   - goos.sync.lost (warning): a grant is over before it was released; with goos.sync.end and exception.*
 //   - goos.sync.leader.elected and goos.sync.leader.resigned (info): this process leads, or no longer wants to
@@ -69,6 +69,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-os/go-os/internal/fault"
 	"github.com/go-os/go-os/state/sync/driver"
 	"github.com/go-os/go-os/telemetry"
 )
@@ -78,13 +79,13 @@ var (
 	// ErrHeld: all seats are taken (of a call that does not wait), or the caller would wait for itself.
 	ErrHeld = driver.ErrHeld
 	// ErrNotHeld: there is nothing to give back: the grant was released before, or nobody leads.
-	ErrNotHeld = errors.New("not held")
+	ErrNotHeld = fault.New("not_held", "not held")
 	// ErrLost: the grant ended before it was released. What was done under it may not have been protected to the end.
 	ErrLost = driver.ErrLost
 	// ErrInvalid: the call makes no sense as it is: an empty name, a TTL outside the engine's limits, a semaphore without seats.
 	ErrInvalid = driver.ErrInvalid
 	// ErrFenced: somebody with a larger token has written since.
-	ErrFenced = errors.New("fenced off")
+	ErrFenced = fault.New("fenced", "fenced off")
 	// ErrUnavailable: the engine did not answer.
 	ErrUnavailable = driver.ErrUnavailable
 	// ErrClosed: the session was closed, or is being shut down.

@@ -4,20 +4,21 @@ package driver
 
 import (
 	"context"
-	"errors"
 	"time"
+
+	"github.com/go-os/go-os/internal/fault"
 )
 
 // The errors that sources tell apart, by wrapping them. Any other error is taken for ErrUnavailable's kind: it may pass.
 var (
 	// ErrNotFound: what should be read does not exist.
-	ErrNotFound = errors.New("not found")
+	ErrNotFound = fault.NotFound
 	// ErrUnavailable: the source did not answer.
-	ErrUnavailable = errors.New("unavailable")
+	ErrUnavailable = fault.Unavailable
 	// ErrTooLarge: a document is over the limit.
-	ErrTooLarge = errors.New("too large")
+	ErrTooLarge = fault.TooLarge
 	// ErrInvalid: what was read cannot be a configuration, or the source was set up wrongly.
-	ErrInvalid = errors.New("invalid")
+	ErrInvalid = fault.Invalid
 )
 
 // Document is a part of a configuration, as text or as a tree.

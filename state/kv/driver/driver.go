@@ -28,23 +28,25 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/go-os/go-os/internal/fault"
 )
 
 // The classes of errors. Whatever a driver returns that is none of these, and not the error of a context, counts as a fault of
-// the engine that nobody foresaw.
+// the engine that nobody foresaw. Drivers of other capabilities have the same values: kv.ErrUnavailable is sync.ErrUnavailable.
 var (
 	// ErrNotFound: the key, or the lease, does not exist.
-	ErrNotFound = errors.New("not found")
+	ErrNotFound = fault.NotFound
 	// ErrConflict: the item is not in the state that a conditional write asked for.
-	ErrConflict = errors.New("conflict")
+	ErrConflict = fault.Conflict
 	// ErrInvalid: the request makes no sense; it would fail however often it is repeated.
-	ErrInvalid = errors.New("invalid")
+	ErrInvalid = fault.Invalid
 	// ErrTooLarge: the key or the value is over the engine's limit.
-	ErrTooLarge = errors.New("too large")
+	ErrTooLarge = fault.TooLarge
 	// ErrUnavailable: the engine could not be reached, or could not answer. The request may have been carried out.
-	ErrUnavailable = errors.New("unavailable")
+	ErrUnavailable = fault.Unavailable
 	// ErrClosed: the store was closed.
-	ErrClosed = errors.New("closed")
+	ErrClosed = fault.Closed
 	// ErrCompacted: the place that a watch should begin at is gone. The portable type answers with a snapshot; users
 	// never see it.
 	ErrCompacted = errors.New("compacted")

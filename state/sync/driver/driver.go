@@ -23,23 +23,24 @@ package driver
 
 import (
 	"context"
-	"errors"
 	"time"
+
+	"github.com/go-os/go-os/internal/fault"
 )
 
 // The classes of errors. Whatever a driver returns that is none of these, and not the error of a context, counts as a fault of
-// the engine that nobody foresaw.
+// the engine that nobody foresaw. Drivers of other capabilities have the same values: sync.ErrUnavailable is kv.ErrUnavailable.
 var (
 	// ErrHeld: all seats are taken, and the request was not to wait.
-	ErrHeld = errors.New("held")
+	ErrHeld = fault.Held
 	// ErrLost: the lease, or the claim, is no longer there.
-	ErrLost = errors.New("lost")
+	ErrLost = fault.Lost
 	// ErrInvalid: the request makes no sense; it would fail however often it is repeated.
-	ErrInvalid = errors.New("invalid")
+	ErrInvalid = fault.Invalid
 	// ErrUnavailable: the engine could not be reached, or could not answer. The request may have been carried out.
-	ErrUnavailable = errors.New("unavailable")
+	ErrUnavailable = fault.Unavailable
 	// ErrClosed: the driver was closed.
-	ErrClosed = errors.New("closed")
+	ErrClosed = fault.Closed
 )
 
 // Token orders the grants of one name: each has a larger one than those before it. Zero is none.

@@ -1,0 +1,36 @@
+package snippets
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/go-os/go-os/control/config"
+	configdriver "github.com/go-os/go-os/control/config/driver"
+	"github.com/go-os/go-os/state/kv"
+	kvdriver "github.com/go-os/go-os/state/kv/driver"
+	"github.com/go-os/go-os/state/sync"
+	syncdriver "github.com/go-os/go-os/state/sync/driver"
+)
+
+// TestOneVocabulary: an error of one capability, and of its drivers, is what the others call by the same name.
+func TestOneVocabulary(t *testing.T) {
+	for name, same := range map[string][]error{
+		"unavailable": {kv.ErrUnavailable, kvdriver.ErrUnavailable, sync.ErrUnavailable, syncdriver.ErrUnavailable, config.ErrUnavailable, configdriver.ErrUnavailable},
+		"invalid":     {kv.ErrInvalid, kvdriver.ErrInvalid, sync.ErrInvalid, syncdriver.ErrInvalid, config.ErrInvalid, configdriver.ErrInvalid},
+		"closed":      {kv.ErrClosed, kvdriver.ErrClosed, sync.ErrClosed, syncdriver.ErrClosed},
+		"not found":   {kv.ErrNotFound, kvdriver.ErrNotFound, config.ErrNotFound, configdriver.ErrNotFound},
+		"too large":   {kv.ErrTooLarge, kvdriver.ErrTooLarge, config.ErrTooLarge, configdriver.ErrTooLarge},
+		"conflict":    {kv.ErrConflict, kvdriver.ErrConflict, config.ErrConflict},
+	} {
+		for _, one := range same {
+			if !errors.Is(one, same[0]) || one.Error() != name {
+				t.Errorf("%q is not %q", one, name)
+			}
+		}
+	}
+	for _, other := range []error{kv.ErrNotFound, sync.ErrHeld, sync.ErrLost, sync.ErrNotHeld, sync.ErrFenced, config.ErrSyntax, config.ErrUnknownKey} {
+		if errors.Is(other, kv.ErrUnavailable) {
+			t.Errorf("%q is unavailable", other)
+		}
+	}
+}
