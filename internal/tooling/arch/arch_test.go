@@ -38,6 +38,7 @@ func TestMutations(t *testing.T) {
 		{"SDK in a capability", "state/kv/kv.go", "go.opentelemetry.io/otel/sdk/trace", "take a telemetry.Providers"},
 		{"SDK in the telemetry root", "telemetry/telemetry.go", "go.opentelemetry.io/otel/sdk/trace", "take a telemetry.Providers"},
 		{"SDK in the instrument", "internal/instrument/instrument.go", "go.opentelemetry.io/otel/sdk/metric", "take a telemetry.Providers"},
+		{"SDK in the delivery", "internal/delivery/sender.go", "go.opentelemetry.io/otel/sdk/trace", "take a telemetry.Providers"},
 		{"OTLP exporter in middleware", "middleware/oshttp/handler.go", "go.opentelemetry.io/otel/exporters/otlp/otlptrace", "take a telemetry.Providers"},
 		{"testing in production", "state/kv/kv.go", "testing", "production builds"},
 		{"httptest in production", "middleware/oshttp/handler.go", "net/http/httptest", "production builds"},

@@ -1,0 +1,104 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+)
+
+// ErrExited is the failure of a consumer that ended its goroutine by runtime.Goexit.
+var ErrExited = errors.New("the consumer ended its goroutine (runtime.Goexit)")
+
+// PanicError is the failure of a consumer that panicked.
+type PanicError struct{ Value any }
+
+// Error implements error.
+func (e *PanicError) Error() string { return fmt.Sprintf("the consumer panicked: %v", e.Value) }
+
+// broken returns the failure of a consumer that did not return; v is what recover returned.
+func broken(v any) error {
+	if v == nil {
+		return ErrExited
+	}
+	return &PanicError{v}
+}
+
+// Worker hands the items of a queue to a consumer one at a time, in order. Its goroutine runs only while there are items: a Worker that is
+// forgotten leaks nothing. A consumer that panics or ends the goroutine fails its item, and the next item follows. It is safe for
+// concurrent use.
+type Worker[T any] struct {
+	queue   *Queue[T]
+	consume func(T) error
+	running atomic.Bool
+}
+
+// NewWorker returns a worker with an empty queue. A limit below 1 means the default of QueueOptions.
+func NewWorker[T any](l *Ledger, consume func(T) error, limits Limits) *Worker[T] {
+	queue := NewQueue[T](l, &QueueOptions{Limits: limits, Batch: Limits{Items: 1}})
+	return &Worker[T]{queue: queue, consume: consume}
+}
+
+// Push queues an item that holds size bytes. It returns Accepted, or the reason for which the item was dropped. It never blocks.
+func (w *Worker[T]) Push(item T, size int64) Reason {
+	reason := w.queue.Push(item, size)
+	if reason == Accepted && w.running.CompareAndSwap(false, true) {
+		go w.run()
+	}
+	return reason
+}
+
+// Flush is Queue.Flush.
+func (w *Worker[T]) Flush(ctx context.Context) (left int64) { return w.queue.Flush(ctx) }
+
+// Shutdown refuses what is pushed from now on, and hands over what waits until ctx ends. It returns how many items it dropped then, and
+// whether the consumer still has one, which stays in flight until the consumer returns.
+func (w *Worker[T]) Shutdown(ctx context.Context) (dropped int64, busy bool) {
+	w.queue.Close()
+	if w.queue.Flush(ctx) == 0 {
+		return 0, false
+	}
+	dropped, inFlight := w.queue.Abandon(OutOfTime(ctx))
+	return dropped, inFlight > 0
+}
+
+// run consumes until nothing waits. If the consumer ends the goroutine, another one continues.
+func (w *Worker[T]) run() {
+	finished := false
+	defer func() {
+		if !finished {
+			go w.run()
+		}
+	}()
+	one := make([]T, 0, 1)
+	for {
+		if one = w.queue.Take(one, DefaultBatchBytes); len(one) > 0 {
+			w.deliver(one[0])
+			continue
+		}
+		if finished = w.rest(); finished {
+			return
+		}
+	}
+}
+
+// rest ends the turn of the goroutine. It returns false if the goroutine must continue: an item that was pushed after the last Take, and
+// before rest, has not started another one.
+func (w *Worker[T]) rest() bool {
+	w.running.Store(false)
+	return w.queue.Len() == 0 || !w.running.CompareAndSwap(false, true)
+}
+
+// deliver hands one item over and settles it.
+func (w *Worker[T]) deliver(item T) {
+	var err error
+	returned := false
+	defer func() {
+		if !returned {
+			err = broken(recover())
+		}
+		w.queue.settleRest(err)
+	}()
+	err = w.consume(item)
+	returned = true
+}
