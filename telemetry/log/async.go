@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"sync/atomic"
 
+	"github.com/go-os/go-os/internal/delivery"
 	"github.com/go-os/go-os/telemetry"
 )
 
@@ -13,7 +13,7 @@ import (
 type AsyncOptions struct {
 	// Name of the sink in metrics and errors. Empty means that of the sink behind it.
 	Name string
-	// Capacity is how many records wait at most. Zero means 1024. The queue takes about 350 bytes a place, at once.
+	// Capacity is how many records wait at most. Zero means 1024. The queue grows to that, at about 350 bytes a place.
 	Capacity int
 	// ErrorHandler gets the failures of the sink, its panics, and the records that it was too slow for, as Options.ErrorHandler does.
 	ErrorHandler func(error)
@@ -33,9 +33,25 @@ const defaultCapacity = 1024
 // The sink gets the context of the log call with all its values, but not its cancellation. LogValuers are resolved in the
 // log call; values behind pointers and in maps must not change after it.
 type AsyncSink struct {
-	*queue
+	*async
 
 	next slog.Handler
+}
+
+// async is what an AsyncSink shares with those that WithAttrs and WithGroup make of it.
+type async struct {
+	*outlet
+
+	ledger   *delivery.Ledger
+	worker   *delivery.Worker[entry]
+	capacity int
+}
+
+// entry is one record on its way, with the handler that has the attributes and groups of its logger.
+type entry struct {
+	ctx    context.Context
+	next   slog.Handler
+	record slog.Record
 }
 
 // Async returns a sink that writes to h in the background.
@@ -55,7 +71,26 @@ func Async(h slog.Handler, opts *AsyncOptions) *AsyncSink {
 	if capacity <= 0 {
 		capacity = defaultCapacity
 	}
-	return &AsyncSink{queue: &queue{outlet: o, ring: make([]entry, capacity)}, next: h}
+	a := &async{outlet: o, ledger: delivery.NewLedger(nil), capacity: capacity}
+	a.worker = delivery.NewWorker(a.ledger, a.write, delivery.Limits{Items: capacity})
+	return &AsyncSink{async: a, next: h}
+}
+
+// write hands an entry to the sink.
+func (a *async) write(e entry) error {
+	return a.deliver(context.WithoutCancel(e.ctx), e.next, e.record)
+}
+
+// lose counts records that will not be written, and reports them. The reasons of package delivery are those of goos.log.dropped.
+func (a *async) lose(ctx context.Context, reason delivery.Reason, n int64) {
+	if n == 0 {
+		return
+	}
+	a.drops.add(ctx, string(reason), n)
+	if reason == delivery.QueueFull {
+		a.report.report(fmt.Errorf("log: sink %q: its queue of %d records is full, and records are dropped; "+
+			"it is too slow for what is logged: log less, or raise AsyncOptions.Capacity", a.name, a.capacity))
+	}
 }
 
 // Name returns the sink's name.
@@ -68,7 +103,7 @@ func (s *AsyncSink) Enabled(ctx context.Context, level slog.Level) bool {
 
 // Handle queues the record. It never waits and always returns nil: what cannot be queued is counted.
 func (s *AsyncSink) Handle(ctx context.Context, r slog.Record) error {
-	if reason := s.push(entry{ctx: ctx, next: s.next, record: resolve(r)}); reason != "" {
+	if reason := s.worker.Push(entry{ctx: ctx, next: s.next, record: resolve(r)}, 0); reason != delivery.Accepted {
 		s.lose(ctx, reason, 1)
 	}
 	return nil
@@ -76,7 +111,7 @@ func (s *AsyncSink) Handle(ctx context.Context, r slog.Record) error {
 
 // WithAttrs returns a sink with these attributes, on the same queue.
 func (s *AsyncSink) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &AsyncSink{queue: s.queue, next: s.next.WithAttrs(attrs)}
+	return &AsyncSink{async: s.async, next: s.next.WithAttrs(attrs)}
 }
 
 // WithGroup returns a sink with this group open, on the same queue.
@@ -84,7 +119,7 @@ func (s *AsyncSink) WithGroup(name string) slog.Handler {
 	if name == "" {
 		return s
 	}
-	return &AsyncSink{queue: s.queue, next: s.next.WithGroup(name)}
+	return &AsyncSink{async: s.async, next: s.next.WithGroup(name)}
 }
 
 // AsyncStats counts records since the sink was made. Every record that was handed to the sink is in exactly one count.
@@ -99,25 +134,20 @@ type AsyncStats struct {
 	Dropped int64
 }
 
-// Stats returns the counts as of now. While records move, the sum may be off by those that do.
+// Stats returns the counts as of now.
 func (s *AsyncSink) Stats() AsyncStats {
-	return AsyncStats{
-		Queued:  s.pending(),
-		Written: s.written.Load(),
-		Failed:  s.failed.Load(),
-		Dropped: s.dropped.Load(),
-	}
+	c := s.ledger.Counts()
+	return AsyncStats{Queued: c.Queued(), Written: c.Delivered, Failed: c.Failed, Dropped: c.Refused}
 }
 
 // Dropped returns how many records never reached the sink behind.
-func (s *AsyncSink) Dropped() int64 { return s.dropped.Load() }
+func (s *AsyncSink) Dropped() int64 { return s.ledger.Counts().Refused }
 
 // Flush waits until every record that was queued before the call has been written, or has failed. It returns an error that
 // names the sink, says how many are left, and wraps that of ctx, if ctx ends first.
 func (s *AsyncSink) Flush(ctx context.Context) error {
-	left, err := s.wait(ctx)
-	if err != nil {
-		return fmt.Errorf("log: sink %q: %d records not written yet: %w", s.outlet.name, left, err)
+	if left := s.worker.Flush(ctx); left > 0 {
+		return fmt.Errorf("log: sink %q: %d records not written yet: %w", s.outlet.name, left, ctx.Err())
 	}
 	return nil
 }
@@ -125,21 +155,16 @@ func (s *AsyncSink) Flush(ctx context.Context) error {
 // Shutdown writes what is queued and takes no more. If ctx ends first, what still waits is dropped and counted, and the error
 // says how many; a record that the sink is busy with stays in Queued until the sink returns. Later calls only wait.
 func (s *AsyncSink) Shutdown(ctx context.Context) error {
-	s.close()
-	_, err := s.wait(ctx)
-	if err == nil {
-		return nil
-	}
-	dropped, busy := s.abandon()
-	s.lose(context.WithoutCancel(ctx), reasonShutdown, dropped)
+	dropped, busy := s.worker.Shutdown(ctx)
+	s.lose(context.WithoutCancel(ctx), delivery.Abandoned, dropped)
 	if dropped == 0 && !busy {
-		return nil // the last one got through in time after all
+		return nil
 	}
 	state := ""
 	if busy {
 		state = ", and the sink is still busy with one"
 	}
-	return fmt.Errorf("log: sink %q shut down: %d records dropped%s: %w", s.outlet.name, dropped, state, err)
+	return fmt.Errorf("log: sink %q shut down: %d records dropped%s: %w", s.outlet.name, dropped, state, ctx.Err())
 }
 
 // resolve returns a record of its own, without LogValuers: what they would return may have changed by the time it is written.
@@ -184,10 +209,4 @@ func resolved(v slog.Value, depth int) slog.Value {
 		out = append(out, slog.Attr{Key: a.Key, Value: resolved(a.Value, depth+1)})
 	}
 	return slog.GroupValue(out...)
-}
-
-// accounts are the counts of an AsyncSink that outlet does not keep.
-type accounts struct {
-	written atomic.Int64
-	dropped atomic.Int64
 }

@@ -13,16 +13,17 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 
+	"github.com/go-os/go-os/internal/delivery"
 	"github.com/go-os/go-os/telemetry"
 )
 
 // The reasons for which a record does not reach a sink: the values of goos.log.reason on goos.log.dropped.
 const (
-	reasonQueueFull = "queue_full" // an async sink was slower than the program for too long
-	reasonClosed    = "closed"     // written after the sink's Shutdown
-	reasonShutdown  = "shutdown"   // still queued when the time for Shutdown was over
-	reasonError     = "error"      // the sink returned an error
-	reasonPanic     = "panic"      // the sink panicked, or ended its goroutine
+	reasonQueueFull = string(delivery.QueueFull)   // an async sink was slower than the program for too long
+	reasonClosed    = string(delivery.QueueClosed) // written after the sink's Shutdown
+	reasonShutdown  = string(delivery.Abandoned)   // still queued when the time for Shutdown was over
+	reasonError     = "error"                      // the sink returned an error
+	reasonPanic     = "panic"                      // the sink panicked, or ended its goroutine
 	reasonSampled   = "sampled"
 )
 
@@ -144,9 +145,9 @@ func newDrops(p telemetry.Providers, sink string) *drops {
 	return d
 }
 
-func (d *drops) add(ctx context.Context, reason string, n int) {
-	d.total.Add(int64(n))
-	d.counter.Add(ctx, int64(n), d.attrs[reason]...)
+func (d *drops) add(ctx context.Context, reason string, n int64) {
+	d.total.Add(n)
+	d.counter.Add(ctx, n, d.attrs[reason]...)
 }
 
 // reportEvery is the least time between two calls of an error handler.
