@@ -1,0 +1,174 @@
+// Package dirkv keeps items in a folder, one file each. It is the driver of docs/guides/write-a-driver.md: small, complete, and not made
+// for production. Package boltkv keeps items on a disk.
+//
+// Guarantees:
+//   - Writes are atomic, and conditions are checked by one process at a time.
+//   - A version is 64 random bits, and so is not given twice.
+//   - An acknowledged write may be lost with the machine: files are not synced.
+package dirkv
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/go-os/go-os/state/kv/driver"
+)
+
+// The limits of the engine: a file name has at most 255 bytes, and a key takes two for each of its own.
+const (
+	MaxKey   = 127
+	MaxValue = 1 << 20
+)
+
+// versionSize is the length of the version, in bytes, which comes before the value in each file.
+const versionSize = 8
+
+// Store is the driver. It is safe for concurrent use.
+type Store struct {
+	dir string
+
+	mu sync.Mutex // held by each write, so that a condition and its write are one step
+}
+
+// New returns a driver that keeps items in a folder, which must exist.
+func New(dir string) *Store { return &Store{dir: dir} }
+
+// Capabilities implements driver.Store.
+func (s *Store) Capabilities() driver.Capabilities {
+	return driver.Capabilities{
+		System:    "files",
+		Abilities: driver.CAS | driver.List | driver.FreshReads,
+		MaxKey:    MaxKey,
+		MaxValue:  MaxValue,
+	}
+}
+
+// Get implements driver.Store.
+func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
+	if err := ctx.Err(); err != nil {
+		return driver.Item{}, err
+	}
+	return s.read(key)
+}
+
+func (s *Store) read(key string) (driver.Item, error) {
+	data, err := os.ReadFile(s.path(key))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return driver.Item{}, driver.ErrNotFound
+	case err != nil:
+		return driver.Item{}, driver.Classify(driver.ErrUnavailable, err)
+	case len(data) < versionSize:
+		return driver.Item{}, driver.Classify(driver.ErrUnavailable, fmt.Errorf("%s is cut short", s.path(key)))
+	}
+	version := driver.Version(binary.BigEndian.Uint64(data))
+	return driver.Item{Key: key, Value: data[versionSize:], Version: version}, nil
+}
+
+// Put implements driver.Store.
+func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.check(req.Key, req.IfAbsent, req.IfVersion); err != nil {
+		return 0, err
+	}
+	version := rand.Uint64()
+	data := append(binary.BigEndian.AppendUint64(nil, version), req.Value...)
+	if err := s.write(s.path(req.Key), data); err != nil {
+		return 0, driver.Classify(driver.ErrUnavailable, err)
+	}
+	return driver.Version(version), nil
+}
+
+// check returns ErrConflict if an item is not as a conditional write wants it.
+func (s *Store) check(key string, absent bool, version driver.Version) error {
+	if !absent && version == 0 {
+		return nil
+	}
+	item, err := s.read(key)
+	switch {
+	case errors.Is(err, driver.ErrNotFound) && absent:
+		return nil
+	case errors.Is(err, driver.ErrNotFound), err == nil && item.Version != version:
+		return driver.ErrConflict
+	}
+	return err
+}
+
+// write replaces a file as a whole, so that a reader never sees half of it.
+func (s *Store) write(path string, data []byte) error {
+	file, err := os.CreateTemp(s.dir, ".new-*")
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(data)
+	if err = errors.Join(err, file.Close()); err == nil {
+		err = os.Rename(file.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(file.Name()))
+	}
+	return nil
+}
+
+// Delete implements driver.Store.
+func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.check(req.Key, false, req.IfVersion); err != nil {
+		return err
+	}
+	if err := os.Remove(s.path(req.Key)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return driver.Classify(driver.ErrUnavailable, err)
+	}
+	return nil
+}
+
+// Close implements driver.Store. No file is open between two calls.
+func (s *Store) Close() error { return nil }
+
+// List implements driver.Lister. Hexadecimal names have the order of the keys' bytes, which is that of os.ReadDir.
+func (s *Store) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
+	files, err := os.ReadDir(s.dir)
+	if err != nil {
+		return driver.Page{}, driver.Classify(driver.ErrUnavailable, err)
+	}
+	after, _ := req.Next.(string)
+	var page driver.Page
+	for _, file := range files {
+		key, err := hex.DecodeString(file.Name())
+		if err != nil || file.Name() <= after || !strings.HasPrefix(string(key), req.Prefix) {
+			continue // not an item, on an earlier page, or not asked for
+		}
+		if len(page.Items) == req.Limit {
+			page.Next = hex.EncodeToString([]byte(page.Items[req.Limit-1].Key))
+			return page, nil
+		}
+		item, err := s.Get(ctx, string(key))
+		switch {
+		case err == nil:
+			page.Items = append(page.Items, item)
+		case !errors.Is(err, driver.ErrNotFound): // deleted meanwhile
+			return driver.Page{}, err
+		}
+	}
+	return page, nil
+}
+
+// path returns the file of a key. Any key round-trips, whatever file systems reserve.
+func (s *Store) path(key string) string { return filepath.Join(s.dir, hex.EncodeToString([]byte(key))) }
