@@ -99,6 +99,17 @@ func TestProgramsThatAreNotCompiled(t *testing.T) {
 	}
 }
 
+// TestMigrationTables keeps the tables of the guide those that internal/tooling/bench measures.
+func TestMigrationTables(t *testing.T) {
+	const guide = "docs/guides/from-otelhttp-otelgrpc.md"
+	text := readDocument(t, guide)
+	for _, table := range strings.Split(readDocument(t, "internal/tooling/bench/testdata/migration.md"), "\n\n") {
+		if !strings.Contains(text, strings.TrimSpace(table)+"\n\n") {
+			t.Errorf("%s does not have this table of internal/tooling/bench/testdata/migration.md:\n%s", guide, table)
+		}
+	}
+}
+
 // TestLinks finds links between our documents that lead nowhere: to a file, a heading or a test that is not there.
 func TestLinks(t *testing.T) {
 	for _, doc := range append(guides(t), "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/design.md") {
