@@ -45,12 +45,12 @@ func newScope(name string, p telemetry.Providers) (*instrument.Scope, []attribut
 }
 
 func operation(s *instrument.Scope, name string) *instrument.Op {
-	return s.Op("config "+name, operationKey.String(name))
+	return s.Op(name, "config "+name, operationKey.String(name))
 }
 
 // observe makes a call the operation that it is. What telemetry is told of its error holds no values.
 func observe(ctx context.Context, op *instrument.Op, do func(context.Context) error) (err error) {
-	ctx, call := op.Start(ctx)
+	ctx, call := op.Start(ctx, "")
 	var told error
 	defer call.End(ctx, &told)
 	if err = do(ctx); err != nil {

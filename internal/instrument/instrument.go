@@ -4,7 +4,7 @@
 // closes with one defer, and nothing else in it speaks of telemetry:
 //
 //	func (s *Store) Get(ctx context.Context, key string) (item Item, err error) {
-//		ctx, call := s.get.Start(ctx)
+//		ctx, call := s.get.Start(ctx, key)
 //		defer call.End(ctx, &err)
 //		…
 //	}
@@ -54,6 +54,10 @@ type Config struct {
 	Kind trace.SpanKind
 	// Attrs stand on every span and every point. They must be of low cardinality.
 	Attrs []attribute.KeyValue
+	// Subject is the key of the span attribute that holds what a call is about, such as goos.kv.key. Empty means none.
+	Subject attribute.Key
+	// Wrap adds the operation and the subject of a call to its error. Nil leaves errors as they are.
+	Wrap func(operation, subject string, err error) error
 }
 
 // Scope is the instrumentation of one portable type. It is immutable and safe for concurrent use.
@@ -94,22 +98,22 @@ var callBuckets = []float64{0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10}
 
 // Op is one kind of call of a Scope. It is immutable and safe for concurrent use.
 type Op struct {
-	scope *Scope
-	name  string
-	start []trace.SpanStartOption
-	attrs []attribute.KeyValue
-	ok    []metric.RecordOption
-	fail  *sync.Map // of []metric.RecordOption by error.type, each built when it first occurs
+	scope     *Scope
+	operation string
+	span      string
+	start     []trace.SpanStartOption
+	attrs     []attribute.KeyValue
+	ok        []metric.RecordOption
+	fail      *sync.Map // of []metric.RecordOption by error.type, each built when it first occurs
 }
 
-// Op returns the instrumentation of calls whose spans have this name. The attributes stand on its spans and points,
-// after the scope's own; they must be of low cardinality. Samplers see them: the conventions ask for that, and it costs a
+// Op returns the instrumentation of an operation, named as its errors name it, whose spans have the name span. The attributes stand on
+// its spans and points, after the scope's own; they must be of low cardinality. Samplers see them: the conventions ask for that, and it costs a
 // call one allocation, sampled or not.
-func (s *Scope) Op(name string, attrs ...attribute.KeyValue) *Op {
+func (s *Scope) Op(operation, span string, attrs ...attribute.KeyValue) *Op {
 	all := slices.Concat(s.cfg.Attrs, attrs)
 	return &Op{
-		scope: s,
-		name:  name,
+		scope: s, operation: operation, span: span,
 		start: []trace.SpanStartOption{trace.WithSpanKind(s.cfg.Kind), trace.WithAttributes(all...)},
 		attrs: all,
 		ok:    recordOptions(all),
@@ -134,27 +138,34 @@ func recordOptions(attrs []attribute.KeyValue) []metric.RecordOption {
 
 // Call is one call under observation. Its zero value observes nothing.
 type Call struct {
-	op    *Op
-	span  trace.Span // nil unless recording
-	start time.Time
+	op      *Op
+	subject string
+	span    trace.Span // nil unless recording
+	start   time.Time  // zero if nothing is observed
 }
 
-// Start opens a call. The context carries its span. End must follow.
-func (o *Op) Start(ctx context.Context) (context.Context, Call) {
-	measuring := o.scope.duration.Enabled(ctx)
-	if !o.scope.tracing && !measuring {
-		return ctx, Call{}
+// Start opens a call, which is about a subject; empty means none. The context carries its span. End must follow.
+func (o *Op) Start(ctx context.Context, subject string) (context.Context, Call) {
+	call := Call{op: o, subject: subject}
+	if !o.scope.tracing && !o.scope.duration.Enabled(ctx) {
+		return ctx, call
 	}
-	call := Call{op: o, start: time.Now()}
+	call.start = time.Now()
 	if !o.scope.tracing {
 		return ctx, call
 	}
-	ctx, span := o.scope.tracer.Start(ctx, o.name, o.start...)
+	ctx, span := o.scope.tracer.Start(ctx, o.span, o.start...)
 	if span.IsRecording() {
 		call.span = span
+		if subject != "" && o.scope.cfg.Subject != "" {
+			span.SetAttributes(o.scope.cfg.Subject.String(subject))
+		}
 	}
 	return ctx, call
 }
+
+// Operation returns the name of the operation.
+func (c Call) Operation() string { return c.op.operation }
 
 // Set adds attributes to the call's span alone: what is of high cardinality, such as a key, belongs here.
 func (c Call) Set(attrs ...attribute.KeyValue) {
@@ -166,12 +177,18 @@ func (c Call) Set(attrs ...attribute.KeyValue) {
 // Recording reports whether the call has a span that is recorded; ask before building attributes for Set.
 func (c Call) Recording() bool { return c.span != nil }
 
-// End closes the call. Defer it, with the context that Start returned, so that the point can carry the span as its
-// exemplar, and with the address of the named result, which it reads when the method returns; nil means that the call
-// cannot fail. A panic is a failure of the error.type "panic", and goes on afterwards: for that, End must be what is
-// deferred, rather than be called by it.
+// End closes the call. It gives the error its operation and subject (Config.Wrap), and records the outcome. Defer it with the context that
+// Start returned, so that the point can carry the span as its exemplar, and with the address of the named result; nil means that the call
+// cannot fail. A panic is a failure of the error.type "panic", and continues afterwards: for that, End itself must be deferred, not a
+// function that calls it.
 func (c Call) End(ctx context.Context, err *error) {
 	if c.op == nil {
+		return
+	}
+	if wrap := c.op.scope.cfg.Wrap; wrap != nil && err != nil && *err != nil {
+		*err = wrap(c.op.operation, c.subject, *err)
+	}
+	if c.start.IsZero() {
 		return
 	}
 	if v := recover(); v != nil {

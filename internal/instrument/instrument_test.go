@@ -100,9 +100,9 @@ func TestCall(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newStage(sdktrace.AlwaysSample())
-			op := instrument.New(config(), s.Providers).Op("kv.get", attribute.String("op", "get"))
+			op := instrument.New(config(), s.Providers).Op("get", "kv.get", attribute.String("op", "get"))
 
-			ctx, call := op.Start(t.Context())
+			ctx, call := op.Start(t.Context(), "")
 			if !call.Recording() {
 				t.Error("a sampled call does not record")
 			}
@@ -133,8 +133,8 @@ func TestCall(t *testing.T) {
 
 func TestUnsampledCallStillCounts(t *testing.T) {
 	s := newStage(sdktrace.NeverSample())
-	op := instrument.New(config(), s.Providers).Op("kv.get")
-	ctx, call := op.Start(t.Context())
+	op := instrument.New(config(), s.Providers).Op("get", "kv.get")
+	ctx, call := op.Start(t.Context(), "")
 	if call.Recording() {
 		t.Error("an unsampled call records")
 	}
@@ -147,10 +147,10 @@ func TestUnsampledCallStillCounts(t *testing.T) {
 // A method that panics has failed, whatever its named result says.
 func TestPanicIsAFailure(t *testing.T) {
 	s := newStage(sdktrace.AlwaysSample())
-	op := instrument.New(config(), s.Providers).Op("kv.get")
+	op := instrument.New(config(), s.Providers).Op("get", "kv.get")
 	value := errors.New("index out of \xff range")
 	get := func() (err error) {
-		ctx, call := op.Start(t.Context())
+		ctx, call := op.Start(t.Context(), "")
 		defer call.End(ctx, &err)
 		panic(value)
 	}
@@ -177,14 +177,14 @@ func TestPanicIsAFailure(t *testing.T) {
 // End looks at the result when the method is over, and not when it is deferred.
 func TestDeferredEndSeesTheResult(t *testing.T) {
 	s := newStage(sdktrace.AlwaysSample())
-	op := instrument.New(config(), s.Providers).Op("kv.get")
+	op := instrument.New(config(), s.Providers).Op("get", "kv.get")
 	_ = func() (err error) {
-		ctx, call := op.Start(t.Context())
+		ctx, call := op.Start(t.Context(), "")
 		defer call.End(ctx, &err)
 		return errMissing
 	}()
 	func() {
-		ctx, call := op.Start(t.Context())
+		ctx, call := op.Start(t.Context(), "")
 		defer call.End(ctx, nil)
 	}()
 	got := s.points(t)
@@ -213,7 +213,7 @@ func TestHostileErrors(t *testing.T) {
 	} {
 		s := newStage(sdktrace.AlwaysSample())
 		scope := instrument.New(config(), s.Providers)
-		ctx, call := scope.Op("kv.get").Start(t.Context())
+		ctx, call := scope.Op("get", "kv.get").Start(t.Context(), "")
 		scope.Event("exception", log.SeverityError, "").EmitError(ctx, c.err)
 		scope.Event("exception", log.SeverityError, "").EmitPanic(ctx, c.err, []byte("stack \xff"))
 		call.End(ctx, &c.err)
@@ -261,7 +261,7 @@ func TestSamplersSeeTheAttributes(t *testing.T) {
 		seen = p.Attributes
 		return sdktrace.Drop
 	}))
-	_, call := instrument.New(config(), s.Providers).Op("kv.get", attribute.String("op", "get")).Start(t.Context())
+	_, call := instrument.New(config(), s.Providers).Op("get", "kv.get", attribute.String("op", "get")).Start(t.Context(), "")
 	call.End(t.Context(), nil)
 	if want := []attribute.KeyValue{attribute.String("store", "orders"), attribute.String("op", "get")}; !slices.Equal(seen, want) {
 		t.Errorf("the sampler saw %v, want %v", seen, want)
@@ -269,17 +269,17 @@ func TestSamplersSeeTheAttributes(t *testing.T) {
 }
 
 func TestOffCostsNothing(t *testing.T) {
-	op := instrument.New(config(), telemetry.Off()).Op("kv.get")
+	op := instrument.New(config(), telemetry.Off()).Op("get", "kv.get")
 	ctx := t.Context()
 	get := func() (err error) {
-		ctx, call := op.Start(ctx)
+		ctx, call := op.Start(ctx, "")
 		defer call.End(ctx, &err)
 		return errMissing
 	}
 	if n := testing.AllocsPerRun(100, func() { _ = get() }); n != 0 {
 		t.Errorf("%v allocations with telemetry off, want 0", n)
 	}
-	if got, _ := op.Start(ctx); got != ctx {
+	if got, _ := op.Start(ctx, ""); got != ctx {
 		t.Error("a call with telemetry off changes the context")
 	}
 }
@@ -287,7 +287,7 @@ func TestOffCostsNothing(t *testing.T) {
 func TestEvents(t *testing.T) {
 	s := newStage(sdktrace.AlwaysSample())
 	scope := instrument.New(config(), s.Providers)
-	ctx, call := scope.Op("kv.get").Start(t.Context())
+	ctx, call := scope.Op("get", "kv.get").Start(t.Context(), "")
 	scope.Event("goos.kv.lost", log.SeverityWarn, "").Emit(ctx, attribute.String("reason", "compacted"))
 	scope.Event("exception", log.SeverityError, "").EmitError(ctx, errMissing)
 	scope.Event("exception", log.SeverityError, "").EmitPanic(ctx, "out of range", []byte("stack"))
@@ -340,11 +340,11 @@ func BenchmarkCall(b *testing.B) {
 		},
 	} {
 		b.Run(name, func(b *testing.B) {
-			op := instrument.New(config(), p).Op("kv.get")
+			op := instrument.New(config(), p).Op("get", "kv.get")
 			ctx := context.Background()
 			b.ReportAllocs()
 			for b.Loop() {
-				ctx, call := op.Start(ctx)
+				ctx, call := op.Start(ctx, "")
 				call.End(ctx, nil)
 			}
 		})
@@ -378,5 +378,40 @@ func TestEventFallback(t *testing.T) {
 	instrument.New(config(), s.Providers).Event("goos.kv.lease.lost", log.SeverityWarn, "lease lost").Emit(t.Context())
 	if lines.Len() != 0 || len(s.events.records) != 1 {
 		t.Errorf("with a taker: lines %q, %d events", lines.String(), len(s.events.records))
+	}
+}
+
+// TestSubject: the subject of a call stands on its span and in its error, but on no metric, whatever is off.
+func TestSubject(t *testing.T) {
+	cfg := config()
+	cfg.Subject = "goos.kv.key"
+	cfg.Wrap = func(operation, subject string, err error) error {
+		return fmt.Errorf("%s %q: %w", operation, subject, err)
+	}
+	call := func(p telemetry.Providers, subject string) (err error) {
+		ctx, call := instrument.New(cfg, p).Op("get", "kv.get").Start(t.Context(), subject)
+		defer call.End(ctx, &err)
+		return errMissing
+	}
+	s := newStage(sdktrace.AlwaysSample())
+	for name, p := range map[string]telemetry.Providers{"on": s.Providers, "off": telemetry.Off()} {
+		if err := call(p, "cart/7"); err.Error() != `get "cart/7": missing` || !errors.Is(err, errMissing) {
+			t.Errorf("telemetry %s: %v", name, err)
+		}
+	}
+	span := s.spans.Ended()[0]
+	if !slices.Contains(span.Attributes(), attribute.String("goos.kv.key", "cart/7")) || span.Status().Description != `get "cart/7": missing` {
+		t.Errorf("span with %v, status %v", span.Attributes(), span.Status())
+	}
+	for point := range s.points(t) {
+		if strings.Contains(point, "cart/7") {
+			t.Errorf("the subject is on a metric: %s", point)
+		}
+	}
+	_ = call(s.Providers, "")
+	for _, kv := range s.spans.Ended()[1].Attributes() {
+		if kv.Key == "goos.kv.key" {
+			t.Error("a call without a subject has the attribute")
+		}
 	}
 }

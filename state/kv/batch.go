@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/go-os/go-os/internal/instrument"
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
@@ -25,17 +26,16 @@ type Entry struct {
 // order of the keys, and each has an error of its own; a missing item is ErrNotFound there and no error of the call.
 // The call's error says how many items could not be read, and wraps the first reason.
 func (s *Store) GetMany(ctx context.Context, keys []string) (results []Result, err error) {
-	ctx, call := s.beginBatch(ctx, &s.engine.getMany, len(keys))
+	ctx, call := beginBatch(ctx, s.engine.getMany, len(keys))
 	defer call.End(ctx, &err)
-	defer call.name(&err)
 	full := make([]string, len(keys))
 	for i, key := range keys {
 		if full[i], err = s.admit(ctx, key); err != nil {
-			return nil, &Error{Op: call.op, Key: key, Err: fmt.Errorf("item %d: %w", i, err)}
+			return nil, &Error{Op: call.Operation(), Key: key, Err: fmt.Errorf("item %d: %w", i, err)}
 		}
 	}
 	results = batch(ctx, s.engine, full, s.readBatch, s.readOne)
-	return results, s.finish(call.op, keys, results, ErrNotFound)
+	return results, s.finish(call.Operation(), keys, results, ErrNotFound)
 }
 
 func (s *Store) readBatch(ctx context.Context, b driver.Batcher, keys []string) ([]Result, error) {
@@ -52,19 +52,18 @@ func (s *Store) readOne(ctx context.Context, key string) (r Result) {
 // error of the item. The call's error says how many items failed, and wraps the first reason. If an entry is invalid or too
 // large, nothing is written at all, and there are no results.
 func (s *Store) PutMany(ctx context.Context, entries []Entry) (results []Result, err error) {
-	ctx, call := s.beginBatch(ctx, &s.engine.putMany, len(entries))
+	ctx, call := beginBatch(ctx, s.engine.putMany, len(entries))
 	defer call.End(ctx, &err)
-	defer call.name(&err)
 	reqs := make([]driver.PutRequest, len(entries))
 	keys := make([]string, len(entries))
 	for i, e := range entries {
 		keys[i] = e.Key
 		if reqs[i], err = s.putRequest(ctx, e.Key, e.Value, e.Options); err != nil {
-			return nil, &Error{Op: call.op, Key: e.Key, Err: fmt.Errorf("item %d: %w", i, err)}
+			return nil, &Error{Op: call.Operation(), Key: e.Key, Err: fmt.Errorf("item %d: %w", i, err)}
 		}
 	}
 	results = batch(ctx, s.engine, reqs, s.writeBatch, s.writeOne)
-	return results, s.finish(call.op, keys, results, nil)
+	return results, s.finish(call.Operation(), keys, results, nil)
 }
 
 func (s *Store) writeBatch(ctx context.Context, b driver.Batcher, reqs []driver.PutRequest) ([]Result, error) {
@@ -76,12 +75,13 @@ func (s *Store) writeOne(ctx context.Context, req driver.PutRequest) (r Result) 
 	return r
 }
 
-func (s *Store) beginBatch(ctx context.Context, op *operation, size int) (context.Context, call) {
-	ctx, c := s.begin(ctx, op, "")
-	if c.Recording() {
-		c.Set(batchSizeAttr.Int(size))
+// beginBatch opens a call about several items.
+func beginBatch(ctx context.Context, op *instrument.Op, size int) (context.Context, instrument.Call) {
+	ctx, call := op.Start(ctx, "")
+	if call.Recording() {
+		call.Set(batchSizeAttr.Int(size))
 	}
-	return ctx, c
+	return ctx, call
 }
 
 // batch carries out requests by the engine's own batches, no larger than it takes, or else one by one, several at a time.

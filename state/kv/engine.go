@@ -1,7 +1,6 @@
 package kv
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -30,8 +29,8 @@ type engine struct {
 	caps Capabilities
 	opts Options
 
-	get, put, del, list, getMany, putMany, ping operation
-	grant, renew, revoke                        operation
+	get, put, del, list, getMany, putMany, ping *instrument.Op
+	grant, renew, revoke                        *instrument.Op
 	watchLost, watchResync, leaseLost           *instrument.Event
 }
 
@@ -53,12 +52,6 @@ func newEngine(d driver.Store, o Options) *engine {
 	return e
 }
 
-// operation is one kind of call.
-type operation struct {
-	*instrument.Op
-	name string
-}
-
 func (e *engine) observe() {
 	attrs := []attribute.KeyValue{attribute.String("db.system.name", e.caps.System)}
 	target := ""
@@ -72,12 +65,14 @@ func (e *engine) observe() {
 		Description: "Duration of database client operations.",
 		Kind:        trace.SpanKindClient,
 		Attrs:       attrs,
+		Subject:     keyAttr,
+		Wrap:        wrap,
 	}, e.opts.Telemetry)
-	for name, op := range map[string]*operation{
+	for name, op := range map[string]**instrument.Op{
 		"get": &e.get, "put": &e.put, "delete": &e.del, "list": &e.list, "get_many": &e.getMany, "put_many": &e.putMany,
 		"ping": &e.ping, "lease_grant": &e.grant, "lease_renew": &e.renew, "lease_revoke": &e.revoke,
 	} {
-		*op = operation{s.Op(name+target, attribute.String("db.operation.name", name)), name}
+		*op = s.Op(name, name+target, attribute.String("db.operation.name", name))
 	}
 	e.watchLost = s.Event("goos.kv.watch.lost", log.SeverityWarn, "key-value watch lost its engine and retries")
 	e.watchResync = s.Event("goos.kv.watch.resync", log.SeverityInfo, "key-value watch starts over")
@@ -104,29 +99,12 @@ func optional[T any](e *engine, a Ability) (T, error) {
 	return t, nil
 }
 
-// call is one call under way.
-type call struct {
-	instrument.Call
-	op, key string
-}
-
-// begin opens a call. The key stands on its span and in its error.
-func (s *Store) begin(ctx context.Context, op *operation, key string) (context.Context, call) {
-	ctx, c := op.Start(ctx)
-	if c.Recording() && key != "" {
-		c.Set(keyAttr.String(key))
+// wrap adds the operation and the key to an error. One that has the operation already names an item of a batch.
+func wrap(op, key string, err error) error {
+	if e, ok := err.(*Error); ok && e.Op == op {
+		return err
 	}
-	return ctx, call{Call: c, op: op.name, key: key}
-}
-
-// name makes an error tell the operation and the key. It is deferred after End, and so runs before it.
-func (c *call) name(err *error) {
-	if e, ok := (*err).(*Error); ok && e.Op == c.op { // it names an item of a batch
-		return
-	}
-	if *err != nil {
-		*err = &Error{Op: c.op, Key: c.key, Err: *err}
-	}
+	return &Error{Op: op, Key: key, Err: err}
 }
 
 // life is what Close ends. The zero value is alive.

@@ -202,9 +202,8 @@ func New(d driver.Store, opts *Options) *Store {
 
 // Get returns the item at key. The value is the caller's own. It returns ErrNotFound if there is none.
 func (s *Store) Get(ctx context.Context, key string) (item Item, err error) {
-	ctx, call := s.begin(ctx, &s.engine.get, key)
+	ctx, call := s.engine.get.Start(ctx, key)
 	defer call.End(ctx, &err)
-	defer call.name(&err)
 	full, err := s.admit(ctx, key)
 	if err != nil {
 		return Item{}, err
@@ -220,9 +219,8 @@ func (s *Store) Get(ctx context.Context, key string) (item Item, err error) {
 // new ones. It returns ErrConflict if the item is not as IfAbsent or IfVersion demands, ErrTooLarge if the value is over the
 // limit, ErrInvalid if options contradict each other or a TTL is outside the engine's limits, and ErrNotFound if a lease is over.
 func (s *Store) Put(ctx context.Context, key string, value []byte, opts ...PutOption) (version Version, err error) {
-	ctx, call := s.begin(ctx, &s.engine.put, key)
+	ctx, call := s.engine.put.Start(ctx, key)
 	defer call.End(ctx, &err)
-	defer call.name(&err)
 	req, err := s.putRequest(ctx, key, value, opts)
 	if err != nil {
 		return 0, err
@@ -233,9 +231,8 @@ func (s *Store) Put(ctx context.Context, key string, value []byte, opts ...PutOp
 // Delete removes the item at key. Without IfVersion a missing item is no error; with it, ErrConflict says that the item is
 // missing or has another version.
 func (s *Store) Delete(ctx context.Context, key string, opts ...DeleteOption) (err error) {
-	ctx, call := s.begin(ctx, &s.engine.del, key)
+	ctx, call := s.engine.del.Start(ctx, key)
 	defer call.End(ctx, &err)
-	defer call.name(&err)
 	req, err := s.deleteRequest(ctx, key, opts)
 	if err != nil {
 		return err
@@ -248,9 +245,8 @@ const pinged = "ping"
 
 // Ping returns nil if the engine answers.
 func (s *Store) Ping(ctx context.Context) (err error) {
-	ctx, call := s.begin(ctx, &s.engine.ping, "")
+	ctx, call := s.engine.ping.Start(ctx, "")
 	defer call.End(ctx, &err)
-	defer call.name(&err)
 	if err := s.usable(ctx); err != nil {
 		return err
 	}

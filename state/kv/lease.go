@@ -21,9 +21,8 @@ type Lease struct {
 
 // Lease grants a lease that lives for ttl unless it is renewed. A ttl outside the engine's limits is ErrInvalid.
 func (s *Store) Lease(ctx context.Context, ttl time.Duration) (lease *Lease, err error) {
-	ctx, call := s.begin(ctx, &s.engine.grant, "")
+	ctx, call := s.engine.grant.Start(ctx, "")
 	defer call.End(ctx, &err)
-	defer call.name(&err)
 	if err := s.usable(ctx); err != nil {
 		return nil, err
 	}
@@ -49,9 +48,8 @@ func (l *Lease) TTL() time.Duration { return l.ttl }
 
 // Renew gives the lease its whole TTL again. ErrNotFound says that it is over, and its items are gone.
 func (l *Lease) Renew(ctx context.Context) (err error) {
-	ctx, call := l.store.begin(ctx, &l.store.engine.renew, "")
+	ctx, call := l.store.engine.renew.Start(ctx, "")
 	defer call.End(ctx, &err)
-	defer call.name(&err)
 	if err := l.store.usable(ctx); err != nil {
 		return err
 	}
@@ -60,9 +58,8 @@ func (l *Lease) Renew(ctx context.Context) (err error) {
 
 // Revoke ends the lease and deletes its items. One that is over already is no error.
 func (l *Lease) Revoke(ctx context.Context) (err error) {
-	ctx, call := l.store.begin(ctx, &l.store.engine.revoke, "")
+	ctx, call := l.store.engine.revoke.Start(ctx, "")
 	defer call.End(ctx, &err)
-	defer call.name(&err)
 	if err := l.store.usable(ctx); err != nil {
 		return err
 	}

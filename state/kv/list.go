@@ -35,9 +35,8 @@ func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[Item, error] 
 }
 
 func (s *Store) page(ctx context.Context, prefix string, req driver.ListRequest) (page driver.Page, err error) {
-	ctx, call := s.begin(ctx, &s.engine.list, prefix)
+	ctx, call := s.engine.list.Start(ctx, prefix)
 	defer call.End(ctx, &err)
-	defer call.name(&err)
 	if err := s.usable(ctx); err != nil {
 		return page, err
 	}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/go-os/go-os/internal/backoff"
 	"github.com/go-os/go-os/internal/fault"
-	"github.com/go-os/go-os/internal/instrument"
 	"github.com/go-os/go-os/state/sync/driver"
 )
 
@@ -63,13 +62,12 @@ func (p *primitive) itself(ctx context.Context) error {
 
 // acquire gets a grant whose context is a child of parent. With try it does not wait for a seat.
 func (p *primitive) acquire(ctx, parent context.Context, value []byte, try bool) (g *Grant, err error) {
-	op, name := p.kind.acquire, "acquire"
+	op := p.kind.acquire
 	if try {
-		op, name = p.kind.try, "try_acquire"
+		op = p.kind.try
 	}
-	ctx, call := op.Start(ctx)
+	ctx, call := op.Start(ctx, p.name)
 	defer call.End(ctx, &err)
-	defer p.named(call, name, &err)
 	if err := p.check(ctx, value); err != nil {
 		return nil, err
 	}
@@ -92,16 +90,6 @@ func (p *primitive) acquire(ctx, parent context.Context, value []byte, try bool)
 		if late := backoff.Sleep(ctx, p.session.wait(attempt)); late != nil {
 			return nil, fault.Classify(late, err)
 		}
-	}
-}
-
-// named adds the operation and the name to an error, and the name to the span.
-func (p *primitive) named(call instrument.Call, op string, err *error) {
-	if call.Recording() && p.name != "" {
-		call.Set(nameAttr.String(p.name))
-	}
-	if *err != nil {
-		*err = &Error{Op: op, Name: p.name, Err: *err}
 	}
 }
 

@@ -98,9 +98,8 @@ var errEnough = errors.New("enough")
 
 // Leader returns the leader, as the engine has it. ErrNotHeld says that there is none.
 func (e *Election) Leader(ctx context.Context) (leader Leader, err error) {
-	ctx, call := e.session.leader.Start(ctx)
+	ctx, call := e.session.leader.Start(ctx, e.name)
 	defer call.End(ctx, &err)
-	defer e.named(call, "leader", &err)
 	if err := e.check(ctx, nil); err != nil {
 		return leader, err
 	}

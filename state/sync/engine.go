@@ -67,18 +67,20 @@ func observe(system string, p telemetry.Providers) observed {
 		Description: "Duration of acquisitions, from the call to the grant or the failure.",
 		Buckets:     waitBuckets,
 		Attrs:       []attribute.KeyValue{systemAttr.String(system)},
+		Subject:     nameAttr,
+		Wrap:        wrap,
 	}, p)
 	others := instrument.New(instrument.Config{
-		Name: scope, Attrs: []attribute.KeyValue{systemAttr.String(system)},
+		Name: scope, Attrs: []attribute.KeyValue{systemAttr.String(system)}, Subject: nameAttr, Wrap: wrap,
 	}, p)
 	m := newInstruments(others.Meter())
 	kindOf := func(name string) *kind {
 		attr := kindAttr.String(name)
 		k := &kind{
 			name:    name,
-			acquire: waits.Op("acquire "+name, attr, operationAttr.String("acquire")),
-			try:     waits.Op("try_acquire "+name, attr, operationAttr.String("try_acquire")),
-			release: others.Op("release "+name, attr),
+			acquire: waits.Op("acquire", "acquire "+name, attr, operationAttr.String("acquire")),
+			try:     waits.Op("try_acquire", "try_acquire "+name, attr, operationAttr.String("try_acquire")),
+			release: others.Op("release", "release "+name, attr),
 			hold:    m.hold, contentions: m.contentions, waiting: m.waiting, held: m.held,
 			attrs:      metric.WithAttributeSet(attribute.NewSet(systemAttr.String(system), attr)),
 			ends:       map[string]metric.MeasurementOption{},
@@ -92,7 +94,7 @@ func observe(system string, p telemetry.Providers) observed {
 	}
 	o := observed{
 		mutex: kindOf("mutex"), election: kindOf("election"), semaphore: kindOf("semaphore"),
-		leader:        others.Op("leader election", kindAttr.String("election")),
+		leader:        others.Op("leader", "leader election", kindAttr.String("election")),
 		leaderChanged: others.Event("goos.sync.leader.changed", log.SeverityInfo, "another leader, or none"),
 		renewalFailed: others.Event("goos.sync.renewal.failed", log.SeverityWarn, "lease renewal failed and is retried"),
 		systemOnly:    systemAttr.String(system),
@@ -101,6 +103,9 @@ func observe(system string, p telemetry.Providers) observed {
 	o.election.resigned = others.Event("goos.sync.leader.resigned", log.SeverityInfo, "resigned leadership")
 	return o
 }
+
+// wrap adds the operation and the name to an error.
+func wrap(op, name string, err error) error { return &Error{Op: op, Name: name, Err: err} }
 
 // instruments are those that have more to say than how long a call took.
 type instruments struct {

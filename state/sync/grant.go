@@ -127,9 +127,8 @@ var errReleased = errors.New("sync: the grant was released")
 // grant had ended by itself, or the engine no longer had it: what was done under it may not have been protected to the end. After
 // ErrUnavailable, or the end of ctx, the session retries the release until the lease is over.
 func (g *Grant) Release(ctx context.Context) (err error) {
-	ctx, call := g.of.kind.release.Start(ctx)
+	ctx, call := g.of.kind.release.Start(ctx, g.of.name)
 	defer call.End(ctx, &err)
-	defer g.of.named(call, "release", &err)
 	if call.Recording() {
 		call.Set(tokenAttr.Int64(int64(g.claim.Token)))
 	}
