@@ -29,9 +29,9 @@ type engine struct {
 	caps Capabilities
 	opts Options
 
-	get, put, del, list, getMany, putMany, ping *instrument.Op
-	grant, renew, revoke                        *instrument.Op
-	watchLost, watchResync, leaseLost           *instrument.Event
+	get, put, del, update, list, getMany, putMany, ping *instrument.Op
+	grant, renew, revoke                                *instrument.Op
+	watchLost, watchResync, leaseLost                   *instrument.Event
 }
 
 func newEngine(d driver.Store, o Options) *engine {
@@ -69,7 +69,7 @@ func (e *engine) observe() {
 		Wrap:        wrap,
 	}, e.opts.Telemetry)
 	for name, op := range map[string]**instrument.Op{
-		"get": &e.get, "put": &e.put, "delete": &e.del, "list": &e.list, "get_many": &e.getMany, "put_many": &e.putMany,
+		"get": &e.get, "put": &e.put, "delete": &e.del, "update": &e.update, "list": &e.list, "get_many": &e.getMany, "put_many": &e.putMany,
 		"ping": &e.ping, "lease_grant": &e.grant, "lease_renew": &e.renew, "lease_revoke": &e.revoke,
 	} {
 		*op = s.Op(name, name+target, attribute.String("db.operation.name", name))

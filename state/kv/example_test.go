@@ -247,6 +247,35 @@ func ExampleNewTyped() {
 	// Output: ada 15 <nil>
 }
 
+// An update deletes what nothing is left of, and skips what does not exist.
+func ExampleStore_Update() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	store := kv.New(memkv.New(nil), nil)
+	defer store.Close()
+	_, _ = store.Put(ctx, "seats", []byte("xx"))
+
+	take := func(old kv.Item) ([]byte, error) {
+		switch len(old.Value) {
+		case 0:
+			return nil, kv.SkipUpdate
+		case 1:
+			return nil, kv.DeleteItem
+		default:
+			return old.Value[1:], nil
+		}
+	}
+	for range 3 {
+		_, err := store.Update(ctx, "seats", take)
+		item, _ := store.Get(ctx, "seats")
+		fmt.Printf("%q %v\n", item.Value, err)
+	}
+	// Output:
+	// "x" <nil>
+	// "" <nil>
+	// "" <nil>
+}
+
 // bigEndian is a codec of numbers.
 type bigEndian struct{}
 

@@ -28,12 +28,13 @@
 // # Telemetry
 //
 // Scope github.com/go-os/go-os/state/kv. Each call is one span of kind client, named by the operation and Options.Name, and
-// one point on the histogram db.client.operation.duration, in seconds. Operations: get, put, delete, list (one for
-// each page), get_many, put_many, ping, lease_grant, lease_renew, lease_revoke.
+// one point on the histogram db.client.operation.duration, in seconds. Operations: get, put, delete, update (one for
+// all attempts), list (one for each page), get_many, put_many, ping, lease_grant, lease_renew, lease_revoke.
 //
 // Attributes of both: db.system.name (the engine), db.operation.name, db.collection.name (Options.Name, if set), and on
 // failure error.type: not_found, conflict, invalid, too_large, unavailable, closed, canceled, timeout, unsupported or
-// _OTHER. On spans alone: goos.kv.key (the key, or the prefix of a listing) and db.operation.batch.size.
+// _OTHER. On spans alone: goos.kv.key (the key, or the prefix of a listing), db.operation.batch.size and
+// goos.kv.update.attempts.
 //
 // A watch has no span, since it may last for days. It has events, which are lines of the Logger if nobody takes
 // OTel events:

@@ -91,8 +91,8 @@ func (s *Store) putRequest(ctx context.Context, key string, value []byte, opts [
 	if err != nil {
 		return req, err
 	}
-	if limit := s.engine.caps.MaxValue; limit > 0 && len(value) > limit {
-		return req, fmt.Errorf("%w: a value of %d bytes, where %s takes %d", ErrTooLarge, len(value), s.engine.caps.System, limit)
+	if err := s.engine.fits(value); err != nil {
+		return req, err
 	}
 	req = driver.PutRequest{Key: full, Value: value}
 	if len(opts) == 0 {
@@ -108,6 +108,14 @@ func (s *Store) putRequest(ctx context.Context, key string, value []byte, opts [
 		}
 	}
 	return req, s.fill(&req, w)
+}
+
+// fits returns ErrTooLarge if the value is over the engine's limit.
+func (e *engine) fits(value []byte) error {
+	if limit := e.caps.MaxValue; limit > 0 && len(value) > limit {
+		return fmt.Errorf("%w: a value of %d bytes, where %s takes %d", ErrTooLarge, len(value), e.caps.System, limit)
+	}
+	return nil
 }
 
 // fill adds what the options ask for, if it makes sense together and the engine can do it.

@@ -3,7 +3,6 @@ package kv
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -86,57 +85,43 @@ func (t *Typed[T]) decode(op string, it Item) (TypedItem[T], error) {
 
 // Put is Store.Put. A value that the codec refuses is ErrInvalid.
 func (t *Typed[T]) Put(ctx context.Context, key string, value T, opts ...PutOption) (Version, error) {
-	data, err := t.codec.Encode(value)
+	data, err := t.encode("put", key, value)
 	if err != nil {
-		return 0, &Error{Op: "put", Key: key, Err: fmt.Errorf("%w: the value cannot be encoded: %w", ErrInvalid, err)}
+		return 0, err
 	}
 	return t.store.Put(ctx, key, data, opts...)
 }
 
-// Update reads an item, has change make the new value of it, and writes that, again and again until nobody has written in
-// between. For a key that does not exist change gets the zero TypedItem, apart from its Key. An error of change ends the
-// update and is returned as it is. Options are those of Put: without TTL the item loses the TTL that it had. A condition among them is
-// ErrInvalid. It needs the ability CAS.
+func (t *Typed[T]) encode(op, key string, value T) ([]byte, error) {
+	data, err := t.codec.Encode(value)
+	if err != nil {
+		return nil, &Error{Op: op, Key: key, Err: fmt.Errorf("%w: the value cannot be encoded: %w", ErrInvalid, err)}
+	}
+	return data, nil
+}
+
+// Update is Store.Update. change returns SkipUpdate to leave everything as it is, and DeleteItem to delete the item. For a key that does
+// not exist, old has nothing but its Key. A value that is no T, or that the codec refuses, is ErrInvalid.
 func (t *Typed[T]) Update(
 	ctx context.Context, key string, change func(old TypedItem[T]) (T, error), opts ...PutOption,
 ) (Version, error) {
-	if err := updatable(change == nil, opts); err != nil {
-		return 0, &Error{Op: "update", Key: key, Err: err}
+	if change == nil {
+		return t.store.Update(ctx, key, nil, opts...)
 	}
-	for {
-		old, err := t.Get(ctx, key)
-		condition := PutOption(IfAbsent())
-		switch {
-		case err == nil:
-			condition = IfVersion(old.Version)
-		case errors.Is(err, ErrNotFound):
-			old.Key = key
-		default:
-			return 0, err
+	return t.store.Update(ctx, key, func(old Item) ([]byte, error) {
+		item, err := TypedItem[T]{Key: key}, error(nil)
+		if old.Version != 0 {
+			item, err = t.decode("update", old)
 		}
-		value, err := change(old)
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
-		version, err := t.Put(ctx, key, value, append([]PutOption{condition}, opts...)...)
-		if !errors.Is(err, ErrConflict) {
-			return version, err
+		value, err := change(item)
+		if err != nil {
+			return nil, err
 		}
-	}
-}
-
-// updatable returns what is wrong with the arguments of an update.
-func updatable(nothing bool, opts []PutOption) error {
-	if nothing {
-		return fmt.Errorf("%w: no function to make the new value", ErrInvalid)
-	}
-	for _, o := range opts {
-		switch o.(type) {
-		case ifAbsent, ifVersion:
-			return fmt.Errorf("%w: Update makes its own condition: give it neither IfAbsent nor IfVersion", ErrInvalid)
-		}
-	}
-	return nil
+		return t.encode("update", key, value)
+	}, opts...)
 }
 
 // Delete is Store.Delete.

@@ -201,6 +201,7 @@ func runKV(ctx context.Context, r *record) error {
 	_, _ = store.Get(ctx, "cart/7")
 	_, _ = store.Get(ctx, "cart/8")
 	_, _ = store.Put(ctx, "cart/7", nil, kv.IfAbsent())
+	_, _ = store.Update(ctx, "cart/7", func(kv.Item) ([]byte, error) { return []byte("coffee"), nil })
 	_, _ = store.GetMany(ctx, []string{"cart/7", "cart/8"})
 	_, _ = store.PutMany(ctx, []kv.Entry{{Key: "cart/9"}})
 	_ = store.Ping(ctx)

@@ -59,10 +59,13 @@ func observations(r *rig) []observation {
 		list.kind = ""
 	}
 	conditional := observation{"put", "unsupported", "k", put(kv.IfAbsent())}
+	update := observation{"update", "unsupported", "k", func(ctx context.Context, s *kv.Store) {
+		_, _ = s.Update(ctx, "k", func(kv.Item) ([]byte, error) { return []byte("y"), nil })
+	}}
 	if r.caps.Has(driver.CAS) {
-		conditional.kind = "conflict"
+		conditional.kind, update.kind = "conflict", ""
 	}
-	all = append(all, list, conditional)
+	all = append(all, list, conditional, update)
 	if limit := r.caps.MaxKey; limit > 0 {
 		long := strings.Repeat("k", limit+1)
 		all = append(all, observation{"get", "too_large", long, get(long)})
