@@ -7,30 +7,33 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // address is a URL that names an engine. Its text has no credentials.
 type address struct {
 	*url.URL
-	scheme string // without the s of TLS
+	scheme     string // without the s of TLS
+	parameters url.Values
 }
 
 // memory is the URL of an engine that has no address.
 const memory = "memory"
 
-// parse returns the address that a URL names. No error shows the URL: what is no proper one may hold a password anywhere.
+// parse returns the address that a URL names. No error shows the URL: a malformed one may hold a password anywhere.
 func parse(where, flag string, schemes []string) (*address, error) {
 	if where == memory && takes(schemes, memory) {
 		return &address{URL: &url.URL{Path: memory}, scheme: memory}, nil
 	}
-	u, err := url.Parse(where)
 	refused := func(why string) error {
 		return fmt.Errorf("%s: %w: %s: must be %s", flag, ErrURL, why, forms(schemes))
 	}
+	u, err := url.Parse(where)
 	switch {
 	case err != nil || u.Scheme == "" || u.Opaque != "":
-		return nil, refused("it is no URL of an engine")
+		return nil, refused("it is not a URL of an engine")
 	case !takes(schemes, u.Scheme) || u.Scheme == memory:
 		return nil, refused("its scheme is " + u.Scheme)
 	case u.Fragment != "":
@@ -40,7 +43,10 @@ func parse(where, flag string, schemes []string) (*address, error) {
 	if encrypts(strings.TrimSuffix(u.Scheme, "s")) {
 		a.scheme = strings.TrimSuffix(u.Scheme, "s")
 	}
+	a.parameters, err = url.ParseQuery(u.RawQuery)
 	switch {
+	case err != nil:
+		return nil, refused("its parameters are malformed (write %25 for a %)")
 	case a.scheme == "bolt" && (u.Host != "" || u.Path == ""):
 		return nil, refused("it names no file")
 	case a.scheme != "bolt" && u.Host == "":
@@ -55,7 +61,7 @@ func (a *address) String() string {
 	return bare.String()
 }
 
-// hosts are those of the URL, each with its port.
+// hosts returns the hosts of the URL, each with its port.
 func (a *address) hosts() []string { return strings.Split(a.Host, ",") }
 
 // user returns the user's name and password.
@@ -64,73 +70,84 @@ func (a *address) user() (name, password string) {
 	return a.User.Username(), password
 }
 
-// hide returns an error whose text has no password, should a client have put it there.
+// hide returns an error whose text does not have the password, even if a client put it there.
 func (a *address) hide(err error) error {
 	_, password := a.user()
-	said := err.Error()
+	text := err.Error()
 	for _, form := range []string{password, strings.TrimPrefix(url.UserPassword("", password).String(), ":")} {
 		if form != "" {
-			said = strings.ReplaceAll(said, form, "xxxxx")
+			text = strings.ReplaceAll(text, form, "xxxxx")
 		}
 	}
-	if said == err.Error() {
+	if text == err.Error() {
 		return err
 	}
-	return &hidden{err: err, said: said}
+	return &hidden{err: err, text: text}
 }
 
 type hidden struct {
 	err  error
-	said string
+	text string
 }
 
 // Error implements error.
-func (h *hidden) Error() string { return h.said }
+func (h *hidden) Error() string { return h.text }
 
 // Is reports whether the error is another. There is no Unwrap, since what it returned would show the password.
 func (h *hidden) Is(target error) bool { return errors.Is(h.err, target) }
 
-// only returns an error if the URL has a parameter other than these, or a path where none is expected: nothing is ignored.
+// only returns an error if the URL has a path where none is expected, or a parameter that is unknown or repeated: nothing is ignored.
 func (a *address) only(path bool, parameters ...string) error {
 	if !path && strings.Trim(a.Path, "/") != "" {
 		return fmt.Errorf("%w: there is nothing at the path %s", ErrURL, a.Path)
 	}
-	for name := range a.Query() {
-		found := false
-		for _, p := range parameters {
-			found = found || p == name
+	for name, values := range a.parameters {
+		if !slices.Contains(parameters, name) {
+			return fmt.Errorf("%w: unknown parameter %q: use %s", ErrURL, name, strings.Join(parameters, ", "))
 		}
-		if !found {
-			return fmt.Errorf("%w: unknown parameter %q", ErrURL, name)
+		if len(values) > 1 {
+			return fmt.Errorf("%w: duplicate parameter %q", ErrURL, name)
 		}
 	}
 	return nil
 }
 
+// namespace returns the part of the engine that the URL names, or nothing.
+func (a *address) namespace() (string, error) {
+	name := a.parameters.Get("namespace")
+	if a.parameters.Has("namespace") && name == "" || !utf8.ValidString(name) {
+		return "", fmt.Errorf("%w: namespace must be a name such as prod/shop, in UTF-8", ErrURL)
+	}
+	return name, nil
+}
+
 // tls returns how to encrypt, or nil.
 func (a *address) tls() (*tls.Config, error) {
-	q := a.Query()
+	p := a.parameters
 	if a.Scheme == a.scheme {
-		if len(q) > 0 {
+		if p.Has("ca") || p.Has("cert") || p.Has("key") {
 			return nil, fmt.Errorf("%w: ca, cert and key are for %ss", ErrURL, a.scheme)
 		}
 		return nil, nil
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if file := q.Get("ca"); file != "" {
+	if file := p.Get("ca"); file != "" {
 		pem, err := os.ReadFile(file)
 		if err != nil {
 			return nil, err
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s holds no certificate", file)
+			return nil, fmt.Errorf("%s has no certificate: it must be in PEM", file)
 		}
 	}
-	if q.Has("cert") || q.Has("key") {
-		own, err := tls.LoadX509KeyPair(q.Get("cert"), q.Get("key"))
+	if p.Has("cert") != p.Has("key") {
+		return nil, fmt.Errorf("%w: cert and key go together", ErrURL)
+	}
+	if p.Has("cert") {
+		own, err := tls.LoadX509KeyPair(p.Get("cert"), p.Get("key"))
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("cert %s, key %s: %w", p.Get("cert"), p.Get("key"), err)
 		}
 		config.Certificates = []tls.Certificate{own}
 	}

@@ -24,10 +24,10 @@ import (
 	"github.com/go-os/go-os/state/kv/rediskv"
 )
 
-// nothing closes a client that needs no closing.
+// nothing closes the client of an engine that has none.
 func nothing() error { return nil }
 
-// dial returns the driver that a URL names, and what closes its client.
+// dial returns the driver that a URL names, and a function that closes its client.
 func dial(ctx context.Context, a *address, o Options) (driver.Store, func() error, error) {
 	switch a.scheme {
 	case memory:
@@ -51,7 +51,7 @@ func dial(ctx context.Context, a *address, o Options) (driver.Store, func() erro
 
 // openFile opens a bolt file.
 func openFile(a *address, existing bool) (driver.Store, func() error, error) {
-	if err := a.only(true); err != nil {
+	if err := a.only(true, "namespace"); err != nil {
 		return nil, nil, err
 	}
 	if _, err := os.Stat(a.Path); existing && errors.Is(err, fs.ErrNotExist) {
@@ -69,7 +69,7 @@ func openFile(a *address, existing bool) (driver.Store, func() error, error) {
 
 // dialEtcd returns a client for the cluster of a URL.
 func dialEtcd(ctx context.Context, a *address) (*clientv3.Client, error) {
-	if err := a.only(false, "ca", "cert", "key"); err != nil {
+	if err := a.only(false, "ca", "cert", "key", "namespace"); err != nil {
 		return nil, err
 	}
 	encryption, err := a.tls()
@@ -94,7 +94,7 @@ func dialEtcd(ctx context.Context, a *address) (*clientv3.Client, error) {
 
 // dialConsul returns a driver for the agent of a URL, whose password is the token.
 func dialConsul(a *address) (driver.Store, func() error, error) {
-	if err := a.only(false, "ca", "cert", "key"); err != nil {
+	if err := a.only(false, "ca", "cert", "key", "namespace"); err != nil {
 		return nil, nil, err
 	}
 	encryption, err := a.tls()
@@ -120,7 +120,7 @@ func dialConsul(a *address) (driver.Store, func() error, error) {
 
 // dialRedis returns a driver for the server of a URL, whose path is the number of the database.
 func dialRedis(a *address) (driver.Store, func() error, error) {
-	if err := a.only(true, "ca", "cert", "key"); err != nil {
+	if err := a.only(true, "ca", "cert", "key", "namespace"); err != nil {
 		return nil, nil, err
 	}
 	encryption, err := a.tls()

@@ -1,5 +1,11 @@
-// Package engine opens the engine that a URL on the command line names. An application chooses its engines in main; the library does
-// not know of URLs.
+// Package engine opens the engine that a URL on the command line names. The library has no URLs: a program chooses its drivers in main,
+// and these programs let the user choose.
+//
+//	e, err := engine.Open(ctx, "etcd://127.0.0.1:2379?namespace=prod/shop", engine.Options{Flag: "-kv", Schemes: []string{"memory", "etcd"}})
+//	if err != nil { … }
+//	defer e.Close()
+//
+// These are the URLs:
 //
 //	memory
 //	bolt:///path/of/a/file
@@ -7,10 +13,13 @@
 //	consul://:token@host:port
 //	redis://user:password@host:port/database
 //
-// With etcds, consuls and rediss the connection is encrypted: the server's certificate must be signed by one of the system's authorities,
-// or by one in the file that ?ca= names. ?cert= and ?key= name the files of a client's own certificate.
+// With etcds, consuls and rediss the connection is encrypted. The server's certificate must be signed by an authority of the system, or
+// by one in the PEM file that ?ca= names. ?cert= and ?key= name the files of a client certificate.
 //
-// Credentials are used, and are in no error: an error names an engine by scheme, host and path.
+// ?namespace=prod/shop opens the part of the engine whose keys begin with prod/shop/, see kv.Namespace.
+//
+// No error shows a password or a token: it names an engine by scheme, host and path. A parameter or a part of a URL that has no meaning is
+// an error.
 package engine
 
 import (
@@ -24,10 +33,10 @@ import (
 	"github.com/go-os/go-os/state/kv"
 )
 
-// ErrURL says that a URL names no engine, or one that the command cannot use.
+// ErrURL reports a URL that names no engine, or one that the command cannot use.
 var ErrURL = errors.New("no such engine")
 
-// ErrNoFile says that a bolt file does not exist, and must.
+// ErrNoFile reports a bolt file that must exist, and does not.
 var ErrNoFile = errors.New("no such file")
 
 // DefaultWithin is how long an engine may take to answer when it is opened.
@@ -49,8 +58,9 @@ type Options struct {
 
 // Engine is a store and the client behind it.
 type Engine struct {
-	*kv.Store
-	client func() error // closes it
+	*kv.Store              // in the namespace of the URL
+	all       *kv.Store    // without one
+	client    func() error // closes the client
 }
 
 // Open opens the store that a URL names and returns once its engine has answered. It returns ErrURL if the command has no such engine,
@@ -65,11 +75,19 @@ func Open(ctx context.Context, where string, o Options) (*Engine, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.Within)
 	defer cancel()
+	namespace, err := u.namespace()
+	if err != nil {
+		return nil, u.refuse(o.Flag, err)
+	}
 	d, client, err := dial(ctx, u, o)
 	if err != nil {
 		return nil, u.refuse(o.Flag, err)
 	}
-	e := &Engine{Store: kv.New(d, &o.Store), client: client}
+	all := kv.New(d, &o.Store)
+	e := &Engine{Store: all, all: all, client: client}
+	if namespace != "" {
+		e.Store = kv.Namespace(all, namespace)
+	}
 	if err := e.Ping(ctx); err != nil {
 		return nil, u.refuse(o.Flag, errors.Join(&silent{err}, e.Close()))
 	}
@@ -82,7 +100,7 @@ type silent struct{ error }
 // Unwrap returns the cause.
 func (s *silent) Unwrap() error { return s.error }
 
-// refuse names the engine in an error, and says what to look at.
+// refuse names the flag and the engine in an error, and the remedy if the engine does not answer.
 func (a *address) refuse(flag string, err error) error {
 	if _, unanswered := errors.AsType[*silent](err); unanswered {
 		return a.hide(fmt.Errorf("%s %s does not answer: is it running there? %w", flag, a, err))
@@ -91,9 +109,9 @@ func (a *address) refuse(flag string, err error) error {
 }
 
 // Close closes the store, then its client.
-func (e *Engine) Close() error { return errors.Join(e.Store.Close(), e.client()) }
+func (e *Engine) Close() error { return errors.Join(e.all.Close(), e.client()) }
 
-// forms are how URLs of the schemes look, for messages.
+// forms shows what URLs of the schemes look like.
 func forms(schemes []string) string {
 	known := map[string]string{
 		"memory":   "memory",

@@ -17,6 +17,7 @@ import (
 
 	"github.com/go-os/go-os/internal/tooling/testenv"
 	"github.com/go-os/go-os/state/kv"
+	"github.com/go-os/go-os/state/sync"
 )
 
 const password = "s3cr:t/p@ss%"
@@ -180,16 +181,20 @@ func TestNoSecretInErrors(t *testing.T) {
 // TestNothingIgnored: what a URL says and nobody reads is an error.
 func TestNothingIgnored(t *testing.T) {
 	for where, says := range map[string]string{
-		"oracle://127.0.0.1":              "its scheme is oracle: must be memory, bolt:///path/of/a/file, etcd://host:port, consul://host:port or redis://host:port",
-		"etcd://127.0.0.1:1/prefix":       "nothing at the path /prefix",
-		"etcd://127.0.0.1:1?ca=x":         "ca, cert and key are for etcds",
-		"etcds://127.0.0.1:1?ca=/no/file": "/no/file",
-		"redis://127.0.0.1:1/x":           "number of a database",
-		"redis://127.0.0.1:1?timeout=1s":  `unknown parameter "timeout"`,
-		"consul://me@127.0.0.1:1":         "Consul knows no users",
-		"bolt:///f?mode=1":                `unknown parameter "mode"`,
-		"etcd://127.0.0.1:1":              "-kv etcd://127.0.0.1:1 does not answer: is it running there?",
-		"redis://127.0.0.1:1":             "-kv redis://127.0.0.1:1 does not answer: is it running there?",
+		"oracle://127.0.0.1":                          "its scheme is oracle: must be memory, bolt:///path/of/a/file, etcd://host:port, consul://host:port or redis://host:port",
+		"etcd://127.0.0.1:1/prefix":                   "nothing at the path /prefix",
+		"etcd://127.0.0.1:1?ca=x":                     "ca, cert and key are for etcds",
+		"etcds://127.0.0.1:1?ca=/no/file":             "/no/file",
+		"redis://127.0.0.1:1/x":                       "number of a database",
+		"redis://127.0.0.1:1?timeout=1s":              `unknown parameter "timeout"`,
+		"consul://me@127.0.0.1:1":                     "Consul knows no users",
+		"bolt:///f?mode=1":                            `unknown parameter "mode": use namespace`,
+		"etcd://127.0.0.1:1?namespace=":               "namespace must be a name such as prod/shop",
+		"bolt:///f?namespace=%ff":                     "namespace must be a name such as prod/shop",
+		"redis://127.0.0.1:1?namespace=a&namespace=b": `duplicate parameter "namespace"`,
+		"redis://127.0.0.1:1?namespace=%zz":           "its parameters are malformed",
+		"etcd://127.0.0.1:1":                          "-kv etcd://127.0.0.1:1 does not answer: is it running there?",
+		"redis://127.0.0.1:1":                         "-kv redis://127.0.0.1:1 does not answer: is it running there?",
 	} {
 		_, err := try(t, where)
 		if err == nil || !strings.Contains(err.Error(), says) {
@@ -199,4 +204,63 @@ func TestNothingIgnored(t *testing.T) {
 			t.Errorf("%s: %v, ErrURL %t", where, err, says)
 		}
 	}
+}
+
+// TestNamespace opens one engine twice, as a whole and in part.
+func TestNamespace(t *testing.T) {
+	for _, where := range []string{
+		"bolt://" + filepath.Join(t.TempDir(), "kv.db"), "etcd://" + testenv.Etcd(t).Endpoint(),
+		"consul://" + testenv.Consul(t).Addr(0), "redis://" + testenv.Redis(t).Addr(0) + "/1",
+	} {
+		part, err := try(t, where+"?namespace=prod/shop")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := part.Put(t.Context(), "k", []byte("x")); err != nil {
+			t.Error(err)
+		}
+		if err := part.Close(); err != nil {
+			t.Error(err)
+		}
+		all, err := try(t, where)
+		if err != nil {
+			t.Fatalf("%s after its part was closed: %v", where, err)
+		}
+		if it, err := all.Get(t.Context(), "prod/shop/k"); err != nil || string(it.Value) != "x" {
+			t.Errorf("%s: Get = %q, %v", where, it.Value, err)
+		}
+		if err := all.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestNamespaceOfLocks: locks of two namespaces are not the same, and those of one are.
+func TestNamespaceOfLocks(t *testing.T) {
+	where := "etcd://" + testenv.Etcd(t).Endpoint()
+	first := locks(t, where+"?namespace=prod")
+	if _, err := first.Mutex("m").TryLock(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for query, want := range map[string]error{"?namespace=prod": sync.ErrHeld, "?namespace=test": nil, "": nil} {
+		if _, err := locks(t, where+query).Mutex("m").TryLock(t.Context()); !errors.Is(err, want) {
+			t.Errorf("TryLock at %q = %v, want %v", query, err, want)
+		}
+	}
+}
+
+// locks returns a session on the driver that a URL names.
+func locks(t *testing.T, where string) *sync.Session {
+	t.Helper()
+	d, client, err := Locks(t.Context(), where, "-sync")
+	if err != nil {
+		t.Fatal(err)
+	}
+	session := sync.New(d, nil)
+	t.Cleanup(func() {
+		if err := errors.Join(session.Close(), client()); err != nil {
+			t.Error(err)
+		}
+	})
+	return session
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/go-os/go-os/state/sync/pgsync"
 )
 
-// Locks returns the driver of locks that a URL names, and what closes its client: memory, etcd://user:password@host:port or
-// postgres://user:password@host:port/database, whose parameters are those of PostgreSQL. For errors it is told the flag that the URL
-// came from. It returns ErrURL as Open does.
+// Locks returns the driver of locks that a URL names, and a function that closes its client. The URL is memory,
+// etcd://user:password@host:port or postgres://user:password@host:port/database, whose parameters are those of PostgreSQL. Errors name
+// the flag that the URL came from. Locks returns ErrURL as Open does.
 func Locks(ctx context.Context, where, flag string) (driver.Driver, func() error, error) {
 	a, err := parse(where, flag, []string{memory, "etcd", "postgres"})
 	if err != nil {
@@ -31,11 +31,18 @@ func dialLocks(ctx context.Context, a *address, where string) (driver.Driver, fu
 	case memory:
 		return memsync.New(nil), nothing, nil
 	case "etcd":
+		prefix, err := a.namespace()
+		if err != nil {
+			return nil, nil, err
+		}
 		client, err := dialEtcd(ctx, a)
 		if err != nil {
 			return nil, nil, err
 		}
-		return etcdsync.New(client, nil), client.Close, nil
+		if prefix != "" {
+			prefix += "/" + etcdsync.DefaultPrefix
+		}
+		return etcdsync.New(client, &etcdsync.Options{Prefix: prefix}), client.Close, nil
 	default:
 		pool, err := pgxpool.New(ctx, where)
 		if err != nil {
