@@ -20,6 +20,8 @@ import (
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/go-os/go-os/internal/delivery"
 )
 
 const (
@@ -102,7 +104,7 @@ func (t *otlpTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	answer.status = resp.StatusCode
-	answer.retryAfter = parseRetryAfter(resp.Header.Get("Retry-After"), time.Now())
+	answer.retryAfter = delivery.RetryAfter(resp.Header.Get("Retry-After"), time.Now())
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return answer.refuse(resp)
 	}
@@ -239,15 +241,4 @@ func decodeJSON(body []byte, m proto.Message) error {
 func replaceBody(resp *http.Response, body []byte) *http.Response {
 	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	return resp
-}
-
-// parseRetryAfter reads both forms of RFC 9110, section 10.2.3. What it cannot read is no wait.
-func parseRetryAfter(value string, now time.Time) time.Duration {
-	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return max(0, at.Sub(now))
-	}
-	return 0
 }

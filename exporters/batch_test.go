@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -193,6 +194,33 @@ func TestBatcherDoesNotRetryWhatFailsForGood(t *testing.T) {
 			t.Errorf("%+v after %d calls, want 2 dropped at the first", h, s.calls)
 		}
 		_ = b.shutdown(t.Context())
+	})
+}
+
+// An exporter panics on a goroutine that no recover of the program reaches.
+func TestBatcherSurvivesAnExporterThatPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sink{fail: func(call int) error {
+			if call == 1 {
+				panic("bug")
+			}
+			return nil
+		}}
+		b, alarms := newTestBatcher(s, batchConfig{queue: 20, batch: 10, delay: time.Second, timeout: time.Minute})
+		b.add(1)
+		b.add(2)
+		if err := b.forceFlush(t.Context()); err == nil || !strings.Contains(err.Error(), "2 spans to e/0 are lost: the consumer panicked: bug") {
+			t.Errorf("flush says %v", err)
+		}
+		b.add(3)
+		if err := b.shutdown(t.Context()); err != nil || !s.closed {
+			t.Errorf("shutdown: %v; exporter closed: %t", err, s.closed)
+		}
+		h := health(b.ledger)
+		balanced(t, Traces, h)
+		if h.Exported != 1 || h.Dropped != 2 || alarms.Load() == 0 {
+			t.Errorf("%+v with %d alarms, want two lost and one exported", h, alarms.Load())
+		}
 	})
 }
 

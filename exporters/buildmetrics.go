@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/resource"
 
+	"github.com/go-os/go-os/internal/delivery"
 	"github.com/go-os/go-os/telemetry/metrics"
 )
 
@@ -52,17 +53,17 @@ func (p *Pipeline) metricStage(flush, shutdown func(context.Context) error) stag
 	losing := func(do func(context.Context) error) func(context.Context) error {
 		return func(ctx context.Context) error {
 			var errs []error
-			before, began := make(map[*ledger]int64), time.Now()
+			before := make(map[*ledger]delivery.Mark)
 			for _, l := range p.ledgers {
 				if l.signal == Metrics {
-					before[l] = l.read().dropped
+					before[l] = l.Mark()
 				}
 			}
 			if err := do(ctx); !errors.Is(err, sdkmetric.ErrReaderShutdown) { // which is no news
 				errs = append(errs, err)
 			}
-			for l, n := range before {
-				errs = append(errs, l.lossSince(n, began))
+			for l, mark := range before {
+				errs = append(errs, l.LossSince(mark))
 			}
 			return errors.Join(errs...)
 		}

@@ -19,6 +19,8 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/go-os/go-os/internal/delivery"
 )
 
 // httpClient makes the HTTP client of one exporter. The exporters would otherwise share a transport whose connections nobody
@@ -56,8 +58,8 @@ func (p endpoint) base() string { return p.url.Scheme + "://" + p.url.Host + "/"
 // get nothing.
 func reconnect() grpc.DialOption {
 	c := backoff.DefaultConfig
-	c.MaxDelay = longWait
-	return grpc.WithConnectParams(grpc.ConnectParams{Backoff: c, MinConnectTimeout: longWait})
+	c.MaxDelay = delivery.DefaultLongest
+	return grpc.WithConnectParams(grpc.ConnectParams{Backoff: c, MinConnectTimeout: delivery.DefaultLongest})
 }
 
 func (s otlpSettings) spans(ctx context.Context) (sdktrace.SpanExporter, string, error) {

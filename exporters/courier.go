@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/go-os/go-os/internal/delivery"
 )
 
 const (
@@ -85,7 +87,7 @@ func (c *courier) take(l line) {
 	}
 	ctx, cancel := context.WithTimeout(l.ctx, patience)
 	defer cancel()
-	if !ended(ctx, l.done, unwinding) {
+	if !delivery.Await(ctx, l.done, delivery.Grace) {
 		c.mu.Lock()
 		c.behind = c.running
 		c.mu.Unlock()
@@ -129,5 +131,5 @@ func (c *courier) flush(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	ended(ctx, idle, 0)
+	delivery.Await(ctx, idle, 0)
 }

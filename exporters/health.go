@@ -59,15 +59,15 @@ func (p *Pipeline) Health() Health {
 }
 
 func (h *SignalHealth) add(p page) {
-	h.Emitted += p.emitted
-	h.Exported += p.exported
-	h.Dropped += p.dropped
-	h.Queued += p.queued + p.inflight
-	if p.lastSuccess.After(h.LastSuccess) {
-		h.LastSuccess = p.lastSuccess
+	h.Emitted += p.Emitted
+	h.Exported += p.Delivered
+	h.Dropped += p.Dropped()
+	h.Queued += p.Queued()
+	if p.LastSuccess.After(h.LastSuccess) {
+		h.LastSuccess = p.LastSuccess
 	}
-	if h.LastError == nil || p.failures > h.FailuresInARow {
-		h.LastError = p.lastErr
+	if h.LastError == nil || p.Failures > h.FailuresInARow {
+		h.LastError = p.LastErr
 	}
-	h.FailuresInARow = max(h.FailuresInARow, p.failures)
+	h.FailuresInARow = max(h.FailuresInARow, p.Failures)
 }

@@ -2,17 +2,16 @@ package exporters
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"maps"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
+
+	"github.com/go-os/go-os/internal/delivery"
 )
 
-// Why something never reached an exporter. The first is the name that the semantic conventions give.
+// Why something never reached an exporter: values of error.type. The first is the name that the semantic conventions give.
 const (
 	lossQueueFull = "queue_full"
 	lossShutdown  = "already_shutdown"
@@ -28,119 +27,40 @@ func (c component) attributes() []attribute.KeyValue {
 	}
 }
 
-// ledger is the account of one destination of one signal. Under its lock, at any time,
-//
-//	emitted = exported + dropped + queued
-//
-// holds by construction of its methods: each moves a number from one place to another, and only emitted comes from outside.
+// ledger is the account of one destination of one signal. Its numbers are those of package delivery, where delivered is exported.
 type ledger struct {
+	*delivery.Ledger
+
 	signal    Signal
 	processor component // zero for metrics, which are not queued
 	exporter  component
 	capacity  int64
-	alarm     func() // tells the reporter that something was lost or failed; never blocks
 
-	mu        sync.Mutex
-	emitted   int64
-	queued    int64 // waiting for the exporter
-	inflight  int64 // given to the exporter
-	exported  int64
-	refused   map[string]int64 // dropped before the exporter, by reason
-	failed    map[string]int64 // dropped by the exporter, by error.type
-	dropped   int64            // the sum of both maps
-	overBytes int64            // of those refused for a full queue: for its bytes
-	uncounted
-
-	duration metric.Float64Histogram // nil until a meter is there
+	duration atomic.Pointer[metric.Float64Histogram] // nil until a meter is there
 }
 
-// uncounted is what a ledger knows beside its numbers.
-type uncounted struct {
-	lastSuccess  time.Time
-	failures     int       // failed attempts since the last success
-	failingSince time.Time // zero while it works
-	lastErr      error     // of the last failed attempt, kept after a success for whoever asks later
-	lastErrAt    time.Time
-	lateErr      error // why what was left at shutdown could not be sent; nil if it could, or before
-}
-
-// errOutOfTime is why items are dropped that shutdown had no time for.
-var errOutOfTime = errors.New("Shutdown ran out of time")
-
-// late notes that the time of Shutdown, which is that of ctx, was over before the work. The caller holds the lock.
-func (l *ledger) late(ctx context.Context) {
-	if ctx.Err() != nil && l.lateErr == nil {
-		l.lateErr = outOfTime(ctx)
-	}
-}
-
-func outOfTime(ctx context.Context) error {
-	return fmt.Errorf("%w: %w", errOutOfTime, context.Cause(ctx))
-}
-
+// newLedger returns an empty account. alarm is called when something was lost or failed; it must not block.
 func newLedger(signal Signal, processor, exporter component, capacity int, alarm func()) *ledger {
 	return &ledger{
-		signal: signal, processor: processor, exporter: exporter, capacity: int64(capacity), alarm: alarm,
-		refused: make(map[string]int64), failed: make(map[string]int64),
-	}
-}
-
-// refuse accounts for n emitted items that never reach the exporter. The caller holds the lock.
-func (l *ledger) refuse(n int64, reason string) {
-	l.refused[reason] += n
-	l.dropped += n
-}
-
-// begin hands n queued items to the exporter. The caller holds the lock.
-func (l *ledger) begin(n int64) {
-	l.queued -= n
-	l.inflight += n
-}
-
-// settle closes n items that were given to the exporter: lost of them were dropped for err, the rest arrived.
-func (l *ledger) settle(n, lost int64, err error) {
-	l.mu.Lock()
-	l.inflight -= n
-	l.exported += n - lost
-	if lost > 0 {
-		l.failed[errorType(err)] += lost
-		l.dropped += lost
-	}
-	if errors.Is(err, errOutOfTime) && l.lateErr == nil {
-		l.lateErr = err
-	}
-	l.mu.Unlock()
-	if lost > 0 {
-		l.alarm()
+		signal: signal, processor: processor, exporter: exporter, capacity: int64(capacity),
+		Ledger: delivery.NewLedger(&delivery.LedgerOptions{
+			Subject: signal.items() + " to " + exporter.name, Classify: errorType, Notify: alarm,
+		}),
 	}
 }
 
 // attempted notes how one attempt to export ended. A partial rejection is an answer of a peer that works.
 func (l *ledger) attempted(err error) {
-	l.mu.Lock()
-	_, partial := rejected(err)
-	if err == nil || partial {
-		l.lastSuccess, l.failures, l.failingSince = time.Now(), 0, time.Time{}
+	if _, partial := rejected(err); err == nil || partial {
+		l.Answered(err)
 	} else {
-		l.failures++
-		if l.failingSince.IsZero() {
-			l.failingSince = time.Now()
-		}
-	}
-	if err != nil {
-		l.lastErr, l.lastErrAt = err, time.Now()
-	}
-	l.mu.Unlock()
-	if err != nil {
-		l.alarm()
+		l.Failed(err)
 	}
 }
 
 // measure records the duration of one export, all its attempts together.
 func (l *ledger) measure(ctx context.Context, took time.Duration, err error) {
-	l.mu.Lock()
-	duration := l.duration
-	l.mu.Unlock()
+	duration := l.duration.Load()
 	if duration == nil {
 		return
 	}
@@ -148,27 +68,44 @@ func (l *ledger) measure(ctx context.Context, took time.Duration, err error) {
 	if err != nil {
 		attrs = append(attrs, attribute.String("error.type", errorType(err)))
 	}
-	duration.Record(ctx, took.Seconds(), metric.WithAttributes(attrs...))
+	(*duration).Record(ctx, took.Seconds(), metric.WithAttributes(attrs...))
 }
 
 // page is a copy of a ledger at one moment.
 type page struct {
+	delivery.Account
+
 	signal              Signal
 	processor, exporter component
 	capacity            int64
-	emitted, queued     int64
-	inflight, exported  int64
-	dropped, overBytes  int64
-	refused, failed     map[string]int64
-	uncounted
+	overBytes           int64            // of those refused for a full queue: for its bytes
+	refused             map[string]int64 // RefusedBy, by error.type
 }
 
 func (l *ledger) read() page {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return page{
-		signal: l.signal, processor: l.processor, exporter: l.exporter, capacity: l.capacity,
-		emitted: l.emitted, queued: l.queued, inflight: l.inflight, exported: l.exported, dropped: l.dropped, overBytes: l.overBytes,
-		refused: maps.Clone(l.refused), failed: maps.Clone(l.failed), uncounted: l.uncounted,
+	p := page{
+		Account: l.Read(), signal: l.signal, processor: l.processor, exporter: l.exporter, capacity: l.capacity, refused: make(map[string]int64),
+	}
+	p.overBytes = p.RefusedBy[delivery.QueueBytes]
+	for reason, n := range p.RefusedBy {
+		switch reason {
+		case delivery.QueueFull, delivery.QueueBytes:
+			p.refused[lossQueueFull] += n
+		default:
+			p.refused[lossShutdown] += n
+		}
+	}
+	return p
+}
+
+// items is what a signal is counted in.
+func (s Signal) items() string {
+	switch s {
+	case Traces:
+		return "spans"
+	case Metrics:
+		return "metric data points"
+	default:
+		return "log records"
 	}
 }

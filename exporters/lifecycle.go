@@ -6,28 +6,9 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/go-os/go-os/internal/delivery"
 )
-
-// unwinding is how long after the end of a context its work may take to stop and to account for what it could not do.
-// What waits for such work waits a little longer, to have its errors.
-const unwinding = 200 * time.Millisecond
-
-// ended waits for done, no longer than grace after ctx has ended, and reports whether it came.
-func ended(ctx context.Context, done <-chan struct{}, grace time.Duration) bool {
-	select {
-	case <-done:
-		return true
-	case <-ctx.Done():
-	}
-	timer := time.NewTimer(grace)
-	defer timer.Stop()
-	select {
-	case <-done:
-		return true
-	case <-timer.C:
-		return false
-	}
-}
 
 // together runs do for 0 to n-1 side by side and joins the errors, in that order. It leaves behind what has not returned grace after ctx
 // ended, and says so in the error: processors, readers and callbacks of the program may block for ever.
@@ -48,7 +29,7 @@ func together(ctx context.Context, grace time.Duration, n int, do func(i int) er
 	}
 	done := make(chan struct{})
 	go func() { wg.Wait(); close(done) }()
-	if ended(ctx, done, grace) {
+	if delivery.Await(ctx, done, grace) {
 		return errors.Join(errs...)
 	}
 	mu.Lock()
@@ -78,9 +59,9 @@ func (a atOnce) stage(signal Signal) stage {
 }
 
 func (a atOnce) flush(ctx context.Context) error {
-	return together(ctx, 2*unwinding, len(a), func(i int) error { return a[i].ForceFlush(ctx) })
+	return together(ctx, 2*delivery.Grace, len(a), func(i int) error { return a[i].ForceFlush(ctx) })
 }
 
 func (a atOnce) shutdown(ctx context.Context) error {
-	return together(ctx, 2*unwinding, len(a), func(i int) error { return a[i].Shutdown(ctx) })
+	return together(ctx, 2*delivery.Grace, len(a), func(i int) error { return a[i].Shutdown(ctx) })
 }

@@ -11,6 +11,7 @@ import (
 
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 
+	"github.com/go-os/go-os/internal/delivery"
 	"github.com/go-os/go-os/telemetry"
 	"github.com/go-os/go-os/telemetry/log"
 	"github.com/go-os/go-os/telemetry/trace"
@@ -133,8 +134,8 @@ func (p *Pipeline) Shutdown(ctx context.Context) error {
 			p.shutErr = p.shutdown(ctx)
 		}()
 	})
-	// Each step of shutdown is bounded by the context of the first call and some unwinding.
-	if !ended(ctx, p.ended, 5*unwinding) {
+	// Each step of shutdown is bounded by the context of the first call and a little Grace.
+	if !delivery.Await(ctx, p.ended, 5*delivery.Grace) {
 		return fmt.Errorf("exporters: Shutdown has not finished: %w", context.Cause(ctx))
 	}
 	return p.shutErr
@@ -181,7 +182,7 @@ func await(ctx context.Context, done <-chan struct{}, limit time.Duration) {
 
 // each runs do for all signals at once and joins the errors, in the order of the signals.
 func (p *Pipeline) each(ctx context.Context, do func(stage) error) error {
-	return together(ctx, 3*unwinding, len(p.stages), func(i int) error {
+	return together(ctx, 3*delivery.Grace, len(p.stages), func(i int) error {
 		if err := do(p.stages[i]); err != nil {
 			return fmt.Errorf("exporters: %s: %w", p.stages[i].signal, err)
 		}

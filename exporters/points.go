@@ -2,10 +2,11 @@ package exporters
 
 import (
 	"context"
-	"time"
 
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+
+	"github.com/go-os/go-os/internal/delivery"
 )
 
 // pointExporter counts the data points that a periodic reader exports, and repeats failed exports within the reader's
@@ -20,8 +21,8 @@ type pointExporter struct {
 
 func newPointExporter(l *ledger, cfg periodicConfig, draining <-chan struct{}, own *ownResource, e sdkmetric.Exporter) *pointExporter {
 	return &pointExporter{Exporter: e, ledger: l, cfg: cfg, own: own, out: splitter[*metricdata.ResourceMetrics]{
-		deliver: deliverer{ledger: l, draining: draining}, limit: defaultBatchBytes, export: e.Export,
-		count: points, size: sizeOfMetrics, halve: halvePoints, settled: func(int64) {},
+		deliver: deliverer{ledger: l, draining: draining}, limit: delivery.DefaultBatchBytes, export: e.Export,
+		count: points, size: sizeOfMetrics, halve: halvePoints, settle: l.Settle,
 	}}
 }
 
@@ -49,17 +50,10 @@ func (e *pointExporter) Export(ctx context.Context, rm *metricdata.ResourceMetri
 	if n == 0 {
 		return nil
 	}
-	e.ledger.mu.Lock()
-	e.ledger.emitted += n
-	e.ledger.inflight += n
-	e.ledger.mu.Unlock()
+	e.ledger.Begin(n)
 	ctx, cancel := drainingContext(ctx)
 	defer cancel()
-	var deadline time.Time
-	if e.cfg.timeout > 0 {
-		deadline = time.Now().Add(e.cfg.timeout)
-	}
-	_ = e.out.send(ctx, rm, deadline)
+	_ = e.out.send(ctx, rm, until(e.cfg.timeout))
 	return nil
 }
 

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/go-os/go-os/internal/delivery"
 )
 
 // rejected returns how many items of an export the peer took but did not keep, and whether err is such a partial success.
@@ -77,7 +79,7 @@ func errorType(err error) string {
 	}
 	var network net.Error
 	switch {
-	case errors.Is(err, errOutOfTime), errors.Is(err, context.Canceled):
+	case errors.Is(err, delivery.ErrOutOfTime), errors.Is(err, context.Canceled):
 		return "canceled"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, http.ErrHandlerTimeout):
 		return "timeout"

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/go-os/go-os/internal/delivery"
 )
 
 const (
@@ -113,24 +115,24 @@ func (r *reporter) state(now time.Time) state {
 	var s state
 	for _, l := range r.ledgers {
 		p := l.read()
-		s.lost += p.dropped
+		s.lost += p.Dropped()
 		s.overBytes += p.overBytes
-		s.late += p.refused[lossShutdown] + p.failed[errorType(errOutOfTime)]
-		if p.lateErr != nil {
-			s.lateErr = p.lateErr
+		s.late += p.refused[lossShutdown] + p.FailedBy[errorType(delivery.ErrOutOfTime)]
+		if p.LateErr != nil {
+			s.lateErr = p.LateErr
 		}
-		s.queued += p.queued + p.inflight
-		if p.dropped > 0 || p.failures > 0 {
+		s.queued += p.Queued()
+		if p.Dropped() > 0 || p.Failures > 0 {
 			s.pages = append(s.pages, p)
 		}
-		if p.failures > 0 && (s.failing.IsZero() || p.failingSince.Before(s.failing)) {
-			s.failing = p.failingSince
+		if p.Failures > 0 && (s.failing.IsZero() || p.FailingSince.Before(s.failing)) {
+			s.failing = p.FailingSince
 		}
-		if p.lastErr == nil || p.failures == 0 && now.Sub(p.lastErrAt) > recentError {
+		if p.LastErr == nil || p.Failures == 0 && now.Sub(p.LastErrAt) > recentError {
 			continue
 		}
-		if s.err == nil || p.failures > s.failed.failures {
-			s.err, s.failed = p.lastErr, p
+		if s.err == nil || p.Failures > s.failed.Failures {
+			s.err, s.failed = p.LastErr, p
 		}
 	}
 	return s
@@ -180,7 +182,7 @@ func (r *reporter) warn(s state, now time.Time) {
 
 // last reports what no line has reported yet, for nobody looks after it. It follows halt.
 func (r *reporter) last(ctx context.Context) {
-	if r.logger == nil || !ended(ctx, r.done, unwinding) {
+	if r.logger == nil || !delivery.Await(ctx, r.done, delivery.Grace) {
 		return
 	}
 	s := r.state(time.Now())

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/go-os/go-os/internal/delivery"
 	"github.com/go-os/go-os/telemetry/log"
 )
 
@@ -34,12 +35,8 @@ func incident(t *testing.T, test func(l *ledger, out *logBuffer, close func())) 
 
 // lose drops n items for the full queue.
 func lose(l *ledger, n int64) {
-	l.mu.Lock()
-	l.emitted += n
-	l.refuse(n, lossQueueFull)
-	l.mu.Unlock()
 	for range n {
-		l.alarm()
+		l.Refuse(1, delivery.QueueFull)
 	}
 }
 

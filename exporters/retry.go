@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"strings"
@@ -14,16 +13,9 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-)
 
-// The waits between attempts, when the peer asks for none: doubled from the first to the longest, with jitter.
-const (
-	firstWait = 250 * time.Millisecond
-	longWait  = 5 * time.Second
+	"github.com/go-os/go-os/internal/delivery"
 )
-
-// longestThrottle bounds what a peer may ask for by Retry-After, so that one absurd answer does not end the telemetry of a process.
-const longestThrottle = time.Minute
 
 // refusedAtExit is how often a batch is tried while draining when nobody listens at the peer's address. Waiting out the
 // whole deadline then would only make every exit slow.
@@ -42,97 +34,34 @@ type deliverer struct {
 func (d deliverer) do(ctx context.Context, deadline time.Time, export func(context.Context) error) (err error) {
 	start := time.Now()
 	defer func() { d.ledger.measure(context.WithoutCancel(ctx), time.Since(start), err) }()
-	var last error
-	for try := 1; ; try++ {
-		answer, err := d.attempt(ctx, deadline, export)
-		if errors.Is(err, errOutOfTime) && last != nil {
-			return last // which is why it took so long
-		}
-		if err == nil || !transient(err) || ctx.Err() != nil {
-			return err
-		}
-		last = err
-		wait := pause(try)
-		if answer > 0 {
-			deadline = later(deadline, answer)
-			wait = max(wait, answer)
-		}
-		if !deadline.IsZero() && time.Until(deadline) < wait {
-			return err
-		}
-		if d.leaving() && refused(err) && try >= refusedAtExit {
-			return err
-		}
-		if !d.wait(ctx, wait, answer) {
-			return err
-		}
+	retry := &delivery.Retry{
+		Temporary: transient, Hint: retryAfter, Interrupted: interrupted, Draining: d.draining,
+		GiveUp: func(err error, attempts int) bool { return refused(err) && attempts >= refusedAtExit },
 	}
+	return retry.Do(ctx, deadline, func(attempt context.Context) error { return d.attempt(ctx, attempt, export) })
 }
 
-// later moves a deadline, if there is one.
-func later(deadline time.Time, by time.Duration) time.Time {
-	if deadline.IsZero() {
-		return deadline
-	}
-	return deadline.Add(by)
-}
-
-// attempt exports once, and returns what the peer asked to wait for. An attempt that shutdown interrupts says nothing of the peer.
-func (d deliverer) attempt(ctx context.Context, deadline time.Time, export func(context.Context) error) (time.Duration, error) {
-	once := ctx
-	if !deadline.IsZero() {
-		var cancel context.CancelFunc
-		once, cancel = context.WithDeadline(ctx, deadline)
-		defer cancel()
-	}
+// attempt exports once, and records how it ended. An attempt that shutdown interrupts, which is the end of ctx, says nothing of the peer.
+func (d deliverer) attempt(ctx, attempt context.Context, export func(context.Context) error) error {
 	answer := new(httpAnswer)
-	err := export(context.WithValue(once, httpAnswerKey{}, answer))
-	if _, partial := rejected(err); !partial && err != nil && ctx.Err() != nil && interrupted(ctx, err) {
-		return 0, outOfTime(ctx)
+	err := export(context.WithValue(attempt, httpAnswerKey{}, answer))
+	if err != nil && ctx.Err() != nil && interrupted(ctx, err) {
+		return err
 	}
 	if err != nil && answer.failed() {
 		err = &httpError{answer: *answer, err: err}
 	}
 	d.ledger.attempted(err)
-	return min(retryAfter(err), longestThrottle), err
+	return err
 }
 
-// interrupted reports whether an export failed because ctx has ended.
+// interrupted reports whether an export failed because ctx has ended. A peer that took a part has answered.
 func interrupted(ctx context.Context, err error) bool {
-	code, _ := rpcCode(err)
-	return errors.Is(err, context.Cause(ctx)) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || code == codes.Canceled || code == codes.DeadlineExceeded
-}
-
-// wait sleeps, and reports false if the context ended. Draining cuts it short, but not below what the peer asked for.
-func (d deliverer) wait(ctx context.Context, wait, least time.Duration) bool {
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	draining := d.draining
-	for {
-		select {
-		case <-timer.C:
-			return true
-		case <-ctx.Done():
-			return false
-		case <-draining:
-			draining = nil
-			timer.Reset(max(least, min(wait, firstWait)))
-		}
-	}
-}
-
-func (d deliverer) leaving() bool {
-	select {
-	case <-d.draining:
-		return true
-	default:
+	if _, partial := rejected(err); partial {
 		return false
 	}
-}
-
-func pause(try int) time.Duration {
-	wait := min(firstWait<<min(try-1, 10), longWait)
-	return wait/2 + rand.N(wait/2)
+	code, _ := rpcCode(err)
+	return delivery.Interrupted(ctx, err) || code == codes.Canceled || code == codes.DeadlineExceeded
 }
 
 // retryAfter is the wait that the peer asked for, over either protocol.

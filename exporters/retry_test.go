@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/go-os/go-os/internal/delivery"
 	"github.com/go-os/go-os/internal/tooling/testenv"
 )
 
@@ -52,7 +53,7 @@ func TestRetryAfterIsReadInBothForms(t *testing.T) {
 		"": 0, "7": 7 * time.Second, "-1": 0, "soon": 0, "99999999999999999999": 0,
 		"Mon, 23 Nov 2026 10:00:05 GMT": 5 * time.Second, "Mon, 23 Nov 2026 09:00:00 GMT": 0,
 	} {
-		if got := parseRetryAfter(value, now); got != want {
+		if got := delivery.RetryAfter(value, now); got != want {
 			t.Errorf("%q: %v, want %v", value, got, want)
 		}
 	}
@@ -93,8 +94,8 @@ func TestThrottleDoesNotCountAgainstTheBudget(t *testing.T) {
 			}
 			return nil
 		})
-		if took := time.Since(start); err != nil || calls != 2 || took != longestThrottle {
-			t.Errorf("%v after %d calls in %v, want success after %v", err, calls, took, longestThrottle)
+		if took := time.Since(start); err != nil || calls != 2 || took != delivery.DefaultLongestHint {
+			t.Errorf("%v after %d calls in %v, want success after %v", err, calls, took, delivery.DefaultLongestHint)
 		}
 	})
 }

@@ -49,9 +49,7 @@ func observe(p telemetry.Providers, ledgers []*ledger) error {
 	bySignal := make(map[Signal][]*ledger)
 	for _, l := range ledgers {
 		if err == nil {
-			l.mu.Lock()
-			l.duration = duration
-			l.mu.Unlock()
+			l.duration.Store(&duration)
 		}
 		bySignal[l.signal] = append(bySignal[l.signal], l)
 	}
@@ -106,22 +104,22 @@ func (g *gauges) read(o metric.Observer, p page) {
 	if g.queued {
 		attrs := p.processor.attributes()
 		with := metric.WithAttributes(attrs...)
-		handed := p.emitted - p.queued
+		handed := p.Emitted - p.Waiting
 		for reason, n := range p.refused {
 			o.ObserveInt64(g.processed, n, failedWith(attrs, reason))
 			handed -= n
 		}
 		o.ObserveInt64(g.processed, handed, with)
-		o.ObserveInt64(g.size, p.queued, with)
+		o.ObserveInt64(g.size, p.Waiting, with)
 		o.ObserveInt64(g.capacity, p.capacity, with)
 	}
 	attrs := p.exporter.attributes()
 	with := metric.WithAttributes(attrs...)
-	for kind, n := range p.failed {
+	for kind, n := range p.FailedBy {
 		o.ObserveInt64(g.exported, n, failedWith(attrs, kind))
 	}
-	o.ObserveInt64(g.exported, p.exported, with)
-	o.ObserveInt64(g.inflight, p.inflight, with)
+	o.ObserveInt64(g.exported, p.Delivered, with)
+	o.ObserveInt64(g.inflight, p.InFlight, with)
 }
 
 func failedWith(attrs []attribute.KeyValue, kind string) metric.ObserveOption {

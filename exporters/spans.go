@@ -52,9 +52,7 @@ func (b recordBatcher) Enabled(context.Context, sdklog.EnabledParameters) bool {
 
 // OnEmit copies the record, which belongs to the caller again afterwards.
 func (b recordBatcher) OnEmit(_ context.Context, r *sdklog.Record) error {
-	if size := sizeOfRecord(r); b.admit(size) {
-		b.put(r.Clone(), size)
-	}
+	b.sender.PushFunc(sizeOfRecord(r), func() sdklog.Record { return r.Clone() })
 	return nil
 }
 

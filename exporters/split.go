@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+
+	"github.com/go-os/go-os/internal/delivery"
 )
 
 // smallestLoad is the least size, in bytes, to which a peer's refusals shrink the loads that follow.
@@ -22,7 +24,7 @@ type splitter[B any] struct {
 	count   func(B) int64
 	size    func(B) int64
 	halve   func(B) (a, b B, ok bool)
-	settled func(n int64) // called after each part of a load has its place in the account
+	settle  func(n, lost int64, err error) // puts a part of a load into the account
 }
 
 // send delivers a load until deadline; zero is never. The account of each part is settled when send returns.
@@ -35,7 +37,7 @@ func (s *splitter[B]) send(ctx context.Context, load B, deadline time.Time) erro
 	}
 	var err error
 	if ctx.Err() != nil {
-		err = outOfTime(ctx) // without the cost of encoding a load that nobody will take
+		err = delivery.OutOfTime(ctx) // without the cost of encoding a load that nobody will take
 	} else {
 		err = s.deliver.do(ctx, deadline, func(ctx context.Context) error { return s.export(ctx, load) })
 	}
@@ -46,8 +48,7 @@ func (s *splitter[B]) send(ctx context.Context, load B, deadline time.Time) erro
 		}
 	}
 	n := s.count(load)
-	s.deliver.ledger.settle(n, lostOf(n, err), err)
-	s.settled(n)
+	s.settle(n, lostOf(n, err), err)
 	return err
 }
 

@@ -29,6 +29,8 @@ type Retry struct {
 	Hint func(error) time.Duration
 	// LongestHint bounds a hint, so that one absurd answer does not end the delivery. A value below 1 means the default: 1 min.
 	LongestHint time.Duration
+	// Interrupted reports whether an attempt failed only because ctx, which has ended, ended. Default: Interrupted.
+	Interrupted func(ctx context.Context, err error) bool
 	// Draining is closed when Shutdown begins. It cuts a wait to First, but not below a hint. Default: never.
 	Draining <-chan struct{}
 	// GiveUp reports, while draining, that the peer will not come back in time after so many attempts: waiting for the deadline would
@@ -72,14 +74,25 @@ func (r *Retry) once(ctx context.Context, deadline time.Time, attempt func(conte
 		defer cancel()
 	}
 	err := attempt(attemptCtx)
-	if err != nil && ctx.Err() != nil && !errors.Is(err, ErrOutOfTime) && interrupted(ctx, err) {
+	if r.interrupted(ctx, err) {
 		return OutOfTime(ctx)
 	}
 	return err
 }
 
 // interrupted reports whether an attempt failed because ctx has ended.
-func interrupted(ctx context.Context, err error) bool {
+func (r *Retry) interrupted(ctx context.Context, err error) bool {
+	if err == nil || ctx.Err() == nil {
+		return false
+	}
+	if r.Interrupted != nil {
+		return r.Interrupted(ctx, err)
+	}
+	return Interrupted(ctx, err)
+}
+
+// Interrupted reports whether an error wraps the cause of a context that has ended, or the error of any context.
+func Interrupted(ctx context.Context, err error) bool {
 	return errors.Is(err, context.Cause(ctx)) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 

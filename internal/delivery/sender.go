@@ -87,7 +87,7 @@ func (s *Sender[T]) retrying(retry *Retry, send func(context.Context, []T) error
 			switch {
 			case err == nil:
 				s.ledger.Answered(nil)
-			case ctx.Err() == nil || !interrupted(ctx, err):
+			case !retry.interrupted(ctx, err):
 				s.ledger.Failed(err)
 			}
 			return err
