@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/go-os/go-os/control/config"
+	"github.com/go-os/go-os/control/config/versions"
 )
 
 // TestAnchorKeys loads documents in which keys beginning with x- hold anchors for the other keys.
@@ -52,7 +53,7 @@ names: *names
 			t.Errorf("%s: %v, want an unknown key", name, err)
 		}
 	}
-	if err := config.Check[pools]()("a.yaml", config.YAML, []byte(text)); err != nil {
+	if err := versions.Check[pools]()("a.yaml", config.YAML, []byte(text)); err != nil {
 		t.Error(err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/go-os/go-os/control/config/internal/document"
 	"go.opentelemetry.io/otel/attribute"
 )
 
@@ -24,7 +25,7 @@ type decision[T any] struct {
 }
 
 // parts are sources of which not all of the latest documents are taken, with what is taken instead.
-type parts map[int][]tree
+type parts map[int][]document.Tree
 
 // apply makes the best configuration that can be made: of the latest documents of all sources; else of those of all but the variables
 // and flags that are wrong; else of those of all but one source; else of those of one and the accepted ones of the others. It needs a configuration in force. The caller has the turn c.applying,
@@ -55,7 +56,7 @@ func (c *Config[T]) apply(ctx context.Context) {
 		if err != nil {
 			continue
 		}
-		c.commit(ctx, decision[T]{chosen: chosen, refused: refused, next: next, warnings: out.warnings})
+		c.commit(ctx, decision[T]{chosen: chosen, refused: refused, next: next, warnings: out.Warnings})
 		return
 	}
 	c.commit(ctx, decision[T]{chosen: make(set, len(all)), refused: refused})
@@ -82,25 +83,25 @@ func (c *Config[T]) applyParts(ctx context.Context, dirty []int, refused error) 
 	if err != nil {
 		return false
 	}
-	c.commit(ctx, decision[T]{chosen: chosen, parts: taken, refused: refused, next: next, warnings: out.warnings})
+	c.commit(ctx, decision[T]{chosen: chosen, parts: taken, refused: refused, next: next, warnings: out.Warnings})
 	return true
 }
 
 // without returns the latest documents of the source, with the accepted ones in place of those that an error names.
-func (s *state) without(err error) (rest []tree) {
+func (s *state) without(err error) (rest []document.Tree) {
 	bad := map[string]bool{}
-	eachError(err, func(one error) {
+	document.EachError(err, func(one error) {
 		if e, ok := one.(*Error); ok && e.Source == s.name {
 			bad[e.Document] = true
 		}
 	})
 	for _, t := range s.latest {
-		if !bad[t.name] {
+		if !bad[t.Name] {
 			rest = append(rest, t)
 			continue
 		}
 		for _, before := range s.accepted {
-			if before.name == t.name {
+			if before.Name == t.Name {
 				rest = append(rest, before)
 			}
 		}
@@ -135,30 +136,30 @@ func candidates(all set, dirty []int) (list []set) {
 	return list
 }
 
-func same(a, b []tree) bool {
-	return slices.EqualFunc(a, b, func(x, y tree) bool {
-		return x.name == y.name && x.version == y.version && bytes.Equal(x.digest, y.digest) && (x.digest != nil || reflect.DeepEqual(x.values, y.values))
+func same(a, b []document.Tree) bool {
+	return slices.EqualFunc(a, b, func(x, y document.Tree) bool {
+		return x.Name == y.Name && x.Version == y.Version && bytes.Equal(x.Digest, y.Digest) && (x.Digest != nil || reflect.DeepEqual(x.Values, y.Values))
 	})
 }
 
 // compose builds the configuration of a set.
-func (c *Config[T]) compose(chosen set, taken parts) (*Snapshot[T], built, error) {
+func (c *Config[T]) compose(chosen set, taken parts) (*Snapshot[T], document.Result, error) {
 	next := &Snapshot[T]{Applied: time.Now()}
-	var sources []sourced
+	var sources []document.Input
 	for i, s := range c.states {
-		one := sourced{source: s.name, env: s.env}
+		one := document.Input{Source: s.name, Suggest: s.suggest}
 		switch {
 		case taken[i] != nil:
-			one.trees = taken[i]
+			one.Trees = taken[i]
 		case chosen[i]:
-			one.trees = s.latest
+			one.Trees = s.latest
 		case s.inForce:
-			one.trees = s.accepted
+			one.Trees = s.accepted
 		}
 		sources = append(sources, one)
 	}
-	out, err := c.builder.build(sources, &next.Value)
-	next.origins, next.Fingerprint, next.Version = originTree{out.origins, c.builder.typ}, out.fingerprint, out.version
+	out, err := c.builder.Build(sources, &next.Value)
+	next.origins, next.Fingerprint, next.Version = out.Origins, out.Fingerprint, out.Version
 	return next, out, err
 }
 
@@ -234,7 +235,7 @@ func (c *Config[T]) changeTo(next *Snapshot[T]) Change[T] {
 	next.Serial = 1
 	if change.Old != nil {
 		next.Serial = change.Old.Serial + 1
-		change.Keys = changedKeys(&change.Old.Value, &next.Value)
+		change.Keys = document.ChangedKeys(&change.Old.Value, &next.Value)
 	}
 	return change
 }

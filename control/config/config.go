@@ -35,8 +35,8 @@
 //
 // # Sources
 //
-// Later sources override earlier ones. The usual order is: [Defaults], [File], [URL], [Published] or [Key] (a kv.Store), [Env],
-// [Flags]. Maps are merged key by key, and lists are replaced. Null takes away what earlier sources said of a key, but not the tag's
+// Later sources override earlier ones. The usual order is: [Defaults], [File], [URL], published documents (package
+// versions, on a kv.Store), [Env], [Flags]. Maps are merged key by key, and lists are replaced. Null takes away what earlier sources said of a key, but not the tag's
 // default. Null in a list is an empty struct or list, or nil where the type can be nil; otherwise it is left out of the list, with a
 // warning. A key that a source no longer has no longer counts. A key that the type does not have is an error, which names the source, the
 // line, and the key that was probably meant; Options.AllowUnknown makes it a warning. Unknown variables of the environment are always warnings: their names are not ours
@@ -70,9 +70,7 @@
 //
 // Scope github.com/go-os/go-os/control/config. Reading and checking is a span of kind internal, "config load" or "config reload",
 // and a point on goos.config.operation.duration, in seconds, with goos.config.operation and, on failure, error.type: invalid,
-// syntax, unknown_key, not_found, unavailable, too_large, conflict, canceled, timeout or _OTHER. The operations of [Versions] are
-// so too: publish, get, rollback, stage, advance, promote, abort. goos.config.name is Options.Name or
-// VersionsOptions.Name, if set.
+// syntax, unknown_key, not_found, unavailable, too_large, canceled, timeout or _OTHER. goos.config.name is Options.Name, if set.
 //
 //   - goos.config.changes, counter, {change}: with goos.config.result, applied or rejected
 //   - goos.config.problems, gauge, {problem}: sources that are bad or out of reach now, with goos.config.source
@@ -86,9 +84,6 @@
 //   - goos.config.source.recovered (info): it heals: goos.config.source
 //   - goos.config.unknown (warning): a key was ignored: goos.config.source, goos.config.key
 //   - goos.config.callback.panicked (error): a function given to OnChange panicked: exception.*
-//   - goos.config.published, goos.config.rollout.started, goos.config.rollout.advanced, goos.config.rollout.held,
-//     goos.config.rollout.promoted (info), goos.config.rollout.aborted (warning): what happened to the versions:
-//     goos.config.version, goos.config.author, goos.config.reason, goos.config.percent
 //
 // Where nobody listens to events, what is changed, refused, out of reach, healed or ignored is a line on the Logger of
 // Options.Telemetry.
@@ -96,12 +91,13 @@ package config
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-os/go-os/control/config/driver"
+	"github.com/go-os/go-os/control/config/internal/document"
+	"github.com/go-os/go-os/control/config/internal/scope"
 	"github.com/go-os/go-os/internal/fault"
 	"github.com/go-os/go-os/telemetry"
 )
@@ -111,9 +107,9 @@ var (
 	// ErrInvalid: a value does not fit its type or breaks a rule, or a call makes no sense.
 	ErrInvalid = driver.ErrInvalid
 	// ErrSyntax: a document is not of its format.
-	ErrSyntax = fault.New("syntax", "syntax")
+	ErrSyntax = document.ErrSyntax
 	// ErrUnknownKey: a document has a key that the type does not have.
-	ErrUnknownKey = fault.New("unknown_key", "unknown key")
+	ErrUnknownKey = document.ErrUnknownKey
 	// ErrNotFound: a file, a key, a version does not exist.
 	ErrNotFound = driver.ErrNotFound
 	// ErrUnavailable: a source did not answer.
@@ -124,44 +120,8 @@ var (
 	ErrConflict = fault.Conflict
 )
 
-// Error says what is wrong with a configuration, and where.
-type Error struct {
-	// Op is the operation of Versions, or empty.
-	Op string
-	// Source is the name of the source, or empty if it is not the fault of one.
-	Source string
-	// Document is the document of the source, or empty.
-	Document string
-	// Line in the document, or 0.
-	Line int
-	// Key is the path of the key, or empty.
-	Key string
-	// Err is the cause.
-	Err error
-}
-
-// Error implements error: "config: shop.yaml:12: retires: unknown key: did you mean retries?".
-func (e *Error) Error() string {
-	text := "config: "
-	if e.Op != "" {
-		text += e.Op + ": "
-	}
-	switch {
-	case e.Document != "" && e.Line > 0:
-		text += fmt.Sprintf("%s:%d: ", e.Document, e.Line)
-	case e.Document != "":
-		text += e.Document + ": "
-	case e.Source != "":
-		text += e.Source + ": "
-	}
-	if e.Key != "" && e.Document != "$"+e.Key { // an unknown variable is its own key
-		text += e.Key + ": "
-	}
-	return text + e.Err.Error()
-}
-
-// Unwrap returns the cause.
-func (e *Error) Unwrap() error { return e.Err }
+// Error says what is wrong with a configuration, and where: the operation, the source, the document, the line and the key.
+type Error = driver.Error
 
 // Source is where configuration comes from. Package driver says how to write one.
 type Source = driver.Source
@@ -220,7 +180,7 @@ func (o *Options) orDefault() Options {
 // Config is a configuration of type T that follows its sources while Run runs. It is safe for concurrent use.
 type Config[T any] struct {
 	opts    Options
-	builder *builder
+	builder *document.Builder
 	watch   *watchers
 	current atomic.Pointer[Snapshot[T]]
 
@@ -240,7 +200,7 @@ type Config[T any] struct {
 	changed   chan struct{} // closed and replaced by each change
 	running   bool
 	callbacks []*callback[T]
-	unsaved   map[string][]tree // by source, for the last-good file
+	unsaved   map[string][]document.Tree // by source, for the last-good file
 }
 
 // Get returns the configuration in force. It must not be changed, and never changes: ask again when it is needed again.
@@ -251,7 +211,7 @@ func (c *Config[T]) Snapshot() *Snapshot[T] { return c.current.Load() }
 
 // Reload reads all sources now, and returns what is wrong with them: nil if all of them are good and in force.
 func (c *Config[T]) Reload(ctx context.Context) error {
-	return observe(ctx, c.watch.reload, func(ctx context.Context) error {
+	return scope.Observe(ctx, c.watch.reload, func(ctx context.Context) error {
 		c.read(ctx, c.every())
 		if err := ctx.Err(); err != nil {
 			return &Error{Err: err}

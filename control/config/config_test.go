@@ -15,6 +15,7 @@ import (
 
 	"github.com/go-os/go-os/control/config"
 	"github.com/go-os/go-os/control/config/driver"
+	"github.com/go-os/go-os/control/config/versions"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/memkv"
 	"github.com/go-os/go-os/telemetry"
@@ -108,11 +109,11 @@ func write(t testing.TB, name, text string) string {
 func TestOrder(t *testing.T) {
 	store := kv.New(memkv.New(nil), &kv.Options{Telemetry: telemetry.Off()})
 	defer func() { _ = store.Close() }()
-	versions, err := config.NewVersions(store, "prod/application/orders", &config.VersionsOptions{Telemetry: telemetry.Off()})
+	v, err := versions.New(store, "prod/application/orders", &versions.Options{Telemetry: telemetry.Off()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	publish(t, versions, "retries: 4\nmode: safe\n")
+	publish(t, v, "retries: 4\nmode: safe\n")
 	flags := flag.NewFlagSet("orders", flag.ContinueOnError)
 	flags.Int("retries", 0, "")
 	flags.Int("db-max-conns", 0, "")
@@ -125,7 +126,7 @@ func TestOrder(t *testing.T) {
 		config.Defaults(service{Name: "defaults", Timeout: time.Second, Retries: 1, Ratio: 0.1, On: true}),
 		config.File(write(t, "orders.toml", "name = \"file\"\nretries = 2\ntimeout = \"2s\"\n"), nil),
 		config.URL(server.URL, nil),
-		config.Published(store, &config.PublishedOptions{Layers: []string{"prod/application/orders"}}),
+		versions.Published(store, &versions.PublishedOptions{Layers: []string{"prod/application/orders"}}),
 		config.Env("ORDERS_", []string{"ORDERS_RETRIES=5", "ORDERS_TAGS=a, b", "ORDERS_DB_MAX_CONNS=7", "HOME=/"}),
 		config.Flags(flags),
 	}
@@ -140,13 +141,13 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-func publish(t testing.TB, versions *config.Versions, text string) config.Version {
+func publish(t testing.TB, v *versions.Layer, text string) versions.Version {
 	t.Helper()
-	v, err := versions.Publish(t.Context(), config.Draft{Document: text, Format: config.YAML, Author: "ada"})
+	published, err := v.Publish(t.Context(), versions.Draft{Document: text, Format: config.YAML, Author: "ada"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return v
+	return published
 }
 
 // TestTypes reads each kind of value in each format.

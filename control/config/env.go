@@ -13,6 +13,7 @@ import (
 	"unicode"
 
 	"github.com/go-os/go-os/control/config/driver"
+	"github.com/go-os/go-os/control/config/internal/document"
 )
 
 // Env returns the variables of an environment, usually os.Environ(), whose names begin with a prefix such as "SHOP_". The key
@@ -28,43 +29,47 @@ func Env(prefix string, environ []string) Source {
 type envSource struct {
 	prefix  string
 	environ []string
-	keys    map[string]key
+	keys    map[string]driver.Key
 }
 
 func (e *envSource) Name() string { return "environment" }
 
-func (e *envSource) bind(keys []key) (Source, error) {
-	e = &envSource{prefix: e.prefix, environ: e.environ, keys: make(map[string]key, len(keys))}
+// Fixed marks what the process was given.
+func (*envSource) Fixed() {}
+
+// Bind returns the source that knows which variables set which keys.
+func (e *envSource) Bind(keys []driver.Key) (Source, error) {
+	e = &envSource{prefix: e.prefix, environ: e.environ, keys: make(map[string]driver.Key, len(keys))}
 	for _, k := range keys {
 		name := e.prefix + variable(k)
 		if other, ok := e.keys[name]; ok {
-			return nil, fmt.Errorf("%w: %s would set both %s and %s: rename one of them", ErrInvalid, name, pathText(other.path), pathText(k.path))
+			return nil, fmt.Errorf("%w: %s would set both %s and %s: rename one of them", ErrInvalid, name, pathText(other.Path), pathText(k.Path))
 		}
 		e.keys[name] = k
 	}
 	return e, nil
 }
 
-// suggest returns the variable that an unknown one was probably meant to be, or nothing.
-func (e *envSource) suggest(name string) string {
+// Suggest returns the variable that an unknown one was probably meant to be, or nothing.
+func (e *envSource) Suggest(name string) string {
 	var known []string
 	for _, one := range slices.Sorted(maps.Keys(e.keys)) {
 		known = append(known, strings.TrimPrefix(one, e.prefix))
 	}
-	if meant := nearest(strings.TrimPrefix(name, e.prefix), known); meant != "" {
+	if meant := document.Nearest(strings.TrimPrefix(name, e.prefix), known); meant != "" {
 		return e.prefix + meant
 	}
 	return ""
 }
 
 // variable is a key as the name of a variable that a shell can set.
-func variable(k key) string {
+func variable(k driver.Key) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsLetter(r) || unicode.IsDigit(r) {
 			return unicode.ToUpper(r)
 		}
 		return '_'
-	}, strings.Join(k.path, "_"))
+	}, strings.Join(k.Path, "_"))
 }
 
 func (e *envSource) Read(context.Context) ([]driver.Document, error) {
@@ -75,9 +80,9 @@ func (e *envSource) Read(context.Context) ([]driver.Document, error) {
 			continue
 		}
 		if k, ok := e.keys[name]; ok {
-			set.add("$"+name, k, text(value))
+			set.add("$"+name, k, driver.Text(value))
 		} else if e.prefix != "" { // to be reported as unknown
-			set.add("$"+name, key{path: []string{name}, typ: reflect.TypeFor[string]()}, text(value))
+			set.add("$"+name, driver.Key{Path: []string{name}, Type: reflect.TypeFor[string]()}, driver.Text(value))
 		}
 	}
 	return set.documents(), nil
@@ -87,11 +92,11 @@ func (e *envSource) Read(context.Context) ([]driver.Document, error) {
 type settings []one
 
 type one struct {
-	key key
+	key driver.Key
 	doc driver.Document
 }
 
-func (s *settings) add(name string, k key, value any) {
+func (s *settings) add(name string, k driver.Key, value any) {
 	tree := map[string]any{}
 	put(tree, k, value)
 	*s = append(*s, one{k, driver.Document{Name: name, Tree: tree}})
@@ -99,7 +104,7 @@ func (s *settings) add(name string, k key, value any) {
 
 // documents returns the settings so that those of groups come before those of the keys in them.
 func (s settings) documents() (docs []driver.Document) {
-	slices.SortStableFunc(s, func(a, b one) int { return cmp.Compare(len(a.key.path), len(b.key.path)) })
+	slices.SortStableFunc(s, func(a, b one) int { return cmp.Compare(len(a.key.Path), len(b.key.Path)) })
 	for _, one := range s {
 		docs = append(docs, one.doc)
 	}
@@ -108,25 +113,19 @@ func (s settings) documents() (docs []driver.Document) {
 
 func pathText(parts []string) (path string) {
 	for _, part := range parts {
-		path = join(path, part)
+		path = document.JoinKey(path, part)
 	}
 	return path
 }
 
-// put sets a key. An object in a text is taken apart, so that it is merged with what other sources have in the map or struct.
-func put(tree map[string]any, k key, value any) {
-	at := tree
-	for _, part := range k.path[:len(k.path)-1] {
+// put sets a key.
+func put(tree map[string]any, k driver.Key, value any) {
+	for _, part := range k.Path[:len(k.Path)-1] {
 		inner := map[string]any{}
-		at[part] = inner
-		at = inner
+		tree[part] = inner
+		tree = inner
 	}
-	if s, ok := value.(text); ok && (shapeOf(k.typ) == table || shapeOf(k.typ) == object) {
-		if group, err := structureFrom(string(s), reflect.TypeFor[map[string]any]()); err == nil {
-			value = group
-		}
-	}
-	at[k.path[len(k.path)-1]] = value
+	tree[k.Path[len(k.Path)-1]] = value
 }
 
 // Flags returns those flags of a set that were given on the command line, once it has been parsed. The key db.max_conns is set by
@@ -137,21 +136,25 @@ func Flags(set *flag.FlagSet) Source { return &flagSource{set: set} }
 
 type flagSource struct {
 	set  *flag.FlagSet
-	keys map[string]key
+	keys map[string]driver.Key
 }
 
 func (f *flagSource) Name() string { return "flags" }
 
-func (f *flagSource) bind(keys []key) (Source, error) {
-	f = &flagSource{set: f.set, keys: map[string]key{}}
+// Fixed marks what the process was given.
+func (*flagSource) Fixed() {}
+
+// Bind returns the source that knows which flags set which keys.
+func (f *flagSource) Bind(keys []driver.Key) (Source, error) {
+	f = &flagSource{set: f.set, keys: map[string]driver.Key{}}
 	if f.set == nil {
 		return f, nil // Read reports it
 	}
 	for _, k := range keys {
-		dotted := strings.Join(k.path, ".")
+		dotted := strings.Join(k.Path, ".")
 		for _, name := range []string{dotted, strings.ReplaceAll(dotted, "_", "-"), strings.NewReplacer(".", "-", "_", "-").Replace(dotted)} {
-			if other, ok := f.keys[name]; ok && pathText(other.path) != pathText(k.path) && f.set.Lookup(name) != nil {
-				return nil, fmt.Errorf("%w: -%s would set both %s and %s: name the flag with dots", ErrInvalid, name, pathText(other.path), pathText(k.path))
+			if other, ok := f.keys[name]; ok && pathText(other.Path) != pathText(k.Path) && f.set.Lookup(name) != nil {
+				return nil, fmt.Errorf("%w: -%s would set both %s and %s: name the flag with dots", ErrInvalid, name, pathText(other.Path), pathText(k.Path))
 			}
 			f.keys[name] = k
 		}
@@ -173,9 +176,9 @@ func (f *flagSource) Read(context.Context) ([]driver.Document, error) {
 		if !ok {
 			return
 		}
-		value, err := flagValue(given.Value, k.typ)
+		value, err := flagValue(given.Value, k.Type)
 		if err != nil {
-			errs = append(errs, &Error{Document: "-" + given.Name, Key: pathText(k.path), Err: err})
+			errs = append(errs, &Error{Document: "-" + given.Name, Key: pathText(k.Path), Err: err})
 			return
 		}
 		set.add("-"+given.Name, k, value)
@@ -186,16 +189,16 @@ func (f *flagSource) Read(context.Context) ([]driver.Document, error) {
 // flagValue returns what a flag was set to. Not every flag.Value knows.
 func flagValue(v flag.Value, t reflect.Type) (any, error) {
 	getter, hasGet := v.(flag.Getter)
-	if hasGet && shapeOf(t) != scalar {
+	if hasGet && !document.IsScalar(t) {
 		got := reflect.ValueOf(getter.Get())
 		switch reflect.Indirect(got).Kind() {
 		case reflect.Slice, reflect.Array, reflect.Map, reflect.Struct:
-			return valueOf(got), nil
+			return document.ValueOf(got), nil
 		}
 	}
 	s := v.String()
 	if s == "" && !hasGet {
 		return nil, fmt.Errorf("%w: the flag does not keep its value, as those of flag.Func: use a flag.Value whose String or Get returns it", ErrInvalid)
 	}
-	return text(s), nil
+	return driver.Text(s), nil
 }

@@ -18,6 +18,7 @@ import (
 	oteltrace "go.opentelemetry.io/otel/trace"
 
 	"github.com/go-os/go-os/control/config"
+	"github.com/go-os/go-os/control/config/versions"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/memkv"
 	"github.com/go-os/go-os/telemetry"
@@ -172,17 +173,6 @@ func ExampleURL() {
 	// Output: hi <nil>
 }
 
-func ExampleKey() {
-	ctx := context.Background()
-	store := kv.New(memkv.New(nil), nil)
-	defer store.Close()
-	_, _ = store.Put(ctx, "shop.yaml", []byte("greeting: hi\n"))
-
-	cfg, err := config.Load[Shop](ctx, &config.Options{Sources: []config.Source{config.Key(store, "shop.yaml", nil)}})
-	fmt.Println(cfg.Get().Greeting, err)
-	// Output: hi <nil>
-}
-
 func ExampleConfig_Changes() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -190,7 +180,7 @@ func ExampleConfig_Changes() {
 	defer store.Close()
 	set := func(text string) { _, _ = store.Put(ctx, "shop.yaml", []byte(text)) }
 	set("greeting: hi\n")
-	cfg, err := config.Load[Shop](ctx, &config.Options{Sources: []config.Source{config.Key(store, "shop.yaml", nil)}, Telemetry: telemetry.Off()})
+	cfg, err := config.Load[Shop](ctx, &config.Options{Sources: []config.Source{versions.Key(store, "shop.yaml", nil)}, Telemetry: telemetry.Off()})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -211,7 +201,7 @@ func ExampleConfig_Status() {
 	store := kv.New(memkv.New(nil), nil)
 	defer store.Close()
 	_, _ = store.Put(ctx, "shop.yaml", []byte("greeting: hi\n"))
-	cfg, err := config.Load[Shop](ctx, &config.Options{Sources: []config.Source{config.Key(store, "shop.yaml", nil)}, Telemetry: telemetry.Off()})
+	cfg, err := config.Load[Shop](ctx, &config.Options{Sources: []config.Source{versions.Key(store, "shop.yaml", nil)}, Telemetry: telemetry.Off()})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -253,88 +243,6 @@ func ExampleSecret() {
 	// Output:
 	// [redacted] [redacted] [redacted] [redacted]
 	// false 6
-}
-
-func ExampleVersions() {
-	ctx := context.Background()
-	store := kv.New(memkv.New(nil), nil) // in a fleet: etcdkv, consulkv, natskv
-	defer store.Close()
-	versions, err := config.NewVersions(store, "prod/application/shop", &config.VersionsOptions{Check: config.Check[Shop]()})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	publish := func(document string) {
-		v, err := versions.Publish(ctx, config.Draft{Document: document, Format: config.YAML, Author: "ada"})
-		fmt.Println(v.Number, err)
-	}
-	publish("greeting: hi\n")
-	publish("greeting: hey\nprices: {lamp: 4900}\n")
-	publish("greetings: hey\n")
-
-	diff, _ := versions.Diff(ctx, 1, 2)
-	for _, d := range diff {
-		fmt.Println(d)
-	}
-	_, _ = versions.Rollback(ctx, 1, "bob", "too casual")
-	for v, err := range versions.History(ctx) {
-		fmt.Printf("%d by %s, restores %d: %q %v\n", v.Number, v.Author, v.Restored, v.Message, err)
-	}
-
-	cfg, err := config.Load[Shop](ctx, &config.Options{Sources: []config.Source{
-		config.Published(store, &config.PublishedOptions{Layers: []string{"prod/application/shop"}, Instance: "shop-1"}),
-	}})
-	fmt.Println(cfg.Get().Greeting, cfg.Snapshot().Version, err)
-	// Output:
-	// 1 <nil>
-	// 2 <nil>
-	// 0 config: publish: draft.yaml:1: greetings: unknown key: did you mean greeting?
-	// ~ greeting: "hi" → "hey"
-	// + prices.lamp: 4900
-	// 3 by bob, restores 1: "too casual" <nil>
-	// 2 by ada, restores 0: "" <nil>
-	// 1 by ada, restores 0: "" <nil>
-	// hi prod/application/shop@3 <nil>
-}
-
-func ExampleVersions_Stage() {
-	ctx := context.Background()
-	store := kv.New(memkv.New(nil), nil)
-	defer store.Close()
-	versions, err := config.NewVersions(store, "prod/application/shop", nil)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	_, _ = versions.Publish(ctx, config.Draft{Document: "greeting: hi", Format: config.YAML, Author: "ada"})
-	_, _ = versions.Stage(ctx, config.Draft{Document: "greeting: yo", Format: config.YAML, Author: "ada"}, 10)
-
-	// Usually 10 minutes a stage, and the health from the metrics by goos.config.version.
-	err = versions.Guide(ctx, config.Plan{
-		Author: "guide", Every: time.Millisecond, Stages: []config.Stage{{Percent: 10, For: time.Millisecond}, {Percent: 50, For: time.Millisecond}},
-		Health: func(context.Context) (config.Health, error) {
-			return config.Health{Canary: config.Sample{Total: 500, Failed: 60}, Stable: config.Sample{Total: 4500, Failed: 9}}, nil
-		},
-	})
-	fmt.Println(err)
-	head, _ := versions.Head(ctx)
-	fmt.Println("in force:", head.Stable)
-	// Output:
-	// config: guide: prod/application/shop: rollout aborted: 60 of 500 requests of the canaries failed, and 9 of 4500 of the others
-	// in force: 1
-}
-
-func ExampleNamespace() {
-	ns := config.Namespace{Environment: "prod", Region: "eu", Application: "shop"}
-	for _, layer := range ns.Layers() {
-		fmt.Println(layer)
-	}
-	// Output:
-	// base
-	// prod/base
-	// prod/region/eu
-	// prod/application/shop
-	// prod/application/shop/region/eu
 }
 
 // Observed is a part of a configuration that steers telemetry.

@@ -15,6 +15,14 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"github.com/go-os/go-os/control/config/driver"
+	"github.com/go-os/go-os/control/config/internal/document"
+)
+
+// The formats that documents are written in.
+const (
+	YAML = document.YAML
+	JSON = document.JSON
+	TOML = document.TOML
 )
 
 // The defaults of FileOptions, and of the limits of other sources.
@@ -51,7 +59,7 @@ func File(path string, opts *FileOptions) Source {
 		f.opts = *opts
 	}
 	if f.opts.Format == "" {
-		f.opts.Format = formatOf(path)
+		f.opts.Format = document.FormatOf(path)
 	}
 	orDefault(&f.opts.MaxSize, DefaultMaxSize)
 	orDefault(&f.opts.Settle, DefaultSettle)
@@ -63,15 +71,6 @@ func orDefault[N ~int | ~int64](field *N, def N) {
 	if *field <= 0 {
 		*field = def
 	}
-}
-
-// formatOf returns the format that a name's ending stands for, or the ending.
-func formatOf(name string) string {
-	ending := strings.ToLower(strings.TrimPrefix(filepath.Ext(name), "."))
-	if ending == "yml" {
-		return YAML
-	}
-	return ending
 }
 
 type fileSource struct {

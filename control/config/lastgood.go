@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/go-os/go-os/control/config/driver"
+	"github.com/go-os/go-os/control/config/internal/document"
 )
 
 // lastGoodName is the name under which Status reports that the file of Options.LastGood is bad.
@@ -22,7 +23,7 @@ const maxLastGood = 64 << 20
 
 // remembered is what a source held when it was last good.
 type remembered struct {
-	trees []tree
+	trees []document.Tree
 	time  time.Time
 }
 
@@ -34,11 +35,11 @@ type savedFile struct {
 
 // savedDocument is a document in the last-good file: its text, or the values of one that has none.
 type savedDocument struct {
-	Name    string      `json:"name"`
-	Version string      `json:"version,omitempty"`
-	Format  string      `json:"format,omitempty"`
-	Data    []byte      `json:"data,omitempty"`
-	Values  *savedValue `json:"values,omitempty"`
+	Name    string               `json:"name"`
+	Version string               `json:"version,omitempty"`
+	Format  string               `json:"format,omitempty"`
+	Data    []byte               `json:"data,omitempty"`
+	Values  *document.SavedValue `json:"values,omitempty"`
 }
 
 // document returns what the source gave.
@@ -47,7 +48,7 @@ func (d savedDocument) document() (driver.Document, error) {
 	if d.Values == nil {
 		return out, nil
 	}
-	values, err := d.Values.value()
+	values, err := d.Values.Value()
 	out.Tree, _ = values.(map[string]any)
 	return out, err
 }
@@ -101,7 +102,7 @@ func readLastGood(ctx context.Context, name string) (map[string]remembered, erro
 			if err != nil {
 				return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 			}
-			t, err := parse(doc)
+			t, err := document.Parse(doc)
 			if err != nil {
 				return nil, err
 			}
@@ -158,7 +159,7 @@ func (c *Config[T]) save(ctx context.Context) {
 	if c.opts.LastGood == "" {
 		return
 	}
-	c.unsaved = map[string][]tree{}
+	c.unsaved = map[string][]document.Tree{}
 	for _, s := range c.states {
 		if !s.static && s.inForce {
 			c.unsaved[s.name] = s.accepted
@@ -192,7 +193,7 @@ func (c *Config[T]) write(ctx context.Context) {
 }
 
 // writeLastGood writes the last-good file. A source whose values it cannot keep is left out, and the error names it.
-func writeLastGood(name string, sources map[string][]tree) error {
+func writeLastGood(name string, sources map[string][]document.Tree) error {
 	file := savedFile{Saved: time.Now(), Sources: map[string][]savedDocument{}}
 	var left []error
 	for source, trees := range sources {
@@ -213,12 +214,12 @@ func writeLastGood(name string, sources map[string][]tree) error {
 	return errors.Join(append(left, err)...)
 }
 
-func savedDocuments(trees []tree) ([]savedDocument, error) {
+func savedDocuments(trees []document.Tree) ([]savedDocument, error) {
 	docs := []savedDocument{}
 	for _, t := range trees {
-		d := savedDocument{Name: t.name, Version: t.version, Format: t.format, Data: t.digest}
-		if t.digest == nil {
-			values, err := savedValueOf(t.values)
+		d := savedDocument{Name: t.Name, Version: t.Version, Format: t.Format, Data: t.Digest}
+		if t.Digest == nil {
+			values, err := document.SavedValueOf(t.Values)
 			if err != nil {
 				return nil, err
 			}

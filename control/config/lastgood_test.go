@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/go-os/go-os/control/config/driver"
+	"github.com/go-os/go-os/control/config/internal/document"
 	"github.com/go-os/go-os/telemetry"
 )
 
@@ -45,7 +46,7 @@ func TestSavedValues(t *testing.T) {
 		t.Errorf("NaN came back as %v", got)
 	}
 	for _, v := range []any{struct{}{}, make(chan int), map[int]string{1: "a"}, func() {}} {
-		if _, err := savedValueOf(map[string]any{"a": []any{v}}); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), fmt.Sprintf("%T", v)) {
+		if _, err := document.SavedValueOf(map[string]any{"a": []any{v}}); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), fmt.Sprintf("%T", v)) {
 			t.Errorf("%T: %v", v, err)
 		}
 	}
@@ -53,7 +54,7 @@ func TestSavedValues(t *testing.T) {
 
 func savedAndBack(t *testing.T, v any) any {
 	t.Helper()
-	saved, err := savedValueOf(v)
+	saved, err := document.SavedValueOf(v)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,11 +62,11 @@ func savedAndBack(t *testing.T, v any) any {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var read savedValue
+	var read document.SavedValue
 	if err := json.Unmarshal(data, &read); err != nil {
 		t.Fatal(err)
 	}
-	back, err := read.value()
+	back, err := read.Value()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/go-os/go-os/control/config/driver"
+	"github.com/go-os/go-os/control/config/internal/document"
+	"github.com/go-os/go-os/control/config/internal/scope"
 )
 
 // Required makes Load fail if the source is out of reach, unless Options.LastGood knows what it held. Without it, Load leaves such a
@@ -20,19 +22,13 @@ func Required(s Source) Source { return required{s} }
 
 type required struct{ Source }
 
-// keyed is a source whose names depend on the keys of the type: the environment, flags.
-type keyed interface {
-	bind(keys []key) (Source, error)
-	Source
-}
-
 // state is what is known about a source.
 type state struct {
 	Source   // without Required around it
 	name     string
 	required bool
-	env      *envSource // if it is one: unknown variables are warnings
-	static   bool       // what the process is given: not kept in the last-good file
+	suggest  func(string) string // of a driver.Suggester: unknown keys are warnings
+	static   bool                // what the process is given: not kept in the last-good file
 
 	reading turn          // one read at a time: an older one must not overtake a newer one
 	busy    turn          // taken while the source or the parser works, also if nobody waits for it any more
@@ -40,10 +36,10 @@ type state struct {
 	news    chan struct{} // there is something else to report to the source
 
 	// Written with both Config.applying and Config.mu, so that either suffices to read them.
-	latest   []tree // as last read
-	known    bool   // latest was read at all
-	accepted []tree // part of the configuration in force
-	inForce  bool   // accepted counts
+	latest   []document.Tree // as last read
+	known    bool            // latest was read at all
+	accepted []document.Tree // part of the configuration in force
+	inForce  bool            // accepted counts
 	lastGood time.Time
 
 	// Config.mu guards these.
@@ -60,17 +56,17 @@ func Load[T any](ctx context.Context, opts *Options) (*Config[T], error) {
 		opts: opts.orDefault(), problems: map[string]*Problem{}, changed: make(chan struct{}), applying: newTurn(), disk: newTurn(), noticed: make(chan struct{}, 1),
 	}
 	c.watch = newWatchers(c.opts.Name, c.opts.Telemetry)
-	if err := observe(ctx, c.watch.load, c.load); err != nil {
+	if err := scope.Observe(ctx, c.watch.load, c.load); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
 func (c *Config[T]) load(ctx context.Context) (err error) {
-	if c.builder, err = newBuilder(reflect.TypeFor[T](), c.opts.AllowUnknown); err != nil {
+	if c.builder, err = document.NewBuilder(reflect.TypeFor[T](), c.opts.AllowUnknown); err != nil {
 		return err
 	}
-	if c.states, err = newStates(c.opts.Sources, c.builder.typ); err != nil {
+	if c.states, err = newStates(c.opts.Sources, c.builder.Type); err != nil {
 		return err
 	}
 	saved := c.recall(ctx)
@@ -104,16 +100,16 @@ func newStates(sources []Source, t reflect.Type) ([]*state, error) {
 		if st.Source == nil {
 			return nil, &Error{Err: fmt.Errorf("%w: Options.Sources[%d] is nil", ErrInvalid, i)}
 		}
-		if k, ok := st.Source.(keyed); ok {
-			bound, err := k.bind(keysOf(t))
+		if k, ok := st.Source.(driver.Keyed); ok {
+			bound, err := k.Bind(document.KeysOf(t))
 			if err != nil {
 				return nil, &Error{Source: s.Name(), Err: err}
 			}
-			st.Source, st.static = bound, true
-			st.env, _ = bound.(*envSource)
+			st.Source = bound
 		}
-		if _, ok := st.Source.(defaultsSource); ok {
-			st.static = true
+		_, st.static = st.Source.(driver.Fixed)
+		if n, ok := st.Source.(driver.Suggester); ok {
+			st.suggest = n.Suggest
 		}
 		st.name = st.Name()
 		for n := 2; names[st.name]; n++ {
@@ -133,7 +129,7 @@ type parsed struct {
 
 // outcome is what came of reading a source.
 type outcome struct {
-	trees  []tree
+	trees  []document.Tree
 	err    error
 	unread bool // the source returned err; else a document is not what it should be
 }
@@ -203,7 +199,7 @@ func (s *state) parse(ctx context.Context, docs []driver.Document) (o outcome) {
 		if ctx.Err() != nil {
 			return s.late(ctx, "parsing takes too long")
 		}
-		t, err := parse(d)
+		t, err := document.Parse(d)
 		if err != nil {
 			errs = append(errs, s.blame(err))
 		}
@@ -216,7 +212,7 @@ func (s *state) parse(ctx context.Context, docs []driver.Document) (o outcome) {
 // blame puts the source's name into an error.
 func (s *state) blame(err error) error {
 	named := false
-	eachError(err, func(one error) {
+	document.EachError(err, func(one error) {
 		if e, ok := one.(*Error); ok {
 			e.Source, named = s.name, true
 		}
@@ -313,7 +309,7 @@ func (c *Config[T]) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.commit(ctx, decision[T]{chosen: chosen, next: next, warnings: out.warnings})
+	c.commit(ctx, decision[T]{chosen: chosen, next: next, warnings: out.Warnings})
 	return nil
 }
 
@@ -334,7 +330,7 @@ func (c *Config[T]) forget(err error) (any bool) {
 
 // names reports whether an error is the fault of a source.
 func names(err error, source string) (found bool) {
-	eachError(err, func(one error) {
+	document.EachError(err, func(one error) {
 		if e, ok := one.(*Error); ok && e.Source == source {
 			found = true
 		}
@@ -347,7 +343,7 @@ func names(err error, source string) (found bool) {
 func (c *Config[T]) otherFaults() error {
 	_, _, err := c.compose(c.knownSet(), nil)
 	var errs []error
-	eachError(err, func(one error) {
+	document.EachError(err, func(one error) {
 		if e, ok := one.(*Error); ok && e.Source != "" {
 			errs = append(errs, e)
 		}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/go-os/go-os/control/config"
+	"github.com/go-os/go-os/control/config/versions"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/memkv"
 	"github.com/go-os/go-os/telemetry"
@@ -47,9 +48,9 @@ func TestUnknownNull(t *testing.T) {
 		t.Errorf("%v, %v", err, cfg)
 	}
 	store := kv.New(memkv.New(nil), &kv.Options{Telemetry: telemetry.Off()})
-	versions, err := config.NewVersions(store, "a", &config.VersionsOptions{Check: config.Check[service](), Telemetry: telemetry.Off()})
+	v, err := versions.New(store, "a", &versions.Options{Check: versions.Check[service](), Telemetry: telemetry.Off()})
 	must(t, err)
-	_, err = versions.Publish(t.Context(), config.Draft{Document: "limts:\n", Format: config.YAML, Author: "ada"})
+	_, err = v.Publish(t.Context(), versions.Draft{Document: "limts:\n", Format: config.YAML, Author: "ada"})
 	if !errors.Is(err, config.ErrUnknownKey) || !strings.Contains(err.Error(), "draft.yaml:1: limts: unknown key") {
 		t.Errorf("published: %v", err)
 	}
@@ -147,8 +148,8 @@ func TestSourcesThatCannotWork(t *testing.T) {
 		"password":        {config.URL("ada:hunter2@host/x", nil), "config: url: invalid"},
 		"password, ftp":   {config.URL("ftp://ada:hunter2@host/x", nil), "config: url ftp://ada:xxxxx@host/x: invalid"},
 		"required":        {config.Required(config.Required(config.URL("", nil))), address},
-		"key":             {config.Key(nil, "a.yaml", nil), "config: key a.yaml: invalid: the store of Key is nil: give one that kv.New returned"},
-		"published":       {config.Published(nil, &config.PublishedOptions{Layers: []string{"base"}}), "config: published: invalid: the store of Published is nil"},
+		"key":             {versions.Key(nil, "a.yaml", nil), "config: key a.yaml: invalid: the store of versions.Key is nil: give one that kv.New returned"},
+		"published":       {versions.Published(nil, &versions.PublishedOptions{Layers: []string{"base"}}), "config: published: invalid: the store of versions.Published is nil"},
 		"flags":           {config.Flags(nil), "config: flags: invalid: the set of Flags is nil: give flag.CommandLine, or your own"},
 		"file":            {config.File("", nil), "config: file: invalid: the path of File is empty: name a file, or leave the source out"},
 		"file, optional":  {config.File("", &config.FileOptions{Optional: true}), "the path of File is empty"},
@@ -165,7 +166,7 @@ func TestSourcesThatCannotWork(t *testing.T) {
 	_, err := config.Load[service](t.Context(), options(config.Required(config.Required(config.Env("O_", []string{"O_RETRIES=4"}))), config.Flags(twice)))
 	must(t, err)
 
-	if _, err := config.NewVersions(nil, "a", nil); !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), "config: invalid: the store of NewVersions is nil") {
+	if _, err := versions.New(nil, "a", nil); !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), "config: invalid: the store of versions.New is nil") {
 		t.Errorf("versions: %v", err)
 	}
 }
@@ -187,7 +188,7 @@ func TestEveryErrorIsAnError(t *testing.T) {
 		"int":      second(config.Load[int](t.Context(), nil)),
 		"option":   second(config.Load[rules](t.Context(), nil)),
 		"defaults": second(config.Load[defaults](t.Context(), nil)),
-		"check":    config.Check[defaults]()("a.yaml", config.YAML, []byte("a: 1\n")),
+		"check":    versions.Check[defaults]()("a.yaml", config.YAML, []byte("a: 1\n")),
 		"reload":   cfg.Reload(ended),
 	} {
 		for _, line := range strings.Split(err.Error(), "\n") {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/go-os/go-os/control/config/driver"
+	"github.com/go-os/go-os/control/config/internal/document"
+	"github.com/go-os/go-os/control/config/internal/scope"
 )
 
 // Run follows the sources until ctx ends, and returns nil then: it reads a source when that tells of a change, and every now and
@@ -107,7 +109,7 @@ func (f *follower[T]) pause(backoff *time.Duration) time.Duration {
 
 func (f *follower[T]) read(ctx context.Context) {
 	c := f.config
-	_ = observe(ctx, c.watch.reload, func(ctx context.Context) error { // the error is in the problems
+	_ = scope.Observe(ctx, c.watch.reload, func(ctx context.Context) error { // the error is in the problems
 		c.read(ctx, []int{f.index})
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -237,16 +239,16 @@ func (c *Config[T]) reportOf(s *state) (now driver.Report) {
 	}
 	c.mu.Unlock()
 	if now.Rejected != nil {
-		now.Reason = bare(p.Err).Error()
+		now.Reason = document.WithoutValues(p.Err).Error()
 	}
 	return now
 }
 
 // versionsOf returns the versions that documents have.
-func versionsOf(trees []tree) (versions []string) {
+func versionsOf(trees []document.Tree) (versions []string) {
 	for _, t := range trees {
-		if t.version != "" {
-			versions = append(versions, t.version)
+		if t.Version != "" {
+			versions = append(versions, t.Version)
 		}
 	}
 	return versions

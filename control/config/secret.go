@@ -3,11 +3,12 @@ package config
 import (
 	"fmt"
 	"log/slog"
-	"reflect"
+
+	"github.com/go-os/go-os/control/config/internal/document"
 )
 
 // Redacted is what a Secret shows of itself.
-const Redacted = "[redacted]"
+const Redacted = document.Redacted
 
 // Secret holds a value that must not be shown. It prints as Redacted through every verb of fmt, log/slog, encoding/json,
 // encoding/xml, YAML, TOML, templates and every other printer that calls a method. [Secret.Reveal] is the only way to the value.
@@ -22,26 +23,20 @@ const Redacted = "[redacted]"
 // The tag `config:"name,secret"` keeps a field of another type out of dumps, origins and errors. The application must then take
 // care not to print it.
 type Secret[T any] struct {
-	_     [0]func() // makes == an error at compile time: it would compare pointers
-	value **T       // nil for the zero value of T, so that equal secrets are deeply equal; fmt follows one pointer for a wrong verb
+	concealed[T]
 }
+
+// concealed keeps the value away from printers. Its methods that reach the value belong to package document, so that no user calls
+// them.
+type concealed[T any] = document.HiddenValue[T]
 
 // NewSecret returns a Secret that holds value.
 func NewSecret[T any](value T) Secret[T] {
-	if reflect.ValueOf(&value).Elem().IsZero() {
-		return Secret[T]{}
-	}
-	inner := &value
-	return Secret[T]{value: &inner}
+	return Secret[T]{document.Hide(value)}
 }
 
 // Reveal returns the value.
-func (s Secret[T]) Reveal() (value T) {
-	if s.value != nil {
-		return **s.value
-	}
-	return value
-}
+func (s Secret[T]) Reveal() T { return s.concealed.Reveal() }
 
 // String returns Redacted.
 func (Secret[T]) String() string { return Redacted }
@@ -60,24 +55,3 @@ func (Secret[T]) MarshalText() ([]byte, error) { return []byte(Redacted), nil }
 
 // MarshalYAML is what YAML writes.
 func (Secret[T]) MarshalYAML() (any, error) { return Redacted, nil }
-
-// secret is implemented by every Secret.
-type secret interface {
-	inner() any
-	innerType() reflect.Type
-}
-
-// settable is implemented by a pointer to every Secret.
-type settable interface {
-	secret
-	conceal(value reflect.Value)
-}
-
-func (s Secret[T]) inner() any { return s.Reveal() }
-
-func (Secret[T]) innerType() reflect.Type { return reflect.TypeFor[T]() }
-
-func (s *Secret[T]) conceal(value reflect.Value) {
-	v, _ := value.Interface().(T) // not ok for a nil of an interface type: then v is nil too
-	*s = NewSecret(v)
-}

@@ -1,12 +1,10 @@
 package config
 
 import (
-	"errors"
-	"fmt"
-	"math"
-	"math/big"
 	"strconv"
 	"strings"
+
+	"github.com/go-os/go-os/control/config/internal/document"
 )
 
 // Size is a number of bytes, written "512B", "64KiB", "1.5MB" or as a plain number of bytes. KB, MB, GB and TB are powers
@@ -41,54 +39,14 @@ func (s *Size) UnmarshalText(text []byte) error {
 		if !ok {
 			continue
 		}
-		size, err := parseSize(strings.TrimSpace(number), u.unit)
+		size, err := document.ParseSize(strings.TrimSpace(number), uint64(u.unit))
 		if err != nil {
 			return err
 		}
-		*s = size
+		*s = Size(size)
 		return nil
 	}
-	return errSize
-}
-
-var (
-	errSize        = errors.New("is no size: write a number and B, KB, MB, GB, TB, KiB, MiB, GiB or TiB, such as 64KiB")
-	errPartOfByte  = errors.New("is not a whole number of bytes")
-	errLargestSize = fmt.Errorf("is over the largest size, %d bytes", uint64(math.MaxUint64))
-)
-
-// parseSize multiplies without rounding.
-func parseSize(number string, unit Size) (Size, error) {
-	const places = 40 // a fraction with more of them is no whole number of the largest unit
-	l, ok := readLiteral(number)
-	switch {
-	case !ok, l.base != 10, l.negative, strings.Contains(number, "_"):
-		return 0, errSize
-	case l.ambiguous():
-		return 0, errOctal
-	case l.digits == "":
-		return 0, nil
-	case l.exponent < -places:
-		return 0, errPartOfByte
-	case len(l.digits)+l.exponent > places:
-		return 0, errLargestSize
-	}
-	digits, _ := new(big.Int).SetString(l.digits, 10)
-	power := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(max(l.exponent, -l.exponent))), nil)
-	bytes := digits.Mul(digits, new(big.Int).SetUint64(uint64(unit)))
-	rest := new(big.Int)
-	if l.exponent >= 0 {
-		bytes.Mul(bytes, power)
-	} else {
-		bytes.QuoRem(bytes, power, rest)
-	}
-	switch {
-	case rest.Sign() != 0:
-		return 0, errPartOfByte
-	case !bytes.IsUint64():
-		return 0, errLargestSize
-	}
-	return Size(bytes.Uint64()), nil
+	return document.ErrSize
 }
 
 // String writes the size in the largest unit that divides it.

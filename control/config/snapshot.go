@@ -4,13 +4,11 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
+	"github.com/go-os/go-os/control/config/internal/document"
+	"github.com/go-os/go-os/control/config/internal/scope"
 	"go.opentelemetry.io/otel/attribute"
 )
 
@@ -27,12 +25,35 @@ type Snapshot[T any] struct {
 	// Applied is when it came into force.
 	Applied time.Time
 
-	origins originTree
+	origins document.Provenance
+}
+
+// Origin says where the value of a key comes from.
+type Origin struct {
+	// Path of the key: "db.pool.max", "prices.lamp". A list is one value.
+	Path string
+	// Value as a text, or redacted.
+	Value string
+	// Source that set it, by its name; "default" for the tag of a field.
+	Source string
+	// Document of the source: a file's name, a URL, a version.
+	Document string
+	// Line of the key in the document, or 0.
+	Line int
+	// Overrode are the earlier settings of the key that do not count, the last one first.
+	Overrode []Origin
 }
 
 // Origins returns where each key comes from and what it overrode, in the order of their paths. Secrets are Redacted. Unknown keys are
 // left out: Status has them as warnings.
-func (s *Snapshot[T]) Origins() []Origin { return s.origins.list() }
+func (s *Snapshot[T]) Origins() []Origin { return originsOf(s.origins.List()) }
+
+func originsOf(list []document.Origin) (all []Origin) {
+	for _, o := range list {
+		all = append(all, Origin{Path: o.Path, Value: o.Value, Source: o.Source, Document: o.Document, Line: o.Line, Overrode: originsOf(o.Overrode)})
+	}
+	return all
+}
 
 // Origin returns where the value at a path comes from. It is false if no source set it.
 func (s *Snapshot[T]) Origin(path string) (Origin, bool) {
@@ -48,9 +69,9 @@ func (s *Snapshot[T]) Origin(path string) (Origin, bool) {
 func (s *Snapshot[T]) Dump(w io.Writer) error {
 	tab := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, o := range s.Origins() {
-		_, _ = fmt.Fprintf(tab, "%s\t%s\t%s\n", o.Path, oneLine(o.Value), o.where())
+		_, _ = fmt.Fprintf(tab, "%s\t%s\t%s\n", o.Path, document.OneLine(o.Value), o.where())
 		for _, lower := range o.Overrode {
-			_, _ = fmt.Fprintf(tab, "\t%s\t%s, overridden\n", oneLine(lower.Value), lower.where())
+			_, _ = fmt.Fprintf(tab, "\t%s\t%s, overridden\n", document.OneLine(lower.Value), lower.where())
 		}
 	}
 	return tab.Flush()
@@ -68,32 +89,13 @@ func (o Origin) where() string {
 	}
 }
 
-// oneLine shortens a text, and shows what does not print as an escape of Go: a value must not steer the terminal.
-func oneLine(s string) string {
-	s = strings.NewReplacer("\r\n", "⏎", "\n", "⏎", "\t", " ").Replace(s)
-	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) || !utf8.ValidString(s) {
-		s = strings.ReplaceAll(strconv.Quote(s), `\"`, `"`)
-		s = s[1 : len(s)-1]
-	}
-	return shorten(s)
-}
-
-// shorten cuts a text that is too long for a line.
-func shorten(s string) string {
-	const longest = 80
-	if runes := []rune(s); len(runes) > longest {
-		return string(runes[:longest]) + "…"
-	}
-	return s
-}
-
 // Attributes name the configuration in telemetry, so that what changes after a change can be laid at its door:
 // goos.config.fingerprint and, if there is one, goos.config.version. They suit spans, log records and, as they change seldom,
 // metrics.
 func (s *Snapshot[T]) Attributes() []attribute.KeyValue {
 	all := []attribute.KeyValue{fingerprintKey.String(s.Fingerprint)}
 	if s.Version != "" {
-		all = append(all, versionKey.String(s.Version))
+		all = append(all, scope.VersionKey.String(s.Version))
 	}
 	return all
 }

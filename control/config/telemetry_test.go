@@ -22,6 +22,8 @@ import (
 
 	"github.com/go-os/go-os/control/config"
 	"github.com/go-os/go-os/control/config/driver"
+	"github.com/go-os/go-os/control/config/versions"
+	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/memkv"
 	"github.com/go-os/go-os/telemetry"
 )
@@ -169,11 +171,29 @@ func TestTelemetry(t *testing.T) {
 	}
 }
 
-// TestTelemetryOfVersions walks through everything that is told of versions.
+const layer = "prod/application/orders"
+
+func newStore(t testing.TB) *kv.Store {
+	t.Helper()
+	store := kv.New(memkv.New(nil), &kv.Options{Telemetry: telemetry.Off()})
+	t.Cleanup(func() { _ = store.Close() })
+	return store
+}
+
+func draft(text string) versions.Draft {
+	return versions.Draft{Document: text, Format: config.YAML, Author: "ada", Message: "why not"}
+}
+
+// wellHealth is what a monitor says of canaries that are well.
+func wellHealth(context.Context) (versions.Health, error) {
+	return versions.Health{Canary: versions.Sample{Total: 1000}, Stable: versions.Sample{Total: 1000}}, nil
+}
+
+// TestTelemetryOfVersions walks through everything that is told of v.
 func TestTelemetryOfVersions(t *testing.T) {
 	w := newWitness()
-	store := newStore(t, memkv.New(nil))
-	v, err := config.NewVersions(store, layer, &config.VersionsOptions{Name: "orders", Telemetry: w.Providers})
+	store := newStore(t)
+	v, err := versions.New(store, layer, &versions.Options{Name: "orders", Telemetry: w.Providers})
 	must(t, err)
 	ctx := t.Context()
 	publish(t, v, "retries: 1\n")
@@ -184,7 +204,7 @@ func TestTelemetryOfVersions(t *testing.T) {
 	_, err = v.Rollback(ctx, 1, "bob", "")
 	must(t, err)
 	_, err = v.Stage(ctx, draft("retries: 5\n"), 10)
-	must(t, err, v.Guide(ctx, config.Plan{Author: "guide", Stages: []config.Stage{}, Every: time.Millisecond, Health: wellHealth}))
+	must(t, err, v.Guide(ctx, versions.Plan{Author: "guide", Stages: []versions.Stage{}, Every: time.Millisecond, Health: wellHealth}))
 	want := `published author=ada name=orders percent=100 reason= version=L@1
 rollout.started author=ada name=orders percent=10 reason=why not version=L@2
 rollout.advanced author=ada name=orders percent=20 reason=well version=L@2
@@ -214,9 +234,11 @@ rollout.promoted author=guide name=orders percent=100 reason=as planned version=
 
 // TestAttributes have the version in them.
 func TestAttributes(t *testing.T) {
-	store := newStore(t, memkv.New(nil))
-	publish(t, versionsIn(t, store, nil), "retries: 1\n")
-	source := config.Published(store, &config.PublishedOptions{Layers: []string{layer}})
+	store := newStore(t)
+	v, err := versions.New(store, layer, &versions.Options{Telemetry: telemetry.Off()})
+	must(t, err)
+	publish(t, v, "retries: 1\n")
+	source := versions.Published(store, &versions.PublishedOptions{Layers: []string{layer}})
 	one, two := load(t, source), load(t, source)
 	attrs := one.Snapshot().Attributes()
 	if len(attrs) != 2 || attrs[0].Key != "goos.config.fingerprint" || attrs[0].Value.AsString() != two.Snapshot().Fingerprint || attrs[1].Value.AsString() != layer+"@1" {

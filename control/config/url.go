@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/go-os/go-os/control/config/driver"
+	"github.com/go-os/go-os/control/config/internal/document"
 )
 
 // The defaults of URLOptions.
@@ -225,8 +226,8 @@ func (u *urlSource) format(contentType string) (string, error) {
 		return TOML, nil
 	}
 	if parsed, err := url.Parse(u.address); err == nil {
-		if _, known := grammars[formatOf(parsed.Path)]; known {
-			return formatOf(parsed.Path), nil
+		if document.KnownFormat(document.FormatOf(parsed.Path)) {
+			return document.FormatOf(parsed.Path), nil
 		}
 		return "", fmt.Errorf("%w: neither the Content-Type %q nor %q tells the format: set URLOptions.Format", driver.ErrInvalid, kind, path.Base(parsed.Path))
 	}

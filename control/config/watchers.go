@@ -10,6 +10,8 @@ import (
 	"go.opentelemetry.io/otel/log"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/go-os/go-os/control/config/internal/document"
+	"github.com/go-os/go-os/control/config/internal/scope"
 	"github.com/go-os/go-os/internal/instrument"
 	"github.com/go-os/go-os/telemetry"
 )
@@ -17,47 +19,12 @@ import (
 const scopeName = "github.com/go-os/go-os/control/config"
 
 const (
-	nameKey        = attribute.Key("goos.config.name")
-	operationKey   = attribute.Key("goos.config.operation")
 	resultKey      = attribute.Key("goos.config.result")
 	sourceKey      = attribute.Key("goos.config.source")
 	keyKey         = attribute.Key("goos.config.key")
 	keysKey        = attribute.Key("goos.config.keys")
-	versionKey     = attribute.Key("goos.config.version")
 	fingerprintKey = attribute.Key("goos.config.fingerprint")
-	authorKey      = attribute.Key("goos.config.author")
-	reasonKey      = attribute.Key("goos.config.reason")
-	percentKey     = attribute.Key("goos.config.percent")
 )
-
-// newScope returns the instrumentation that Config and Versions share.
-func newScope(name string, p telemetry.Providers) (*instrument.Scope, []attribute.KeyValue) {
-	var attrs []attribute.KeyValue
-	if name != "" {
-		attrs = append(attrs, nameKey.String(name))
-	}
-	return instrument.New(instrument.Config{
-		Name:        scopeName,
-		Duration:    "goos.config.operation.duration",
-		Description: "Duration of an operation on configuration.",
-		Attrs:       attrs,
-	}, p), attrs
-}
-
-func operation(s *instrument.Scope, name string) *instrument.Op {
-	return s.Op(name, "config "+name, operationKey.String(name))
-}
-
-// observe makes a call the operation that it is. What telemetry is told of its error holds no values.
-func observe(ctx context.Context, op *instrument.Op, do func(context.Context) error) (err error) {
-	ctx, call := op.Start(ctx, "")
-	var told error
-	defer call.End(ctx, &told)
-	if err = do(ctx); err != nil {
-		told = bare(err)
-	}
-	return err
-}
 
 // watchers tell the world what becomes of a configuration: by metrics and events, or by log lines if nobody listens to those.
 type watchers struct {
@@ -71,12 +38,12 @@ type watchers struct {
 }
 
 func newWatchers(name string, p telemetry.Providers) *watchers {
-	s, attrs := newScope(name, p)
+	s, attrs := scope.New(scopeName, name, p)
 	w := &watchers{
 		telemetry: p,
 		attrs:     attrs,
-		load:      operation(s, "load"),
-		reload:    operation(s, "reload"),
+		load:      scope.Op(s, "load"),
+		reload:    scope.Op(s, "reload"),
 		applied:   s.Event("goos.config.applied", log.SeverityInfo, ""),
 		rejected:  s.Event("goos.config.rejected", log.SeverityWarn, ""),
 		failed:    s.Event("goos.config.source.failed", log.SeverityWarn, ""),
@@ -142,7 +109,7 @@ func (w *watchers) broke(ctx context.Context, p *Problem) {
 	case p.absent:
 		message = "configuration source left out; the service runs without it"
 	}
-	err := bare(p.Err)
+	err := document.WithoutValues(p.Err)
 	w.say(ctx, event, slog.LevelWarn, message, slog.String("source", p.Source), slog.Any("error", err))
 	attrs := w.with(sourceKey.String(p.Source))
 	var e *Error

@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/go-os/go-os/control/config"
+	"github.com/go-os/go-os/control/config/versions"
 )
 
 // TestHealthThatHangs asks a monitor that takes requests and does not answer the first one.
@@ -27,7 +27,7 @@ func TestHealthThatHangs(t *testing.T) {
 	}))
 	defer health.Close()
 	out, err := s.call("", "-timeout", "500ms", "guide", "-every", "20ms", "-stages", "10:1h", "-health", health.URL)
-	if !errors.Is(err, config.ErrAborted) {
+	if !errors.Is(err, versions.ErrAborted) {
 		t.Errorf("guide: %v, want that the second answer ends the rollout\n%s", err, out)
 	}
 }

@@ -1,4 +1,4 @@
-// Command configctl publishes configuration to a store that services follow (config.Published), shows what was published,
+// Command configctl publishes configuration to a store that services follow (versions.Published), shows what was published,
 // compares, rolls back and rolls out.
 //
 //	go run ./examples/configctl -store etcd://127.0.0.1:2379 -layer prod/application/shop publish shop.yaml
@@ -22,7 +22,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/go-os/go-os/control/config"
+	"github.com/go-os/go-os/control/config/versions"
 	"github.com/go-os/go-os/state/kv"
 )
 
@@ -56,7 +56,7 @@ type action func(ctx context.Context, t *tool, args []string) error
 // tool is what commands work with.
 type tool struct {
 	store    *kv.Store
-	versions *config.Versions
+	versions *versions.Layer
 	layer    string
 	author   string
 	timeout  time.Duration
@@ -78,8 +78,8 @@ var commands = []command{
 	{"rollback", "N", "publish the document of version N again", rollback},
 	{"status", "", "show what is in force, the rollout under way, and what the instances say", status},
 	{"advance", "PERCENT", "give the candidate of the rollout to more instances", advance},
-	{"promote", "", "put the candidate into force for all", ending("the candidate is in force for all instances", (*config.Versions).Promote)},
-	{"abort", "", "take the candidate back", ending("the rollout is over, and what was in force before is again", (*config.Versions).Abort)},
+	{"promote", "", "put the candidate into force for all", ending("the candidate is in force for all instances", (*versions.Layer).Promote)},
+	{"abort", "", "take the candidate back", ending("the rollout is over, and what was in force before is again", (*versions.Layer).Abort)},
 	{"guide", "", "take the rollout to its end, step by step, or back if the canaries are ill", guide},
 	{"watch", "", "print every change until interrupted (not on redis)", watch},
 }
@@ -193,7 +193,7 @@ func (o options) with(ctx context.Context, std streams, do func(*tool) error) (e
 	case o.layer == "":
 		return fmt.Errorf("-layer is missing, such as -layer prod/application/shop: %w", errUsage)
 	}
-	vo := &config.VersionsOptions{Telemetry: quiet}
+	vo := &versions.Options{Telemetry: quiet}
 	if o.schema != "" {
 		if vo.Schema, err = os.ReadFile(o.schema); err != nil {
 			return err
@@ -204,10 +204,10 @@ func (o options) with(ctx context.Context, std streams, do func(*tool) error) (e
 		return err
 	}
 	defer func() { err = errors.Join(err, closeStore()) }()
-	versions, err := config.NewVersions(store, o.layer, vo)
+	published, err := versions.New(store, o.layer, vo)
 	if err != nil {
 		return err
 	}
-	t := &tool{store: store, versions: versions, layer: o.layer, author: o.author, timeout: o.timeout, streams: std}
+	t := &tool{store: store, versions: published, layer: o.layer, author: o.author, timeout: o.timeout, streams: std}
 	return t.hint(ctx, do(t))
 }

@@ -24,6 +24,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/go-os/go-os/control/config"
+	"github.com/go-os/go-os/control/config/versions"
 	"github.com/go-os/go-os/internal/tooling/testenv"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/boltkv"
@@ -250,7 +251,7 @@ func TestEtcd(t *testing.T) {
 
 	ill.Store(true)
 	s.expect("version 3 is the candidate", "publish", "-percent", "99", s.file("a.yaml", "a: 3\n"))
-	s.refuse(config.ErrAborted, "100 of 200 requests of the canaries failed", guided...)
+	s.refuse(versions.ErrAborted, "100 of 200 requests of the canaries failed", guided...)
 	seen.await(t, "candidate 3 for 99 %", "the rollout of version 3 was aborted")
 
 	interrupt()
@@ -267,7 +268,7 @@ func instance(t *testing.T, endpoint string) {
 	}
 	store := kv.New(etcdkv.New(client, nil), &kv.Options{Telemetry: telemetry.Off()})
 	cfg, err := config.Load[struct{ A int }](t.Context(), &config.Options{Telemetry: telemetry.Off(), Sources: []config.Source{
-		config.Published(store, &config.PublishedOptions{Layers: []string{layer}, Instance: "shop-1"}),
+		versions.Published(store, &versions.PublishedOptions{Layers: []string{layer}, Instance: "shop-1"}),
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -297,7 +298,7 @@ func TestControlCharacters(t *testing.T) {
 	s.expect("60 %", "advance", "60", "-message", evil)
 	onBolt(t, where, func(store *kv.Store) {
 		for i, version := range []int{3, 2} {
-			report, err := json.Marshal(config.Instance{Name: fmt.Sprint("i", i, evil), Version: version, Rejected: 3 * i, Reason: evil})
+			report, err := json.Marshal(versions.Instance{Name: fmt.Sprint("i", i, evil), Version: version, Rejected: 3 * i, Reason: evil})
 			if err == nil {
 				_, err = kv.Namespace(store, layer).Put(t.Context(), fmt.Sprint("instances/i", i), report)
 			}
@@ -348,14 +349,14 @@ func TestHistoryOfARace(t *testing.T) {
 	s.expect("version 1", "publish", one)
 	var won, written atomic.Int64
 	onBolt(t, where, func(store *kv.Store) {
-		versions, err := config.NewVersions(store, layer, &config.VersionsOptions{Telemetry: quiet})
+		published, err := versions.New(store, layer, &versions.Options{Telemetry: quiet})
 		if err != nil {
 			t.Fatal(err)
 		}
 		var all sync.WaitGroup
 		for i := range 8 {
 			all.Go(func() {
-				_, err := versions.Publish(t.Context(), config.Draft{Document: fmt.Sprintf("a: %d\n", i), Format: config.YAML, Author: "ada"})
+				_, err := published.Publish(t.Context(), versions.Draft{Document: fmt.Sprintf("a: %d\n", i), Format: config.YAML, Author: "ada"})
 				if err == nil {
 					won.Add(1)
 				} else if !errors.Is(err, config.ErrConflict) {
@@ -364,7 +365,7 @@ func TestHistoryOfARace(t *testing.T) {
 			})
 		}
 		all.Wait()
-		for _, err := range versions.History(t.Context()) {
+		for _, err := range published.History(t.Context()) {
 			if err != nil {
 				t.Fatal(err)
 			}

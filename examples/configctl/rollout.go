@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/go-os/go-os/control/config"
+	"github.com/go-os/go-os/control/config/versions"
 	"github.com/go-os/go-os/state/kv"
 )
 
@@ -48,7 +49,7 @@ func status(*flag.FlagSet) action {
 	}
 }
 
-func refusal(i config.Instance) string {
+func refusal(i versions.Instance) string {
 	if i.Rejected == 0 {
 		return ""
 	}
@@ -72,7 +73,7 @@ func advance(set *flag.FlagSet) action {
 }
 
 // ending is a command that ends a rollout.
-func ending(done string, end func(v *config.Versions, ctx context.Context, author, reason string) error) func(*flag.FlagSet) action {
+func ending(done string, end func(v *versions.Layer, ctx context.Context, author, reason string) error) func(*flag.FlagSet) action {
 	return func(set *flag.FlagSet) action {
 		message := set.String("message", "", "why")
 		return func(ctx context.Context, t *tool, args []string) error {
@@ -87,11 +88,11 @@ func ending(done string, end func(v *config.Versions, ctx context.Context, autho
 }
 
 func guide(set *flag.FlagSet) action {
-	plan := config.Plan{}
+	plan := versions.Plan{}
 	stages := set.String("stages", "5:10m,25:10m,50:10m", "percentages, and how long each lasts at least; after the last the candidate is promoted")
 	health := set.String("health", "", `URL that says how the canaries are since it was last asked: {"canary": {"total": 200, "failed": 1}, "stable": {"total": 2000, "failed": 9}}`)
-	set.DurationVar(&plan.Every, "every", config.DefaultHealthWindow, "how often the instances and -health are asked")
-	set.Uint64Var(&plan.MinSample, "min-sample", config.DefaultMinSample, "how many requests of the canaries are needed to judge them")
+	set.DurationVar(&plan.Every, "every", versions.DefaultHealthWindow, "how often the instances and -health are asked")
+	set.Uint64Var(&plan.MinSample, "min-sample", versions.DefaultMinSample, "how many requests of the canaries are needed to judge them")
 	return func(ctx context.Context, t *tool, args []string) (err error) {
 		if err := none(args); err != nil {
 			return err
@@ -100,7 +101,7 @@ func guide(set *flag.FlagSet) action {
 			return err
 		}
 		if *health != "" {
-			plan.Health = func(ctx context.Context) (config.Health, error) {
+			plan.Health = func(ctx context.Context) (versions.Health, error) {
 				ctx, cancel := t.bounded(ctx) // a monitor that hangs must not keep the guide from what instances refuse
 				defer cancel()
 				return ask(ctx, *health)
@@ -123,10 +124,10 @@ func guide(set *flag.FlagSet) action {
 	}
 }
 
-func parseStages(text string) (stages []config.Stage, err error) {
+func parseStages(text string) (stages []versions.Stage, err error) {
 	for part := range strings.SplitSeq(text, ",") {
 		percent, lasts, _ := strings.Cut(strings.TrimSpace(part), ":")
-		var s config.Stage
+		var s versions.Stage
 		s.Percent, err = strconv.ParseFloat(strings.TrimSuffix(percent, "%"), 64)
 		if err == nil {
 			s.For, err = time.ParseDuration(lasts)
@@ -140,7 +141,7 @@ func parseStages(text string) (stages []config.Stage, err error) {
 }
 
 // ask fetches how the canaries are.
-func ask(ctx context.Context, url string) (h config.Health, err error) {
+func ask(ctx context.Context, url string) (h versions.Health, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return h, err
@@ -197,7 +198,7 @@ func watch(*flag.FlagSet) action {
 		if err := t.store.Require(kv.Watch); err != nil {
 			return fmt.Errorf("watch needs a store that reports changes, such as etcd:// or consul://; with this one, repeat status: %w", err)
 		}
-		var last config.Head
+		var last versions.Head
 		empty := false
 		for range t.heads(ctx) {
 			head, err := t.versions.Head(ctx)
@@ -219,7 +220,7 @@ func watch(*flag.FlagSet) action {
 }
 
 // tellChange prints what a new head means.
-func (t *tool) tellChange(ctx context.Context, was, is config.Head) error {
+func (t *tool) tellChange(ctx context.Context, was, is versions.Head) error {
 	at := time.Now().Format(time.TimeOnly)
 	if r := is.Rollout; r != nil && (was.Rollout == nil || was.Rollout.Percent != r.Percent || was.Rollout.Candidate != r.Candidate) {
 		_, _ = fmt.Fprintf(t.out, "%s  candidate %d for %v %% of the instances\n", at, r.Candidate, r.Percent)

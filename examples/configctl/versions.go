@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/go-os/go-os/control/config"
+	"github.com/go-os/go-os/control/config/versions"
 )
 
 // bounded is ctx with the time that the store may take.
@@ -47,7 +48,7 @@ func number(s string) (int, error) {
 }
 
 func publish(set *flag.FlagSet) action {
-	var d config.Draft
+	var d versions.Draft
 	var percent float64
 	set.StringVar(&d.Message, "message", "", "why")
 	set.StringVar(&d.Format, "format", "", "yaml, json or toml (default: by the file's name)")
@@ -180,12 +181,12 @@ func history(set *flag.FlagSet) action {
 // lineage follows the versions that were in force, from the newest to the oldest.
 type lineage struct {
 	*tool
-	head config.Head
+	head versions.Head
 	next int // the newest version that was in force, of those that have not been seen
 }
 
 // state returns what a version is: each version that was in force names the one before it as its parent.
-func (l *lineage) state(ctx context.Context, v config.Version) (string, error) {
+func (l *lineage) state(ctx context.Context, v versions.Version) (string, error) {
 	if v.Number == l.next {
 		l.next = v.Parent
 		switch {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/go-os/go-os/control/config"
+	"github.com/go-os/go-os/control/config/versions"
 )
 
 // settings are what can be changed while the shop runs, see shop.yaml.
@@ -61,7 +62,7 @@ func (s *shop) configure(ctx context.Context, svc *service) (*config.Config[sett
 			return nil, err
 		}
 		closeStore = engine.Close
-		sources = append(sources, config.Published(engine.Store, &config.PublishedOptions{Layers: []string{layer}, Instance: instance(svc.name)}))
+		sources = append(sources, versions.Published(engine.Store, &versions.PublishedOptions{Layers: []string{layer}, Instance: instance(svc.name)}))
 	}
 	cfg, err := config.Load[settings](ctx, &config.Options{
 		Name: "shop", Sources: append(sources, config.Env("SHOP_", os.Environ())), Telemetry: svc.pipeline.Providers(),

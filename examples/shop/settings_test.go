@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/go-os/go-os/control/config"
+	"github.com/go-os/go-os/control/config/versions"
 	"github.com/go-os/go-os/internal/tooling/testenv"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/etcdkv"
@@ -82,12 +83,12 @@ func TestSettingsFile(t *testing.T) {
 func TestStamp(t *testing.T) {
 	store := kv.New(memkv.New(nil), &kv.Options{Telemetry: telemetry.Off()})
 	t.Cleanup(func() { _ = store.Close() })
-	versions, err := config.NewVersions(store, layer, &config.VersionsOptions{Telemetry: telemetry.Off()})
+	published, err := versions.New(store, layer, &versions.Options{Telemetry: telemetry.Off()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	cfg, err := config.Load[settings](t.Context(), &config.Options{Telemetry: telemetry.Off(), Sources: []config.Source{
-		config.Published(store, &config.PublishedOptions{Layers: []string{layer}}),
+		versions.Published(store, &versions.PublishedOptions{Layers: []string{layer}}),
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -106,7 +107,7 @@ func TestStamp(t *testing.T) {
 			}
 		}
 		got = append(got, version)
-		if _, err := versions.Publish(t.Context(), config.Draft{Document: "limits: {quantity: 7}\n", Format: config.YAML, Author: "ada"}); err != nil {
+		if _, err := published.Publish(t.Context(), versions.Draft{Document: "limits: {quantity: 7}\n", Format: config.YAML, Author: "ada"}); err != nil {
 			t.Fatal(err)
 		}
 		if err := cfg.Reload(t.Context()); err != nil {
@@ -155,7 +156,7 @@ func TestSettingsPublished(t *testing.T) {
 	}
 	store := kv.New(etcdkv.New(client, nil), &kv.Options{Telemetry: telemetry.Off()})
 	t.Cleanup(func() { _, _ = store.Close(), client.Close() })
-	versions, err := config.NewVersions(store, layer, &config.VersionsOptions{Check: config.Check[settings](), Telemetry: telemetry.Off()})
+	published, err := versions.New(store, layer, &versions.Options{Check: versions.Check[settings](), Telemetry: telemetry.Off()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,12 +174,12 @@ func TestSettingsPublished(t *testing.T) {
 			answers(t, fmt.Sprintf(`"cents":%d`, cents), http.MethodGet, url+"/products/lamp", "")
 		}
 	}
-	if _, err := versions.Rollback(t.Context(), 1, "ada", ""); err != nil {
+	if _, err := published.Rollback(t.Context(), 1, "ada", ""); err != nil {
 		t.Fatal(err)
 	}
 	answers(t, `"cents":1900`, http.MethodGet, urls[0]+"/products/lamp", "")
 	testenv.Eventually(t, settingsWithin, "the services to report", func() error {
-		all, err := versions.Instances(t.Context())
+		all, err := published.Instances(t.Context())
 		if err != nil || len(all) != 4 {
 			return fmt.Errorf("%+v, %v", all, err)
 		}

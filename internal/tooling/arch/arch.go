@@ -52,14 +52,19 @@ var extended = []string{"golang.org/x/sync"}
 // vendors are the libraries that a portable type may import: those that do a part of its work, whatever the driver. Any other
 // vendor belongs into a driver.
 var vendors = map[string][]string{
-	"state/kv/near": {"github.com/maypok86/otter/v2"},
-	"control/config": {
+	"state/kv/near":  {"github.com/maypok86/otter/v2"},
+	"control/config": {"github.com/fsnotify/fsnotify"},
+	"control/config/internal/document": {
 		"go.yaml.in/yaml/v3", "github.com/pelletier/go-toml/v2", // scanners: the values are built here
-		"github.com/go-playground/validator/v10", "github.com/santhosh-tekuri/jsonschema/v6", "github.com/fsnotify/fsnotify",
+		"github.com/go-playground/validator/v10",
 	},
-	"control/router": {"github.com/failsafe-go/failsafe-go", "golang.org/x/time"},
-	"identity/auth":  {"golang.org/x/oauth2", "github.com/go-jose/go-jose/v4", "github.com/cedar-policy/cedar-go"},
+	"control/config/versions": {"github.com/santhosh-tekuri/jsonschema/v6"},
+	"control/router":          {"github.com/failsafe-go/failsafe-go", "golang.org/x/time"},
+	"identity/auth":           {"golang.org/x/oauth2", "github.com/go-jose/go-jose/v4", "github.com/cedar-policy/cedar-go"},
 }
+
+// storeless are packages of control that a program links without any of state. What they share lies in their internal folders.
+var storeless = []string{"control/config"}
 
 // Check returns every import below root that breaks the rule, in the order of the files. Nested modules, testdata and
 // hidden folders are not ours to check.
@@ -85,6 +90,72 @@ func Check(root fs.FS) ([]string, error) {
 	return broken, err
 }
 
+// Linked returns the import paths that a program links with one of our packages: our own, to any depth, and those of others that ours
+// import. pkg is its folder, such as control/config.
+func Linked(root fs.FS, pkg string) (map[string]bool, error) {
+	linked := map[string]bool{}
+	for waiting := []string{pkg}; len(waiting) > 0; {
+		dir := waiting[0]
+		waiting = waiting[1:]
+		imports, err := importsOf(root, dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, imported := range imports {
+			if linked[imported] {
+				continue
+			}
+			linked[imported] = true
+			if ours, ok := strings.CutPrefix(imported, Module+"/"); ok {
+				waiting = append(waiting, ours)
+			}
+		}
+	}
+	return linked, nil
+}
+
+// importsOf returns what the files of a folder import, but for its tests.
+func importsOf(root fs.FS, dir string) (all []string, err error) {
+	names, err := fs.Glob(root, dir+"/*.go")
+	if err == nil && len(names) == 0 {
+		err = fmt.Errorf("no Go files in %q: name a folder of the module", dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		imports, err := imports(root, name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, imports...)
+	}
+	return all, nil
+}
+
+// imports returns what a file imports.
+func imports(root fs.FS, name string) (all []string, err error) {
+	src, err := fs.ReadFile(root, name)
+	if err != nil {
+		return nil, err
+	}
+	file, err := parser.ParseFile(token.NewFileSet(), name, src, parser.ImportsOnly)
+	if err != nil {
+		return nil, err
+	}
+	for _, spec := range file.Imports {
+		imported, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, imported)
+	}
+	return all, nil
+}
+
 func skip(root fs.FS, dir string) bool {
 	if dir == "." {
 		return false
@@ -97,25 +168,14 @@ func skip(root fs.FS, dir string) bool {
 }
 
 func checkFile(root fs.FS, name string) ([]string, error) {
-	src, err := fs.ReadFile(root, name)
-	if err != nil {
-		return nil, err
-	}
-	file, err := parser.ParseFile(token.NewFileSet(), name, src, parser.ImportsOnly)
-	if err != nil {
-		return nil, err
-	}
+	all, err := imports(root, name)
 	var broken []string
-	for _, spec := range file.Imports {
-		imported, err := strconv.Unquote(spec.Path.Value)
-		if err != nil {
-			return nil, err
-		}
+	for _, imported := range all {
 		if why := judge(name, imported); why != "" {
 			broken = append(broken, fmt.Sprintf("%s: imports %s: %s", name, imported, why))
 		}
 	}
-	return broken, nil
+	return broken, err
 }
 
 // judge returns why the file must not have the import, or nothing.
@@ -162,6 +222,8 @@ func judgeOurs(dir, ours string) string {
 		return "the telemetry root stands alone"
 	case from != to && !slices.Contains(mayImport[from], to):
 		return fmt.Sprintf("%s may import only %s", from, strings.Join(mayImport[from], ", "))
+	case to == "state" && slices.ContainsFunc(storeless, func(p string) bool { return dir == p || strings.HasPrefix(dir, p+"/internal/") }):
+		return "a program that uses it links no store: what needs one lies in a package beside it"
 	case from != to && to == "telemetry" && ours != "telemetry" && from != "exporters" && from != "examples":
 		return "import the telemetry root; its subpackages configure what stands behind it"
 	}

@@ -2,7 +2,9 @@ package arch_test
 
 import (
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -53,7 +55,10 @@ func TestMutations(t *testing.T) {
 		{"telemetry in a driver", "state/kv/memkv/memkv.go", ours + "telemetry", "nothing else of ours"},
 		{"instrumentation in a driver", "state/kv/memkv/memkv.go", ours + "internal/instrument", "nothing else of ours"},
 		{"portable type importing a driver", "state/kv/kv.go", ours + "state/kv/memkv", "only main chooses a driver"},
-		{"capability choosing a driver of another", "control/config/config.go", ours + "state/kv/memkv", "only main chooses a driver"},
+		{"capability choosing a driver of another", "control/config/versions/versions.go", ours + "state/kv/memkv", "only main chooses a driver"},
+		{"state in a portable type that needs no store", "control/config/load.go", ours + "state/kv", "links no store"},
+		{"state in what that type is made of", "control/config/internal/document/build.go", ours + "state/kv", "links no store"},
+		{"JSON Schema in a portable type", "control/config/load.go", "github.com/santhosh-tekuri/jsonschema/v6", "a vendor belongs into a driver"},
 		{"vendor in a portable type", "state/kv/kv.go", "go.etcd.io/etcd/client/v3", "a vendor belongs into a driver"},
 		{"cache library in the portable type", "state/kv/kv.go", "github.com/maypok86/otter/v2", "a vendor belongs into a driver"},
 		{"near cache choosing a driver", "state/kv/near/near.go", ours + "state/kv/memkv", "only main chooses a driver"},
@@ -65,7 +70,8 @@ func TestMutations(t *testing.T) {
 		{"SDK in exporters", "exporters/setup.go", "go.opentelemetry.io/otel/sdk/trace", ""},
 		{"SDK in telemetry/trace", "telemetry/trace/sampler.go", "go.opentelemetry.io/otel/sdk/trace", ""},
 		{"API in a capability", "state/kv/kv.go", "go.opentelemetry.io/otel/metric", ""},
-		{"control on state", "control/config/versions.go", ours + "state/kv", ""},
+		{"control on state", "control/config/versions/versions.go", ours + "state/kv", ""},
+		{"a vendor of a package beside a portable type", "control/config/versions/jsonschema.go", "github.com/santhosh-tekuri/jsonschema/v6", ""},
 		{"driver on driver", "state/kv/memkv/memkv.go", ours + "state/kv/driver", ""},
 		{"driver of another capability on kv", "control/discovery/kvdiscovery/kv.go", ours + "state/kv", ""},
 		{"what drivers of one capability share", "state/kv/memkv/memkv.go", ours + "state/kv/internal/feed", ""},
@@ -100,6 +106,40 @@ func TestMutations(t *testing.T) {
 				t.Errorf("want one complaint about %s with %q, got %q", c.file, c.want, got)
 			}
 		})
+	}
+}
+
+// TestConfigLinksNoStore is about a program that reads a file and the environment.
+func TestConfigLinksNoStore(t *testing.T) {
+	linked, err := arch.Linked(os.DirFS("../../.."), "control/config")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !linked["github.com/go-playground/validator/v10"] { // of a package below
+		t.Errorf("control/config is not seen as a whole: %v", linked)
+	}
+	for path := range linked {
+		if strings.HasPrefix(path, arch.Module+"/state/") || strings.Contains(path, "jsonschema") || strings.Contains(path, "otter") {
+			t.Errorf("control/config links %s", path)
+		}
+	}
+}
+
+func TestLinked(t *testing.T) {
+	file := func(imports ...string) *fstest.MapFile {
+		return &fstest.MapFile{Data: []byte("package p\n\nimport \"" + strings.Join(imports, "\"\nimport \"") + "\"\n")}
+	}
+	const ours = arch.Module + "/"
+	tree := fstest.MapFS{
+		"a/a.go": file("context", ours+"b"), "a/a_test.go": file("testing"), "b/b.go": file(ours+"c", "example.com/b"), "b/more.go": file("fmt"), "c/c.go": file(ours + "b"),
+	}
+	linked, err := arch.Linked(tree, "a")
+	want := []string{"context", "example.com/b", "fmt", ours + "b", ours + "c"}
+	if got := slices.Sorted(maps.Keys(linked)); err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %v, %v; want %v", got, err, want)
+	}
+	if _, err := arch.Linked(tree, "d"); err == nil {
+		t.Error("a folder that is not there is no error")
 	}
 }
 

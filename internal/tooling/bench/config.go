@@ -20,6 +20,7 @@ import (
 
 	"github.com/go-os/go-os/control/config"
 	"github.com/go-os/go-os/control/config/driver"
+	"github.com/go-os/go-os/control/config/versions"
 	"github.com/go-os/go-os/internal/tooling/testenv"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/etcdkv"
@@ -199,18 +200,18 @@ func (f Fleet) target() (write func(*kv.Store, int) error, source func(*kv.Store
 			_, err := s.Put(context.Background(), "orders.yaml", []byte(text(n)))
 			return err
 		}
-		return write, func(s *kv.Store, _ string) config.Source { return config.Key(s, "orders.yaml", nil) }
+		return write, func(s *kv.Store, _ string) config.Source { return versions.Key(s, "orders.yaml", nil) }
 	}
 	const layer = "prod/application/orders"
 	write = func(s *kv.Store, n int) error {
-		v, err := config.NewVersions(s, layer, &config.VersionsOptions{Telemetry: telemetry.Off()})
+		v, err := versions.New(s, layer, &versions.Options{Telemetry: telemetry.Off()})
 		if err == nil {
-			_, err = v.Publish(context.Background(), config.Draft{Document: text(n), Format: config.YAML, Author: "bench"})
+			_, err = v.Publish(context.Background(), versions.Draft{Document: text(n), Format: config.YAML, Author: "bench"})
 		}
 		return err
 	}
 	return write, func(s *kv.Store, instance string) config.Source {
-		return config.Published(s, &config.PublishedOptions{Layers: []string{layer}, Instance: instance})
+		return versions.Published(s, &versions.PublishedOptions{Layers: []string{layer}, Instance: instance})
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-os/go-os/control/config"
 	"github.com/go-os/go-os/control/config/driver"
+	"github.com/go-os/go-os/control/config/versions"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/memkv"
 	"github.com/go-os/go-os/telemetry"
@@ -32,21 +33,35 @@ type shopConfig struct {
 	Retries int `validate:"max=10"`
 }
 
-// runConfig has a configuration applied, refused, out of reach and healed, and versions published, rolled out and rolled back.
+// layer is where the documents are published.
+const layer = "prod/application/shop"
+
+// runVersions has documents published, rolled out and rolled back.
+func runVersions(ctx context.Context, r *record) error {
+	store := kv.New(memkv.New(nil), &kv.Options{Telemetry: telemetry.Off()})
+	defer func() { _ = store.Close() }()
+	published, err := versions.New(store, layer, &versions.Options{Name: "shop", Telemetry: r.providers()})
+	if err != nil {
+		return err
+	}
+	return rollOut(ctx, published)
+}
+
+// runConfig has a configuration applied, refused, out of reach and healed.
 func runConfig(ctx context.Context, r *record) error {
 	p := r.providers()
 	store := kv.New(memkv.New(nil), &kv.Options{Telemetry: telemetry.Off()})
 	defer func() { _ = store.Close() }()
-	versions, err := config.NewVersions(store, "prod/application/shop", &config.VersionsOptions{Name: "shop", Telemetry: p})
+	published, err := versions.New(store, layer, &versions.Options{Telemetry: telemetry.Off()})
 	if err != nil {
 		return err
 	}
-	if err := rollOut(ctx, versions); err != nil {
+	if _, err := published.Publish(ctx, versions.Draft{Document: "retries: 1\n", Format: config.YAML, Author: "ada"}); err != nil {
 		return err
 	}
 	source := &textSource{text: "retires: 1\n"}
 	cfg, err := config.Load[shopConfig](ctx, &config.Options{Name: "shop", AllowUnknown: true, Telemetry: p, Sources: []config.Source{
-		config.Published(store, &config.PublishedOptions{Layers: []string{"prod/application/shop"}}), source,
+		versions.Published(store, &versions.PublishedOptions{Layers: []string{layer}}), source,
 	}})
 	if err != nil {
 		return err
@@ -62,9 +77,9 @@ func runConfig(ctx context.Context, r *record) error {
 }
 
 // rollOut makes each step that there is.
-func rollOut(ctx context.Context, v *config.Versions) error {
-	draft := config.Draft{Document: "retries: 1\n", Format: config.YAML, Author: "ada", Message: "fewer retries"}
-	if _, err := v.Publish(ctx, config.Draft{Document: "{", Format: config.JSON, Author: "ada"}); err == nil {
+func rollOut(ctx context.Context, v *versions.Layer) error {
+	draft := versions.Draft{Document: "retries: 1\n", Format: config.YAML, Author: "ada", Message: "fewer retries"}
+	if _, err := v.Publish(ctx, versions.Draft{Document: "{", Format: config.JSON, Author: "ada"}); err == nil {
 		return fmt.Errorf("a broken document was published")
 	}
 	if _, err := v.Publish(ctx, draft); err != nil {
@@ -79,8 +94,8 @@ func rollOut(ctx context.Context, v *config.Versions) error {
 	}
 	held, cancel := context.WithTimeout(ctx, holdFor)
 	defer cancel()
-	_ = v.Guide(held, config.Plan{Author: "guide", Every: holdFor / 10, Stages: []config.Stage{}, Health: func(context.Context) (config.Health, error) {
-		return config.Health{}, errDemo
+	_ = v.Guide(held, versions.Plan{Author: "guide", Every: holdFor / 10, Stages: []versions.Stage{}, Health: func(context.Context) (versions.Health, error) {
+		return versions.Health{}, errDemo
 	}})
 	if err := v.Abort(ctx, "ada", "ill"); err != nil {
 		return err

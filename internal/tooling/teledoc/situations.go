@@ -43,6 +43,7 @@ var situations = []struct {
 	{"state/kv/near", runNear},
 	{"state/sync", runSync},
 	{"control/config", runConfig},
+	{"control/config/versions", runVersions},
 }
 
 // errDemo is what the situations fail with.

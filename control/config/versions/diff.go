@@ -1,0 +1,127 @@
+package versions
+
+import (
+	"context"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+
+	"github.com/go-os/go-os/control/config"
+	"github.com/go-os/go-os/control/config/driver"
+	"github.com/go-os/go-os/control/config/internal/document"
+)
+
+// Difference is a key whose value is not the same in two versions.
+type Difference struct {
+	// Path of the key. A list is one value.
+	Path string
+	// Old and New are the values as JSON writes them, but numbers and times as the document does. They are empty if the key is missing,
+	// and config.Redacted if its name looks like that of a secret.
+	Old, New string
+}
+
+// String writes the difference on one line, behind + (new), - (gone) or ~ (changed).
+func (d Difference) String() string {
+	switch {
+	case d.Old == absent:
+		return "+ " + d.Path + ": " + document.OneLine(d.New)
+	case d.New == absent:
+		return "- " + d.Path + ": " + document.OneLine(d.Old)
+	default:
+		return "~ " + d.Path + ": " + document.OneLine(d.Old) + " → " + document.OneLine(d.New)
+	}
+}
+
+const absent = ""
+
+// secretNames are words in keys whose values a diff does not show: a layer does not know the type.
+var secretNames = regexp.MustCompile(`(?i)(password|passwd|passphrase|secret|token|credential|private_?key|api_?key|dsn)`)
+
+// Diff returns what changed from one version to another, in the order of the paths. Version 0 is an empty document.
+func (v *Layer) Diff(ctx context.Context, from, to int) ([]Difference, error) {
+	var flats [2]map[string]any
+	for i, number := range []int{from, to} {
+		flats[i] = map[string]any{}
+		if number == 0 {
+			continue
+		}
+		one, err := v.log.get(ctx, number)
+		if err != nil {
+			return nil, v.wrap("diff", err)
+		}
+		t, err := document.Parse(driver.Document{Name: layerVersion(v.layer, number), Format: one.Format, Data: []byte(one.Document)})
+		if err != nil {
+			return nil, v.wrap("diff", err)
+		}
+		flatten(flats[i], t.Values, "")
+	}
+	return differences(flats[0], flats[1]), nil
+}
+
+func flatten(into, values map[string]any, path string) {
+	for key, value := range values {
+		at := document.JoinKey(path, key)
+		if inner, ok := value.(map[string]any); ok && len(inner) > 0 {
+			flatten(into, inner, at)
+			continue
+		}
+		into[at] = value
+	}
+}
+
+func differences(a, b map[string]any) (all []Difference) {
+	paths := maps.Clone(a)
+	maps.Copy(paths, b)
+	for _, path := range slices.Sorted(maps.Keys(paths)) {
+		x, hadX := a[path]
+		y, hasY := b[path]
+		if hadX == hasY && document.Equal(x, y) {
+			continue
+		}
+		hide := secretNames.MatchString(path)
+		d := Difference{Path: path, Old: absent, New: absent}
+		if hadX {
+			d.Old = quoted(x, hide)
+		}
+		if hasY {
+			d.New = quoted(y, hide)
+		}
+		all = append(all, d)
+	}
+	return all
+}
+
+// quoted returns a value as Difference shows it.
+func quoted(v any, hide bool) string {
+	if hide {
+		return config.Redacted
+	}
+	if s, ok := v.(string); ok {
+		return strconv.Quote(document.ShowText(s))
+	}
+	return document.Show(visibleByName(v))
+}
+
+// visibleByName redacts what a list holds under names of secrets. A document has no types that tell them.
+func visibleByName(v any) any {
+	switch v := v.(type) {
+	case string:
+		return document.ShowText(v)
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for key, inner := range v {
+			if out[key] = visibleByName(inner); secretNames.MatchString(key) {
+				out[key] = config.Redacted
+			}
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i := range v {
+			out[i] = visibleByName(v[i])
+		}
+		return out
+	}
+	return v
+}

@@ -1,0 +1,139 @@
+package versions
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/go-os/go-os/control/config"
+	"github.com/go-os/go-os/control/config/internal/document"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/santhosh-tekuri/jsonschema/v6/kind"
+)
+
+// documentSchema is a JSON Schema that documents must fit.
+type documentSchema struct {
+	compiled *jsonschema.Schema
+}
+
+// closedLoader keeps a schema from reading files and URLs.
+type closedLoader struct{}
+
+func (closedLoader) Load(url string) (any, error) {
+	return nil, fmt.Errorf("refers to %s: put everything into one schema, under $defs", url)
+}
+
+// newDocumentSchema compiles a schema; nil means none.
+func newDocumentSchema(text []byte) (*documentSchema, error) {
+	if text == nil {
+		return nil, nil
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		return nil, fmt.Errorf("%w: the JSON Schema is no JSON: %w", config.ErrInvalid, err)
+	}
+	const name = "schema.json"
+	c := jsonschema.NewCompiler()
+	c.UseLoader(closedLoader{})
+	c.AssertFormat()
+	if err := c.AddResource(name, doc); err != nil {
+		return nil, fmt.Errorf("%w: the JSON Schema: %w", config.ErrInvalid, err)
+	}
+	compiled, err := c.Compile(name)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the JSON Schema: %w", config.ErrInvalid, err)
+	}
+	return &documentSchema{compiled}, nil
+}
+
+// check says all that is wrong with a document. The values are left out: they may be secrets.
+func (s *documentSchema) check(t *document.Tree) error {
+	if s == nil {
+		return nil
+	}
+	// What the parsers make is written as JSON and read again: the schema knows no times, and no ints of several kinds.
+	text, err := json.Marshal(t.Values)
+	if err != nil {
+		return fmt.Errorf("%w: cannot be written as JSON: %w", config.ErrInvalid, err)
+	}
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		return err
+	}
+	var failed *jsonschema.ValidationError
+	switch err := s.compiled.Validate(value); {
+	case err == nil:
+		return nil
+	case !errors.As(err, &failed):
+		return fmt.Errorf("%w: %w", config.ErrInvalid, err)
+	}
+	var errs []error
+	for _, leaf := range leaves(nil, failed) {
+		path := placeOf(t.Values, leaf.InstanceLocation)
+		errs = append(errs, &config.Error{Document: t.Name, Line: t.Line(path), Key: path, Err: fmt.Errorf("%w: %s", config.ErrInvalid, demand(leaf.ErrorKind))})
+	}
+	slices.SortStableFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return errors.Join(errs[:min(len(errs), document.MaxErrors)]...)
+}
+
+func leaves(all []*jsonschema.ValidationError, e *jsonschema.ValidationError) []*jsonschema.ValidationError {
+	if len(e.Causes) == 0 {
+		return append(all, e)
+	}
+	for _, cause := range e.Causes {
+		all = leaves(all, cause)
+	}
+	return all
+}
+
+// placeOf writes a JSON Pointer as a path.
+func placeOf(values any, pointer []string) (path string) {
+	for _, part := range pointer {
+		switch v := values.(type) {
+		case map[string]any:
+			path, values = document.JoinKey(path, part), v[part]
+		case []any:
+			i, err := strconv.Atoi(part)
+			if err != nil || i >= len(v) {
+				return path
+			}
+			path, values = document.JoinIndex(path, i), v[i]
+		}
+	}
+	return path
+}
+
+// demand says what the schema asks for, without the value.
+func demand(k jsonschema.ErrorKind) string {
+	switch k := k.(type) {
+	case *kind.Type:
+		return fmt.Sprintf("is %s, and must be %s", k.Got, strings.Join(k.Want, " or "))
+	case *kind.Required:
+		return "lacks " + strings.Join(k.Missing, ", ")
+	case *kind.AdditionalProperties:
+		return "has keys that the schema does not: " + strings.Join(k.Properties, ", ")
+	case *kind.Minimum:
+		return "must be at least " + k.Want.RatString()
+	case *kind.Maximum:
+		return "must be at most " + k.Want.RatString()
+	case *kind.ExclusiveMinimum:
+		return "must be more than " + k.Want.RatString()
+	case *kind.ExclusiveMaximum:
+		return "must be less than " + k.Want.RatString()
+	case *kind.Enum:
+		return fmt.Sprintf("must be one of %v", k.Want)
+	case *kind.Pattern:
+		return "must match " + k.Want
+	case *kind.Format:
+		return "must be of the format " + k.Want
+	case *kind.MinLength:
+		return fmt.Sprintf("must be at least %d characters long", k.Want)
+	case *kind.MaxLength:
+		return fmt.Sprintf("must be at most %d characters long", k.Want)
+	}
+	return "breaks the schema's rule " + strings.Join(k.KeywordPath(), "/")
+}

@@ -1,0 +1,149 @@
+package versions
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-os/go-os/control/config"
+	"github.com/go-os/go-os/state/kv"
+)
+
+// Advance gives the candidate of the rollout to a larger percentage of the instances. 100 or more promotes it. It returns
+// ErrInvalid if the percentage would shrink, ErrNotFound if no rollout is under way, and ErrConflict if somebody else was faster.
+func (v *Layer) Advance(ctx context.Context, percent float64, author, reason string) error {
+	if percent >= 100 {
+		return v.Promote(ctx, author, reason)
+	}
+	return v.observed(ctx, Step{Action: "advance", Percent: percent, Author: author, Reason: reason}, 0)
+}
+
+// Promote puts the candidate of the rollout into force for all instances. Its errors are those of Advance.
+func (v *Layer) Promote(ctx context.Context, author, reason string) error {
+	return v.observed(ctx, Step{Action: "promote", Percent: 100, Author: author, Reason: reason}, 0)
+}
+
+// Abort takes the candidate of the rollout from all instances: what was in force before is again. Its errors are those of
+// Advance.
+func (v *Layer) Abort(ctx context.Context, author, reason string) error {
+	return v.observed(ctx, Step{Action: "abort", Author: author, Reason: reason}, 0)
+}
+
+// observed makes a step as the operation that it is, whoever makes it.
+func (v *Layer) observed(ctx context.Context, s Step, candidate int) error {
+	return v.observe(ctx, s.Action, func(ctx context.Context) error { return v.step(ctx, s, candidate) })
+}
+
+// step moves the head by compare-and-set. The rollout must be that of a candidate, unless it is 0.
+func (v *Layer) step(ctx context.Context, s Step, candidate int) error {
+	if s.Author == "" {
+		return fmt.Errorf("%w: the author is missing: say who does it", config.ErrInvalid)
+	}
+	head, at, err := v.log.head(ctx)
+	if err != nil {
+		return err
+	}
+	r := head.Rollout
+	if r == nil || candidate != 0 && r.Candidate != candidate {
+		return fmt.Errorf("%w: no rollout is under way", config.ErrNotFound)
+	}
+	if s.Action == "advance" && !(s.Percent > r.Percent) { // NaN is no growth either
+		return fmt.Errorf("%w: %v %% of the instances have the candidate: a rollout only grows; abort it, or roll back", config.ErrInvalid, r.Percent)
+	}
+	s.Time = time.Now().UTC()
+	told := &Rollout{Candidate: r.Candidate, Percent: s.Percent, Steps: append(slices.Clone(r.Steps), s)}
+	to, event := Head{Stable: head.Stable, Ended: told}, "rollout.aborted"
+	switch s.Action {
+	case "advance":
+		event = "rollout.advanced"
+		to = Head{Stable: head.Stable, Rollout: told}
+	case "promote":
+		event = "rollout.promoted"
+		to.Stable = r.Candidate
+	}
+	if err := v.log.move(ctx, to, at); err != nil {
+		return err
+	}
+	v.emit(ctx, event, r.Candidate, s.Percent, s.Author, s.Reason)
+	return nil
+}
+
+// keep writes the story of a rollout that has ended to a place of its own, before the head forgets it. The head has decided how
+// it ended, so whoever writes it writes the same.
+func (v *Layer) keep(ctx context.Context, ended *Rollout) error {
+	if ended == nil {
+		return nil
+	}
+	value, err := json.Marshal(ended)
+	if err != nil {
+		return err
+	}
+	_, err = v.log.store.Put(ctx, rolloutKeyOf(ended.Candidate), value)
+	return storeErrorOrNil(err)
+}
+
+func rolloutKeyOf(candidate int) string { return fmt.Sprintf("%s%010d", rolloutPrefix, candidate) }
+
+func storeErrorOrNil(err error) error {
+	if err == nil {
+		return nil
+	}
+	return storeError(err)
+}
+
+// Rollout returns the story of the rollout of a version: who started, advanced, promoted or aborted it, when and why. It returns
+// ErrNotFound if the version was not staged.
+func (v *Layer) Rollout(ctx context.Context, candidate int) (r Rollout, err error) {
+	head, _, err := v.log.head(ctx)
+	for _, known := range []*Rollout{head.Rollout, head.Ended} {
+		if err == nil && known != nil && known.Candidate == candidate {
+			return *known, nil
+		}
+	}
+	found, err := v.log.store.Get(ctx, rolloutKeyOf(candidate))
+	if err != nil {
+		return r, v.wrap("rollout", storeError(err))
+	}
+	if err := json.Unmarshal(found.Value, &r); err != nil {
+		return r, v.wrap("rollout", fmt.Errorf("%w: not what package versions writes", config.ErrInvalid))
+	}
+	return r, nil
+}
+
+// Instances returns the latest report of each instance of the layer, in the order of their names. A report expires 90 seconds after
+// it was written, by the clock of the engine. An engine without kv.Expiry keeps it: then Instance.Time, by the clock of the instance,
+// is all that says how old it is.
+func (v *Layer) Instances(ctx context.Context) (all []Instance, err error) {
+	reports, err := v.log.reports(ctx)
+	if err != nil {
+		return nil, v.wrap("instances", err)
+	}
+	for _, r := range reports {
+		all = append(all, r.Instance)
+	}
+	return all, nil
+}
+
+// report is what an instance has written, and the version that the store gave it: each report has another one.
+type report struct {
+	Instance
+	at kv.Version
+}
+
+// reports returns the reports of the layer, in the order of the names.
+func (l *versionLog) reports(ctx context.Context) (all []report, err error) {
+	for found, err := range l.store.List(ctx, instancePrefix) {
+		if err != nil {
+			return nil, storeError(err)
+		}
+		r := report{at: found.Version}
+		if json.Unmarshal(found.Value, &r.Instance) == nil {
+			all = append(all, r)
+		}
+	}
+	slices.SortFunc(all, func(a, b report) int { return strings.Compare(a.Name, b.Name) })
+	return all, nil
+}

@@ -1,0 +1,417 @@
+// Package versions publishes configuration in a kv.Store: every document that was published stays, with its author, its time and its
+// reason. It can be compared, rolled back, and given to a percentage of the instances first.
+//
+//	layer, err := versions.New(store, "prod/application/shop", nil)
+//	…
+//	v, err := layer.Publish(ctx, versions.Draft{Document: text, Format: config.YAML, Author: "ada"})
+//
+// A service follows what is published:
+//
+//	cfg, err := config.Load[Shop](ctx, &config.Options{Sources: []config.Source{
+//		versions.Published(store, &versions.PublishedOptions{Layers: []string{"prod/application/shop"}, Instance: "shop-1"}),
+//	}})
+//
+// [Key] is a source for one document at a key, without versions.
+//
+// # Errors
+//
+// Every error is an *config.Error with the operation in Op, or joins several. It wraps one of the sentinels of package config,
+// [ErrAborted], or the error of the context.
+//
+// # Telemetry
+//
+// Scope github.com/go-os/go-os/control/config/versions. Each of the operations publish, get, rollback, stage, advance, promote and
+// abort is a span of kind internal, such as "config publish", and a point on goos.config.operation.duration, in seconds, with
+// goos.config.operation and, on failure, error.type: conflict, invalid, syntax, unknown_key, not_found, unavailable, too_large,
+// canceled, timeout or _OTHER. goos.config.name is Options.Name.
+//
+// Events, with goos.config.name, goos.config.version, goos.config.author, goos.config.reason and goos.config.percent:
+//
+//   - goos.config.published (info): a version is in force for all
+//   - goos.config.rollout.started, goos.config.rollout.advanced, goos.config.rollout.promoted (info): a step of a rollout
+//   - goos.config.rollout.held (info): a guided rollout must not go on yet
+//   - goos.config.rollout.aborted (warning): the candidate was taken back
+package versions
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/log"
+
+	"github.com/go-os/go-os/control/config"
+	"github.com/go-os/go-os/control/config/driver"
+	"github.com/go-os/go-os/control/config/internal/document"
+	"github.com/go-os/go-os/control/config/internal/scope"
+	"github.com/go-os/go-os/internal/instrument"
+	"github.com/go-os/go-os/state/kv"
+	"github.com/go-os/go-os/telemetry"
+)
+
+const scopeName = "github.com/go-os/go-os/control/config/versions"
+
+const (
+	authorKey  = attribute.Key("goos.config.author")
+	reasonKey  = attribute.Key("goos.config.reason")
+	percentKey = attribute.Key("goos.config.percent")
+)
+
+// MaxMessage is the longest message of a version and the longest name of an author, in bytes.
+const MaxMessage = 4 << 10
+
+// Options configure New.
+type Options struct {
+	// Name in telemetry, as goos.config.name. Default: the layer.
+	Name string
+	// Schema is a JSON Schema (2020-12 unless it says otherwise) that documents must fit to be published. Default: none.
+	Schema []byte
+	// Check looks at a document before it is published, after the schema. [Check] makes one of a type. Default: none.
+	Check func(name, format string, data []byte) error
+	// MaxSize of a document, in bytes. The engine's limit may be lower; then ErrTooLarge comes from there. Default:
+	// config.DefaultMaxSize.
+	MaxSize int64
+	// Telemetry is where spans, metrics and events go.
+	Telemetry telemetry.Providers
+}
+
+// Layer holds the documents that were published in one layer of a store. A version never changes: a rollback publishes an old document
+// again. Of two that publish at the same time one gets config.ErrConflict. It is safe for concurrent use.
+type Layer struct {
+	layer  string
+	opts   Options
+	schema *documentSchema
+	log    *versionLog
+	attrs  []attribute.KeyValue
+	ops    map[string]*instrument.Op
+	events map[string]*instrument.Event
+}
+
+// New returns a layer of a store, which must have the ability kv.CAS, and should have kv.Durable: an
+// engine that forgets items forgets versions. It does no I/O. It returns ErrInvalid without a store or a layer, and if the schema is
+// none, and errors.ErrUnsupported if the store lacks kv.CAS.
+func New(store *kv.Store, layer string, opts *Options) (*Layer, error) {
+	if store == nil {
+		return nil, &config.Error{Err: errNoStore("New")}
+	}
+	v := &Layer{layer: layer, log: &versionLog{store: kv.Namespace(store, layer)}, ops: map[string]*instrument.Op{}, events: map[string]*instrument.Event{}}
+	if opts != nil {
+		v.opts = *opts
+	}
+	if v.opts.Name == "" {
+		v.opts.Name = layer
+	}
+	if v.opts.MaxSize <= 0 {
+		v.opts.MaxSize = config.DefaultMaxSize
+	}
+	if err := store.Require(kv.CAS); err != nil {
+		return nil, &config.Error{Source: layer, Err: err}
+	}
+	if layer == "" {
+		return nil, &config.Error{Err: fmt.Errorf("%w: the layer has no name", config.ErrInvalid)}
+	}
+	var err error
+	if v.schema, err = newDocumentSchema(v.opts.Schema); err != nil {
+		return nil, &config.Error{Err: err}
+	}
+	sc, attrs := scope.New(scopeName, v.opts.Name, v.opts.Telemetry)
+	v.attrs = attrs
+	for _, name := range []string{"publish", "get", "rollback", "stage", "advance", "promote", "abort"} {
+		v.ops[name] = scope.Op(sc, name)
+	}
+	for name, severity := range map[string]log.Severity{
+		"published": log.SeverityInfo, "rollout.started": log.SeverityInfo, "rollout.advanced": log.SeverityInfo,
+		"rollout.held": log.SeverityInfo, "rollout.promoted": log.SeverityInfo, "rollout.aborted": log.SeverityWarn,
+	} {
+		v.events[name] = sc.Event("goos.config."+name, severity, "")
+	}
+	return v, nil
+}
+
+// Draft is what is to be published.
+type Draft struct {
+	// Name of the document in errors, such as that of its file. Default: draft, with the format behind it.
+	Name string
+	// Document and Format ("yaml", "json", "toml") of what is published. Required.
+	Document, Format string
+	// Author says who publishes. Required.
+	Author string
+	// Message says why. Default: none.
+	Message string
+	// Parent is the version that the draft was made from: if another one is in force, ErrConflict. Default: whatever is in force
+	// at the call. None is First; other negative numbers are ErrInvalid.
+	Parent int
+}
+
+// First as a Draft's Parent says that nothing must have been published before.
+const First = -1
+
+// Publish checks a document and puts it into force for all instances. It returns ErrInvalid, ErrSyntax or ErrTooLarge if the
+// document is refused, and ErrConflict if somebody else has published meanwhile, or a rollout is under way. After ErrUnavailable
+// it may have been published.
+func (v *Layer) Publish(ctx context.Context, d Draft) (out Version, err error) {
+	err = v.observe(ctx, "publish", func(ctx context.Context) error { return v.publish(ctx, d, &out, nil) })
+	return out, err
+}
+
+func (v *Layer) observe(ctx context.Context, op string, do func(context.Context) error) error {
+	return scope.Observe(ctx, v.ops[op], func(ctx context.Context) error { return v.wrap(op, do(ctx)) })
+}
+
+// Stage checks a document and gives it to a percentage of the instances, from above 0 to below 100, as the candidate of a
+// rollout. Its errors are those of Publish.
+func (v *Layer) Stage(ctx context.Context, d Draft, percent float64) (out Version, err error) {
+	err = v.observe(ctx, "stage", func(ctx context.Context) error {
+		if !(percent > 0 && percent < 100) {
+			return fmt.Errorf("%w: %v %% is not between 0 and 100: Publish gives a document to all", config.ErrInvalid, percent)
+		}
+		return v.publish(ctx, d, &out, &percent)
+	})
+	return out, err
+}
+
+// publish writes the version, then moves the head. If it ends in between, the version is one that never came into force.
+func (v *Layer) publish(ctx context.Context, d Draft, out *Version, percent *float64) error {
+	if err := v.check(d); err != nil {
+		return err
+	}
+	head, at, err := v.log.head(ctx)
+	if err != nil && !errors.Is(err, config.ErrNotFound) {
+		return err
+	}
+	if head.Rollout != nil || d.Parent == First && head.Stable != 0 || d.Parent > 0 && d.Parent != head.Stable {
+		return conflict(head)
+	}
+	next := Version{
+		Number: head.Stable + 1, Parent: head.Stable, Author: d.Author, Message: d.Message, Time: time.Now().UTC(),
+		Format: d.Format, Document: d.Document, SHA256: digest(d.Document),
+	}
+	if err := v.keep(ctx, head.Ended); err != nil {
+		return err
+	}
+	return v.release(ctx, next, out, at, percent, nil)
+}
+
+// release writes a version and moves the head to it; ended is the rollout that it ends.
+func (v *Layer) release(ctx context.Context, next Version, out *Version, at kv.Version, percent *float64, ended *Rollout) error {
+	next, err := v.log.add(ctx, next)
+	if err != nil {
+		return err
+	}
+	to := Head{Stable: next.Number, Ended: ended}
+	event := "published"
+	if percent != nil {
+		event = "rollout.started"
+		to = Head{Stable: next.Parent, Rollout: &Rollout{Candidate: next.Number, Percent: *percent, Steps: []Step{
+			{Action: "start", Percent: *percent, Author: next.Author, Reason: next.Message, Time: next.Time},
+		}}}
+	}
+	if err := v.log.move(ctx, to, at); err != nil {
+		return err
+	}
+	*out = next
+	v.emit(ctx, event, next.Number, to.percent(), next.Author, next.Message)
+	return nil
+}
+
+// percent returns how many instances take the newest version.
+func (h Head) percent() float64 {
+	if h.Rollout != nil {
+		return h.Rollout.Percent
+	}
+	return 100
+}
+
+func (v *Layer) emit(ctx context.Context, name string, number int, percent float64, author, reason string) {
+	e := v.events[name]
+	if e.Enabled(ctx) {
+		e.Emit(ctx, slices.Concat(v.attrs, []attribute.KeyValue{
+			scope.VersionKey.String(layerVersion(v.layer, number)), percentKey.Float64(percent), authorKey.String(author), reasonKey.String(instrument.Message(reason)),
+		})...)
+	}
+}
+
+func (v *Layer) wrap(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok && len(joined.Unwrap()) == 1 {
+		err = joined.Unwrap()[0]
+	}
+	if known, ok := err.(*config.Error); ok {
+		named := *known
+		named.Op = cmp.Or(named.Op, op)
+		return &named
+	}
+	return &config.Error{Op: op, Source: v.layer, Err: err}
+}
+
+// check says why a draft cannot be published.
+func (v *Layer) check(d Draft) error {
+	switch {
+	case d.Parent < First:
+		return fmt.Errorf("%w: Draft.Parent is %d: give the number of a version, 0 for any, or First for none", config.ErrInvalid, d.Parent)
+	case d.Author == "":
+		return fmt.Errorf("%w: Draft.Author is missing: say who publishes", config.ErrInvalid)
+	case len(d.Author) > MaxMessage || len(d.Message) > MaxMessage:
+		return fmt.Errorf("%w: author and message have at most %d bytes each", config.ErrTooLarge, MaxMessage)
+	case !utf8.ValidString(d.Author) || !utf8.ValidString(d.Message):
+		return fmt.Errorf("%w: author and message must be UTF-8", config.ErrInvalid)
+	case int64(len(d.Document)) > v.opts.MaxSize:
+		return fmt.Errorf("%w: the document has %d bytes, and the limit is %d", config.ErrTooLarge, len(d.Document), v.opts.MaxSize)
+	}
+	if !document.KnownFormat(d.Format) {
+		return fmt.Errorf("%w: Draft.Format: the format %q is none of yaml, json, toml", config.ErrInvalid, d.Format)
+	}
+	name := cmp.Or(d.Name, "draft."+d.Format)
+	t, err := document.Parse(driver.Document{Name: name, Format: d.Format, Data: []byte(d.Document)})
+	if err != nil {
+		return err
+	}
+	if err := v.schema.check(&t); err != nil {
+		return err
+	}
+	if v.opts.Check == nil {
+		return nil
+	}
+	return v.opts.Check(name, d.Format, []byte(d.Document))
+}
+
+// Check returns a function for Options.Check that refuses documents with keys that T does not have, or values that do not
+// fit. Rules of tags and Validate are not asked, since a document may be one layer of several.
+func Check[T any]() func(name, format string, data []byte) error {
+	b, err := document.NewBuilder(reflect.TypeFor[T](), false)
+	return func(name, format string, data []byte) error {
+		if err != nil {
+			return err
+		}
+		t, err := document.Parse(driver.Document{Name: name, Format: format, Data: data})
+		if err != nil {
+			return err
+		}
+		_, err = b.WithoutRules().Build([]document.Input{{Source: name, Trees: []document.Tree{t}}}, new(T))
+		return err
+	}
+}
+
+// Get returns a version. It returns ErrNotFound if there is none of that number.
+func (v *Layer) Get(ctx context.Context, number int) (out Version, err error) {
+	err = v.observe(ctx, "get", func(ctx context.Context) (err error) {
+		out, err = v.log.get(ctx, number)
+		return err
+	})
+	return out, err
+}
+
+// Head returns which version is in force, and the rollout that is under way. It returns ErrNotFound if nothing was ever
+// published.
+func (v *Layer) Head(ctx context.Context) (Head, error) {
+	h, _, err := v.log.head(ctx)
+	return h, v.wrap("head", err)
+}
+
+// History returns all versions, the newest first: those that were in force, candidates that were not promoted, and what was left
+// by publications that did not come to their end. An error ends it.
+func (v *Layer) History(ctx context.Context) iter.Seq2[Version, error] {
+	return func(yield func(Version, error) bool) {
+		newest, err := v.newest(ctx)
+		if err != nil {
+			yield(Version{}, v.wrap("history", err))
+			return
+		}
+		const page = 16
+		for from := newest; from > 0; from -= page {
+			var keys []string
+			for n := from; n > max(0, from-page); n-- {
+				keys = append(keys, versionKeyOf(n))
+			}
+			results, err := v.log.store.GetMany(ctx, keys)
+			if results == nil {
+				yield(Version{}, v.wrap("history", storeError(err)))
+				return
+			}
+			for i, r := range results {
+				one, err := readResult(from-i, r)
+				if errors.Is(err, config.ErrNotFound) {
+					continue
+				}
+				if !yield(one, v.wrap("history", err)) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+func readResult(number int, r kv.Result) (Version, error) {
+	if r.Err != nil {
+		return Version{}, storeError(r.Err)
+	}
+	return readVersion(number, r.Item.Value)
+}
+
+// newest returns the highest number, which may be above that of the head.
+func (v *Layer) newest(ctx context.Context) (int, error) {
+	head, _, err := v.log.head(ctx)
+	if err != nil && !errors.Is(err, config.ErrNotFound) {
+		return 0, err
+	}
+	n := head.Stable
+	if head.Rollout != nil {
+		n = max(n, head.Rollout.Candidate)
+	}
+	for {
+		switch _, err := v.log.get(ctx, n+1); {
+		case errors.Is(err, config.ErrNotFound):
+			return n, nil
+		case err != nil && !errors.Is(err, config.ErrInvalid): // a damaged one counts
+			return 0, err
+		}
+		n++
+	}
+}
+
+// Rollback publishes the document of an earlier version again, for all instances, and ends a rollout that is under way. Its
+// errors are those of Publish, and ErrNotFound if there is no such version.
+func (v *Layer) Rollback(ctx context.Context, to int, author, message string) (out Version, err error) {
+	err = v.observe(ctx, "rollback", func(ctx context.Context) error { return v.rollback(ctx, to, author, message, &out) })
+	return out, err
+}
+
+func (v *Layer) rollback(ctx context.Context, to int, author, message string, out *Version) error {
+	old, err := v.log.get(ctx, to)
+	if err != nil {
+		return err
+	}
+	if strings.TrimSpace(message) == "" {
+		message = fmt.Sprintf("rollback to version %d", to)
+	}
+	if err := v.check(Draft{Document: old.Document, Format: old.Format, Author: author, Message: message}); err != nil {
+		return err
+	}
+	head, at, err := v.log.head(ctx)
+	if err != nil {
+		return err
+	}
+	if err := v.keep(ctx, head.Ended); err != nil {
+		return err
+	}
+	var ended *Rollout
+	if r := head.Rollout; r != nil {
+		abort := Step{Action: "abort", Author: author, Reason: message, Time: time.Now().UTC()}
+		ended = &Rollout{Candidate: r.Candidate, Steps: append(slices.Clone(r.Steps), abort)}
+	}
+	next := Version{
+		Number: head.Stable + 1, Parent: head.Stable, Restored: to, Author: author, Message: message, Time: time.Now().UTC(),
+		Format: old.Format, Document: old.Document, SHA256: old.SHA256,
+	}
+	return v.release(ctx, next, out, at, nil, ended)
+}
