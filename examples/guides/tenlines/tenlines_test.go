@@ -70,14 +70,19 @@ func openCache(address string) (*kv.Store, error) {
 }
 
 func price(ctx context.Context, cache *kv.Store, product string) (string, error) {
-	if item, err := cache.Get(ctx, product); err == nil {
+	read, cancel := context.WithTimeout(ctx, time.Second) // what a cache that hangs may cost
+	defer cancel()
+	if item, err := cache.Get(read, product); err == nil {
 		return string(item.Value), nil
 	}
-	price, err := lookUp(ctx, product) // also if the cache does not answer
-	if err == nil {
-		_, _ = cache.Put(ctx, product, []byte(price), kv.TTL(time.Minute)) // the price is good without it
+	price, err := lookUp(ctx, product)
+	if err != nil {
+		return "", err
 	}
-	return price, err
+	write, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_, _ = cache.Put(write, product, []byte(price), kv.TTL(time.Minute)) // the price is good without it
+	return price, nil
 }
 
 var lookUps int // of lookUp
@@ -87,9 +92,10 @@ func lookUp(ctx context.Context, product string) (string, error) {
 	return "12.50", ctx.Err()
 }
 
-// TestCache: the second reader has the price from Redis, and one whose cache is closed has it all the same.
+// TestCache: the second reader has the price from Redis. One whose cache hangs or is closed has it all the same.
 func TestCache(t *testing.T) {
-	cache, err := openCache(testenv.Redis(t).Addr(0))
+	redis := testenv.Redis(t)
+	cache, err := openCache(redis.Addr(0))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,10 +104,15 @@ func TestCache(t *testing.T) {
 			t.Errorf("price = %s, %v after %d look-ups, want %d", got, err, lookUps, want)
 		}
 	}
+	redis.Pause()
+	if got, err := price(t.Context(), cache, "lamp"); got != "12.50" || err != nil || lookUps != 2 {
+		t.Errorf("while the cache hangs, price = %s, %v after %d look-ups", got, err, lookUps)
+	}
+	redis.Resume()
 	if err := cache.Close(); err != nil {
 		t.Error(err)
 	}
-	if got, err := price(t.Context(), cache, "lamp"); got != "12.50" || err != nil || lookUps != 2 {
+	if got, err := price(t.Context(), cache, "lamp"); got != "12.50" || err != nil || lookUps != 3 {
 		t.Errorf("without a cache, price = %s, %v after %d look-ups", got, err, lookUps)
 	}
 }
