@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"strings"
@@ -139,6 +140,28 @@ func TestRetryEndsWithItsContext(t *testing.T) {
 			t.Errorf("a wait ended after %v with %v", time.Since(start), err)
 		}
 	})
+}
+
+// A consumer that took a part has answered, though its error wraps that of the context.
+func TestRetryAsksWhetherAnAttemptWasInterrupted(t *testing.T) {
+	partial := fmt.Errorf("1 of 2 items: %w", context.Canceled)
+	for name, c := range map[string]struct {
+		interrupted func(context.Context, error) bool
+		want        error
+	}{
+		"default": {nil, ErrOutOfTime},
+		"never":   {func(context.Context, error) bool { return false }, partial},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		err := (&Retry{Interrupted: c.interrupted}).Do(ctx, time.Time{}, func(context.Context) error { cancel(); return partial })
+		if !errors.Is(err, c.want) || errors.Is(err, ErrOutOfTime) != (c.want == ErrOutOfTime) {
+			t.Errorf("%s: the error is %v, want %v", name, err, c.want)
+		}
+	}
+	err := new(Retry).Do(t.Context(), time.Now().Add(time.Millisecond), func(context.Context) error { return context.Canceled })
+	if err != context.Canceled {
+		t.Errorf("the context has not ended, and the error is %v", err)
+	}
 }
 
 // TestDrainingCutsAWaitButNotAHint begins to drain in the middle of a wait.
