@@ -185,21 +185,21 @@ func TestSenderSurvivesItsPeer(t *testing.T) {
 					return nil
 				}}
 				s, l := p.start(SenderOptions{})
-				push(s, 0, 10)
+				push(s, 0, 9) // less than a batch: only the flush sends them
 				if err := s.Flush(t.Context()); !c.is(err) {
 					t.Errorf("the flush returns %v", err)
 				}
-				push(s, 10, 20)
+				push(s, 9, 18)
 				if err := s.Flush(t.Context()); err != nil {
 					t.Errorf("the next flush returns %v", err)
 				}
-				push(s, 20, 25) // breaks while draining
+				push(s, 18, 23) // breaks while draining
 				if err := s.Shutdown(t.Context()); !c.is(err) || p.closed != 1 {
 					t.Errorf("Shutdown returns %v, closed %d times", err, p.closed)
 				}
 				a := l.Read()
 				balanced(t, a)
-				if a.Delivered != 10 || a.Failed != 15 || a.Queued() != 0 {
+				if a.Delivered != 9 || a.Failed != 14 || a.Queued() != 0 {
 					t.Errorf("%+v", a)
 				}
 			})
