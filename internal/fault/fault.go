@@ -20,6 +20,8 @@ var (
 	Conflict = New("conflict", "conflict")
 	// Invalid: the request makes no sense. It would fail however often it is repeated.
 	Invalid = New("invalid", "invalid")
+	// Denied: the caller may not do this, or is unknown. A retry fails until somebody grants the right.
+	Denied = New("denied", "denied")
 	// TooLarge: something is over a limit.
 	TooLarge = New("too_large", "too large")
 	// Unavailable: an engine or a peer did not answer. The request may have been carried out.

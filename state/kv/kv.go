@@ -32,8 +32,8 @@
 // all attempts), list (one for each page), get_many, put_many, ping, lease_grant, lease_renew, lease_revoke.
 //
 // Attributes of both: db.system.name (the engine), db.operation.name, db.collection.name (Options.Name, if set), and on
-// failure error.type: not_found, conflict, invalid, too_large, unavailable, closed, canceled, timeout, unsupported or
-// _OTHER. On spans alone: goos.kv.key (the key, or the prefix of a listing), db.operation.batch.size and
+// failure error.type: not_found, conflict, invalid, too_large, unavailable, denied, closed, canceled, timeout, unsupported
+// or _OTHER. On spans alone: goos.kv.key (the key, or the prefix of a listing), db.operation.batch.size and
 // goos.kv.update.attempts.
 //
 // A watch has no span, since it may last for days. It has events, which are lines of the Logger if nobody takes
@@ -66,6 +66,8 @@ var (
 	ErrTooLarge = driver.ErrTooLarge
 	// ErrUnavailable: the engine did not answer. A write may have happened.
 	ErrUnavailable = driver.ErrUnavailable
+	// ErrDenied: the engine refuses the client, whose credentials or rights do not suffice. A retry fails until somebody grants them.
+	ErrDenied = driver.ErrDenied
 	// ErrClosed: the store was closed.
 	ErrClosed = driver.ErrClosed
 )

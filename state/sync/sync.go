@@ -45,7 +45,7 @@
 // semaphore); on spans and events also goos.sync.name, and goos.sync.fencing_token where there is one.
 //
 //   - Spans, of kind internal: acquire, try_acquire, release and leader, followed by the kind. They have error.type on failure: held,
-//     not_held, lost, invalid, unavailable, closed, canceled, timeout, unsupported or _OTHER.
+//     not_held, lost, invalid, unavailable, denied, closed, canceled, timeout, unsupported or _OTHER.
 //   - goos.sync.wait.duration, histogram, in seconds: from the call to the grant, or to its failure; with goos.sync.operation (acquire or
 //     try_acquire) and error.type.
 //   - goos.sync.hold.duration, histogram, in seconds: from the grant to its end; with goos.sync.end: released, expired (no renewal in
@@ -88,6 +88,8 @@ var (
 	ErrFenced = fault.New("fenced", "fenced off")
 	// ErrUnavailable: the engine did not answer.
 	ErrUnavailable = driver.ErrUnavailable
+	// ErrDenied: the engine refuses the client, whose credentials or rights do not suffice. A retry fails until somebody grants them.
+	ErrDenied = driver.ErrDenied
 	// ErrClosed: the session was closed, or is being shut down.
 	ErrClosed = driver.ErrClosed
 )

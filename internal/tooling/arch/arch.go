@@ -230,17 +230,27 @@ func judgeOurs(dir, ours string) string {
 	if capability, driver := split(dir); driver != "" {
 		return judgeDriver(capability, driver, ours)
 	}
+	if shared(ours) {
+		return "what drivers share about a vendor is for drivers alone"
+	}
 	if capability, driver := split(ours); driver != "" && slices.Contains(layered, from) {
 		return fmt.Sprintf("only main chooses a driver of %s", capability)
 	}
 	return ""
 }
 
+// shared reports whether a folder holds what drivers of several capabilities share about a vendor, such as state/internal/etcderr.
+func shared(dir string) bool {
+	parts := strings.Split(dir, "/")
+	return len(parts) == 3 && slices.Contains(layered, parts[0]) && parts[1] == "internal"
+}
+
 // judgeDriver keeps drivers small: one translates between its vendor and package driver, and the portable type does the rest.
-// A driver on top of key-value has that for its vendor, and drivers of one capability may share what lies in its internal folder.
+// A driver on top of key-value has that for its vendor. Drivers of one capability may share what lies in its internal folder, and drivers
+// on one vendor what lies in that of their layer.
 func judgeDriver(capability, driver, ours string) string {
 	switch {
-	case ours == capability+"/driver", strings.HasPrefix(ours, capability+"/internal/"):
+	case ours == capability+"/driver", strings.HasPrefix(ours, capability+"/internal/"), shared(ours):
 		return ""
 	case strings.HasPrefix(driver, "kv") && ours == "state/kv":
 		return ""
@@ -257,7 +267,7 @@ func judgeVendor(dir, imported string) string {
 	if dir == "telemetry" || dir == "internal/instrument" {
 		return "sees only the OpenTelemetry API"
 	}
-	if _, driver := split(dir); driver != "" || !slices.Contains(layered, top(dir)) || within(imported, vendors[dir]) {
+	if _, driver := split(dir); driver != "" || shared(dir) || !slices.Contains(layered, top(dir)) || within(imported, vendors[dir]) {
 		return ""
 	}
 	return "a vendor belongs into a driver"

@@ -33,13 +33,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/consul/api"
 
+	"github.com/go-os/go-os/state/internal/consulerr"
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
@@ -257,18 +257,16 @@ func (s *Store) Close() error {
 
 // classify gives an error of the client its class; the client's own stays reachable. No error has none.
 func (s *Store) classify(ctx context.Context, err error) error {
-	class := driver.ErrUnavailable
-	var status api.StatusError
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
+	}
+	class := consulerr.Class(err)
+	switch {
 	case ctx.Err() != nil:
 		class = ctx.Err()
-	case errors.As(err, &status) && status.Code == http.StatusRequestEntityTooLarge:
-		class = driver.ErrTooLarge
-	case errors.As(err, &status) && status.Code < http.StatusInternalServerError && status.Code != http.StatusTooManyRequests:
-		return err // such as a token that may not write here: waiting does not mend it
-	case s.closed.Load():
+	case class == nil:
+		return err // a retry cannot fix it
+	case class == driver.ErrUnavailable && s.closed.Load():
 		class = driver.ErrClosed
 	}
 	return driver.Classify(class, err)

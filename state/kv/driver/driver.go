@@ -45,6 +45,8 @@ var (
 	ErrTooLarge = fault.TooLarge
 	// ErrUnavailable: the engine could not be reached, or could not answer. The request may have been carried out.
 	ErrUnavailable = fault.Unavailable
+	// ErrDenied: the engine refuses the client: its credentials or its rights do not suffice.
+	ErrDenied = fault.Denied
 	// ErrClosed: the store was closed.
 	ErrClosed = fault.Closed
 	// ErrCompacted: the place that a watch should begin at is gone. The portable type answers with a snapshot; users

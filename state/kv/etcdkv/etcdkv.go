@@ -24,11 +24,9 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
+	"github.com/go-os/go-os/state/internal/etcderr"
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
@@ -179,24 +177,12 @@ func (s *Store) Close() error {
 
 // classify gives an error of the client its class; etcd's own stays reachable.
 func (s *Store) classify(ctx context.Context, err error) error {
-	class := driver.ErrUnavailable
+	class := etcderr.Class(err)
 	switch {
 	case ctx.Err() != nil:
 		class = ctx.Err()
-	case forbidden(err):
-		return err // a retry cannot fix it
-	case errors.Is(err, rpctypes.ErrLeaseNotFound):
-		class = driver.ErrNotFound
-	case errors.Is(err, rpctypes.ErrRequestTooLarge), status.Code(err) == codes.ResourceExhausted && !errors.Is(err, rpctypes.ErrNoSpace):
-		class = driver.ErrTooLarge
-	case errors.Is(err, clientv3.ErrNoAvailableEndpoints):
-	case s.closed.Load():
+	case class == driver.ErrUnavailable && s.closed.Load() && !errors.Is(err, clientv3.ErrNoAvailableEndpoints):
 		class = driver.ErrClosed
 	}
 	return driver.Classify(class, err)
-}
-
-// forbidden reports whether etcd refused a request because of who sent it.
-func forbidden(err error) bool {
-	return errors.Is(err, rpctypes.ErrPermissionDenied) || errors.Is(err, rpctypes.ErrUserEmpty) || errors.Is(err, rpctypes.ErrAuthFailed)
 }

@@ -46,8 +46,8 @@ func TestRights(t *testing.T) {
 		_, read := s.Get(t.Context(), "k")
 		_, wrote := s.Put(t.Context(), "k", []byte("v"))
 		for what, err := range map[string]error{"Get": read, "Put": wrote, "Delete": s.Delete(t.Context(), "k")} {
-			if !errors.Is(err, want) || errors.Is(err, kv.ErrUnavailable) {
-				t.Errorf("%s as user %q: %v, want %v, and not ErrUnavailable", what, user, err, want)
+			if !errors.Is(err, want) || !errors.Is(err, kv.ErrDenied) || errors.Is(err, kv.ErrUnavailable) {
+				t.Errorf("%s as user %q: %v, want ErrDenied with %v, and not ErrUnavailable", what, user, err, want)
 			}
 		}
 	}

@@ -45,12 +45,12 @@ package rediskv
 import (
 	"context"
 	"errors"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
 
+	"github.com/go-os/go-os/state/internal/rediserr"
 	"github.com/go-os/go-os/state/kv/driver"
 	"github.com/go-os/go-os/state/kv/internal/sealed"
 )
@@ -179,30 +179,19 @@ func (s *Store) Close() error {
 
 // classify gives an error of the client its class; the client's own stays reachable. No error has none.
 func (s *Store) classify(ctx context.Context, err error) error {
-	class := driver.ErrUnavailable
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case rueidis.IsRedisNil(err):
+	}
+	class := rediserr.Class(err)
+	switch {
+	case class == driver.ErrNotFound:
 		return driver.ErrNotFound
 	case ctx.Err() != nil:
 		class = ctx.Err()
 	case errors.Is(err, rueidis.ErrClosing) && s.closed.Load():
 		class = driver.ErrClosed
-	default:
-		if said, ok := rueidis.IsRedisErr(err); ok && !passing(said.Error()) {
-			return err // such as WRONGTYPE and NOPERM: waiting does not mend it
-		}
+	case class == nil:
+		return err // a retry cannot fix it
 	}
 	return driver.Classify(class, err)
-}
-
-// passing reports whether an error of the server is about its state, and not about the command.
-func passing(said string) bool {
-	word, _, _ := strings.Cut(said, " ")
-	switch word {
-	case "LOADING", "BUSY", "OOM", "MISCONF", "READONLY", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN", "UNBLOCKED":
-		return true
-	}
-	return false
 }

@@ -38,7 +38,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -46,6 +45,7 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
+	"github.com/go-os/go-os/state/internal/consulerr"
 	"github.com/go-os/go-os/state/sync/driver"
 	"github.com/go-os/go-os/state/sync/internal/life"
 )
@@ -161,9 +161,8 @@ func (d *Driver) register(ctx context.Context) error {
 
 // lacks is classify. It also names the permission if Consul refuses a token.
 func (d *Driver) lacks(ctx context.Context, permission string, err error) error {
-	var status api.StatusError
-	if errors.As(err, &status) && status.Code == http.StatusForbidden {
-		return fmt.Errorf("the token needs %s on the node %q: %w", permission, d.node, err)
+	if consulerr.Class(err) == driver.ErrDenied {
+		err = fmt.Errorf("the token needs %s on the node %q: %w", permission, d.node, err)
 	}
 	return d.classify(ctx, err)
 }
@@ -261,21 +260,15 @@ func (d *Driver) tombstone(c driver.Claim) string {
 
 // classify gives an error of the client its class; the client's own stays reachable. No error has none.
 func (d *Driver) classify(ctx context.Context, err error) error {
-	class := d.life.Ended(ctx)
-	var status api.StatusError
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case class != nil:
-	case errors.As(err, &status) && status.Code < http.StatusInternalServerError && !passes(status.Code):
-		return err // such as a token that may not write here: a retry does not fix it
-	default:
-		class = driver.ErrUnavailable
+	}
+	class := d.life.Ended(ctx)
+	if class == nil {
+		class = consulerr.Class(err)
+	}
+	if class == nil {
+		return err // a retry cannot fix it
 	}
 	return driver.Classify(class, err)
-}
-
-// passes reports whether a later call may not meet this status again: a 404 is never Consul's own word on a path that it serves.
-func passes(code int) bool {
-	return code == http.StatusTooManyRequests || code == http.StatusRequestTimeout || code == http.StatusNotFound
 }

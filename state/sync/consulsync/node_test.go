@@ -115,8 +115,8 @@ func TestPermissions(t *testing.T) {
 		server := httptest.NewServer(http.HandlerFunc(answer))
 		d := consulsync.New(client(t, server.Listener.Addr().String(), ""), nil)
 		_, err := d.Grant(t.Context(), 10*time.Second)
-		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), consulsync.DefaultNode) {
-			t.Errorf("Grant: %v; want %s on %s in it", err, want, consulsync.DefaultNode)
+		if !errors.Is(err, driver.ErrDenied) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), consulsync.DefaultNode) {
+			t.Errorf("Grant: %v; want ErrDenied with %s on %s in it", err, want, consulsync.DefaultNode)
 		}
 		server.Close()
 	}

@@ -39,6 +39,8 @@ var (
 	ErrInvalid = fault.Invalid
 	// ErrUnavailable: the engine could not be reached, or could not answer. The request may have been carried out.
 	ErrUnavailable = fault.Unavailable
+	// ErrDenied: the engine refuses the client: its credentials or its rights do not suffice.
+	ErrDenied = fault.Denied
 	// ErrClosed: the driver was closed.
 	ErrClosed = fault.Closed
 )

@@ -48,6 +48,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/go-os/go-os/state/internal/etcderr"
 	"github.com/go-os/go-os/state/sync/driver"
 	"github.com/go-os/go-os/state/sync/internal/life"
 )
@@ -207,19 +208,16 @@ func (d *Driver) classify(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
-	class := d.life.Ended(ctx)
+	class, ended := etcderr.Class(err), d.life.Ended(ctx)
 	switch {
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
 		class = driver.ErrLost
-	case class == nil && forbidden(err): // a retry cannot fix it
-		return fmt.Errorf("grant the client's user read and write on the keys below %q: %w", d.prefix, err)
-	case class == nil:
+	case ended != nil:
+		class = ended
+	case class == driver.ErrDenied:
+		err = fmt.Errorf("grant the client's user read and write on the keys below %q: %w", d.prefix, err)
+	default:
 		class = driver.ErrUnavailable
 	}
 	return driver.Classify(class, err)
-}
-
-// forbidden reports whether etcd refused a request because of who sent it.
-func forbidden(err error) bool {
-	return errors.Is(err, rpctypes.ErrPermissionDenied) || errors.Is(err, rpctypes.ErrUserEmpty) || errors.Is(err, rpctypes.ErrAuthFailed)
 }

@@ -50,8 +50,8 @@ func TestRights(t *testing.T) {
 	s := sync.New(etcdsync.New(app, nil), &sync.Options{TTL: 3 * time.Second})
 	defer func() { _ = s.Close() }()
 	_, err = s.Mutex("m").Lock(t.Context())
-	if !errors.Is(err, rpctypes.ErrPermissionDenied) || errors.Is(err, sync.ErrUnavailable) || !strings.Contains(err.Error(), etcdsync.DefaultPrefix) {
-		t.Errorf("Lock without rights: %v, want one that is not ErrUnavailable and names the keys", err)
+	if !errors.Is(err, rpctypes.ErrPermissionDenied) || !errors.Is(err, sync.ErrDenied) || errors.Is(err, sync.ErrUnavailable) || !strings.Contains(err.Error(), etcdsync.DefaultPrefix) {
+		t.Errorf("Lock without rights: %v, want ErrDenied, not ErrUnavailable, and the keys", err)
 	}
 	_, err = as("root").RoleGrantPermission(t.Context(), "app", etcdsync.DefaultPrefix, clientv3.GetPrefixRangeEnd(etcdsync.DefaultPrefix),
 		clientv3.PermissionType(clientv3.PermReadWrite))

@@ -202,7 +202,7 @@ func (d *Driver) classify(ctx context.Context, err error) error {
 	case errors.As(err, &refused) && refused.Code == undefinedTable:
 		return fmt.Errorf("a table is missing: call pgsync.Migrate: %w", err)
 	case errors.As(err, &refused) && refused.Code == insufficientPrivilege:
-		return fmt.Errorf("the role lacks a right: pgsync.Migrate names it: %w", err)
+		class, err = driver.ErrDenied, fmt.Errorf("the role lacks a right: pgsync.Migrate names it: %w", err)
 	case errors.As(err, &refused) && !passes(refused):
 		return err
 	default:

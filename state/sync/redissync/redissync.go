@@ -44,6 +44,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/go-os/go-os/state/internal/rediserr"
 	"github.com/go-os/go-os/state/sync/driver"
 	"github.com/go-os/go-os/state/sync/internal/life"
 	"github.com/go-os/go-os/state/sync/internal/notify"
@@ -216,20 +217,10 @@ func member(c driver.Claim) string { return c.ID + " " + c.Name }
 func (d *Driver) classify(ctx context.Context, err error) error {
 	class := d.life.Ended(ctx)
 	if class == nil {
-		class = driver.ErrUnavailable
-		if said, ok := rueidis.IsRedisErr(err); ok && !passing(said.Error()) {
-			return err // such as WRONGTYPE and NOPERM: a retry cannot fix it
-		}
+		class = rediserr.Class(err)
+	}
+	if class == nil {
+		return err // a retry cannot fix it
 	}
 	return driver.Classify(class, err)
-}
-
-// passing reports whether an error of the server is about its state, and not about the command.
-func passing(said string) bool {
-	word, _, _ := strings.Cut(said, " ")
-	switch word {
-	case "LOADING", "BUSY", "OOM", "MISCONF", "READONLY", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN", "UNBLOCKED":
-		return true
-	}
-	return false
 }
