@@ -3,11 +3,13 @@ package kv
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/log"
+	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/go-os/go-os/internal/instrument"
@@ -31,7 +33,9 @@ type engine struct {
 
 	get, put, del, update, list, getMany, putMany, ping *instrument.Op
 	grant, renew, revoke                                *instrument.Op
-	watchLost, watchResync, leaseLost                   *instrument.Event
+	watchLost, watchResync, leaseLost, mirrorInvalid    *instrument.Event
+	invalidItems                                        metric.Int64Counter
+	attrs                                               metric.MeasurementOption // of the counter
 }
 
 func newEngine(d driver.Store, o Options) *engine {
@@ -76,6 +80,9 @@ func (e *engine) observe() {
 	}
 	e.watchLost = s.Event("goos.kv.watch.lost", log.SeverityWarn, "key-value watch lost its engine and retries")
 	e.watchResync = s.Event("goos.kv.watch.resync", log.SeverityInfo, "key-value watch starts over")
+	e.mirrorInvalid = s.Event("goos.kv.mirror.invalid", log.SeverityWarn, "key-value mirror skips an item that does not decode")
+	e.invalidItems = s.Meter().Counter("goos.kv.mirror.invalid_items", "{item}", "Items that a mirror could not decode.")
+	e.attrs = metric.WithAttributeSet(attribute.NewSet(slices.Clone(attrs)...))
 	e.leaseLost = s.Event("goos.kv.lease.lost", log.SeverityWarn, "key-value lease lost")
 }
 

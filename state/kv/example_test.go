@@ -276,6 +276,46 @@ func ExampleStore_Update() {
 	// "" <nil>
 }
 
+// A mirror is filled by Run, and read without I/O.
+func ExampleMirror() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	store := kv.New(memkv.New(nil), nil)
+	defer store.Close()
+	_, _ = store.Put(ctx, "weight/eu", []byte("70"))
+	_, _ = store.Put(ctx, "weight/us", []byte("thirty"))
+
+	mirror, err := kv.NewMirror[int](store, "weight/", nil) // as JSON
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ran := make(chan error)
+	go func() { ran <- mirror.Run(ctx) }()
+	<-mirror.Complete()
+
+	item, ok := mirror.Get("weight/eu")
+	fmt.Println(item.Value, ok)
+	_, invalid := mirror.Invalid()["weight/us"]
+	fmt.Println(mirror.Status().State, mirror.Len(), invalid)
+
+	_, _ = store.Put(ctx, "weight/us", []byte("30"))
+	for change := range mirror.Changes(ctx) { // first what is there
+		fmt.Println(change.Item.Key, change.Item.Value)
+		if change.Item.Key == "weight/us" {
+			break
+		}
+	}
+	cancel()
+	fmt.Println(<-ran)
+	// Output:
+	// 70 true
+	// current 1 true
+	// weight/eu 70
+	// weight/us 30
+	// <nil>
+}
+
 // bigEndian is a codec of numbers.
 type bigEndian struct{}
 

@@ -42,6 +42,9 @@
 //   - goos.kv.watch.lost (warning): the connection of a watch is lost; with goos.kv.key and exception.*
 //   - goos.kv.watch.resync (info): a watch starts over with a snapshot; with goos.kv.key
 //   - goos.kv.lease.lost (warning): a lease that was being kept alive is over; with exception.*
+//
+// A [Mirror] emits goos.kv.mirror.invalid (warning) for an item that does not decode, with goos.kv.key and exception.*, and counts these
+// in goos.kv.mirror.invalid_items, with db.system.name and db.collection.name.
 package kv
 
 import (

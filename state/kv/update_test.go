@@ -184,13 +184,13 @@ func TestUpdateEndsWithContext(t *testing.T) {
 		if attempts < 100 || attempts > 220 { // 50 to 100 ms each, once the waits are at their longest
 			t.Errorf("%d attempts in 10 s", attempts)
 		}
-		if span := spans.Ended()[0]; len(spans.Ended()) != 1 || attribute(span, "goos.kv.update.attempts") != strconv.Itoa(attempts) {
+		if span := spans.Ended()[0]; len(spans.Ended()) != 1 || attributeOf(span, "goos.kv.update.attempts") != strconv.Itoa(attempts) {
 			t.Errorf("%d spans, the first with %v; want one with the %d attempts", len(spans.Ended()), span.Attributes(), attempts)
 		}
 	})
 }
 
-func attribute(span sdktrace.ReadOnlySpan, key string) string {
+func attributeOf(span sdktrace.ReadOnlySpan, key string) string {
 	for _, a := range span.Attributes() {
 		if string(a.Key) == key {
 			return a.Value.String()

@@ -211,11 +211,29 @@ func runKV(ctx context.Context, r *record) error {
 	for range store.WatchPrefix(ctx, "cart/", kv.Current()) {
 		break
 	}
+	if err := runMirror(ctx, store); err != nil {
+		return err
+	}
 	_ = store.Delete(ctx, "cart/7")
 	if lease, err := store.Lease(ctx, time.Minute); err == nil {
 		_ = lease.Revoke(ctx)
 	}
 	return store.Close()
+}
+
+// runMirror fills a mirror with items that do not decode.
+func runMirror(ctx context.Context, store *kv.Store) error {
+	mirror, err := kv.NewMirror[int](store, "cart/", nil)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- mirror.Run(ctx) }()
+	<-mirror.Complete()
+	cancel()
+	return <-ended
 }
 
 // runNear collects while a near cache runs, which reports nothing before and after. The spans of its store are those of state/kv.

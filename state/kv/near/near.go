@@ -5,7 +5,7 @@
 //	go cache.Run(ctx)
 //	item, err := cache.Get(ctx, "feature/dark") // from memory, once it was read
 //
-// It is a package of its own so that state/kv links no cache library.
+// It is a package of its own so that state/kv links no cache library. A kv.Mirror holds all items below a prefix instead.
 //
 // # Telemetry
 //

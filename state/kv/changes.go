@@ -1,0 +1,87 @@
+package kv
+
+import (
+	"context"
+	"iter"
+	"maps"
+	"slices"
+)
+
+// Change is a change of a Mirror.
+type Change[T any] struct {
+	// Item is what the mirror holds now. One that was removed has the key alone.
+	Item TypedItem[T]
+	// Removed is set if the mirror holds no item at the key.
+	Removed bool
+}
+
+// Changes returns the items that the mirror holds, and then each one that changes, until ctx ends. A loop that falls behind holds up neither the
+// mirror nor other loops: of several changes of an item it sees the last. It may see the same state of an item twice.
+func (m *Mirror[T]) Changes(ctx context.Context) iter.Seq[Change[T]] {
+	return func(yield func(Change[T]) bool) {
+		s := m.subscribe()
+		defer m.unsubscribe(s)
+		for {
+			for _, key := range m.take(s) {
+				if ctx.Err() != nil || !yield(m.change(key)) {
+					return
+				}
+			}
+			select {
+			case <-s.wake:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// subscription is one loop over Changes. The mutex of the mirror guards pending.
+type subscription struct {
+	wake    chan struct{}       // has room for one: there is something pending
+	pending map[string]struct{} // keys that the loop has yet to see
+}
+
+func (m *Mirror[T]) subscribe() *subscription {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := &subscription{wake: make(chan struct{}, 1), pending: make(map[string]struct{}, len(m.items))}
+	for key := range m.items {
+		s.pending[key] = struct{}{}
+	}
+	m.subscriptions[s] = struct{}{}
+	return s
+}
+
+func (m *Mirror[T]) unsubscribe(s *subscription) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.subscriptions, s)
+}
+
+// notify reports a change of a key to all subscriptions. The caller holds the mutex.
+func (m *Mirror[T]) notify(key string) {
+	for s := range m.subscriptions {
+		s.pending[key] = struct{}{}
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// take returns the keys that a subscription has yet to see, in their order.
+func (m *Mirror[T]) take(s *subscription) []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	keys := slices.Collect(maps.Keys(s.pending))
+	s.pending = make(map[string]struct{})
+	slices.Sort(keys)
+	return keys
+}
+
+func (m *Mirror[T]) change(key string) Change[T] {
+	item, ok := m.Get(key)
+	item.Key = key
+	return Change[T]{Item: item, Removed: !ok}
+}

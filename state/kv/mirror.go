@@ -1,0 +1,314 @@
+package kv
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// MirrorOptions configure NewMirror.
+type MirrorOptions[T any] struct {
+	// Codec of the values. Default: JSON.
+	Codec Codec[T]
+}
+
+// MirrorState is how far a mirror can be relied upon.
+type MirrorState uint8
+
+// The states of a mirror.
+const (
+	// MirrorFilling: the mirror has never been complete. What it holds is true, and items are missing.
+	MirrorFilling MirrorState = iota
+	// MirrorCurrent: the mirror is complete, and its watch is in place.
+	MirrorCurrent
+	// MirrorStale: the mirror has been complete, and may be out of date: the watch has lost its engine or its place, or Run has returned.
+	MirrorStale
+)
+
+// String names the state.
+func (s MirrorState) String() string {
+	switch s {
+	case MirrorFilling:
+		return "filling"
+	case MirrorCurrent:
+		return "current"
+	case MirrorStale:
+		return "stale"
+	default:
+		return "unknown"
+	}
+}
+
+// MirrorStatus is what Mirror.Status returns.
+type MirrorStatus struct {
+	// State of the mirror.
+	State MirrorState
+	// Stale is how long ago the mirror was last known to be true. It is zero in the states MirrorFilling and MirrorCurrent.
+	Stale time.Duration
+	// Items is how many items the mirror holds.
+	Items int
+	// Invalid is how many items are missing because their value is no T. Mirror.Invalid lists them.
+	Invalid int
+}
+
+// Mirror is a live, typed copy of all items below a prefix, in the memory of the process. It is safe for concurrent use.
+//
+//	mirror, err := kv.NewMirror[Route](store, "route/", nil)
+//	…
+//	go mirror.Run(ctx)
+//	<-mirror.Complete()
+//	item, ok := mirror.Get("route/eu")
+//
+// Reads do no I/O and never wait for the engine. Keys are those of the store, with the prefix: for keys without one, mirror
+// a Namespace with an empty prefix.
+//
+// # How true it is
+//
+// A mirror can be read while it is filling. Once it is complete, it stays readable whatever happens: while the engine cannot be reached
+// it shows what it knew last, and Status reports since when. When the watch has to start over, as after a compaction, items are
+// replaced one by one, and those that are gone are removed at the end: a reader never finds the mirror empty in between. An item whose TTL ends
+// is removed when the engine reports it.
+//
+// A value that is no T is reported once, as an event, and listed by Invalid. Its key is missing from the mirror until it is
+// written again, and no other item is affected.
+//
+// # Cost
+//
+// An item takes 40 to 100 bytes beside its key and its value, depending on how full the map is. All readers share the values: do not change
+// what a T points to.
+type Mirror[T any] struct {
+	store    *Store
+	prefix   string
+	typed    *Typed[T]
+	complete chan struct{} // closed when the mirror is complete for the first time
+	running  atomic.Bool
+
+	mu            sync.RWMutex
+	items         map[string]mirrored[T]
+	invalid       map[string]mirrored[error]
+	snapshot      uint64 // number of the snapshot that was begun last
+	state         MirrorState
+	staleSince    time.Time // set in the state MirrorStale
+	subscriptions map[*subscription]struct{}
+}
+
+// mirrored is what a mirror holds of an item.
+type mirrored[V any] struct {
+	value    V
+	version  Version
+	snapshot uint64 // number of the last snapshot that had the item
+}
+
+// NewMirror returns an empty mirror of the items of s whose keys begin with prefix; an empty prefix means all. Run fills it. An engine
+// without the ability Watch is errors.ErrUnsupported, and a prefix that is no UTF-8 is ErrInvalid.
+func NewMirror[T any](s *Store, prefix string, opts *MirrorOptions[T]) (*Mirror[T], error) {
+	m := &Mirror[T]{
+		store: s, prefix: prefix, complete: make(chan struct{}),
+		items: make(map[string]mirrored[T]), invalid: make(map[string]mirrored[error]), subscriptions: make(map[*subscription]struct{}),
+	}
+	if s == nil {
+		return nil, m.failed(fmt.Errorf("%w: no store: give NewMirror one from New", ErrInvalid))
+	}
+	if err := s.usable(context.Background()); err != nil {
+		return nil, m.failed(err)
+	}
+	if err := s.engine.able(Watch); err != nil {
+		return nil, m.failed(err)
+	}
+	if _, err := s.full(prefix); err != nil {
+		return nil, m.failed(err)
+	}
+	var typed TypedOptions[T]
+	if opts != nil {
+		typed.Codec = opts.Codec
+	}
+	m.typed = NewTyped(s, &typed)
+	return m, nil
+}
+
+func (m *Mirror[T]) failed(err error) error { return &Error{Op: "mirror", Key: m.prefix, Err: err} }
+
+// Run fills the mirror and keeps it in step with the store until ctx ends, and returns nil then. A lost connection is retried for
+// as long as ctx lives, with the backoff of the store's Options. Run returns ErrClosed if the store is closed, and ErrInvalid if the mirror is already
+// running. It may be called again after it has returned: the mirror keeps what it holds.
+func (m *Mirror[T]) Run(ctx context.Context) error {
+	if !m.running.CompareAndSwap(false, true) {
+		return m.failed(fmt.Errorf("%w: already running", ErrInvalid))
+	}
+	defer m.running.Store(false)
+	defer m.stale()
+	for ev, err := range m.store.WatchPrefix(ctx, m.prefix, Current()) {
+		if err != nil {
+			return err
+		}
+		switch ev.Kind {
+		case Resync:
+			m.restart()
+		case Put:
+			m.put(ctx, ev.Item)
+		case Delete:
+			m.remove(ev.Item.Key)
+		case Synced:
+			m.synced()
+		case Lost:
+			m.stale()
+		}
+	}
+	return nil
+}
+
+// restart begins a snapshot. What is held stays until the snapshot is complete.
+func (m *Mirror[T]) restart() {
+	m.stale()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.snapshot++
+}
+
+// stale records since when the mirror may be out of date, if it has ever been complete.
+func (m *Mirror[T]) stale() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.state == MirrorCurrent {
+		m.state, m.staleSince = MirrorStale, time.Now()
+	}
+}
+
+// synced ends a snapshot, if one is under way: what it did not show is gone.
+func (m *Mirror[T]) synced() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for key, held := range m.items {
+		if held.snapshot != m.snapshot {
+			delete(m.items, key)
+			m.notify(key)
+		}
+	}
+	maps.DeleteFunc(m.invalid, func(_ string, held mirrored[error]) bool { return held.snapshot != m.snapshot })
+	if m.state == MirrorFilling {
+		close(m.complete)
+	}
+	m.state = MirrorCurrent
+}
+
+func (m *Mirror[T]) put(ctx context.Context, it Item) {
+	if m.holds(it) {
+		return
+	}
+	item, err := m.typed.decode("mirror", it)
+	if err != nil {
+		m.report(ctx, it.Key, err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err != nil {
+		delete(m.items, it.Key)
+		m.invalid[it.Key] = mirrored[error]{err, it.Version, m.snapshot}
+	} else {
+		delete(m.invalid, it.Key)
+		m.items[it.Key] = mirrored[T]{item.Value, it.Version, m.snapshot}
+	}
+	m.notify(it.Key)
+}
+
+// holds reports whether the mirror has this version of an item already, and marks it as part of the snapshot.
+func (m *Mirror[T]) holds(it Item) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if held, ok := m.items[it.Key]; ok && held.version == it.Version {
+		held.snapshot = m.snapshot
+		m.items[it.Key] = held
+		return true
+	}
+	if held, ok := m.invalid[it.Key]; ok && held.version == it.Version {
+		held.snapshot = m.snapshot
+		m.invalid[it.Key] = held
+		return true
+	}
+	return false
+}
+
+// report reports an item that the mirror cannot hold.
+func (m *Mirror[T]) report(ctx context.Context, key string, err error) {
+	engine := m.store.engine
+	engine.mirrorInvalid.EmitError(ctx, err, keyAttr.String(key))
+	engine.invalidItems.Add(ctx, 1, engine.attrs)
+}
+
+func (m *Mirror[T]) remove(key string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.invalid, key)
+	if _, ok := m.items[key]; ok {
+		delete(m.items, key)
+		m.notify(key)
+	}
+}
+
+// Get returns the item at key, if the mirror holds one. Its TTL is zero.
+func (m *Mirror[T]) Get(key string) (item TypedItem[T], ok bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	held, ok := m.items[key]
+	if !ok {
+		return TypedItem[T]{}, false
+	}
+	return TypedItem[T]{Key: key, Value: held.value, Version: held.version}, true
+}
+
+// All returns the items of one moment, in no particular order. The loop does not hold up the mirror.
+func (m *Mirror[T]) All() iter.Seq[TypedItem[T]] {
+	return func(yield func(TypedItem[T]) bool) {
+		for _, item := range m.copied() {
+			if !yield(item) {
+				return
+			}
+		}
+	}
+}
+
+func (m *Mirror[T]) copied() []TypedItem[T] {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	all := make([]TypedItem[T], 0, len(m.items))
+	for key, held := range m.items {
+		all = append(all, TypedItem[T]{Key: key, Value: held.value, Version: held.version})
+	}
+	return all
+}
+
+// Len returns how many items the mirror holds.
+func (m *Mirror[T]) Len() int {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return len(m.items)
+}
+
+// Invalid returns the keys whose values are no T, each with an *Error that wraps ErrInvalid and the error of the codec.
+func (m *Mirror[T]) Invalid() map[string]error {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	all := make(map[string]error, len(m.invalid))
+	for key, held := range m.invalid {
+		all[key] = held.value
+	}
+	return all
+}
+
+// Complete returns a channel that is closed once the mirror has been complete. It stays closed when the mirror becomes stale.
+func (m *Mirror[T]) Complete() <-chan struct{} { return m.complete }
+
+// Status returns how far the mirror can be relied upon.
+func (m *Mirror[T]) Status() MirrorStatus {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	status := MirrorStatus{State: m.state, Items: len(m.items), Invalid: len(m.invalid)}
+	if m.state == MirrorStale {
+		status.Stale = time.Since(m.staleSince)
+	}
+	return status
+}
