@@ -16,11 +16,11 @@ import (
 type set []bool
 
 // decision is what a change of the sources leads to.
-type decision[T any] struct {
-	chosen   set          // the sources whose latest documents are taken
-	parts    parts        // those of which only a part is
-	refused  error        // why not all of them are
-	next     *Snapshot[T] // nil: what is in force stays
+type decision struct {
+	chosen   set       // the sources whose latest documents are taken
+	parts    parts     // those of which only a part is
+	refused  error     // why not all of them are
+	next     *revision // nil: what is in force stays
 	warnings []error
 }
 
@@ -30,7 +30,7 @@ type parts map[int][]document.Tree
 // apply makes the best configuration that can be made: of the latest documents of all sources; else of those of all but the variables
 // and flags that are wrong; else of those of all but one source; else of those of one and the accepted ones of the others. It needs a configuration in force. The caller has the turn c.applying,
 // and does not hold c.mu: checks are foreign code, and take their time.
-func (c *Config[T]) apply(ctx context.Context) {
+func (c *core) apply(ctx context.Context) {
 	all := c.knownSet()
 	var dirty []int
 	for i, s := range c.states {
@@ -39,7 +39,7 @@ func (c *Config[T]) apply(ctx context.Context) {
 		}
 	}
 	if len(dirty) == 0 {
-		c.commit(ctx, decision[T]{chosen: all})
+		c.commit(ctx, decision{chosen: all})
 		return
 	}
 	var refused error
@@ -56,15 +56,15 @@ func (c *Config[T]) apply(ctx context.Context) {
 		if err != nil {
 			continue
 		}
-		c.commit(ctx, decision[T]{chosen: chosen, refused: refused, next: next, warnings: out.Warnings})
+		c.commit(ctx, decision{chosen: chosen, refused: refused, next: next, warnings: out.Warnings})
 		return
 	}
-	c.commit(ctx, decision[T]{chosen: make(set, len(all)), refused: refused})
+	c.commit(ctx, decision{chosen: make(set, len(all)), refused: refused})
 }
 
 // applyParts takes everything but the documents that an error names of the sources that the process is given: a bad variable must not
 // keep the others from taking effect. It returns false if that leads to nothing new and valid.
-func (c *Config[T]) applyParts(ctx context.Context, dirty []int, refused error) bool {
+func (c *core) applyParts(ctx context.Context, dirty []int, refused error) bool {
 	chosen, taken := c.knownSet(), parts{}
 	for _, i := range dirty {
 		s := c.states[i]
@@ -83,7 +83,7 @@ func (c *Config[T]) applyParts(ctx context.Context, dirty []int, refused error) 
 	if err != nil {
 		return false
 	}
-	c.commit(ctx, decision[T]{chosen: chosen, parts: taken, refused: refused, next: next, warnings: out.Warnings})
+	c.commit(ctx, decision{chosen: chosen, parts: taken, refused: refused, next: next, warnings: out.Warnings})
 	return true
 }
 
@@ -143,8 +143,9 @@ func same(a, b []document.Tree) bool {
 }
 
 // compose builds the configuration of a set.
-func (c *Config[T]) compose(chosen set, taken parts) (*Snapshot[T], document.Result, error) {
-	next := &Snapshot[T]{Applied: time.Now()}
+func (c *core) compose(chosen set, taken parts) (*revision, document.Result, error) {
+	next := c.newRevision()
+	next.applied = time.Now()
 	var sources []document.Input
 	for i, s := range c.states {
 		one := document.Input{Source: s.name, Suggest: s.suggest}
@@ -158,15 +159,15 @@ func (c *Config[T]) compose(chosen set, taken parts) (*Snapshot[T], document.Res
 		}
 		sources = append(sources, one)
 	}
-	out, err := c.builder.Build(sources, &next.Value)
-	next.origins, next.Fingerprint, next.Version = out.Origins, out.Fingerprint, out.Version
+	out, err := c.builder.Build(sources, next.value)
+	next.origins, next.fingerprint, next.version = out.Origins, out.Fingerprint, out.Version
 	return next, out, err
 }
 
 // commit puts a decision into force, as one step for every reader.
-func (c *Config[T]) commit(ctx context.Context, d decision[T]) {
+func (c *core) commit(ctx context.Context, d decision) {
 	problems := c.refusals(d)
-	var change Change[T]
+	var change step
 	var ignored []error
 	if d.next != nil {
 		change = c.changeTo(d.next)
@@ -195,7 +196,7 @@ func (c *Config[T]) commit(ctx context.Context, d decision[T]) {
 }
 
 // refusals returns a problem for each source whose latest documents were refused.
-func (c *Config[T]) refusals(d decision[T]) (all []*Problem) {
+func (c *core) refusals(d decision) (all []*Problem) {
 	if d.refused == nil {
 		return nil
 	}
@@ -229,38 +230,45 @@ func faultsOf(source string, err error) error {
 	return errors.Join(its...)
 }
 
+// step is a Change, without its type.
+type step struct {
+	old, new *revision // old is nil at first
+	keys     []string
+}
+
 // changeTo returns the step from the configuration in force to the next.
-func (c *Config[T]) changeTo(next *Snapshot[T]) Change[T] {
-	change := Change[T]{New: next, Old: c.current.Load()}
-	next.Serial = 1
-	if change.Old != nil {
-		next.Serial = change.Old.Serial + 1
-		change.Keys = document.ChangedKeys(&change.Old.Value, &next.Value)
+func (c *core) changeTo(next *revision) step {
+	change := step{new: next, old: c.current.Load()}
+	next.serial = 1
+	if change.old != nil {
+		next.serial = change.old.serial + 1
+		change.keys = document.ChangedKeys(change.old.value, next.value)
 	}
+	next.seal()
 	return change
 }
 
-// swap puts the new snapshot of a change into force. c.mu is held.
-func (c *Config[T]) swap(ctx context.Context, change Change[T], ignored []error) {
-	c.current.Store(change.New)
+// swap puts the new revision of a change into force. c.mu is held.
+func (c *core) swap(ctx context.Context, change step, ignored []error) {
+	c.current.Store(change.new)
 	close(c.changed)
 	c.changed = make(chan struct{})
 	c.events.add(func() {
 		c.watch.ignored(ctx, ignored)
-		c.watch.took(ctx, change.attributes(), change.New.Attributes(), change.Keys)
+		c.watch.took(ctx, change.attributes(), change.new.attributes(), change.keys)
 	})
-	if change.Old != nil {
+	if change.old != nil {
 		c.calls.add(func() { c.callBack(ctx, change) })
 	}
 	c.save(ctx)
 }
 
 // attributes returns those of the old configuration, or nil if there is none.
-func (c Change[T]) attributes() []attribute.KeyValue {
-	if c.Old == nil {
+func (s step) attributes() []attribute.KeyValue {
+	if s.old == nil {
 		return nil
 	}
-	return c.Old.Attributes()
+	return s.old.attributes()
 }
 
 // fresh returns the warnings about places without one before.

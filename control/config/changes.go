@@ -3,7 +3,6 @@ package config
 import (
 	"context"
 	"iter"
-	"reflect"
 	"runtime/debug"
 	"slices"
 
@@ -20,22 +19,37 @@ type Change[T any] struct {
 }
 
 // Touches reports whether the value at a path, or one below it, changed. Every change touches the path "".
-func (c Change[T]) Touches(path string) bool {
-	return path == "" || slices.ContainsFunc(c.Keys, func(k string) bool { return document.Within(k, path) || document.Within(path, k) })
+func (c Change[T]) Touches(path string) bool { return touches(c.Keys, path) }
+
+// touches reports whether one of the keys is at a path, below it or above it.
+func touches(keys []string, path string) bool {
+	return path == "" || slices.ContainsFunc(keys, func(k string) bool { return document.Within(k, path) || document.Within(path, k) })
 }
 
 // Changes returns the changes since the call, until ctx ends. A loop that is slower than the changes sees several of them as one,
 // from the state that it saw last to the newest. A second loop over the same result begins at the call again.
 func (c *Config[T]) Changes(ctx context.Context) iter.Seq[Change[T]] {
-	first := c.current.Load()
+	steps := c.steps(ctx)
 	return func(yield func(Change[T]) bool) {
+		for s := range steps {
+			if !yield(Change[T]{Old: snapshotOf[T](s.old), New: snapshotOf[T](s.new), Keys: s.keys}) {
+				return
+			}
+		}
+	}
+}
+
+// steps returns the changes since the call, until ctx ends.
+func (c *core) steps(ctx context.Context) iter.Seq[step] {
+	first := c.current.Load()
+	return func(yield func(step) bool) {
 		seen := first
 		for {
 			c.mu.Lock()
 			changed, now := c.changed, c.current.Load()
 			c.mu.Unlock()
 			if now != seen {
-				change := Change[T]{Old: seen, New: now, Keys: document.ChangedKeys(&seen.Value, &now.Value)}
+				change := step{old: seen, new: now, keys: document.ChangedKeys(seen.value, now.value)}
 				seen = now
 				if ctx.Err() != nil || !yield(change) {
 					return
@@ -51,35 +65,38 @@ func (c *Config[T]) Changes(ctx context.Context) iter.Seq[Change[T]] {
 	}
 }
 
-// callback is a function that was given to OnChange.
-type callback[T any] struct {
+// callback is a function that was given to OnChange. It takes pointers to the type of the configuration.
+type callback struct {
 	path string
-	call func(old, new *T)
+	call func(old, new any)
 }
 
 // OnChange has fn called after every change of the value at a path, such as "limits" or "prices.lamp", or below it; "" means
-// every change. Calls are made one at a time, in the order of the changes and then of the registrations, by whoever made the
-// change: Run or Reload. What fn does for long delays those after it, not Get. A panic is contained, and told as an event.
-// ErrInvalid says that the type has no such path; a key of a map need not be there yet. The function that is returned ends the
-// calls.
+// every change. Calls are made one at a time, in the order of the changes and then of the registrations, by the goroutine that made
+// the change: in Run or Reload. A slow fn delays those after it, not Get. A panic is contained, and emitted as an event.
+// ErrInvalid says that the type has no such path; a key of a map need not be there yet. The returned function ends the calls.
 func (c *Config[T]) OnChange(path string, fn func(old, new *T)) (stop func(), err error) {
-	if err := document.CheckPath(reflect.TypeFor[T](), path); err != nil {
+	return c.onChange(path, func(old, new any) { fn(old.(*T), new.(*T)) })
+}
+
+func (c *core) onChange(path string, call func(old, new any)) (stop func(), err error) {
+	if err := document.CheckPath(c.builder.Type, path); err != nil {
 		return func() {}, err
 	}
-	one := &callback[T]{path: path, call: fn}
+	one := &callback{path: path, call: call}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.callbacks = append(c.callbacks, one)
 	return func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.callbacks = slices.DeleteFunc(slices.Clone(c.callbacks), func(other *callback[T]) bool { return other == one })
+		c.callbacks = slices.DeleteFunc(slices.Clone(c.callbacks), func(other *callback) bool { return other == one })
 	}, nil
 }
 
 // deliver does what changes have left to do: telemetry, callbacks, the last-good file. The caller must hold no locks. Each outbox
 // keeps its own order, so that a callback that takes long does not delay the log.
-func (c *Config[T]) deliver() {
+func (c *core) deliver() {
 	c.events.run()
 	c.calls.run()
 	c.writes.run()
@@ -87,22 +104,22 @@ func (c *Config[T]) deliver() {
 }
 
 // callBack calls the functions that a change concerns.
-func (c *Config[T]) callBack(ctx context.Context, change Change[T]) {
+func (c *core) callBack(ctx context.Context, change step) {
 	c.mu.Lock()
 	callbacks := c.callbacks // replaced, never changed in place
 	c.mu.Unlock()
 	for _, one := range callbacks {
-		if change.Touches(one.path) {
+		if touches(change.keys, one.path) {
 			c.call(ctx, one, change)
 		}
 	}
 }
 
-func (c *Config[T]) call(ctx context.Context, one *callback[T], change Change[T]) {
+func (c *core) call(ctx context.Context, one *callback, change step) {
 	defer func() {
 		if v := recover(); v != nil {
 			c.watch.panicked.EmitPanic(ctx, v, debug.Stack(), c.watch.attrs...)
 		}
 	}()
-	one.call(&change.Old.Value, &change.New.Value)
+	one.call(change.old.value, change.new.value)
 }

@@ -91,13 +91,10 @@ package config
 
 import (
 	"context"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-os/go-os/control/config/driver"
 	"github.com/go-os/go-os/control/config/internal/document"
-	"github.com/go-os/go-os/control/config/internal/scope"
 	"github.com/go-os/go-os/internal/fault"
 	"github.com/go-os/go-os/telemetry"
 )
@@ -178,44 +175,25 @@ func (o *Options) orDefault() Options {
 }
 
 // Config is a configuration of type T that follows its sources while Run runs. It is safe for concurrent use.
-type Config[T any] struct {
-	opts    Options
-	builder *document.Builder
-	watch   *watchers
-	current atomic.Pointer[Snapshot[T]]
-
-	states   []*state
-	applying turn          // one change at a time; checks of the user run meanwhile
-	disk     turn          // taken while the last-good file is read or written
-	noticed  chan struct{} // Run has something to deliver
-
-	// What a change leaves to do. It is added under mu, and runs without any lock: see deliver.
-	events, calls, writes outbox
-
-	// mu guards what follows and the fields of the states. Nothing foreign runs under it: no telemetry, no callback, no source, no
-	// check, no error's text, no file.
-	mu        sync.Mutex
-	problems  map[string]*Problem // by source
-	warnings  []error
-	changed   chan struct{} // closed and replaced by each change
-	running   bool
-	callbacks []*callback[T]
-	unsaved   map[string][]document.Tree // by source, for the last-good file
-}
+type Config[T any] struct{ *core }
 
 // Get returns the configuration in force. It must not be changed, and never changes: ask again when it is needed again.
-func (c *Config[T]) Get() *T { return &c.current.Load().Value }
+func (c *Config[T]) Get() *T { return c.current.Load().value.(*T) }
 
 // Snapshot returns the configuration in force and what is known about it.
-func (c *Config[T]) Snapshot() *Snapshot[T] { return c.current.Load() }
+func (c *Config[T]) Snapshot() *Snapshot[T] { return snapshotOf[T](c.current.Load()) }
 
 // Reload reads all sources now, and returns what is wrong with them: nil if all of them are good and in force.
-func (c *Config[T]) Reload(ctx context.Context) error {
-	return scope.Observe(ctx, c.watch.reload, func(ctx context.Context) error {
-		c.read(ctx, c.every())
-		if err := ctx.Err(); err != nil {
-			return &Error{Err: err}
-		}
-		return c.Err()
-	})
-}
+func (c *Config[T]) Reload(ctx context.Context) error { return c.reload(ctx) }
+
+// Run follows the sources until ctx ends, and returns nil then. It reads a source when that reports a change, and every
+// Options.Recheck in case it does not; it retries sources that have failed, and calls the functions given to OnChange. It returns
+// ErrInvalid if it is already running.
+func (c *Config[T]) Run(ctx context.Context) error { return c.run(ctx) }
+
+// Status returns how the configuration and its sources are now.
+func (c *Config[T]) Status() Status { return c.status() }
+
+// Err returns what is wrong with the sources now, with the age of each problem, or nil. It suits a health check that is not
+// critical: the last good configuration is in force.
+func (c *Config[T]) Err() error { return c.err() }

@@ -55,7 +55,7 @@ func (d savedDocument) document() (driver.Document, error) {
 
 // recall reads the last-good file within Options.Timeout. A file that does not exist is no problem. One that is bad, or that somebody
 // else may have written, is reported and not used.
-func (c *Config[T]) recall(ctx context.Context) map[string]remembered {
+func (c *core) recall(ctx context.Context) map[string]remembered {
 	if c.opts.LastGood == "" {
 		return nil
 	}
@@ -147,7 +147,7 @@ func withoutText(err error) error {
 	return err
 }
 
-func (c *Config[T]) lastGoodFailed(ctx context.Context, err error) {
+func (c *core) lastGoodFailed(ctx context.Context, err error) {
 	p := newProblem(lastGoodName, &Error{Document: c.opts.LastGood, Err: err}, false)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -155,7 +155,7 @@ func (c *Config[T]) lastGoodFailed(ctx context.Context, err error) {
 }
 
 // save has the next deliver write the last-good file. c.mu is held.
-func (c *Config[T]) save(ctx context.Context) {
+func (c *core) save(ctx context.Context) {
 	if c.opts.LastGood == "" {
 		return
 	}
@@ -169,7 +169,7 @@ func (c *Config[T]) save(ctx context.Context) {
 }
 
 // write writes the newest last-good file within Options.Timeout, unless an earlier call has.
-func (c *Config[T]) write(ctx context.Context) {
+func (c *core) write(ctx context.Context) {
 	c.mu.Lock()
 	sources := c.unsaved
 	c.unsaved = nil

@@ -52,18 +52,28 @@ type state struct {
 // look at it or at other fields are not checked, and no method Validate is called. A source that is out of reach is left out,
 // unless it is [Required] or Options.LastGood has its last good state. Load starts no goroutine; Run follows the sources.
 func Load[T any](ctx context.Context, opts *Options) (*Config[T], error) {
-	c := &Config[T]{
-		opts: opts.orDefault(), problems: map[string]*Problem{}, changed: make(chan struct{}), applying: newTurn(), disk: newTurn(), noticed: make(chan struct{}, 1),
+	c, err := newCore(ctx, reflect.TypeFor[T](), newRevision[T], opts)
+	if err != nil {
+		return nil, err
+	}
+	return &Config[T]{c}, nil
+}
+
+// newCore loads a configuration of a type; newRevision returns an empty one.
+func newCore(ctx context.Context, t reflect.Type, newRevision func() *revision, opts *Options) (*core, error) {
+	c := &core{
+		opts: opts.orDefault(), newRevision: newRevision, problems: map[string]*Problem{}, changed: make(chan struct{}),
+		applying: newTurn(), disk: newTurn(), noticed: make(chan struct{}, 1),
 	}
 	c.watch = newWatchers(c.opts.Name, c.opts.Telemetry)
-	if err := scope.Observe(ctx, c.watch.load, c.load); err != nil {
+	if err := scope.Observe(ctx, c.watch.load, func(ctx context.Context) error { return c.load(ctx, t) }); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-func (c *Config[T]) load(ctx context.Context) (err error) {
-	if c.builder, err = document.NewBuilder(reflect.TypeFor[T](), c.opts.AllowUnknown); err != nil {
+func (c *core) load(ctx context.Context, t reflect.Type) (err error) {
+	if c.builder, err = document.NewBuilder(t, c.opts.AllowUnknown); err != nil {
 		return err
 	}
 	if c.states, err = newStates(c.opts.Sources, c.builder.Type); err != nil {
@@ -81,7 +91,7 @@ func (c *Config[T]) load(ctx context.Context) (err error) {
 	return nil
 }
 
-func (c *Config[T]) every() []int {
+func (c *core) every() []int {
 	all := make([]int, len(c.states))
 	for i := range all {
 		all[i] = i
@@ -135,7 +145,7 @@ type outcome struct {
 }
 
 // readAll reads sources side by side, and notes nothing.
-func (c *Config[T]) readAll(ctx context.Context, which []int) map[int]outcome {
+func (c *core) readAll(ctx context.Context, which []int) map[int]outcome {
 	outcomes := make([]outcome, len(which))
 	var group sync.WaitGroup
 	for n, i := range which {
@@ -151,7 +161,7 @@ func (c *Config[T]) readAll(ctx context.Context, which []int) map[int]outcome {
 
 // readOne reads and parses a source within Options.Timeout. A source or a parser that does not obey the context is left to itself:
 // the next read waits until it has come to its end, so that no more than one goroutine of a source is ever left behind.
-func (c *Config[T]) readOne(ctx context.Context, s *state) outcome {
+func (c *core) readOne(ctx context.Context, s *state) outcome {
 	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
 	defer cancel()
 	o, ok := inTime(ctx, s.busy, func() outcome { return s.fetch(ctx) })
@@ -225,7 +235,7 @@ func (s *state) blame(err error) error {
 
 // first makes the first configuration, of what was read and what was saved. A source that is invalid fails it: a typo must not start
 // a service on its defaults. A source that is out of reach is replaced by what was saved of it, or left out. Nobody else has c yet.
-func (c *Config[T]) first(ctx context.Context, outcomes map[int]outcome, saved map[string]remembered) error {
+func (c *core) first(ctx context.Context, outcomes map[int]outcome, saved map[string]remembered) error {
 	var invalid, away []error
 	for i, s := range c.states {
 		o := outcomes[i]
@@ -257,7 +267,7 @@ func (c *Config[T]) first(ctx context.Context, outcomes map[int]outcome, saved m
 }
 
 // note records what came of reading sources. The caller has the turn c.applying.
-func (c *Config[T]) note(ctx context.Context, outcomes map[int]outcome) {
+func (c *core) note(ctx context.Context, outcomes map[int]outcome) {
 	problems := map[int]*Problem{}
 	for i, o := range outcomes {
 		if o.err != nil {
@@ -282,7 +292,7 @@ func (c *Config[T]) note(ctx context.Context, outcomes map[int]outcome) {
 }
 
 // standIn has the last-good file serve for a source that is out of reach. It returns why the source is, and why the file cannot serve.
-func (c *Config[T]) standIn(ctx context.Context, s *state, err error, saved map[string]remembered) error {
+func (c *core) standIn(ctx context.Context, s *state, err error, saved map[string]remembered) error {
 	if bad := c.problems[lastGoodName]; bad != nil && !s.static {
 		err = errors.Join(err, bad.Err)
 	}
@@ -300,7 +310,7 @@ func (c *Config[T]) standIn(ctx context.Context, s *state, err error, saved map[
 
 // start puts the first configuration into force. It is made of every source that was read. The saved documents of the other sources
 // count only if they are valid with those.
-func (c *Config[T]) start(ctx context.Context) error {
+func (c *core) start(ctx context.Context) error {
 	chosen := c.knownSet()
 	next, out, err := c.compose(chosen, nil)
 	if err != nil && c.forget(err) && !c.lacks(chosen) {
@@ -309,12 +319,12 @@ func (c *Config[T]) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.commit(ctx, decision[T]{chosen: chosen, next: next, warnings: out.Warnings})
+	c.commit(ctx, decision{chosen: chosen, next: next, warnings: out.Warnings})
 	return nil
 }
 
 // forget takes back what was saved of the sources that an error names, and reports whether there were any.
-func (c *Config[T]) forget(err error) (any bool) {
+func (c *core) forget(err error) (any bool) {
 	for _, s := range c.states {
 		if s.known || !s.inForce || !names(err, s.name) {
 			continue
@@ -340,7 +350,7 @@ func names(err error, source string) (found bool) {
 
 // otherFaults returns what else is wrong, when a source already is: the mistakes of the sources that were read. What names no
 // source may only be due to the one that is missing.
-func (c *Config[T]) otherFaults() error {
+func (c *core) otherFaults() error {
 	_, _, err := c.compose(c.knownSet(), nil)
 	var errs []error
 	document.EachError(err, func(one error) {
@@ -352,7 +362,7 @@ func (c *Config[T]) otherFaults() error {
 }
 
 // lacks reports whether a source that is required has no part in a set.
-func (c *Config[T]) lacks(chosen set) bool {
+func (c *core) lacks(chosen set) bool {
 	for i, s := range c.states {
 		if s.required && !s.inForce && !chosen[i] {
 			return true
@@ -362,7 +372,7 @@ func (c *Config[T]) lacks(chosen set) bool {
 }
 
 // knownSet is the set of the sources that were read.
-func (c *Config[T]) knownSet() set {
+func (c *core) knownSet() set {
 	all := make(set, len(c.states))
 	for i, s := range c.states {
 		all[i] = s.known
@@ -376,7 +386,7 @@ func rejects(err error) bool {
 }
 
 // read reads sources and applies what they say.
-func (c *Config[T]) read(ctx context.Context, which []int) {
+func (c *core) read(ctx context.Context, which []int) {
 	if c.take(ctx, which) {
 		c.notifySources()
 		c.deliver()
@@ -384,7 +394,7 @@ func (c *Config[T]) read(ctx context.Context, which []int) {
 }
 
 // take does so, but delivers nothing. It returns false if ctx has ended: what failed may have failed for that.
-func (c *Config[T]) take(ctx context.Context, which []int) bool {
+func (c *core) take(ctx context.Context, which []int) bool {
 	for _, i := range which { // in the order of the sources, so that two calls do not wait for each other
 		if !c.states[i].reading.take(ctx) {
 			return false

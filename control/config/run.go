@@ -14,9 +14,7 @@ import (
 	"github.com/go-os/go-os/control/config/internal/scope"
 )
 
-// Run follows the sources until ctx ends, and returns nil then: it reads a source when that tells of a change, and every now and
-// then in case it does not, tries failed ones again, and calls what OnChange was given. ErrInvalid says that it runs already.
-func (c *Config[T]) Run(ctx context.Context) error {
+func (c *core) run(ctx context.Context) error {
 	c.mu.Lock()
 	if c.running {
 		c.mu.Unlock()
@@ -34,7 +32,7 @@ func (c *Config[T]) Run(ctx context.Context) error {
 		if s.static {
 			continue
 		}
-		f := &follower[T]{config: c, index: i, state: s, wake: make(chan struct{}, 1)}
+		f := &follower{core: c, index: i, state: s, wake: make(chan struct{}, 1)}
 		group.Go(func() { f.work(ctx) })
 		if w, ok := s.Source.(driver.Watcher); ok {
 			group.Go(func() { f.listen(ctx, w) })
@@ -52,7 +50,7 @@ func (c *Config[T]) Run(ctx context.Context) error {
 
 // deliverWhenNoticed delivers what a source led to by a call of changed. A source may hold its own locks then, so nothing foreign
 // runs in that call.
-func (c *Config[T]) deliverWhenNoticed(ctx context.Context) {
+func (c *core) deliverWhenNoticed(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -64,16 +62,16 @@ func (c *Config[T]) deliverWhenNoticed(ctx context.Context) {
 }
 
 // follower keeps one source true.
-type follower[T any] struct {
-	config *Config[T]
-	index  int
-	state  *state
-	wake   chan struct{} // read now
+type follower struct {
+	core  *core
+	index int
+	state *state
+	wake  chan struct{} // read now
 }
 
 // work reads the source when it is woken, and when its schedule says so.
-func (f *follower[T]) work(ctx context.Context) {
-	o := f.config.opts
+func (f *follower) work(ctx context.Context) {
+	o := f.core.opts
 	backoff := o.Backoff
 	timer := time.NewTimer(f.pause(&backoff))
 	defer timer.Stop()
@@ -90,11 +88,11 @@ func (f *follower[T]) work(ctx context.Context) {
 }
 
 // pause returns how long to wait for the next read.
-func (f *follower[T]) pause(backoff *time.Duration) time.Duration {
-	o := f.config.opts
-	f.config.mu.Lock()
+func (f *follower) pause(backoff *time.Duration) time.Duration {
+	o := f.core.opts
+	f.core.mu.Lock()
 	failed, failures := !f.state.known, f.state.failures
-	f.config.mu.Unlock()
+	f.core.mu.Unlock()
 	if p, ok := f.state.Source.(driver.Poller); ok {
 		return p.Next(failures)
 	}
@@ -107,8 +105,8 @@ func (f *follower[T]) pause(backoff *time.Duration) time.Duration {
 	return wait
 }
 
-func (f *follower[T]) read(ctx context.Context) {
-	c := f.config
+func (f *follower) read(ctx context.Context) {
+	c := f.core
 	_ = scope.Observe(ctx, c.watch.reload, func(ctx context.Context) error { // the error is in the problems
 		c.read(ctx, []int{f.index})
 		c.mu.Lock()
@@ -121,8 +119,8 @@ func (f *follower[T]) read(ctx context.Context) {
 }
 
 // listen keeps a watch going.
-func (f *follower[T]) listen(ctx context.Context, w driver.Watcher) {
-	backoff := f.config.opts.Backoff
+func (f *follower) listen(ctx context.Context, w driver.Watcher) {
+	backoff := f.core.opts.Backoff
 	for ctx.Err() == nil {
 		begun := time.Now()
 		err := f.watch(ctx, w)
@@ -130,18 +128,18 @@ func (f *follower[T]) listen(ctx context.Context, w driver.Watcher) {
 			return
 		}
 		f.changed(ctx, errors.Join(errors.New("the watch ended"), err))
-		if time.Since(begun) > f.config.opts.MaxBackoff {
-			backoff = f.config.opts.Backoff
+		if time.Since(begun) > f.core.opts.MaxBackoff {
+			backoff = f.core.opts.Backoff
 		}
 		select {
 		case <-time.After(backoff/2 + rand.N(backoff/2+1)):
 		case <-ctx.Done():
 		}
-		backoff = min(2*backoff, f.config.opts.MaxBackoff)
+		backoff = min(2*backoff, f.core.opts.MaxBackoff)
 	}
 }
 
-func (f *follower[T]) watch(ctx context.Context, w driver.Watcher) (err error) {
+func (f *follower) watch(ctx context.Context, w driver.Watcher) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("the source panicked: %v", v)
@@ -151,8 +149,8 @@ func (f *follower[T]) watch(ctx context.Context, w driver.Watcher) (err error) {
 }
 
 // changed is what a source calls.
-func (f *follower[T]) changed(ctx context.Context, lost error) {
-	c := f.config
+func (f *follower) changed(ctx context.Context, lost error) {
+	c := f.core
 	var p *Problem
 	if lost != nil {
 		p = newProblem(f.state.name, &Error{Source: f.state.name, Err: fmt.Errorf("%w: changes are not seen: %w", ErrUnavailable, lost)}, false)
@@ -177,7 +175,7 @@ func signal(ch chan struct{}) {
 }
 
 // notifySources wakes those that report to sources.
-func (c *Config[T]) notifySources() {
+func (c *core) notifySources() {
 	for _, s := range c.states {
 		signal(s.news)
 	}
@@ -187,9 +185,9 @@ func (c *Config[T]) notifySources() {
 const reportEvery = 30 * time.Second
 
 // report keeps a source informed of what became of its documents.
-func (f *follower[T]) report(ctx context.Context, r driver.Reporter) {
+func (f *follower) report(ctx context.Context, r driver.Reporter) {
 	var sent *driver.Report
-	backoff := f.config.opts.Backoff
+	backoff := f.core.opts.Backoff
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -201,34 +199,34 @@ func (f *follower[T]) report(ctx context.Context, r driver.Reporter) {
 			repeat = true
 		case <-f.state.news:
 		}
-		now := f.config.reportOf(f.state)
+		now := f.core.reportOf(f.state)
 		if !repeat && sent != nil && reflect.DeepEqual(now, *sent) {
 			continue
 		}
 		if err := f.send(ctx, r, now); err != nil {
 			sent = nil
 			timer.Reset(backoff/2 + rand.N(backoff/2+1))
-			backoff = min(2*backoff, f.config.opts.MaxBackoff)
+			backoff = min(2*backoff, f.core.opts.MaxBackoff)
 			continue
 		}
-		sent, backoff = &now, f.config.opts.Backoff
+		sent, backoff = &now, f.core.opts.Backoff
 		timer.Reset(reportEvery)
 	}
 }
 
-func (f *follower[T]) send(ctx context.Context, r driver.Reporter, now driver.Report) (err error) {
+func (f *follower) send(ctx context.Context, r driver.Reporter, now driver.Report) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("the source panicked: %v", v)
 		}
 	}()
-	ctx, cancel := context.WithTimeout(ctx, f.config.opts.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, f.core.opts.Timeout)
 	defer cancel()
 	return r.Report(ctx, now)
 }
 
 // reportOf returns what became of the documents of a source.
-func (c *Config[T]) reportOf(s *state) (now driver.Report) {
+func (c *core) reportOf(s *state) (now driver.Report) {
 	c.mu.Lock()
 	p := c.problems[s.name]
 	if s.inForce {

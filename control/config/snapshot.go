@@ -28,6 +28,32 @@ type Snapshot[T any] struct {
 	origins document.Provenance
 }
 
+// revision is a Snapshot, without its type.
+type revision struct {
+	snapshot any    // the *Snapshot[T]
+	value    any    // a pointer to its Value
+	seal     func() // completes the snapshot by what follows
+
+	serial               uint64
+	version, fingerprint string
+	applied              time.Time
+	origins              document.Provenance
+}
+
+// newRevision returns an empty revision of a type.
+func newRevision[T any]() *revision {
+	s := &Snapshot[T]{}
+	r := &revision{snapshot: s, value: &s.Value}
+	r.seal = func() {
+		s.Serial, s.Version, s.Fingerprint, s.Applied, s.origins = r.serial, r.version, r.fingerprint, r.applied, r.origins
+	}
+	return r
+}
+
+func snapshotOf[T any](r *revision) *Snapshot[T] { return r.snapshot.(*Snapshot[T]) }
+
+func (r *revision) attributes() []attribute.KeyValue { return attributesOf(r.fingerprint, r.version) }
+
 // Origin says where the value of a key comes from.
 type Origin struct {
 	// Path of the key: "db.pool.max", "prices.lamp". A list is one value.
@@ -66,9 +92,11 @@ func (s *Snapshot[T]) Origin(path string) (Origin, bool) {
 }
 
 // Dump writes the keys, their values and where they come from, for people. Secrets are Redacted.
-func (s *Snapshot[T]) Dump(w io.Writer) error {
+func (s *Snapshot[T]) Dump(w io.Writer) error { return dump(w, s.Origins()) }
+
+func dump(w io.Writer, all []Origin) error {
 	tab := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, o := range s.Origins() {
+	for _, o := range all {
 		_, _ = fmt.Fprintf(tab, "%s\t%s\t%s\n", o.Path, document.OneLine(o.Value), o.where())
 		for _, lower := range o.Overrode {
 			_, _ = fmt.Fprintf(tab, "\t%s\t%s, overridden\n", document.OneLine(lower.Value), lower.where())
@@ -93,9 +121,13 @@ func (o Origin) where() string {
 // goos.config.fingerprint and, if there is one, goos.config.version. They suit spans, log records and, as they change seldom,
 // metrics.
 func (s *Snapshot[T]) Attributes() []attribute.KeyValue {
-	all := []attribute.KeyValue{fingerprintKey.String(s.Fingerprint)}
-	if s.Version != "" {
-		all = append(all, scope.VersionKey.String(s.Version))
+	return attributesOf(s.Fingerprint, s.Version)
+}
+
+func attributesOf(fingerprint, version string) []attribute.KeyValue {
+	all := []attribute.KeyValue{fingerprintKey.String(fingerprint)}
+	if version != "" {
+		all = append(all, scope.VersionKey.String(version))
 	}
 	return all
 }

@@ -46,30 +46,27 @@ type Status struct {
 	Warnings []error
 }
 
-// Status returns how the configuration and its sources are now.
-func (c *Config[T]) Status() Status {
+func (c *core) status() Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.current.Load()
-	out := Status{Version: s.Version, Fingerprint: s.Fingerprint, Applied: s.Applied, Warnings: slices.Clone(c.warnings)}
+	out := Status{Version: s.version, Fingerprint: s.fingerprint, Applied: s.applied, Warnings: slices.Clone(c.warnings)}
 	for _, name := range slices.Sorted(maps.Keys(c.problems)) {
 		out.Problems = append(out.Problems, *c.problems[name])
 	}
 	return out
 }
 
-// Err returns what is wrong with the sources now, with the age of each problem, or nil. It suits a health check that is not
-// critical: the last good configuration is in force.
-func (c *Config[T]) Err() error {
+func (c *core) err() error {
 	var errs []error
-	for _, p := range c.Status().Problems {
+	for _, p := range c.status().Problems {
 		errs = append(errs, fmt.Errorf("%w (source %s, for %s)", p.Err, p.Source, p.Age().Round(time.Second)))
 	}
 	return errors.Join(errs...)
 }
 
 // trouble records a problem. A known problem keeps its age, and is reported again only if it has changed. c.mu is held.
-func (c *Config[T]) trouble(ctx context.Context, p *Problem) {
+func (c *core) trouble(ctx context.Context, p *Problem) {
 	known := c.problems[p.Source]
 	if known != nil {
 		p.Since, p.told = known.Since, known.told
@@ -84,14 +81,14 @@ func (c *Config[T]) trouble(ctx context.Context, p *Problem) {
 }
 
 // reportProblem has a problem reported by the next deliver. c.mu is held.
-func (c *Config[T]) reportProblem(ctx context.Context, p *Problem) {
+func (c *core) reportProblem(ctx context.Context, p *Problem) {
 	p.told = true
 	ctx = context.WithoutCancel(ctx)
 	c.events.add(func() { c.watch.broke(ctx, p) })
 }
 
 // relief records that a source is good. c.mu is held.
-func (c *Config[T]) relief(ctx context.Context, source string) {
+func (c *core) relief(ctx context.Context, source string) {
 	p := c.problems[source]
 	delete(c.problems, source)
 	if p != nil && p.told {
