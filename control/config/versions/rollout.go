@@ -5,11 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/go-os/go-os/control/config"
-	"github.com/go-os/go-os/state/kv"
 )
 
 // Advance gives the candidate of the rollout to a larger percentage of the instances. 100 or more promotes it. It returns
@@ -32,7 +30,7 @@ func (v *Layer) Abort(ctx context.Context, author, reason string) error {
 	return v.observed(ctx, Step{Action: "abort", Author: author, Reason: reason}, 0)
 }
 
-// observed makes a step as the operation that it is, whoever makes it.
+// observed runs a step with its telemetry.
 func (v *Layer) observed(ctx context.Context, s Step, candidate int) error {
 	return v.observe(ctx, s.Action, func(ctx context.Context) error { return v.step(ctx, s, candidate) })
 }
@@ -54,12 +52,12 @@ func (v *Layer) step(ctx context.Context, s Step, candidate int) error {
 		return fmt.Errorf("%w: %v %% of the instances have the candidate: a rollout only grows; abort it, or roll back", config.ErrInvalid, r.Percent)
 	}
 	s.Time = time.Now().UTC()
-	told := &Rollout{Candidate: r.Candidate, Percent: s.Percent, Steps: append(slices.Clone(r.Steps), s)}
-	to, event := Head{Stable: head.Stable, Ended: told}, "rollout.aborted"
+	now := &Rollout{Candidate: r.Candidate, Percent: s.Percent, Steps: append(slices.Clone(r.Steps), s)}
+	to, event := Head{Stable: head.Stable, Ended: now}, "rollout.aborted"
 	switch s.Action {
 	case "advance":
 		event = "rollout.advanced"
-		to = Head{Stable: head.Stable, Rollout: told}
+		to = Head{Stable: head.Stable, Rollout: now}
 	case "promote":
 		event = "rollout.promoted"
 		to.Stable = r.Candidate
@@ -82,17 +80,10 @@ func (v *Layer) keep(ctx context.Context, ended *Rollout) error {
 		return err
 	}
 	_, err = v.log.store.Put(ctx, rolloutKeyOf(ended.Candidate), value)
-	return storeErrorOrNil(err)
+	return storeError(err)
 }
 
 func rolloutKeyOf(candidate int) string { return fmt.Sprintf("%s%010d", rolloutPrefix, candidate) }
-
-func storeErrorOrNil(err error) error {
-	if err == nil {
-		return nil
-	}
-	return storeError(err)
-}
 
 // Rollout returns the story of the rollout of a version: who started, advanced, promoted or aborted it, when and why. It returns
 // ErrNotFound if the version was not staged.
@@ -111,39 +102,4 @@ func (v *Layer) Rollout(ctx context.Context, candidate int) (r Rollout, err erro
 		return r, v.wrap("rollout", fmt.Errorf("%w: not what package versions writes", config.ErrInvalid))
 	}
 	return r, nil
-}
-
-// Instances returns the latest report of each instance of the layer, in the order of their names. A report expires 90 seconds after
-// it was written, by the clock of the engine. An engine without kv.Expiry keeps it: then Instance.Time, by the clock of the instance,
-// is all that says how old it is.
-func (v *Layer) Instances(ctx context.Context) (all []Instance, err error) {
-	reports, err := v.log.reports(ctx)
-	if err != nil {
-		return nil, v.wrap("instances", err)
-	}
-	for _, r := range reports {
-		all = append(all, r.Instance)
-	}
-	return all, nil
-}
-
-// report is what an instance has written, and the version that the store gave it: each report has another one.
-type report struct {
-	Instance
-	at kv.Version
-}
-
-// reports returns the reports of the layer, in the order of the names.
-func (l *versionLog) reports(ctx context.Context) (all []report, err error) {
-	for found, err := range l.store.List(ctx, instancePrefix) {
-		if err != nil {
-			return nil, storeError(err)
-		}
-		r := report{at: found.Version}
-		if json.Unmarshal(found.Value, &r.Instance) == nil {
-			all = append(all, r)
-		}
-	}
-	slices.SortFunc(all, func(a, b report) int { return strings.Compare(a.Name, b.Name) })
-	return all, nil
 }

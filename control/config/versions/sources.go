@@ -2,13 +2,10 @@ package versions
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"sync"
-	"time"
 
 	"github.com/go-os/go-os/control/config"
 	"github.com/go-os/go-os/control/config/driver"
@@ -70,16 +67,12 @@ func errNoStore(function string) error {
 	return fmt.Errorf("%w: the store of versions.%s is nil: give one that kv.New returned", config.ErrInvalid, function)
 }
 
-// storeError gives the errors of package kv their names here.
+// storeError makes a store that is closed one that does not answer. All other errors of package kv are those of package config.
 func storeError(err error) error {
-	for _, known := range []struct{ theirs, ours error }{
-		{kv.ErrNotFound, config.ErrNotFound}, {kv.ErrTooLarge, config.ErrTooLarge}, {kv.ErrInvalid, config.ErrInvalid}, {kv.ErrUnavailable, config.ErrUnavailable}, {kv.ErrClosed, config.ErrUnavailable},
-	} {
-		if errors.Is(err, known.theirs) {
-			return fmt.Errorf("%w: %w", known.ours, err)
-		}
+	if errors.Is(err, kv.ErrClosed) {
+		return fmt.Errorf("%w: %w", config.ErrUnavailable, err)
 	}
-	return err // errors.ErrUnsupported, the end of a context
+	return err
 }
 
 // watchKey calls changed when a key has changed, and when the connection is lost and back.
@@ -88,7 +81,7 @@ func watchKey(ctx context.Context, store *kv.Store, key string, changed func(err
 		<-ctx.Done() // it is read again every now and then
 		return nil
 	}
-	settled := false // nothing of a snapshot is told before its end
+	settled := false // within a snapshot nothing is reported before its end
 	for event, err := range store.Watch(ctx, key) {
 		if err != nil {
 			return storeError(err)
@@ -110,55 +103,6 @@ func watchKey(ctx context.Context, store *kv.Store, key string, changed func(err
 	}
 	return nil
 }
-
-// Namespace says who an instance is, and so which layers of configuration it has.
-type Namespace struct {
-	// Environment, such as "prod". Everything of one environment lies below its name, so that a store can keep one from the
-	// other.
-	Environment string
-	// Region, such as "eu-west".
-	Region string
-	// Application, such as "orders".
-	Application string
-	// Instance, such as a host or a pod.
-	Instance string
-}
-
-// Layers returns the layers of configuration from the most general to the most special; later ones override earlier ones:
-//
-//	base
-//	prod/base
-//	prod/region/eu-west
-//	prod/application/orders
-//	prod/application/orders/region/eu-west
-//	prod/application/orders/instance/orders-7
-//
-// Those whose part of the Namespace is empty are left out. Without an Environment there are no layers but base.
-func (n Namespace) Layers() []string {
-	layers := []string{"base"}
-	if n.Environment == "" {
-		return layers
-	}
-	layers = append(layers, n.Environment+"/base")
-	if n.Region != "" {
-		layers = append(layers, n.Environment+"/region/"+n.Region)
-	}
-	if n.Application == "" {
-		return layers
-	}
-	app := n.Environment + "/application/" + n.Application
-	layers = append(layers, app)
-	if n.Region != "" {
-		layers = append(layers, app+"/region/"+n.Region)
-	}
-	if n.Instance != "" {
-		layers = append(layers, app+"/instance/"+n.Instance)
-	}
-	return layers
-}
-
-// reportTTL is how long a report counts; Run repeats it every 30 seconds.
-const reportTTL = 90 * time.Second
 
 // PublishedOptions configure Published.
 type PublishedOptions struct {
@@ -261,7 +205,7 @@ func (p *publishedSource) Watch(ctx context.Context, changed func(error)) error 
 	gathered := &gather{lost: map[string]error{}, changed: changed}
 	for _, l := range p.layers {
 		group.Go(func() {
-			ended <- watchKey(ctx, l.log.store, headKey, func(err error) { gathered.tell(l.name, err) })
+			ended <- watchKey(ctx, l.log.store, headKey, func(err error) { gathered.notify(l.name, err) })
 			cancel()
 		})
 	}
@@ -269,14 +213,14 @@ func (p *publishedSource) Watch(ctx context.Context, changed func(error)) error 
 	return <-ended
 }
 
-// gather makes one state of those of the layers.
+// gather combines the states of all layers into one.
 type gather struct {
 	mu      sync.Mutex
 	lost    map[string]error
 	changed func(error)
 }
 
-func (g *gather) tell(layer string, err error) {
+func (g *gather) notify(layer string, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if err != nil {
@@ -289,65 +233,4 @@ func (g *gather) tell(layer string, err error) {
 		return
 	}
 	g.changed(nil)
-}
-
-// Instance is what an instance says about itself.
-type Instance struct {
-	// Name of the instance.
-	Name string `json:"name"`
-	// Version that it runs.
-	Version int `json:"version"`
-	// Rejected is a version that it refused, or 0.
-	Rejected int `json:"rejected,omitempty"`
-	// Reason for which it did.
-	Reason string `json:"reason,omitempty"`
-	// Time of the report, by the clock of the instance. No decision rests on it.
-	Time time.Time `json:"time"`
-}
-
-// Report leaves a report of the instance in each layer that has a version.
-func (p *publishedSource) Report(ctx context.Context, r driver.Report) error {
-	if p.instance == "" {
-		return nil
-	}
-	var errs []error
-	for _, l := range p.layers {
-		now := Instance{Name: p.instance, Version: numberIn(r.Versions, l.name), Rejected: numberIn(r.Rejected, l.name), Time: time.Now()}
-		if now.Rejected == now.Version {
-			now.Rejected = 0
-		}
-		if now.Rejected != 0 {
-			now.Reason = r.Reason
-		}
-		if now.Version != 0 || now.Rejected != 0 {
-			errs = append(errs, l.log.report(ctx, now))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// report writes what an instance says about itself. Where the engine can, it expires.
-func (l *versionLog) report(ctx context.Context, i Instance) error {
-	value, err := json.Marshal(i)
-	if err != nil {
-		return err
-	}
-	var opts []kv.PutOption
-	if l.store.Require(kv.Expiry) == nil {
-		opts = append(opts, kv.TTL(reportTTL))
-	}
-	_, err = l.store.Put(ctx, instancePrefix+i.Name, value, opts...)
-	return err
-}
-
-// numberIn finds a layer's version among those of all layers.
-func numberIn(versions []string, layer string) int {
-	for _, v := range versions {
-		if rest, ok := strings.CutPrefix(v, layer+"@"); ok {
-			if n, err := strconv.Atoi(rest); err == nil {
-				return n
-			}
-		}
-	}
-	return 0
 }
