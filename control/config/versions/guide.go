@@ -12,11 +12,11 @@ import (
 	"github.com/go-os/go-os/state/kv"
 )
 
-// Sample counts what happened in the time since the sample before.
+// Sample counts requests since the previous sample.
 type Sample struct {
-	// Total is how many requests, or whatever is counted, there were.
+	// Total is the number of requests, or of whatever is counted.
 	Total uint64
-	// Failed is how many of them failed.
+	// Failed is the number of those that failed.
 	Failed uint64
 }
 
@@ -26,7 +26,7 @@ type Health struct {
 	Canary, Stable Sample
 }
 
-// Stage is a part of a Plan.
+// Stage is one stage of a Plan.
 type Stage struct {
 	// Percent of the instances that have the candidate during the stage. 100 or more ends the rollout.
 	Percent float64
@@ -55,8 +55,8 @@ type Plan struct {
 	// Stages of the rollout, with growing percentages. Those that the rollout has behind it are skipped. After the last one the
 	// candidate is promoted. Default: DefaultStages.
 	Stages []Stage
-	// Health is asked every Every. An error means that nothing is known: the rollout waits, since a broken monitor is no reason
-	// to go on, and none to go back. Default: nil; then what the instances report counts.
+	// Health is asked every Every. An error means that nothing is known: the rollout waits, since a broken monitor is a reason
+	// neither to advance nor to abort. Default: nil; then what the instances report counts.
 	Health func(context.Context) (Health, error)
 	// OnWait is called when a stage is over and the rollout must not go on yet, with the reason, and again when the reason is another
 	// one. The event goos.config.rollout.held has it too. Default: none.
@@ -111,7 +111,7 @@ func (p Plan) check() error {
 	return nil
 }
 
-// verdict is what a sample says.
+// verdict is the judgement of a sample.
 type verdict int
 
 const (
@@ -142,7 +142,7 @@ var ErrAborted = errors.New("rollout aborted")
 // Guide takes the rollout that is under way to its end: from stage to stage while the canaries are well, and back if they are
 // not, or if an instance refuses the candidate. It returns nil when the candidate is in force for all, and an error that wraps
 // ErrAborted and says why when it is not. It returns ErrNotFound if no rollout is under way, and the error of ctx when that ends;
-// then the rollout stays where it is, and another Guide can go on. It retries while the store does not answer.
+// then the rollout stays where it is, and another Guide can continue it. It retries while the store does not answer.
 //
 // Guide advances only while it sees canaries: by their requests if Plan.Health is set, otherwise by their reports, which must all name
 // the candidate. As long as it sees none it waits, and Plan.OnWait says so: choose stages that some instance falls into. Without
@@ -212,7 +212,7 @@ type guide struct {
 type sighting struct {
 	at    kv.Version
 	since time.Time
-	moved bool // another report has arrived since the guide looks
+	moved bool // another report has arrived since the guide began
 }
 
 // interrupted adds to the error of a context what the rollout was waiting for.
@@ -279,7 +279,7 @@ func (g *guide) live(reports []report) (all []report) {
 	return all
 }
 
-// refusal returns who refuses the candidate, and why. A refusal counts however old it is, since no other rollout has this candidate.
+// refusal returns the instance that refuses the candidate, and its reason. A refusal counts however old it is, since no other rollout has this candidate.
 func refusal(reports []report, candidate int) string {
 	for _, one := range reports {
 		if one.Rejected == candidate {

@@ -20,7 +20,7 @@ type documentSchema struct {
 	compiled *jsonschema.Schema
 }
 
-// closedLoader keeps a schema from reading files and URLs.
+// closedLoader refuses references to files and URLs.
 type closedLoader struct{}
 
 func (closedLoader) Load(url string) (any, error) {
@@ -50,7 +50,7 @@ func newDocumentSchema(text []byte) (*documentSchema, error) {
 	return &documentSchema{compiled}, nil
 }
 
-// check says all that is wrong with a document. The values are left out: they may be secrets.
+// check returns everything that is wrong with a document. It leaves the values out: they may be secrets.
 func (s *documentSchema) check(t *document.Tree) error {
 	if s == nil {
 		return nil
@@ -107,7 +107,7 @@ func placeOf(values any, pointer []string) (path string) {
 	return path
 }
 
-// demand says what the schema asks for, without the value.
+// demand returns what the schema asks for, without the value.
 func demand(k jsonschema.ErrorKind) string {
 	switch k := k.(type) {
 	case *kind.Type:

@@ -26,7 +26,7 @@ const (
 
 // Version is a document that was published. It never changes.
 type Version struct {
-	// Number counts the versions of a layer from 1. Numbers of publications that did not come to their end may be missing.
+	// Number counts the versions of a layer from 1. Numbers of interrupted publications may be missing.
 	Number int `json:"number"`
 	// Parent is the number of the version that was in force for all, or 0.
 	Parent int `json:"parent"`
@@ -35,7 +35,7 @@ type Version struct {
 	// Author and Message say who published it and why.
 	Author  string `json:"author"`
 	Message string `json:"message,omitempty"`
-	// Time of the publication, by the clock of who published.
+	// Time of the publication, by the publisher's clock.
 	Time time.Time `json:"time"`
 	// Format and Document are what was published.
 	Format   string `json:"format"`
@@ -50,27 +50,27 @@ type Head struct {
 	Stable int `json:"stable"`
 	// Rollout is under way, or nil.
 	Rollout *Rollout `json:"rollout,omitempty"`
-	// Ended is the story of the last rollout, if nothing was published since.
+	// Ended is the record of the last rollout, until the next publication.
 	Ended *Rollout `json:"ended,omitempty"`
 }
 
-// Rollout is a candidate on its way to all instances, and its story.
+// Rollout is a candidate on its way to all instances, with the steps so far.
 type Rollout struct {
 	// Candidate is the version that some instances take.
 	Candidate int `json:"candidate"`
 	// Percent of the instances take it.
 	Percent float64 `json:"percent"`
-	// Steps that were made, the last one last.
+	// Steps that were taken, the latest last.
 	Steps []Step `json:"steps"`
 }
 
-// Step is something that happened to a rollout.
+// Step is one change of a rollout.
 type Step struct {
 	// Action is start, advance, promote or abort.
 	Action string `json:"action"`
 	// Percent of the instances from then on.
 	Percent float64 `json:"percent"`
-	// Author and Reason say who did it and why.
+	// Author and Reason say who took the step and why.
 	Author string `json:"author"`
 	Reason string `json:"reason,omitempty"`
 	// Time of the step.
@@ -183,8 +183,8 @@ func digest(document string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// add writes a version under the first number that is free, from v.Number on. Numbers before the head may have been taken by
-// publications that ended early.
+// add writes a version under the first number that is free, from v.Number on. Interrupted publications
+// may have taken numbers after the head.
 func (l *versionLog) add(ctx context.Context, v Version) (Version, error) {
 	const most = 1000
 	for range most {

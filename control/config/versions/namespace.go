@@ -1,6 +1,6 @@
 package versions
 
-// Namespace says who an instance is, and so which layers of configuration it has.
+// Namespace identifies an instance, and so its layers of configuration.
 type Namespace struct {
 	// Environment, such as "prod". Everything of one environment lies below its name, so that a store can keep one from the
 	// other.
@@ -13,7 +13,7 @@ type Namespace struct {
 	Instance string
 }
 
-// Layers returns the layers of configuration from the most general to the most special; later ones override earlier ones:
+// Layers returns the layers of configuration from the most general to the most specific; later ones override earlier ones:
 //
 //	base
 //	prod/base

@@ -16,7 +16,7 @@ import (
 // reportTTL is how long a report counts; Run repeats it every 30 seconds.
 const reportTTL = 90 * time.Second
 
-// Instance is what an instance says about itself.
+// Instance is the report of an instance about itself.
 type Instance struct {
 	// Name of the instance.
 	Name string `json:"name"`
@@ -24,7 +24,7 @@ type Instance struct {
 	Version int `json:"version"`
 	// Rejected is a version that it refused, or 0.
 	Rejected int `json:"rejected,omitempty"`
-	// Reason for which it did.
+	// Reason for the refusal.
 	Reason string `json:"reason,omitempty"`
 	// Time of the report, by the clock of the instance. No decision rests on it.
 	Time time.Time `json:"time"`
@@ -51,7 +51,7 @@ func (p *publishedSource) Report(ctx context.Context, r driver.Report) error {
 	return errors.Join(errs...)
 }
 
-// report writes what an instance says about itself. Where the engine can, it expires.
+// report writes the report of an instance. It expires where the engine supports that.
 func (l *versionLog) report(ctx context.Context, i Instance) error {
 	value, err := json.Marshal(i)
 	if err != nil {

@@ -69,8 +69,8 @@ func (v *Layer) step(ctx context.Context, s Step, candidate int) error {
 	return nil
 }
 
-// keep writes the story of a rollout that has ended to a place of its own, before the head forgets it. The head has decided how
-// it ended, so whoever writes it writes the same.
+// keep writes the record of an ended rollout to a key of its own, before the head drops it. The head has decided how the rollout
+// ended, so all writers write the same.
 func (v *Layer) keep(ctx context.Context, ended *Rollout) error {
 	if ended == nil {
 		return nil
@@ -85,8 +85,8 @@ func (v *Layer) keep(ctx context.Context, ended *Rollout) error {
 
 func rolloutKeyOf(candidate int) string { return fmt.Sprintf("%s%010d", rolloutPrefix, candidate) }
 
-// Rollout returns the story of the rollout of a version: who started, advanced, promoted or aborted it, when and why. It returns
-// ErrNotFound if the version was not staged.
+// Rollout returns the record of a version's rollout: who took each step, when and why. It returns ErrNotFound if the version was not
+// staged.
 func (v *Layer) Rollout(ctx context.Context, candidate int) (r Rollout, err error) {
 	head, _, err := v.log.head(ctx)
 	for _, known := range []*Rollout{head.Rollout, head.Ended} {

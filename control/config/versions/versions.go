@@ -136,15 +136,15 @@ func New(store *kv.Store, layer string, opts *Options) (*Layer, error) {
 	return v, nil
 }
 
-// Draft is what is to be published.
+// Draft is a document to be published.
 type Draft struct {
 	// Name of the document in errors, such as that of its file. Default: draft, with the format behind it.
 	Name string
 	// Document and Format ("yaml", "json", "toml") of what is published. Required.
 	Document, Format string
-	// Author says who publishes. Required.
+	// Author is who publishes. Required.
 	Author string
-	// Message says why. Default: none.
+	// Message is the reason. Default: none.
 	Message string
 	// Parent is the version that the draft was made from: if another one is in force, ErrConflict. Default: whatever is in force
 	// at the call. None is First; other negative numbers are ErrInvalid.
@@ -178,7 +178,7 @@ func (v *Layer) Stage(ctx context.Context, d Draft, percent float64) (out Versio
 	return out, err
 }
 
-// publish writes the version, then moves the head. If it ends in between, the version is one that never came into force.
+// publish writes the version, then moves the head. If it is interrupted in between, the version never comes into force.
 func (v *Layer) publish(ctx context.Context, d Draft, out *Version, percent *float64) error {
 	if err := v.check(d); err != nil {
 		return err
@@ -254,7 +254,7 @@ func (v *Layer) wrap(op string, err error) error {
 	return &config.Error{Op: op, Source: v.layer, Err: err}
 }
 
-// check says why a draft cannot be published.
+// check returns why a draft cannot be published.
 func (v *Layer) check(d Draft) error {
 	switch {
 	case d.Parent < First:
@@ -318,8 +318,8 @@ func (v *Layer) Head(ctx context.Context) (Head, error) {
 	return h, v.wrap("head", err)
 }
 
-// History returns all versions, the newest first: those that were in force, candidates that were not promoted, and what was left
-// by publications that did not come to their end. An error ends it.
+// History returns all versions, the newest first: those that were in force, candidates that were not promoted, and those of
+// interrupted publications. An error ends it.
 func (v *Layer) History(ctx context.Context) iter.Seq2[Version, error] {
 	return func(yield func(Version, error) bool) {
 		newest, err := v.newest(ctx)
