@@ -30,6 +30,7 @@ func TestTLS(t *testing.T) {
 		"rediss":  {testenv.Redis(t).Addr(0), "redis"},
 	} {
 		t.Run(scheme, func(t *testing.T) {
+			t.Parallel()
 			certificate, key, pair := certify(t)
 			where := scheme + "://" + encrypted(t, engine.address, engine.protocol, pair)
 			both := url.Values{"ca": {certificate}, "cert": {certificate}, "key": {key}}
