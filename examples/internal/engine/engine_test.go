@@ -147,6 +147,7 @@ func refused(t *testing.T, where, secret string) {
 
 // TestNoSecretInErrors tries the ways in which people write URLs with passwords.
 func TestNoSecretInErrors(t *testing.T) {
+	t.Parallel()
 	const secret = "hunter2"
 	for _, where := range []string{
 		"redis://:hunter2@127.0.0.1:1",
@@ -180,6 +181,7 @@ func TestNoSecretInErrors(t *testing.T) {
 
 // TestNothingIgnored: what a URL says and nobody reads is an error.
 func TestNothingIgnored(t *testing.T) {
+	t.Parallel()
 	for where, says := range map[string]string{
 		"oracle://127.0.0.1":                          "its scheme is oracle: must be memory, bolt:///path/of/a/file, etcd://host:port, consul://host:port or redis://host:port",
 		"etcd://127.0.0.1:1/prefix":                   "nothing at the path /prefix",

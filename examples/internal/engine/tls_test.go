@@ -24,6 +24,7 @@ import (
 
 // TestTLS puts real engines behind TLS that asks for a client certificate.
 func TestTLS(t *testing.T) {
+	t.Parallel()
 	for scheme, engine := range map[string]struct{ address, protocol string }{
 		"etcds":   {testenv.Etcd(t).Endpoint(), "h2"},
 		"consuls": {testenv.Consul(t).Addr(0), "http/1.1"},
