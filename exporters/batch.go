@@ -7,7 +7,7 @@ import (
 	"github.com/go-os/go-os/internal/delivery"
 )
 
-// batchConfig are the numbers of one batcher, named by the OTEL_BSP_ and OTEL_BLRP_ variables.
+// batchConfig holds the limits of one batcher, named by the OTEL_BSP_ and OTEL_BLRP_ variables.
 type batchConfig struct {
 	queue      int           // items that may wait
 	batch      int           // items of one export
@@ -17,8 +17,8 @@ type batchConfig struct {
 	batchBytes int64         // bytes of one export, unless one item is larger; zero is the default
 }
 
-// batcher exports items in batches, by a delivery.Sender. It stands where the SDK has its batch processors, because those do not tell what
-// they drop, give a batch up when nobody listens, and drain without a deadline of their own.
+// batcher exports items in batches, by a delivery.Sender. It replaces the batch processors of the SDK, which do not report what they drop,
+// give a batch up when nothing listens, and drain without a deadline of their own.
 type batcher[T any] struct {
 	ledger *ledger
 	size   func(T) int64 // estimate of the bytes that an item holds

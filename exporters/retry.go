@@ -17,20 +17,20 @@ import (
 	"github.com/go-os/go-os/internal/delivery"
 )
 
-// refusedAtExit is how often a batch is tried while draining when nobody listens at the peer's address. Waiting out the
-// whole deadline then would only make every exit slow.
+// refusedAtExit is the number of attempts for a batch while draining when nothing listens at the peer's address. Waiting for the deadline
+// would only make every exit slow.
 const refusedAtExit = 3
 
 // deliverer repeats an export until it works, fails for good, or its time is over.
 //
-// The OTLP exporters have retries of their own, which are turned off: over HTTP they give up at once when nobody listens,
-// which is what a collector that restarts looks like, and nobody can see an attempt fail before the last one has.
+// The retries of the OTLP exporters are turned off. Over HTTP they give up at once when nothing listens, as while a collector restarts,
+// and they report no failed attempt before the last one.
 type deliverer struct {
 	ledger   *ledger
-	draining <-chan struct{} // closed when there is no time left for patience
+	draining <-chan struct{} // closed when Shutdown begins
 }
 
-// do attempts an export until deadline; zero is never. Waits that the peer asked for do not count.
+// do attempts an export until deadline; zero means no deadline. The waits that the peer asks for move it.
 func (d deliverer) do(ctx context.Context, deadline time.Time, export func(context.Context) error) (err error) {
 	start := time.Now()
 	defer func() { d.ledger.measure(context.WithoutCancel(ctx), time.Since(start), err) }()
@@ -41,7 +41,7 @@ func (d deliverer) do(ctx context.Context, deadline time.Time, export func(conte
 	return retry.Do(ctx, deadline, func(attempt context.Context) error { return d.attempt(ctx, attempt, export) })
 }
 
-// attempt exports once, and records how it ended. An attempt that shutdown interrupts, which is the end of ctx, says nothing of the peer.
+// attempt exports once, and records how it ended. An attempt that ends with ctx, at Shutdown, says nothing of the peer.
 func (d deliverer) attempt(ctx, attempt context.Context, export func(context.Context) error) error {
 	answer := new(httpAnswer)
 	err := export(context.WithValue(attempt, httpAnswerKey{}, answer))
@@ -64,7 +64,7 @@ func interrupted(ctx context.Context, err error) bool {
 	return delivery.Interrupted(ctx, err) || code == codes.Canceled || code == codes.DeadlineExceeded
 }
 
-// retryAfter is the wait that the peer asked for, over either protocol.
+// retryAfter returns the wait that the peer asked for, over either protocol.
 func retryAfter(err error) time.Duration {
 	var answered *httpError
 	if errors.As(err, &answered) {

@@ -97,9 +97,8 @@ func (g *gauges) upDown(name, description string) metric.Int64ObservableUpDownCo
 	return c
 }
 
-// read turns one page into points.
-//
-// What a processor has finished with is what it gave to the exporter, plus what it refused, by error.type.
+// read turns one page into points. A processor has processed the items that it gave to the exporter, and those that it refused, by
+// error.type.
 func (g *gauges) read(o metric.Observer, p page) {
 	if g.queued {
 		attrs := p.processor.attributes()

@@ -222,27 +222,34 @@ func (q *Queue[T]) take(batch []T, bytes int64, full bool) []T {
 // Settle records the end of n items in flight: lost of them were dropped because of err, and the rest was delivered.
 func (q *Queue[T]) Settle(n, lost int64, err error) {
 	q.ledger.mu.Lock()
-	q.ledger.settle(n, lost, err)
-	q.flying -= n
-	q.release(n)
+	q.settle(n, lost, err)
 	q.ledger.mu.Unlock()
 	if lost > 0 {
 		q.ledger.opts.Notify()
 	}
 }
 
-// settleRest settles all that is in flight: delivered if err is nil, and lost otherwise.
+// settleRest settles all that is in flight: as delivered if err is nil, and as lost otherwise.
 func (q *Queue[T]) settleRest(err error) {
 	q.ledger.mu.Lock()
-	n := q.flying
-	q.ledger.mu.Unlock()
-	switch {
-	case n == 0:
-	case err == nil:
-		q.Settle(n, 0, nil)
-	default:
-		q.Settle(n, n, err)
+	n, lost := q.flying, int64(0)
+	if err != nil {
+		lost = n
 	}
+	if n > 0 {
+		q.settle(n, lost, err)
+	}
+	q.ledger.mu.Unlock()
+	if lost > 0 {
+		q.ledger.opts.Notify()
+	}
+}
+
+// settle is Settle for a caller that holds the lock.
+func (q *Queue[T]) settle(n, lost int64, err error) {
+	q.ledger.settle(n, lost, err)
+	q.flying -= n
+	q.release(n)
 }
 
 // release ends the flushes that n more items satisfy. The caller holds the lock.
