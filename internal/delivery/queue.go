@@ -191,11 +191,28 @@ func (q *Queue[T]) Take(batch []T, bytes int64) []T { return q.take(batch, bytes
 func (q *Queue[T]) TakeFull(batch []T, bytes int64) []T { return q.take(batch, bytes, true) }
 
 func (q *Queue[T]) take(batch []T, bytes int64, full bool) []T {
+	q.ledger.mu.Lock()
+	defer q.ledger.mu.Unlock()
+	return q.move(batch, bytes, full)
+}
+
+// next settles what is in flight as settleRest does, and takes the next batch, under one lock.
+func (q *Queue[T]) next(batch []T, err error) []T {
+	q.ledger.mu.Lock()
+	lost := q.settleFlying(err)
+	batch = q.move(batch, q.batch.Bytes, false)
+	q.ledger.mu.Unlock()
+	if lost > 0 {
+		q.ledger.opts.Notify()
+	}
+	return batch
+}
+
+// move is take for a caller that holds the lock.
+func (q *Queue[T]) move(batch []T, bytes int64, full bool) []T {
 	clear(batch)
 	batch = batch[:0]
 	bytes = min(bytes, q.batch.Bytes)
-	q.ledger.mu.Lock()
-	defer q.ledger.mu.Unlock()
 	if full && q.waiting < q.batch.Items && q.bytes < bytes && len(q.flushes) == 0 {
 		return batch
 	}
@@ -232,17 +249,23 @@ func (q *Queue[T]) Settle(n, lost int64, err error) {
 // settleRest settles all that is in flight: as delivered if err is nil, and as lost otherwise.
 func (q *Queue[T]) settleRest(err error) {
 	q.ledger.mu.Lock()
-	n, lost := q.flying, int64(0)
+	lost := q.settleFlying(err)
+	q.ledger.mu.Unlock()
+	if lost > 0 {
+		q.ledger.opts.Notify()
+	}
+}
+
+// settleFlying is settleRest for a caller that holds the lock, and that notifies if anything was lost.
+func (q *Queue[T]) settleFlying(err error) (lost int64) {
+	n := q.flying
 	if err != nil {
 		lost = n
 	}
 	if n > 0 {
 		q.settle(n, lost, err)
 	}
-	q.ledger.mu.Unlock()
-	if lost > 0 {
-		q.ledger.opts.Notify()
-	}
+	return lost
 }
 
 // settle is Settle for a caller that holds the lock.

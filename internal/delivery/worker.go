@@ -67,13 +67,14 @@ func (w *Worker[T]) run() {
 	finished := false
 	defer func() {
 		if !finished {
+			w.queue.settleRest(ErrExited)
 			go w.run()
 		}
 	}()
-	one := make([]T, 0, 1)
-	for {
-		if one = w.queue.Take(one, DefaultBatchBytes); len(one) > 0 {
-			w.deliver(one[0])
+	var err error
+	for one := make([]T, 0, 1); ; {
+		if one = w.queue.next(one, err); len(one) > 0 {
+			err = w.deliver(one[0])
 			continue
 		}
 		if finished = w.rest(); finished {
@@ -89,16 +90,15 @@ func (w *Worker[T]) rest() bool {
 	return w.queue.Len() == 0 || !w.running.CompareAndSwap(false, true)
 }
 
-// deliver hands one item over and settles it.
-func (w *Worker[T]) deliver(item T) {
-	var err error
+// deliver hands one item over. A panic becomes an error.
+func (w *Worker[T]) deliver(item T) (err error) {
 	returned := false
 	defer func() {
 		if !returned {
 			err = broken(recover())
 		}
-		w.queue.settleRest(err)
 	}()
 	err = w.consume(item)
 	returned = true
+	return err
 }
