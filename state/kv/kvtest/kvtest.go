@@ -9,11 +9,15 @@
 //
 // Each promise is a subtest. One that needs an ability which the driver does not declare is replaced by the check that the
 // ability is refused; one that needs a hook which the Backend does not have is skipped, naming the hook.
+//
+// The promises under faults/ and storm/ take minutes on an engine with a real clock. They run if the environment variable OS_TEST_LONG is on,
+// and are skipped, by name, if not. A record needs all of them.
 package kvtest
 
 import (
 	"context"
 	"io"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -83,6 +87,9 @@ func Run(t *testing.T, b Backend) {
 				synctest.Test(t, func(t *testing.T) { p.run(t, b, record) })
 				return
 			}
+			if p.long() {
+				suite.Long(t)
+			}
 			before := goleak.IgnoreCurrent()
 			p.run(t, b, record)
 			if err := goleak.Find(append(b.bystanders(), before)...); err != nil {
@@ -135,6 +142,11 @@ type promise struct {
 	hook     string // of the Backend, which is needed
 	parallel bool   // needs goroutines that run at the same time, and so the real clock
 	check    func(*rig)
+}
+
+// long reports whether the promise is about an engine that is killed, stopped or cut off for a while, again and again in a storm.
+func (p promise) long() bool {
+	return strings.HasPrefix(p.name, "faults/") || strings.HasPrefix(p.name, "storm/")
 }
 
 func promises() []promise {

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/go-os/go-os/internal/tooling/suite"
 	"github.com/go-os/go-os/internal/tooling/testenv"
 	"github.com/go-os/go-os/state/kv/driver"
 	"github.com/go-os/go-os/state/kv/kvtest"
@@ -186,6 +187,7 @@ func TestContract(t *testing.T) {
 
 // TestContractCluster is about a bucket on three servers, whose leader can be killed.
 func TestContractCluster(t *testing.T) {
+	suite.Long(t)
 	b := cluster(t)
 	b.Record = "testdata/contract-three-nodes.json"
 	kvtest.Run(t, b)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/go-os/go-os/internal/tooling/suite"
 	"github.com/go-os/go-os/internal/tooling/testenv"
 	"github.com/go-os/go-os/state/kv/driver"
 	"github.com/go-os/go-os/state/kv/kvtest"
@@ -93,6 +94,7 @@ func TestContract(t *testing.T) {
 
 // TestContractCached keeps every promise with client-side caching on, too.
 func TestContractCached(t *testing.T) {
+	suite.Long(t)
 	kvtest.Run(t, backend(t, &rediskv.Options{CacheTTL: time.Minute}))
 }
 

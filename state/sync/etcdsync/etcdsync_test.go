@@ -8,6 +8,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
+	"github.com/go-os/go-os/internal/tooling/suite"
 	"github.com/go-os/go-os/internal/tooling/testenv"
 	"github.com/go-os/go-os/state/sync/driver"
 	"github.com/go-os/go-os/state/sync/etcdsync"
@@ -72,6 +73,7 @@ func TestContract(t *testing.T) {
 
 // TestContractCluster is about three etcds, whose leader can be killed.
 func TestContractCluster(t *testing.T) {
+	suite.Long(t)
 	cluster := testenv.EtcdCluster(t, 3)
 	var taps []*testenv.TapHandle
 	var endpoints []string

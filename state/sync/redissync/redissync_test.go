@@ -8,6 +8,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/go-os/go-os/internal/tooling/suite"
 	"github.com/go-os/go-os/internal/tooling/testenv"
 	"github.com/go-os/go-os/state/sync/driver"
 	"github.com/go-os/go-os/state/sync/redissync"
@@ -102,6 +103,7 @@ func TestContract(t *testing.T) {
 
 // TestContractCluster is about three servers that share the names.
 func TestContractCluster(t *testing.T) {
+	suite.Long(t)
 	var addr []string
 	for _, node := range testenv.RedisCluster(t, 3) {
 		addr = append(addr, node.Addr(0))

@@ -11,6 +11,9 @@
 //	}
 //
 // Each promise is a subtest. One that needs a hook which the Backend does not have is skipped, naming the hook.
+//
+// The promises under faults/ and storm/ take minutes on an engine with a real clock. They run if the environment variable OS_TEST_LONG is on,
+// and are skipped, by name, if not. A record needs all of them.
 package synctest
 
 import (
@@ -19,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	gosync "sync"
 	"testing"
 	bubble "testing/synctest"
@@ -91,6 +95,9 @@ func Run(t *testing.T, b Backend) {
 				bubble.Test(t, func(t *testing.T) { p.run(t, b, record) })
 				return
 			}
+			if p.long() {
+				suite.Long(t)
+			}
 			before := goleak.IgnoreCurrent()
 			p.run(t, b, record)
 			if err := goleak.Find(append(b.bystanders(), before)...); err != nil {
@@ -147,6 +154,11 @@ type promise struct {
 	hook     string // of the Backend, which is needed
 	parallel bool   // needs the real clock
 	check    func(*rig)
+}
+
+// long reports whether the promise is about an engine that is killed, stopped or cut off for a while, again and again in a storm.
+func (p promise) long() bool {
+	return strings.HasPrefix(p.name, "faults/") || strings.HasPrefix(p.name, "storm/")
 }
 
 func promises() []promise {
