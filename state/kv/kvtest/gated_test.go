@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-os/go-os/internal/tooling/suite"
 	"github.com/go-os/go-os/state/kv/driver"
 	"github.com/go-os/go-os/state/kv/memkv"
 )
@@ -223,6 +224,7 @@ func gatedBackend(spoil func(*gated)) Backend {
 // TestGated shows that a driver which comes through every fault keeps every promise about them, and that one which does not is
 // caught.
 func TestGated(t *testing.T) {
+	suite.Long(t)
 	byName := map[string]promise{}
 	for _, p := range append(network(), storms()...) {
 		byName[p.name] = p
