@@ -22,9 +22,9 @@ type Entry struct {
 	Options []PutOption
 }
 
-// GetMany reads several items, in one request where the engine has batches, else in a few at a time. Results are in the
-// order of the keys, and each has an error of its own; a missing item is ErrNotFound there and no error of the call.
-// The call's error says how many items could not be read, and wraps the first reason.
+// GetMany reads several items: in one request if the engine has batches, otherwise in Options.Parallel requests at a time. Results are in
+// the order of the keys, each with an error of its own. A missing item has ErrNotFound, which is not an error of the call. The error of
+// the call counts the items that could not be read, and wraps the first reason.
 func (s *Store) GetMany(ctx context.Context, keys []string) (results []Result, err error) {
 	ctx, call := beginBatch(ctx, s.engine.getMany, len(keys))
 	defer call.End(ctx, &err)
@@ -47,10 +47,10 @@ func (s *Store) readOne(ctx context.Context, key string) (r Result) {
 	return r
 }
 
-// PutMany writes several items, in one request where the engine has batches, else in a few at a time. Each item is written
-// or not by itself: a batch is not a transaction. Results are in the order of the entries and hold the version, or the
-// error of the item. The call's error says how many items failed, and wraps the first reason. If an entry is invalid or too
-// large, nothing is written at all, and there are no results.
+// PutMany writes several items: in one request if the engine has batches, otherwise in Options.Parallel requests at a time. A batch is not
+// a transaction: each item is written or fails by itself. Results are in the order of the entries, each with the version or the error of
+// its item. The error of the call counts the items that failed, and wraps the first reason. If an entry is invalid or too large, PutMany
+// writes nothing and returns no results.
 func (s *Store) PutMany(ctx context.Context, entries []Entry) (results []Result, err error) {
 	ctx, call := beginBatch(ctx, s.engine.putMany, len(entries))
 	defer call.End(ctx, &err)
@@ -84,7 +84,7 @@ func beginBatch(ctx context.Context, op *instrument.Op, size int) (context.Conte
 	return ctx, call
 }
 
-// batch carries out requests by the engine's own batches, no larger than it takes, or else one by one, several at a time.
+// batch sends requests in the engine's own batches, within its limit, or else one by one, several at a time.
 func batch[R any](
 	ctx context.Context, e *engine, reqs []R,
 	many func(context.Context, driver.Batcher, []R) ([]Result, error), one func(context.Context, R) Result,
@@ -117,7 +117,7 @@ func batch[R any](
 	return results
 }
 
-// finish gives results the keys that the user knows and errors that name them, and counts what failed.
+// finish gives results the keys of the caller and errors that name them, and counts the failures.
 func (s *Store) finish(op string, keys []string, results []Result, harmless error) error {
 	failed, first := 0, error(nil)
 	for i := range results {

@@ -9,14 +9,14 @@ import (
 
 // Change is a change of a Mirror.
 type Change[T any] struct {
-	// Item is what the mirror holds now. One that was removed has the key alone.
+	// Item is the present item of the mirror. One that was removed has only the key.
 	Item TypedItem[T]
 	// Removed is set if the mirror holds no item at the key.
 	Removed bool
 }
 
-// Changes returns the items that the mirror holds, and then each one that changes, until ctx ends. A loop that falls behind holds up neither the
-// mirror nor other loops: of several changes of an item it sees the last. It may see the same state of an item twice.
+// Changes returns the items of the mirror, and then each item that changes, until ctx ends. A slow loop delays neither the mirror nor other
+// loops: of several changes of an item it sees the last. It may see the same state of an item twice.
 func (m *Mirror[T]) Changes(ctx context.Context) iter.Seq[Change[T]] {
 	return func(yield func(Change[T]) bool) {
 		s := m.subscribe()

@@ -24,8 +24,7 @@ const (
 	batchSizeAttr = attribute.Key("db.operation.batch.size")
 )
 
-// engine is a driver with all that is asked of it once: what it can do, and how it is observed. A store and its namespaces
-// share one. It is immutable.
+// engine is a driver with its capabilities and its instrumentation. A store and its namespaces share one. It is immutable.
 type engine struct {
 	driver.Store
 	caps Capabilities
@@ -114,16 +113,16 @@ func wrap(op, key string, err error) error {
 	return &Error{Op: op, Key: key, Err: err}
 }
 
-// life is what Close ends. The zero value is alive.
+// life lasts until Close. The zero value is alive.
 type life struct {
 	over atomic.Bool
 
 	mu   sync.Mutex
-	ends map[*func()]struct{} // of what is under way
+	ends map[*func()]struct{} // of running calls
 }
 
-// attend has Close call end, unless the returned function was called before. A life that is over calls it at once.
-func (l *life) attend(end func()) (leave func()) {
+// onEnd makes Close call end, until the returned function is called. If the life has ended, onEnd calls end at once.
+func (l *life) onEnd(end func()) (leave func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.over.Load() {
@@ -141,7 +140,7 @@ func (l *life) attend(end func()) (leave func()) {
 	}
 }
 
-// end reports whether it was this call that ended it.
+// end ends the life. It reports false if it had ended before.
 func (l *life) end() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,10 +1,12 @@
-// Package kv is one key-value interface over many engines: memory, one machine's disk, a cluster.
-//
-// A [Store] is made from a driver; the store validates, observes and wraps errors, the driver speaks to its engine:
+// Package kv keeps key-value items in many engines behind one interface: memory, one machine's disk, a cluster.
 //
 //	store := kv.New(memkv.New(nil), &kv.Options{Name: "carts"})
 //	defer store.Close()
 //	if err := store.Require(kv.CAS, kv.Watch); err != nil { … }
+//	version, err := store.Put(ctx, "cart/7", []byte("two apples"), kv.TTL(time.Hour))
+//	_, err = store.Put(ctx, "cart/7", []byte("three apples"), kv.IfVersion(version)) // ErrConflict if another writer came first
+//
+// A [Store] validates calls, observes them and wraps their errors. Its driver translates them for the engine.
 //
 // # Guarantees
 //
@@ -12,13 +14,13 @@
 //     [ErrTooLarge] before anything is sent.
 //   - An item changes its [Version] with every write, and no version of a key comes twice. [IfVersion] and [IfAbsent] are
 //     atomic compare-and-set.
-//   - A TTL outside the engine's limits is refused with [ErrInvalid], never rounded in silence; within them it is rounded
-//     up to Capabilities.TTL.Granularity. An item is never gone before its time.
+//   - A TTL outside the engine's limits is refused with [ErrInvalid]. Within them it is rounded up to
+//     Capabilities.TTL.Granularity. An item never disappears before its TTL ends.
 //   - A refused call has written nothing: [ErrInvalid], [ErrTooLarge], [ErrConflict], [ErrClosed], errors.ErrUnsupported.
 //     After [ErrUnavailable], or the end of the context, a write may have happened.
-//   - A watch shows the latest state of every key, in the end, whatever happens to the connection: it comes back by itself
-//     and goes on where it was, or starts over between [Resync] and [Synced].
-//   - What an engine cannot do is errors.ErrUnsupported, always; [Store.Require] says so at start.
+//   - A watch shows the latest state of every key in the end, whatever happens to the connection. It reconnects by itself, and
+//     continues where it was or starts over between [Resync] and [Synced].
+//   - A call that an engine cannot serve always returns errors.ErrUnsupported. [Store.Require] checks that at start-up.
 //
 // # Errors
 //
@@ -41,7 +43,7 @@
 //
 //   - goos.kv.watch.lost (warning): the connection of a watch is lost; with goos.kv.key and exception.*
 //   - goos.kv.watch.resync (info): a watch starts over with a snapshot; with goos.kv.key
-//   - goos.kv.lease.lost (warning): a lease that was being kept alive is over; with exception.*
+//   - goos.kv.lease.lost (warning): a lease under Keep has ended; with exception.*
 //
 // A [Mirror] emits goos.kv.mirror.invalid (warning) for an item that does not decode, with goos.kv.key and exception.*, and counts these
 // in goos.kv.mirror.invalid_items, with db.system.name and db.collection.name.
@@ -61,9 +63,9 @@ import (
 var (
 	// ErrNotFound: the key, or the lease, does not exist.
 	ErrNotFound = driver.ErrNotFound
-	// ErrConflict: the item is not in the state that IfAbsent or IfVersion asked for. Read it again.
+	// ErrConflict: the item is not in the state that IfAbsent or IfVersion expects. Read it again.
 	ErrConflict = driver.ErrConflict
-	// ErrInvalid: the call makes no sense as it is: an empty key, options that contradict each other, a TTL outside the limits.
+	// ErrInvalid: the call would fail however often it is repeated: an empty key, contradictory options, a TTL outside the limits.
 	ErrInvalid = driver.ErrInvalid
 	// ErrTooLarge: the key or the value is over the engine's limit.
 	ErrTooLarge = driver.ErrTooLarge
@@ -171,12 +173,12 @@ type Options struct {
 	Name string
 	// Telemetry is where spans, metrics and events go. A no-op provider turns its signal off.
 	Telemetry telemetry.Providers
-	// PageSize is how many items List asks for at a time. Default: DefaultPageSize.
+	// PageSize is how many items List requests at a time. Default: DefaultPageSize.
 	PageSize int
-	// Parallel is how many requests GetMany and PutMany have under way on engines without batches. Default: DefaultParallel.
+	// Parallel is how many requests GetMany and PutMany send at the same time to engines without batches. Default: DefaultParallel.
 	Parallel int
-	// Backoff is how long a watch waits before it comes back after its connection was lost; it doubles up to MaxBackoff, and
-	// half of it is random. Default: DefaultBackoff.
+	// Backoff is how long a watch waits before it reconnects. It doubles up to MaxBackoff, and half of it is random. Default:
+	// DefaultBackoff.
 	Backoff time.Duration
 	// MaxBackoff is the longest such wait. Default: DefaultMaxBackoff.
 	MaxBackoff time.Duration
@@ -206,7 +208,7 @@ func New(d driver.Store, opts *Options) *Store {
 	return &Store{engine: newEngine(d, o)}
 }
 
-// Get returns the item at key. The value is the caller's own. It returns ErrNotFound if there is none.
+// Get returns the item at key, or ErrNotFound. The value belongs to the caller.
 func (s *Store) Get(ctx context.Context, key string) (item Item, err error) {
 	ctx, call := s.engine.get.Start(ctx, key)
 	defer call.End(ctx, &err)
@@ -221,9 +223,9 @@ func (s *Store) Get(ctx context.Context, key string) (item Item, err error) {
 	return item, nil
 }
 
-// Put writes a value and returns its version. It takes away the TTL and the lease that the item had, unless options give
-// new ones. It returns ErrConflict if the item is not as IfAbsent or IfVersion demands, ErrTooLarge if the value is over the
-// limit, ErrInvalid if options contradict each other or a TTL is outside the engine's limits, and ErrNotFound if a lease is over.
+// Put writes a value and returns its version. Without TTL or WithLease the item loses the TTL or the lease that it had. Put returns
+// ErrConflict if the item is not as IfAbsent or IfVersion expects, ErrTooLarge if the value is over the limit, ErrInvalid if options
+// contradict each other or a TTL is outside the engine's limits, and ErrNotFound if a lease has ended.
 func (s *Store) Put(ctx context.Context, key string, value []byte, opts ...PutOption) (version Version, err error) {
 	ctx, call := s.engine.put.Start(ctx, key)
 	defer call.End(ctx, &err)
@@ -234,8 +236,8 @@ func (s *Store) Put(ctx context.Context, key string, value []byte, opts ...PutOp
 	return s.engine.Put(ctx, req)
 }
 
-// Delete removes the item at key. Without IfVersion a missing item is no error; with it, ErrConflict says that the item is
-// missing or has another version.
+// Delete removes the item at key. A missing item is not an error. With IfVersion, Delete returns ErrConflict if the item is missing or
+// has another version.
 func (s *Store) Delete(ctx context.Context, key string, opts ...DeleteOption) (err error) {
 	ctx, call := s.engine.del.Start(ctx, key)
 	defer call.End(ctx, &err)
@@ -246,7 +248,7 @@ func (s *Store) Delete(ctx context.Context, key string, opts ...DeleteOption) (e
 	return s.engine.Delete(ctx, req)
 }
 
-// pinged is the key that Ping reads. It need not exist: an engine that says so is alive.
+// pinged is the key that Ping reads. It need not exist: an engine that reports it missing is alive.
 const pinged = "ping"
 
 // Ping returns nil if the engine answers.
@@ -259,7 +261,7 @@ func (s *Store) Ping(ctx context.Context) (err error) {
 	if p, ok := s.engine.Store.(driver.Pinger); ok {
 		return p.Ping(ctx)
 	}
-	key, err := s.full(pinged) // nothing outside of a namespace is asked for: its client may have no right to
+	key, err := s.full(pinged) // below the namespace, since the client may have no right to other keys
 	if err != nil {
 		return err
 	}
@@ -278,8 +280,8 @@ func (s *Store) Capabilities() Capabilities {
 	return caps
 }
 
-// Require returns nil if the engine has all of these abilities, or an error that wraps errors.ErrUnsupported and names
-// those that are missing. Call it at start: every later use of a missing ability fails with the same error.
+// Require returns nil if the engine has all of these abilities. Otherwise its error wraps errors.ErrUnsupported and names those that are
+// missing. Call it at start-up: every later use of a missing ability fails with the same error.
 func (s *Store) Require(abilities ...Ability) error {
 	var all Ability
 	for _, a := range abilities {
@@ -297,8 +299,8 @@ func (s *Store) Name() string { return s.engine.opts.Name }
 // Telemetry returns Options.Telemetry, so that what is built on a store can observe itself in the same place.
 func (s *Store) Telemetry() telemetry.Providers { return s.engine.opts.Telemetry }
 
-// Close closes the driver and ends all watches, with ErrClosed, as every later call. Closing again does nothing. Closing a
-// namespace leaves the store it was made from as it is.
+// Close closes the driver. It ends all watches with ErrClosed, and later calls return ErrClosed. A second Close does nothing. Closing a
+// namespace leaves its parent open.
 func (s *Store) Close() error {
 	if !s.life.end() || s.parent != nil {
 		return nil

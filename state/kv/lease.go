@@ -10,8 +10,8 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// Lease is a life that items share: those written WithLease disappear when it ends. A process that keeps one alive says with
-// it that it is there. It is safe for concurrent use.
+// Lease is a lifetime that items share: those written WithLease disappear when it ends. A process shows that it is alive by keeping one.
+// It is safe for concurrent use.
 type Lease struct {
 	store  *Store
 	leaser driver.Leaser
@@ -19,7 +19,7 @@ type Lease struct {
 	ttl    time.Duration
 }
 
-// Lease grants a lease that lives for ttl unless it is renewed. A ttl outside the engine's limits is ErrInvalid.
+// Lease grants a lease that ends after ttl unless it is renewed. A ttl outside the engine's limits is ErrInvalid.
 func (s *Store) Lease(ctx context.Context, ttl time.Duration) (lease *Lease, err error) {
 	ctx, call := s.engine.grant.Start(ctx, "")
 	defer call.End(ctx, &err)
@@ -43,10 +43,10 @@ func (s *Store) Lease(ctx context.Context, ttl time.Duration) (lease *Lease, err
 	return &Lease{store: s, leaser: leaser, id: id, ttl: ttl}, nil
 }
 
-// TTL returns how long the lease lives after it was granted or renewed.
+// TTL returns how long the lease lasts after it was granted or renewed.
 func (l *Lease) TTL() time.Duration { return l.ttl }
 
-// Renew gives the lease its whole TTL again. ErrNotFound says that it is over, and its items are gone.
+// Renew extends the lease to its whole TTL from now. It returns ErrNotFound if the lease has ended, and its items are gone.
 func (l *Lease) Renew(ctx context.Context) (err error) {
 	ctx, call := l.store.engine.renew.Start(ctx, "")
 	defer call.End(ctx, &err)
@@ -56,7 +56,7 @@ func (l *Lease) Renew(ctx context.Context) (err error) {
 	return l.leaser.KeepAlive(ctx, l.id)
 }
 
-// Revoke ends the lease and deletes its items. One that is over already is no error.
+// Revoke ends the lease and deletes its items. A lease that has already ended is not an error.
 func (l *Lease) Revoke(ctx context.Context) (err error) {
 	ctx, call := l.store.engine.revoke.Start(ctx, "")
 	defer call.End(ctx, &err)
@@ -66,9 +66,9 @@ func (l *Lease) Revoke(ctx context.Context) (err error) {
 	return l.leaser.Revoke(ctx, l.id)
 }
 
-// Keep renews the lease three times a TTL, and returns nil when ctx ends; the lease then lives on for what it has left.
-// A renewal that fails is tried again. Keep returns an error when the lease is over, which wraps ErrNotFound: because the
-// engine says so, or because a whole TTL has passed since the last renewal that succeeded was sent.
+// Keep renews the lease three times a TTL, and returns nil when ctx ends. The lease then lasts for the rest of its TTL.
+// A renewal that fails is retried. Keep returns an error that wraps ErrNotFound when the lease has ended: the engine reported it, or a
+// whole TTL has passed since the last successful renewal was sent.
 func (l *Lease) Keep(ctx context.Context) error {
 	over := time.Now().Add(l.ttl) // unless a renewal succeeds
 	for {
@@ -99,7 +99,7 @@ func (l *Lease) lost(ctx context.Context, err error) error {
 	return err
 }
 
-// renewWithin renews, but does not wait for an answer that would come too late.
+// renewWithin renews, and gives up at the deadline: a later answer would be too late.
 func (l *Lease) renewWithin(ctx context.Context, deadline time.Time) error {
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()

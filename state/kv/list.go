@@ -7,11 +7,11 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// List returns the items whose keys begin with prefix, in the order of their keys' bytes; an empty prefix means all. It
-// asks the engine page by page, as the loop goes on. With the ability SnapshotList all pages show one moment; without it,
-// items that are written meanwhile may or may not be among them, and all others are, once.
+// List returns the items whose keys begin with prefix, ordered by the bytes of their keys. An empty prefix means all. It requests page
+// after page from the engine as the loop continues. With the ability SnapshotList all pages show one moment. Without it, items that are
+// written during the loop may be missing; all others are returned once.
 //
-// An error ends the list: the last pair holds it.
+// An error ends the list, in the last pair.
 func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
 		req := driver.ListRequest{Limit: s.engine.opts.PageSize}

@@ -21,7 +21,7 @@ type MirrorState uint8
 
 // The states of a mirror.
 const (
-	// MirrorFilling: the mirror has never been complete. What it holds is true, and items are missing.
+	// MirrorFilling: the mirror has never been complete. The items that it holds are true, and others are missing.
 	MirrorFilling MirrorState = iota
 	// MirrorCurrent: the mirror is complete, and its watch is in place.
 	MirrorCurrent
@@ -51,7 +51,7 @@ type MirrorStatus struct {
 	Stale time.Duration
 	// Items is how many items the mirror holds.
 	Items int
-	// Invalid is how many items are missing because their value is no T. Mirror.Invalid lists them.
+	// Invalid is how many items are missing because their value is not a T. Mirror.Invalid lists them.
 	Invalid int
 }
 
@@ -68,12 +68,12 @@ type MirrorStatus struct {
 //
 // # How true it is
 //
-// A mirror can be read while it is filling. Once it is complete, it stays readable whatever happens: while the engine cannot be reached
-// it shows what it knew last, and Status reports since when. When the watch has to start over, as after a compaction, items are
-// replaced one by one, and those that are gone are removed at the end: a reader never finds the mirror empty in between. An item whose TTL ends
-// is removed when the engine reports it.
+// A mirror can be read while it is filling. Once it is complete, it stays readable: while the engine cannot be reached, it holds the last
+// known items, and Status reports for how long. When the watch has to start over, as after a compaction, items are replaced one by
+// one, and those that no longer exist are removed at the end: a reader never finds the mirror empty. An item whose TTL ends is removed when
+// the engine reports it.
 //
-// A value that is no T is reported once, as an event, and listed by Invalid. Its key is missing from the mirror until it is
+// A value that is not a T is reported once, as an event, and listed by Invalid. Its key is missing from the mirror until it is
 // written again, and no other item is affected.
 //
 // # Cost
@@ -104,7 +104,7 @@ type mirrored[V any] struct {
 }
 
 // NewMirror returns an empty mirror of the items of s whose keys begin with prefix; an empty prefix means all. Run fills it. An engine
-// without the ability Watch is errors.ErrUnsupported, and a prefix that is no UTF-8 is ErrInvalid.
+// without the ability Watch is errors.ErrUnsupported, and a prefix that is not UTF-8 is ErrInvalid.
 func NewMirror[T any](s *Store, prefix string, opts *MirrorOptions[T]) (*Mirror[T], error) {
 	m := &Mirror[T]{
 		store: s, prefix: prefix, complete: make(chan struct{}),
@@ -161,7 +161,7 @@ func (m *Mirror[T]) Run(ctx context.Context) error {
 	return nil
 }
 
-// restart begins a snapshot. What is held stays until the snapshot is complete.
+// restart begins a snapshot. The items stay until the snapshot is complete.
 func (m *Mirror[T]) restart() {
 	m.stale()
 	m.mu.Lock()
@@ -178,7 +178,7 @@ func (m *Mirror[T]) stale() {
 	}
 }
 
-// synced ends a snapshot, if one is under way: what it did not show is gone.
+// synced ends a snapshot, if there is one: items that it did not show no longer exist.
 func (m *Mirror[T]) synced() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -288,7 +288,7 @@ func (m *Mirror[T]) Len() int {
 	return len(m.items)
 }
 
-// Invalid returns the keys whose values are no T, each with an *Error that wraps ErrInvalid and the error of the codec.
+// Invalid returns the keys whose values are not a T, each with an *Error that wraps ErrInvalid and the error of the codec.
 func (m *Mirror[T]) Invalid() map[string]error {
 	m.mu.RLock()
 	defer m.mu.RUnlock()

@@ -5,11 +5,11 @@ import (
 	"unicode/utf8"
 )
 
-// Namespace returns the part of a store below a name, such as "prod/orders", as a store of its own: its keys are those of
-// s that begin with the name and a slash, without them. It costs a concatenation for each call. Namespaces nest.
+// Namespace returns a store of the keys of s that begin with a name and a slash, such as "prod/orders/". The keys of the namespace are
+// those keys without that prefix. A call costs one concatenation. Namespaces nest.
 //
-// It shares the driver and the telemetry of s. Closing it ends its watches and later calls, and leaves s open; closing s
-// closes it too. A name that is empty or not UTF-8 makes every call fail with ErrInvalid.
+// A namespace shares the driver and the telemetry of s. Closing it ends its watches and later calls, and leaves s open. Closing s
+// closes it, too. If the name is empty or not UTF-8, every call returns ErrInvalid.
 func Namespace(s *Store, name string) *Store {
 	ns := &Store{engine: s.engine, parent: s, prefix: s.prefix + name + "/", fault: s.fault}
 	if ns.fault == nil && (name == "" || !utf8.ValidString(name)) {

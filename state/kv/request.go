@@ -21,7 +21,7 @@ type Condition interface {
 	DeleteOption
 }
 
-// TTL has the item live for d. It must be within Capabilities.TTL.
+// TTL removes the item after d, which must be within Capabilities.TTL.
 func TTL(d time.Duration) PutOption { return ttl(d) }
 
 // IfAbsent writes only if the key does not exist.
@@ -30,10 +30,10 @@ func IfAbsent() PutOption { return ifAbsent{} }
 // IfVersion writes, or deletes, only if the item exists and has this version.
 func IfVersion(v Version) Condition { return ifVersion(v) }
 
-// WithLease has the item live no longer than the lease.
+// WithLease removes the item when the lease ends.
 func WithLease(l *Lease) PutOption { return withLease{l} }
 
-// write is what options ask of Put and Delete.
+// write holds the options of a Put or a Delete.
 type write struct {
 	absent  bool
 	version Version
@@ -85,7 +85,7 @@ func (o withLease) applyPut(w *write) error {
 	return nil
 }
 
-// putRequest checks a write and turns it into what the driver gets.
+// putRequest validates a write and builds the request for the driver.
 func (s *Store) putRequest(ctx context.Context, key string, value []byte, opts []PutOption) (req driver.PutRequest, err error) {
 	full, err := s.admit(ctx, key)
 	if err != nil {
@@ -118,7 +118,7 @@ func (e *engine) fits(value []byte) error {
 	return nil
 }
 
-// fill adds what the options ask for, if it makes sense together and the engine can do it.
+// fill adds the options to a request, if they do not contradict each other and the engine supports them.
 func (s *Store) fill(req *driver.PutRequest, w write) (err error) {
 	switch {
 	case w.absent && w.version != 0:

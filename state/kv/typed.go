@@ -60,11 +60,11 @@ type TypedItem[T any] struct {
 	Value T
 	// Version changes with every write of the key.
 	Version Version
-	// TTL is how long the item has left, where the engine tells.
+	// TTL is the time left, if the engine reports it.
 	TTL time.Duration
 }
 
-// Get returns the item at key. It returns ErrNotFound if there is none, and ErrInvalid if what is there is no T.
+// Get returns the item at key. It returns ErrNotFound if there is none, and ErrInvalid if the value is not a T.
 func (t *Typed[T]) Get(ctx context.Context, key string) (TypedItem[T], error) {
 	it, err := t.store.Get(ctx, key)
 	if err != nil {
@@ -73,12 +73,12 @@ func (t *Typed[T]) Get(ctx context.Context, key string) (TypedItem[T], error) {
 	return t.decode("get", it)
 }
 
-// decode returns the item with its value; if that is no T, all the rest of it.
+// decode returns the item with its value. If that is not a T, the item has everything else.
 func (t *Typed[T]) decode(op string, it Item) (TypedItem[T], error) {
 	v, err := t.codec.Decode(it.Value)
 	item := TypedItem[T]{Key: it.Key, Value: v, Version: it.Version, TTL: it.TTL}
 	if err != nil {
-		return item, &Error{Op: op, Key: it.Key, Err: fmt.Errorf("%w: the value is no %T: %w", ErrInvalid, v, err)}
+		return item, &Error{Op: op, Key: it.Key, Err: fmt.Errorf("%w: the value is not a %T: %w", ErrInvalid, v, err)}
 	}
 	return item, nil
 }
@@ -101,7 +101,7 @@ func (t *Typed[T]) encode(op, key string, value T) ([]byte, error) {
 }
 
 // Update is Store.Update. change returns SkipUpdate to leave everything as it is, and DeleteItem to delete the item. For a key that does
-// not exist, old has nothing but its Key. A value that is no T, or that the codec refuses, is ErrInvalid.
+// not exist, old has nothing but its Key. A value that is not a T, or that the codec refuses, is ErrInvalid.
 func (t *Typed[T]) Update(
 	ctx context.Context, key string, change func(old TypedItem[T]) (T, error), opts ...PutOption,
 ) (Version, error) {
@@ -129,7 +129,7 @@ func (t *Typed[T]) Delete(ctx context.Context, key string, opts ...DeleteOption)
 	return t.store.Delete(ctx, key, opts...)
 }
 
-// List is Store.List. A value that is no T comes with an error that wraps ErrInvalid, and does not end the list.
+// List is Store.List. A value that is not a T comes with an error that wraps ErrInvalid, and does not end the list.
 func (t *Typed[T]) List(ctx context.Context, prefix string) iter.Seq2[TypedItem[T], error] {
 	return func(yield func(TypedItem[T], error) bool) {
 		for it, err := range t.store.List(ctx, prefix) {
@@ -148,18 +148,18 @@ func (t *Typed[T]) List(ctx context.Context, prefix string) iter.Seq2[TypedItem[
 type TypedEvent[T any] struct {
 	// Kind of the event.
 	Kind EventKind
-	// Item that was written. A Delete has the key alone.
+	// Item that was written. A Delete has only the key.
 	Item TypedItem[T]
 	// Position is the place after this event, for From.
 	Position Version
 }
 
-// Watch is Store.Watch. A value that is no T comes with an error that wraps ErrInvalid, and does not end the watch.
+// Watch is Store.Watch. A value that is not a T comes with an error that wraps ErrInvalid, and does not end the watch.
 func (t *Typed[T]) Watch(ctx context.Context, key string, opts ...WatchOption) iter.Seq2[TypedEvent[T], error] {
 	return t.events(t.store.Watch(ctx, key, opts...))
 }
 
-// WatchPrefix is Store.WatchPrefix. A value that is no T comes with an error that wraps ErrInvalid, and does not end the watch.
+// WatchPrefix is Store.WatchPrefix. A value that is not a T comes with an error that wraps ErrInvalid, and does not end the watch.
 func (t *Typed[T]) WatchPrefix(ctx context.Context, prefix string, opts ...WatchOption) iter.Seq2[TypedEvent[T], error] {
 	return t.events(t.store.WatchPrefix(ctx, prefix, opts...))
 }

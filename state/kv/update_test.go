@@ -115,7 +115,7 @@ func TestUpdateErrors(t *testing.T) {
 	holds(t, s, "k", "")
 }
 
-// TestTypedUpdateOfBadValue finds a value that is no T: it is reported, and left alone.
+// TestTypedUpdateOfBadValue finds a value that is not a T: it is reported, and left alone.
 func TestTypedUpdateOfBadValue(t *testing.T) {
 	s := open(t, nil)
 	if _, err := s.Put(t.Context(), "k", []byte("{")); err != nil {

@@ -26,16 +26,15 @@ type EventKind = driver.EventKind
 
 // The kinds of events.
 const (
-	// Put: the item was written, or is there.
+	// Put: the item was written, or exists.
 	Put = driver.Put
 	// Delete: the item was removed, or has expired.
 	Delete = driver.Delete
-	// Resync: what was known may be wrong. The items that are there follow as Puts, up to Synced.
+	// Resync: the state known so far may be wrong. All existing items follow as Puts, up to Synced.
 	Resync = driver.Resync
-	// Synced: the watch is in place, and no change will be missed. After a Resync it also says that what was not shown since
-	// then does not exist.
+	// Synced: the watch is in place, and no change will be missed. After a Resync, items that were not shown since then do not exist.
 	Synced = driver.Synced
-	// Lost: the connection is lost; the watch is trying to come back. What is known may be out of date until Synced comes.
+	// Lost: the connection is lost, and the watch reconnects. The state known so far may be stale until Synced.
 	Lost = driver.Lost
 )
 
@@ -44,11 +43,11 @@ type WatchOption interface {
 	applyWatch(*driver.WatchRequest) error
 }
 
-// From begins after a version: the Position of an event, or the Version of an item. If the engine does not remember
-// that far back, the watch begins as with Current.
+// From begins after a version: the Position of an event, or the Version of an item. If the engine no longer has the changes since then,
+// the watch begins as with Current.
 func From(v Version) WatchOption { return from(v) }
 
-// Current begins with what is there: Resync, a Put for each item, Synced; and then goes on without a gap.
+// Current begins with the existing items: Resync, a Put for each item, Synced. Changes follow without a gap.
 func Current() WatchOption { return current{} }
 
 type (
@@ -85,18 +84,18 @@ func (s *Store) Watch(ctx context.Context, key string, opts ...WatchOption) iter
 	}
 }
 
-// WatchPrefix returns what happens to the keys that begin with prefix, in order; an empty prefix means all keys. Without an
-// option it shows what happens after the first event, which is Synced.
+// WatchPrefix returns the changes of the keys that begin with prefix, in order. An empty prefix means all keys. Without an option it shows
+// the changes after the first event, which is Synced.
 //
-// A connection that is lost is told as Lost, and made again for as long as the loop goes on. If the engine remembers what
-// happened meanwhile, the watch goes on there after another Synced; if not, it starts over with Resync, the items that
-// are there, and Synced. So who keeps a copy does four things: set on Put, remove on Delete, mark all as unseen on
-// Resync, and remove the unseen on Synced.
+// A watch that loses its connection emits Lost and reconnects, for as long as the loop runs. If the engine still has the changes since then,
+// the watch emits Synced and continues there. Otherwise it starts over with Resync, the existing items, and Synced. A caller that keeps a
+// copy must do four things: set on Put, remove on Delete, mark all items as unseen on Resync, and remove the unseen on Synced.
+// [Mirror] does that.
 //
-// On engines with the ability ExactEvents no change is missed between two Resyncs. Elsewhere a state that was soon
-// replaced may be left out; the latest one never is.
+// On engines with the ability ExactEvents no change is missed between two Resyncs. On others a state that was soon replaced may be left
+// out, but never the latest.
 //
-// The loop ends in silence when ctx does. Any other end is an error, in the last pair: ErrClosed, ErrInvalid or
+// The loop ends without an error when ctx ends. Any other end is an error in the last pair: ErrClosed, ErrInvalid or
 // errors.ErrUnsupported.
 func (s *Store) WatchPrefix(ctx context.Context, prefix string, opts ...WatchOption) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
@@ -109,32 +108,32 @@ func (s *Store) WatchPrefix(ctx context.Context, prefix string, opts ...WatchOpt
 	}
 }
 
-// errStopped is how a loop that was left ends the driver's watch.
+// errStopped ends the driver's watch after the caller has left the loop.
 var errStopped = errors.New("the loop has ended")
 
-// watch is one loop under way.
+// watch is one running loop.
 type watch struct {
 	store *Store
 	name  string // the key or the prefix, as the user knows it
 	yield func(Event, error) bool
 	req   driver.WatchRequest // what to ask the driver for next
 
-	placed   bool // has been in place once
-	resyncs  bool // is between Resync and Synced
+	placed   bool // Synced was emitted once
+	resyncs  bool // between Resync and Synced
 	failures int  // in a row
-	left     bool // the loop wants no more
+	left     bool // the caller has left the loop
 }
 
-// run watches until there is a reason to end that trying again cannot mend. invalid is what is wrong with the key.
+// run retries until an error that a retry cannot fix. invalid is the error of the key, or nil.
 func (w *watch) run(ctx context.Context, invalid error, opts []WatchOption) {
 	watcher, err := w.prepare(invalid, opts)
 	inner, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	for at := w.store; at != nil; at = at.parent {
-		defer at.life.attend(func() { cancel(ErrClosed) })()
+		defer at.life.onEnd(func() { cancel(ErrClosed) })()
 	}
 	for err == nil {
-		err = w.judge(inner, watcher.Watch(inner, w.req, func(ev Event) error { return w.emit(inner, ev) }))
+		err = w.ended(inner, watcher.Watch(inner, w.req, func(ev Event) error { return w.emit(inner, ev) }))
 	}
 	switch {
 	case w.left || ctx.Err() != nil:
@@ -160,9 +159,9 @@ func (w *watch) prepare(invalid error, opts []WatchOption) (driver.Watcher, erro
 	return optional[driver.Watcher](w.store.engine, Watch)
 }
 
-// emit gives one event to the loop and keeps its place.
+// emit passes one event of the driver to the loop and records the position.
 func (w *watch) emit(ctx context.Context, ev Event) error {
-	if w.left { // a driver that goes on all the same must not take the program down
+	if w.left { // a driver that continues nevertheless must not make the program panic
 		return errStopped
 	}
 	switch ev.Kind {
@@ -179,19 +178,19 @@ func (w *watch) emit(ctx context.Context, ev Event) error {
 	if ev.Item.Key != "" {
 		ev.Item.Key = ev.Item.Key[len(w.store.prefix):]
 	}
-	return w.tell(ev)
+	return w.send(ev)
 }
 
-// tell gives one event to the loop.
-func (w *watch) tell(ev Event) error {
+// send passes one event to the loop.
+func (w *watch) send(ev Event) error {
 	if w.left = !w.yield(ev, nil); w.left {
 		return errStopped
 	}
 	return nil
 }
 
-// judge decides how to go on after a driver's watch has ended: nil means to try again, and the wait is over.
-func (w *watch) judge(ctx context.Context, err error) error {
+// ended handles the end of the driver's watch. It returns nil, after a wait, if the watch must be retried.
+func (w *watch) ended(ctx context.Context, err error) error {
 	switch {
 	case w.left:
 		return errStopped
@@ -208,7 +207,7 @@ func (w *watch) judge(ctx context.Context, err error) error {
 		w.failures++
 		w.store.engine.watchLost.EmitError(ctx, err, keyAttr.String(w.name))
 		if w.placed {
-			if err := w.tell(Event{Kind: Lost}); err != nil {
+			if err := w.send(Event{Kind: Lost}); err != nil {
 				return err
 			}
 		}

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// Shutdown waits until all grants are released, and closes the session. Meanwhile nothing new is granted: acquisitions return
-// ErrClosed. If ctx ends first, the session is closed all the same, and the error wraps that of ctx.
+// Shutdown waits until all grants are released, and then closes the session. Meanwhile acquisitions return ErrClosed. If ctx ends first,
+// Shutdown closes the session anyway, and its error wraps that of ctx.
 func (s *Session) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.draining = true
@@ -34,9 +34,9 @@ func (s *Session) Shutdown(ctx context.Context) error {
 	return late
 }
 
-// Close ends all grants with ErrClosed, has the engine hand their seats on, and closes the driver. The context of a grant ends at the
-// moment at which others may get its seat: release grants first, or use Shutdown. If the engine does not answer, Close takes a second
-// at most, and the seats are free after the TTL. Closing again does nothing.
+// Close ends all grants with ErrClosed, frees their seats at the engine, and closes the driver. The context of a grant ends at the moment
+// at which others may get its seat: release grants first, or use Shutdown. If the engine does not answer, Close takes a second at most,
+// and the seats are free after the TTL. A second Close does nothing.
 func (s *Session) Close() error {
 	s.mu.Lock()
 	if s.closed.Swap(true) {

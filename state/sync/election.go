@@ -11,15 +11,15 @@ import (
 	"github.com/go-os/go-os/state/sync/driver"
 )
 
-// Leader is the holder of a leadership. The zero Leader stands for none.
+// Leader is the holder of a leadership. The zero Leader means none.
 type Leader struct {
 	// Token is the fencing token of the leader's grant.
 	Token Token
-	// Value is what the leader has campaigned with: where it can be reached, say.
+	// Value is the value that the leader campaigned with, such as its address.
 	Value []byte
 }
 
-// Election has one process of all lead at a time.
+// Election elects one process at a time as the leader.
 type Election struct {
 	primitive
 
@@ -27,13 +27,13 @@ type Election struct {
 	leading *Grant
 }
 
-// Election returns the election of this name, as a candidate of its own. A name as for Mutex, or its methods return ErrInvalid.
+// Election returns a new candidate in the election of this name. If the name is invalid as for Mutex, its methods return ErrInvalid.
 func (s *Session) Election(name string) *Election {
 	return &Election{primitive: s.primitive(s.election, name, 1)}
 }
 
-// Campaign waits until this candidate leads, and shows value to observers then. It returns ErrHeld if this Election leads already;
-// everything else is as for [Mutex.Lock].
+// Campaign waits until this candidate leads. Observers then see value. It returns ErrHeld if this candidate already leads. Otherwise it
+// is as [Mutex.Lock].
 func (e *Election) Campaign(ctx context.Context, value []byte) (*Grant, error) {
 	return e.campaign(ctx, context.WithoutCancel(ctx), value)
 }
@@ -62,7 +62,7 @@ func (e *Election) current() *Grant {
 	return e.leading
 }
 
-// Resign lets another candidate lead. ErrNotHeld says that this one does not. Everything else is as for [Grant.Release].
+// Resign lets another candidate lead. It returns ErrNotHeld if this candidate does not lead. Otherwise it is as [Grant.Release].
 func (e *Election) Resign(ctx context.Context) error {
 	g := e.current()
 	if g == nil {
@@ -71,9 +71,9 @@ func (e *Election) Resign(ctx context.Context) error {
 	return g.Release(ctx)
 }
 
-// Do calls f whenever this candidate leads, with a context that ends with ctx and with the leadership. It returns what f returns
-// while it leads, and resigns. If the leadership is lost, and f has returned, it campaigns again: whatever happens to the engine, Do goes on until f
-// returns while it leads, ctx ends, or the session is closed.
+// Do campaigns, and calls f when this candidate leads. The context of f ends with ctx and with the leadership. If the leadership is lost
+// and f has returned, Do campaigns again, whatever happens to the engine. Do returns when f returns while this candidate leads, when ctx
+// ends, or when the session is closed. It then resigns.
 func (e *Election) Do(ctx context.Context, value []byte, f func(context.Context, *Grant) error) error {
 	for attempt := 0; ; attempt++ {
 		g, err := e.campaign(ctx, ctx, value)
@@ -96,7 +96,7 @@ func (e *Election) Do(ctx context.Context, value []byte, f func(context.Context,
 // errEnough ends a watch that has shown the leader.
 var errEnough = errors.New("enough")
 
-// Leader returns the leader, as the engine has it. ErrNotHeld says that there is none.
+// Leader reads the present leader from the engine. It returns ErrNotHeld if there is none.
 func (e *Election) Leader(ctx context.Context) (leader Leader, err error) {
 	ctx, call := e.session.leader.Start(ctx, e.name)
 	defer call.End(ctx, &err)
@@ -118,10 +118,10 @@ func (e *Election) Leader(ctx context.Context) (leader Leader, err error) {
 	return leader, nil
 }
 
-// Observe returns the leader, and every change. A leader that was soon followed by another may be left out, the latest never is. A
-// lost connection is made again without an error; what was returned last may be stale until then.
+// Observe returns the leader, and then every change. A leader that was soon followed by another may be left out, but never the latest. After
+// a lost connection Observe reconnects without an error; the last leader may be stale until then.
 //
-// The loop ends without an error when ctx does. Any other end is an error, in the last pair: ErrClosed or ErrInvalid.
+// The loop ends without an error when ctx ends. Any other end is an error in the last pair: ErrClosed or ErrInvalid.
 func (e *Election) Observe(ctx context.Context) iter.Seq2[Leader, error] {
 	return func(yield func(Leader, error) bool) {
 		o := observer{election: e, yield: yield}
@@ -168,7 +168,7 @@ func (o *observer) run(ctx context.Context) error {
 	}
 }
 
-// emit tells of a change.
+// emit passes a change to the loop.
 func (o *observer) emit(ctx context.Context, h driver.Holder) error {
 	if o.told && h.Token == o.last {
 		return nil

@@ -11,18 +11,18 @@ import (
 	"github.com/go-os/go-os/state/kv"
 )
 
-// Fence keeps items of a kv.Store from earlier holders: with each item it keeps the largest token that has written it, and refuses
-// smaller ones. It is safe for concurrent use, by any number of processes, and of any value.
+// Fence protects items of a kv.Store from earlier holders. It stores the largest token that has written an item with the item, and refuses
+// smaller ones. It is safe for concurrent use by any number of processes.
 //
 // Only Fences may write an item, or its token is lost. A deleted item stays in the store, without its value, to keep its token.
 //
 // # Other engines and restores
 //
-// Tokens are comparable as long as one engine gives them and keeps its data. After a move to another engine, or a restore of the engine's
-// data from a backup, a new holder may have a smaller token than the item, and is refused until the tokens have caught up,
-// which may be never. Or it has the same token as an earlier holder.
+// Tokens are comparable as long as one engine issues them and keeps its data. After a move to another engine, or a restore from a backup,
+// a new holder may have a smaller token than the item. It is then refused until the tokens have caught up, which may never happen. Or
+// it may have the same token as an earlier holder.
 //
-//   - To go on, raise FenceOptions.Epoch in all processes. An item takes any token of a larger epoch, and then refuses all smaller epochs,
+//   - To continue, raise FenceOptions.Epoch in all processes. An item takes any token of a larger epoch, and then refuses all smaller epochs,
 //     so processes that still have the old epoch get ErrFenced.
 //   - If the context of a call is that of a grant, or derived from it, the item also keeps which grant wrote it, and refuses an
 //     equal token of another grant. It cannot do so for a token that came with a request from elsewhere.
@@ -38,8 +38,8 @@ type FenceOptions struct {
 	Epoch uint32
 }
 
-// NewFence returns a Fence around the items of a store, which must have the ability kv.CAS: calls return errors.ErrUnsupported if not.
-// It gives no more than the store does: on a store that loses writes, a token may be lost with one.
+// NewFence returns a Fence for the items of a store. If the store lacks the ability kv.CAS, calls return errors.ErrUnsupported. A Fence
+// promises no more than its store: one that loses writes may lose a token with them.
 func NewFence(store *kv.Store, opts *FenceOptions) *Fence {
 	if store == nil {
 		store = kv.New(nil, nil)
@@ -51,13 +51,13 @@ func NewFence(store *kv.Store, opts *FenceOptions) *Fence {
 	return f
 }
 
-// Put writes a value under the protection of a token. It returns ErrFenced, and writes nothing, if a holder with a larger token
-// has written or taken the item before, and ErrInvalid for the token zero. All other errors are the store's.
+// Put writes a value under the protection of a token. It returns ErrFenced and writes nothing if a holder with a larger token has written
+// or taken the item, and ErrInvalid for the token zero. All other errors are those of the store.
 func (f *Fence) Put(ctx context.Context, t Token, key string, value []byte) error {
 	return f.write(ctx, t, key, value, false)
 }
 
-// Delete removes an item as Put writes one. A missing item is no error.
+// Delete removes an item under the protection of a token. Its errors are those of Put. A missing item is not an error.
 func (f *Fence) Delete(ctx context.Context, t Token, key string) error {
 	return f.write(ctx, t, key, nil, true)
 }
@@ -78,8 +78,8 @@ func (f *Fence) Get(ctx context.Context, key string) (value []byte, t Token, err
 	return s.value, s.token, nil
 }
 
-// Take is Get for a holder that goes on to write what it makes of the value: from then on, earlier holders are refused, though nothing
-// else has been written. It returns kv.ErrNotFound if there is no item, and keeps the token all the same.
+// Take is Get for a holder that will write a value derived from this one. Earlier holders are refused from then on, although nothing else
+// has been written. If there is no item, Take returns kv.ErrNotFound and still records the token.
 func (f *Fence) Take(ctx context.Context, t Token, key string) (value []byte, err error) {
 	taken := seal{}
 	err = f.update(ctx, t, key, func(old seal) seal {

@@ -26,7 +26,7 @@ type Grant struct {
 // heldKey is the key of the grant in its context, which shows that a caller would wait for itself.
 type heldKey struct{}
 
-// around returns the grant under which this one was asked for, nil if there is none.
+// around returns the grant whose context this one was requested with, nil if there is none.
 func (g *Grant) around() *Grant {
 	return grantOf(g.ctx.(grantContext).Context)
 }
@@ -57,16 +57,16 @@ func (p *primitive) newGrant(parent context.Context, c *claim) (*Grant, error) {
 // Token returns the fencing token: larger than that of every earlier grant of the name.
 func (g *Grant) Token() Token { return g.claim.Token }
 
-// Context returns a context that ends with the grant, and before anybody else can have one. Its values are those of the context that
-// the grant was asked for with, and the context of Do ends with that of the caller too. context.Cause says why it ended. Its Err looks at
-// the clock; that of a context derived from it does not: see [Lost].
+// Context returns a context that ends with the grant, before another process can have the seat. It has the values of the context that the
+// grant was requested with. The context of Do also ends with that of the caller. context.Cause returns why it ended. Its Err reads the
+// clock; that of a derived context does not: see [Lost].
 func (g *Grant) Context() context.Context { return g.ctx }
 
-// Deadline returns until when the grant holds if no further renewal succeeds. It moves with every renewal.
+// Deadline returns the time at which the grant ends if no further renewal succeeds. Every renewal moves it.
 func (g *Grant) Deadline() time.Time { return g.claim.deadline() }
 
-// Lost returns nil while the grant holds and after it was released, and otherwise why it ended: an error that wraps ErrLost, or
-// ErrClosed. It looks at the clock and sends no request.
+// Lost returns nil while the grant holds and after it was released. Otherwise it returns why the grant ended: an error that wraps ErrLost
+// or ErrClosed. It reads the clock and sends no request.
 func (g *Grant) Lost() error {
 	if why := g.over(); why != nil && why.end != endReleased {
 		return &Error{Op: "lost", Name: g.of.name, Err: why.err}
@@ -123,9 +123,9 @@ func (s *Session) forget(g *Grant) {
 // errReleased is the cause of a context whose grant was released.
 var errReleased = errors.New("sync: the grant was released")
 
-// Release gives the seat back, and ends the grant's context first. ErrNotHeld says that it was released before, ErrLost that the
-// grant had ended by itself, or the engine no longer had it: what was done under it may not have been protected to the end. After
-// ErrUnavailable, or the end of ctx, the session retries the release until the lease is over.
+// Release ends the grant's context, and then frees the seat. It returns ErrNotHeld if the grant was released before. It returns ErrLost if
+// the grant had ended by itself or the engine no longer had it: its work may not have been protected to the end. After ErrUnavailable or
+// the end of ctx, the session retries the release until the lease has ended.
 func (g *Grant) Release(ctx context.Context) (err error) {
 	ctx, call := g.of.kind.release.Start(ctx, g.of.name)
 	defer call.End(ctx, &err)

@@ -5,12 +5,12 @@ import (
 	"fmt"
 )
 
-// Lost returns nil while every grant holds under which ctx was made: those whose Context it is, or is derived from. Otherwise it returns why
-// one has ended: an error that wraps ErrLost, ErrClosed, or ErrNotHeld if the grant was released, or if ctx belongs to no grant.
+// Lost returns nil while every grant holds whose Context ctx is, or is derived from. Otherwise it returns why one has ended: an error that
+// wraps ErrLost, ErrClosed, or ErrNotHeld if the grant was released or ctx belongs to no grant.
 //
-// It looks at the clock and sends no request, as the Err of the grant's own context does. A context derived from that one, by
-// context.WithTimeout for example, ends only when a timer fires. In a process that was stopped, that may be a moment after it
-// resumes. So call Lost right before work that must not be done without the grant.
+// It reads the clock and sends no request, as the Err of the grant's own context does. A derived context, such as one of
+// context.WithTimeout, ends only when a timer fires. In a process that was paused, that may be a moment after it resumes. So call Lost
+// right before work that must not be done without the grant.
 func Lost(ctx context.Context) error {
 	g := grantOf(ctx)
 	if g == nil {

@@ -2,16 +2,17 @@ package sync
 
 import "context"
 
-// Semaphore is a number of seats that the processes of all share. It has no state of its own: any number of Semaphores of one name
-// are the same one, as long as they agree on the number of seats. Each counts by its own: if they do not agree, the larger one lets more in.
+// Semaphore is a number of seats that processes share. It has no state of its own: all Semaphores of one name are the same. They must
+// have the same number of seats: each counts by its own, so a larger one admits more.
 type Semaphore struct{ primitive }
 
-// Semaphore returns the semaphore of this name with n seats. A name as for Mutex, and n of one at least, or its methods return ErrInvalid.
+// Semaphore returns the semaphore of this name with n seats. If n is below one, or the name is invalid as for Mutex, its methods return
+// ErrInvalid.
 func (s *Session) Semaphore(name string, n int) *Semaphore {
 	return &Semaphore{s.primitive(s.semaphore, name, n)}
 }
 
-// Acquire waits for a seat. Everything else is as for [Mutex.Lock]; but a caller who holds one seat may wait for another.
+// Acquire waits for a seat. Otherwise it is as [Mutex.Lock], but a caller that holds a seat may wait for another.
 func (m *Semaphore) Acquire(ctx context.Context) (*Grant, error) {
 	return m.acquire(ctx, context.WithoutCancel(ctx), nil, false)
 }

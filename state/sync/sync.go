@@ -1,38 +1,38 @@
-// Package sync is locks, leader election and semaphores between processes, over many engines, that stay safe when things fail.
-//
-// A [Session] is made from a driver; it holds one lease at the engine for all that its process holds and waits for:
+// Package sync has locks, leader election and semaphores between processes, on many engines. They stay safe when machines fail.
 //
 //	session := sync.New(etcdsync.New(client, nil), &sync.Options{TTL: 15 * time.Second})
 //	defer session.Close()
 //	if err := session.Require(sync.Linearizable); err != nil { … }
 //	err := session.Mutex("settlement").Do(ctx, func(ctx context.Context, g *sync.Grant) error { … })
 //
+// A [Session] is made from a driver. It has one lease at the engine for everything that its process holds and waits for.
+//
 // # What a grant promises
 //
-// No lock between machines is a lock in the sense of the standard library: its holder may be stopped for a minute between two
-// instructions, while somebody else takes over. A [Grant] has two means against that, and work that must be safe uses one of them:
+// A lock between machines differs from one of the standard library: its holder may be paused for a minute between two instructions,
+// while another process takes over. A [Grant] has two means against that. Work that must be safe uses one of them:
 //
-//   - [Grant.Context] ends before the engine can hand the seat to anybody else: at the time at which the last renewal of its claim that
-//     succeeded was sent (before the first one, its acquisition), plus the TTL, minus [Options.Margin]. This machine's monotonic clock
-//     decides that, whether the engine can be reached or not. Its Err looks at the clock itself, so that a process that was stopped
-//     learns of the end before any timer has fired. The Err of a context derived from it does not: ask [Lost]. The margin has
-//     to cover how much slower this machine's clock may run than the engine's within a TTL, and how long work takes to stop.
-//   - [Grant.Token] is a fencing token: it grows with every grant of a name. Whoever is given it with a request can refuse those that
-//     come from an earlier holder; [Fence] does so for items of a kv.Store.
+//   - [Grant.Context] ends before the engine can hand the seat to another process. It ends a TTL minus [Options.Margin] after the last
+//     successful renewal of its claim was sent, or the acquisition before the first renewal. This machine's monotonic clock decides that,
+//     whether the engine can be reached or not. Its Err reads the clock itself, so that a process that was paused learns of the end
+//     before any timer has fired. The Err of a derived context does not: use [Lost]. The margin has to cover how much slower this
+//     machine's clock may run than the engine's within a TTL, and how long work takes to stop.
+//   - [Grant.Token] is a fencing token: it grows with every grant of a name. A server that gets the token with a request can refuse
+//     requests of an earlier holder. [Fence] does so for items of a kv.Store.
 //
 // The context cannot end in time if somebody revokes the lease or removes the claim at the engine by hand, or the machine is suspended (Linux
 // does not count that in the monotonic clock). The token is good even then. The next renewal, within a TTL, finds what was removed.
 //
 // # Order and failure
 //
-//   - Waiters are served in the order in which the engine got their claims, if Capabilities.Ordered. A waiter that gives up leaves
-//     the queue at once; one whose lease is lost joins again, at the end.
+//   - If Capabilities.Ordered is set, waiters are served in the order in which the engine received their claims. A waiter that gives up
+//     leaves the queue at once. One whose lease is lost joins again at the end.
 //   - The seat of a process that died is free after its TTL, and no later than Capabilities.Lease.Latest(TTL).
-//   - A claim whose outcome is unknown, because the engine did not answer, is withdrawn until the engine confirms it or its lease is over. It
-//     holds nobody up for longer than a TTL, even if the request arrives later.
-//   - All grants of a Session live on one lease: they are lost together, unless a single claim was removed.
+//   - If the engine does not answer, the outcome of a claim is unknown. The session withdraws it until the engine confirms that, or the
+//     lease has ended. The claim delays others for a TTL at most, even if the request arrives later.
+//   - All grants of a Session share one lease: they are lost together, unless a single claim was removed.
 //
-// How much an engine's word is worth is its [Safety]; [Session.Require] refuses one that is worth too little, at the start.
+// [Safety] is the class of an engine's promise. [Session.Require] refuses an engine that promises too little, at start-up.
 //
 // # Errors
 //
@@ -82,9 +82,9 @@ var (
 	ErrNotHeld = fault.New("not_held", "not held")
 	// ErrLost: the grant ended before it was released. What was done under it may not have been protected to the end.
 	ErrLost = driver.ErrLost
-	// ErrInvalid: the call makes no sense as it is: an empty name, a TTL outside the engine's limits, a semaphore without seats.
+	// ErrInvalid: the call would fail however often it is repeated: an empty name, a TTL outside the limits, a semaphore without seats.
 	ErrInvalid = driver.ErrInvalid
-	// ErrFenced: somebody with a larger token has written since.
+	// ErrFenced: a holder with a larger token has written since.
 	ErrFenced = fault.New("fenced", "fenced off")
 	// ErrUnavailable: the engine did not answer.
 	ErrUnavailable = driver.ErrUnavailable
@@ -127,7 +127,7 @@ type (
 	// Capabilities are what an engine can do, and within which limits. See [driver.Capabilities] for the fields, and
 	// [driver.LeaseLimits] for how late an engine may notice that a process is gone (Lease.Latest).
 	Capabilities = driver.Capabilities
-	// Safety is what the promise of an engine rests on.
+	// Safety is the class of an engine's promise.
 	Safety = driver.Safety
 )
 
@@ -149,16 +149,16 @@ const (
 
 // Options configure New.
 type Options struct {
-	// TTL is how long the engine keeps the seats of a process that it no longer hears of. It is renewed three times as often. It
-	// must be within Capabilities.Lease: calls fail with ErrInvalid if it is not. Default: DefaultTTL.
+	// TTL is how long the engine keeps the seats of a process after its last renewal. The session renews three times a TTL. If it is
+	// outside Capabilities.Lease, calls return ErrInvalid. Default: DefaultTTL.
 	TTL time.Duration
-	// Margin is how long before the engine could hand a seat on its grant ends. Less than half the TTL. Default: a tenth of the TTL.
+	// Margin is how long a grant ends before the engine could hand on its seat. It must be less than half the TTL. Default: a tenth of
+	// the TTL.
 	Margin time.Duration
-	// Timeout is how long one request to the engine may take, waiting aside. A third of the TTL is the most: a longer one is cut to that.
+	// Timeout limits one request to the engine; waiting for a seat does not count. More than a third of the TTL means a third of the TTL.
 	// Default: DefaultTimeout.
 	Timeout time.Duration
-	// Backoff is how long to wait before something is tried again; it doubles up to MaxBackoff, and half of it is random.
-	// Default: DefaultBackoff.
+	// Backoff is the wait before the first retry. It doubles up to MaxBackoff, and half of it is random. Default: DefaultBackoff.
 	Backoff time.Duration
 	// MaxBackoff is the longest such wait. Default: DefaultMaxBackoff.
 	MaxBackoff time.Duration
@@ -166,7 +166,7 @@ type Options struct {
 	Telemetry telemetry.Providers
 }
 
-// Session is this process at an engine. It is safe for concurrent use.
+// Session is what one process holds at an engine: a lease, its grants and its waiting claims. It is safe for concurrent use.
 type Session struct {
 	driver driver.Driver
 	caps   Capabilities
@@ -174,7 +174,7 @@ type Session struct {
 	fault  error // of every acquisition; nil if the options are within the engine's limits
 	observed
 
-	opening chan struct{}   // holds one token: who has it may open a lease
+	opening chan struct{}   // holds one token, which is needed to open a lease
 	life    context.Context // until Close
 	end     context.CancelFunc
 	closed  atomic.Bool
@@ -212,7 +212,7 @@ func New(d driver.Driver, opts *Options) *Session {
 	return s
 }
 
-// complete fills in the defaults, and returns what is wrong with the rest.
+// complete fills in the defaults, and validates the rest.
 func (o Options) complete(caps Capabilities) (Options, error) {
 	if o.TTL == 0 {
 		o.TTL = DefaultTTL
@@ -258,8 +258,8 @@ func (noDriver) Close() error { return nil }
 // Capabilities returns what the engine can do.
 func (s *Session) Capabilities() Capabilities { return s.caps }
 
-// Require returns nil if the engine's promise is worth this much at least, or an error that wraps errors.ErrUnsupported; and
-// ErrInvalid if the options of the session are not within the engine's limits. Call it at start.
+// Require returns nil if the engine has at least this class of safety, and otherwise an error that wraps errors.ErrUnsupported. It returns
+// ErrInvalid if the options of the session are outside the engine's limits. Call it at start-up.
 func (s *Session) Require(least Safety) error {
 	err := s.fault
 	if err == nil && s.caps.Safety < least {

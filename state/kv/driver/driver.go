@@ -2,26 +2,26 @@
 //
 // [Store] is required: five methods. What an engine can do beyond is an optional interface ([Lister], [Watcher],
 // [Batcher], [Leaser], [Pinger]) together with an [Ability] that [Capabilities] declares. Both are needed: an ability that
-// is declared without its interface, or the other way round, fails the suite in kvtest.
+// is declared without its interface, or an interface without its ability, fails the suite in kvtest.
 //
-// # What the portable type does, and a driver need not
+// # What the portable type does for a driver
 //
 // Keys reach a driver as non-empty valid UTF-8 within MaxKey, values within MaxValue, TTLs within the declared limits and
 // rounded up to the granularity; requests never contradict themselves and never ask for an undeclared ability. After Close
-// no method is called. Telemetry, namespaces, validation, retries of a lost watch and the wrapping of errors are not a driver's business.
+// no method is called. The portable type also does telemetry, namespaces, validation, the retries of a lost watch and the wrapping of errors.
 //
 // # What a driver promises
 //
 //   - All methods are safe for concurrent use, and return within a second of the end of their context.
-//   - Values that are handed in are not kept and not changed after the call; values that are handed out belong to the caller.
+//   - A driver neither keeps nor changes the values of its arguments after a call. Values that it returns belong to the caller.
 //   - Every key round-trips: where an engine reserves bytes, its driver escapes them.
-//   - A version is never given twice to a key, not even after the key was deleted.
-//   - Errors are classified: Classify(ErrUnavailable, err). The engine's own error stays reachable, and no text is in a message twice.
+//   - A key never gets the same version twice, not even after it was deleted.
+//   - Errors are classified: Classify(ErrUnavailable, err). The engine's own error stays reachable, and no message repeats itself.
 //   - A read that begins after an event, or after Synced, is not older than that event or place, whichever replica answers.
 //   - A write that returned ErrConflict, ErrInvalid or ErrTooLarge has changed nothing. One that returned ErrUnavailable, or
 //     the error of its context, may have happened.
 //   - An item that is overwritten or deleted leaves nothing behind that its engine keeps until a TTL ends.
-//   - Nothing is asked of the engine while nothing happens, keep-alives aside.
+//   - An idle driver sends no requests, except for keep-alives.
 package driver
 
 import (
@@ -32,8 +32,8 @@ import (
 	"github.com/go-os/go-os/internal/fault"
 )
 
-// The classes of errors. Whatever a driver returns that is none of these, and not the error of a context, counts as a fault of
-// the engine that nobody foresaw. Drivers of other capabilities have the same values: kv.ErrUnavailable is sync.ErrUnavailable.
+// The classes of errors. An error that has none of these classes, and is not that of a context, counts as an unforeseen fault of the
+// engine. Drivers of other capabilities have the same values: kv.ErrUnavailable is sync.ErrUnavailable.
 var (
 	// ErrNotFound: the key, or the lease, does not exist.
 	ErrNotFound = fault.NotFound
@@ -65,7 +65,7 @@ type Item struct {
 	Value []byte
 	// Version changes with every write of the key.
 	Version Version
-	// TTL is how long the item has left, where the engine tells. Zero means for ever, or unknown.
+	// TTL is the time left, if the engine reports it. Zero means no TTL, or unknown.
 	TTL time.Duration
 }
 
@@ -79,8 +79,8 @@ type Store interface {
 	Put(ctx context.Context, req PutRequest) (Version, error)
 	// Delete removes an item, or returns ErrConflict. Without a condition a missing key is no error.
 	Delete(ctx context.Context, req DeleteRequest) error
-	// Close frees what the driver holds. It is called once, and not waited for by calls under way: those end with ErrClosed
-	// or as they would have. A client that was handed to the driver stays open.
+	// Close frees the resources of the driver. It is called once, and may be called while other calls are running: those end with
+	// ErrClosed or with their own result. A client that was handed to the driver stays open.
 	Close() error
 }
 
@@ -90,7 +90,7 @@ type PutRequest struct {
 	Key string
 	// Value to write; nil is the empty value.
 	Value []byte
-	// TTL is how long the item lives. Zero means for ever. A write without a TTL takes away the one the item had.
+	// TTL is how long the item lives. Zero means no TTL, and removes the one that the item had.
 	TTL time.Duration
 	// Lease is what the item lives with. Empty means none. A request has a lease or a TTL, never both.
 	Lease LeaseID

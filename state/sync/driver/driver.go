@@ -1,8 +1,8 @@
 // Package driver is what an engine implements to stand behind a sync.Session.
 //
-// Every engine is asked for the same thing: for each name a queue of claims, in which the first few hold a seat each, and leases
-// that claims live and die with. Locks, elections and semaphores are made of that once, in the portable type, which also validates,
-// renews the leases, keeps the time, observes and wraps errors.
+// An engine keeps a queue of claims for each name, in which the first few hold a seat each, and leases: a claim ends with its lease. The
+// portable type builds locks, elections and semaphores on that. It also validates, renews the leases, keeps the time, observes and wraps
+// errors.
 //
 // # What a driver promises
 //
@@ -18,7 +18,7 @@
 //   - A claim that was withdrawn is gone for good: an Acquire of it that was sent before and arrives later makes none.
 //   - All methods are safe for concurrent use, and return within a second of the end of their context.
 //   - Errors are classified: Classify(ErrUnavailable, err). The engine's own error stays reachable.
-//   - Nothing is asked of the engine while nothing happens, renewals aside. A driver that has to poll says so, and how often.
+//   - An idle driver sends no requests, except for renewals. A driver that has to poll documents how often.
 package driver
 
 import (
@@ -28,8 +28,8 @@ import (
 	"github.com/go-os/go-os/internal/fault"
 )
 
-// The classes of errors. Whatever a driver returns that is none of these, and not the error of a context, counts as a fault of
-// the engine that nobody foresaw. Drivers of other capabilities have the same values: sync.ErrUnavailable is kv.ErrUnavailable.
+// The classes of errors. An error that has none of these classes, and is not that of a context, counts as an unforeseen fault of the
+// engine. Drivers of other capabilities have the same values: sync.ErrUnavailable is kv.ErrUnavailable.
 var (
 	// ErrHeld: all seats are taken, and the request was not to wait.
 	ErrHeld = fault.Held
