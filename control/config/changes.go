@@ -26,8 +26,8 @@ func touches(keys []string, path string) bool {
 	return path == "" || slices.ContainsFunc(keys, func(k string) bool { return document.Within(k, path) || document.Within(path, k) })
 }
 
-// Changes returns the changes since the call, until ctx ends. A loop that is slower than the changes sees several of them as one,
-// from the state that it saw last to the newest. A second loop over the same result begins at the call again.
+// Changes returns the changes since the call, until ctx ends. A slow loop sees several changes as one, from the state that it saw last to
+// the newest. A second loop over the same result begins at the call again.
 func (c *Config[T]) Changes(ctx context.Context) iter.Seq[Change[T]] {
 	steps := c.steps(ctx)
 	return func(yield func(Change[T]) bool) {
@@ -71,10 +71,10 @@ type callback struct {
 	call func(old, new any)
 }
 
-// OnChange has fn called after every change of the value at a path, such as "limits" or "prices.lamp", or below it; "" means
-// every change. Calls are made one at a time, in the order of the changes and then of the registrations, by the goroutine that made
-// the change: in Run or Reload. A slow fn delays those after it, not Get. A panic is contained, and emitted as an event.
-// ErrInvalid says that the type has no such path; a key of a map need not be there yet. The returned function ends the calls.
+// OnChange calls fn after every change of the value at a path, such as "limits" or "prices.lamp", or below it. The path "" means every
+// change. Calls are made one at a time, in the order of the changes and then of the registrations, within Run or Reload. A slow fn delays
+// later calls, but not Get. A panic is recovered, and emitted as an event. OnChange returns ErrInvalid if the type has no such path;
+// a key of a map need not exist yet. The returned function ends the calls.
 func (c *Config[T]) OnChange(path string, fn func(old, new *T)) (stop func(), err error) {
 	return c.onChange(path, func(old, new any) { fn(old.(*T), new.(*T)) })
 }

@@ -18,53 +18,59 @@
 //
 // # Keys
 //
-// A field has the key of its tag `config`, or its name in snake case: MaxConns is max_conns. Keys are compared as they are, upper
-// and lower case. `config:"-"` leaves a field out, `config:",squash"` takes the fields of a struct in, and `config:"name,secret"`
-// hides a value that is no [Secret]. The tag default gives a value as the environment would, also to structs in lists, maps and
-// Secrets, whichever source they come from. A default list, map or struct is written as JSON; a map is merged with those of the
-// sources. The tag validate holds rules of github.com/go-playground/validator. They hold in lists and maps without dive, too. A type
-// may have a method Validate: see [Validator]. Load returns ErrInvalid for a tag that cannot work, at every depth: an option that does
-// not exist, a default or a rule that does not fit its field, a field that cannot be squashed. Only a rule on an any is checked when
-// the value is there; it is then an error like others.
+// The key of a field is its tag `config`, or else its name in snake case: MaxConns is max_conns. Keys are case-sensitive. These tags
+// change how a field is read:
 //
-// Durations, times, URLs (url.URL), [Size], [Secret], and every encoding.TextUnmarshaler are written as text; a text type also takes a
-// number or a time, as it is written. Nothing is rounded, cut or guessed: a value arrives as it is written, or is an error. 1.5 is no
-// int, "80" no number in a file, 30 no duration, 16777217 no float32, and 0644 no number, since some read it as octal. A float may
-// have as many digits as its type can give back. An any holds whole numbers as int64 (or uint64, if they are larger) and others as float64.
-// A key is a text as it is written, quoted or not.
+//   - `config:"-"` leaves the field out. `config:",squash"` lifts the fields of a struct to the level of the struct itself.
+//     `config:"name,secret"` hides a value that is not a [Secret].
+//   - `default:"2s"` is a value, written as in the environment. It also applies to structs in lists, maps and Secrets. A default list,
+//     map or struct is written as JSON. A default map is merged with the maps of the sources.
+//   - `validate:"min=1"` has rules of github.com/go-playground/validator. They also apply within lists and maps, without dive.
+//
+// A type may have a method Validate: see [Validator]. Load returns ErrInvalid for a tag that cannot work, at every depth: an unknown option,
+// a default or a rule that does not fit its field, a field that cannot be squashed. A rule on a field of type any is checked only when
+// there is a value.
+//
+// Durations, times, URLs (url.URL), [Size], [Secret], and every encoding.TextUnmarshaler are written as text. A text type also accepts a
+// number or a time, as written. Nothing is rounded, cut or guessed: a value is stored as written, or is an error. 1.5 is not an int, "80"
+// in a file is not a number, 30 is not a duration, 16777217 is not a float32, and 0644 is not a number, since some parsers read it as
+// octal. A float may have as many digits as its type can represent. A field of type any holds whole numbers as int64, or as uint64 if they are
+// larger, and others as float64. Keys are texts as written, quoted or not.
 //
 // # Sources
 //
 // Later sources override earlier ones. The usual order is: [Defaults], [File], [URL], published documents (package
-// versions, on a kv.Store), [Env], [Flags]. Maps are merged key by key, and lists are replaced. Null takes away what earlier sources said of a key, but not the tag's
-// default. Null in a list is an empty struct or list, or nil where the type can be nil; otherwise it is left out of the list, with a
-// warning. A key that a source no longer has no longer counts. A key that the type does not have is an error, which names the source, the
-// line, and the key that was probably meant; Options.AllowUnknown makes it a warning. Unknown variables of the environment are always warnings: their names are not ours
-// alone.
+// versions, on a kv.Store), [Env], [Flags]. Maps are merged key by key, and lists are replaced. A key that disappears from a
+// source no longer counts.
 //
-// A top-level key of a YAML document that begins with x- and holds an anchor is ignored, unless the type has it: it is there for the
-// aliases that refer to it, as in files of Docker Compose.
+// Null removes the values of earlier sources, but not the default of the tag. Null in a list is an empty struct or list, or nil if the type
+// can be nil. Otherwise it is left out of the list, with a warning.
+//
+// An unknown key, one that the type does not have, is an error. It names the source, the line, and the key that was probably meant.
+// Options.AllowUnknown makes it a warning. Unknown variables of the environment are always warnings, since other programs use them, too.
+// A top-level key of a YAML document that begins with x- and has an anchor is ignored unless the type has it: aliases refer to it, as in
+// files of Docker Compose.
 //
 // # Guarantees
 //
-//   - Get is one atomic load. What it returns never changes: it must not be changed by the caller either.
-//   - A configuration is applied as a whole, after every check has passed, or not at all. While the service runs, a bad one leaves
-//     the last good one in force, whichever source it came from; Status reports what is wrong, where and since when, until it heals.
-//     A good change of one source takes effect while another is bad.
-//   - Load fails if a source is invalid: broken syntax, an unknown key, a value that does not fit, a rule that is broken. The error
-//     names everything that is wrong in all sources. A service never starts on its defaults because of a typo.
-//   - Load fails if a source can never work: a URL that is none, a nil store, an empty path.
-//   - Load does not fail if a source is out of reach. The file of Options.LastGood stands in for it; without one the source is left
+//   - Get is one atomic load. The value that it returns never changes, and the caller must not change it.
+//   - A configuration is applied as a whole after every check has passed, or not at all. While the service runs, a bad change leaves the
+//     last good configuration in force. Status reports what is wrong, where and since when, until it is repaired. A good change of one
+//     source takes effect while another source is bad.
+//   - Load fails if a source is invalid: broken syntax, an unknown key, a value that does not fit its type, a broken rule. The error
+//     names all mistakes of all sources. A service never starts on its defaults because of a typo.
+//   - Load fails if a source can never work: a malformed URL, a nil store, an empty path.
+//   - Load does not fail if a source cannot be reached. The file of Options.LastGood replaces it. Without that file the source is left
 //     out, unless it is [Required]. Status reports it.
-//   - Values do not reach logs, spans, events or reports, but for what a method Validate says. The errors that are returned show a
-//     single value that does not fit its type; those of secrets, of unknown keys and of broken documents are in none.
-//   - A secret is redacted wherever it lies: in lists and maps, behind pointers, under overridden keys. The keys of a map that is secret
-//     are secret too, and so is what a method Validate inside a Secret says. See [Secret] for the printers that show it nevertheless.
+//   - Values do not reach logs, spans, events or reports, except in the message of a method Validate. A returned error shows one value
+//     that does not fit its type, but never a secret, the value of an unknown key, or one of a broken document.
+//   - A secret is redacted everywhere: in lists and maps, behind pointers, under overridden keys. The keys of a secret map are secret,
+//     too, and so is the message of a method Validate inside a Secret. [Secret] lists the printers that show it nevertheless.
 //
 // # Errors
 //
-// Every error is, or joins, an [*Error] that names source, document, line and key, and wraps one of the sentinels below or the
-// error of the context.
+// Every error is an [*Error], or joins several. An *Error names source, document, line and key, and wraps one of the sentinels below or
+// the error of the context.
 //
 // # Telemetry
 //
@@ -73,20 +79,19 @@
 // syntax, unknown_key, not_found, unavailable, too_large, canceled, timeout or _OTHER. goos.config.name is Options.Name, if set.
 //
 //   - goos.config.changes, counter, {change}: with goos.config.result, applied or rejected
-//   - goos.config.problems, gauge, {problem}: sources that are bad or out of reach now, with goos.config.source
+//   - goos.config.problems, gauge, {problem}: sources that are bad or cannot be reached now, with goos.config.source
 //   - goos.config.info, gauge: 1 for the configuration in force, with goos.config.version and goos.config.fingerprint
 //
 // Events, with goos.config.name:
 //
 //   - goos.config.applied (info): goos.config.version, goos.config.fingerprint, goos.config.keys (those that changed, at most 32)
 //   - goos.config.rejected (warning): a change was refused: goos.config.source, goos.config.key, exception.*
-//   - goos.config.source.failed (warning): a source could not be read, or is out of reach: goos.config.source, exception.*
-//   - goos.config.source.recovered (info): it heals: goos.config.source
+//   - goos.config.source.failed (warning): a source could not be read or reached: goos.config.source, exception.*
+//   - goos.config.source.recovered (info): a source is good again: goos.config.source
 //   - goos.config.unknown (warning): a key was ignored: goos.config.source, goos.config.key
 //   - goos.config.callback.panicked (error): a function given to OnChange panicked: exception.*
 //
-// Where nobody listens to events, what is changed, refused, out of reach, healed or ignored is a line on the Logger of
-// Options.Telemetry.
+// If nobody takes OTel events, changes, rejections, failures, recoveries and ignored keys are lines of Options.Telemetry.Logger.
 package config
 
 import (

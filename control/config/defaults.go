@@ -9,15 +9,15 @@ import (
 	"github.com/go-os/go-os/control/config/internal/document"
 )
 
-// Defaults returns the values of a struct, or a pointer to one, usually of the type of the configuration, as the source that
-// comes first. Zero values are left out: they are there anyway.
+// Defaults returns the values of a struct, or of a pointer to one, as a source. It usually has the type of the configuration and comes
+// first. Zero values are left out.
 func Defaults(value any) Source { return defaultsSource{reflect.ValueOf(value)} }
 
 type defaultsSource struct{ value reflect.Value }
 
 func (defaultsSource) Name() string { return "defaults" }
 
-// Fixed marks what the process was given.
+// Fixed implements driver.Fixed: the values of a struct never change.
 func (defaultsSource) Fixed() {}
 
 func (d defaultsSource) Read(context.Context) ([]driver.Document, error) {

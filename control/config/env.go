@@ -16,12 +16,14 @@ import (
 	"github.com/go-os/go-os/control/config/internal/document"
 )
 
-// Env returns the variables of an environment, usually os.Environ(), whose names begin with a prefix such as "SHOP_". The key
-// db.max_conns is set by SHOP_DB_MAX_CONNS, and so is db.max-conns: what is no letter and no digit is an underscore. A list is written with
-// commas or as JSON, a map or a struct as a JSON object, which is merged with what other sources have; SHOP_DB_MAX_CONNS overrides SHOP_DB.
-// An empty variable is an empty text or list; for any other type it is an error. Load returns ErrInvalid if one variable would set two keys,
-// or if a value is invalid. A variable that begins with the prefix and sets no key is a warning: Kubernetes sets SHOP_SERVICE_HOST for a
-// service that is called shop.
+// Env returns the variables of an environment, usually os.Environ(), whose names begin with a prefix such as "SHOP_".
+//
+// SHOP_DB_MAX_CONNS sets the keys db.max_conns and db.max-conns: every character except letters and digits is an underscore. A list is
+// written with commas or as JSON. A map or a struct is a JSON object, which is merged with other sources; SHOP_DB_MAX_CONNS overrides
+// SHOP_DB. An empty variable is an empty text or list, and an error for any other type.
+//
+// Load returns ErrInvalid if one variable would set two keys, or if a value is invalid. A variable that begins with the prefix and sets no
+// key is a warning: Kubernetes sets SHOP_SERVICE_HOST for a service called shop.
 func Env(prefix string, environ []string) Source {
 	return &envSource{prefix: prefix, environ: environ}
 }
@@ -34,7 +36,7 @@ type envSource struct {
 
 func (e *envSource) Name() string { return "environment" }
 
-// Fixed marks what the process was given.
+// Fixed implements driver.Fixed: the variables or flags of a process never change.
 func (*envSource) Fixed() {}
 
 // Bind returns the source that knows which variables set which keys.
@@ -128,10 +130,11 @@ func put(tree map[string]any, k driver.Key, value any) {
 	tree[k.Path[len(k.Path)-1]] = value
 }
 
-// Flags returns those flags of a set that were given on the command line, once it has been parsed. The key db.max_conns is set by
-// the flag -db.max-conns, -db.max_conns or -db-max-conns; other flags are none of its business. Values are written as those of Env, by
-// the flag's String method. A flag.Value for a list, a map or a struct can have a method Get (flag.Getter) that returns one instead. A
-// flag.Func keeps no value, so it must not have the name of a key: Load returns ErrInvalid.
+// Flags returns the flags of a parsed set that were given on the command line. The flags -db.max-conns, -db.max_conns and -db-max-conns set
+// the key db.max_conns. Flags that match no key are ignored.
+//
+// A value is the flag's String, written as for Env. A flag.Value for a list, a map or a struct can return one from a method Get
+// (flag.Getter) instead. A flag.Func keeps no value: if it has the name of a key, Load returns ErrInvalid.
 func Flags(set *flag.FlagSet) Source { return &flagSource{set: set} }
 
 type flagSource struct {
@@ -141,7 +144,7 @@ type flagSource struct {
 
 func (f *flagSource) Name() string { return "flags" }
 
-// Fixed marks what the process was given.
+// Fixed implements driver.Fixed: the variables or flags of a process never change.
 func (*flagSource) Fixed() {}
 
 // Bind returns the source that knows which flags set which keys.

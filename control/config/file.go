@@ -50,9 +50,9 @@ type FileOptions struct {
 	Poll time.Duration
 }
 
-// File returns the file at a path. It notices every way of writing one: in place, by renaming another over it, by swapping a link
-// in front of it as Kubernetes does for ConfigMaps, by deleting and making it again; and it ignores what else lies in the folder,
-// such as editors' temporary files.
+// File returns the file at a path. It notices every way of writing a file: in place, by renaming another over it, by swapping a link in
+// its path as Kubernetes does for ConfigMaps, by deleting and creating it. Other files of the folder, such as temporary files of editors,
+// are ignored.
 func File(path string, opts *FileOptions) Source {
 	f := &fileSource{path: path}
 	if opts != nil {

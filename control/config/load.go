@@ -16,8 +16,8 @@ import (
 	"github.com/go-os/go-os/control/config/internal/scope"
 )
 
-// Required makes Load fail if the source is out of reach, unless Options.LastGood knows what it held. Without it, Load leaves such a
-// source out. A source that is invalid always fails Load.
+// Required makes Load fail if the source cannot be reached and Options.LastGood has no state of it. Without Required, Load leaves such a
+// source out. An invalid source always makes Load fail.
 func Required(s Source) Source { return required{s} }
 
 type required struct{ Source }
@@ -47,10 +47,10 @@ type state struct {
 	failures int   // reads in a row that have returned an error
 }
 
-// Load reads the sources and returns the configuration that they make. It returns ErrInvalid if the type or the options cannot
-// work. If a source is invalid, it returns everything that is wrong with all sources. While a value does not fit its type, rules that
-// look at it or at other fields are not checked, and no method Validate is called. A source that is out of reach is left out,
-// unless it is [Required] or Options.LastGood has its last good state. Load starts no goroutine; Run follows the sources.
+// Load reads the sources and returns the merged configuration. It returns ErrInvalid if the type or the options cannot work. If a source is
+// invalid, the error has all mistakes of all sources. As long as a value does not fit its type, rules about it or about other fields are
+// not checked, and no method Validate is called. A source that cannot be reached is left out, unless it is [Required] or
+// Options.LastGood has its last good state. Load starts no goroutine; Run follows the sources.
 func Load[T any](ctx context.Context, opts *Options) (*Config[T], error) {
 	c, err := newCore(ctx, reflect.TypeFor[T](), newRevision[T], opts)
 	if err != nil {

@@ -21,8 +21,8 @@ func (o *outbox) add(fn func()) {
 	o.queue = append(o.queue, fn)
 }
 
-// run runs what was added, unless another call is at it: then that call runs it. So a function may itself lead to run. The caller
-// must hold no locks.
+// run runs the added functions, unless another call is already running them. So a function may itself call run. The caller must hold no
+// locks.
 func (o *outbox) run() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -62,11 +62,11 @@ func (t turn) take(ctx context.Context) bool {
 // release gives the turn back.
 func (t turn) release() { <-t }
 
-// patience is how long work may go on after its context has ended, until nobody waits for it any more.
+// patience is how long inTime waits for work after its context has ended.
 const patience = 250 * time.Millisecond
 
-// inTime does work in a goroutine of its own, and waits for it until ctx has ended. Work that ignores ctx is left to itself. It keeps
-// the turn busy until its end: the next call waits for that, so that no more than one goroutine is ever left behind.
+// inTime runs work in a goroutine and waits for it until ctx has ended. Work that ignores ctx is abandoned. It keeps the turn until it
+// ends, and the next call waits for that: at most one goroutine is ever left behind.
 func inTime[R any](ctx context.Context, busy turn, work func() R) (result R, ok bool) {
 	if !busy.take(ctx) {
 		return result, false

@@ -7,12 +7,12 @@ import (
 	"github.com/go-os/go-os/control/config/internal/document"
 )
 
-// Redacted is what a Secret shows of itself.
+// Redacted is the text of every Secret.
 const Redacted = document.Redacted
 
-// Secret holds a value that must not be shown. It prints as Redacted through every verb of fmt, log/slog, encoding/json,
-// encoding/xml, YAML, TOML, templates and every other printer that calls a method. [Secret.Reveal] is the only way to the value.
-// A configuration writes a Secret as it writes a T.
+// Secret holds a value that must not be shown. It prints as Redacted with every verb of fmt, log/slog, encoding/json, encoding/xml, YAML,
+// TOML, templates and every other printer that calls a method. Only [Secret.Reveal] returns the value. In a document a Secret is written
+// as a T.
 //
 // A printer cannot call methods on an unexported field. For that case the value lies behind two pointers: fmt and log/slog print
 // an address. Printers that follow the pointers of unexported fields, such as go-spew and debuggers, show the value: do not
@@ -20,8 +20,7 @@ const Redacted = document.Redacted
 //
 // Secrets cannot be compared with ==: compare what Reveal returns, or use reflect.DeepEqual.
 //
-// The tag `config:"name,secret"` keeps a field of another type out of dumps, origins and errors. The application must then take
-// care not to print it.
+// The tag `config:"name,secret"` keeps a field of another type out of dumps, origins and errors. The application itself must not print it.
 type Secret[T any] struct {
 	concealed[T]
 }

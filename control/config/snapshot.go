@@ -54,7 +54,7 @@ func snapshotOf[T any](r *revision) *Snapshot[T] { return r.snapshot.(*Snapshot[
 
 func (r *revision) attributes() []attribute.KeyValue { return attributesOf(r.fingerprint, r.version) }
 
-// Origin says where the value of a key comes from.
+// Origin is the source of the value of a key.
 type Origin struct {
 	// Path of the key: "db.pool.max", "prices.lamp". A list is one value.
 	Path string
@@ -70,8 +70,8 @@ type Origin struct {
 	Overrode []Origin
 }
 
-// Origins returns where each key comes from and what it overrode, in the order of their paths. Secrets are Redacted. Unknown keys are
-// left out: Status has them as warnings.
+// Origins returns the source of each key and the values that it overrode, in the order of the paths. Secrets are Redacted. Unknown keys
+// are warnings of Status instead.
 func (s *Snapshot[T]) Origins() []Origin { return originsOf(s.origins.List()) }
 
 func originsOf(list []document.Origin) (all []Origin) {
@@ -81,7 +81,7 @@ func originsOf(list []document.Origin) (all []Origin) {
 	return all
 }
 
-// Origin returns where the value at a path comes from. It is false if no source set it.
+// Origin returns the source of the value at a path. It returns false if no source set it.
 func (s *Snapshot[T]) Origin(path string) (Origin, bool) {
 	all := s.Origins()
 	i := slices.IndexFunc(all, func(o Origin) bool { return o.Path == path })
@@ -91,7 +91,7 @@ func (s *Snapshot[T]) Origin(path string) (Origin, bool) {
 	return all[i], true
 }
 
-// Dump writes the keys, their values and where they come from, for people. Secrets are Redacted.
+// Dump writes the keys, their values and their sources for people. Secrets are Redacted.
 func (s *Snapshot[T]) Dump(w io.Writer) error { return dump(w, s.Origins()) }
 
 func dump(w io.Writer, all []Origin) error {
@@ -117,9 +117,8 @@ func (o Origin) where() string {
 	}
 }
 
-// Attributes name the configuration in telemetry, so that what changes after a change can be laid at its door:
-// goos.config.fingerprint and, if there is one, goos.config.version. They suit spans, log records and, as they change seldom,
-// metrics.
+// Attributes identify the configuration in telemetry, so that effects of a change can be traced to it: goos.config.fingerprint and, if
+// there is one, goos.config.version. They suit spans and log records, and also metrics, since they change rarely.
 func (s *Snapshot[T]) Attributes() []attribute.KeyValue {
 	return attributesOf(s.Fingerprint, s.Version)
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Problem is what is wrong with a source now. The last good state of the source stays in force.
+// Problem describes a source that is bad now. Its last good state stays in force.
 type Problem struct {
 	// Source is the name of the source.
 	Source string
@@ -35,7 +35,7 @@ func newProblem(source string, err error, rejected bool) *Problem {
 // Age returns how long the problem has lasted.
 func (p Problem) Age() time.Duration { return time.Since(p.Since) }
 
-// Status is how a configuration and its sources are.
+// Status is the state of a configuration and its sources.
 type Status struct {
 	// Version, Fingerprint and Applied are those of the configuration in force.
 	Version, Fingerprint string

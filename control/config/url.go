@@ -44,12 +44,12 @@ type URLOptions struct {
 	MaxSize int64
 }
 
-// URL returns a document that is fetched by HTTP. It asks with If-None-Match or If-Modified-Since (RFC 9110, section 13), so that
-// a document that has not changed is not sent again. An answer that is no configuration (an error, a page for people, a document
-// that is cut short) leaves what was there in force. The password of a URL does not reach errors or telemetry.
+// URL returns a document that is fetched by HTTP. Requests have If-None-Match or If-Modified-Since (RFC 9110, section 13), so that an
+// unchanged document is not sent again. After an answer that is not a configuration (an error, a page for people, a truncated
+// document), the last document stays in force. The password of a URL does not reach errors or telemetry.
 //
-// A redirect is followed on the same host and port only, or from http to https on the same host and their usual ports: another host
-// must not decide on the configuration, nor receive URLOptions.Header. Load returns ErrInvalid if the address is not one of http or https.
+// A redirect is followed only on the same host and port, or from http to https on the same host and their default ports: another host must
+// neither provide the configuration nor receive URLOptions.Header. Load returns ErrInvalid if the address is not an http or https URL.
 func URL(address string, opts *URLOptions) Source {
 	u := &urlSource{address: address, turn: make(chan struct{}, 1)}
 	if opts != nil {

@@ -2,7 +2,7 @@ package config
 
 import "reflect"
 
-// View is a part of a configuration, for a component that should know no more of it.
+// View is a part of a configuration, for a component that needs only that part.
 type View[V any] struct {
 	get      func() *V
 	onChange func(func(old, new *V)) func()
@@ -25,8 +25,8 @@ func NewView[T, V any](c *Config[T], pick func(*T) *V) *View[V] {
 	}
 }
 
-// Get returns the part as it is in force. It must not be changed.
+// Get returns the part in force. The caller must not change it.
 func (v *View[V]) Get() *V { return v.get() }
 
-// OnChange has fn called after every change of the part, as Config.OnChange does. The function that is returned ends the calls.
+// OnChange calls fn after every change of the part, as Config.OnChange does. The returned function ends the calls.
 func (v *View[V]) OnChange(fn func(old, new *V)) (stop func()) { return v.onChange(fn) }

@@ -26,7 +26,7 @@ const (
 	fingerprintKey = attribute.Key("goos.config.fingerprint")
 )
 
-// watchers tell the world what becomes of a configuration: by metrics and events, or by log lines if nobody listens to those.
+// watchers observe a configuration: metrics and events, or log lines if nobody takes events.
 type watchers struct {
 	telemetry                                               telemetry.Providers
 	attrs                                                   []attribute.KeyValue
@@ -70,7 +70,7 @@ func (w *watchers) option(more ...attribute.KeyValue) metric.MeasurementOption {
 // maxKeys is how many changed keys an event names.
 const maxKeys = 32
 
-// took tells that a configuration came into force. The one before may be nil.
+// took records that a configuration came into force. The one before may be nil.
 func (w *watchers) took(ctx context.Context, before, now []attribute.KeyValue, keys []string) {
 	w.changes.Add(ctx, 1, w.countApplied)
 	if before != nil {
@@ -85,7 +85,7 @@ func (w *watchers) took(ctx context.Context, before, now []attribute.KeyValue, k
 	}
 }
 
-// say writes a line for people, if nobody listens to the event: what is refused must not be refused in silence.
+// say writes a log line if nobody takes the event, so that nothing is refused silently.
 func (w *watchers) say(ctx context.Context, e *instrument.Event, level slog.Level, message string, attrs ...slog.Attr) {
 	if e.Enabled(ctx) {
 		return
@@ -96,7 +96,7 @@ func (w *watchers) say(ctx context.Context, e *instrument.Event, level slog.Leve
 	w.telemetry.Slog().LogAttrs(ctx, level, message, attrs...)
 }
 
-// broke tells of a new problem.
+// broke records a new problem.
 func (w *watchers) broke(ctx context.Context, p *Problem) {
 	w.problems.Record(ctx, 1, w.option(sourceKey.String(p.Source)))
 	event, message := w.failed, "configuration source failed; what it held stays in force"
@@ -119,7 +119,7 @@ func (w *watchers) broke(ctx context.Context, p *Problem) {
 	event.EmitError(ctx, err, attrs...)
 }
 
-// healed tells that a problem is over.
+// healed records that a problem has ended.
 func (w *watchers) healed(ctx context.Context, source string) {
 	w.problems.Record(ctx, 0, w.option(sourceKey.String(source)))
 	w.recovered.Emit(ctx, w.with(sourceKey.String(source))...)
