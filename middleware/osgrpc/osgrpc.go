@@ -75,53 +75,51 @@ const scope = "github.com/go-os/go-os/middleware/osgrpc"
 type Options struct {
 	// Telemetry is where spans, metrics, events and the access log go. The zero value means the process-wide providers.
 	Telemetry telemetry.Providers
-	// Filter decides by the full method, "/package.Service/Method", which calls are treated at all: a call for which it
-	// returns false gets no telemetry, no deadline and no place under the limit. Panics are recovered all the same. Nil
-	// means NotHealth; Everything leaves no call out.
+	// Filter returns whether a call passes through the middleware, by its full method, "/package.Service/Method". Other calls get no
+	// telemetry, no deadline and no place under the limit. Their panics are recovered nevertheless. Nil means NotHealth; Everything
+	// excludes no call.
 	Filter func(fullMethod string) bool
-	// NoSpans turns spans off. Trace context is still passed on.
+	// NoSpans turns spans off. Trace context is still propagated.
 	NoSpans bool
 	// NoMetrics turns the duration histogram off.
 	NoMetrics bool
 
-	// Timeout is the longest that a unary call may take: a later deadline, or none, is brought down to it. On a server that is
-	// the deadline of the handler's context, on a client that of the call. Streams are left alone: they may last by design.
-	// Default: no limit.
+	// Timeout is the longest time for a unary call. It replaces a later deadline, or none: on a server that of the handler's context, on a
+	// client that of the call. It does not apply to streams, which may last by design. Default: no limit.
 	Timeout time.Duration
-	// DefaultTimeout is the deadline of unary calls that have none: of calls that arrive without one, on a server, and of
-	// calls that are made without one, on a client. Default: Timeout, which it cannot exceed.
+	// DefaultTimeout is the deadline of unary calls that have none: those that arrive without one at a server, and those that are made
+	// without one by a client. It cannot exceed Timeout. Default: Timeout.
 	DefaultTimeout time.Duration
 
-	// Public says that callers are strangers. Their trace context becomes a link from a new trace, and their baggage is
-	// ignored. The handler sees the metadata without these keys, so that a proxy does not pass them on. All of it holds with
-	// telemetry off, too. Their deadlines hold: gRPC itself enforces them, on both sides, and a stream that is cut ends with
-	// an error. Timeout bounds them. Default: callers are trusted. Server only.
+	// Public means that callers are not trusted. Their trace context becomes a link from a new trace, and their baggage is ignored. The
+	// handler gets the metadata without these keys, so that a proxy does not forward them. This also holds with telemetry off. Their
+	// deadlines still hold: gRPC itself enforces them on both sides, and a stream that is cut ends with an error. Timeout limits them.
+	// Default: callers are trusted. Server only.
 	Public bool
-	// AccessLog writes one record a call to Telemetry.Logger. Of the calls that MaxConcurrent refuses, ten a second have a
-	// record, and only if none of their records is being written: a slow sink must not stall the calls that are served. The
-	// next record has the number of the others as unlogged_refusals. Default false. Server only.
+	// AccessLog writes one record for each call to Telemetry.Logger. Calls that MaxConcurrent refuses have ten records a second at most,
+	// and none while another of them is being written: a slow sink must not stall the calls that are served. The next record counts the
+	// others as unlogged_refusals. Default: false. Server only.
 	AccessLog bool
-	// NoRecovery lets a panic of a handler end the process. Its span and metric are recorded in any case. By default the
-	// call ends with INTERNAL, the caller learns nothing of the panic, and the exception event tells all. Server only.
+	// NoRecovery lets a panic of a handler end the process. Its span and metric are recorded nevertheless. By default the call ends with
+	// INTERNAL, which shows the caller nothing of the panic, and the exception event has the details. Server only.
 	NoRecovery bool
-	// MaxConcurrent is how many calls may run at the same time, streams included, on all servers made with the options of
-	// one ServerOptions call, until their access log records are written. More are refused at once with
-	// RESOURCE_EXHAUSTED; a refused call takes no place from others. Zero means any number. Server only; the size of
-	// messages is limited by grpc.MaxRecvMsgSize. With Exact the records are written once the answer is sent, so a caller
-	// may have its answer a moment before its place is free.
+	// MaxConcurrent is how many calls, streams included, run at the same time on all servers with the options of one ServerOptions call. A
+	// call keeps its place until its access log record is written. Further calls are refused at once with RESOURCE_EXHAUSTED, and take
+	// no place. With Exact the record is written after the answer, so a caller may have its answer a moment before its place is free.
+	// The size of messages is limited by grpc.MaxRecvMsgSize. Default: no limit. Server only.
 	MaxConcurrent int
-	// Exact observes calls also where they fail outside their handlers, as the package comment describes, through a stats
-	// handler that costs 20 allocations a call. Default false. Server only.
+	// Exact also observes calls that fail outside their handlers, as the package comment describes. It uses a stats handler, which costs
+	// 20 allocations for each call. Default: false. Server only.
 	Exact bool
 }
 
-// NotHealth is the default Filter: everything but the calls of grpc.health.v1.Health, which come every few seconds from
-// every balancer and say nothing about the service.
+// NotHealth is the default Filter: all calls but those of grpc.health.v1.Health, which every balancer makes every few seconds and which do
+// not show how the service is used.
 func NotHealth(fullMethod string) bool {
 	return !strings.HasPrefix(fullMethod, "/grpc.health.v1.Health/")
 }
 
-// Everything is the Filter that leaves no call out.
+// Everything is the Filter that excludes no call.
 func Everything(string) bool { return true }
 
 // ServerOptions returns the options for grpc.NewServer that observe and protect the server. Pass them first.
@@ -145,7 +143,7 @@ func ServerOptions(opts *Options) []grpc.ServerOption {
 	return options
 }
 
-// DialOptions returns the options for grpc.NewClient that observe the client and bound its calls. Pass them first.
+// DialOptions returns the options for grpc.NewClient that observe the client and limit its calls. Pass them first.
 func DialOptions(opts *Options) []grpc.DialOption {
 	c := newClient(resolve(opts))
 	if !c.observing() && c.deadlines == (deadlines{}) {

@@ -26,49 +26,48 @@ type HandlerOptions struct {
 	Telemetry telemetry.Providers
 	// Metrics chooses the instruments. Zero means DefaultServerMetrics; NoMetrics turns all off.
 	Metrics Metrics
-	// AccessLog writes one line a request to Telemetry.Logger: Info, Warn for 4xx, Error for 5xx and whatever else failed.
-	// Of the requests that are refused for lack of places or time, ten a second have a line, and only if none of their lines
-	// is being written: a slow sink must not stall the requests that are served. The next line has the number of the
-	// others as unlogged_refusals.
+	// AccessLog writes one line for each request to Telemetry.Logger: Info, Warn for 4xx, Error for 5xx and other failures. Requests that
+	// are refused for lack of places or time have ten lines a second at most, and none while another of them is being written: a slow
+	// sink must not stall the requests that are served. The next line counts the others as unlogged_refusals.
 	AccessLog bool
-	// NoRecovery lets the panics of handlers go on to the server. They are measured and reported all the same.
+	// NoRecovery passes the panics of handlers on to the server. They are measured and reported nevertheless.
 	NoRecovery bool
 
-	// Timeout is the longest that a handler may take, as the deadline of its request's context, whatever its caller asks
-	// for. It does not apply to a connection once it is upgraded. Default: no limit.
+	// Timeout is the longest time for a handler, as the deadline of its request's context. A caller cannot exceed it. It does not apply
+	// to an upgraded connection. Default: no limit.
 	Timeout time.Duration
-	// DefaultTimeout is the deadline of requests whose callers set none. Default: Timeout, which it cannot exceed.
+	// DefaultTimeout is the deadline of requests whose callers set none. It cannot exceed Timeout. Default: Timeout.
 	DefaultTimeout time.Duration
-	// DeadlineHeader is the request header in which a caller says how many milliseconds it will wait, such as
-	// DefaultDeadlineHeader. It cannot exceed Timeout. Name it where all callers are trusted: a deadline that has passed
-	// answers 504, and one that passes cuts the response. Default: callers set no deadlines.
+	// DeadlineHeader is the request header with the milliseconds that a caller will wait, such as DefaultDeadlineHeader. They cannot
+	// exceed Timeout. Set it only if all callers are trusted: after the deadline a request is answered 504, and a response that has begun
+	// is cut. Default: callers set no deadlines.
 	DeadlineHeader string
-	// MaxBodyBytes is the largest request body that is read; larger ones are answered 413. Zero means no limit.
+	// MaxBodyBytes is the limit of a request body. Larger ones are answered 413. Default: no limit.
 	MaxBodyBytes int64
-	// MaxConcurrent is how many requests are served at the same time, until their log lines are written; more are answered
-	// 503 with Retry-After. A refused request takes no place from others. Default: no limit.
+	// MaxConcurrent is how many requests are served at the same time. A request keeps its place until its log line is written. Further
+	// requests are answered 503 with Retry-After, and take no place. Default: no limit.
 	MaxConcurrent int
 
 	// Route returns the route of a request that was served: a template of low cardinality, such as "/users/{id}", or ""
 	// if there is none. Nil means the path of r.Pattern, which http.ServeMux sets. A handler may also call SetRoute.
 	Route func(r *http.Request) string
-	// Proxies describe the reverse proxies in front, whose headers are believed. Nil means none: which header a proxy
-	// writes, and whether it can be believed, only the operator knows.
+	// Proxies describe the reverse proxies in front, whose headers are trusted. Nil means none: only the operator knows which header a
+	// proxy writes, and whether it can be trusted.
 	Proxies *Proxies
-	// ClientAddress returns the address of the client. Nil means what Proxies give, or that of the connection.
+	// ClientAddress returns the address of the client. Nil means that of Proxies, or else that of the connection.
 	ClientAddress func(r *http.Request) string
 	// KnownMethods are the methods that spans and metrics name; all others are _OTHER. They replace the default, the nine of
 	// HTTP and QUERY. Use ParseMethods for OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS.
 	KnownMethods []string
-	// SampleByRequest gives the sampler the attributes of the request, as one that decides by path or client needs. By
-	// default they are set once, when the span ends: that saves copying them twice, an eighth of the middleware's time.
+	// SampleByRequest gives the attributes of the request to the sampler. A sampler that decides by path or client needs them. By default
+	// they are set once, when the span ends, which saves an eighth of the middleware's time.
 	SampleByRequest bool
-	// Filter chooses the requests that pass through the middleware; for those it returns false for, it is not there at
-	// all. Nil means every request passes.
+	// Filter returns whether a request passes through the middleware. Others reach the next handler directly. Nil means that every request
+	// passes.
 	Filter func(r *http.Request) bool
-	// Public says that callers are strangers. Their trace context becomes a link from a new trace, and their baggage and
-	// deadlines are ignored, DeadlineHeader notwithstanding. The handler sees the request without these headers, so that a
-	// proxy does not pass them on. All of it holds with telemetry off, too. Default: callers are trusted.
+	// Public means that callers are not trusted. Their trace context becomes a link from a new trace. Their baggage and deadlines are
+	// ignored, despite DeadlineHeader. The handler gets the request without these headers, so that a proxy does not forward them. This
+	// also holds with telemetry off. Default: callers are trusted.
 	Public bool
 }
 
@@ -91,8 +90,7 @@ type handler struct {
 	catchAll catchAll
 }
 
-// NewHandler returns next with the middleware around it. It should be the outermost one, around the router, so that it sees
-// every request and every answer.
+// NewHandler wraps next in the middleware. It should be the outermost one, around the router, so that it sees every request and response.
 func NewHandler(next http.Handler, opts *HandlerOptions) http.Handler {
 	var o HandlerOptions
 	if opts != nil {

@@ -25,25 +25,23 @@ type TransportOptions struct {
 	Telemetry telemetry.Providers
 	// Metrics chooses the instruments. Zero means DefaultClientMetrics; NoMetrics turns all off.
 	Metrics Metrics
-	// DeadlineHeader is the request header in which the server is told how many milliseconds the caller will still wait, if
-	// its context has a deadline. A value that the request has already, because a proxy copied it perhaps, is replaced. Use
-	// it for servers that you trust with it and whose HandlerOptions name the same header, such as DefaultDeadlineHeader.
-	// Default: no header.
+	// DeadlineHeader is the request header with the milliseconds until the deadline of the request's context, if it has one. It replaces a
+	// value that the request already has, such as one that a proxy copied. Use it for servers that you trust and whose HandlerOptions
+	// name the same header, such as DefaultDeadlineHeader. Default: no header.
 	DeadlineHeader string
 
 	// Template returns the template of a request's URL, such as "/users/{id}", of low cardinality, or "" if it has none.
-	// It names the span and stands on the metrics. Nil means none.
+	// It names the span and is an attribute of the metrics. Nil means none.
 	Template func(r *http.Request) string
-	// MaxServers is how many servers the metrics tell apart. What is sent to any more, by a crawler perhaps, is counted
-	// together under server.address "_OTHER" and server.port 0. Zero means 200.
+	// MaxServers is how many servers the metrics distinguish. Requests to further servers, as those of a crawler, are counted together
+	// under server.address "_OTHER" and server.port 0. Default: 200.
 	MaxServers int
 	// KnownMethods are the methods that spans and metrics name; all others are _OTHER. They replace the default, the nine of
 	// HTTP and QUERY. Use ParseMethods for OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS.
 	KnownMethods []string
 	// SampleByRequest gives the sampler the attributes of the request. By default they are set when the span ends.
 	SampleByRequest bool
-	// Filter chooses the requests that pass through the middleware; for those it returns false for, it is not there at
-	// all. Nil means every request passes.
+	// Filter returns whether a request passes through the middleware. Others reach the base directly. Nil means that every request passes.
 	Filter func(r *http.Request) bool
 }
 
@@ -62,7 +60,7 @@ type Transport struct {
 	rooms      sync.Pool               // of *attrRoom
 }
 
-// NewTransport returns base with the middleware around it. A nil base means http.DefaultTransport.
+// NewTransport wraps base in the middleware. A nil base means http.DefaultTransport.
 func NewTransport(base http.RoundTripper, opts *TransportOptions) *Transport {
 	if base == nil {
 		base = http.DefaultTransport
