@@ -1,17 +1,16 @@
-// Package boltkv is a key-value engine on one machine's disk, on bbolt.
+// Package boltkv keeps key-value items on one machine's disk, in a file of bbolt.
 //
 // Guarantees:
-//   - An acknowledged write is on the disk: it survives the end of the process, by kill -9 too, and of the machine, as far
-//     as the disk honours fsync.
-//   - Writes are atomic and totally ordered. Those that come at the same time share a transaction, and so one fsync: the
-//     throughput of many writers is a multiple of that of one.
-//   - TTLs are wall-clock times and go on while the process is down. What expired meanwhile is gone at Open.
-//   - A watch sees every change in order. Its history is in memory: after a restart, a watch that resumes starts over with a
-//     snapshot.
-//   - A listing shows each page as of one moment, and holds no transaction open in between.
-//   - One process at a time has the file.
-//   - A file that is truncated or damaged is an error that names it, from Open or from the call that finds the damage, never a panic.
-//     Other items stay readable. Open looks at the file's size and its first pages, not at every page.
+//   - An acknowledged write is on the disk. It survives the end of the process, even by kill -9, and that of the machine if the disk
+//     honours fsync.
+//   - Writes are atomic and totally ordered. Concurrent writes share a transaction, and so one fsync: many writers have a multiple of the
+//     throughput of one.
+//   - TTLs are wall-clock times and continue while the process is down. Open removes items that expired meanwhile.
+//   - A watch sees every change in order. Its history is in memory: after a restart a resumed watch starts over with a snapshot.
+//   - Each page of a listing shows one moment, and no transaction stays open between pages.
+//   - Only one process at a time can open the file.
+//   - A truncated or damaged file is an error that names the file, never a panic. Open or the call that finds the damage returns it. Other
+//     items stay readable. Open checks the size of the file and its first pages, not every page.
 package boltkv
 
 import (

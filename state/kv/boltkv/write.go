@@ -67,7 +67,7 @@ func (s *Store) lead() {
 	}
 }
 
-// write carries out commands in one transaction and tells the watches.
+// write runs commands in one transaction and notifies the watches.
 func (s *Store) write(batch []*command) {
 	var w *writer
 	s.commit.Lock()

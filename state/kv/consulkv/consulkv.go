@@ -4,29 +4,28 @@
 //	…
 //	store := kv.New(consulkv.New(client, nil), nil)
 //
-// Every write is one transaction, and so is every Get, which asks the leader (?consistent): what was acknowledged is seen. Token,
+// Every write is one transaction. So is every Get, which reads from the leader (?consistent) and sees every acknowledged write. Token,
 // namespace, partition and datacenter are those of the client.
 //
 // # TTL and leases
 //
-// Consul has them through sessions alone, of 10 s to 24 h. A write with a TTL makes a session and has the item end with it; that
-// is a request more. The session ends when the item is written again or deleted. For that, a write reads what it replaces: the token
-// needs the right to read the key, and a key that does not exist yet takes one more transaction.
+// Consul implements TTLs by sessions of 10 s to 24 h. A write with a TTL creates a session, which is one more request, and the item ends
+// with it. The session ends when the item is written again or deleted. For that a write reads the item that it replaces: the token needs
+// the right to read the key, and a key that does not exist yet takes one more transaction.
 //
-// Consul ends a session late, at up to twice its TTL (hashicorp/consul#1172), and a server that becomes leader counts from the
-// beginning. A session belongs to the client's agent: if that node is removed from the catalog, its items go.
+// Consul ends a session late, after up to twice its TTL (hashicorp/consul#1172), and a new leader starts to count again. A session
+// belongs to the client's agent: if that node is removed from the catalog, its items disappear.
 //
 // # Listing
 //
-// The API knows no pages: what is below the prefix is read at once, in one answer that shows one moment, and held until the
-// listing ends. Do not list what is large.
+// The API has no pages. All items below the prefix are read in one response, which shows one moment and stays in memory until the listing
+// ends. Do not list large prefixes.
 //
 // # Watch
 //
-// A watch is a blocking query: an answer comes when something below the prefix has changed, and holds all of it. The driver compares
-// it with the one before. So states that were soon replaced are left out (hashicorp/consul#4519), each change costs as much
-// as the prefix holds, and a watch goes on from a place only if nothing has changed since; from any other it starts over with what
-// is there.
+// A watch is a blocking query: each response comes after a change below the prefix, and has all items below it. The driver compares it with
+// the one before. So states that were soon replaced are left out (hashicorp/consul#4519), and each change costs as much as a listing.
+// A watch resumes from a position only if nothing has changed since. From any other position it starts over with the existing items.
 package consulkv
 
 import (
@@ -102,7 +101,7 @@ func New(client *api.Client, opts *Options) *Store {
 // Capabilities implements driver.Store.
 func (s *Store) Capabilities() driver.Capabilities { return s.caps }
 
-// Get implements driver.Store. What is left of a TTL is not told.
+// Get implements driver.Store. It does not return the TTL.
 func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
 	pairs, err := s.transact(ctx, &api.KVTxnOp{Verb: api.KVGet, Key: key})
 	switch {
@@ -153,7 +152,7 @@ func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version,
 // nothing else depends on the session.
 const ownFlag = 0x676f_6f73_6f77_6e
 
-// errAbsent says that a key that a transaction reads does not exist.
+// errAbsent: a key that a transaction reads does not exist.
 var errAbsent = errors.New("the key does not exist")
 
 // replace writes a key if the conditions hold, and ends the session of the item that was there. A transaction fails if it reads a

@@ -4,17 +4,17 @@
 //   - Reads and writes are linearizable. The version of an item is its ModRevision.
 //   - An acknowledged write is on the disks of a majority.
 //   - A listing shows one revision. It fails with ErrUnavailable if etcd compacts that revision while the list is read.
-//   - A watch sees every change in order, and resumes until etcd compacts. Between two requests nothing is polled.
+//   - A watch sees every change in order, and resumes until etcd compacts. An idle driver polls nothing.
 //   - Keys are etcd's keys, byte for byte: no prefix is added. Use kv.Namespace to share a cluster.
 //
-// An item with a TTL has a lease of its own, which ends when the item is written again or deleted. etcd counts in whole seconds, takes
-// two at least, and is late rather than early: after a change of its leader it gives every lease its whole TTL again, which MaxLateness
-// does not include. Reads do not show how long an item has left, since that would be a second request.
+// An item with a TTL has a lease of its own, which ends when the item is written again or deleted. etcd counts in whole seconds, two at
+// least, and never early. After a change of its leader every lease gets its whole TTL again; MaxLateness does not include that. Reads do
+// not return the TTL, which would be a second request.
 //
 // A write reads the lease of the item that it replaces: with authentication on, a client needs the right to read the keys that it writes.
 //
-// A broken connection is noticed by the client's keep-alive: set DialKeepAliveTime and DialKeepAliveTimeout of its Config,
-// or a server that is silent without closing its connections goes unnoticed by watches.
+// Set DialKeepAliveTime and DialKeepAliveTimeout in the client's Config. Without them a watch does not notice a server that is silent but
+// does not close its connections.
 package etcdkv
 
 import (

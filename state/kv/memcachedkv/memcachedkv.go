@@ -3,32 +3,30 @@
 //	client := memcache.New("127.0.0.1:11211")
 //	store := kv.New(memcachedkv.New(client, nil), nil)
 //
-// memcached is a cache: it forgets everything when it ends, and evicts what was not used for long when it is full. An item that
-// is gone is kv.ErrNotFound; one that is there is right. There is no listing and no watch, and Durable is not declared.
+// memcached is a cache: it loses all items when it ends, and evicts the least used ones when it is full. A lost item is kv.ErrNotFound; an
+// item that exists is never wrong. There is no listing and no watch, and Durable is not declared.
 //
-// # What an item is
+// # Items
 //
-// Eight bytes of version, then the value. The version is the driver's own: memcached's token begins again at one when the server
-// does, and tells nothing to who has just written. A conditional write reads the item and its token, compares the version, and
-// writes with the token (gets, cas): two requests, and as atomic as the token. A conditional removal writes an item that has
-// expired already.
+// An item is eight bytes of version, then the value. The version is the driver's own: memcached's token starts again at one with the
+// server, and a write does not return it. A conditional write reads the item and its token, compares the version, and writes with the
+// token (gets, cas): two requests, and atomic. A conditional removal writes an item that has already expired.
 //
 // # Keys
 //
-// memcached takes 250 bytes without spaces and control characters. Those, and the percent sign, are escaped as %XX; a key that is
-// longer than 250 bytes by then is stored under its SHA-256.
+// memcached accepts 250 bytes without spaces and control characters. Those, and the percent sign, are escaped as %XX. A key that is then
+// longer than 250 bytes is stored at its SHA-256.
 //
 // # TTL
 //
-// memcached counts whole seconds on a clock that ticks once a second, so an item may go up to a second early. The driver asks
-// for one more. TTLs over 30 days would have to be times on the clock of the client; they are refused.
+// memcached counts whole seconds on a clock that ticks once a second, so an item may end up to a second early. The driver adds one second.
+// TTLs over 30 days would be times on the clock of the client, and are refused.
 //
 // # Contexts
 //
-// The client knows none. A call whose deadline is nearer than twice the client's Timeout (500 ms unless set) returns when its
-// context ends, while what it asked for goes on for that long at most, and may still happen. Any other call may take that long
-// to notice that its context was cancelled. A client keeps two idle connections unless MaxIdleConns is raised: set it to how many calls are
-// under way at a time.
+// The client does not support contexts. A call whose deadline is nearer than twice the client's Timeout (500 ms by default) returns when its
+// context ends. Its request continues for that long at most, and may still succeed. Any other call may take that long to notice that its
+// context was cancelled. A client keeps two idle connections by default: set MaxIdleConns to the number of concurrent calls.
 package memcachedkv
 
 import (
@@ -125,7 +123,7 @@ func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version,
 	return version, nil
 }
 
-// seconds is how memcached is told a TTL; zero is for ever.
+// seconds returns a TTL as memcached expects it. Zero means none.
 func seconds(ttl time.Duration) int32 {
 	if ttl == 0 {
 		return 0
@@ -188,10 +186,10 @@ func (s *Store) longest() time.Duration {
 	return 2 * memcache.DefaultTimeout
 }
 
-// patience is how late a call may notice that its context was cancelled. A call that must notice sooner pays for a goroutine.
+// patience is how late a call may notice that its context was cancelled. A call that must notice sooner costs a goroutine.
 const patience = time.Second
 
-// within asks, and returns the answer or the error of a context that ends before. What asks takes no longer than longest.
+// within calls ask, and returns its result, or the error of ctx if that ends first. ask takes no longer than longest.
 func within[T any](ctx context.Context, longest time.Duration, ask func() (T, error)) (T, error) {
 	var none T
 	if err := ctx.Err(); err != nil {

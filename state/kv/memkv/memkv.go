@@ -1,17 +1,17 @@
-// Package memkv is a key-value engine in the memory of the process: the default where nothing needs to last, and the
-// model that every other driver is compared with.
+// Package memkv keeps key-value items in the memory of the process. It is the default where nothing needs to last, and the model that
+// every other driver is compared with.
 //
 // Guarantees:
-//   - Every ability of package driver but Durable. Writes are atomic and totally ordered; the version of an item is the
-//     number of the write that made it.
-//   - An item with a TTL is never seen after its time, and never gone before. Its end is an event like any other.
-//   - A listing shows one moment, however slowly it is read, and holds up nobody: pages share the tree with the store and
-//     copy what a writer changes.
+//   - It has every ability of package driver except Durable. Writes are atomic and totally ordered. The version of an item is the number
+//     of its write.
+//   - An item with a TTL disappears exactly when the TTL ends. Its end is an event like any other.
+//   - A listing shows one moment, however slow its reader, and delays no writer: pages share the tree with the store and copy nodes that a
+//     writer changes.
 //   - A watch sees every change in order. A consumer that falls behind by more than Options.History events starts over with a
-//     snapshot; it never holds up a writer.
-//   - No goroutine runs while nothing happens; one timer stands for the item that expires next.
+//     snapshot, and never delays a writer.
+//   - An idle store runs no goroutine. One timer waits for the item that expires next.
 //
-// Time is that of package time, so inside testing/synctest a minute of TTL passes in no time.
+// The clock is that of package time: inside testing/synctest a TTL of a minute takes no time.
 package memkv
 
 import (
@@ -183,7 +183,7 @@ func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
 	return nil
 }
 
-// remove deletes an item and tells the watches.
+// remove deletes an item and notifies the watches.
 func (s *Store) remove(it *item) {
 	s.release(it)
 	delete(s.items, it.key)

@@ -6,42 +6,45 @@
 //	…
 //	store := kv.New(natskv.New(js, "carts", nil), nil)
 //
-// nats.ReconnectBufSize(-1) has a call fail while the connection is lost. Without it the client keeps what is written, and
-// writes it when the connection is back, perhaps long after the caller was told that it failed.
+// With nats.ReconnectBufSize(-1) a call fails while the connection is lost. Without it the client buffers writes and sends them when it has
+// reconnected, perhaps long after the call has failed.
 //
 // # The bucket
 //
-// It is an ordinary one: the nats command shows its items, under escaped names. It needs LimitMarkerTTL, for TTLs of items and
-// for a watch to hear of their end (nats-server#4640); [Config] has it. One message a key is enough.
+// The bucket is an ordinary one: the nats command shows its items, under escaped names. It needs LimitMarkerTTL, for the TTLs of items and
+// so that a watch is notified when they expire (nats-server#4640). [Config] sets it. One message for each key is enough.
 //
 // # Keys
 //
-// A slash divides the names of NATS, which are dots there, so that listing or watching "carts/" is done by the server. Within such a part
-// all but letters, digits and the hyphen are =XX. A prefix that ends within a part is filtered here, from what is below the part.
+// A slash in a key is a dot in the subject, so that the server itself can list and watch "carts/". In each part between slashes, all
+// characters except letters, digits and the hyphen are =XX. For a prefix that ends within a part, the driver filters the keys below the
+// part before it.
 //
 // # Reads
 //
-// Reads ask the leader of the bucket, not the nearest replica, so they see every acknowledged write. A bucket on one server has no
-// replicas, and is read by direct get, which takes a third less time. After it gets replicas, a read may come from one that lags until the
-// store looks the bucket up again, within a minute. So may reads of a bucket that has a mirror with MirrorDirect. Otherwise no read is older
-// than an event, a write or a read that this Store saw before: if the server that answers is behind, the read waits for it. A listing
-// and the snapshot of a watch come from a replica, and wait until it has what the leader had. One gap is left: a leader that was
-// stopped or cut off, and replaced meanwhile, may answer once more before it learns of it. It can then miss what others wrote.
+// Reads go to the leader of the bucket, not to the nearest replica, so they see every acknowledged write. A bucket on one server has no
+// replicas and is read by direct get, which takes a third less time. After such a bucket gets replicas, a read may come from one that
+// lags, until the store looks the bucket up again within a minute. So may reads of a bucket that has a mirror with MirrorDirect.
+//
+// In all other cases no read is older than an event, a write or a read that this Store saw before: if the server that answers lags, the read
+// waits for it. A listing and the snapshot of a watch come from a replica, and wait until it has the state of the leader. One gap
+// remains: a leader that was paused or cut off, and replaced meanwhile, may answer once more before it learns of that. Its answer can miss
+// recent writes.
 //
 // # TTL
 //
-// It belongs to a message, and so to one write (nats.go#1994). The server counts whole seconds.
+// A TTL belongs to a message, and so to one write (nats.go#1994). The server counts whole seconds.
 //
 // # Watch
 //
-// A watch shows the latest state of each key; states that were replaced while it lagged are left out, since a bucket keeps one
-// message a key. It goes on from a place only if nothing was written since: removals leave no trace after a while, so any other
-// place is taken for forgotten, and the watch starts over with what is there.
+// A watch shows the latest state of each key. States that were replaced while it lagged are left out, since a bucket keeps one message for
+// each key. It resumes from a position only if nothing was written since: removals leave no trace after a while. From any other position
+// it starts over with the existing items.
 //
 // # Durability
 //
-// By default the server acknowledges before it has written to disk, and syncs every two minutes (nats-server#7564).
-// Options.Durable says that it runs with "sync_interval: always", and that the bucket is kept in files.
+// By default the server acknowledges a write before it is on the disk, and syncs every two minutes (nats-server#7564). Set Options.Durable if
+// it runs with "sync_interval: always" and the bucket is stored in files.
 package natskv
 
 import (

@@ -1,24 +1,24 @@
 // Package peerkv keeps key-value items in the memory of the services themselves: each embeds a node of olric, and the nodes
 // share the keys by consistent hashing. There is no server to run.
 //
-//	node, err := olric.New(settings)      // BindAddr, MemberlistConfig and Peers say who the others are
+//	node, err := olric.New(settings)      // BindAddr, MemberlistConfig and Peers name the other nodes
 //	go node.Start()                       // settings.Started is called when it is ready
 //	items, err := node.NewEmbeddedClient().NewDMap("carts")
 //	…
 //	store := kv.New(peerkv.New(items, nil), nil)
 //
-// olric binds to a private address of the machine that it finds by itself, unless BindAddr and the memberlist's are set. The
-// node is the caller's to start and to shut down.
+// Unless BindAddr and that of the memberlist are set, olric binds to a private address of the machine that it chooses itself. The caller
+// starts the node and shuts it down.
 //
 // # It loses items
 //
 // When a node comes or goes, keys move, and some are lost, even with replicas and on an orderly shutdown: nothing repairs
 // replicas in the background (olric#225). Of 2,000 keys on three nodes, 151 to 634 were gone after one had been replaced and
-// another had left, in four runs of the test of this package. An item that is lost is kv.ErrNotFound; nobody is told. After a
-// network partition two nodes may each have a newer value of a key for a while.
+// another had left, in four runs of the test of this package. A lost item is kv.ErrNotFound, and nothing reports the loss. After a
+// network partition two nodes may each have a different value of a key for a while.
 //
-// So it is for what can be computed again or done without. Conditional writes, watches, listings and durability are not declared,
-// and kv.Store.Require refuses them at the start. A TTL is kept.
+// So it suits items that can be computed again or are not needed. Conditional writes, watches, listings and durability are not declared, and
+// kv.Store.Require refuses them at start-up. TTLs are kept.
 package peerkv
 
 import (

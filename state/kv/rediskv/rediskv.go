@@ -4,41 +4,44 @@
 //	…
 //	store := kv.New(rediskv.New(client, nil), nil)
 //
-// # What an item is
+// # Items
 //
-// One string, under its own key: eight bytes of version, then the value. A write is one SET, a read one GET, a conditional write
-// one script on one key; so everything works on a Redis Cluster as well, and an item can be looked at with redis-cli.
+// An item is one string at its own key: eight bytes of version, then the value. A write is one SET, a read one GET, a conditional write
+// one script on one key. So everything works on a Redis Cluster, too, and redis-cli shows the items.
 //
 // # Listing
 //
-// Redis keeps no order and finds keys by looking at all of them. A listing therefore scans the whole database (SCAN), of which
-// only the keys below the prefix come over the network, sorts these in memory, and reads their values page by page. It shows each
-// page at the moment at which it is read. Give programs that share a server a database each, and do not list what is large.
+// Redis keeps no order. A listing scans the whole database (SCAN), of which only the keys below the prefix come over the network. It sorts
+// them in memory, and reads their values page by page. Each page shows the moment at which it is read. Programs that share a server should
+// have a database each. Do not list large databases.
 //
 // # No watch
 //
-// Redis tells of changes by publishing to whoever is connected at that moment: what happens while a connection is lost is never
-// told. A watch that misses changes and does not know it would be a wrong answer, so there is none.
+// Redis publishes changes to the clients that are connected at that moment. Changes during a lost connection are never sent. A watch that
+// misses changes without knowing would be wrong, so the driver has none.
 //
 // # Client-side caching
 //
-// With Options.CacheTTL a Get is answered from this process's memory, and the server says when a key that was read has changed
-// (RESP3 tracking). A Get that follows a write of the same Store sees that write, and one that follows a conflict what it conflicted
-// with: for that, a write reads its key again, which costs a second request and leaves the key in the cache. What others write is
-// seen as soon as the server's message has arrived; when the connection is lost the cache is emptied; when it is silently cut, a
-// Get may be out of date until the client notices (ClientOption.ConnWriteTimeout, ten seconds unless set), and in any case no
-// longer than CacheTTL. Conditional writes, listings and batches are not answered from the cache.
+// With Options.CacheTTL a Get is answered from the memory of this process, and the server reports when a cached key has changed (RESP3
+// tracking):
+//
+//   - A Get after a write of the same Store sees that write, and a Get after a conflict sees the item that caused it. For that a write
+//     reads its key again, which costs a second request and caches the key.
+//   - A Get sees the writes of other processes as soon as the server's message has arrived.
+//   - When the connection is lost, the cache is emptied. When it is cut silently, a Get may be stale until the client notices
+//     (ClientOption.ConnWriteTimeout, ten seconds by default), but never for longer than CacheTTL.
+//   - Conditional writes, listings and batches do not use the cache.
 //
 // # Reads
 //
-// Without a cache a read sees every acknowledged write, as long as the client asks the primary: ClientOption.ReplicaOnly and
-// SendToReplicas have it ask replicas, which lag. Do not hand such a client to New. With Options.CacheTTL the driver does not declare
+// Without a cache a read sees every acknowledged write if the client reads from the primary. With ClientOption.ReplicaOnly or
+// SendToReplicas it reads from replicas, which lag: do not hand such a client to New. With Options.CacheTTL the driver does not declare
 // kv.FreshReads.
 //
 // # Durability
 //
-// It is a matter of the server's configuration. By default Redis acknowledges what it has in memory only. Options.Durable says
-// that the server runs with "appendonly yes" and "appendfsync always". Replication is asynchronous even then: a fail-over may lose
+// Durability depends on the configuration of the server. By default Redis acknowledges writes that are only in memory. Set Options.Durable
+// if the server runs with "appendonly yes" and "appendfsync always". Replication is asynchronous even then: a fail-over may lose
 // acknowledged writes, and undo conditional ones.
 package rediskv
 
@@ -120,7 +123,7 @@ const (
 // Capabilities implements driver.Store.
 func (s *Store) Capabilities() driver.Capabilities { return s.caps }
 
-// Get implements driver.Store. The item's TTL is not told: that would be another command.
+// Get implements driver.Store. It does not return the TTL, which would take another command.
 func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
 	if s.cacheTTL > 0 {
 		return s.cached(ctx, key)
