@@ -59,8 +59,8 @@ type Options struct {
 	// which keeps none.
 	Keep *trace.KeepOptions
 
-	// Gatherer is what the program had before, such as prometheus.DefaultGatherer: MetricsHandler serves it on the same
-	// page. Default: none.
+	// Gatherer is an existing registry of the program, such as prometheus.DefaultGatherer. MetricsHandler serves it on the same page.
+	// Default: none.
 	Gatherer prometheus.Gatherer
 	// Prometheus shapes the page: OpenMetrics, scope labels, a namespace. Gatherer is its Existing registry; its ErrorHandler, if there is one,
 	// gets the problems of the page instead of the pipeline. Default: that of metrics.PrometheusOptions.
@@ -75,19 +75,19 @@ type Options struct {
 	// Views change how instruments are aggregated. Default: none.
 	Views []sdkmetric.View
 
-	// LogWriter takes the readable log, in the log call: one that is slow makes the call slow, see log.Async. Default:
-	// os.Stderr. io.Discard turns it off.
+	// LogWriter is the writer of the readable log. It is called within the log call, so a slow writer slows the program down: see
+	// log.Async. io.Discard turns the log off. Default: os.Stderr.
 	LogWriter io.Writer
 	// LogJSON writes the readable log as JSON. Default: false, which is text.
 	LogJSON bool
-	// Console takes what the exporter named console writes, as JSON. Default: os.Stdout.
+	// Console is the writer of the exporter named console, which writes JSON. Default: os.Stdout.
 	Console io.Writer
 	// Sinks get every log record and event too, with the ids of the span as the readable log has them, see log.TraceIDs. The program
 	// closes them, after Shutdown. Default: none.
 	Sinks []slog.Handler
 	// LogLevels decide what is logged, by the logger's name. Default: Info and above.
 	LogLevels *log.Levels
-	// Redact says what is hidden from the logs. Default: see log.Redaction.
+	// Redact selects what is hidden from the logs. Default: see log.Redaction.
 	Redact *log.Redaction
 	// EventsOnSpans adds each OTel event to the span it belongs to, for backends that show events there. Default: false.
 	EventsOnSpans bool
@@ -111,24 +111,24 @@ type Options struct {
 	// package alone.
 	StandardLog bool
 	// Environ is the environment, as os.Environ returns it. Default: os.Environ(). The variables that the SDK reads by itself (the
-	// exemplar filter, what OTLP metrics prefer) come from the process all the same.
+	// exemplar filter, the preferences of OTLP metrics) still come from the process.
 	Environ []string
 
-	// QueueSize is how many spans, and how many log records, may wait for each destination. One that finds the queue full
-	// is dropped and counted. Default: 2048.
+	// QueueSize is how many spans, and how many log records, may wait for each destination. Further ones are dropped and counted.
+	// Default: 2048.
 	QueueSize int
-	// QueueBytes is how many bytes of spans, and of log records, may wait for each destination or be on their way to it, by an estimate
-	// of what they hold in memory. One that finds no room is dropped and counted. Default: 32 MiB.
+	// QueueBytes is how many bytes of spans, and of log records, may wait for each destination or be in flight to it, by an estimate of
+	// their memory. Further ones are dropped and counted. Default: 32 MiB.
 	QueueBytes int
-	// BatchBytes is how many bytes are exported at a time, by the same estimate; an item that is larger goes by itself. What a peer
+	// BatchBytes is how many bytes are exported at a time, by the same estimate. A larger item is exported alone. A batch that a peer
 	// refuses as too large is sent in halves, and batches stay smaller from then on. Default: 2 MiB.
 	BatchBytes int
-	// BatchSize is how many are exported at a time. Default: 512.
+	// BatchSize is how many items are exported at a time. Default: 512.
 	BatchSize int
-	// BatchDelay is how long one waits at most for a batch to fill. Default: 5 seconds for spans, 1 second for log records.
+	// BatchDelay is the longest wait for a batch to fill. Default: 5 seconds for spans, 1 second for log records.
 	BatchDelay time.Duration
-	// ExportTimeout is how long one batch is tried, with retries, before it is dropped and counted. Time that the peer
-	// asked to wait for does not count. Default: 30 seconds.
+	// ExportTimeout is the time for one batch, with retries, before it is dropped and counted. Waits that the peer requests do not
+	// count. Default: 30 seconds.
 	ExportTimeout time.Duration
 	// ShutdownTimeout is the time that each signal has to drain in Shutdown, within that of its context. Default: 5 seconds.
 	ShutdownTimeout time.Duration
@@ -136,13 +136,13 @@ type Options struct {
 	ReportInterval time.Duration
 }
 
-// Setup builds the pipelines and makes them those of the process: the globals of the otel package and slog.Default, unless Options.KeepOTel
-// and KeepSlog say otherwise, and the standard log package if StandardLog does. One line of the log says which. It starts no
+// Setup builds the pipelines and installs them in the process: as the globals of the otel package unless Options.KeepOTel is set, as
+// slog.Default unless KeepSlog is set, and for the standard log package if StandardLog is set. One log line reports which. Setup starts no
 // listener, and connects to nothing until there is something to export.
 //
-// Its error is about what the program or an operator has to correct before anything can run: contradictory Options, or an
+// Setup returns an error only for mistakes that must be corrected before the program can run: contradictory Options, or an
 // OTEL_CONFIG_FILE that cannot be read or used. Any other mistake in the environment is a warning on the readable log, which names
-// the variable and what is used instead.
+// the variable and its replacement.
 func Setup(ctx context.Context, opts *Options) (*Pipeline, error) {
 	o := Options{}
 	if opts != nil {

@@ -110,8 +110,8 @@ func (p *Pipeline) tell(ctx context.Context, warnings []warning) {
 	}
 }
 
-// ForceFlush exports what is waiting, all signals at once, until ctx ends. Its error says what was lost or could not be
-// exported in time. The pipeline goes on.
+// ForceFlush exports all waiting items, the signals in parallel, until ctx ends. Its error reports items that were lost or could not be
+// exported in time. The pipeline continues to work.
 func (p *Pipeline) ForceFlush(ctx context.Context) error {
 	return p.each(ctx, func(s stage) error { return s.flush(ctx) })
 }

@@ -39,7 +39,7 @@ type levelLine struct {
 //	DELETE  ?logger=state.kv: resets it
 //
 // The good answer to each is what GET shows. A bad request gets status 400 and {"error":"…"}, which names what is wrong, and
-// changes nothing. Who may ask is for the caller to decide: put it where only operators can reach it.
+// changes nothing. It checks no rights: serve it where only operators can reach it.
 func (l *Levels) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var err error
 	switch r.Method {

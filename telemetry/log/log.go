@@ -63,7 +63,7 @@ type Options struct {
 	// Levels decides by the logger's name what is written. It may be shared by several loggers.
 	// Nil means Info and above, for all names.
 	Levels *Levels
-	// Redact says what is hidden from every sink. Nil means the default keys, see DefaultKeys.
+	// Redact selects what is hidden from every sink. Nil means the default keys, see DefaultKeys.
 	Redact *Redaction
 	// Sampling thins out repeated messages. Nil means that none is dropped.
 	Sampling *Sampling

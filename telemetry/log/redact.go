@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// Redaction says what is hidden from every sink. The zero value hides the default keys.
+// Redaction selects what is hidden from every sink. The zero value hides the default keys.
 //
 // A key is compared without regard to case (of ASCII), "-", "_" and spaces, as a whole and by what follows a dot in it:
 // "api_key" is also "API-Key", "apiKey" and "http.request.header.api-key". A leading star stands for any beginning: "*password".
@@ -30,7 +30,7 @@ type Redaction struct {
 	Off bool
 }
 
-// DefaultKeys returns the keys that are hidden unless Redaction says otherwise, in the form of Redaction.Keys.
+// DefaultKeys returns the keys that are hidden by default, in the form of Redaction.Keys.
 // Words that often name something harmless, such as "key" or "session", are not among them. Names ending in "token" are not
 // matched in general (fencing_token and page_token are harmless); "token" alone is, and credential tokens are listed by name.
 func DefaultKeys() []string {

@@ -20,7 +20,7 @@ const targetInfo = "target_info"
 
 // BridgeOptions are the options of NewBridge.
 type BridgeOptions struct {
-	// ErrorHandler is told of each problem, once. Default: the OpenTelemetry error handler.
+	// ErrorHandler is called once for each problem. Default: the OpenTelemetry error handler.
 	ErrorHandler func(error)
 }
 

@@ -18,7 +18,7 @@ import (
 type InstrumentOptions struct {
 	// Unit of the values, by UCUM: "s", "By", "{request}". Default: none.
 	Unit string
-	// Description says what is measured. Default: none.
+	// Description of the instrument. Default: none.
 	Description string
 	// Buckets are the upper bounds of a Histogram, in its unit and ascending. Other instruments refuse them. Default:
 	// those of the semantic conventions for HTTP durations, 0.005 to 10, if the unit is "s"; otherwise those of the

@@ -69,7 +69,7 @@ type PrometheusOptions struct {
 	// Translation is how OpenTelemetry names become Prometheus names. Default: underscores, with the unit and _total
 	// as suffixes.
 	Translation otlptranslator.TranslationStrategyOption
-	// ErrorHandler is told of each problem, once. Default: the OpenTelemetry error handler.
+	// ErrorHandler is called once for each problem. Default: the OpenTelemetry error handler.
 	ErrorHandler func(error)
 }
 

@@ -12,7 +12,7 @@ import (
 // maxReports bounds how many different problems are reported, and so the memory for them.
 const maxReports = 100
 
-// reporter tells of each problem once, although it comes back with each scrape.
+// reporter reports each problem once, although it recurs with each scrape.
 type reporter struct {
 	handle func(error)
 

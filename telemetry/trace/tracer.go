@@ -56,7 +56,7 @@ func (t *Tracer) Start(ctx context.Context, name string, attrs ...attribute.KeyV
 	return scope, Span{span: span, tracer: t, scope: scope}
 }
 
-// Do runs fn in a span and returns its error. The span ends as [Span.End] says, also if fn panics; the panic goes on.
+// Do runs fn in a span and returns its error. The span ends as with [Span.End], also if fn panics; the panic continues.
 func (t *Tracer) Do(
 	ctx context.Context, name string, fn func(context.Context) error, attrs ...attribute.KeyValue,
 ) (err error) {
