@@ -2,6 +2,7 @@ package synctest
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"slices"
 	"strings"
@@ -203,13 +204,19 @@ func renewalsAlone(r *rig) {
 	r.release(r.granted(waiting, "the waiter").grant)
 }
 
-// noStampede counts the requests of hand-overs while few wait, and while many do.
+// noStampede counts the requests of hand-overs while few wait, and while many do. On a busy machine the polls of a thousand waiters can
+// arrive in bursts and look like a stampede once; a driver that wakes everybody does so each time.
 func noStampede(r *rig) {
-	few, many := r.handOvers(10), r.handOvers(1000)
-	if many > 2*few+2 {
-		r.Errorf("%.1f requests a hand-over with 1,000 waiters, %.1f with 10", many, few)
+	const attempts = 3
+	var few, many float64
+	for range attempts {
+		few, many = r.handOvers(10), r.handOvers(1000)
+		r.Logf("requests a hand-over: %.1f with 10 waiters, %.1f with 1,000", few, many)
+		if many <= 2*few+2 {
+			return
+		}
 	}
-	r.Logf("requests a hand-over: %.1f with 10 waiters, %.1f with 1,000", few, many)
+	r.Errorf("%.1f requests a hand-over with 1,000 waiters, %.1f with 10, in the last of %d attempts", many, few, attempts)
 }
 
 // calm waits until the waiters have sent their first requests, and send no more than their polls.
@@ -230,7 +237,7 @@ func (r *rig) calm(waiters int) {
 func (r *rig) handOvers(waiters int) float64 {
 	r.Helper()
 	const processes, times, abreast = 5, 20, 32
-	name := r.name(fmt.Sprint("m", waiters))
+	name := r.name("m" + rand.Text())
 	calm := sync.Options{TTL: max(r.ttl, time.Minute)} // so that renewals do not count
 	owner := r.processOn(r.open, calm)
 	held := r.lock(owner, name)
