@@ -147,8 +147,10 @@ func TestForeignCodeRunsWithoutLocks(t *testing.T) {
 	}
 	within1("lost", func() { f.lose(errors.New("cut")) })
 	within1("seen as lost", func() {
-		for _, known := seen.Load("Handle configuration source failed; what it held stays in force"); !known; _, known = seen.Load("Handle configuration source failed; what it held stays in force") {
-			time.Sleep(time.Millisecond)
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for known := false; !known; <-tick.C {
+			_, known = seen.Load("Handle configuration source failed; what it held stays in force")
 		}
 	})
 	within1("back", func() { f.lose(nil) })
@@ -166,14 +168,18 @@ func TestForeignCodeRunsWithoutLocks(t *testing.T) {
 
 // useAll calls every method. Those that read the sources are called by handlers and callbacks alone, and only once in each other.
 func useAll(t *testing.T, c *Config[probed], reload bool, within *atomic.Int32) {
-	if !c.mu.TryLock() {
-		time.Sleep(time.Second) // another goroutine may have it for a moment, but not for as long as this call lasts
-		if !c.mu.TryLock() {
-			t.Error("the mutex is held")
-			return
-		}
+	free := make(chan struct{})
+	go func() { // another goroutine may have it for a moment, but not for as long as this call lasts
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		close(free)
+	}()
+	select {
+	case <-free:
+	case <-time.After(time.Second):
+		t.Error("the mutex is held")
+		return
 	}
-	c.mu.Unlock()
 	_ = c.Get()
 	_, _ = c.Snapshot(), c.Status()
 	stop, _ := c.OnChange("n", func(_, _ *probed) {})

@@ -113,7 +113,7 @@ func (w *witness) points(t testing.TB) map[string]float64 {
 	return all
 }
 
-// TestTelemetry walks through everything that is told of a configuration.
+// TestTelemetry checks all telemetry of a configuration.
 func TestTelemetry(t *testing.T) {
 	w := newWitness()
 	a := &live{name: "a", text: "retries: 1\ndb: {password: hunter2}\n"}
@@ -189,7 +189,7 @@ func wellHealth(context.Context) (versions.Health, error) {
 	return versions.Health{Canary: versions.Sample{Total: 1000}, Stable: versions.Sample{Total: 1000}}, nil
 }
 
-// TestTelemetryOfVersions walks through everything that is told of v.
+// TestTelemetryOfVersions checks all telemetry of published versions.
 func TestTelemetryOfVersions(t *testing.T) {
 	w := newWitness()
 	store := newStore(t)

@@ -15,7 +15,7 @@ type Key struct {
 type Keyed interface {
 	Source
 	// Bind returns the source for a configuration with these keys; those of a struct come before the keys in it. It is called once,
-	// before anything is read. An error says that the keys cannot be told apart: Load returns it.
+	// before anything is read. It returns an error if two keys cannot be distinguished, and Load returns that error.
 	Bind(keys []Key) (Source, error)
 }
 

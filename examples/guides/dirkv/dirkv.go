@@ -142,7 +142,7 @@ func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
 // Close implements driver.Store. No file is open between two calls.
 func (s *Store) Close() error { return nil }
 
-// List implements driver.Lister. Hexadecimal names have the order of the keys' bytes, which is that of os.ReadDir.
+// List implements driver.Lister. os.ReadDir sorts by name, and hexadecimal names sort like the bytes of their keys.
 func (s *Store) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
 	files, err := os.ReadDir(s.dir)
 	if err != nil {

@@ -61,7 +61,7 @@ func TestNetHTTP(t *testing.T) {
 	}
 }
 
-// TestListenerThatFails: the error of the listener is that of run.
+// TestListenerThatFails: run returns the error of its listener.
 func TestListenerThatFails(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

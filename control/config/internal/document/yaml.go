@@ -175,7 +175,7 @@ func (r *yamlReader) enter(n *yaml.Node) (leave func()) {
 	return func() { delete(r.open, n) }
 }
 
-// Line notes where a key or an element stands. What lies behind an alias has its lines elsewhere.
+// line records the line of a key or an element. It records none behind an alias, whose values are written elsewhere.
 func (r *yamlReader) line(path string, n *yaml.Node) {
 	if r.aliased == 0 {
 		r.add(path, n.Line)

@@ -19,7 +19,8 @@ const (
 	operationKey = attribute.Key("goos.config.operation")
 )
 
-// New returns the instrumentation of a package. name is that of the configuration, or empty.
+// New returns the instrumentation of a package, and the attributes of all its events. name is the name of the configuration; empty means
+// that it has none.
 func New(pkg, name string, p telemetry.Providers) (*instrument.Scope, []attribute.KeyValue) {
 	var attrs []attribute.KeyValue
 	if name != "" {
