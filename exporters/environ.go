@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
+
+	"github.com/go-os/go-os/internal/editdistance"
 )
 
 // environ is the environment as the specification has it read: an empty variable is unset, and one that cannot be
@@ -246,7 +248,7 @@ func (e *environ) ratio(def float64, name string) float64 {
 func didYouMean(word string, words []string) string {
 	best, least := "", 1+len(word)/4
 	for _, w := range words {
-		if d := distance(word, w); d <= least && d > 0 {
+		if d := editdistance.Distance(word, w); d <= least && d > 0 {
 			best, least = w, d-1
 		}
 	}
@@ -254,28 +256,4 @@ func didYouMean(word string, words []string) string {
 		return ""
 	}
 	return " (did you mean " + best + "?)"
-}
-
-// distance is the number of letters to insert, delete, replace or swap with the next to make b of a (optimal string
-// alignment). Both are ASCII.
-func distance(a, b string) int {
-	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range last {
-		last[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], before[j-2]+1)
-			}
-		}
-		before, last, row = last, row, before
-	}
-	return last[len(b)]
 }

@@ -3,6 +3,8 @@ package document
 import (
 	"reflect"
 	"strings"
+
+	"github.com/go-os/go-os/internal/editdistance"
 )
 
 // Suggest returns the key of a struct that an unknown one was probably meant to be, or nothing.
@@ -28,30 +30,11 @@ func Nearest(text string, names []string) string {
 	return best
 }
 
-// edits is the optimal string alignment distance: insertions, deletions, replacements and swaps of neighbours.
+// edits is the distance of two names. Texts of strangers can be long, so it counts no further than the longest name.
 func edits(a, b string) int {
 	const longest = 64
 	if len(a) > longest || len(b) > longest {
 		return longest
 	}
-	var rows [3][longest + 1]int
-	before, last, now := &rows[0], &rows[1], &rows[2]
-	for j := range last {
-		last[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		now[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			now[j] = min(last[j]+1, now[j-1]+1, last[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				now[j] = min(now[j], before[j-2]+1)
-			}
-		}
-		before, last, now = last, now, before
-	}
-	return last[len(b)]
+	return editdistance.Distance(a, b)
 }
