@@ -1,22 +1,99 @@
 package suite
 
 import (
+	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 )
 
-// LongVariable is the environment variable that also runs the tests that take long: "on" or "off". Default: off.
+// LongVariable is the environment variable that chooses how much of the tests that take minutes is run:
+//
+//   - off, the default: none of them.
+//   - short: the storms, in which every fault of an engine occurs, but not each fault by itself.
+//   - on: all of them.
+//   - folders of packages, separated by commas, relative to the module's root: all of them in those packages, short in the others.
 const LongVariable = "OS_TEST_LONG"
 
-// Long skips a test that takes long, unless LongVariable is on. A test takes long if it injects faults into an engine for many seconds,
-// or repeats a whole suite.
+// Long skips a test that takes long, unless all tests of its package run. A test takes long if it injects faults into an engine for many
+// seconds, or repeats a whole suite.
 func Long(t testing.TB) {
 	t.Helper()
-	switch value := os.Getenv(LongVariable); value {
-	case "on":
-	case "", "off":
+	if chosen(t) < full {
 		t.Skipf("takes long: set %s=on to run it", LongVariable)
-	default:
-		t.Fatalf("%s=%q: set it to on or off", LongVariable, value)
+	}
+}
+
+// Short skips a test that stands for several long ones, if LongVariable is off.
+func Short(t testing.TB) {
+	t.Helper()
+	if chosen(t) < short {
+		t.Skipf("takes long: set %s=short to run it", LongVariable)
+	}
+}
+
+// extent is how much of the long tests runs.
+type extent int
+
+const (
+	none extent = iota
+	short
+	full
+)
+
+// chosen returns the extent that the environment chooses for the package under test. The go command runs a test in the package's folder.
+func chosen(t testing.TB) extent {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	chosen, err := extentOf(os.Getenv(LongVariable), dir)
+	if err != nil {
+		t.Fatalf("%s: %v: set it to on, short, off, or folders such as state/kv/etcdkv", LongVariable, err)
+	}
+	return chosen
+}
+
+// extentOf returns the extent that a value of LongVariable chooses for the package in a folder.
+func extentOf(value, dir string) (extent, error) {
+	switch value {
+	case "", "off":
+		return none, nil
+	case "short":
+		return short, nil
+	case "on":
+		return full, nil
+	}
+	root, err := moduleRoot(dir)
+	if err != nil {
+		return none, err
+	}
+	extent := short
+	for folder := range strings.SplitSeq(value, ",") {
+		listed := filepath.Join(root, filepath.FromSlash(folder))
+		if info, err := os.Stat(listed); folder == "" || err != nil || !info.IsDir() {
+			return none, fmt.Errorf("%q is not a folder of the module in %s", folder, root)
+		}
+		if listed == dir {
+			extent = full
+		}
+	}
+	return extent, nil
+}
+
+// moduleRoot returns the folder of the go.mod that a folder belongs to.
+func moduleRoot(dir string) (string, error) {
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, nil
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", errors.New("the test runs outside a module")
+		}
+		dir = parent
 	}
 }

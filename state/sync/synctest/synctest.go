@@ -12,8 +12,9 @@
 //
 // Each promise is a subtest. One that needs a hook which the Backend does not have is skipped, naming the hook.
 //
-// The promises under faults/ and storm/ take minutes on an engine with a real clock. They run if the environment variable OS_TEST_LONG is on,
-// and are skipped, by name, if not. A record needs all of them.
+// The promises under faults/ and storm/ take minutes on an engine with a real clock. They are skipped, by name, unless the environment
+// variable OS_TEST_LONG is on. With OS_TEST_LONG=short the storms alone run; they include every fault. With folders of packages, such as
+// OS_TEST_LONG=state/kv/etcdkv, all promises run in those packages, and the storms in the others. A record needs all promises.
 package synctest
 
 import (
@@ -95,9 +96,7 @@ func Run(t *testing.T, b Backend) {
 				bubble.Test(t, func(t *testing.T) { p.run(t, b, record) })
 				return
 			}
-			if p.long() {
-				suite.Long(t)
-			}
+			p.skip(t)
 			before := goleak.IgnoreCurrent()
 			p.run(t, b, record)
 			if err := goleak.Find(append(b.bystanders(), before)...); err != nil {
@@ -156,9 +155,16 @@ type promise struct {
 	check    func(*rig)
 }
 
-// long reports whether the promise is about an engine that is killed, stopped or cut off for a while, again and again in a storm.
-func (p promise) long() bool {
-	return strings.HasPrefix(p.name, "faults/") || strings.HasPrefix(p.name, "storm/")
+// skip ends a test that takes long, unless the environment asks for it. Under faults/ an engine is killed, stopped or cut off for a while;
+// under storm/ all of that happens, again and again.
+func (p promise) skip(t testing.TB) {
+	t.Helper()
+	switch kind, _, _ := strings.Cut(p.name, "/"); kind {
+	case "faults":
+		suite.Long(t)
+	case "storm":
+		suite.Short(t)
+	}
 }
 
 func promises() []promise {
