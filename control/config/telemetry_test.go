@@ -204,7 +204,7 @@ func TestTelemetryOfVersions(t *testing.T) {
 	_, err = v.Rollback(ctx, 1, "bob", "")
 	must(t, err)
 	_, err = v.Stage(ctx, draft("retries: 5\n"), 10)
-	must(t, err, v.Guide(ctx, versions.Plan{Author: "guide", Stages: []versions.Stage{}, Every: time.Millisecond, Health: wellHealth}))
+	must(t, err, v.RunRollout(ctx, versions.Plan{Author: "guide", Stages: []versions.Stage{}, Every: time.Millisecond, Health: wellHealth}))
 	want := `published author=ada name=orders percent=100 reason= version=L@1
 rollout.started author=ada name=orders percent=10 reason=why not version=L@2
 rollout.advanced author=ada name=orders percent=20 reason=well version=L@2

@@ -300,7 +300,7 @@ func TestControlCharacters(t *testing.T) {
 		for i, version := range []int{3, 2} {
 			report, err := json.Marshal(versions.Instance{Name: fmt.Sprint("i", i, evil), Version: version, Rejected: 3 * i, Reason: evil})
 			if err == nil {
-				_, err = kv.Namespace(store, layer).Put(t.Context(), fmt.Sprint("instances/i", i), report)
+				_, err = store.Namespace(layer).Put(t.Context(), fmt.Sprint("instances/i", i), report)
 			}
 			if err != nil {
 				t.Fatal(err)

@@ -117,7 +117,7 @@ func guide(set *flag.FlagSet) action {
 			defer close(told)
 			t.tellSteps(following)
 		}()
-		err = t.versions.Guide(ctx, plan)
+		err = t.versions.RunRollout(ctx, plan)
 		stop()
 		<-told
 		return t.said(err, "the candidate is in force for all instances")
@@ -175,13 +175,13 @@ func (t *tool) tellSteps(ctx context.Context) {
 // heads yields whenever the head may have changed.
 func (t *tool) heads(ctx context.Context) func(yield func(struct{}) bool) {
 	return func(yield func(struct{}) bool) {
-		for event, err := range kv.Namespace(t.store, t.layer).Watch(ctx, "head") {
+		for event, err := range t.store.Namespace(t.layer).Watch(ctx, "head") {
 			switch {
 			case err != nil:
 				return
-			case event.Kind == kv.Lost:
+			case event.Kind == kv.EventLost:
 				_, _ = fmt.Fprintln(t.err, "the connection to the store is lost; waiting for it to come back")
-			case event.Kind == kv.Put || event.Kind == kv.Delete || event.Kind == kv.Synced:
+			case event.Kind == kv.EventPut || event.Kind == kv.EventDelete || event.Kind == kv.EventSynced:
 				if !yield(struct{}{}) {
 					return
 				}

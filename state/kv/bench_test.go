@@ -103,7 +103,7 @@ func BenchmarkGet(b *testing.B) {
 	}
 	b.Run("namespace", func(b *testing.B) {
 		s, keys := filled(b, telemetry.Off())
-		ns := kv.Namespace(s, "bench")
+		ns := s.Namespace("bench")
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
 			if _, err := ns.Get(ctx, keys[i%benchKeys][len("bench/"):]); err != nil {
@@ -181,11 +181,11 @@ func memory() int64 {
 func follow(s *kv.Store, began time.Time, delays []time.Duration, ready func()) []time.Duration {
 	for ev, err := range s.Watch(context.Background(), "k") {
 		switch {
-		case err != nil || ev.Kind == kv.Resync:
+		case err != nil || ev.Kind == kv.EventResync:
 			return nil
-		case ev.Kind == kv.Synced:
+		case ev.Kind == kv.EventSynced:
 			ready()
-		case ev.Kind == kv.Put:
+		case ev.Kind == kv.EventPut:
 			sent, err := time.ParseDuration(string(ev.Item.Value))
 			if err != nil {
 				return nil

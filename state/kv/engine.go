@@ -26,7 +26,7 @@ const (
 
 // engine is a driver with its capabilities and its instrumentation. A store and its namespaces share one. It is immutable.
 type engine struct {
-	driver.Store
+	driver.Driver
 	caps Capabilities
 	opts Options
 
@@ -37,7 +37,7 @@ type engine struct {
 	attrs                                               metric.MeasurementOption // of the counter
 }
 
-func newEngine(d driver.Store, o Options) *engine {
+func newEngine(d driver.Driver, o Options) *engine {
 	if o.PageSize <= 0 {
 		o.PageSize = DefaultPageSize
 	}
@@ -50,7 +50,7 @@ func newEngine(d driver.Store, o Options) *engine {
 	if o.MaxBackoff <= 0 {
 		o.MaxBackoff = DefaultMaxBackoff
 	}
-	e := &engine{Store: d, caps: d.Capabilities(), opts: o}
+	e := &engine{Driver: d, caps: d.Capabilities(), opts: o}
 	e.observe()
 	return e
 }
@@ -95,7 +95,7 @@ func (e *engine) able(a Ability) error {
 
 // optional returns the engine as one of the optional interfaces of package driver, if it declares the ability too.
 func optional[T any](e *engine, a Ability) (T, error) {
-	t, ok := e.Store.(T)
+	t, ok := e.Driver.(T)
 	if err := e.able(a); err != nil {
 		return t, err
 	}

@@ -139,16 +139,16 @@ func ExampleStore_WatchPrefix() {
 			return
 		}
 		switch event.Kind {
-		case kv.Put:
+		case kv.EventPut:
 			view[event.Item.Key] = string(event.Item.Value)
 			delete(unseen, event.Item.Key)
-		case kv.Delete:
+		case kv.EventDelete:
 			delete(view, event.Item.Key)
-		case kv.Resync:
+		case kv.EventResync:
 			for key := range view {
 				unseen[key] = true
 			}
-		case kv.Synced:
+		case kv.EventSynced:
 			for key := range unseen {
 				delete(view, key)
 			}
@@ -180,7 +180,7 @@ func ExampleFrom() {
 			fmt.Println(err)
 			return
 		}
-		if event.Kind == kv.Put {
+		if event.Kind == kv.EventPut {
 			fmt.Println(string(event.Item.Value))
 		}
 		if string(event.Item.Value) == "12" {
@@ -220,7 +220,7 @@ func ExampleNamespace() {
 	store := kv.New(memkv.New(nil), nil)
 	defer store.Close()
 
-	orders := kv.Namespace(store, "prod/orders")
+	orders := store.Namespace("prod/orders")
 	_, _ = orders.Put(ctx, "42", []byte("paid"))
 	item, err := store.Get(ctx, "prod/orders/42")
 	fmt.Println(string(item.Value), err)
@@ -354,7 +354,7 @@ func ExampleStore_Lease() {
 		return
 	}
 	kept := make(chan error)
-	go func() { kept <- lease.Keep(ctx) }()
+	go func() { kept <- lease.Run(ctx) }()
 	_, err = store.Put(ctx, "node/a", []byte("10.0.0.1"), kv.WithLease(lease))
 	fmt.Println(err)
 

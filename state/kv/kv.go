@@ -19,7 +19,7 @@
 //   - A refused call has written nothing: [ErrInvalid], [ErrTooLarge], [ErrConflict], [ErrClosed], errors.ErrUnsupported.
 //     After [ErrUnavailable], or the end of the context, a write may have happened.
 //   - A watch shows the latest state of every key in the end, whatever happens to the connection. It reconnects by itself, and
-//     continues where it was or starts over between [Resync] and [Synced].
+//     continues where it was or starts over between [EventResync] and [EventSynced].
 //   - A call that an engine cannot serve always returns errors.ErrUnsupported. [Store.Require] checks that at start-up.
 //
 // # Errors
@@ -43,7 +43,7 @@
 //
 //   - goos.kv.watch.lost (warning): the connection of a watch is lost; with goos.kv.key and exception.*
 //   - goos.kv.watch.resync (info): a watch starts over with a snapshot; with goos.kv.key
-//   - goos.kv.lease.lost (warning): a lease under Keep has ended; with exception.*
+//   - goos.kv.lease.lost (warning): a lease under Run has ended; with exception.*
 //
 // A [Mirror] emits goos.kv.mirror.invalid (warning) for an item that does not decode, with goos.kv.key and exception.*, and counts these
 // in goos.kv.mirror.invalid_items, with db.system.name and db.collection.name.
@@ -197,7 +197,7 @@ type Store struct {
 // New returns a Store on d, which the store closes. It does no I/O and starts no goroutine. Without a driver, calls return ErrInvalid.
 //
 // A call that has to wait for the engine waits until its context ends: give contexts a deadline.
-func New(d driver.Store, opts *Options) *Store {
+func New(d driver.Driver, opts *Options) *Store {
 	if d == nil {
 		d = noDriver{}
 	}
@@ -258,7 +258,7 @@ func (s *Store) Ping(ctx context.Context) (err error) {
 	if err := s.usable(ctx); err != nil {
 		return err
 	}
-	if p, ok := s.engine.Store.(driver.Pinger); ok {
+	if p, ok := s.engine.Driver.(driver.Pinger); ok {
 		return p.Ping(ctx)
 	}
 	key, err := s.full(pinged) // below the namespace, since the client may have no right to other keys
@@ -305,7 +305,7 @@ func (s *Store) Close() error {
 	if !s.life.end() || s.parent != nil {
 		return nil
 	}
-	if err := s.engine.Store.Close(); err != nil {
+	if err := s.engine.Driver.Close(); err != nil {
 		return &Error{Op: "close", Err: err}
 	}
 	return nil

@@ -32,7 +32,7 @@ func open(t testing.TB, opts *kv.Options) *kv.Store {
 
 // limited is memkv as an engine with few abilities and tight limits.
 type limited struct {
-	driver.Store
+	driver.Driver
 	caps driver.Capabilities
 	got  []driver.PutRequest
 }
@@ -41,11 +41,11 @@ func (l *limited) Capabilities() driver.Capabilities { return l.caps }
 
 func (l *limited) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	l.got = append(l.got, req)
-	return l.Store.Put(ctx, req)
+	return l.Driver.Put(ctx, req)
 }
 
 func TestTTLIsRoundedUp(t *testing.T) {
-	d := &limited{Store: memkv.New(nil), caps: driver.Capabilities{
+	d := &limited{Driver: memkv.New(nil), caps: driver.Capabilities{
 		System: "coarse", Abilities: driver.Expiry,
 		TTL: driver.TTLLimits{Min: 2 * time.Second, Max: time.Minute, Granularity: time.Second},
 	}}
@@ -74,7 +74,7 @@ func TestTTLIsRoundedUp(t *testing.T) {
 
 // TestErrors pins down what errors say: the operation, the key, the reason and what to do.
 func TestErrors(t *testing.T) {
-	d := &limited{Store: memkv.New(nil), caps: driver.Capabilities{System: "tight", MaxKey: 100, MaxValue: 4}}
+	d := &limited{Driver: memkv.New(nil), caps: driver.Capabilities{System: "tight", MaxKey: 100, MaxValue: 4}}
 	s := kv.New(d, nil)
 	ctx := t.Context()
 	canceled, cancel := context.WithCancel(ctx)
@@ -109,7 +109,7 @@ func TestErrors(t *testing.T) {
 }
 
 // failing refuses every write.
-type failing struct{ driver.Store }
+type failing struct{ driver.Driver }
 
 func (failing) Capabilities() driver.Capabilities { return driver.Capabilities{System: "failing"} }
 
@@ -120,8 +120,8 @@ func (failing) Put(context.Context, driver.PutRequest) (driver.Version, error) {
 func TestNamespace(t *testing.T) {
 	s := open(t, nil)
 	ctx := t.Context()
-	prod := kv.Namespace(s, "prod")
-	orders, orders2 := kv.Namespace(prod, "orders"), kv.Namespace(s, "prod/orders2")
+	prod := s.Namespace("prod")
+	orders, orders2 := prod.Namespace("orders"), s.Namespace("prod/orders2")
 	for store, value := range map[*kv.Store]string{s: "root", prod: "prod", orders: "orders", orders2: "orders2"} {
 		if _, err := store.Put(ctx, "k", []byte(value)); err != nil {
 			t.Fatal(err)
@@ -147,14 +147,14 @@ func TestNamespace(t *testing.T) {
 		t.Errorf("GetMany in a namespace: %v, error %v", results, err)
 	}
 	for ev, err := range orders.Watch(ctx, "k", kv.Current()) {
-		if err != nil || ev.Kind == kv.Put && ev.Item.Key != "k" {
+		if err != nil || ev.Kind == kv.EventPut && ev.Item.Key != "k" {
 			t.Errorf("a watch in the namespace says %v, error %v", ev, err)
 		}
-		if ev.Kind == kv.Synced {
+		if ev.Kind == kv.EventSynced {
 			break
 		}
 	}
-	_, err = kv.Namespace(s, "").Get(ctx, "k")
+	_, err = s.Namespace("").Get(ctx, "k")
 	if !errors.Is(err, kv.ErrInvalid) {
 		t.Errorf("a namespace without a name: %v", err)
 	}
@@ -169,21 +169,21 @@ func TestNamespace(t *testing.T) {
 
 // reads records the keys that a driver is asked for.
 type reads struct {
-	driver.Store
+	driver.Driver
 	keys []string
 }
 
 func (r *reads) Get(ctx context.Context, key string) (driver.Item, error) {
 	r.keys = append(r.keys, key)
-	return r.Store.Get(ctx, key)
+	return r.Driver.Get(ctx, key)
 }
 
 // TestNamespacePings: a client may have no right to keys outside of its namespace.
 func TestNamespacePings(t *testing.T) {
-	d := &reads{Store: memkv.New(nil)}
+	d := &reads{Driver: memkv.New(nil)}
 	s := kv.New(d, nil)
 	defer s.Close()
-	if err := kv.Namespace(kv.Namespace(s, "prod"), "orders").Ping(t.Context()); err != nil {
+	if err := s.Namespace("prod").Namespace("orders").Ping(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if want := []string{"prod/orders/ping"}; !slices.Equal(d.keys, want) {
@@ -193,8 +193,8 @@ func TestNamespacePings(t *testing.T) {
 
 func TestNamespaceCloses(t *testing.T) {
 	s := kv.New(memkv.New(nil), nil)
-	outer := kv.Namespace(s, "a")
-	inner := kv.Namespace(outer, "b")
+	outer := s.Namespace("a")
+	inner := outer.Namespace("b")
 	ended := make(chan error, 1)
 	go func() {
 		for _, err := range inner.WatchPrefix(context.Background(), "") {
@@ -228,7 +228,7 @@ type cart struct {
 func TestTyped(t *testing.T) {
 	s := open(t, nil)
 	ctx := t.Context()
-	carts := kv.NewTyped[cart](kv.Namespace(s, "carts"), nil)
+	carts := kv.NewTyped[cart](s.Namespace("carts"), nil)
 	v, err := carts.Put(ctx, "7", cart{"ada", 1}, kv.TTL(time.Hour))
 	if err != nil {
 		t.Fatal(err)
@@ -252,10 +252,10 @@ func TestTyped(t *testing.T) {
 	}
 	watched := 0
 	for ev, err := range carts.WatchPrefix(ctx, "", kv.Current()) {
-		if watched++; err == nil && ev.Kind == kv.Put && ev.Item.Value.Owner != "ada" {
+		if watched++; err == nil && ev.Kind == kv.EventPut && ev.Item.Value.Owner != "ada" {
 			t.Errorf("the watch shows %+v", ev)
 		}
-		if ev.Kind == kv.Synced {
+		if ev.Kind == kv.EventSynced {
 			break
 		}
 	}
@@ -294,7 +294,7 @@ func TestUpdate(t *testing.T) {
 	}
 }
 
-// TestLeaseOutage has an engine that does not answer for longer than the lease lives: Keep must give up then, not later.
+// TestLeaseOutage has an engine that does not answer for longer than the lease lives: Run must give up then, not later.
 func TestLeaseOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &mute{Store: memkv.New(nil)}
@@ -306,12 +306,12 @@ func TestLeaseOutage(t *testing.T) {
 		}
 		began := time.Now()
 		d.after = began.Add(time.Minute)
-		err = l.Keep(t.Context())
+		err = l.Run(t.Context())
 		if !errors.Is(err, kv.ErrNotFound) || !errors.Is(err, kv.ErrUnavailable) {
-			t.Errorf("Keep: %v", err)
+			t.Errorf("Run: %v", err)
 		}
 		if took := time.Since(began); took < 80*time.Second || took > 90*time.Second {
-			t.Errorf("Keep gave up after %s; the last renewal was at most 60 s after the start, and holds for 30 s", took)
+			t.Errorf("Run gave up after %s; the last renewal was at most 60 s after the start, and holds for 30 s", took)
 		}
 	})
 }
@@ -322,9 +322,9 @@ type mute struct {
 	after time.Time
 }
 
-func (m *mute) KeepAlive(ctx context.Context, id driver.LeaseID) error {
+func (m *mute) Renew(ctx context.Context, id driver.LeaseID) error {
 	if time.Now().After(m.after) {
 		return driver.ErrUnavailable
 	}
-	return m.Store.KeepAlive(ctx, id)
+	return m.Store.Renew(ctx, id)
 }

@@ -53,7 +53,7 @@ func (l *Lease) Renew(ctx context.Context) (err error) {
 	if err := l.store.usable(ctx); err != nil {
 		return err
 	}
-	return l.leaser.KeepAlive(ctx, l.id)
+	return l.leaser.Renew(ctx, l.id)
 }
 
 // Revoke ends the lease and deletes its items. A lease that has already ended is not an error.
@@ -66,10 +66,10 @@ func (l *Lease) Revoke(ctx context.Context) (err error) {
 	return l.leaser.Revoke(ctx, l.id)
 }
 
-// Keep renews the lease three times a TTL, and returns nil when ctx ends. The lease then lasts for the rest of its TTL.
-// A renewal that fails is retried. Keep returns an error that wraps ErrNotFound when the lease has ended: the engine reported it, or a
+// Run renews the lease three times a TTL, and returns nil when ctx ends. The lease then lasts for the rest of its TTL.
+// A renewal that fails is retried. Run returns an error that wraps ErrNotFound when the lease has ended: the engine reported it, or a
 // whole TTL has passed since the last successful renewal was sent.
-func (l *Lease) Keep(ctx context.Context) error {
+func (l *Lease) Run(ctx context.Context) error {
 	over := time.Now().Add(l.ttl) // unless a renewal succeeds
 	for {
 		sent := time.Now()

@@ -146,15 +146,15 @@ func (m *Mirror[T]) Run(ctx context.Context) error {
 			return err
 		}
 		switch ev.Kind {
-		case Resync:
+		case EventResync:
 			m.restart()
-		case Put:
+		case EventPut:
 			m.put(ctx, ev.Item)
-		case Delete:
+		case EventDelete:
 			m.remove(ev.Item.Key)
-		case Synced:
+		case EventSynced:
 			m.synced()
-		case Lost:
+		case EventLost:
 			m.stale()
 		}
 	}

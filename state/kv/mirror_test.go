@@ -100,7 +100,7 @@ func (s *scripted) script(events ...driver.Event) {
 }
 
 func shown(key, value string, version kv.Version) driver.Event {
-	return driver.Event{Kind: kv.Put, Item: kv.Item{Key: key, Value: []byte(value), Version: version}}
+	return driver.Event{Kind: kv.EventPut, Item: kv.Item{Key: key, Value: []byte(value), Version: version}}
 }
 
 // mirroring is a mirror that runs in a bubble.
@@ -112,7 +112,7 @@ type mirroring struct {
 }
 
 // mirrored runs a mirror of all items of a store in a bubble. It is filled when check is called.
-func mirrored(t *testing.T, d func() driver.Store, check func(*mirroring)) {
+func mirrored(t *testing.T, d func() driver.Driver, check func(*mirroring)) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &mirroring{T: t, store: kv.New(d(), &kv.Options{Telemetry: telemetry.Off()})}
 		defer m.store.Close()
@@ -184,7 +184,7 @@ func (m *mirroring) is(state kv.MirrorState, stale time.Duration) {
 }
 
 func TestMirror(t *testing.T) {
-	mirrored(t, func() driver.Store { return memkv.New(nil) }, func(m *mirroring) {
+	mirrored(t, func() driver.Driver { return memkv.New(nil) }, func(m *mirroring) {
 		<-m.mirror.Complete()
 		m.shows(map[string]int{})
 		m.put("a", "1")
@@ -229,7 +229,7 @@ func TestMirrorOfNamespace(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		prod := kv.Namespace(s, "prod")
+		prod := s.Namespace("prod")
 		mirror, err := kv.NewMirror[int](prod, "route/", nil)
 		if err != nil {
 			t.Fatal(err)
@@ -252,7 +252,7 @@ func TestMirrorOfNamespace(t *testing.T) {
 // TestMirrorLost cuts the watch: the mirror shows what it knew, says for how long, and catches up.
 func TestMirrorLost(t *testing.T) {
 	var engine *cuttable
-	mirrored(t, func() driver.Store { engine = newCuttable(); return engine }, func(m *mirroring) {
+	mirrored(t, func() driver.Driver { engine = newCuttable(); return engine }, func(m *mirroring) {
 		m.put("a", "1")
 		m.put("b", "2")
 		synctest.Wait()
@@ -277,8 +277,8 @@ func TestMirrorLost(t *testing.T) {
 // TestMirrorResync goes through snapshots event by event: nothing disappears before its end, also when one is interrupted.
 func TestMirrorResync(t *testing.T) {
 	var engine *scripted
-	begin, end := driver.Event{Kind: kv.Resync}, driver.Event{Kind: kv.Synced, Position: 9}
-	mirrored(t, func() driver.Store {
+	begin, end := driver.Event{Kind: kv.EventResync}, driver.Event{Kind: kv.EventSynced, Position: 9}
+	mirrored(t, func() driver.Driver {
 		engine = &scripted{Store: memkv.New(nil), events: make(chan driver.Event)}
 		return engine
 	}, func(m *mirroring) {
@@ -353,7 +353,7 @@ func TestMirrorInvalid(t *testing.T) {
 		defer m.store.Close()
 		m.mirror, _ = kv.NewMirror[int](m.store, "", nil)
 		defer m.run()()
-		begin, end := driver.Event{Kind: kv.Resync}, driver.Event{Kind: kv.Synced, Position: 9}
+		begin, end := driver.Event{Kind: kv.EventResync}, driver.Event{Kind: kv.EventSynced, Position: 9}
 
 		engine.script(begin, shown("a", "1", 1), shown("bad", "x", 2), shown("c", "3", 3), end)
 		m.shows(map[string]int{"a": 1, "c": 3})
@@ -375,7 +375,7 @@ func TestMirrorInvalid(t *testing.T) {
 		if n := counted(t, reader, "goos.kv.mirror.invalid_items"); n != 2 {
 			t.Errorf("the metric counts %d invalid items, want 2", n)
 		}
-		engine.script(driver.Event{Kind: kv.Delete, Item: kv.Item{Key: "c"}})
+		engine.script(driver.Event{Kind: kv.EventDelete, Item: kv.Item{Key: "c"}})
 		if status := m.mirror.Status(); status.Invalid != 0 || status.Items != 2 {
 			t.Errorf("after the last invalid item was deleted: %+v", status)
 		}
@@ -403,7 +403,7 @@ func counted(t *testing.T, reader sdkmetric.Reader, name string) (total int64) {
 
 // TestMirrorChanges has one loop that keeps up and one that is stuck. The stuck one holds up nobody, and sees the last states at the end.
 func TestMirrorChanges(t *testing.T) {
-	mirrored(t, func() driver.Store { return memkv.New(nil) }, func(m *mirroring) {
+	mirrored(t, func() driver.Driver { return memkv.New(nil) }, func(m *mirroring) {
 		m.put("first", "1")
 		synctest.Wait()
 		ctx, cancel := context.WithCancel(m.Context())
@@ -449,7 +449,7 @@ func TestMirrorConverges(t *testing.T) {
 	for seed := range uint64(50) {
 		random := rand.New(rand.NewPCG(seed, 0))
 		var engine *cuttable
-		mirrored(t, func() driver.Store { engine = newCuttable(); return engine }, func(m *mirroring) {
+		mirrored(t, func() driver.Driver { engine = newCuttable(); return engine }, func(m *mirroring) {
 			ctx, cancel := context.WithCancel(m.Context())
 			copied := map[string]int{}
 			var group sync.WaitGroup
@@ -554,7 +554,7 @@ func TestMirrorReaders(t *testing.T) {
 }
 
 func TestNewMirrorErrors(t *testing.T) {
-	blind := kv.New(&limited{Store: memkv.New(nil), caps: driver.Capabilities{System: "blind"}}, nil)
+	blind := kv.New(&limited{Driver: memkv.New(nil), caps: driver.Capabilities{System: "blind"}}, nil)
 	closed := kv.New(memkv.New(nil), nil)
 	_ = closed.Close()
 	create := func(s *kv.Store, prefix string) error {
@@ -566,7 +566,7 @@ func TestNewMirrorErrors(t *testing.T) {
 		`kv: mirror "a/": unsupported operation: blind cannot do: watch`: create(blind, "a/"),
 		`kv: mirror "a/": closed`: create(closed, "a/"),
 		`kv: mirror "\xff": invalid: the key is not UTF-8; encode binary keys, for example in base64`: create(open(t, nil), "\xff"),
-		`kv: mirror "a/": invalid: "" is no name for a namespace: use UTF-8 that is not empty`:        create(kv.Namespace(open(t, nil), ""), "a/"),
+		`kv: mirror "a/": invalid: "" is no name for a namespace: use UTF-8 that is not empty`:        create(open(t, nil).Namespace(""), "a/"),
 	} {
 		if err == nil || err.Error() != want {
 			t.Errorf("got  %v\nwant %s", err, want)
@@ -594,11 +594,11 @@ func TestMirrorMemory(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- mirror.Run(ctx) }()
-	engine.events <- driver.Event{Kind: kv.Resync}
+	engine.events <- driver.Event{Kind: kv.EventResync}
 	for n := range items {
 		engine.events <- shown(fmt.Sprintf("key/%012d", n), "x", kv.Version(n+1)) // keys of 16 bytes
 	}
-	engine.events <- driver.Event{Kind: kv.Synced, Position: 1}
+	engine.events <- driver.Event{Kind: kv.EventSynced, Position: 1}
 	<-mirror.Complete()
 	each := float64(testenv.Heap()-before) / items
 	t.Logf("an item takes %.0f bytes, of which 24 are key and value", each)

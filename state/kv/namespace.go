@@ -10,7 +10,7 @@ import (
 //
 // A namespace shares the driver and the telemetry of s. Closing it ends its watches and later calls, and leaves s open. Closing s
 // closes it, too. If the name is empty or not UTF-8, every call returns ErrInvalid.
-func Namespace(s *Store, name string) *Store {
+func (s *Store) Namespace(name string) *Store {
 	ns := &Store{engine: s.engine, parent: s, prefix: s.prefix + name + "/", fault: s.fault}
 	if ns.fault == nil && (name == "" || !utf8.ValidString(name)) {
 		ns.fault = fmt.Errorf("%w: %q is no name for a namespace: use UTF-8 that is not empty", ErrInvalid, name)

@@ -38,7 +38,7 @@ func TestNilOptions(t *testing.T) {
 		t.Error(err)
 	}
 	for ev, err := range s.Watch(ctx, "k", nil) {
-		if err != nil || ev.Kind != kv.Synced {
+		if err != nil || ev.Kind != kv.EventSynced {
 			t.Error(ev, err)
 		}
 		break

@@ -169,7 +169,7 @@ func (t *Typed[T]) events(events iter.Seq2[Event, error]) iter.Seq2[TypedEvent[T
 		for ev, err := range events {
 			typed := TypedEvent[T]{Kind: ev.Kind, Position: ev.Position}
 			typed.Item.Key = ev.Item.Key
-			if err == nil && ev.Kind == Put {
+			if err == nil && ev.Kind == EventPut {
 				typed.Item, err = t.decode("watch", ev.Item)
 			}
 			if !yield(typed, err) {

@@ -46,7 +46,7 @@ func TestUpdateResults(t *testing.T) {
 		{"an error", fails(soldOut), "old", "", soldOut},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := kv.Namespace(open(t, nil), "orders")
+			s := open(t, nil).Namespace("orders")
 			if _, err := s.Put(t.Context(), "present", []byte("old")); err != nil {
 				t.Fatal(err)
 			}
@@ -86,8 +86,8 @@ func holds(t *testing.T, s *kv.Store, key, want string) {
 
 // TestUpdateErrors asks for what cannot be: change must not be called, and nothing written.
 func TestUpdateErrors(t *testing.T) {
-	blind := kv.New(&limited{Store: memkv.New(nil), caps: driver.Capabilities{System: "blind"}}, nil)
-	small := kv.New(&limited{Store: memkv.New(nil), caps: driver.Capabilities{System: "small", Abilities: driver.CAS, MaxValue: 4}}, nil)
+	blind := kv.New(&limited{Driver: memkv.New(nil), caps: driver.Capabilities{System: "blind"}}, nil)
+	small := kv.New(&limited{Driver: memkv.New(nil), caps: driver.Capabilities{System: "small", Abilities: driver.CAS, MaxValue: 4}}, nil)
 	closed := kv.New(memkv.New(nil), nil)
 	_ = closed.Close()
 	s, ctx := open(t, nil), t.Context()
@@ -151,7 +151,7 @@ func TestUpdateTTL(t *testing.T) {
 }
 
 // contested is an engine on which another writer always comes first.
-type contested struct{ driver.Store }
+type contested struct{ driver.Driver }
 
 func (contested) Put(context.Context, driver.PutRequest) (driver.Version, error) {
 	return 0, driver.ErrConflict

@@ -13,7 +13,7 @@ import (
 // Event is something that a watch reports.
 //
 //	type Event struct {
-//		Kind     EventKind // Put, Delete, Resync, Synced or Lost
+//		Kind     EventKind // EventPut, EventDelete, EventResync, EventSynced or EventLost
 //		Item     Item      // what was written; a Delete has the key alone
 //		Position Version   // place after this event, for From; zero means that a watch cannot begin here
 //	}
@@ -26,16 +26,16 @@ type EventKind = driver.EventKind
 
 // The kinds of events.
 const (
-	// Put: the item was written, or exists.
-	Put = driver.Put
-	// Delete: the item was removed, or has expired.
-	Delete = driver.Delete
-	// Resync: the state known so far may be wrong. All existing items follow as Puts, up to Synced.
-	Resync = driver.Resync
-	// Synced: the watch is in place, and no change will be missed. After a Resync, items that were not shown since then do not exist.
-	Synced = driver.Synced
-	// Lost: the connection is lost, and the watch reconnects. The state known so far may be stale until Synced.
-	Lost = driver.Lost
+	// EventPut: the item was written, or exists.
+	EventPut = driver.EventPut
+	// EventDelete: the item was removed, or has expired.
+	EventDelete = driver.EventDelete
+	// EventResync: the state known so far may be wrong. All existing items follow as Puts, up to Synced.
+	EventResync = driver.EventResync
+	// EventSynced: the watch is in place, and no change will be missed. After a Resync, items that were not shown since then do not exist.
+	EventSynced = driver.EventSynced
+	// EventLost: the connection is lost, and the watch reconnects. The state known so far may be stale until Synced.
+	EventLost = driver.EventLost
 )
 
 // WatchOption is an option of Watch and WatchPrefix. Nil changes nothing.
@@ -165,10 +165,10 @@ func (w *watch) emit(ctx context.Context, ev Event) error {
 		return errStopped
 	}
 	switch ev.Kind {
-	case Resync:
+	case EventResync:
 		w.resyncs = true
 		w.store.engine.watchResync.Emit(ctx, keyAttr.String(w.name))
-	case Synced:
+	case EventSynced:
 		w.resyncs, w.placed = false, true
 	}
 	if !w.resyncs {
@@ -207,7 +207,7 @@ func (w *watch) ended(ctx context.Context, err error) error {
 		w.failures++
 		w.store.engine.watchLost.EmitError(ctx, err, keyAttr.String(w.name))
 		if w.placed {
-			if err := w.send(Event{Kind: Lost}); err != nil {
+			if err := w.send(Event{Kind: EventLost}); err != nil {
 				return err
 			}
 		}

@@ -72,7 +72,7 @@ func ExampleLayer_Stage() {
 	_, _ = v.Stage(ctx, versions.Draft{Document: "greeting: yo", Format: config.YAML, Author: "ada"}, 10)
 
 	// Usually 10 minutes a stage, and the health from the metrics by goos.config.version.
-	err = v.Guide(ctx, versions.Plan{
+	err = v.RunRollout(ctx, versions.Plan{
 		Author: "guide", Every: time.Millisecond, Stages: []versions.Stage{{Percent: 10, For: time.Millisecond}, {Percent: 50, For: time.Millisecond}},
 		Health: func(context.Context) (versions.Health, error) {
 			return versions.Health{Canary: versions.Sample{Total: 500, Failed: 60}, Stable: versions.Sample{Total: 4500, Failed: 9}}, nil

@@ -48,7 +48,7 @@ func DefaultStages() []Stage {
 	return []Stage{{5, 10 * time.Minute}, {25, 10 * time.Minute}, {50, 10 * time.Minute}}
 }
 
-// Plan describes how Guide advances a rollout.
+// Plan describes how RunRollout advances a rollout.
 type Plan struct {
 	// Author of the steps, such as the name of the program that guides. Required.
 	Author string
@@ -136,21 +136,21 @@ func (p Plan) judge(h Health) verdict {
 	return good
 }
 
-// ErrAborted says that a rollout was aborted, by Guide or somebody else.
+// ErrAborted says that a rollout was aborted, by RunRollout or somebody else.
 var ErrAborted = errors.New("rollout aborted")
 
-// Guide takes the rollout that is under way to its end: from stage to stage while the canaries are well, and back if they are
+// RunRollout takes the rollout that is under way to its end: from stage to stage while the canaries are well, and back if they are
 // not, or if an instance refuses the candidate. It returns nil when the candidate is in force for all, and an error that wraps
 // ErrAborted and says why when it is not. It returns ErrNotFound if no rollout is under way, and the error of ctx when that ends;
-// then the rollout stays where it is, and another Guide can continue it. It retries while the store does not answer.
+// then the rollout stays where it is, and another RunRollout can continue it. It retries while the store does not answer.
 //
-// Guide advances only while it sees canaries: by their requests if Plan.Health is set, otherwise by their reports, which must all name
+// RunRollout advances only while it sees canaries: by their requests if Plan.Health is set, otherwise by their reports, which must all name
 // the candidate. As long as it sees none it waits, and Plan.OnWait says so: choose stages that some instance falls into. Without
 // Plan.Health it returns errors.ErrUnsupported if the store cannot list the reports.
 //
 // No decision compares the clocks of two machines. An instance counts as long as new reports of it arrive, and a stage lasts by the
 // clock of the guide.
-func (v *Layer) Guide(ctx context.Context, plan Plan) error {
+func (v *Layer) RunRollout(ctx context.Context, plan Plan) error {
 	plan = plan.orDefault()
 	g, err := v.guide(ctx, plan)
 	if err != nil {
@@ -192,7 +192,7 @@ func (v *Layer) guide(ctx context.Context, plan Plan) (*guide, error) {
 	return g, nil
 }
 
-// guide is one Guide under way.
+// guide is a RunRollout in progress.
 type guide struct {
 	versions  *Layer
 	plan      Plan

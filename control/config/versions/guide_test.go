@@ -47,7 +47,7 @@ type rehearsal struct {
 	skew     time.Duration // of the clocks of the instances
 }
 
-func rehearse(t *testing.T, d driver.Store, skew time.Duration) *rehearsal {
+func rehearse(t *testing.T, d driver.Driver, skew time.Duration) *rehearsal {
 	t.Helper()
 	off := telemetry.Off()
 	store := kv.New(d, &kv.Options{Telemetry: off})
@@ -99,7 +99,7 @@ func (r *rehearsal) guideFor(d time.Duration, p Plan) (waits []string, took time
 	p.Author = "guide"
 	p.OnWait = func(why string) { waits = append(waits, why) }
 	begun := time.Now()
-	err = r.Guide(ctx, p)
+	err = r.RunRollout(ctx, p)
 	return waits, time.Since(begun), err
 }
 
@@ -108,8 +108,8 @@ var tenMinutes = []Stage{{50, 10 * time.Minute}}
 // TestGuideIgnoresClocks has instances whose clocks are fast and slow refuse the candidate, and run it.
 func TestGuideIgnoresClocks(t *testing.T) {
 	for _, skew := range []time.Duration{-9000 * time.Hour, -2 * time.Minute, 0, 2 * time.Minute, 9000 * time.Hour} {
-		for name, engine := range map[string]func() driver.Store{
-			"expiry": func() driver.Store { return memkv.New(nil) }, "no expiry": func() driver.Store { return everlasting{memkv.New(nil)} },
+		for name, engine := range map[string]func() driver.Driver{
+			"expiry": func() driver.Driver { return memkv.New(nil) }, "no expiry": func() driver.Driver { return everlasting{memkv.New(nil)} },
 		} {
 			t.Run(fmt.Sprint(name, skew), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {

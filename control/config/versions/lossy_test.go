@@ -14,10 +14,10 @@ import (
 )
 
 // plain is an engine that can compare and set, and nothing else: no lists, no watches, no TTL.
-type plain struct{ driver.Store }
+type plain struct{ driver.Driver }
 
 func (p plain) Capabilities() driver.Capabilities {
-	c := p.Store.Capabilities()
+	c := p.Driver.Capabilities()
 	c.Abilities = driver.CAS
 	return c
 }
@@ -43,10 +43,10 @@ func TestPlainEngine(t *testing.T) {
 	_, err = v.Stage(t.Context(), draft("retries: 3\n"), 10)
 	must(t, err)
 	plan := versions.Plan{Author: "guide", Stages: []versions.Stage{}, Every: time.Millisecond}
-	if err := v.Guide(t.Context(), plan); !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "give Plan.Health") {
+	if err := v.RunRollout(t.Context(), plan); !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "give Plan.Health") {
 		t.Errorf("a guide that can see no canary: %v", err)
 	}
 	plan.Health = wellHealth
-	must(t, v.Guide(t.Context(), plan))
+	must(t, v.RunRollout(t.Context(), plan))
 	eventually(t, "the rollout", func() bool { return cfg.Get().Retries == 3 && cfg.Err() == nil })
 }

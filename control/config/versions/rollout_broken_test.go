@@ -22,7 +22,7 @@ func staged(t *testing.T) *Layer {
 	return stagedOn(t, memkv.New(nil))
 }
 
-func stagedOn(t *testing.T, d driver.Store) *Layer {
+func stagedOn(t *testing.T, d driver.Driver) *Layer {
 	t.Helper()
 	off := telemetry.Off()
 	v, err := New(kv.New(d, &kv.Options{Telemetry: off}), "l", &Options{Telemetry: off})
@@ -44,14 +44,14 @@ func TestGuideWaitsForMonitorThatBreaks(t *testing.T) {
 		v, asked := staged(t), 0
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
-		err := v.Guide(ctx, Plan{Author: "guide", Stages: []Stage{{10, 10 * time.Minute}}, Health: func(context.Context) (Health, error) {
+		err := v.RunRollout(ctx, Plan{Author: "guide", Stages: []Stage{{10, 10 * time.Minute}}, Health: func(context.Context) (Health, error) {
 			if asked++; asked == 1 {
 				return Health{Canary: Sample{Total: 1000}, Stable: Sample{Total: 1000}}, nil
 			}
 			return Health{}, errors.New("the monitor is down")
 		}})
 		if !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Guide: %v, want it to wait", err)
+			t.Errorf("RunRollout: %v, want it to wait", err)
 		}
 		if head, err := v.Head(t.Context()); err != nil || head.Stable != 1 || head.Rollout == nil {
 			t.Errorf("head %+v, %v", head, err)

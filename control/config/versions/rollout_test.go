@@ -178,7 +178,7 @@ func guided(t *testing.T, f *fleet, text string, p versions.Plan) (time.Duration
 	begun := time.Now()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Hour)
 	defer cancel()
-	err = f.layer.Guide(ctx, p)
+	err = f.layer.RunRollout(ctx, p)
 	return time.Since(begun), err
 }
 
@@ -248,8 +248,8 @@ func TestGuide(t *testing.T) {
 	}
 }
 
-// TestGuideGoesOn has one Guide die and another go on, and somebody else end the rollout meanwhile.
-func TestGuideGoesOn(t *testing.T) {
+// TestRunRolloutContinues has one RunRollout die and another continue, and somebody else end the rollout meanwhile.
+func TestRunRolloutContinues(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 20)
 		defer f.close()
@@ -257,28 +257,28 @@ func TestGuideGoesOn(t *testing.T) {
 		must(t, err)
 		ctx, cancel := context.WithTimeout(t.Context(), 12*time.Minute)
 		defer cancel()
-		if err := f.layer.Guide(ctx, plan); !errors.Is(err, context.DeadlineExceeded) {
+		if err := f.layer.RunRollout(ctx, plan); !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatal(err)
 		}
 		begun := time.Now()
-		must(t, f.layer.Guide(t.Context(), plan))
+		must(t, f.layer.RunRollout(t.Context(), plan))
 		if took := time.Since(begun); took > 9*time.Minute {
-			t.Errorf("the second Guide began the stage again: it took %v", took)
+			t.Errorf("the second RunRollout began the stage again: it took %v", took)
 		}
 		_, err = f.layer.Stage(t.Context(), draft("retries: 3\n"), 10)
 		must(t, err)
 		done := make(chan error, 1)
-		go func() { done <- f.layer.Guide(t.Context(), plan) }()
+		go func() { done <- f.layer.RunRollout(t.Context(), plan) }()
 		time.Sleep(time.Minute)
 		must(t, f.layer.Abort(t.Context(), "ada", "no"))
 		if err := <-done; !errors.Is(err, versions.ErrAborted) {
 			t.Errorf("aborted by hand: %v", err)
 		}
-		if err := f.layer.Guide(t.Context(), plan); !errors.Is(err, config.ErrNotFound) {
+		if err := f.layer.RunRollout(t.Context(), plan); !errors.Is(err, config.ErrNotFound) {
 			t.Errorf("nothing to guide: %v", err)
 		}
 		for _, p := range []versions.Plan{{}, {Author: "x", Worse: 0.5}, {Author: "x", Stages: []versions.Stage{{Percent: 5}, {Percent: 5}}}} {
-			if err := f.layer.Guide(t.Context(), p); !errors.Is(err, config.ErrInvalid) {
+			if err := f.layer.RunRollout(t.Context(), p); !errors.Is(err, config.ErrInvalid) {
 				t.Errorf("%+v: %v", p, err)
 			}
 		}

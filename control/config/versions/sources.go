@@ -87,15 +87,15 @@ func watchKey(ctx context.Context, store *kv.Store, key string, changed func(err
 			return storeError(err)
 		}
 		switch event.Kind {
-		case kv.Lost:
+		case kv.EventLost:
 			settled = false
 			changed(errors.New("the connection to the store is lost"))
-		case kv.Resync:
+		case kv.EventResync:
 			settled = false
-		case kv.Synced:
+		case kv.EventSynced:
 			settled = true
 			changed(nil)
-		case kv.Put, kv.Delete:
+		case kv.EventPut, kv.EventDelete:
 			if settled {
 				changed(nil)
 			}
@@ -120,7 +120,7 @@ func Published(store *kv.Store, opts *PublishedOptions) config.Source {
 	if opts != nil && store != nil {
 		p.instance = opts.Instance
 		for _, name := range opts.Layers {
-			p.layers = append(p.layers, &layerReader{name: name, log: &versionLog{store: kv.Namespace(store, name)}})
+			p.layers = append(p.layers, &layerReader{name: name, log: &versionLog{store: store.Namespace(name)}})
 		}
 	}
 	return p

@@ -102,7 +102,7 @@ func New(store *kv.Store, layer string, opts *Options) (*Layer, error) {
 	if store == nil {
 		return nil, &config.Error{Err: errNoStore("New")}
 	}
-	v := &Layer{layer: layer, log: &versionLog{store: kv.Namespace(store, layer)}, ops: map[string]*instrument.Op{}, events: map[string]*instrument.Event{}}
+	v := &Layer{layer: layer, log: &versionLog{store: store.Namespace(layer)}, ops: map[string]*instrument.Op{}, events: map[string]*instrument.Event{}}
 	if opts != nil {
 		v.opts = *opts
 	}

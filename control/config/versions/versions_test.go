@@ -39,7 +39,7 @@ func (f *failing) Put(ctx context.Context, r kvdriver.PutRequest) (kvdriver.Vers
 	return v, err
 }
 
-func newStore(t testing.TB, d kvdriver.Store) *kv.Store {
+func newStore(t testing.TB, d kvdriver.Driver) *kv.Store {
 	t.Helper()
 	store := kv.New(d, &kv.Options{Telemetry: telemetry.Off()})
 	t.Cleanup(func() { _ = store.Close() })

@@ -42,7 +42,7 @@ type Store struct {
 // New returns a driver that keeps items in a folder, which must exist.
 func New(dir string) *Store { return &Store{dir: dir} }
 
-// Capabilities implements driver.Store.
+// Capabilities implements driver.Driver.
 func (s *Store) Capabilities() driver.Capabilities {
 	return driver.Capabilities{
 		System:    "files",
@@ -52,7 +52,7 @@ func (s *Store) Capabilities() driver.Capabilities {
 	}
 }
 
-// Get implements driver.Store.
+// Get implements driver.Driver.
 func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
 	if err := ctx.Err(); err != nil {
 		return driver.Item{}, err
@@ -74,7 +74,7 @@ func (s *Store) read(key string) (driver.Item, error) {
 	return driver.Item{Key: key, Value: data[versionSize:], Version: version}, nil
 }
 
-// Put implements driver.Store.
+// Put implements driver.Driver.
 func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
@@ -123,7 +123,7 @@ func (s *Store) write(path string, data []byte) error {
 	return nil
 }
 
-// Delete implements driver.Store.
+// Delete implements driver.Driver.
 func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -139,7 +139,7 @@ func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
 	return nil
 }
 
-// Close implements driver.Store. No file is open between two calls.
+// Close implements driver.Driver. No file is open between two calls.
 func (s *Store) Close() error { return nil }
 
 // List implements driver.Lister. os.ReadDir sorts by name, and hexadecimal names sort like the bytes of their keys.

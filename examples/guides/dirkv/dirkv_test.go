@@ -17,7 +17,7 @@ import (
 
 func TestContract(t *testing.T) {
 	kvtest.Run(t, kvtest.Backend{
-		Open: func(t testing.TB) driver.Store { return dirkv.New(t.TempDir()) },
+		Open: func(t testing.TB) driver.Driver { return dirkv.New(t.TempDir()) },
 	})
 }
 

@@ -28,7 +28,7 @@ import (
 func nothing() error { return nil }
 
 // dial returns the driver that a URL names, and a function that closes its client.
-func dial(ctx context.Context, a *address, o Options) (driver.Store, func() error, error) {
+func dial(ctx context.Context, a *address, o Options) (driver.Driver, func() error, error) {
 	switch a.scheme {
 	case memory:
 		return memkv.New(nil), nothing, nil
@@ -50,7 +50,7 @@ func dial(ctx context.Context, a *address, o Options) (driver.Store, func() erro
 }
 
 // openFile opens a bolt file.
-func openFile(a *address, existing bool) (driver.Store, func() error, error) {
+func openFile(a *address, existing bool) (driver.Driver, func() error, error) {
 	if err := a.only(true, "namespace"); err != nil {
 		return nil, nil, err
 	}
@@ -93,7 +93,7 @@ func dialEtcd(ctx context.Context, a *address) (*clientv3.Client, error) {
 }
 
 // dialConsul returns a driver for the agent of a URL, whose password is the token.
-func dialConsul(a *address) (driver.Store, func() error, error) {
+func dialConsul(a *address) (driver.Driver, func() error, error) {
 	if err := a.only(false, "ca", "cert", "key", "namespace"); err != nil {
 		return nil, nil, err
 	}
@@ -119,7 +119,7 @@ func dialConsul(a *address) (driver.Store, func() error, error) {
 }
 
 // dialRedis returns a driver for the server of a URL, whose path is the number of the database.
-func dialRedis(a *address) (driver.Store, func() error, error) {
+func dialRedis(a *address) (driver.Driver, func() error, error) {
 	if err := a.only(true, "ca", "cert", "key", "namespace"); err != nil {
 		return nil, nil, err
 	}

@@ -16,7 +16,7 @@
 // With etcds, consuls and rediss the connection is encrypted. The server's certificate must be signed by an authority of the system, or
 // by one in the PEM file that ?ca= names. ?cert= and ?key= name the files of a client certificate.
 //
-// ?namespace=prod/shop opens the part of the engine whose keys begin with prod/shop/, see kv.Namespace.
+// ?namespace=prod/shop opens the part of the engine whose keys begin with prod/shop/, see kv.Store.Namespace.
 //
 // No error shows a password or a token: it names an engine by scheme, host and path. A parameter or a part of a URL that has no meaning is
 // an error.
@@ -86,7 +86,7 @@ func Open(ctx context.Context, where string, o Options) (*Engine, error) {
 	all := kv.New(d, &o.Store)
 	e := &Engine{Store: all, all: all, client: client}
 	if namespace != "" {
-		e.Store = kv.Namespace(all, namespace)
+		e.Store = all.Namespace(namespace)
 	}
 	if err := e.Ping(ctx); err != nil {
 		return nil, u.refuse(o.Flag, errors.Join(&silent{err}, e.Close()))

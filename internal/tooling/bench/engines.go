@@ -48,7 +48,7 @@ var Pairs = []Pair{
 }
 
 // through returns Get and Put of a store on a driver.
-func through(t testing.TB, d driver.Store) (get, put func() error) {
+func through(t testing.TB, d driver.Driver) (get, put func() error) {
 	ctx, next := requests(t), turn()
 	s := kv.New(d, &kv.Options{Name: "bench", Telemetry: telemetryOn})
 	t.Cleanup(func() { _ = s.Close() })
@@ -62,7 +62,7 @@ func putRequest(key string, value []byte) driver.PutRequest {
 	return driver.PutRequest{Key: key, Value: value}
 }
 
-func filled(t testing.TB, d driver.Store) driver.Store {
+func filled(t testing.TB, d driver.Driver) driver.Driver {
 	fill(t, func(ctx context.Context, key string, value []byte) error {
 		_, err := d.Put(ctx, putRequest(key, value))
 		return err

@@ -102,11 +102,11 @@ func (f FanOut) write(s *kv.Store, began time.Time, sent []time.Duration) error 
 func follow(s *kv.Store, began time.Time, seen []time.Duration, ready func()) []time.Duration {
 	for ev, err := range s.Watch(context.Background(), "k") {
 		switch {
-		case err != nil || ev.Kind == kv.Resync:
+		case err != nil || ev.Kind == kv.EventResync:
 			return seen
-		case ev.Kind == kv.Synced:
+		case ev.Kind == kv.EventSynced:
 			ready()
-		case ev.Kind == kv.Put:
+		case ev.Kind == kv.EventPut:
 			if seen = append(seen, time.Since(began)); len(seen) == cap(seen) {
 				return seen
 			}

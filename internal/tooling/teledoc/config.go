@@ -94,7 +94,7 @@ func rollOut(ctx context.Context, v *versions.Layer) error {
 	}
 	held, cancel := context.WithTimeout(ctx, holdFor)
 	defer cancel()
-	_ = v.Guide(held, versions.Plan{Author: "guide", Every: holdFor / 10, Stages: []versions.Stage{}, Health: func(context.Context) (versions.Health, error) {
+	_ = v.RunRollout(held, versions.Plan{Author: "guide", Every: holdFor / 10, Stages: []versions.Stage{}, Health: func(context.Context) (versions.Health, error) {
 		return versions.Health{}, errDemo
 	}})
 	if err := v.Abort(ctx, "ada", "ill"); err != nil {

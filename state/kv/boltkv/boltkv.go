@@ -112,10 +112,10 @@ func Open(path string, opts *Options) (*Store, error) {
 // nothing is the write that only removes what has expired, as every write does.
 func nothing(*writer) error { return nil }
 
-// Capabilities implements driver.Store.
+// Capabilities implements driver.Driver.
 func (s *Store) Capabilities() driver.Capabilities { return s.caps }
 
-// Get implements driver.Store.
+// Get implements driver.Driver.
 func (s *Store) Get(ctx context.Context, key string) (it driver.Item, err error) {
 	err = s.view(ctx, func(tx *bbolt.Tx) error {
 		it, err = read(tx, key, time.Now())
@@ -124,7 +124,7 @@ func (s *Store) Get(ctx context.Context, key string) (it driver.Item, err error)
 	return it, err
 }
 
-// Put implements driver.Store.
+// Put implements driver.Driver.
 func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	var version driver.Version // not a result: it may be written to after the context has ended
 	err := s.apply(ctx, func(w *writer) (err error) {
@@ -137,7 +137,7 @@ func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version,
 	return version, nil
 }
 
-// Delete implements driver.Store.
+// Delete implements driver.Driver.
 func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
 	return s.apply(ctx, func(w *writer) error { return w.delete(req) })
 }
@@ -148,7 +148,7 @@ func (s *Store) Path() string { return s.db.Path() }
 // Compact forgets the history of changes: watches that resume from before start over with a snapshot.
 func (s *Store) Compact() { s.feed.Compact() }
 
-// Close implements driver.Store. It waits for the transaction that is being written.
+// Close implements driver.Driver. It waits for the transaction that is being written.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	if s.closed {

@@ -22,10 +22,10 @@ func open(t testing.TB, path string) *boltkv.Store {
 func backend() kvtest.Backend {
 	return kvtest.Backend{
 		Record:    "testdata/contract.json",
-		Open:      func(t testing.TB) driver.Store { return open(t, filepath.Join(t.TempDir(), "kv.db")) },
+		Open:      func(t testing.TB) driver.Driver { return open(t, filepath.Join(t.TempDir(), "kv.db")) },
 		Defaults:  defaults,
 		FakeClock: true,
-		Compact:   func(_ testing.TB, s driver.Store) { s.(*boltkv.Store).Compact() },
+		Compact:   func(_ testing.TB, s driver.Driver) { s.(*boltkv.Store).Compact() },
 		Restart:   restart,
 	}
 }
@@ -41,7 +41,7 @@ func defaults(t testing.TB) driver.Capabilities {
 }
 
 // restart opens the file as it is at this moment, while the old store still has it: what a process that is killed leaves.
-func restart(t testing.TB, old driver.Store) driver.Store {
+func restart(t testing.TB, old driver.Driver) driver.Driver {
 	t.Helper()
 	data, err := os.ReadFile(old.(*boltkv.Store).Path())
 	if err != nil {

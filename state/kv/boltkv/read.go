@@ -79,7 +79,7 @@ func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(dr
 			return err
 		}
 	}
-	if err := emit(driver.Event{Kind: driver.Synced, Position: follower.Start()}); err != nil {
+	if err := emit(driver.Event{Kind: driver.EventSynced, Position: follower.Start()}); err != nil {
 		return err
 	}
 	return follower.Run(ctx, emit)
@@ -102,14 +102,14 @@ func (s *Store) emitAll(ctx context.Context, tx *bbolt.Tx, req driver.WatchReque
 	if err != nil {
 		return located(s.db.Path(), err)
 	}
-	if err := emit(driver.Event{Kind: driver.Resync}); err != nil {
+	if err := emit(driver.Event{Kind: driver.EventResync}); err != nil {
 		return err
 	}
 	for _, it := range items {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := emit(driver.Event{Kind: driver.Put, Item: it}); err != nil {
+		if err := emit(driver.Event{Kind: driver.EventPut, Item: it}); err != nil {
 			return err
 		}
 	}

@@ -190,7 +190,7 @@ func (w *writer) put(req driver.PutRequest) (driver.Version, error) {
 	}
 	r.version = w.advance()
 	w.check(w.items.Put(key, r.encode()))
-	w.events = append(w.events, driver.Event{Kind: driver.Put, Item: r.item(req.Key, w.now)})
+	w.events = append(w.events, driver.Event{Kind: driver.EventPut, Item: r.item(req.Key, w.now)})
 	return r.version, w.fault
 }
 
@@ -210,7 +210,7 @@ func (w *writer) remove(key []byte, end int64) {
 	}
 	w.check(w.items.Delete(key))
 	w.advance()
-	w.events = append(w.events, driver.Event{Kind: driver.Delete, Item: driver.Item{Key: string(key)}})
+	w.events = append(w.events, driver.Event{Kind: driver.EventDelete, Item: driver.Item{Key: string(key)}})
 }
 
 // advance returns the next position, which the feed will give to the same event.

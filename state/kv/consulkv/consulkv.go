@@ -98,10 +98,10 @@ func New(client *api.Client, opts *Options) *Store {
 	}}
 }
 
-// Capabilities implements driver.Store.
+// Capabilities implements driver.Driver.
 func (s *Store) Capabilities() driver.Capabilities { return s.caps }
 
-// Get implements driver.Store. It does not return the TTL.
+// Get implements driver.Driver. It does not return the TTL.
 func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
 	pairs, err := s.transact(ctx, &api.KVTxnOp{Verb: api.KVGet, Key: key})
 	switch {
@@ -121,7 +121,7 @@ func item(pair *api.KVPair) driver.Item {
 	return it
 }
 
-// Put implements driver.Store.
+// Put implements driver.Driver.
 //
 // The key is removed and written in one transaction, so that it no longer ends with the session it was written with before, and so that
 // its version changes even if its value does not.
@@ -203,7 +203,7 @@ func refused(err error) bool {
 	return errors.Is(err, driver.ErrConflict) || errors.Is(err, driver.ErrTooLarge) || errors.Is(err, driver.ErrNotFound)
 }
 
-// Delete implements driver.Store.
+// Delete implements driver.Driver.
 func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
 	_, err := s.end(ctx, req.Key, req.IfVersion)
 	if errors.Is(err, errAbsent) {
@@ -248,7 +248,7 @@ func (s *Store) Ping(ctx context.Context) error {
 	return s.classify(ctx, err)
 }
 
-// Close implements driver.Store. The client stays as it is.
+// Close implements driver.Driver. The client stays as it is.
 func (s *Store) Close() error {
 	s.closed.Store(true)
 	return nil

@@ -58,14 +58,14 @@ func backend(t testing.TB) kvtest.Backend {
 	network := testenv.Proxy(t, engine.Addr(0))
 	var sent atomic.Int64
 	return kvtest.Backend{
-		Open: func(t testing.TB) driver.Store {
+		Open: func(t testing.TB) driver.Driver {
 			o := connect(t, network.Endpoint(), &sent)
 			if _, err := o.client.KV().DeleteTree("", (&api.WriteOptions{}).WithContext(t.Context())); err != nil {
 				t.Fatal(err)
 			}
 			return o
 		},
-		Restart: func(t testing.TB, old driver.Store) driver.Store {
+		Restart: func(t testing.TB, old driver.Driver) driver.Driver {
 			engine.Kill()
 			engine.Restart()
 			kvtest.Awake(t, old)
@@ -75,13 +75,13 @@ func backend(t testing.TB) kvtest.Backend {
 		Revive:   func(testing.TB) { engine.Restart() },
 		Pause:    func(testing.TB) { engine.Pause() },
 		Resume:   func(testing.TB) { engine.Resume() },
-		Compact:  func(testing.TB, driver.Store) {}, // Consul keeps no history of changes that it could forget
-		Requests: sent.Load, KeepAlives: 1,          // a watch asks again
+		Compact:  func(testing.TB, driver.Driver) {}, // Consul keeps no history of changes that it could forget
+		Requests: sent.Load, KeepAlives: 1,           // a watch asks again
 		Cut:    func(testing.TB) { network.Cut() },
 		Drop:   func(testing.TB) { network.Drop() },
 		Slow:   func(_ testing.TB, latency, jitter time.Duration) { network.Slow(latency, jitter) },
 		Heal:   func(testing.TB) { network.Heal() },
-		Beside: func(t testing.TB) driver.Store { return connect(t, engine.Addr(0), new(atomic.Int64)) },
+		Beside: func(t testing.TB) driver.Driver { return connect(t, engine.Addr(0), new(atomic.Int64)) },
 		Leases: func(t testing.TB) int { return sessions(t, engine.Addr(0)) },
 	}
 }

@@ -27,8 +27,8 @@ func (s *Store) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, e
 	return driver.LeaseID(id), nil
 }
 
-// KeepAlive implements driver.Leaser.
-func (s *Store) KeepAlive(ctx context.Context, id driver.LeaseID) error {
+// Renew implements driver.Leaser.
+func (s *Store) Renew(ctx context.Context, id driver.LeaseID) error {
 	session, _, err := s.client.Session().Renew(string(id), (&api.WriteOptions{}).WithContext(ctx))
 	switch {
 	case gone(err), err == nil && session == nil:

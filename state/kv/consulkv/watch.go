@@ -33,17 +33,17 @@ func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(dr
 		return fmt.Errorf("%w: Consul is at %d", driver.ErrCompacted, index)
 	}
 	if req.Snapshot {
-		if err := emit(driver.Event{Kind: driver.Resync}); err != nil {
+		if err := emit(driver.Event{Kind: driver.EventResync}); err != nil {
 			return err
 		}
 		for _, it := range items {
-			if err := emit(driver.Event{Kind: driver.Put, Item: it}); err != nil {
+			if err := emit(driver.Event{Kind: driver.EventPut, Item: it}); err != nil {
 				return err
 			}
 		}
 	}
 	w.known, w.last = versions(items), index
-	if err := emit(driver.Event{Kind: driver.Synced, Position: driver.Version(index)}); err != nil {
+	if err := emit(driver.Event{Kind: driver.EventSynced, Position: driver.Version(index)}); err != nil {
 		return err
 	}
 	for {
@@ -90,12 +90,12 @@ func (w *watch) compare(items []driver.Item, at driver.Version) error {
 	var events []driver.Event
 	for key := range w.known {
 		if _, there := now[key]; !there {
-			events = append(events, driver.Event{Kind: driver.Delete, Item: driver.Item{Key: key}})
+			events = append(events, driver.Event{Kind: driver.EventDelete, Item: driver.Item{Key: key}})
 		}
 	}
 	for _, it := range items {
 		if w.known[it.Key] != it.Version {
-			events = append(events, driver.Event{Kind: driver.Put, Item: it})
+			events = append(events, driver.Event{Kind: driver.EventPut, Item: it})
 		}
 	}
 	slices.SortStableFunc(events, func(a, b driver.Event) int { return cmp.Compare(a.Item.Version, b.Item.Version) })

@@ -1,6 +1,6 @@
 // Package driver is what a key-value engine implements to stand behind a kv.Store.
 //
-// [Store] is required: five methods. What an engine can do beyond is an optional interface ([Lister], [Watcher],
+// [Driver] is required: five methods. What an engine can do beyond is an optional interface ([Lister], [Watcher],
 // [Batcher], [Leaser], [Pinger]) together with an [Ability] that [Capabilities] declares. Both are needed: an ability that
 // is declared without its interface, or an interface without its ability, fails the suite in kvtest.
 //
@@ -69,8 +69,8 @@ type Item struct {
 	TTL time.Duration
 }
 
-// Store is the part that every driver has.
-type Store interface {
+// Driver is what every engine implements.
+type Driver interface {
 	// Capabilities are constant for the life of the store, and known without asking the engine.
 	Capabilities() Capabilities
 	// Get returns the item at key, or ErrNotFound.

@@ -59,31 +59,31 @@ type EventKind uint8
 
 // The kinds of events.
 const (
-	// Put: the item was written, or is there.
-	Put EventKind = iota + 1
-	// Delete: the item was removed, or has expired.
-	Delete
-	// Resync: what was known may be wrong. The items that are there follow as Puts, up to Synced.
-	Resync
-	// Synced: the watch is in place, and no change will be missed. After a Resync it also says that what was not shown since
+	// EventPut: the item was written, or is there.
+	EventPut EventKind = iota + 1
+	// EventDelete: the item was removed, or has expired.
+	EventDelete
+	// EventResync: what was known may be wrong. The items that are there follow as Puts, up to Synced.
+	EventResync
+	// EventSynced: the watch is in place, and no change will be missed. After a Resync it also says that what was not shown since
 	// then does not exist.
-	Synced
-	// Lost: the connection is lost, and what is known may be out of date until Synced comes. Only the portable type emits it.
-	Lost
+	EventSynced
+	// EventLost: the connection is lost, and what is known may be out of date until Synced comes. Only the portable type emits it.
+	EventLost
 )
 
 // String names the kind.
 func (k EventKind) String() string {
 	switch k {
-	case Put:
+	case EventPut:
 		return "put"
-	case Delete:
+	case EventDelete:
 		return "delete"
-	case Resync:
+	case EventResync:
 		return "resync"
-	case Synced:
+	case EventSynced:
 		return "synced"
-	case Lost:
+	case EventLost:
 		return "lost"
 	default:
 		return "unknown"
@@ -125,8 +125,8 @@ type LeaseID string
 type Leaser interface {
 	// Grant makes a lease that lives for ttl unless it is kept alive.
 	Grant(ctx context.Context, ttl time.Duration) (LeaseID, error)
-	// KeepAlive gives the lease its whole TTL again, or returns ErrNotFound when it is over.
-	KeepAlive(ctx context.Context, id LeaseID) error
+	// Renew gives the lease its whole TTL again, or returns ErrNotFound when it is over.
+	Renew(ctx context.Context, id LeaseID) error
 	// Revoke ends the lease and deletes its items. One that is over already is no error.
 	Revoke(ctx context.Context, id LeaseID) error
 }

@@ -5,7 +5,7 @@
 //   - An acknowledged write is on the disks of a majority.
 //   - A listing shows one revision. It fails with ErrUnavailable if etcd compacts that revision while the list is read.
 //   - A watch sees every change in order, and resumes until etcd compacts. An idle driver polls nothing.
-//   - Keys are etcd's keys, byte for byte: no prefix is added. Use kv.Namespace to share a cluster.
+//   - Keys are etcd's keys, byte for byte: no prefix is added. Use Store.Namespace to share a cluster.
 //
 // An item with a TTL has a lease of its own, which ends when the item is written again or deleted. etcd counts in whole seconds, two at
 // least, and never early. After a change of its leader every lease gets its whole TTL again; MaxLateness does not include that. Reads do
@@ -69,10 +69,10 @@ func New(client *clientv3.Client, opts *Options) *Store {
 	}}
 }
 
-// Capabilities implements driver.Store.
+// Capabilities implements driver.Driver.
 func (s *Store) Capabilities() driver.Capabilities { return s.caps }
 
-// Get implements driver.Store.
+// Get implements driver.Driver.
 func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
 	resp, err := s.client.Get(ctx, key)
 	if err != nil {
@@ -84,7 +84,7 @@ func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
 	return item(resp.Kvs[0]), nil
 }
 
-// Put implements driver.Store. A write with a TTL takes a second request, for its lease; one that replaces an item with a TTL takes
+// Put implements driver.Driver. A write with a TTL takes a second request, for its lease; one that replaces an item with a TTL takes
 // another, which ends that item's lease.
 func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	lease, err := s.leaseOf(ctx, req)
@@ -163,13 +163,13 @@ func conditions(key string, absent bool, version driver.Version) (all []clientv3
 	return all
 }
 
-// Delete implements driver.Store.
+// Delete implements driver.Driver.
 func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
 	_, err := s.write(ctx, conditions(req.Key, false, req.IfVersion), clientv3.OpDelete(req.Key, clientv3.WithPrevKV()))
 	return err
 }
 
-// Close implements driver.Store. The client stays open.
+// Close implements driver.Driver. The client stays open.
 func (s *Store) Close() error {
 	s.closed.Store(true)
 	return nil

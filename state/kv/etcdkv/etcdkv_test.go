@@ -39,7 +39,7 @@ func connect(t testing.TB, endpoints ...string) *owner {
 // backend is a driver that reaches etcd by one way, and one beside it that takes another.
 func backend(way, beside []string) kvtest.Backend {
 	return kvtest.Backend{
-		Open: func(t testing.TB) driver.Store {
+		Open: func(t testing.TB) driver.Driver {
 			o := connect(t, way...)
 			resp, err := o.client.Delete(t.Context(), "\x00", clientv3.WithFromKey())
 			if err != nil {
@@ -56,9 +56,9 @@ func backend(way, beside []string) kvtest.Backend {
 			}
 			return o
 		},
-		Beside: func(t testing.TB) driver.Store { return connect(t, beside...) },
+		Beside: func(t testing.TB) driver.Driver { return connect(t, beside...) },
 		Leases: func(t testing.TB) int { return leases(t, beside) },
-		Compact: func(t testing.TB, s driver.Store) {
+		Compact: func(t testing.TB, s driver.Driver) {
 			client := s.(*owner).client
 			resp, err := client.Get(t.Context(), "revision")
 			if err == nil {
@@ -89,7 +89,7 @@ func TestContract(t *testing.T) {
 	network := testenv.Proxy(t, engine.Endpoint())
 	b := backend([]string{network.Endpoint()}, []string{engine.Endpoint()})
 	b.Record = "testdata/contract.json"
-	b.Restart = func(t testing.TB, old driver.Store) driver.Store {
+	b.Restart = func(t testing.TB, old driver.Driver) driver.Driver {
 		engine.Kill()
 		engine.Restart()
 		kvtest.Awake(t, old)
@@ -109,7 +109,7 @@ func TestContractCluster(t *testing.T) {
 	cluster := testenv.EtcdCluster(t, 3)
 	b := backend(cluster.Endpoints(), cluster.Endpoints())
 	b.Record = "testdata/contract-three-nodes.json"
-	b.Restart = func(t testing.TB, old driver.Store) driver.Store {
+	b.Restart = func(t testing.TB, old driver.Driver) driver.Driver {
 		cluster.Kill()
 		cluster.Restart()
 		kvtest.Awake(t, old)

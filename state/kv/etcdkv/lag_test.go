@@ -17,7 +17,7 @@ func TestWatchOnALaggingServer(t *testing.T) {
 	ahead, behind := connect(t, leader.Endpoint()), connect(t, follower.Endpoint())
 	defer ahead.Close()
 	defer behind.Close()
-	put := func(s driver.Store, key string) {
+	put := func(s driver.Driver, key string) {
 		if _, err := s.Put(t.Context(), driver.PutRequest{Key: key}); err != nil {
 			t.Fatal(err)
 		}
@@ -34,7 +34,7 @@ func TestWatchOnALaggingServer(t *testing.T) {
 		ctx, enough := context.WithCancel(t.Context())
 		var seen []string
 		err := behind.Watch(ctx, driver.WatchRequest{}, func(ev driver.Event) error {
-			if ev.Kind == driver.Synced {
+			if ev.Kind == driver.EventSynced {
 				put(ahead, after)
 				return nil
 			}

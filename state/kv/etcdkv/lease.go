@@ -79,8 +79,8 @@ func (s *Store) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, e
 	}
 }
 
-// KeepAlive implements driver.Leaser.
-func (s *Store) KeepAlive(ctx context.Context, id driver.LeaseID) error {
+// Renew implements driver.Leaser.
+func (s *Store) Renew(ctx context.Context, id driver.LeaseID) error {
 	n, err := parse(id)
 	if err != nil {
 		return err

@@ -99,7 +99,7 @@ func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(dr
 		if resp.Created && !placed {
 			placed = true
 			go s.endWithConnection(inner, cancel)
-			if err := emit(driver.Event{Kind: driver.Synced, Position: driver.Version(at)}); err != nil {
+			if err := emit(driver.Event{Kind: driver.EventSynced, Position: driver.Version(at)}); err != nil {
 				return err
 			}
 		}
@@ -140,7 +140,7 @@ func (s *Store) remembers(ctx context.Context, revision int64) error {
 
 // snapshot shows what is there, and returns its revision.
 func (s *Store) snapshot(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) (int64, error) {
-	if err := emit(driver.Event{Kind: driver.Resync}); err != nil {
+	if err := emit(driver.Event{Kind: driver.EventResync}); err != nil {
 		return 0, err
 	}
 	if req.Key != "" {
@@ -149,7 +149,7 @@ func (s *Store) snapshot(ctx context.Context, req driver.WatchRequest, emit func
 			return 0, s.classify(ctx, err)
 		}
 		for _, kv := range resp.Kvs {
-			if err := emit(driver.Event{Kind: driver.Put, Item: item(kv)}); err != nil {
+			if err := emit(driver.Event{Kind: driver.EventPut, Item: item(kv)}); err != nil {
 				return 0, err
 			}
 		}
@@ -163,7 +163,7 @@ func (s *Store) snapshot(ctx context.Context, req driver.WatchRequest, emit func
 			return 0, err
 		}
 		for _, it := range page.Items {
-			if err := emit(driver.Event{Kind: driver.Put, Item: it}); err != nil {
+			if err := emit(driver.Event{Kind: driver.EventPut, Item: it}); err != nil {
 				return 0, err
 			}
 		}
@@ -178,9 +178,9 @@ func (s *Store) snapshot(ctx context.Context, req driver.WatchRequest, emit func
 // middle is to begin before them.
 func emitAll(events []*clientv3.Event, emit func(driver.Event) error) error {
 	for i, ev := range events {
-		shown := driver.Event{Kind: driver.Put, Item: item(ev.Kv), Position: driver.Version(ev.Kv.ModRevision)}
+		shown := driver.Event{Kind: driver.EventPut, Item: item(ev.Kv), Position: driver.Version(ev.Kv.ModRevision)}
 		if ev.Type == clientv3.EventTypeDelete {
-			shown.Kind, shown.Item = driver.Delete, driver.Item{Key: string(ev.Kv.Key)}
+			shown.Kind, shown.Item = driver.EventDelete, driver.Item{Key: string(ev.Kv.Key)}
 		}
 		if i+1 < len(events) && events[i+1].Kv.ModRevision == ev.Kv.ModRevision {
 			shown.Position--

@@ -123,7 +123,7 @@ func leaseKept(r *rig) {
 	ctx, cancel := context.WithCancel(r.context())
 	defer cancel()
 	kept := make(chan error, 1)
-	go func() { kept <- l.Keep(ctx) }()
+	go func() { kept <- l.Run(ctx) }()
 	for range 6 {
 		r.pass(ttl / 2)
 		r.holds("k", "x")
@@ -133,7 +133,7 @@ func leaseKept(r *rig) {
 		r.Errorf("Keep ended by its context returns %v", err)
 	}
 	r.gone("k", time.Time{}, r.deadline(ttl))
-	r.is(l.Keep(r.context()), kv.ErrNotFound, "Keep of a lease that is over")
+	r.is(l.Run(r.context()), kv.ErrNotFound, "Run of a lease that is over")
 	r.event("goos.kv.lease.lost")
 }
 

@@ -192,7 +192,7 @@ func brokenReads() map[string]breakage {
 		}, "fresh/a read after an event is not older, fresh/what another client wrote is read"},
 		"begins a watch with what a replica has": {func(b *broken) {
 			b.watch = filtered(b, func(ev driver.Event) []driver.Event {
-				if ev.Kind == driver.Put && ev.Position == 0 {
+				if ev.Kind == driver.EventPut && ev.Position == 0 {
 					return nil
 				}
 				return []driver.Event{ev}
@@ -280,7 +280,7 @@ func brokenWatches() map[string]breakage {
 		}, "watch/key"},
 		"loses deletes": {func(b *broken) {
 			b.watch = filtered(b, func(ev driver.Event) []driver.Event {
-				if ev.Kind == driver.Delete {
+				if ev.Kind == driver.EventDelete {
 					return nil
 				}
 				return []driver.Event{ev}
@@ -291,7 +291,7 @@ func brokenWatches() map[string]breakage {
 				if !req.Snapshot {
 					return b.Store.Watch(ctx, req, emit)
 				}
-				if err := emit(driver.Event{Kind: driver.Resync}); err != nil {
+				if err := emit(driver.Event{Kind: driver.EventResync}); err != nil {
 					return err
 				}
 				return b.Store.Watch(ctx, driver.WatchRequest{Key: req.Key, Prefix: req.Prefix}, emit)
@@ -318,7 +318,7 @@ func brokenJoins() map[string]breakage {
 				}
 				done := errors.New("shown")
 				err := b.Store.Watch(ctx, req, func(ev driver.Event) error {
-					if ev.Kind == driver.Synced {
+					if ev.Kind == driver.EventSynced {
 						return done
 					}
 					return emit(ev)
@@ -337,7 +337,7 @@ func brokenJoins() map[string]breakage {
 				return b.Store.Delete(ctx, req)
 			}
 			b.watch = filtered(b, func(ev driver.Event) []driver.Event {
-				if ev.Kind == driver.Delete && !gone[ev.Item.Key] {
+				if ev.Kind == driver.EventDelete && !gone[ev.Item.Key] {
 					return nil
 				}
 				return []driver.Event{ev}
@@ -364,7 +364,7 @@ func brokenResumes() map[string]breakage {
 			b.watch = func(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
 				skip := req.From != 0
 				return b.Store.Watch(ctx, req, func(ev driver.Event) error {
-					if skip && ev.Kind == driver.Put {
+					if skip && ev.Kind == driver.EventPut {
 						skip = false
 						return nil
 					}

@@ -77,11 +77,11 @@ func (b *broken) Watch(ctx context.Context, req driver.WatchRequest, emit func(d
 	return b.Store.Watch(ctx, req, emit)
 }
 
-func (b *broken) KeepAlive(ctx context.Context, id driver.LeaseID) error {
+func (b *broken) Renew(ctx context.Context, id driver.LeaseID) error {
 	if b.renew != nil {
 		return b.renew(ctx, id)
 	}
-	return b.Store.KeepAlive(ctx, id)
+	return b.Store.Renew(ctx, id)
 }
 
 func (b *broken) Revoke(ctx context.Context, id driver.LeaseID) error {
@@ -150,8 +150,8 @@ func TestBroken(t *testing.T) {
 			b := Backend{
 				FakeClock: true,
 				patience:  2 * time.Second,
-				Compact:   func(_ testing.TB, s driver.Store) { s.(*broken).Compact() },
-				Open: func(testing.TB) driver.Store {
+				Compact:   func(_ testing.TB, s driver.Driver) { s.(*broken).Compact() },
+				Open: func(testing.TB) driver.Driver {
 					b := &broken{Store: memkv.New(nil)}
 					c.spoil(b)
 					return b
@@ -180,7 +180,7 @@ func TestBroken(t *testing.T) {
 func TestForgetful(t *testing.T) {
 	var early []byte
 	b := Backend{
-		Open: func(t testing.TB) driver.Store {
+		Open: func(t testing.TB) driver.Driver {
 			s, err := boltkv.Open(filepath.Join(t.TempDir(), "kv.db"), nil)
 			if err != nil {
 				t.Fatal(err)
@@ -190,7 +190,7 @@ func TestForgetful(t *testing.T) {
 			}
 			return s
 		},
-		Restart: func(t testing.TB, old driver.Store) driver.Store {
+		Restart: func(t testing.TB, old driver.Driver) driver.Driver {
 			path := filepath.Join(t.TempDir(), "left.db")
 			if err := errors.Join(old.Close(), os.WriteFile(path, early, 0o600)); err != nil {
 				t.Fatal(err)
@@ -213,7 +213,7 @@ func TestForgetful(t *testing.T) {
 func TestChatty(t *testing.T) {
 	b := remoteBackend()
 	open := b.Open
-	b.Open = func(t testing.TB) driver.Store {
+	b.Open = func(t testing.TB) driver.Driver {
 		r := open(t).(*remote)
 		return &broken{Store: r.Store, watch: func(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
 			tick := time.NewTicker(100 * time.Millisecond)
@@ -253,7 +253,7 @@ func TestDeaf(t *testing.T) {
 	} {
 		b := remoteBackend()
 		open := b.Open
-		b.Open = func(t testing.TB) driver.Store {
+		b.Open = func(t testing.TB) driver.Driver {
 			r := open(t).(*remote)
 			spoiled := &broken{Store: r.Store}
 			spoil(r, spoiled)

@@ -12,7 +12,7 @@ import (
 )
 
 // Awake waits until a driver has found its engine again, for a Restart hook.
-func Awake(t testing.TB, d driver.Store) {
+func Awake(t testing.TB, d driver.Driver) {
 	t.Helper()
 	var err error
 	for began := time.Now(); time.Since(began) < patience; {
@@ -41,7 +41,7 @@ func pause(t testing.TB, d time.Duration) {
 
 // NeverThere checks a driver whose engine was never there: each call says so within its context, with its operation and key. It
 // closes the driver.
-func NeverThere(t testing.TB, d driver.Store) {
+func NeverThere(t testing.TB, d driver.Driver) {
 	t.Helper()
 	s := kv.New(d, nil)
 	defer s.Close()

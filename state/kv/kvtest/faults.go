@@ -74,7 +74,7 @@ func versionsAfterRestart(r *rig) {
 	}
 	if r.caps.Has(driver.Watch) { // the place may be gone, but then the watch must start over
 		w := r.watchKey("k", kv.From(old))
-		for ev := w.next(); ev.Kind != kv.Put || string(ev.Item.Value) != "2"; ev = w.next() {
+		for ev := w.next(); ev.Kind != kv.EventPut || string(ev.Item.Value) != "2"; ev = w.next() {
 			if ev.err != nil || ev.ended {
 				r.Fatalf("the watch says %q", ev)
 			}
@@ -139,7 +139,7 @@ func watchComesBack(r *rig) {
 		_, err := r.store.Put(r.context(), "k", []byte("2"))
 		return err
 	})
-	for ev := w.next(); ev.Kind != kv.Put || string(ev.Item.Value) != "2"; ev = w.next() {
+	for ev := w.next(); ev.Kind != kv.EventPut || string(ev.Item.Value) != "2"; ev = w.next() {
 		if ev.err != nil || ev.ended {
 			r.Fatalf("the watch says %q, and should come back", ev)
 		}

@@ -93,7 +93,7 @@ func (r *rig) readEach(ctx context.Context, s *kv.Store, results chan<- error) e
 
 // matches compares what a Get and a List show with the event that was just received.
 func (r *rig) matches(ctx context.Context, s *kv.Store, ev kv.Event) error {
-	if ev.Kind != kv.Put && ev.Kind != kv.Delete {
+	if ev.Kind != kv.EventPut && ev.Kind != kv.EventDelete {
 		return nil
 	}
 	got, err := s.Get(ctx, ev.Item.Key)
@@ -115,9 +115,9 @@ func (r *rig) matches(ctx context.Context, s *kv.Store, ev kv.Event) error {
 // sameAs returns an error unless a read found the item as the event shows it.
 func sameAs(ev kv.Event, got kv.Item, err error, read string) error {
 	switch {
-	case ev.Kind == kv.Delete && errors.Is(err, kv.ErrNotFound):
+	case ev.Kind == kv.EventDelete && errors.Is(err, kv.ErrNotFound):
 		return nil
-	case ev.Kind == kv.Delete && err == nil:
+	case ev.Kind == kv.EventDelete && err == nil:
 		return fmt.Errorf("%s shows %q = %q after the event that it is deleted", read, ev.Item.Key, got.Value)
 	case err != nil:
 		return fmt.Errorf("%s after the event %q = %q: %w", read, ev.Item.Key, ev.Item.Value, err)
@@ -145,7 +145,7 @@ func readAfterSynced(r *rig) {
 func learns(ctx context.Context, s *kv.Store, want string) error {
 	read := "nothing"
 	for ev, err := range s.Watch(ctx, "f/k") {
-		if err == nil && ev.Kind == kv.Synced {
+		if err == nil && ev.Kind == kv.EventSynced {
 			var it kv.Item
 			it, err = s.Get(ctx, "f/k")
 			read, ev.Item = string(it.Value), it
@@ -205,7 +205,7 @@ func readOthersWrites(r *rig) {
 	for n := range freshRounds {
 		want := fmt.Sprint(n)
 		version := r.put("f/k", want)
-		ev := kv.Event{Kind: kv.Put, Item: kv.Item{Key: "f/k", Value: []byte(want), Version: version}}
+		ev := kv.Event{Kind: kv.EventPut, Item: kv.Item{Key: "f/k", Value: []byte(want), Version: version}}
 		for _, s := range readers {
 			if err := r.matches(r.context(), s, ev); err != nil {
 				r.Fatalf("another client's read after the acknowledgement: %v", err)
@@ -225,10 +225,10 @@ func (r *rig) begins(s *kv.Store, want kv.Item) {
 		switch {
 		case err != nil:
 			r.Fatalf("Watch: %v", err)
-		case ev.Kind == kv.Put:
+		case ev.Kind == kv.EventPut:
 			shown = ev.Item
 			continue
-		case ev.Kind != kv.Synced:
+		case ev.Kind != kv.EventSynced:
 			continue
 		case !sameItem(shown, want):
 			r.Fatalf("a watch with Current begins with %q, and %q was acknowledged before", shown.Value, want.Value)

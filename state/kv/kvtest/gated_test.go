@@ -200,16 +200,16 @@ func gatedBackend(spoil func(*gated)) Backend {
 	state := func(s string) func(testing.TB) { return func(testing.TB) { g.set(s) } }
 	return Backend{
 		patience: 5 * time.Second,
-		Open: func(testing.TB) driver.Store {
+		Open: func(testing.TB) driver.Driver {
 			g = newGate()
 			d := &gated{gate: g}
 			spoil(d)
 			return d
 		},
-		Beside: func(testing.TB) driver.Store {
+		Beside: func(testing.TB) driver.Driver {
 			return &gated{gate: &gate{engine: g.engine, changed: make(chan struct{})}}
 		},
-		Compact: func(testing.TB, driver.Store) { g.engine.Compact() },
+		Compact: func(testing.TB, driver.Driver) { g.engine.Compact() },
 		Cut:     state("cut"), Drop: state("silent"), Heal: state(""),
 		Slow:  func(testing.TB, time.Duration, time.Duration) { g.set("slow") },
 		Pause: state("silent"), Resume: state(""),

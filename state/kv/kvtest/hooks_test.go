@@ -32,7 +32,7 @@ func TestHookFails(t *testing.T) {
 			b := remoteBackend()
 			b.FakeClock = false
 			open := b.Open
-			b.Open = func(t testing.TB) driver.Store { return durableRemote{open(t).(*remote)} }
+			b.Open = func(t testing.TB) driver.Driver { return durableRemote{open(t).(*remote)} }
 			b.Revive = func(testing.TB) { runtime.Goexit() }
 			b.Pause, b.Resume = nil, nil
 			w := &suite.Witness{TB: t}

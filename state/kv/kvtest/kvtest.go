@@ -2,7 +2,7 @@
 //
 //	func TestContract(t *testing.T) {
 //		kvtest.Run(t, kvtest.Backend{
-//			Open:      func(testing.TB) driver.Store { return memkv.New(nil) },
+//			Open:      func(testing.TB) driver.Driver { return memkv.New(nil) },
 //			FakeClock: true,
 //		})
 //	}
@@ -33,14 +33,14 @@ import (
 // Backend is a driver under test, and the strings by which its engine can be pulled.
 type Backend struct {
 	// Open returns a driver on an empty key space. The suite closes it. Required.
-	Open func(t testing.TB) driver.Store
+	Open func(t testing.TB) driver.Driver
 	// FakeClock says that the engine runs in this process and takes its time from package time, so that the suite may run
 	// in a testing/synctest bubble, where a minute passes in no time.
 	FakeClock bool
 
 	// Restart ends the engine without warning, starts it again on the same data, and returns a driver on it: the old one if
 	// that still works, else a new one, after which the old one is not used any more.
-	Restart func(t testing.TB, old driver.Store) driver.Store
+	Restart func(t testing.TB, old driver.Driver) driver.Driver
 	// Kill ends the engine, or its connections, until Revive; stores stay open.
 	Kill, Revive func(t testing.TB)
 	// Pause stops the engine from answering until Resume, with its connections open.
@@ -53,9 +53,9 @@ type Backend struct {
 	Slow            func(t testing.TB, latency, jitter time.Duration)
 	// Beside returns a driver on the same key space as the one that was opened last, out of reach of these faults of the network.
 	// The suite closes it.
-	Beside func(t testing.TB) driver.Store
+	Beside func(t testing.TB) driver.Driver
 	// Compact has the engine forget its history of changes.
-	Compact func(t testing.TB, s driver.Store)
+	Compact func(t testing.TB, s driver.Driver)
 	// Leases returns how many leases the engine holds, whoever made them.
 	Leases func(t testing.TB) int
 	// Requests returns how many requests the engine has seen.
@@ -125,7 +125,7 @@ func (b Backend) guarded() Backend {
 	})
 	suite.GuardedSlow(&b.Slow)
 	if restart := b.Restart; restart != nil {
-		b.Restart = func(t testing.TB, old driver.Store) (d driver.Store) {
+		b.Restart = func(t testing.TB, old driver.Driver) (d driver.Driver) {
 			t.Helper()
 			suite.Guard(t, "Restart", func() { d = restart(t, old) })
 			return d
@@ -222,7 +222,7 @@ type rig struct {
 	Backend
 	*suite.Stage
 
-	driver driver.Store
+	driver driver.Driver
 	caps   driver.Capabilities
 	store  *kv.Store
 	others []io.Closer // beside the store
@@ -238,7 +238,7 @@ func newRig(t testing.TB, b Backend) *rig {
 // pageSize is small, so that a few items already make several pages.
 const pageSize = 3
 
-func (r *rig) use(d driver.Store) {
+func (r *rig) use(d driver.Driver) {
 	r.driver = d
 	r.caps = d.Capabilities()
 	r.patience = max(r.patience, 2*r.caps.TTL.Latest(r.short()))

@@ -190,7 +190,7 @@ func slow(r *rig) {
 	}
 	if r.caps.Has(driver.Watch) {
 		w := r.watchKey("k", kv.Current())
-		for ev := w.next(); ev.Kind != kv.Synced; ev = w.next() {
+		for ev := w.next(); ev.Kind != kv.EventSynced; ev = w.next() {
 			if ev.err != nil || ev.ended {
 				r.Fatalf("the watch says %q", ev)
 			}

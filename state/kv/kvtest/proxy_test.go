@@ -109,7 +109,7 @@ func (r *remote) Watch(ctx context.Context, req driver.WatchRequest, emit func(d
 func remoteBackend() Backend {
 	var r *remote
 	return Backend{
-		Open: func(testing.TB) driver.Store { r = newRemote(); return r },
+		Open: func(testing.TB) driver.Driver { r = newRemote(); return r },
 		Kill: func(testing.TB) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -130,7 +130,7 @@ func remoteBackend() Backend {
 			defer r.mu.Unlock()
 			close(r.silent)
 		},
-		Compact:   func(testing.TB, driver.Store) { r.Compact() },
+		Compact:   func(testing.TB, driver.Driver) { r.Compact() },
 		Requests:  func() int64 { return r.requests.Load() },
 		FakeClock: true,
 	}
@@ -147,7 +147,7 @@ func TestRealClock(t *testing.T) {
 }
 
 // plain has the five methods that every driver has, and not one ability.
-type plain struct{ driver.Store }
+type plain struct{ driver.Driver }
 
 func (p plain) Capabilities() driver.Capabilities {
 	return driver.Capabilities{System: "plain", MaxKey: 256, MaxValue: 1 << 20}
@@ -155,5 +155,5 @@ func (p plain) Capabilities() driver.Capabilities {
 
 // TestPlain runs the suite on a driver without abilities: all that is left must work, and the rest be refused.
 func TestPlain(t *testing.T) {
-	Run(t, Backend{Open: func(testing.TB) driver.Store { return plain{memkv.New(nil)} }, FakeClock: true})
+	Run(t, Backend{Open: func(testing.TB) driver.Driver { return plain{memkv.New(nil)} }, FakeClock: true})
 }

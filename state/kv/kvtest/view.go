@@ -51,26 +51,26 @@ func (v *view) take(ev kv.Event) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	switch ev.Kind {
-	case kv.Put:
+	case kv.EventPut:
 		if v.unseen == nil {
 			v.follows(ev.Item)
 		}
 		v.items[ev.Item.Key] = ev.Item
 		delete(v.unseen, ev.Item.Key)
-	case kv.Delete:
+	case kv.EventDelete:
 		delete(v.items, ev.Item.Key)
-	case kv.Resync:
+	case kv.EventResync:
 		v.resyncs++
 		v.unseen = map[string]bool{}
 		for key := range v.items {
 			v.unseen[key] = true
 		}
-	case kv.Synced:
+	case kv.EventSynced:
 		for key := range v.unseen {
 			delete(v.items, key)
 		}
 		v.unseen = nil
-	case kv.Lost:
+	case kv.EventLost:
 		v.losses++
 	}
 }

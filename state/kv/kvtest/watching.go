@@ -96,9 +96,9 @@ func (e watched) String() string {
 		return "ended"
 	case e.err != nil:
 		return "error " + e.err.Error()
-	case e.Kind == kv.Put:
+	case e.Kind == kv.EventPut:
 		return fmt.Sprintf("put %s %s", e.Item.Key, e.Item.Value)
-	case e.Kind == kv.Delete:
+	case e.Kind == kv.EventDelete:
 		return "delete " + e.Item.Key
 	default:
 		return e.Kind.String()
@@ -225,7 +225,7 @@ func watchJoins(r *rig) {
 		for len(seen) < watches*each {
 			ev := w.next()
 			switch {
-			case ev.Kind == kv.Put:
+			case ev.Kind == kv.EventPut:
 				seen[ev.Item.Key]++
 			case ev.err != nil || ev.ended:
 				r.Fatalf("the watch says %q", ev)

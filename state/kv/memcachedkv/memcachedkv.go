@@ -82,10 +82,10 @@ func New(client *memcache.Client, opts *Options) *Store {
 	}}
 }
 
-// Capabilities implements driver.Store.
+// Capabilities implements driver.Driver.
 func (s *Store) Capabilities() driver.Capabilities { return s.caps }
 
-// Get implements driver.Store. memcached does not tell what is left of a TTL.
+// Get implements driver.Driver. memcached does not tell what is left of a TTL.
 func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
 	version, found, err := s.find(ctx, key)
 	if err != nil {
@@ -104,7 +104,7 @@ func (s *Store) find(ctx context.Context, key string) (driver.Version, *memcache
 	return version, found, err
 }
 
-// Put implements driver.Store.
+// Put implements driver.Driver.
 func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	version := sealed.NewVersion()
 	item := &memcache.Item{Key: escape(req.Key), Value: sealed.Seal(version, req.Value), Expiration: seconds(req.TTL)}
@@ -150,7 +150,7 @@ func (s *Store) swap(ctx context.Context, key string, version driver.Version, it
 	return err
 }
 
-// Delete implements driver.Store.
+// Delete implements driver.Driver.
 func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
 	if req.IfVersion != 0 {
 		const over = -1 // an expiration that is over already
@@ -166,7 +166,7 @@ func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
 // Ping implements driver.Pinger. It asks every server.
 func (s *Store) Ping(ctx context.Context) error { return s.do(ctx, s.client.Ping) }
 
-// Close implements driver.Store. The client stays open.
+// Close implements driver.Driver. The client stays open.
 func (s *Store) Close() error {
 	s.closed.Store(true)
 	return nil

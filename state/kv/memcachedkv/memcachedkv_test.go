@@ -36,7 +36,7 @@ func backend(t testing.TB) kvtest.Backend {
 	network := testenv.Proxy(t, engine.Addr(0))
 	return kvtest.Backend{
 		Record: "testdata/contract.json",
-		Open: func(t testing.TB) driver.Store {
+		Open: func(t testing.TB) driver.Driver {
 			o := connect(network.Endpoint())
 			if err := o.client.FlushAll(); err != nil {
 				t.Fatal(err)
@@ -51,7 +51,7 @@ func backend(t testing.TB) kvtest.Backend {
 		Drop:   func(testing.TB) { network.Drop() },
 		Slow:   func(_ testing.TB, latency, jitter time.Duration) { network.Slow(latency, jitter) },
 		Heal:   func(testing.TB) { network.Heal() },
-		Restart: func(t testing.TB, old driver.Store) driver.Store {
+		Restart: func(t testing.TB, old driver.Driver) driver.Driver {
 			engine.Kill()
 			engine.Restart()
 			return old

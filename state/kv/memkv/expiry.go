@@ -112,8 +112,8 @@ func (s *Store) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, e
 	return l.id, nil
 }
 
-// KeepAlive implements driver.Leaser.
-func (s *Store) KeepAlive(ctx context.Context, id driver.LeaseID) error {
+// Renew implements driver.Leaser.
+func (s *Store) Renew(ctx context.Context, id driver.LeaseID) error {
 	if err := s.lock(ctx); err != nil {
 		return err
 	}

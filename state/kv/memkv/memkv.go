@@ -93,10 +93,10 @@ func New(opts *Options) *Store {
 	}
 }
 
-// Capabilities implements driver.Store.
+// Capabilities implements driver.Driver.
 func (s *Store) Capabilities() driver.Capabilities { return s.caps }
 
-// Get implements driver.Store.
+// Get implements driver.Driver.
 func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
 	if err := ctx.Err(); err != nil {
 		return driver.Item{}, err
@@ -120,7 +120,7 @@ func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
 	return driver.Item{Key: key, Value: bytes.Clone(it.value), Version: it.version, TTL: ttl}, nil
 }
 
-// Put implements driver.Store.
+// Put implements driver.Driver.
 func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	if err := s.lock(ctx); err != nil {
 		return 0, err
@@ -152,7 +152,7 @@ func (s *Store) put(req driver.PutRequest) (driver.Version, error) {
 	if it.end != nil {
 		shown.TTL = time.Until(it.end.at)
 	}
-	it.version = s.record(driver.Put, shown)
+	it.version = s.record(driver.EventPut, shown)
 	s.items[it.key] = it
 	s.order.Set(it.key, it)
 	return it.version, nil
@@ -167,7 +167,7 @@ func matches(it *item, want driver.Version) bool {
 	return want == 0 || it != nil && it.version == want
 }
 
-// Delete implements driver.Store.
+// Delete implements driver.Driver.
 func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
 	if err := s.lock(ctx); err != nil {
 		return err
@@ -188,7 +188,7 @@ func (s *Store) remove(it *item) {
 	s.release(it)
 	delete(s.items, it.key)
 	s.order.Delete(it.key)
-	s.record(driver.Delete, driver.Item{Key: it.key})
+	s.record(driver.EventDelete, driver.Item{Key: it.key})
 }
 
 // release takes an item that is about to go from its lease and from the schedule.
@@ -219,7 +219,7 @@ func (s *Store) lock(ctx context.Context) error {
 // Compact forgets the history of changes: watches that resume from before start over with a snapshot.
 func (s *Store) Compact() { s.feed.Compact() }
 
-// Close implements driver.Store: watches end, and the memory is free.
+// Close implements driver.Driver: watches end, and the memory is free.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

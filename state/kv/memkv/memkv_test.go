@@ -11,10 +11,10 @@ import (
 func backend() kvtest.Backend {
 	return kvtest.Backend{
 		Record:    "testdata/contract.json",
-		Open:      func(testing.TB) driver.Store { return memkv.New(&memkv.Options{MaxKey: 1 << 10, MaxValue: 1 << 20}) },
+		Open:      func(testing.TB) driver.Driver { return memkv.New(&memkv.Options{MaxKey: 1 << 10, MaxValue: 1 << 20}) },
 		Defaults:  func(testing.TB) driver.Capabilities { return memkv.New(nil).Capabilities() },
 		FakeClock: true,
-		Compact:   func(_ testing.TB, s driver.Store) { s.(*memkv.Store).Compact() },
+		Compact:   func(_ testing.TB, s driver.Driver) { s.(*memkv.Store).Compact() },
 	}
 }
 

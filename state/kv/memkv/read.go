@@ -114,7 +114,7 @@ func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(dr
 			return err
 		}
 	}
-	if err := emit(driver.Event{Kind: driver.Synced, Position: follower.Start()}); err != nil {
+	if err := emit(driver.Event{Kind: driver.EventSynced, Position: follower.Start()}); err != nil {
 		return err
 	}
 	return follower.Run(ctx, emit)
@@ -123,7 +123,7 @@ func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(dr
 // emitAll shows the snapshot that a watch begins with. Items that expire meanwhile are shown all the same: the events that
 // follow tell of their end.
 func emitAll(ctx context.Context, tree *btree.Map[string, *item], req driver.WatchRequest, emit func(driver.Event) error) error {
-	if err := emit(driver.Event{Kind: driver.Resync}); err != nil {
+	if err := emit(driver.Event{Kind: driver.EventResync}); err != nil {
 		return err
 	}
 	var err error
@@ -133,7 +133,7 @@ func emitAll(ctx context.Context, tree *btree.Map[string, *item], req driver.Wat
 		}
 		if err = ctx.Err(); err == nil {
 			shown, _ := it.show()
-			err = emit(driver.Event{Kind: driver.Put, Item: shown})
+			err = emit(driver.Event{Kind: driver.EventPut, Item: shown})
 		}
 		return err == nil
 	})

@@ -24,7 +24,7 @@ func TestSlowConsumer(t *testing.T) {
 	placed := make(chan struct{})
 	go func() {
 		for ev := range store.WatchPrefix(t.Context(), "quiet/") {
-			if quiet <- ev.Kind.String(); ev.Kind == kv.Synced {
+			if quiet <- ev.Kind.String(); ev.Kind == kv.EventSynced {
 				close(placed)
 			}
 		}

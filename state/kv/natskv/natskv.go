@@ -138,10 +138,10 @@ func New(js jetstream.JetStream, bucket string, opts *Options) *Store {
 // maxTTL is short of where a time in nanoseconds overflows, and long enough.
 const maxTTL = 100 * 365 * 24 * time.Hour
 
-// Capabilities implements driver.Store.
+// Capabilities implements driver.Driver.
 func (s *Store) Capabilities() driver.Capabilities { return s.caps }
 
-// Close implements driver.Store. The connection stays open.
+// Close implements driver.Driver. The connection stays open.
 func (s *Store) Close() error {
 	s.closed.Store(true)
 	return nil

@@ -55,12 +55,12 @@ func backend(t testing.TB) kvtest.Backend {
 	engine := testenv.NATS(t)
 	network := testenv.Proxy(t, engine.Addr(0))
 	return kvtest.Backend{
-		Open: func(t testing.TB) driver.Store {
+		Open: func(t testing.TB) driver.Driver {
 			o := connect(t, "nats://"+network.Endpoint())
 			renew(t, o.js, 1)
 			return o
 		},
-		Restart: func(t testing.TB, old driver.Store) driver.Store {
+		Restart: func(t testing.TB, old driver.Driver) driver.Driver {
 			engine.Kill()
 			engine.Restart()
 			kvtest.Awake(t, old)
@@ -75,7 +75,7 @@ func backend(t testing.TB) kvtest.Backend {
 		Drop:    func(testing.TB) { network.Drop() },
 		Slow:    func(_ testing.TB, latency, jitter time.Duration) { network.Slow(latency, jitter) },
 		Heal:    func(testing.TB) { network.Heal() },
-		Beside:  func(t testing.TB) driver.Store { return connect(t, engine.URL()) },
+		Beside:  func(t testing.TB) driver.Driver { return connect(t, engine.URL()) },
 
 		Requests: func() int64 { return messages(t, engine) },
 		Defaults: defaults,
@@ -106,17 +106,17 @@ func cluster(t testing.TB) kvtest.Backend {
 		leader(t, urls)
 	}
 	return kvtest.Backend{
-		Open: func(t testing.TB) driver.Store {
+		Open: func(t testing.TB) driver.Driver {
 			o := connect(t, urls...)
 			renew(t, o.js, 3)
 			return o
 		},
-		Beside: func(t testing.TB) driver.Store {
+		Beside: func(t testing.TB) driver.Driver {
 			next++
 			at := next % len(urls)
 			return connect(t, slices.Concat(urls[at:], urls[:at])...)
 		},
-		Restart: func(t testing.TB, old driver.Store) driver.Store {
+		Restart: func(t testing.TB, old driver.Driver) driver.Driver {
 			servers.Kill()
 			revive(t)
 			kvtest.Awake(t, old)
@@ -151,7 +151,7 @@ func leader(t testing.TB, urls []string) (name string) {
 }
 
 // compact has the bucket forget what it knows of removed keys.
-func compact(t testing.TB, s driver.Store) {
+func compact(t testing.TB, s driver.Driver) {
 	kv, err := s.(*owner).js.KeyValue(t.Context(), bucket)
 	if err == nil {
 		err = kv.PurgeDeletes(t.Context(), jetstream.DeleteMarkersOlderThan(-1))

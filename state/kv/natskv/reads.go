@@ -198,7 +198,7 @@ func gone(msg *nats.RawStreamMsg) bool {
 	return msg == nil || msg.Header.Get(operation) != "" || msg.Header.Get(jetstream.MarkerReasonHeader) != ""
 }
 
-// Get implements driver.Store. It does not return the TTL.
+// Get implements driver.Driver. It does not return the TTL.
 func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
 	msg, err := s.last(ctx, s.subject(escape(key)))
 	switch {

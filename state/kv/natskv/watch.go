@@ -51,7 +51,7 @@ func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(dr
 		err = w.snapshot(ctx)
 	}
 	if err == nil {
-		err = emit(driver.Event{Kind: driver.Synced, Position: driver.Version(w.at)})
+		err = emit(driver.Event{Kind: driver.EventSynced, Position: driver.Version(w.at)})
 	}
 	for err == nil {
 		err = w.step(ctx)
@@ -77,12 +77,12 @@ type watch struct {
 
 // snapshot shows what is there. A key that does not exist may have a message too, which is left out.
 func (w *watch) snapshot(ctx context.Context) error {
-	if err := w.emit(driver.Event{Kind: driver.Resync}); err != nil {
+	if err := w.emit(driver.Event{Kind: driver.EventResync}); err != nil {
 		return err
 	}
 	last, err := w.current(ctx, w.source, func(entry jetstream.KeyValueEntry, late bool) error {
 		ev, ours, err := w.event(entry)
-		if err != nil || !ours || ev.Kind == driver.Delete && !late {
+		if err != nil || !ours || ev.Kind == driver.EventDelete && !late {
 			return err
 		}
 		ev.Position = 0
@@ -143,9 +143,9 @@ func (w *watch) event(entry jetstream.KeyValueEntry) (driver.Event, bool, error)
 	if err != nil || !strings.HasPrefix(key, w.prefix) {
 		return driver.Event{}, false, err
 	}
-	ev := driver.Event{Kind: driver.Put, Item: item(key, entry.Value(), entry.Revision()), Position: driver.Version(entry.Revision())}
+	ev := driver.Event{Kind: driver.EventPut, Item: item(key, entry.Value(), entry.Revision()), Position: driver.Version(entry.Revision())}
 	if entry.Operation() != jetstream.KeyValuePut {
-		ev.Kind, ev.Item = driver.Delete, driver.Item{Key: key}
+		ev.Kind, ev.Item = driver.EventDelete, driver.Item{Key: key}
 	}
 	return ev, true, nil
 }

@@ -18,7 +18,7 @@ const (
 	removed   = "DEL"
 )
 
-// Put implements driver.Store. It is one request; a conditional one for a key that was removed before takes three, and one that is
+// Put implements driver.Driver. It is one request; a conditional one for a key that was removed before takes three, and one that is
 // refused takes two.
 func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	msg := &nats.Msg{Subject: s.subject(escape(req.Key)), Data: req.Value}
@@ -98,7 +98,7 @@ func (s *Store) add(ctx context.Context, msg *nats.Msg, opts []jetstream.Publish
 	}
 }
 
-// Delete implements driver.Store. It writes a message that says so. Without a condition the key is read first: one that does not
+// Delete implements driver.Driver. It writes a message that says so. Without a condition the key is read first: one that does not
 // exist is left alone, since a watch would show its end.
 func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
 	subject := s.subject(escape(req.Key))

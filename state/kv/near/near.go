@@ -131,11 +131,11 @@ func (c *Cache) Run(ctx context.Context) error {
 			return err
 		}
 		switch ev.Kind {
-		case kv.Put, kv.Delete:
+		case kv.EventPut, kv.EventDelete:
 			c.forget(cache, ev.Item.Key)
-		case kv.Synced:
+		case kv.EventSynced:
 			c.flush(cache, cache)
-		case kv.Resync, kv.Lost:
+		case kv.EventResync, kv.EventLost:
 			c.flush(cache, nil)
 		}
 	}

@@ -78,10 +78,10 @@ const (
 	early = time.Millisecond
 )
 
-// Capabilities implements driver.Store.
+// Capabilities implements driver.Driver.
 func (s *Store) Capabilities() driver.Capabilities { return s.caps }
 
-// Get implements driver.Store.
+// Get implements driver.Driver.
 func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
 	if err := ctx.Err(); err != nil {
 		return driver.Item{}, err
@@ -101,7 +101,7 @@ func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
 	return driver.Item{Key: key, Value: append([]byte{}, value...), Version: version}, nil
 }
 
-// Put implements driver.Store.
+// Put implements driver.Driver.
 func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
@@ -117,7 +117,7 @@ func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version,
 	return version, nil
 }
 
-// Delete implements driver.Store.
+// Delete implements driver.Driver.
 func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -126,7 +126,7 @@ func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
 	return s.classify(ctx, err)
 }
 
-// Close implements driver.Store. The map stays open.
+// Close implements driver.Driver. The map stays open.
 func (s *Store) Close() error {
 	s.closed.Store(true)
 	return nil

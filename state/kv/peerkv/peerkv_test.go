@@ -125,7 +125,7 @@ func backend(t testing.TB) kvtest.Backend {
 	return kvtest.Backend{
 		Record:      "testdata/contract.json",
 		EngineFuncs: []string{"github.com/olric-data/olric/internal/dmap.(*Service).evictKeysAtBackground.func1", "github.com/tidwall/redcon.handle"},
-		Open: func(t testing.TB) driver.Store {
+		Open: func(t testing.TB) driver.Driver {
 			maps++
 			return peerkv.New(nodes[maps%len(nodes)].items(t, fmt.Sprint("suite", maps)), nil)
 		},

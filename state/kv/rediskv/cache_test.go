@@ -13,7 +13,7 @@ import (
 )
 
 // put writes what must be written.
-func put(t testing.TB, s driver.Store, key, value string) {
+func put(t testing.TB, s driver.Driver, key, value string) {
 	t.Helper()
 	if _, err := s.Put(t.Context(), driver.PutRequest{Key: key, Value: []byte(value)}); err != nil {
 		t.Fatal(err)
@@ -21,7 +21,7 @@ func put(t testing.TB, s driver.Store, key, value string) {
 }
 
 // reads returns an error unless a Get gives this value.
-func reads(t testing.TB, s driver.Store, key, value string) error {
+func reads(t testing.TB, s driver.Driver, key, value string) error {
 	it, err := s.Get(t.Context(), key)
 	if err == nil && string(it.Value) != value {
 		err = fmt.Errorf("%q is %q, want %q", key, it.Value, value)

@@ -120,10 +120,10 @@ const (
 	maxLateness = 10 * time.Millisecond
 )
 
-// Capabilities implements driver.Store.
+// Capabilities implements driver.Driver.
 func (s *Store) Capabilities() driver.Capabilities { return s.caps }
 
-// Get implements driver.Store. It does not return the TTL, which would take another command.
+// Get implements driver.Driver. It does not return the TTL, which would take another command.
 func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
 	if s.cacheTTL > 0 {
 		return s.cached(ctx, key)
@@ -150,7 +150,7 @@ func (s *Store) item(ctx context.Context, key string, result rueidis.RedisResult
 	return driver.Item{Key: key, Value: value, Version: version}, nil
 }
 
-// Put implements driver.Store.
+// Put implements driver.Driver.
 func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	version := sealed.NewVersion()
 	if err := s.settle(ctx, req.Key, version, s.written(ctx, s.client.Do(ctx, s.put(req, version)))); err != nil {
@@ -159,7 +159,7 @@ func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version,
 	return version, nil
 }
 
-// Delete implements driver.Store.
+// Delete implements driver.Driver.
 func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
 	command := s.client.B().Del().Key(req.Key).Build()
 	if req.IfVersion != 0 {
@@ -174,7 +174,7 @@ func (s *Store) Ping(ctx context.Context) error {
 	return s.classify(ctx, s.client.Do(ctx, s.client.B().Ping().Build().Pin()).Error())
 }
 
-// Close implements driver.Store. The client stays open.
+// Close implements driver.Driver. The client stays open.
 func (s *Store) Close() error {
 	s.closed.Store(true)
 	return nil

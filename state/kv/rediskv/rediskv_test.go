@@ -42,14 +42,14 @@ func backend(t testing.TB, opts *rediskv.Options) kvtest.Backend {
 	network := testenv.Proxy(t, engine.Addr(0))
 	opts.MaxValue, opts.Durable = 1<<20, true
 	return kvtest.Backend{
-		Open: func(t testing.TB) driver.Store {
+		Open: func(t testing.TB) driver.Driver {
 			o := connect(t, opts, network.Endpoint())
 			if err := o.client.Do(t.Context(), o.client.B().Flushall().Build()).Error(); err != nil {
 				t.Fatal(err)
 			}
 			return o
 		},
-		Restart: func(t testing.TB, old driver.Store) driver.Store {
+		Restart: func(t testing.TB, old driver.Driver) driver.Driver {
 			engine.Kill()
 			engine.Restart()
 			awake(t, old)
@@ -63,14 +63,14 @@ func backend(t testing.TB, opts *rediskv.Options) kvtest.Backend {
 		Drop:   func(testing.TB) { network.Drop() },
 		Slow:   func(_ testing.TB, latency, jitter time.Duration) { network.Slow(latency, jitter) },
 		Heal:   func(testing.TB) { network.Heal() },
-		Beside: func(t testing.TB) driver.Store { return connect(t, nil, engine.Addr(0)) },
+		Beside: func(t testing.TB) driver.Driver { return connect(t, nil, engine.Addr(0)) },
 
 		Defaults: func(testing.TB) driver.Capabilities { return rediskv.New(nil, nil).Capabilities() },
 	}
 }
 
 // awake waits until the client has found the engine again, on each of its connections: they take turns at random.
-func awake(t testing.TB, s driver.Store) {
+func awake(t testing.TB, s driver.Driver) {
 	t.Helper()
 	const often = 64
 	testenv.Eventually(t, 20*time.Second, "Redis to answer", func() error {

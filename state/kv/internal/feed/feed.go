@@ -53,7 +53,7 @@ func (f *Feed) Append(ev driver.Event) driver.Version {
 	defer f.mu.Unlock()
 	f.last++
 	ev.Position = f.last
-	if ev.Kind == driver.Put {
+	if ev.Kind == driver.EventPut {
 		ev.Item.Version = f.last
 	}
 	if i := int(f.last % f.length); i < len(f.ring) {
@@ -144,7 +144,7 @@ func (w *Follower) Run(ctx context.Context, emit func(driver.Event) error) error
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if ev.Kind == driver.Put {
+			if ev.Kind == driver.EventPut {
 				ev.Item.Value = bytes.Clone(ev.Item.Value)
 			}
 			if err := emit(ev); err != nil {
