@@ -66,7 +66,7 @@ func run(ctx context.Context, calls, pages net.Listener) error {
 	return err
 }
 
-// orders is the service as it was before.
+// orders is the service that was there before Go OS.
 type orders struct {
 	ordersv1.UnimplementedOrdersServer
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/go-os/go-os/examples/shop/ordersv1"
 )
 
-// TestGRPC looks for what the guide says that one sees: series of server and client by method, and an orderly end.
+// TestGRPC checks the section "What you see" of the guide: series of server and client by method, and an orderly end.
 func TestGRPC(t *testing.T) {
 	calls, pages := listen(t), listen(t)
 	ctx, stop := context.WithCancel(t.Context())
@@ -46,7 +46,7 @@ func TestGRPC(t *testing.T) {
 	}
 	stop()
 	if err := <-ended; err != nil {
-		t.Errorf("run ends with %v", err)
+		t.Errorf("run = %v", err)
 	}
 }
 

@@ -62,7 +62,7 @@ func run(ctx context.Context, listener net.Listener, payments string) error {
 	return err
 }
 
-// orders takes orders and has payments charge them.
+// orders accepts orders and charges them through the service payments.
 type orders struct {
 	client   *http.Client
 	payments string

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestNetHTTP looks for what the guide says that one sees: one trace across both services, series by route and server, and an orderly
-// end.
+// TestNetHTTP checks the section "What you see" of the guide: one trace across both services, series by route and by server, and an
+// orderly end.
 func TestNetHTTP(t *testing.T) {
 	parents := make(chan string, 1)
 	payments := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -34,10 +34,10 @@ func TestNetHTTP(t *testing.T) {
 	}
 	order.Header.Set("Traceparent", "00-"+trace+"-00f067aa0ba902b7-01")
 	if got := answer(t, order); got != "order 7: 200 OK\n" {
-		t.Errorf("the order is answered with %q", got)
+		t.Errorf("response = %q", got)
 	}
 	if parent := <-parents; !strings.Contains(parent, trace) {
-		t.Errorf("payments has the traceparent %q, not that of the order", parent)
+		t.Errorf("payments got the traceparent %q, want the trace of the order", parent)
 	}
 	scrape, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+listener.Addr().String()+"/metrics", nil)
 	if err != nil {
@@ -53,15 +53,15 @@ func TestNetHTTP(t *testing.T) {
 		}
 	}
 	if strings.Contains(page, `http_route="/metrics"`) {
-		t.Error("the page counts its own scrapes, which the filter leaves out")
+		t.Error("the page counts its own scrapes, which the filter excludes")
 	}
 	stop()
 	if err := <-ended; err != nil {
-		t.Errorf("run ends with %v", err)
+		t.Errorf("run = %v", err)
 	}
 }
 
-// TestListenerThatFails: run returns the error of its listener.
+// TestListenerThatFails checks that run returns the error of its listener.
 func TestListenerThatFails(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -71,7 +71,7 @@ func TestListenerThatFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := run(t.Context(), listener, ""); err == nil {
-		t.Error("run ends without an error")
+		t.Error("run returned no error")
 	}
 }
 

@@ -28,7 +28,7 @@ import (
 	oslog "github.com/go-os/go-os/telemetry/log"
 )
 
-// sdk is a set-up that a program has.
+// sdk is the existing set-up of a program.
 type sdk struct {
 	spans  *tracetest.SpanRecorder
 	reader *sdkmetric.ManualReader
@@ -43,7 +43,7 @@ func existing() sdk {
 	return s
 }
 
-// names are what has reached the set-up, in order.
+// names returns the names of the spans and metrics that reached the set-up, sorted.
 func (s sdk) names() (spans, metrics []string) {
 	for _, span := range s.spans.Ended() {
 		spans = append(spans, span.Name())
@@ -62,7 +62,7 @@ func (s sdk) names() (spans, metrics []string) {
 	return spans, metrics
 }
 
-// get asks a handler for a cart.
+// get requests a cart from a handler.
 func get(handler http.Handler) string {
 	answer := httptest.NewRecorder()
 	handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/carts/7", nil))
@@ -80,8 +80,12 @@ func Example_globals() {
 	store := kv.New(memkv.New(nil), &kv.Options{Name: "carts"})
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /carts/{id}", func(w http.ResponseWriter, r *http.Request) {
-		_, err := store.Get(r.Context(), "cart/"+r.PathValue("id"))
-		fmt.Fprint(w, err)
+		item, err := store.Get(r.Context(), "cart/"+r.PathValue("id"))
+		if err != nil {
+			http.Error(w, "no such cart", http.StatusNotFound)
+			return
+		}
+		fmt.Fprintf(w, "%s", item.Value)
 	})
 	handler := oshttp.NewHandler(mux, nil)
 
@@ -129,7 +133,7 @@ func Example_logs() {
 	// Output: true
 }
 
-// TestSetupBesideYours: Setup with KeepGlobals changes nothing of the process, and takes processors and readers of the program.
+// TestSetupBesideYours checks that Setup with KeepGlobals sets no global, and uses processors and readers of the program.
 func TestSetupBesideYours(t *testing.T) {
 	yours := existing()
 	otel.SetTracerProvider(yours.tp)
@@ -152,13 +156,13 @@ func TestSetupBesideYours(t *testing.T) {
 
 	get(handler)
 	if otel.GetTracerProvider() != yours.tp || slog.Default() != logger {
-		t.Error("Setup replaced what was the process's")
+		t.Error("Setup replaced a global")
 	}
 	if spans := processor.Ended(); len(spans) != 1 || spans[0].Name() != "GET" {
-		t.Errorf("the processor of the program has %v, want the span of the request", spans)
+		t.Errorf("the processor received %v, want the span of the request", spans)
 	}
 	if spans, _ := yours.names(); len(spans) != 0 {
-		t.Errorf("the set-up of the process has the spans %v, want none", spans)
+		t.Errorf("the existing set-up received the spans %v, want none", spans)
 	}
 	if err := pipeline.Shutdown(context.WithoutCancel(ctx)); err != nil {
 		t.Error(err)

@@ -21,7 +21,7 @@ import (
 	"github.com/go-os/go-os/telemetry/metrics"
 )
 
-// existing is a registry that a program has. One of its names is one that Go OS emits, too.
+// existing returns the registry of a program. Go OS emits one of its names, too.
 func existing() *prometheus.Registry {
 	registry := prometheus.NewRegistry()
 	greetings := prometheus.NewCounter(prometheus.CounterOpts{Name: "greetings_total", Help: "Greetings."})
@@ -32,7 +32,7 @@ func existing() *prometheus.Registry {
 	return registry
 }
 
-// counts are the series on a page that count something of HTTP or of the service, without their values and labels.
+// counts returns the counters of HTTP and of the service on a page, without values and labels.
 func counts(page http.Handler) []string {
 	answer := httptest.NewRecorder()
 	page.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
@@ -48,7 +48,7 @@ func counts(page http.Handler) []string {
 	return names
 }
 
-// TestOnePage: the names of the registry stay, and that of ours which is taken has another.
+// TestOnePage checks that the registry keeps its names, and that our series of the same name gets another.
 func TestOnePage(t *testing.T) {
 	ctx, registry := t.Context(), existing()
 
@@ -67,7 +67,7 @@ func TestOnePage(t *testing.T) {
 	handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
 	want := []string{"greetings_total", "http_server_request_duration_seconds_count", "otel_http_server_request_duration_seconds_count"}
 	if got := counts(pipeline.MetricsHandler()); !slices.Equal(got, want) {
-		t.Errorf("the page has %v, want %v", got, want)
+		t.Errorf("page = %v, want %v", got, want)
 	}
 	if err := pipeline.Shutdown(context.WithoutCancel(ctx)); err != nil {
 		t.Error(err)
@@ -115,7 +115,7 @@ func Example_bridge() {
 	// <nil>
 }
 
-// TestBridgeOption: Setup sends the registry over OTLP if it is asked to, and is an error without a registry.
+// TestBridgeOption checks that BridgeRegistry sends the registry over OTLP, and is an error without a registry.
 func TestBridgeOption(t *testing.T) {
 	requests := make(chan string, 16)
 	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -131,7 +131,7 @@ func TestBridgeOption(t *testing.T) {
 		ServiceName:    "greeter",
 		Endpoint:       collector.URL,
 		Gatherer:       registry,
-		BridgeRegistry: true, // the registry goes over OTLP, too
+		BridgeRegistry: true, // sends the registry over OTLP, too
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -140,9 +140,9 @@ func TestBridgeOption(t *testing.T) {
 		t.Error(err)
 	}
 	if body := <-requests; !strings.Contains(body, "greetings_total") {
-		t.Error("the collector did not get the series of the registry")
+		t.Error("the collector received no series of the registry")
 	}
 	if _, err := exporters.Setup(ctx, &exporters.Options{BridgeRegistry: true}); err == nil {
-		t.Error("a bridge without a registry is no error")
+		t.Error("BridgeRegistry without a registry: no error")
 	}
 }

@@ -37,7 +37,7 @@ func nightly(ctx context.Context, endpoint string, report func(context.Context, 
 	})
 }
 
-// TestLock: two processes that share an engine report one after the other, the later one with the larger token.
+// TestLock checks that two sessions on one engine report one after the other, and that the later one has the larger token.
 func TestLock(t *testing.T) {
 	endpoint := testenv.Etcd(t).Endpoint()
 	var tokens []sync.Token
@@ -48,7 +48,7 @@ func TestLock(t *testing.T) {
 			soon, cancel := context.WithTimeout(context.WithoutCancel(ctx), 300*time.Millisecond)
 			defer cancel()
 			if err := nightly(soon, endpoint, held); !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("another one reports meanwhile: %v", err)
+				t.Errorf("the lock was acquired twice: %v", err)
 			}
 			return ctx.Err()
 		})
@@ -57,7 +57,7 @@ func TestLock(t *testing.T) {
 		}
 	}
 	if len(tokens) != 2 || tokens[0] >= tokens[1] {
-		t.Errorf("the tokens are %v, want two that grow", tokens)
+		t.Errorf("tokens = %v, want two that grow", tokens)
 	}
 }
 
@@ -70,7 +70,7 @@ func openCache(address string) (*kv.Store, error) {
 }
 
 func price(ctx context.Context, cache *kv.Store, product string) (string, error) {
-	read, cancel := context.WithTimeout(ctx, time.Second) // what a cache that hangs may cost
+	read, cancel := context.WithTimeout(ctx, time.Second) // in case the cache does not respond
 	defer cancel()
 	if item, err := cache.Get(read, product); err == nil {
 		return string(item.Value), nil
@@ -81,18 +81,18 @@ func price(ctx context.Context, cache *kv.Store, product string) (string, error)
 	}
 	write, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	_, _ = cache.Put(write, product, []byte(price), kv.TTL(time.Minute)) // the price is good without it
+	_, _ = cache.Put(write, product, []byte(price), kv.TTL(time.Minute)) // best effort
 	return price, nil
 }
 
-var lookUps int // of lookUp
+var lookUps int // calls of lookUp
 
 func lookUp(ctx context.Context, product string) (string, error) {
 	lookUps++
 	return "12.50", ctx.Err()
 }
 
-// TestCache: the second reader has the price from Redis. One whose cache hangs or is closed has it all the same.
+// TestCache checks that the second read comes from Redis, and that a read succeeds while the cache is silent or closed.
 func TestCache(t *testing.T) {
 	redis := testenv.Redis(t)
 	cache, err := openCache(redis.Addr(0))
@@ -106,14 +106,14 @@ func TestCache(t *testing.T) {
 	}
 	redis.Pause()
 	if got, err := price(t.Context(), cache, "lamp"); got != "12.50" || err != nil || lookUps != 2 {
-		t.Errorf("while the cache hangs, price = %s, %v after %d look-ups", got, err, lookUps)
+		t.Errorf("while the cache is silent, price = %s, %v after %d look-ups", got, err, lookUps)
 	}
 	redis.Resume()
 	if err := cache.Close(); err != nil {
 		t.Error(err)
 	}
 	if got, err := price(t.Context(), cache, "lamp"); got != "12.50" || err != nil || lookUps != 3 {
-		t.Errorf("without a cache, price = %s, %v after %d look-ups", got, err, lookUps)
+		t.Errorf("with a closed cache, price = %s, %v after %d look-ups", got, err, lookUps)
 	}
 }
 
@@ -127,14 +127,14 @@ func Example_near() {
 	}
 
 	cache := near.New(store, &near.Options{Prefix: "feature/"})
-	go cache.Run(ctx)                           // a watch drops what has changed
-	item, err := cache.Get(ctx, "feature/dark") // from memory, once it was read
+	go cache.Run(ctx)                           // a watch drops changed items
+	item, err := cache.Get(ctx, "feature/dark") // from memory after the first read
 
 	fmt.Println(string(item.Value), err)
 	// Output: on <nil>
 }
 
-// Settings are those of the service.
+// Settings is the configuration of a service.
 type Settings struct {
 	Greeting string        `default:"hello"`
 	Timeout  time.Duration `default:"2s" validate:"min=10ms,max=1m"`
@@ -162,11 +162,11 @@ func Example_configuration() {
 	// Output: good morning 2s
 }
 
-// TestMistakes: every mistake is in the error, with its file and line.
+// TestMistakes checks that the error lists every mistake with its file and line.
 func TestMistakes(t *testing.T) {
 	_, err := settings(t.Context(), "testdata/mistakes.yaml")
 	if !errors.Is(err, config.ErrUnknownKey) || !errors.Is(err, config.ErrInvalid) {
-		t.Errorf("the error is %v, want an unknown key and an invalid value", err)
+		t.Errorf("error = %v, want an unknown key and an invalid value", err)
 	}
 	for _, place := range []string{"testdata/mistakes.yaml:1: greetings", "testdata/mistakes.yaml:2: timeout"} {
 		if err == nil || !strings.Contains(err.Error(), place) {
@@ -175,7 +175,7 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
-// TestFollow: an edit of the file is in force by itself, and a mistake leaves what was there.
+// TestFollow checks that an edit of the file takes effect without a reload, and that a mistake changes nothing.
 func TestFollow(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "service.yaml")
 	write := func(text string) {
@@ -197,7 +197,7 @@ func TestFollow(t *testing.T) {
 	defer stop()
 	write("greeting: good evening\n")
 	if got := <-changes; got != "good evening" {
-		t.Errorf("the greeting is %q", got)
+		t.Errorf("greeting = %q", got)
 	}
 	write("greeting: good night\ntimeout: never\n")
 	if err := cfg.Reload(t.Context()); !errors.Is(err, config.ErrInvalid) || cfg.Get().Greeting != "good evening" {
