@@ -12,7 +12,7 @@ import (
 	syncdriver "github.com/go-os/go-os/state/sync/driver"
 )
 
-// TestOneVocabulary: an error of one capability, and of its drivers, is what the others call by the same name.
+// TestOneVocabulary checks that sentinels of the same name are one value in all capabilities and their drivers.
 func TestOneVocabulary(t *testing.T) {
 	for name, same := range map[string][]error{
 		"unavailable": {kv.ErrUnavailable, kvdriver.ErrUnavailable, sync.ErrUnavailable, syncdriver.ErrUnavailable, config.ErrUnavailable, configdriver.ErrUnavailable},

@@ -1,10 +1,10 @@
-// Package dirkv keeps items in a folder, one file each. It is the driver of docs/guides/write-a-driver.md: small, complete, and not made
-// for production. Package boltkv keeps items on a disk.
+// Package dirkv keeps items in a folder, one file each. It is the driver of docs/guides/write-a-driver.md: small and complete, but not for
+// production. Use boltkv to keep items on a disk.
 //
 // Guarantees:
 //   - Writes are atomic, and conditions are checked by one process at a time.
-//   - A version is 64 random bits, and so is not given twice.
-//   - An acknowledged write may be lost with the machine: files are not synced.
+//   - A version is 64 random bits, so it does not repeat.
+//   - A crash of the machine may lose acknowledged writes: files are not synced.
 package dirkv
 
 import (
@@ -23,13 +23,13 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// The limits of the engine: a file name has at most 255 bytes, and a key takes two for each of its own.
+// The limits of the engine. A file name has at most 255 bytes, and each byte of a key takes two.
 const (
 	MaxKey   = 127
 	MaxValue = 1 << 20
 )
 
-// versionSize is the length of the version, in bytes, which comes before the value in each file.
+// versionSize is the length of a version in bytes. Each file holds the version, then the value.
 const versionSize = 8
 
 // Store is the driver. It is safe for concurrent use.
@@ -68,7 +68,7 @@ func (s *Store) read(key string) (driver.Item, error) {
 	case err != nil:
 		return driver.Item{}, driver.Classify(driver.ErrUnavailable, err)
 	case len(data) < versionSize:
-		return driver.Item{}, driver.Classify(driver.ErrUnavailable, fmt.Errorf("%s is cut short", s.path(key)))
+		return driver.Item{}, driver.Classify(driver.ErrUnavailable, fmt.Errorf("%s is truncated", s.path(key)))
 	}
 	version := driver.Version(binary.BigEndian.Uint64(data))
 	return driver.Item{Key: key, Value: data[versionSize:], Version: version}, nil
@@ -92,7 +92,7 @@ func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version,
 	return driver.Version(version), nil
 }
 
-// check returns ErrConflict if an item is not as a conditional write wants it.
+// check returns ErrConflict if an item does not meet the condition of a write.
 func (s *Store) check(key string, absent bool, version driver.Version) error {
 	if !absent && version == 0 {
 		return nil
@@ -107,7 +107,7 @@ func (s *Store) check(key string, absent bool, version driver.Version) error {
 	return err
 }
 
-// write replaces a file as a whole, so that a reader never sees half of it.
+// write replaces a file atomically, so that a reader never sees half of it.
 func (s *Store) write(path string, data []byte) error {
 	file, err := os.CreateTemp(s.dir, ".new-*")
 	if err != nil {
@@ -153,7 +153,7 @@ func (s *Store) List(ctx context.Context, req driver.ListRequest) (driver.Page, 
 	for _, file := range files {
 		key, err := hex.DecodeString(file.Name())
 		if err != nil || file.Name() <= after || !strings.HasPrefix(string(key), req.Prefix) {
-			continue // not an item, on an earlier page, or not asked for
+			continue // not an item, on an earlier page, or without the prefix
 		}
 		if len(page.Items) == req.Limit {
 			page.Next = hex.EncodeToString([]byte(page.Items[req.Limit-1].Key))
@@ -170,5 +170,5 @@ func (s *Store) List(ctx context.Context, req driver.ListRequest) (driver.Page, 
 	return page, nil
 }
 
-// path returns the file of a key. Any key round-trips, whatever file systems reserve.
+// path returns the file of a key. In hexadecimal digits every key is a valid file name.
 func (s *Store) path(key string) string { return filepath.Join(s.dir, hex.EncodeToString([]byte(key))) }

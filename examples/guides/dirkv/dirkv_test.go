@@ -21,15 +21,15 @@ func TestContract(t *testing.T) {
 	})
 }
 
-// TestFaultsOfTheDisk: a folder that is gone and a file that was cut short are faults of the engine, and no missing items.
+// TestFaultsOfTheDisk checks that a missing folder and a truncated file are faults of the engine, not missing items.
 func TestFaultsOfTheDisk(t *testing.T) {
 	gone := kv.New(dirkv.New(filepath.Join(t.TempDir(), "gone")), nil)
 	if _, err := gone.Put(t.Context(), "k", nil); !errors.Is(err, kv.ErrUnavailable) || !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("Put in a folder that is gone: %v", err)
+		t.Errorf("Put in a missing folder: %v", err)
 	}
 	for _, err := range gone.List(t.Context(), "") {
 		if !errors.Is(err, kv.ErrUnavailable) {
-			t.Errorf("List of a folder that is gone: %v", err)
+			t.Errorf("List of a missing folder: %v", err)
 		}
 	}
 	dir := t.TempDir()
@@ -37,8 +37,8 @@ func TestFaultsOfTheDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := kv.New(dirkv.New(dir), nil).Get(t.Context(), "k")
-	if !errors.Is(err, kv.ErrUnavailable) || !strings.Contains(err.Error(), "6b is cut short") {
-		t.Errorf("Get of a file that was cut short: %v", err)
+	if !errors.Is(err, kv.ErrUnavailable) || !strings.Contains(err.Error(), "6b is truncated") {
+		t.Errorf("Get of a truncated file: %v", err)
 	}
 }
 
