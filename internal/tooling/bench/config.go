@@ -123,9 +123,9 @@ var Fleets = []Fleet{
 // Name is that of the row.
 func (f Fleet) Name() string {
 	if f.Published {
-		return "config.Published"
+		return "versions.Published"
 	}
-	return "config.Key"
+	return "versions.Key"
 }
 
 // Seen is what came of a Fleet.

@@ -46,7 +46,7 @@ func (t Target) Text(v float64) string {
 var Groups = []Group{
 	{
 		Name:  "HTTP server",
-		What:  "One routed request with an incoming traceparent, `GET /users/{id}` on net/http's mux, served from memory; traces and metrics on.",
+		What:  "One request with a traceparent, `GET /users/{id}` on net/http's mux, served from memory, with traces and metrics on.",
 		Cases: HTTP,
 		Targets: []Target{
 			{"allocations, sampled", allocs("oshttp, sampled", ""), 13, "allocations"},
@@ -61,7 +61,7 @@ var Groups = []Group{
 	},
 	{
 		Name:  "gRPC server",
-		What:  "One unary call over an in-memory connection; the server alone is instrumented, traces and metrics on.",
+		What:  "One unary call over an in-memory connection. Only the server is instrumented, with traces and metrics on.",
 		Cases: GRPC,
 		Targets: []Target{
 			{"allocations added, sampled", allocs("osgrpc, sampled", "bare server"), 20, "allocations"},
@@ -71,7 +71,7 @@ var Groups = []Group{
 	},
 	{
 		Name:  "Log fan-out",
-		What:  "One log call with four attributes to JSON and to OpenTelemetry log records, inside a recording span; the same two handlers behind both.",
+		What:  "One log call with four attributes to JSON and to OpenTelemetry log records, inside a recording span. Both cases have the same two handlers.",
 		Cases: Logs,
 		Targets: []Target{
 			{"allocations above slog.MultiHandler's", allocs("telemetry/log", "slog.MultiHandler"), 0, "allocations"},
@@ -79,7 +79,7 @@ var Groups = []Group{
 	},
 	{
 		Name:  "Configuration, reading",
-		What:  "One number read 1,000 times from the same YAML document. koanf and viper look it up by its path, control/config is a field of a struct behind one atomic load.",
+		What:  "One number of a YAML document, read 1,000 times. koanf and viper look it up by its path. In control/config it is a struct field behind one atomic load.",
 		Cases: Config,
 		Targets: []Target{
 			{"time of 1,000 reads", added("1,000 reads, control/config", ""), 2000, "ns"},
@@ -88,7 +88,7 @@ var Groups = []Group{
 	},
 	{
 		Name:  "Key-value in memory",
-		What:  "A Get of one of 10,000 items of 128 bytes. A span costs allocations of the SDK: three that is not sampled, and more that is.",
+		What:  "A Get of one of 10,000 items of 128 bytes. The SDK allocates for each span: three times for an unsampled span, more often for a sampled one.",
 		Cases: KV,
 		Targets: []Target{
 			{"time of sync.Map's Load and a copy, telemetry off", ratio("memkv, telemetry off", "sync.Map, Load and copy", ""), 3, "×"},

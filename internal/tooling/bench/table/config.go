@@ -13,9 +13,10 @@ func fleets(out *bytes.Buffer, measure bool) {
 	fmt.Fprint(out, `
 ## Configuration, a fleet
 
-1,000 instances in one process, on 10 clients, follow one key, or one layer of published versions, on an etcd on loopback. 30 changes come one after the
-other, each when all have seen the one before; all are seen by all. The delay is from the beginning of the write until the new configuration is in force in an
-instance: the watch, the read, parsing, checking and the call of OnChange, for a thousand instances on the same cores.
+1,000 instances in one process, on 10 clients, follow one key, or one layer of published versions, on an etcd on loopback. Each of 30 changes is
+written when all instances have seen the one before, and all instances see all changes. The delay is from the beginning of the write until the
+new configuration is in force in an instance. It includes the watch, the read, parsing, checking and the call of OnChange, for a thousand
+instances on the same cores.
 
 | source | delay, median | delay, 99th percentile | most |
 |---|---:|---:|---:|

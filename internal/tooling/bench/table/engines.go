@@ -20,11 +20,13 @@ func pairs(out *bytes.Buffer, measure bool) {
 	fmt.Fprintf(out, `
 ## Key-value beside the engine's client
 
-The same operation on the same server, on loopback, in turns: by the client itself, and through a kv.Store on the same client, with
-metrics and traces on, in the course of requests of which one in a hundred is sampled. Values are of 128 bytes. The ratios of the mean times
-(the inverse of throughputs) and of the 99th percentiles are medians over %d blocks. On loopback Redis, NATS and memcached answer within some
-tens of microseconds, of which a span and a point of the OpenTelemetry SDK are up to a tenth, cold as they are after a round trip: there what is
-added is bounded, and the ratio with a millisecond of network between both and the server.
+The client itself and a kv.Store on the same client run the same operation in turns, on one server on loopback. Metrics and traces are on, and
+one request in a hundred is sampled. Values have 128 bytes. The ratios of the mean times (the inverse of the throughputs) and of the 99th
+percentiles are medians over %d blocks.
+
+On loopback, Redis, NATS and memcached answer within some tens of microseconds. A span and a metric point of the OpenTelemetry SDK take up to a
+tenth of that, because their code and data are cold after a round trip. For these engines the limit is therefore an absolute time, and the ratio
+with a network delay of one millisecond.
 
 | operation | client | store | added | time | 99th percentile | at most |
 |---|---:|---:|---:|---:|---:|---:|
@@ -45,8 +47,8 @@ func hot(out *bytes.Buffer, rounds int, each time.Duration, measure bool) {
 	fmt.Fprintf(out, `
 ## Client-side caching
 
-A Get of one of 1,000 hot keys from Redis: over the network (loopback), and by rediskv from the cache that the server keeps true. With telemetry
-off it must be %d times as fast.
+A Get of one of 1,000 hot keys from Redis: over the network (loopback), and by rediskv from its client-side cache, which the server invalidates.
+With telemetry off the cache must be %d times as fast.
 
 | read | time | times as fast |
 |---|---:|---:|
@@ -67,7 +69,7 @@ func fanOut(out *bytes.Buffer, measure bool) {
 	fmt.Fprint(out, `
 ## Watchers
 
-1,000 watchers of one key in one process (memkv) each see 10,000 updates, none less; the delay is from the beginning of the write.
+1,000 watchers of one key in one process (memkv) each see all of 10,000 updates. The delay counts from the beginning of the write.
 
 | updates | delay, median | delay, 99th percentile | memory of a watcher | events a second |
 |---|---:|---:|---:|---:|
@@ -93,9 +95,9 @@ func staleness(out *bytes.Buffer, measure bool) {
 	fmt.Fprint(out, `
 ## Near cache
 
-How long after a write was acknowledged to one client of an etcd a near cache on another still showed what was before, while its
-watch is connected. When the watch knows that its connection is lost, nothing is served from the cache; when nobody notices, an item is served for
-near.Options.MaxStale at most.
+One client of an etcd writes, and a near cache on another client, whose watch is connected, still shows the old value for this long after the
+write was acknowledged. Once the watch has lost its connection, the cache serves nothing. If the loss goes unnoticed, it serves an item for at
+most near.Options.MaxStale.
 
 | near cache on etcd | median | 99th percentile | most |
 |---|---:|---:|---:|
@@ -114,8 +116,8 @@ func locks(out *bytes.Buffer, measure bool) {
 	fmt.Fprintf(out, `
 ## Locks and elections
 
-A lock on etcd that nobody else wants, taken and given back in turns: concurrency.Mutex of etcd's client, and sync.Mutex on etcdsync with metrics
-and traces on; the medians of %d blocks.
+An uncontended lock on etcd is taken and released, in turns, by concurrency.Mutex of etcd's client and by sync.Mutex on etcdsync with metrics and
+traces on. The times are medians of %d blocks.
 
 | operation | concurrency.Mutex | sync.Mutex | median | at most |
 |---|---:|---:|---:|---:|
@@ -128,8 +130,8 @@ and traces on; the medians of %d blocks.
 	fmt.Fprintf(out, "| %s | %d ns | %d ns | %.3f× | %s |\n", bench.Lock.Name, c.Raw.Nanoseconds(), c.Ours.Nanoseconds(), c.Middle(), bench.Lock.Limit())
 
 	fmt.Fprintf(out, `
-The process that leads an election on etcd is killed (SIGKILL) %d times, with a TTL of %s: how long until another process leads. The median
-may be a TTL and a second.
+The process that leads an election on etcd is killed (SIGKILL) %d times, with a TTL of %s. The time is until another process leads. The median
+may be at most the TTL plus a second.
 
 | failover | least | median | most |
 |---|---:|---:|---:|

@@ -64,8 +64,8 @@ func render(rounds int, each time.Duration, engines bool, only string) []byte {
 	var out bytes.Buffer
 	fmt.Fprintf(&out, `# Benchmarks
 
-Made by %smake bench%s; the check compares rows and allocations, which are exact, with a new measurement. Times are the tenth
-percentile of %d short rounds, interleaved in one process on a shared machine: read them beside one another, not by themselves.
+%smake bench%s makes this page. CI compares its rows and allocations, which are exact, with a new measurement. Times are the tenth
+percentile of %d short rounds that alternate in one process on a shared machine. Compare them with each other; do not read them alone.
 
 %s, %s/%s, %d cores.
 `, "`", "`", rounds, runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
