@@ -12,7 +12,7 @@ type deadlines struct {
 }
 
 func newDeadlines(opts Options) deadlines {
-	d := deadlines{normal: max(opts.DefaultTimeout, 0), most: max(opts.Timeout, 0)}
+	d := deadlines{normal: opts.DefaultTimeout, most: opts.Timeout}
 	if d.most > 0 && (d.normal == 0 || d.normal > d.most) {
 		d.normal = d.most
 	}

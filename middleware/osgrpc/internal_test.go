@@ -72,7 +72,7 @@ func TestNoRecovery(t *testing.T) {
 			spans := tracetest.NewSpanRecorder()
 			p := telemetry.Off()
 			p.TracerProvider = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))
-			s := newServer(resolve(&Options{Telemetry: p, NoRecovery: true}))
+			s := newServer((&Options{Telemetry: p, NoRecovery: true}).withDefaults())
 			ctx := t.Context()
 			if exact {
 				s.exact = true

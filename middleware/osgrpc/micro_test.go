@@ -23,7 +23,7 @@ func BenchmarkInterceptor(b *testing.B) {
 			p.TracerProvider = sdktrace.NewTracerProvider(sdktrace.WithSampler(sampler))
 			p.MeterProvider = sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))
 			p.Propagator = propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
-			s := newServer(resolve(&Options{Telemetry: p}))
+			s := newServer((&Options{Telemetry: p}).withDefaults())
 			ctx := metadata.NewIncomingContext(context.Background(), metadata.MD{
 				"traceparent":  {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
 				"content-type": {"application/grpc"}, ":authority": {"orders"}, "user-agent": {"grpc-go/1.85.0"},

@@ -51,9 +51,9 @@ type durationOf func(metric.Meter) (metric.Float64Histogram, error)
 func (o *observer) init(opts Options, newDuration durationOf) {
 	p := opts.Telemetry
 	o.filter = opts.Filter
-	o.tracer, o.tracing = p.Tracer(scope), p.Tracing() && !opts.NoSpans
+	o.tracer, o.tracing = p.Tracer(scope), p.Tracing()
 	o.duration = metricnoop.Float64Histogram{}
-	if _, off := p.MeterProvider.(metricnoop.MeterProvider); !off && !opts.NoMetrics {
+	if _, off := p.MeterProvider.(metricnoop.MeterProvider); !off {
 		h, err := newDuration(p.Meter(scope))
 		if err != nil {
 			otel.Handle(err) // the histogram is then a no-op: telemetry never keeps a program from starting

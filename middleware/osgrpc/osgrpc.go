@@ -65,6 +65,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/go-os/go-os/internal/option"
 	"github.com/go-os/go-os/telemetry"
 )
 
@@ -73,16 +74,13 @@ const scope = "github.com/go-os/go-os/middleware/osgrpc"
 // Options of a server or a client. Nil and the zero value work: spans, metrics and, on a server, panic recovery are on; the
 // access log, deadlines and the limit are off. Fields that speak of one side only have no effect on the other.
 type Options struct {
-	// Telemetry is where spans, metrics, events and the access log go. The zero value means the process-wide providers.
+	// Telemetry is where spans, metrics, events and logs go. A no-op provider turns its signal off; trace context is propagated with spans
+	// off, too.
 	Telemetry telemetry.Providers
 	// Filter returns whether a call passes through the middleware, by its full method, "/package.Service/Method". Other calls get no
-	// telemetry, no deadline and no place under the limit. Their panics are recovered nevertheless. Nil means NotHealth; Everything
-	// excludes no call.
+	// telemetry, no deadline and no place under MaxConcurrent, and Public does not change them. Their panics are recovered nevertheless.
+	// Nil means NotHealth; Everything excludes no call: a proxy that serves the health checks of others needs it.
 	Filter func(fullMethod string) bool
-	// NoSpans turns spans off. Trace context is still propagated.
-	NoSpans bool
-	// NoMetrics turns the duration histogram off.
-	NoMetrics bool
 
 	// Timeout is the longest time for a unary call. It replaces a later deadline, or none: on a server that of the handler's context, on a
 	// client that of the call. It does not apply to streams, which may last by design. Default: no limit.
@@ -113,8 +111,8 @@ type Options struct {
 	Exact bool
 }
 
-// NotHealth is the default Filter: all calls but those of grpc.health.v1.Health, which every balancer makes every few seconds and which do
-// not show how the service is used.
+// NotHealth is the default Filter: all calls but those of grpc.health.v1.Health. Probes and balancers call these every few seconds and do
+// not show how the service is used. A probe that MaxConcurrent refused would get a healthy process killed.
 func NotHealth(fullMethod string) bool {
 	return !strings.HasPrefix(fullMethod, "/grpc.health.v1.Health/")
 }
@@ -124,7 +122,7 @@ func Everything(string) bool { return true }
 
 // ServerOptions returns the options for grpc.NewServer that observe and protect the server. Pass them first.
 func ServerOptions(opts *Options) []grpc.ServerOption {
-	o := resolve(opts)
+	o := opts.withDefaults()
 	s := newServer(o)
 	if !s.watching && !s.protecting() {
 		return nil
@@ -145,7 +143,7 @@ func ServerOptions(opts *Options) []grpc.ServerOption {
 
 // DialOptions returns the options for grpc.NewClient that observe the client and limit its calls. Pass them first.
 func DialOptions(opts *Options) []grpc.DialOption {
-	c := newClient(resolve(opts))
+	c := newClient(opts.withDefaults())
 	if !c.observing() && c.deadlines == (deadlines{}) {
 		return nil
 	}
@@ -155,14 +153,18 @@ func DialOptions(opts *Options) []grpc.DialOption {
 	}
 }
 
-// resolve returns a copy of opts with its defaults filled in.
-func resolve(opts *Options) Options {
-	var o Options
-	if opts != nil {
-		o = *opts
+// withDefaults returns a copy of the options with their defaults. It reports negative ones.
+func (o *Options) withDefaults() Options {
+	var opts Options
+	if o != nil {
+		opts = *o
 	}
-	if o.Filter == nil {
-		o.Filter = NotHealth
+	const owner = "osgrpc.Options"
+	option.Default(owner, "Timeout", &opts.Timeout)
+	option.Default(owner, "DefaultTimeout", &opts.DefaultTimeout)
+	option.Default(owner, "MaxConcurrent", &opts.MaxConcurrent)
+	if opts.Filter == nil {
+		opts.Filter = NotHealth
 	}
-	return o
+	return opts
 }

@@ -25,7 +25,7 @@ import (
 func overloadedServer(sink slog.Handler) *server {
 	p := telemetry.Off()
 	p.Logger = slog.New(sink)
-	return newServer(resolve(&Options{Telemetry: p, MaxConcurrent: 4, AccessLog: true}))
+	return newServer((&Options{Telemetry: p, MaxConcurrent: 4, AccessLog: true}).withDefaults())
 }
 
 // call is one call of 5 ms, unary or streaming, as gRPC makes it through the interceptors.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel"
 	otelcodes "go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/log"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
@@ -19,6 +20,7 @@ import (
 	testpb "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/status"
 
+	"github.com/go-os/go-os/internal/fault"
 	"github.com/go-os/go-os/middleware/osgrpc"
 	"github.com/go-os/go-os/telemetry"
 )
@@ -86,6 +88,40 @@ func TestPanicsAreRecoveredWithoutTelemetry(t *testing.T) {
 				t.Errorf("stream: %v, want Internal", err)
 			}
 		})
+	}
+}
+
+// TestFilteredPanicsNameTheirMethod: a call that is not observed still shows what panicked.
+func TestFilteredPanicsNameTheirMethod(t *testing.T) {
+	server := newRecorder()
+	pair := connect(t, &service{
+		unary: func(context.Context, *testpb.SimpleRequest) (*testpb.SimpleResponse, error) { panic("bug") },
+	}, setup{server: &osgrpc.Options{Telemetry: server.Providers, Filter: func(string) bool { return false }}})
+	_, _ = pair.UnaryCall(t.Context(), &testpb.SimpleRequest{})
+	pair.server.GracefulStop()
+	records := server.records()
+	if len(records) != 1 || attrs(records[0].Attributes)[semconv.RPCMethodKey] != unaryMethod {
+		t.Errorf("events %v, want one with the method", records)
+	}
+}
+
+// TestNegativeOptions: a negative number is reported once, and the default is used.
+func TestNegativeOptions(t *testing.T) {
+	for field, opts := range map[string]osgrpc.Options{
+		"Timeout": {Timeout: -time.Second}, "DefaultTimeout": {DefaultTimeout: -1}, "MaxConcurrent": {MaxConcurrent: -1},
+	} {
+		opts.Telemetry, opts.NoRecovery = telemetry.Off(), true
+		var reported []error
+		before := otel.GetErrorHandler()
+		otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { reported = append(reported, err) }))
+		installed := osgrpc.ServerOptions(&opts)
+		otel.SetErrorHandler(before)
+		if len(installed) != 0 {
+			t.Errorf("%s: %d server options, want none as by default", field, len(installed))
+		}
+		if len(reported) != 1 || !errors.Is(reported[0], fault.Invalid) || !strings.Contains(reported[0].Error(), "osgrpc.Options."+field) {
+			t.Errorf("%s: reported %v, want one error that names the field", field, reported)
+		}
 	}
 }
 
@@ -357,7 +393,7 @@ func TestSwitches(t *testing.T) {
 		return server, client
 	}
 	t.Run("no spans", func(t *testing.T) {
-		server, client := call(t, func(o *osgrpc.Options) { o.NoSpans = true })
+		server, client := call(t, func(o *osgrpc.Options) { o.Telemetry.TracerProvider = telemetry.Off().TracerProvider })
 		for name, r := range map[string]*recorder{"server": server, "client": client} {
 			if _, points := r.histogram(t, "rpc."+name+".call.duration"); len(r.spans.Started()) != 0 || len(points) != 1 {
 				t.Errorf("%s: %d spans and %d points, want 0 and 1", name, len(r.spans.Started()), len(points))
@@ -365,7 +401,7 @@ func TestSwitches(t *testing.T) {
 		}
 	})
 	t.Run("no metrics", func(t *testing.T) {
-		server, client := call(t, func(o *osgrpc.Options) { o.NoMetrics = true })
+		server, client := call(t, func(o *osgrpc.Options) { o.Telemetry.MeterProvider = telemetry.Off().MeterProvider })
 		for name, r := range map[string]*recorder{"server": server, "client": client} {
 			if _, points := r.histogram(t, "rpc."+name+".call.duration"); len(r.spans.Ended()) != 1 || len(points) != 0 {
 				t.Errorf("%s: %d spans and %d points, want 1 and 0", name, len(r.spans.Ended()), len(points))

@@ -27,7 +27,7 @@ type serverCall struct {
 	method *method         // nil if the call is not observed
 	span   trace.Span      // nil if there are no spans
 	start  time.Time
-	name   string // as the client wrote it, if the method is not registered
+	name   string // as the client wrote it, if the method is not registered or the call is filtered
 
 	filtered bool // by Options.Filter: the call is left alone
 	admitted bool // holds a place under the limit
@@ -40,7 +40,7 @@ type serverCall struct {
 func (s *server) start(ctx context.Context, fullMethod string, registered bool) serverCall {
 	c := serverCall{server: s, ctx: ctx}
 	if !s.filter(fullMethod) {
-		c.filtered = true
+		c.filtered, c.name = true, foreignName(fullMethod)
 		return c
 	}
 	if s.watching {
@@ -110,10 +110,7 @@ func (s *server) dropForeign(ctx context.Context) context.Context {
 // not recovered.
 func (c *serverCall) panicked(value any) error {
 	if value != nil {
-		var attrs []attribute.KeyValue
-		if c.method != nil {
-			attrs = c.method.attrs
-		}
+		attrs := []attribute.KeyValue{semconv.RPCSystemNameGRPC, semconv.RPCMethod(c.methodName())}
 		if stack := debug.Stack(); !c.server.exception.EmitPanic(c.ctx, value, stack, attrs...) {
 			c.logPanic(value, stack)
 		}
@@ -122,14 +119,18 @@ func (c *serverCall) panicked(value any) error {
 	return errPanicked
 }
 
-// logPanic tells people of a panic when nobody takes events: a panic that was recovered must not be silent.
-func (c *serverCall) logPanic(value any, stack []byte) {
-	name := "" // filtered out
+// methodName returns the name of the method for events and logs.
+func (c *serverCall) methodName() string {
 	if c.method != nil {
-		name = c.method.name
+		return c.method.name
 	}
+	return c.name
+}
+
+// logPanic logs a panic that no provider of events takes: a panic that was recovered must not be silent.
+func (c *serverCall) logPanic(value any, stack []byte) {
 	c.server.telemetry.Slog().LogAttrs(c.ctx, slog.LevelError, "panic in gRPC handler",
-		slog.String(string(semconv.RPCMethodKey), name),
+		slog.String(string(semconv.RPCMethodKey), c.methodName()),
 		slog.String(string(semconv.ExceptionTypeKey), fmt.Sprintf("%T", value)),
 		slog.String(string(semconv.ExceptionMessageKey), fmt.Sprint(value)),
 		slog.String(string(semconv.ExceptionStacktraceKey), string(stack)),

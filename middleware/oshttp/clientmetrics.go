@@ -1,6 +1,7 @@
 package oshttp
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -41,15 +42,12 @@ type clientKey struct {
 }
 
 func newClientMetrics(meter metric.Meter, chosen Metrics, maxServers int) *clientMetrics {
-	if maxServers <= 0 {
-		maxServers = defaultMaxServers
-	}
 	m := &clientMetrics{
 		duration: metricnoop.Float64Histogram{},
 		active:   metricnoop.Int64UpDownCounter{},
 		servers:  bounded.New[serverID, serverID](maxServers),
 	}
-	chosen = chosen.choose(DefaultClientMetrics)
+	chosen = cmp.Or(chosen, DefaultClientMetrics)
 	if chosen&MetricDuration != 0 {
 		i, err := httpconv.NewClientRequestDuration(meter)
 		m.duration = i.Inst()

@@ -30,6 +30,7 @@ type exchange struct {
 	measured  bool         // something listens to a histogram
 	active    *activity    // that it is counted in, nil if none
 	admitted  bool         // holds a place under MaxConcurrent
+	filtered  bool         // excluded by HandlerOptions.Filter: only panics are handled
 	shed      bool         // refused for lack of places or time
 
 	returned bool // the handler did, rather than panic
@@ -139,12 +140,15 @@ func (x *exchange) dropForeign() {
 func (x *exchange) end() {
 	defer x.release() // also if what observes it panics, such as a log handler
 	var raise any
-	if x.returned {
-		raise = x.settle()
-	} else {
+	switch {
+	case !x.returned:
 		raise = x.settlePanic(recover())
+	case !x.filtered:
+		raise = x.settle()
 	}
-	x.observe()
+	if !x.filtered {
+		x.observe()
+	}
 	if raise != nil {
 		panic(raise)
 	}

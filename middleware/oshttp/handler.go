@@ -14,6 +14,7 @@ import (
 	"github.com/go-os/go-os/internal/admission"
 	"github.com/go-os/go-os/internal/bounded"
 	"github.com/go-os/go-os/internal/instrument"
+	"github.com/go-os/go-os/internal/option"
 	"github.com/go-os/go-os/telemetry"
 )
 
@@ -24,8 +25,13 @@ const scope = "github.com/go-os/go-os/middleware/oshttp"
 type HandlerOptions struct {
 	// Telemetry is where spans, metrics, events and logs go. A no-op provider turns its signal off.
 	Telemetry telemetry.Providers
-	// Metrics chooses the instruments. Zero means DefaultServerMetrics; NoMetrics turns all off.
+	// Filter returns whether a request passes through the middleware. Other requests get no telemetry, no deadline, no limit of their
+	// body and no place under MaxConcurrent, and Public does not change them. Their panics are recovered nevertheless. Nil means
+	// NotHealth; Everything excludes no request: a proxy that serves the health checks of others needs it.
+	Filter func(r *http.Request) bool
+	// Metrics chooses the instruments. Default: DefaultServerMetrics.
 	Metrics Metrics
+
 	// AccessLog writes one line for each request to Telemetry.Logger: Info, Warn for 4xx, Error for 5xx and other failures. Requests that
 	// are refused for lack of places or time have ten lines a second at most, and none while another of them is being written: a slow
 	// sink must not stall the requests that are served. The next line counts the others as unlogged_refusals.
@@ -62,9 +68,6 @@ type HandlerOptions struct {
 	// SampleByRequest gives the attributes of the request to the sampler. A sampler that decides by path or client needs them. By default
 	// they are set once, when the span ends, which saves an eighth of the middleware's time.
 	SampleByRequest bool
-	// Filter returns whether a request passes through the middleware. Others reach the next handler directly. Nil means that every request
-	// passes.
-	Filter func(r *http.Request) bool
 	// Public means that callers are not trusted. Their trace context becomes a link from a new trace. Their baggage and deadlines are
 	// ignored, despite DeadlineHeader. The handler gets the request without these headers, so that a proxy does not forward them. This
 	// also holds with telemetry off. Default: callers are trusted.
@@ -92,11 +95,7 @@ type handler struct {
 
 // NewHandler wraps next in the middleware. It should be the outermost one, around the router, so that it sees every request and response.
 func NewHandler(next http.Handler, opts *HandlerOptions) http.Handler {
-	var o HandlerOptions
-	if opts != nil {
-		o = *opts
-	}
-	o.DeadlineHeader = http.CanonicalHeaderKey(o.DeadlineHeader)
+	o := opts.withDefaults()
 	p := propagator(o.Telemetry)
 	return &handler{
 		next:       next,
@@ -115,10 +114,28 @@ func NewHandler(next http.Handler, opts *HandlerOptions) http.Handler {
 	}
 }
 
+// withDefaults returns a copy of the options with their defaults. It reports negative ones.
+func (o *HandlerOptions) withDefaults() HandlerOptions {
+	var opts HandlerOptions
+	if o != nil {
+		opts = *o
+	}
+	const owner = "oshttp.HandlerOptions"
+	option.Default(owner, "Timeout", &opts.Timeout)
+	option.Default(owner, "DefaultTimeout", &opts.DefaultTimeout)
+	option.Default(owner, "MaxBodyBytes", &opts.MaxBodyBytes)
+	option.Default(owner, "MaxConcurrent", &opts.MaxConcurrent)
+	if opts.Filter == nil {
+		opts.Filter = NotHealth
+	}
+	opts.DeadlineHeader = http.CanonicalHeaderKey(opts.DeadlineHeader)
+	return opts
+}
+
 // ServeHTTP implements http.Handler.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if h.opts.Filter != nil && !h.opts.Filter(r) {
-		h.next.ServeHTTP(w, r)
+	if !h.opts.Filter(r) {
+		h.passBy(w, r)
 		return
 	}
 	x := h.exchange()

@@ -1,6 +1,7 @@
 package oshttp
 
 import (
+	"cmp"
 	"reflect"
 	"runtime"
 	"sync"
@@ -62,7 +63,7 @@ func forgetMeter(address uintptr) {
 
 // choose returns the instruments of a choice.
 func (m *serverMeter) choose(chosen Metrics) *serverMetrics {
-	chosen = chosen.choose(DefaultServerMetrics)
+	chosen = cmp.Or(chosen, DefaultServerMetrics)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if known := m.metrics[chosen]; known != nil {

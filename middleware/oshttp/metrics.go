@@ -14,7 +14,7 @@ import (
 	"github.com/go-os/go-os/internal/bounded"
 )
 
-// Metrics is a set of instruments.
+// Metrics is a set of instruments. A no-op MeterProvider turns all of them off.
 type Metrics uint8
 
 // The instruments. Those of body sizes apply to servers only: counting costs a wrapped body.
@@ -27,8 +27,6 @@ const (
 	MetricRequestBodySize
 	// MetricResponseBodySize is http.server.response.body.size.
 	MetricResponseBodySize
-	// NoMetrics turns every instrument off.
-	NoMetrics
 )
 
 const (
@@ -37,17 +35,6 @@ const (
 	// DefaultClientMetrics are the instruments of NewTransport.
 	DefaultClientMetrics = MetricDuration
 )
-
-// choose returns what a Metrics option means.
-func (m Metrics) choose(byDefault Metrics) Metrics {
-	switch {
-	case m&NoMetrics != 0:
-		return 0
-	case m == 0:
-		return byDefault
-	}
-	return m
-}
 
 // serverMetrics are the instruments of a handler. An instrument that was not chosen, or that the provider refuses, is a
 // no-op one; a refusal goes to the OpenTelemetry error handler.

@@ -2,7 +2,6 @@ package oshttp_test
 
 import (
 	"context"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -99,23 +98,6 @@ func TestSetRouteKnowsItsOwnWriters(t *testing.T) {
 	if oshttp.SetRoute(httptest.NewRecorder(), "/x") || oshttp.SetRoute(nil, "/x") {
 		t.Error("SetRoute claims a writer that is not the middleware's")
 	}
-}
-
-func TestFilteredRequestsPassUntouched(t *testing.T) {
-	g := newRig(t)
-	var got http.ResponseWriter
-	h := g.handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		got = w
-		_, _ = io.WriteString(w, "ok")
-	}), oshttp.HandlerOptions{AccessLog: true, Filter: func(r *http.Request) bool { return r.URL.Path != "/livez" }})
-	rec := httptest.NewRecorder()
-	h.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/livez", nil))
-	if got != http.ResponseWriter(rec) || len(g.spans.Started()) != 0 || len(g.metrics()) != 0 || g.lines.String() != "" {
-		t.Errorf("a filtered request was observed: writer %T, %d spans, metrics %v, log %q",
-			got, len(g.spans.Started()), g.metrics(), g.lines)
-	}
-	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
-	g.span()
 }
 
 // The mux sees a copy of the request, as behind every middleware that changes its context.

@@ -187,7 +187,6 @@ func TestMetricsAreChosen(t *testing.T) {
 		want   []string
 	}{
 		{0, []string{"http.server.active_requests", "http.server.request.duration"}},
-		{oshttp.NoMetrics, nil},
 		{oshttp.MetricDuration, []string{"http.server.request.duration"}},
 		{oshttp.MetricActiveRequests, []string{"http.server.active_requests"}},
 		{oshttp.MetricResponseBodySize, []string{"http.server.response.body.size"}},

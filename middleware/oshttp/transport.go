@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/go-os/go-os/internal/instrument"
+	"github.com/go-os/go-os/internal/option"
 	"github.com/go-os/go-os/internal/sanitize"
 	"github.com/go-os/go-os/telemetry"
 )
@@ -23,8 +24,12 @@ import (
 type TransportOptions struct {
 	// Telemetry is where spans, metrics and events go. A no-op provider turns its signal off.
 	Telemetry telemetry.Providers
-	// Metrics chooses the instruments. Zero means DefaultClientMetrics; NoMetrics turns all off.
+	// Filter returns whether a request passes through the middleware. Other requests reach the base as they are, with neither telemetry nor
+	// propagation. Nil means NotHealth; Everything excludes no request.
+	Filter func(r *http.Request) bool
+	// Metrics chooses the instruments. Default: DefaultClientMetrics.
 	Metrics Metrics
+
 	// DeadlineHeader is the request header with the milliseconds until the deadline of the request's context, if it has one. It replaces a
 	// value that the request already has, such as one that a proxy copied. Use it for servers that you trust and whose HandlerOptions
 	// name the same header, such as DefaultDeadlineHeader. Default: no header.
@@ -41,8 +46,6 @@ type TransportOptions struct {
 	KnownMethods []string
 	// SampleByRequest gives the sampler the attributes of the request. By default they are set when the span ends.
 	SampleByRequest bool
-	// Filter returns whether a request passes through the middleware. Others reach the base directly. Nil means that every request passes.
-	Filter func(r *http.Request) bool
 }
 
 // Transport is an http.RoundTripper that observes the requests of a client. It is safe for concurrent use.
@@ -65,11 +68,7 @@ func NewTransport(base http.RoundTripper, opts *TransportOptions) *Transport {
 	if base == nil {
 		base = http.DefaultTransport
 	}
-	var o TransportOptions
-	if opts != nil {
-		o = *opts
-	}
-	o.DeadlineHeader = http.CanonicalHeaderKey(o.DeadlineHeader)
+	o := opts.withDefaults()
 	p := propagator(o.Telemetry)
 	return &Transport{
 		base:       base,
@@ -86,6 +85,23 @@ func NewTransport(base http.RoundTripper, opts *TransportOptions) *Transport {
 	}
 }
 
+// withDefaults returns a copy of the options with their defaults. It reports negative ones.
+func (o *TransportOptions) withDefaults() TransportOptions {
+	var opts TransportOptions
+	if o != nil {
+		opts = *o
+	}
+	option.Default("oshttp.TransportOptions", "MaxServers", &opts.MaxServers)
+	if opts.MaxServers == 0 {
+		opts.MaxServers = defaultMaxServers
+	}
+	if opts.Filter == nil {
+		opts.Filter = NotHealth
+	}
+	opts.DeadlineHeader = http.CanonicalHeaderKey(opts.DeadlineHeader)
+	return opts
+}
+
 // CloseIdleConnections lets http.Client.CloseIdleConnections reach the base.
 func (t *Transport) CloseIdleConnections() {
 	if base, ok := t.base.(interface{ CloseIdleConnections() }); ok {
@@ -96,7 +112,7 @@ func (t *Transport) CloseIdleConnections() {
 // RoundTrip implements http.RoundTripper. The request it is given stays as it is. The call is over, its span ended and its
 // duration recorded, when the response's body was read to its end, failed, or was closed, or when there was no response.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL == nil || t.opts.Filter != nil && !t.opts.Filter(r) { // without a URL the base has an error to return
+	if r.URL == nil || !t.opts.Filter(r) { // without a URL the base has an error to return
 		return t.base.RoundTrip(r)
 	}
 	c := &call{t: t, caller: r, method: t.methods.name(cmp.Or(r.Method, http.MethodGet)), server: serverOf(r)}

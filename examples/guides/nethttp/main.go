@@ -44,7 +44,7 @@ func run(ctx context.Context, listener net.Listener, payments string) error {
 	server := &http.Server{
 		Handler: oshttp.NewHandler(mux, &oshttp.HandlerOptions{
 			AccessLog: true,
-			Filter:    func(r *http.Request) bool { return r.URL.Path != "/metrics" },
+			Filter:    func(r *http.Request) bool { return oshttp.NotHealth(r) && r.URL.Path != "/metrics" },
 		}),
 		ReadHeaderTimeout: 5 * time.Second,
 	}

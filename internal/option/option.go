@@ -1,0 +1,57 @@
+// Package option checks the numbers among the options of a constructor. Zero means the default, everywhere; a negative number is a mistake.
+//
+//	func New(opts Options) (*Thing, error) {
+//		if err := option.Check("thing.New", option.Of("Interval", opts.Interval), option.Of("Size", opts.Size)); err != nil {
+//			return nil, err
+//		}
+//
+// A constructor that returns no error calls [Default] instead, which takes the default and reports the mistake.
+package option
+
+import (
+	"errors"
+	"fmt"
+
+	"go.opentelemetry.io/otel"
+
+	"github.com/go-os/go-os/internal/fault"
+)
+
+// Number is a type of options whose zero means the default.
+type Number interface {
+	~int | ~int64
+}
+
+// Field is an option with its name.
+type Field struct {
+	name  string
+	value any // nil unless it is negative
+}
+
+// Of returns a field for [Check].
+func Of[T Number](name string, value T) Field {
+	if value < 0 {
+		return Field{name, value}
+	}
+	return Field{name: name}
+}
+
+// Check returns an error that names each negative field, and is fault.Invalid. The owner is what the fields belong to, such as
+// "log.FileOptions".
+func Check(owner string, fields ...Field) error {
+	var all []error
+	for _, f := range fields {
+		if f.value != nil {
+			all = append(all, fault.Classify(fault.Invalid, fmt.Errorf("%s.%s is negative: %v; zero means the default", owner, f.name, f.value)))
+		}
+	}
+	return errors.Join(all...)
+}
+
+// Default replaces a negative value by zero, the default, and reports it to the error handler of OpenTelemetry.
+func Default[T Number](owner, name string, value *T) {
+	if err := Check(owner, Of(name, *value)); err != nil {
+		otel.Handle(fmt.Errorf("%w, which is used", err))
+		*value = 0
+	}
+}

@@ -1,0 +1,31 @@
+package oshttp
+
+import "net/http"
+
+// NotHealth is the default Filter: all requests but GET and HEAD of exactly /livez, /readyz, /startupz and /healthz. Probes call these
+// every few seconds and do not show how the service is used. A probe that MaxConcurrent refused would get a healthy process killed.
+func NotHealth(r *http.Request) bool {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != "" { // a client's "" is GET
+		return true
+	}
+	switch r.URL.Path {
+	case "/livez", "/readyz", "/startupz", "/healthz":
+		return false
+	}
+	return true
+}
+
+// Everything is the Filter that excludes no request.
+func Everything(*http.Request) bool { return true }
+
+// passBy serves a request that the filter excludes. Its panics are recovered all the same.
+func (h *handler) passBy(w http.ResponseWriter, r *http.Request) {
+	if h.opts.NoRecovery {
+		h.next.ServeHTTP(w, r)
+		return
+	}
+	x := &exchange{h: h, rw: w, caller: r, req: r, method: h.methods.name(r.Method), scheme: scheme(r), filtered: true}
+	defer x.end()
+	h.next.ServeHTTP(x.writer(), r)
+	x.returned = true
+}
