@@ -72,6 +72,7 @@ type Ledger struct {
 
 	mu      sync.Mutex // also guards the queue of the ledger, so that both move together
 	account Account
+	full    int64 // of RefusedBy[QueueFull]: an overloaded queue refuses many, and a map is slow
 }
 
 // NewLedger returns an empty ledger.
@@ -98,6 +99,9 @@ func (l *Ledger) Read() Account {
 	defer l.mu.Unlock()
 	a := l.account
 	a.RefusedBy, a.FailedBy = maps.Clone(a.RefusedBy), maps.Clone(a.FailedBy)
+	if l.full > 0 {
+		a.RefusedBy[QueueFull] = l.full
+	}
 	return a
 }
 
@@ -194,6 +198,10 @@ func (l *Ledger) LossSince(m Mark) error {
 
 func (l *Ledger) refuse(n int64, reason Reason) {
 	l.account.Refused += n
+	if reason == QueueFull {
+		l.full += n
+		return
+	}
 	l.account.RefusedBy[reason] += n
 }
 

@@ -46,7 +46,7 @@ type Queue[T any] struct {
 	ledger *Ledger
 	limits Limits
 	batch  Limits
-	ready  chan struct{} // capacity 1: a batch is full, or a flush waits
+	ready  chan struct{} // capacity 1: a batch is full, or a flush waits; nil if nobody listens
 
 	// Guarded by ledger.mu.
 	ring        []entry[T] // grows up to limits.Items
@@ -156,16 +156,26 @@ func (q *Queue[T]) put(item T, size int64) {
 	if q.waiting == len(q.ring) {
 		q.grow()
 	}
-	q.ring[(q.head+q.waiting)%len(q.ring)] = entry[T]{item, size}
+	q.ring[q.place(q.waiting)] = entry[T]{item, size}
 	q.waiting++
 	q.ledger.account.Waiting++
 	q.accepted++
-	full := q.waiting%q.batch.Items == 0 || q.bytes/q.batch.Bytes != (q.bytes+size)/q.batch.Bytes
+	full := q.ready != nil &&
+		(q.waiting%q.batch.Items == 0 || q.bytes/q.batch.Bytes != (q.bytes+size)/q.batch.Bytes)
 	q.bytes += size
 	q.ledger.mu.Unlock()
 	if full {
 		q.wake()
 	}
+}
+
+// place returns the index in the ring of the nth item from the head. A division would be the slowest part of a push.
+func (q *Queue[T]) place(n int) int {
+	i := q.head + n
+	if i >= len(q.ring) {
+		i -= len(q.ring)
+	}
+	return i
 }
 
 // grow doubles the ring.
@@ -225,7 +235,7 @@ func (q *Queue[T]) move(batch []T, bytes int64, full bool) []T {
 		batch = append(batch, next.item)
 		held += next.size
 		*next = entry[T]{} // the ring must not keep the item alive
-		q.head = (q.head + 1) % len(q.ring)
+		q.head = q.place(1)
 		q.waiting--
 	}
 	q.bytes -= held
@@ -281,6 +291,9 @@ func (q *Queue[T]) release(n int64) {
 	if q.flying == 0 {
 		q.settled += q.owed
 		q.owed, q.flyingBytes = 0, 0
+	}
+	if len(q.flushes) == 0 {
+		return
 	}
 	q.flushes = slices.DeleteFunc(q.flushes, func(f *flush) bool {
 		if q.settled < f.target {

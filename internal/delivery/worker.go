@@ -36,13 +36,14 @@ type Worker[T any] struct {
 // NewWorker returns a worker with an empty queue. A limit below 1 means the default of QueueOptions.
 func NewWorker[T any](l *Ledger, consume func(T) error, limits Limits) *Worker[T] {
 	queue := NewQueue[T](l, &QueueOptions{Limits: limits, Batch: Limits{Items: 1}})
+	queue.ready = nil // a push starts the goroutine itself
 	return &Worker[T]{queue: queue, consume: consume}
 }
 
 // Push queues an item that holds size bytes. It returns Accepted, or the reason for which the item was dropped. It never blocks.
 func (w *Worker[T]) Push(item T, size int64) Reason {
 	reason := w.queue.Push(item, size)
-	if reason == Accepted && w.running.CompareAndSwap(false, true) {
+	if reason == Accepted && !w.running.Load() && w.running.CompareAndSwap(false, true) {
 		go w.run()
 	}
 	return reason

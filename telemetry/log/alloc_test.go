@@ -41,6 +41,30 @@ func TestFanOutAllocations(t *testing.T) {
 	}
 }
 
+// TestDroppingAllocatesNothing: a program that logs too much is not slowed down further by the records that it loses.
+func TestDroppingAllocatesNothing(t *testing.T) {
+	started, release := make(chan struct{}), make(chan struct{})
+	s := Async(handlerFunc(func(context.Context, slog.Record) error { started <- struct{}{}; <-release; return nil }),
+		&AsyncOptions{Capacity: 1, Telemetry: telemetry.Off(), ErrorHandler: func(error) {}})
+	r := slog.NewRecord(time.Now(), slog.LevelInfo, "request served", 0)
+	r.AddAttrs(slog.Int("status", 200))
+	handle := func() { _ = s.Handle(t.Context(), r) }
+	handle()
+	<-started // the sink has that one, and the next one fills the queue
+	handle()
+	if got := testing.AllocsPerRun(500, handle); got != 0 {
+		t.Errorf("%v allocations for a record that is dropped, want 0", got)
+	}
+	if got := s.Dropped(); got < 500 {
+		t.Errorf("%d records were dropped, want all that were measured", got)
+	}
+	go func() { <-started }()
+	close(release)
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 func log5(ctx context.Context, l *slog.Logger) {
 	l.LogAttrs(ctx, slog.LevelInfo, "x", slog.Int("a", 1), slog.Int("b", 2), slog.Int("c", 3), slog.Int("d", 4), slog.Int("e", 5))
 }

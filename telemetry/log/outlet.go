@@ -169,11 +169,23 @@ func newReporter(handle func(error)) *reporter {
 }
 
 func (r *reporter) report(err error) {
+	if r.due() {
+		r.pass(err)
+	}
+}
+
+// due reports whether an error is passed on now. One that is not is counted. A caller with an expensive error asks before it makes it.
+func (r *reporter) due() bool {
 	now, last := int64(time.Since(r.start))+1, r.last.Load()
 	if last != 0 && now-last < int64(reportEvery) || !r.last.CompareAndSwap(last, now) {
 		r.held.Add(1)
-		return
+		return false
 	}
+	return true
+}
+
+// pass hands an error to the handler, with the number of those that were held back.
+func (r *reporter) pass(err error) {
 	if n := r.held.Swap(0); n > 0 {
 		err = fmt.Errorf("%w (and %d more failures since the last report)", err, n)
 	}
