@@ -31,8 +31,8 @@ func start(t testing.TB, e *Engine) *Process {
 // startProgram is start with a program and a source of ports of the caller's choice.
 func startProgram(t testing.TB, e *Engine, found Program, ports func(int) ([]int, error)) *Process {
 	t.Helper()
-	p := &Process{t: t, engine: e, place: Place{Program: found, Dir: t.TempDir()}, stopWithin: stopWithin}
-	// Registered after TempDir's own cleanup and so run before it: the server is gone when its files go.
+	p := &Process{t: t, engine: e, place: Place{Program: found, Dir: newFolder(t)}, stopWithin: stopWithin}
+	// Registered after the cleanup of the folder and so run before it: the server is gone when its files go.
 	t.Cleanup(p.finish)
 	var err error
 	for range startAttempts {

@@ -44,6 +44,7 @@ func client(t testing.TB, addr, token string) *api.Client {
 // TestAgentLeaves stops the agent of a holder in an orderly way while another process waits. The holder's time is over before the
 // other has the lock.
 func TestAgentLeaves(t *testing.T) {
+	t.Parallel()
 	server := testenv.Consul(t)
 	agent := testenv.ConsulAgent(t, server)
 	holder, waiter := sessionAt(t, agent.Addr(0), nil), sessionAt(t, server.Addr(0), nil)
@@ -78,6 +79,7 @@ func TestAgentLeaves(t *testing.T) {
 
 // TestNodeComesBack has somebody deregister the node of the sessions. The lock is lost, and the next acquisition registers the node.
 func TestNodeComesBack(t *testing.T) {
+	t.Parallel()
 	server := testenv.Consul(t)
 	s := sessionAt(t, server.Addr(0), &consulsync.Options{Node: "locks"})
 	held, err := s.Mutex("m").Lock(t.Context())
@@ -104,6 +106,7 @@ func TestNodeComesBack(t *testing.T) {
 
 // TestPermissions names the permission that a token lacks.
 func TestPermissions(t *testing.T) {
+	t.Parallel()
 	for path, want := range map[string]string{"/v1/session/create": "session:write", "/v1/catalog/register": "node:write"} {
 		answer := func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == path {
@@ -124,6 +127,7 @@ func TestPermissions(t *testing.T) {
 
 // TestForeignAnswers puts a proxy before Consul that answers everything itself for a while. None of its answers is taken for Consul's.
 func TestForeignAnswers(t *testing.T) {
+	t.Parallel()
 	engine := testenv.Consul(t)
 	var status atomic.Int64
 	behind := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: engine.Addr(0)})
@@ -176,6 +180,7 @@ func TestForeignAnswers(t *testing.T) {
 
 // TestQueriesThatDoNotWait answers every read at once, as a proxy does that drops the parameters of a query. A waiter does not spin.
 func TestQueriesThatDoNotWait(t *testing.T) {
+	t.Parallel()
 	engine := testenv.Consul(t)
 	var asked atomic.Int64
 	behind := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: engine.Addr(0)})

@@ -50,6 +50,7 @@ func (r *reads) asked(name string) (n int) {
 
 // TestWaitersShareReads has many waiters of one driver read their queue while a read of it is under way. Two reads serve all of them.
 func TestWaitersShareReads(t *testing.T) {
+	t.Parallel()
 	held := &heldLists{letGo: make(chan struct{})}
 	config := api.DefaultNonPooledConfig()
 	config.Address = testenv.Consul(t).Addr(0)

@@ -13,6 +13,7 @@ import (
 // TestCompactionUnderWaiter has etcd forget the revision from which a waiter and an observer watch, while both are cut off: they read
 // again, and miss nothing.
 func TestCompactionUnderWaiter(t *testing.T) {
+	t.Parallel()
 	engine := testenv.Etcd(t)
 	network := testenv.Proxy(t, engine.Endpoint())
 	near := sync.New(opens(engine.Endpoint())(t), nil)

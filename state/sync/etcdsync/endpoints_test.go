@@ -16,9 +16,10 @@ import (
 	"github.com/go-os/go-os/state/sync/etcdsync"
 )
 
-// TestSlowEndpoints holds a lock for several TTLs by a client with three endpoints, two of which take longer than a request may. The
+// TestSlowEndpoints holds a lock for more than two TTLs by a client with three endpoints, two of which take longer than a request may. The
 // lock is not lost.
 func TestSlowEndpoints(t *testing.T) {
+	t.Parallel()
 	engine := testenv.Etcd(t)
 	var endpoints []string
 	var slow []*testenv.ProxyHandle
@@ -36,7 +37,7 @@ func TestSlowEndpoints(t *testing.T) {
 	for _, network := range slow {
 		network.Slow(2*ttl, 0)
 	}
-	for began := time.Now(); time.Since(began) < 4*ttl; time.Sleep(100 * time.Millisecond) {
+	for began := time.Now(); time.Since(began) < 2*ttl+ttl/4; time.Sleep(100 * time.Millisecond) {
 		if err := held.Lost(); err != nil {
 			t.Fatalf("lost after %s: %v", time.Since(began), err)
 		}
@@ -75,6 +76,7 @@ func (falseWatcher) Watch(context.Context, string, ...clientv3.OpOption) clientv
 
 // TestImpossibleAnswers has etcd give answers that cannot be. A waiter returns an error, after which the session pauses, and does not spin.
 func TestImpossibleAnswers(t *testing.T) {
+	t.Parallel()
 	claim := driver.Claim{Name: "semaphore/s", ID: "me", Seats: 2, Token: 9}
 	key := func(id string, revision int64) *mvccpb.KeyValue {
 		return &mvccpb.KeyValue{Key: []byte(etcdsync.DefaultPrefix + claim.Name + "\x00" + id), CreateRevision: revision}

@@ -18,6 +18,7 @@ import (
 
 // TestNoSpace fills etcd while locks are held and waited for. They are handed over, in turn, and new ones are refused.
 func TestNoSpace(t *testing.T) {
+	t.Parallel()
 	engine := testenv.EtcdWith(t, "--quota-backend-bytes=2000000")
 	raw := dial(t, engine.Endpoint())
 	t.Cleanup(func() { _ = raw.Close() })
@@ -93,6 +94,7 @@ func awaitClaims(t *testing.T, client *clientv3.Client, name string, n int) {
 
 // TestWithdrawnWithoutSpace withdraws a claim when there is no space for its tombstone. The claim goes, and the withdrawal is not confirmed.
 func TestWithdrawnWithoutSpace(t *testing.T) {
+	t.Parallel()
 	engine := testenv.EtcdWith(t, "--quota-backend-bytes=2000000")
 	raw := dial(t, engine.Endpoint())
 	t.Cleanup(func() { _ = raw.Close() })

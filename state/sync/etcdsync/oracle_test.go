@@ -18,6 +18,7 @@ import (
 // resigns. etcd's candidate is told that it leads, though etcd has no key of it, and anybody else may lead as well (etcd#19597). If this
 // test fails because of what it says of etcd's, that was mended: say so in docs/design.md.
 func TestOraclePhantomLeader(t *testing.T) {
+	t.Parallel()
 	client := dial(t, testenv.Etcd(t).Endpoint())
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -65,6 +66,7 @@ func etcdSession(t *testing.T, client *clientv3.Client, ttl time.Duration) *conc
 // TestOracleSilentNetwork cuts a holder off, and looks what it knows when somebody else gets the lock. etcd's Session counts from when the
 // answer to its last renewal came, and looks every half second; ours counts from when the renewal was sent, less a margin.
 func TestOracleSilentNetwork(t *testing.T) {
+	t.Parallel()
 	const ttl = 2 * time.Second
 	engine := testenv.Etcd(t)
 	network := testenv.Proxy(t, engine.Endpoint())

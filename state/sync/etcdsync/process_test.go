@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	os.Exit(testenv.Run(m))
 }
 
 // act is a process of its own.
@@ -130,6 +130,7 @@ func (c *child) says(t *testing.T, word string) (line string, others int) {
 
 // TestKilledLeader kills the process that leads, again and again: another leads after its TTL.
 func TestKilledLeader(t *testing.T) {
+	t.Parallel()
 	endpoint := testenv.Etcd(t).Endpoint()
 	leader := spawn(t, endpoint, "candidate")
 	leader.says(t, "leads")
@@ -152,6 +153,7 @@ func TestKilledLeader(t *testing.T) {
 
 // TestStoppedHolder stops a process that holds a lock until somebody else has it: when it goes on, it knows, and its write is refused.
 func TestStoppedHolder(t *testing.T) {
+	t.Parallel()
 	endpoint := testenv.Etcd(t).Endpoint()
 	holder := spawn(t, endpoint, "holder")
 	holder.says(t, "locked")

@@ -18,6 +18,7 @@ import (
 
 // TestRights takes a lock as a user without rights, then with them: a missing right is not an engine that is out of reach.
 func TestRights(t *testing.T) {
+	t.Parallel()
 	engine := testenv.Etcd(t)
 	admin := dial(t, engine.Endpoint())
 	defer func() { _ = admin.Close() }()

@@ -12,6 +12,7 @@ import (
 
 // TestMigrateRights calls Migrate as roles that have less and less to do, and fewer and fewer rights.
 func TestMigrateRights(t *testing.T) {
+	t.Parallel()
 	engine := testenv.Postgres(t)
 	admin := dial(t, engine.URL(), new(counter))
 	t.Cleanup(admin.Close)

@@ -129,6 +129,7 @@ func TestContract(t *testing.T) {
 
 // TestMigrateTogether has several processes make the tables at the same moment.
 func TestMigrateTogether(t *testing.T) {
+	t.Parallel()
 	engine := testenv.Postgres(t)
 	var group sync.WaitGroup
 	for range 8 {
@@ -147,6 +148,7 @@ func TestMigrateTogether(t *testing.T) {
 
 // TestTablesMissing says what to do.
 func TestTablesMissing(t *testing.T) {
+	t.Parallel()
 	engine := testenv.Postgres(t)
 	d := opens(engine.URL(), new(counter))(t)
 	defer d.Close()

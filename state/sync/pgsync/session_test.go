@@ -78,6 +78,7 @@ func contend(t *testing.T, name string, rounds int, sessions ...*sync.Session) {
 
 // TestSessionDefaults gives the role of the pool defaults that the driver's transactions must not have.
 func TestSessionDefaults(t *testing.T) {
+	t.Parallel()
 	engine := testenv.Postgres(t)
 	admin := migrated(t, engine)
 	do(t, admin, `CREATE SCHEMA shadow`)
@@ -172,6 +173,7 @@ func do(t testing.TB, pool *pgxpool.Pool, statement string) {
 
 // TestCommitsAreDurable has a trigger record under which synchronous_commit each claim is written, for a role that has turned it off.
 func TestCommitsAreDurable(t *testing.T) {
+	t.Parallel()
 	engine := testenv.Postgres(t)
 	admin := migrated(t, engine)
 	do(t, admin, `CREATE TABLE public.seen (mode text)`)
@@ -192,6 +194,7 @@ func TestCommitsAreDurable(t *testing.T) {
 
 // TestPgBouncer goes through a pooler that lends two server connections to four clients, in every mode of the pool and of pgx.
 func TestPgBouncer(t *testing.T) {
+	t.Parallel()
 	engine := testenv.Postgres(t)
 	admin := migrated(t, engine)
 	for _, mode := range []string{"transaction", "session"} {
@@ -220,6 +223,7 @@ func TestPgBouncer(t *testing.T) {
 
 // TestListenBesidePgBouncer is notified on a direct connection, long before it would poll.
 func TestListenBesidePgBouncer(t *testing.T) {
+	t.Parallel()
 	engine := testenv.Postgres(t)
 	migrated(t, engine)
 	pooler := testenv.PgBouncer(t, engine, "transaction", 4)
@@ -249,6 +253,7 @@ func TestListenBesidePgBouncer(t *testing.T) {
 // TestClockStepsBack moves the end of a dead process's lease an hour ahead, which is what the rows look like after the server's clock
 // went back by an hour.
 func TestClockStepsBack(t *testing.T) {
+	t.Parallel()
 	engine := testenv.Postgres(t)
 	admin := migrated(t, engine)
 	const ttl = 2 * time.Second

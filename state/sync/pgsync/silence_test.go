@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -86,17 +87,17 @@ func claimOn(lease driver.LeaseID, name string) driver.Claim {
 	return driver.Claim{Name: name, ID: rand.Text(), Lease: lease, Seats: 1}
 }
 
-// prepared returns a claim on a new lease, in its queue unless the step is to acquire it. On a slow machine the lease may be over before
-// that: then it begins again.
-func prepared(t *testing.T, d *pgsync.Driver, ttl time.Duration, step string) driver.Claim {
+// prepared returns a claim on a new lease and a mutex. The claim is in its queue, unless it is new. On a slow machine the lease may be over
+// before that; then prepared tries again.
+func prepared(t *testing.T, d *pgsync.Driver, ttl time.Duration, mutex string, isNew bool) driver.Claim {
 	t.Helper()
 	for {
 		lease, err := d.Grant(t.Context(), ttl)
 		if err != nil {
 			t.Fatal(err)
 		}
-		claim := claimOn(lease, "mutex/"+step)
-		if step == "acquire" {
+		claim := claimOn(lease, "mutex/"+mutex)
+		if isNew {
 			return claim
 		}
 		switch _, _, err := d.Acquire(t.Context(), claim, false); {
@@ -110,6 +111,7 @@ func prepared(t *testing.T, d *pgsync.Driver, ttl time.Duration, step string) dr
 
 // TestSilentInMidRequest has a host die after each number of bytes of a request, a few hundred apart. No row lock is left.
 func TestSilentInMidRequest(t *testing.T) {
+	t.Parallel()
 	engine := testenv.Postgres(t)
 	migrated(t, engine)
 	const ttl = 500 * time.Millisecond
@@ -134,50 +136,56 @@ func TestSilentInMidRequest(t *testing.T) {
 	}
 	for step, request := range steps {
 		for _, after := range []int64{0, 300, 700, 1500, 2500, 4000} {
-			network := newDying(t, engine.Addr(0))
-			pool := poolOn(t, strings.Replace(engine.URL(), engine.Addr(0), network.Addr().String(), 1), nil)
-			d := pgsync.New(pool, nil)
-			claim := prepared(t, d, ttl, step)
-			network.die(after)
-			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-			err := request(ctx, d, claim)
-			cancel()
-			within, cancel := context.WithTimeout(t.Context(), 15*time.Second)
-			began := time.Now()
-			g, lockErr := other.Mutex(step).Lock(within)
-			cancel()
-			if lockErr != nil {
-				t.Fatalf("%s, silent after %d bytes (%v): nobody gets the lock within %s: %v", step, after, err, time.Since(began), lockErr)
-			}
-			if err := g.Release(t.Context()); err != nil {
-				t.Error(err)
-			}
-			_ = d.Close()
+			t.Run(fmt.Sprintf("%s, silent after %d bytes", step, after), func(t *testing.T) {
+				t.Parallel()
+				network := newDying(t, engine.Addr(0))
+				pool := poolOn(t, strings.Replace(engine.URL(), engine.Addr(0), network.Addr().String(), 1), nil)
+				d := pgsync.New(pool, nil)
+				defer d.Close()
+				claim := prepared(t, d, ttl, fmt.Sprint(step, after), step == "acquire")
+				network.die(after)
+				ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+				err := request(ctx, d, claim)
+				cancel()
+				within, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+				defer cancel()
+				began := time.Now()
+				g, lockErr := other.Mutex(fmt.Sprint(step, after)).Lock(within)
+				if lockErr != nil {
+					t.Fatalf("the request failed with %v: nobody gets the lock within %s: %v", err, time.Since(began), lockErr)
+				}
+				if err := g.Release(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
 		}
 	}
 }
 
 // TestMigrateSilentInMidRequest has a host die while it creates the tables. Another one creates them.
 func TestMigrateSilentInMidRequest(t *testing.T) {
+	t.Parallel()
 	engine := testenv.Postgres(t)
-	for _, after := range []int64{300, 1200, 1800, 2400, 3000} {
-		network := newDying(t, engine.Addr(0))
-		pool := poolOn(t, strings.Replace(engine.URL(), engine.Addr(0), network.Addr().String(), 1), func(c *pgxpool.Config) { c.MinConns = 1 })
-		if err := pool.Ping(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		network.die(after)
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-		err := pgsync.Migrate(ctx, pool, nil)
-		cancel()
-		if err == nil {
-			t.Fatal("Migrate succeeds without a network")
-		}
-		within, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		if err := pgsync.Migrate(within, poolOn(t, engine.URL(), nil), nil); err != nil {
-			t.Errorf("Migrate after another was silent from byte %d: %v", after, err)
-		}
-		cancel()
-		do(t, poolOn(t, engine.URL(), nil), "DROP SCHEMA goos_sync CASCADE")
+	for i, after := range []int64{300, 1200, 1800, 2400, 3000} {
+		t.Run(fmt.Sprintf("silent after %d bytes", after), func(t *testing.T) {
+			t.Parallel()
+			opts := &pgsync.Options{Schema: fmt.Sprint("schema", i)}
+			network := newDying(t, engine.Addr(0))
+			pool := poolOn(t, strings.Replace(engine.URL(), engine.Addr(0), network.Addr().String(), 1), func(c *pgxpool.Config) { c.MinConns = 1 })
+			if err := pool.Ping(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			network.die(after)
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			if err := pgsync.Migrate(ctx, pool, opts); err == nil {
+				t.Fatal("Migrate succeeds without a network")
+			}
+			within, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if err := pgsync.Migrate(within, poolOn(t, engine.URL(), nil), opts); err != nil {
+				t.Errorf("Migrate after another fell silent: %v", err)
+			}
+		})
 	}
 }
