@@ -2,7 +2,7 @@
 # Fails if a generated file is stale: makes all of them again, in a copy of the tree, and compares.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export GOFLAGS="${GOFLAGS:--buildvcs=false}"
+export GOFLAGS="${GOFLAGS:--buildvcs=false} -trimpath" # with the name of the copy in it nothing would be in the build cache
 
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT

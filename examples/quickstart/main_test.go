@@ -3,16 +3,24 @@ package main
 import (
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/go-os/go-os/examples/internal/childtest"
 )
 
+// built is the quickstart, compiled once for all tests.
+var built childtest.Program
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	built.Remove()
+	os.Exit(code)
+}
+
 // TestQuickstart runs the program and does what its comment says.
 func TestQuickstart(t *testing.T) {
-	var built childtest.Program
-	defer built.Remove()
 	program := childtest.Start(t, &built, nil, "-addr", "127.0.0.1:0")
 	url := program.Await(`listening.* url=(http://\S+)`)[1]
 	if got := get(t, url+"/hello/world"); got != "Hello, world!\n" {
@@ -49,8 +57,6 @@ func get(t *testing.T, url string) string {
 
 // TestCleanStopWithoutACollector ends with code 0 where only the collector is down, and the log says what is lost.
 func TestCleanStopWithoutACollector(t *testing.T) {
-	var built childtest.Program
-	defer built.Remove()
 	program := childtest.Start(t, &built, []string{"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1"}, "-addr", "127.0.0.1:0")
 	get(t, program.Await(`listening.* url=(http://\S+)`)[1]+"/hello/world")
 	program.Terminate()

@@ -47,6 +47,7 @@ func expect(t *testing.T, url string, steps ...[2]string) {
 const card = `{"card":"4242424242424242"}`
 
 func TestCarts(t *testing.T) {
+	t.Parallel()
 	shop := startShop(t, nil, "-rate", "0")
 	front, _ := shop.url("storefront")
 	expect(t, front, [][2]string{
@@ -72,6 +73,7 @@ func TestCarts(t *testing.T) {
 
 // TestCartsSurviveTheShop keeps carts in a file: another shop finds them there.
 func TestCartsSurviveTheShop(t *testing.T) {
+	t.Parallel()
 	where := "bolt://" + filepath.Join(t.TempDir(), "carts.db")
 	for _, step := range [][2]string{
 		{`PUT /carts/ann/lamp {"quantity":2}`, `200 {"lamp":2}`},
@@ -87,11 +89,14 @@ func TestCartsSurviveTheShop(t *testing.T) {
 
 // TestCartsMove keeps carts in engines that two shops share, and that die and come back.
 func TestCartsMove(t *testing.T) {
+	t.Parallel()
 	t.Run("etcd", func(t *testing.T) {
+		t.Parallel()
 		etcd := testenv.Etcd(t)
 		shareCarts(t, "etcd://"+etcd.Endpoint(), etcd.Process)
 	})
 	t.Run("redis", func(t *testing.T) {
+		t.Parallel()
 		redis := testenv.Redis(t)
 		shareCarts(t, "redis://"+redis.Addr(0), redis.Process)
 	})

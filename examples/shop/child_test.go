@@ -8,13 +8,14 @@ import (
 	"testing"
 
 	"github.com/go-os/go-os/examples/internal/childtest"
+	"github.com/go-os/go-os/internal/tooling/testenv"
 )
 
 // program is the shop, compiled once for all tests.
 var program childtest.Program
 
 func TestMain(m *testing.M) {
-	code := m.Run()
+	code := testenv.Run(m)
 	program.Remove()
 	os.Exit(code)
 }

@@ -78,6 +78,7 @@ func requestsSent(t *testing.T, output string) int {
 // TestPrometheusScrapesTheShop has a real Prometheus scrape the three services, and asks it for rates and exemplars. The
 // traces that the exemplars point to must be in the collector.
 func TestPrometheusScrapesTheShop(t *testing.T) {
+	t.Parallel()
 	collector := testenv.Collector(t, nil)
 	prometheus := testenv.Prometheus(t, nil)
 	shop := startShop(t, export(collector, "grpc"), "-rate", "100")

@@ -40,6 +40,7 @@ func answers(t *testing.T, want, method, url, body string) {
 
 // TestSettingsFile edits the shop's file while it sells, well and badly.
 func TestSettingsFile(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("shop.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -149,6 +150,7 @@ func configctl(t *testing.T, in string, args ...string) {
 
 // TestSettingsPublished changes a price in all shops that follow a store.
 func TestSettingsPublished(t *testing.T) {
+	t.Parallel()
 	engine := testenv.Etcd(t)
 	client, err := clientv3.New(clientv3.Config{Endpoints: []string{engine.Endpoint()}, Logger: zap.NewNop()})
 	if err != nil {

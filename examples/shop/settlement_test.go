@@ -29,11 +29,13 @@ func settlementAt(t *testing.T, url string) (s settling) {
 
 // TestSettlementMoves kills the payments service that settles: the other does from then on, and both know.
 func TestSettlementMoves(t *testing.T) {
+	t.Parallel()
 	for name, where := range map[string]func(*testing.T) string{
 		"etcd":     func(t *testing.T) string { return "etcd://" + testenv.Etcd(t).Endpoint() },
 		"postgres": func(t *testing.T) string { return testenv.Postgres(t).URL() },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			where := where(t)
 			var shops []child
 			var urls []string
@@ -74,6 +76,7 @@ func TestSettlementMoves(t *testing.T) {
 }
 
 func TestSettlementAlone(t *testing.T) {
+	t.Parallel()
 	shop := startShop(t, nil, "-rate", "0", "-night", "50ms")
 	url, _ := shop.url("payments")
 	testenv.Eventually(t, 10*time.Second, "the settlement", func() error {

@@ -188,6 +188,7 @@ func TestPortTaken(t *testing.T) {
 // TestCollectorDown runs the shop against a port that nobody listens on: customers notice nothing, nothing is lost silently,
 // and the end is clean.
 func TestCollectorDown(t *testing.T) {
+	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -214,6 +215,7 @@ func TestCollectorDown(t *testing.T) {
 
 // TestOneServiceAProcess runs the three services as three programs that know each other by address.
 func TestOneServiceAProcess(t *testing.T) {
+	t.Parallel()
 	payments := startShop(t, nil, "-service", "payments")
 	paymentsURL, _ := payments.url("payments")
 	orders := startShop(t, nil, "-service", "orders", "-payments", hostOf(paymentsURL))

@@ -119,6 +119,7 @@ func traceID() string {
 
 // TestStopsAtOnceWhenIdle guards against a stop that only ends by its deadlines.
 func TestStopsAtOnceWhenIdle(t *testing.T) {
+	t.Parallel()
 	shop := startShop(t, nil, "-rate", "0")
 	began := time.Now()
 	shop.Terminate()

@@ -20,7 +20,11 @@ const helperVariable = "TESTENV_HELPER"
 func TestMain(m *testing.M) {
 	switch role, argument, _ := strings.Cut(os.Getenv(helperVariable), "="); role {
 	case "":
-		os.Exit(m.Run())
+		code := Run(m)
+		if cache, err := fakeCache(); err == nil {
+			_ = os.RemoveAll(cache)
+		}
+		os.Exit(code)
 	case "builder":
 		helpBuild(argument)
 	case "parent":

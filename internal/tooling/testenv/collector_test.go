@@ -62,6 +62,7 @@ func overHTTP(c *testenv.CollectorHandle) otlptrace.Client {
 }
 
 func TestCollectorHoldsEverySignal(t *testing.T) {
+	t.Parallel()
 	collector := testenv.Collector(t, nil)
 	ctx := t.Context()
 	for name, client := range map[string]otlptrace.Client{"grpc": overGRPC(collector), "http": overHTTP(collector)} {
@@ -124,6 +125,7 @@ func TestCollectorHoldsEverySignal(t *testing.T) {
 
 // An acknowledged span must be held whatever happens to the collector, and its ports must be the same after a restart.
 func TestCollectorKeepsWhatItAcknowledgedOverKillAndRestart(t *testing.T) {
+	t.Parallel()
 	collector := testenv.Collector(t, nil)
 	endpoint, pid := collector.GRPCEndpoint(), collector.Pid()
 	failures := 0
@@ -159,6 +161,7 @@ func TestCollectorKeepsWhatItAcknowledgedOverKillAndRestart(t *testing.T) {
 }
 
 func TestCollectorPausedDoesNotAnswerUntilResumed(t *testing.T) {
+	t.Parallel()
 	collector := testenv.Collector(t, nil)
 	var failure error
 	tracer := tracing(t, overHTTP(collector), func(err error) { failure = err }).Tracer("")
@@ -183,6 +186,7 @@ func TestCollectorPausedDoesNotAnswerUntilResumed(t *testing.T) {
 }
 
 func TestCollectorMergesExtraConfiguration(t *testing.T) {
+	t.Parallel()
 	collector := testenv.Collector(t, &testenv.CollectorOptions{Config: `
 exporters: {debug: {verbosity: detailed}}
 service: {pipelines: {traces: {exporters: [file/traces, debug]}}}

@@ -43,6 +43,7 @@ func expectLine(t *testing.T, addr, line, want string) {
 
 // TestRedisKeepsItsData kills Redis: what it acknowledged is there when it comes back.
 func TestRedisKeepsItsData(t *testing.T) {
+	t.Parallel()
 	redis := testenv.Redis(t)
 	expectLine(t, redis.Addr(0), "SET k 1", "+OK")
 	redis.Kill()
@@ -54,6 +55,7 @@ func TestRedisKeepsItsData(t *testing.T) {
 }
 
 func TestMemcachedForgets(t *testing.T) {
+	t.Parallel()
 	memcached := testenv.Memcached(t)
 	expectLine(t, memcached.Addr(0), "set k 0 0 1\r\n1", "STORED")
 	expectLine(t, memcached.Addr(0), "get k", "VALUE k 0 1")
@@ -64,6 +66,7 @@ func TestMemcachedForgets(t *testing.T) {
 
 // TestPostgresKeepsItsData kills PostgreSQL, and pauses it: what was committed is there when it comes back.
 func TestPostgresKeepsItsData(t *testing.T) {
+	t.Parallel()
 	postgres := testenv.Postgres(t)
 	pool, err := pgxpool.New(t.Context(), postgres.URL())
 	if err != nil {
@@ -98,6 +101,7 @@ func TestPostgresKeepsItsData(t *testing.T) {
 
 // TestHTTPEngines asks those that speak HTTP, before and after they were killed.
 func TestHTTPEngines(t *testing.T) {
+	t.Parallel()
 	nats, consul := testenv.NATS(t), testenv.Consul(t)
 	for url, process := range map[string]*testenv.Process{
 		nats.MonitorURL() + "/healthz":     nats.Process,
@@ -160,6 +164,7 @@ func timedOut(err error) bool {
 
 // TestEtcdClusterElects kills the leader of three: another leads soon, and the old one joins again.
 func TestEtcdClusterElects(t *testing.T) {
+	t.Parallel()
 	cluster := testenv.EtcdCluster(t, 3)
 	old := cluster.Leader()
 	cluster.KillLeader()

@@ -150,7 +150,7 @@ func repositoryRoot() (string, error) {
 		return "", err
 	}
 	for ; ; dir = filepath.Dir(dir) {
-		if present(filepath.Join(dir, "internal", "testenv", "find.go")) {
+		if present(filepath.Join(dir, "internal", "tooling", "testenv", "find.go")) {
 			return dir, nil
 		}
 		if dir == filepath.Dir(dir) {

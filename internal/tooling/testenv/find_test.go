@@ -46,10 +46,18 @@ func testFinder(t testing.TB, mode Mode) (*Finder, *lines) {
 	}, progress
 }
 
-// fakeProgram builds the fake server.
+// fakeCache is the folder in which all tests of this process find the fake server. TestMain removes it.
+var fakeCache = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "go-os-fake-engine-") })
+
+// fakeProgram returns the fake server. It is built once.
 func fakeProgram(t testing.TB) Program {
 	t.Helper()
+	cache, err := fakeCache()
+	if err != nil {
+		t.Fatal(err)
+	}
 	finder, _ := testFinder(t, Auto)
+	finder.Cache = cache
 	return demand(t, finder, &Engine{Name: "fake", Weight: Light, Module: "fake"})
 }
 
@@ -120,8 +128,11 @@ func TestDemandByMode(t *testing.T) {
 			engine.Module = "fake"
 		}
 		if c.cached {
-			builder := &Finder{Mode: Require, Cache: finder.Cache, Root: finder.Root, LookPath: finder.LookPath, Progress: finder.Progress}
-			if _, err := builder.Find(t.Context(), engine); err != nil {
+			program := fakeProgram(t).Path
+			if err := os.MkdirAll(finder.Cache, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Symlink(program, filepath.Join(finder.Cache, filepath.Base(program))); err != nil {
 				t.Fatal(err)
 			}
 		}

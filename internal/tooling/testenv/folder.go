@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -18,8 +19,8 @@ const (
 	folderLock = "lock"
 )
 
-// newFolder returns an empty folder for the files of an engine, which is removed when the test ends. On Linux it is in memory if there is
-// enough: engines sync their files with every write, and no test needs files that outlive the machine.
+// newFolder returns an empty folder for the files of an engine, which is removed when the test ends. Under Run it is in memory, on Linux, if
+// there is enough: engines sync their files with every write, and no test needs files that outlive the machine.
 func newFolder(t testing.TB) string {
 	t.Helper()
 	own := ownFolder()
@@ -44,11 +45,18 @@ type processFolder struct {
 	unlock func() // called by tests only; it keeps the lock file reachable, whose finalizer would unlock the folder
 }
 
-// ownFolder is that of this test process, in memory; nil where there is none.
-var ownFolder = sync.OnceValue(func() *processFolder {
-	if memoryFolder == "" {
+// inMemory is set by Run.
+var inMemory atomic.Bool
+
+// ownFolder returns the folder of this test process in memory, or nil where there is none.
+func ownFolder() *processFolder {
+	if memoryFolder == "" || !inMemory.Load() {
 		return nil
 	}
+	return claimOwnFolder()
+}
+
+var claimOwnFolder = sync.OnceValue(func() *processFolder {
 	sweep(memoryFolder)
 	own, err := claimFolder(memoryFolder)
 	if err != nil {

@@ -9,9 +9,14 @@ import (
 // waiting is how many parallel tests of a package run at a time that wait for engines most of the time.
 const waiting = 16
 
-// Run runs the tests of a package that wait for engines most of the time, and returns the exit code of TestMain. More of its parallel tests run
-// at a time than there are cores. The flag -parallel has precedence.
+// Run runs the tests of a package that wait for engines most of the time, and returns the exit code. Call it in TestMain:
+//
+//	func TestMain(m *testing.M) { os.Exit(testenv.Run(m)) }
+//
+// More parallel tests run at a time than there are cores; the flag -parallel has precedence. On Linux, engines keep their files in memory if
+// enough is free. Do not use it where the time that an engine takes is measured.
 func Run(m *testing.M) int {
+	inMemory.Store(true)
 	flag.Parse()
 	if err := runAtOnce(flag.CommandLine, waiting); err != nil {
 		panic(err) // package testing has a flag of that name

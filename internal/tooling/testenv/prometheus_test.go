@@ -29,6 +29,7 @@ func page(t *testing.T, path string) (address string, counter prometheus.Counter
 }
 
 func TestPrometheusScrapesAndAnswers(t *testing.T) {
+	t.Parallel()
 	address, counter := page(t, "/metrics")
 	start := time.Now()
 	counter.(prometheus.ExemplarAdder).AddWithExemplar(42, prometheus.Labels{"trace_id": "0af7651916cd43dd8448eb211c80319c"})
@@ -58,6 +59,7 @@ func TestPrometheusScrapesAndAnswers(t *testing.T) {
 }
 
 func TestPrometheusTargetsAndRestart(t *testing.T) {
+	t.Parallel()
 	first, counter := page(t, "/metrics")
 	counter.Add(1)
 	second, other := page(t, "/deep/metrics")
@@ -99,6 +101,7 @@ func TestPrometheusTargetsAndRestart(t *testing.T) {
 }
 
 func TestPromtoolChecksMetrics(t *testing.T) {
+	t.Parallel()
 	tool := testenv.Promtool(t)
 	for _, page := range []struct {
 		text string

@@ -7,8 +7,8 @@
 //	spans := collector.WaitSpans(3)
 //
 // Guarantees:
-//   - Servers listen on free loopback ports and keep their files in a temporary folder; both stay the same over a Restart. No other
-//     test process takes a port meanwhile.
+//   - Servers listen on free loopback ports and keep their files in a temporary folder, in memory under Run; both stay the same over a
+//     Restart. No other test process takes a port meanwhile.
 //   - A handle is returned once the server answers. One that does not start fails the test with the end of its output.
 //   - Nothing outlives the test: a server is stopped when the test ends and, on Linux, killed by the kernel should the test
 //     process die first.

@@ -12,6 +12,7 @@ import (
 
 // TestWatchOnALaggingServer begins watches on a server that has just missed writes. They show none of what was written before.
 func TestWatchOnALaggingServer(t *testing.T) {
+	t.Parallel()
 	cluster := testenv.EtcdCluster(t, 3)
 	leader, follower := cluster.Leader(), cluster.Follower()
 	ahead, behind := connect(t, leader.Endpoint()), connect(t, follower.Endpoint())

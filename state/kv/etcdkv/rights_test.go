@@ -16,6 +16,7 @@ import (
 
 // TestRights uses keys as a user without rights: that is not an engine that is out of reach.
 func TestRights(t *testing.T) {
+	t.Parallel()
 	engine := testenv.Etcd(t)
 	as := func(user string) *clientv3.Client {
 		config := clientv3.Config{Endpoints: []string{engine.Endpoint()}, Logger: zap.NewNop(), DialTimeout: 5 * time.Second}

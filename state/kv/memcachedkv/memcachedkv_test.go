@@ -65,6 +65,7 @@ func FuzzKeys(f *testing.F) { kvtest.Fuzz(f, backend(f)) }
 
 // TestVersionsOutliveTheServer: memcached's own token begins again when it restarts. A condition from before must not hold.
 func TestVersionsOutliveTheServer(t *testing.T) {
+	t.Parallel()
 	engine := testenv.Memcached(t)
 	s := connect(engine.Addr(0))
 	defer s.Close()
@@ -86,6 +87,7 @@ func TestVersionsOutliveTheServer(t *testing.T) {
 
 // TestKeysStayApart writes keys whose escapes could be mistaken for each other.
 func TestKeysStayApart(t *testing.T) {
+	t.Parallel()
 	s := connect(testenv.Memcached(t).Addr(0))
 	defer s.Close()
 	keys := []string{"a b", "a%20b", "a%2520b", "%", "%%", "%:", "%3A", strings.Repeat("x", 250), strings.Repeat("x", 251), strings.Repeat(" ", 83), strings.Repeat(" ", 84)}
@@ -103,6 +105,7 @@ func TestKeysStayApart(t *testing.T) {
 
 // TestContextEndsACall has the server fall silent: a call does not wait for the client's own timeout.
 func TestContextEndsACall(t *testing.T) {
+	t.Parallel()
 	engine := testenv.Memcached(t)
 	s := connect(engine.Addr(0))
 	defer s.Close()

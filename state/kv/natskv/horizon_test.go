@@ -8,6 +8,7 @@ import (
 
 // TestHorizon: a read counts once the leader, as this connection knows it, has reached what any server has shown.
 func TestHorizon(t *testing.T) {
+	t.Parallel()
 	var h horizon
 	check := func(when string, link uint64, want bool) {
 		t.Helper()

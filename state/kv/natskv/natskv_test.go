@@ -197,6 +197,7 @@ func FuzzKeys(f *testing.F) { kvtest.Fuzz(f, backend(f)) }
 
 // TestNoBucket uses a bucket that nobody has made: every call says what to do, and the store works once it is there.
 func TestNoBucket(t *testing.T) {
+	t.Parallel()
 	s := connect(t, testenv.NATS(t).URL())
 	defer s.Close()
 	put := func() error {
@@ -236,6 +237,7 @@ func TestNoBucket(t *testing.T) {
 
 // TestNewBucket reads and writes on after the bucket was made anew under its name: its sequence is below what the store has seen.
 func TestNewBucket(t *testing.T) {
+	t.Parallel()
 	s := connect(t, testenv.NATS(t).URL())
 	defer s.Close()
 	renew(t, s.js, 1)
@@ -258,6 +260,7 @@ func TestNewBucket(t *testing.T) {
 
 // TestForeignNames finds what another program has put into the bucket: a listing says so, and does not invent a key.
 func TestForeignNames(t *testing.T) {
+	t.Parallel()
 	s := backend(t).Open(t).(*owner)
 	defer s.Close()
 	kv, err := s.js.KeyValue(t.Context(), bucket)

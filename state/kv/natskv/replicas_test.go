@@ -16,6 +16,7 @@ import (
 // TestBucketGetsReplicas gives replicas to a bucket that a store reads by direct get. The store asks the leader once it has looked the
 // bucket up again, and says that the bucket is missing when it is removed.
 func TestBucketGetsReplicas(t *testing.T) {
+	t.Parallel()
 	conn, err := nats.Connect(strings.Join(testenv.NATSCluster(t, 3).URLs(), ","))
 	if err != nil {
 		t.Fatal(err)
@@ -73,6 +74,7 @@ func TestBucketGetsReplicas(t *testing.T) {
 
 // TestSingleBucketIsRemoved removes a bucket that is read by direct get, to which nobody answers then. The error names the bucket.
 func TestSingleBucketIsRemoved(t *testing.T) {
+	t.Parallel()
 	conn, err := nats.Connect(testenv.NATS(t).URL())
 	if err != nil {
 		t.Fatal(err)

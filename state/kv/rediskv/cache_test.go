@@ -31,6 +31,7 @@ func reads(t testing.TB, s driver.Driver, key, value string) error {
 
 // TestCacheIsUsed counts what the server is asked: a hot key is read from it once.
 func TestCacheIsUsed(t *testing.T) {
+	t.Parallel()
 	engine := testenv.Redis(t)
 	s := connect(t, &rediskv.Options{CacheTTL: time.Minute}, engine.Addr(0))
 	defer s.Close()
@@ -53,6 +54,7 @@ func TestCacheIsUsed(t *testing.T) {
 
 // TestCacheReadsItsOwnWrites writes and reads one key again and again: no read may show the write before.
 func TestCacheReadsItsOwnWrites(t *testing.T) {
+	t.Parallel()
 	engine := testenv.Redis(t)
 	s := connect(t, &rediskv.Options{CacheTTL: time.Minute}, engine.Addr(0))
 	defer s.Close()
@@ -87,6 +89,7 @@ func TestCacheReadsItsOwnWrites(t *testing.T) {
 // TestCacheHearsOfOthers measures how long a read may show what another client has written over, and what becomes of the cache
 // when the connection is lost.
 func TestCacheHearsOfOthers(t *testing.T) {
+	t.Parallel()
 	engine := testenv.Redis(t)
 	network := testenv.Proxy(t, engine.Addr(0))
 	s := connect(t, &rediskv.Options{CacheTTL: time.Hour}, network.Endpoint())
@@ -120,6 +123,7 @@ func TestCacheHearsOfOthers(t *testing.T) {
 
 // TestCacheInSilence has the server fall silent without a connection being lost: what is in the cache is shown for CacheTTL at most.
 func TestCacheInSilence(t *testing.T) {
+	t.Parallel()
 	engine := testenv.Redis(t)
 	s := connect(t, &rediskv.Options{CacheTTL: time.Second}, engine.Addr(0))
 	defer s.Close()
@@ -149,6 +153,7 @@ func TestCacheInSilence(t *testing.T) {
 
 // TestCluster keeps items on three nodes that share the keys.
 func TestCluster(t *testing.T) {
+	t.Parallel()
 	nodes := testenv.RedisCluster(t, 3)
 	s := connect(t, nil, nodes[0].Addr(0))
 	defer s.Close()

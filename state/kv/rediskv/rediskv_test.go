@@ -102,6 +102,7 @@ func FuzzKeys(f *testing.F) { kvtest.Fuzz(f, backend(f, &rediskv.Options{})) }
 
 // TestForeignKey lists a database that another program writes to: the error names the key.
 func TestForeignKey(t *testing.T) {
+	t.Parallel()
 	s := connect(t, nil, testenv.Redis(t).Addr(0))
 	defer s.Close()
 	for key, value := range map[string]string{"app/ours?": "short", "other": "a value of another program"} {

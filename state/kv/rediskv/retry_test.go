@@ -13,6 +13,7 @@ import (
 // TestRetriedReads reads and writes at once while connections are lost. It is for the race detector: a read that the client repeats
 // on another connection may still lie in the buffers of the lost one, and must not become the next write.
 func TestRetriedReads(t *testing.T) {
+	t.Parallel()
 	engine := testenv.Redis(t)
 	network := testenv.Proxy(t, engine.Addr(0))
 	store := connect(t, nil, network.Endpoint())

@@ -13,6 +13,7 @@ import (
 
 // TestRights tells a client that lacks a right from a server that does not answer.
 func TestRights(t *testing.T) {
+	t.Parallel()
 	addr := testenv.Redis(t).Addr(0)
 	admin := connect(t, nil, addr)
 	t.Cleanup(func() { _ = admin.Close() })

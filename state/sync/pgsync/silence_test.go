@@ -25,6 +25,7 @@ type dying struct {
 	net.Listener
 	server string
 	left   atomic.Int64 // bytes that the client may still send; negative: any number
+	end    context.CancelFunc
 }
 
 func newDying(t testing.TB, server string) *dying {
@@ -36,6 +37,7 @@ func newDying(t testing.TB, server string) *dying {
 	d := &dying{Listener: l, server: server}
 	d.left.Store(-1)
 	ctx, cancel := context.WithCancel(context.Background())
+	d.end = cancel
 	t.Cleanup(func() {
 		cancel()
 		_ = l.Close()
@@ -78,6 +80,9 @@ func (d *dying) serve(ctx context.Context, client net.Conn) {
 		}
 	}
 }
+
+// hangUp closes every connection. A pool that is closed before waits for its connections for 15 seconds.
+func (d *dying) hangUp() { d.end() }
 
 // die lets so many bytes through, and then nothing.
 func (d *dying) die(after int64) { d.left.Store(after) }
@@ -139,6 +144,7 @@ func TestSilentInMidRequest(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, silent after %d bytes", step, after), func(t *testing.T) {
 				t.Parallel()
 				network := newDying(t, engine.Addr(0))
+				defer network.hangUp()
 				pool := poolOn(t, strings.Replace(engine.URL(), engine.Addr(0), network.Addr().String(), 1), nil)
 				d := pgsync.New(pool, nil)
 				defer d.Close()
@@ -171,6 +177,7 @@ func TestMigrateSilentInMidRequest(t *testing.T) {
 			t.Parallel()
 			opts := &pgsync.Options{Schema: fmt.Sprint("schema", i)}
 			network := newDying(t, engine.Addr(0))
+			defer network.hangUp()
 			pool := poolOn(t, strings.Replace(engine.URL(), engine.Addr(0), network.Addr().String(), 1), func(c *pgxpool.Config) { c.MinConns = 1 })
 			if err := pool.Ping(t.Context()); err != nil {
 				t.Fatal(err)

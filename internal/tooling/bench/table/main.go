@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/go-os/go-os/internal/tooling/bench"
@@ -29,6 +30,10 @@ func main() {
 	flag.Parse()
 	if *check {
 		*rounds, *each = 1, time.Millisecond
+		testing.Init()
+		if err := flag.Set("test.benchtime", "200ms"); err != nil { // enough to count allocations
+			fail(err)
+		}
 	}
 	made := render(*rounds, *each, !*check, *only)
 	if *only != "" {
