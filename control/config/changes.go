@@ -118,7 +118,7 @@ func (c *core) callBack(ctx context.Context, change step) {
 func (c *core) call(ctx context.Context, one *callback, change step) {
 	defer func() {
 		if v := recover(); v != nil {
-			c.watch.panicked.EmitPanic(ctx, v, debug.Stack(), c.watch.attrs...)
+			c.watch.panickedWith(ctx, v, debug.Stack())
 		}
 	}()
 	one.call(change.old.value, change.new.value)

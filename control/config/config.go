@@ -96,10 +96,12 @@ package config
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/go-os/go-os/control/config/driver"
 	"github.com/go-os/go-os/control/config/internal/document"
+	"github.com/go-os/go-os/control/config/internal/option"
 	"github.com/go-os/go-os/internal/fault"
 	"github.com/go-os/go-os/telemetry"
 )
@@ -163,20 +165,18 @@ type Options struct {
 	Telemetry telemetry.Providers
 }
 
-func (o *Options) orDefault() Options {
+// withDefaults returns the options with defaults in place of zeros, or ErrInvalid if one of them is negative.
+func (o *Options) withDefaults() (Options, error) {
 	var out Options
 	if o != nil {
 		out = *o
 	}
-	for _, d := range []struct {
-		field *time.Duration
-		def   time.Duration
-	}{{&out.Timeout, DefaultTimeout}, {&out.Recheck, DefaultRecheck}, {&out.Backoff, DefaultBackoff}, {&out.MaxBackoff, DefaultMaxBackoff}} {
-		if *d.field <= 0 {
-			*d.field = d.def
-		}
-	}
-	return out
+	return out, errors.Join(
+		option.Default("Options.Timeout", &out.Timeout, DefaultTimeout),
+		option.Default("Options.Recheck", &out.Recheck, DefaultRecheck),
+		option.Default("Options.Backoff", &out.Backoff, DefaultBackoff),
+		option.Default("Options.MaxBackoff", &out.MaxBackoff, DefaultMaxBackoff),
+	)
 }
 
 // Config is a configuration of type T that follows its sources while Run runs. It is safe for concurrent use.

@@ -39,7 +39,7 @@ type core struct {
 }
 
 func (c *core) reload(ctx context.Context) error {
-	return scope.Observe(ctx, c.watch.reload, func(ctx context.Context) error {
+	return scope.Observe(ctx, c.watch.reload, "", func(ctx context.Context) error {
 		c.read(ctx, c.every())
 		if err := ctx.Err(); err != nil {
 			return &Error{Err: err}

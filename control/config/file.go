@@ -16,6 +16,7 @@ import (
 
 	"github.com/go-os/go-os/control/config/driver"
 	"github.com/go-os/go-os/control/config/internal/document"
+	"github.com/go-os/go-os/control/config/internal/option"
 )
 
 // The formats that documents are written in.
@@ -55,27 +56,33 @@ type FileOptions struct {
 // are ignored.
 func File(path string, opts *FileOptions) Source {
 	f := &fileSource{path: path}
-	if opts != nil {
-		f.opts = *opts
-	}
+	f.opts, f.invalid = opts.withDefaults()
 	if f.opts.Format == "" {
 		f.opts.Format = document.FormatOf(path)
 	}
-	orDefault(&f.opts.MaxSize, DefaultMaxSize)
-	orDefault(&f.opts.Settle, DefaultSettle)
-	orDefault(&f.opts.Poll, DefaultPoll)
+	if path == "" {
+		f.invalid = errors.Join(fmt.Errorf("%w: the path of File is empty: name a file, or leave the source out", driver.ErrInvalid), f.invalid)
+	}
 	return f
 }
 
-func orDefault[N ~int | ~int64](field *N, def N) {
-	if *field <= 0 {
-		*field = def
+// withDefaults returns the options with defaults in place of zeros, or ErrInvalid if one of them is negative.
+func (o *FileOptions) withDefaults() (FileOptions, error) {
+	var out FileOptions
+	if o != nil {
+		out = *o
 	}
+	return out, errors.Join(
+		option.Default("FileOptions.MaxSize", &out.MaxSize, DefaultMaxSize),
+		option.Default("FileOptions.Settle", &out.Settle, DefaultSettle),
+		option.Default("FileOptions.Poll", &out.Poll, DefaultPoll),
+	)
 }
 
 type fileSource struct {
-	path string
-	opts FileOptions
+	path    string
+	opts    FileOptions
+	invalid error // why the source can never work
 }
 
 func (f *fileSource) Name() string { return strings.TrimSpace("file " + f.path) }
@@ -84,8 +91,8 @@ func (f *fileSource) Name() string { return strings.TrimSpace("file " + f.path) 
 // something else than a file, such as a named pipe: reading that could wait for ever, and finds nothing the next time. It does so
 // for an empty path, too, also if the file is optional.
 func (f *fileSource) Read(ctx context.Context) ([]driver.Document, error) {
-	if f.path == "" {
-		return nil, fmt.Errorf("%w: the path of File is empty: name a file, or leave the source out", driver.ErrInvalid)
+	if f.invalid != nil {
+		return nil, f.invalid
 	}
 	for {
 		before, err := os.Stat(f.path)
@@ -172,6 +179,9 @@ func (f *fileSource) missing(err error) ([]driver.Document, error) {
 
 // Watch looks at the folder rather than the file, which others replace.
 func (f *fileSource) Watch(ctx context.Context, changed func(error)) error {
+	if f.invalid != nil {
+		return f.invalid
+	}
 	w := &fileWatch{fileSource: f, seen: f.stamp()}
 	if notifier, err := fsnotify.NewWatcher(); err == nil { // else there is only the poll
 		defer func() { _ = notifier.Close() }()

@@ -61,12 +61,19 @@ func Load[T any](ctx context.Context, opts *Options) (*Config[T], error) {
 
 // newCore loads a configuration of a type; newRevision returns an empty one.
 func newCore(ctx context.Context, t reflect.Type, newRevision func() *revision, opts *Options) (*core, error) {
+	withDefaults, invalid := opts.withDefaults()
 	c := &core{
-		opts: opts.orDefault(), newRevision: newRevision, problems: map[string]*Problem{}, changed: make(chan struct{}),
+		opts: withDefaults, newRevision: newRevision, problems: map[string]*Problem{}, changed: make(chan struct{}),
 		applying: newTurn(), disk: newTurn(), noticed: make(chan struct{}, 1),
 	}
 	c.watch = newWatchers(c.opts.Name, c.opts.Telemetry)
-	if err := scope.Observe(ctx, c.watch.load, func(ctx context.Context) error { return c.load(ctx, t) }); err != nil {
+	err := scope.Observe(ctx, c.watch.load, "", func(ctx context.Context) error {
+		if invalid != nil {
+			return &Error{Err: invalid}
+		}
+		return c.load(ctx, t)
+	})
+	if err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -161,13 +168,21 @@ func (c *core) readAll(ctx context.Context, which []int) map[int]outcome {
 
 // readOne reads and parses a source within Options.Timeout. A source or a parser that does not obey the context is left to itself:
 // the next read waits until it has come to its end, so that no more than one goroutine of a source is ever left behind.
-func (c *core) readOne(ctx context.Context, s *state) outcome {
+func (c *core) readOne(ctx context.Context, s *state) (o outcome) {
 	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
 	defer cancel()
-	o, ok := inTime(ctx, s.busy, func() outcome { return s.fetch(ctx) })
-	if !ok {
-		return s.late(ctx, "reading takes too long")
+	read := func(ctx context.Context) error {
+		var ok bool
+		if o, ok = inTime(ctx, s.busy, func() outcome { return s.fetch(ctx) }); !ok {
+			o = s.late(ctx, "reading takes too long")
+		}
+		return o.err
 	}
+	if s.static { // no I/O
+		_ = read(ctx)
+		return o
+	}
+	_ = scope.Observe(ctx, c.watch.read, s.name, read) // the error is in the outcome
 	return o
 }
 

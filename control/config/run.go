@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"reflect"
 	"sync"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/go-os/go-os/control/config/driver"
 	"github.com/go-os/go-os/control/config/internal/document"
 	"github.com/go-os/go-os/control/config/internal/scope"
+	"github.com/go-os/go-os/internal/backoff"
 )
 
 func (c *core) run(ctx context.Context) error {
@@ -71,9 +71,8 @@ type follower struct {
 
 // work reads the source when it is woken, and when its schedule says so.
 func (f *follower) work(ctx context.Context) {
-	o := f.core.opts
-	backoff := o.Backoff
-	timer := time.NewTimer(f.pause(&backoff))
+	retries := f.core.backoff()
+	timer := time.NewTimer(f.pause(&retries))
 	defer timer.Stop()
 	for {
 		select {
@@ -83,13 +82,17 @@ func (f *follower) work(ctx context.Context) {
 		case <-timer.C:
 		}
 		f.read(ctx)
-		timer.Reset(f.pause(&backoff))
+		timer.Reset(f.pause(&retries))
 	}
 }
 
+// backoff returns the waits between retries.
+func (c *core) backoff() backoff.Backoff {
+	return backoff.Backoff{First: c.opts.Backoff, Longest: c.opts.MaxBackoff}
+}
+
 // pause returns how long to wait for the next read.
-func (f *follower) pause(backoff *time.Duration) time.Duration {
-	o := f.core.opts
+func (f *follower) pause(retries *backoff.Backoff) time.Duration {
 	f.core.mu.Lock()
 	failed, failures := !f.state.known, f.state.failures
 	f.core.mu.Unlock()
@@ -97,17 +100,15 @@ func (f *follower) pause(backoff *time.Duration) time.Duration {
 		return p.Next(failures)
 	}
 	if !failed {
-		*backoff = o.Backoff
-		return o.Recheck - o.Recheck/10 + rand.N(o.Recheck/10+1)
+		retries.Reset()
+		return backoff.Jitter(f.core.opts.Recheck, 0.1)
 	}
-	wait := *backoff/2 + rand.N(*backoff/2+1)
-	*backoff = min(2**backoff, o.MaxBackoff)
-	return wait
+	return retries.Next()
 }
 
 func (f *follower) read(ctx context.Context) {
 	c := f.core
-	_ = scope.Observe(ctx, c.watch.reload, func(ctx context.Context) error { // the error is in the problems
+	_ = scope.Observe(ctx, c.watch.reload, f.state.name, func(ctx context.Context) error { // the error is in the problems
 		c.read(ctx, []int{f.index})
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -120,7 +121,7 @@ func (f *follower) read(ctx context.Context) {
 
 // listen keeps a watch going.
 func (f *follower) listen(ctx context.Context, w driver.Watcher) {
-	backoff := f.core.opts.Backoff
+	retries := f.core.backoff()
 	for ctx.Err() == nil {
 		begun := time.Now()
 		err := f.watch(ctx, w)
@@ -129,13 +130,9 @@ func (f *follower) listen(ctx context.Context, w driver.Watcher) {
 		}
 		f.changed(ctx, errors.Join(errors.New("the watch ended"), err))
 		if time.Since(begun) > f.core.opts.MaxBackoff {
-			backoff = f.core.opts.Backoff
+			retries.Reset()
 		}
-		select {
-		case <-time.After(backoff/2 + rand.N(backoff/2+1)):
-		case <-ctx.Done():
-		}
-		backoff = min(2*backoff, f.core.opts.MaxBackoff)
+		_ = retries.Wait(ctx) // the loop ends with ctx
 	}
 }
 
@@ -187,7 +184,7 @@ const reportEvery = 30 * time.Second
 // report keeps a source informed of what became of its documents.
 func (f *follower) report(ctx context.Context, r driver.Reporter) {
 	var sent *driver.Report
-	backoff := f.core.opts.Backoff
+	retries := f.core.backoff()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -205,11 +202,11 @@ func (f *follower) report(ctx context.Context, r driver.Reporter) {
 		}
 		if err := f.send(ctx, r, now); err != nil {
 			sent = nil
-			timer.Reset(backoff/2 + rand.N(backoff/2+1))
-			backoff = min(2*backoff, f.core.opts.MaxBackoff)
+			timer.Reset(retries.Next())
 			continue
 		}
-		sent, backoff = &now, f.core.opts.Backoff
+		sent = &now
+		retries.Reset()
 		timer.Reset(reportEvery)
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
+	"math"
 	"mime"
 	"net/http"
 	"net/url"
@@ -17,6 +17,8 @@ import (
 
 	"github.com/go-os/go-os/control/config/driver"
 	"github.com/go-os/go-os/control/config/internal/document"
+	"github.com/go-os/go-os/control/config/internal/option"
+	"github.com/go-os/go-os/internal/backoff"
 )
 
 // The defaults of URLOptions.
@@ -52,15 +54,25 @@ type URLOptions struct {
 // neither provide the configuration nor receive URLOptions.Header. Load returns ErrInvalid if the address is not an http or https URL.
 func URL(address string, opts *URLOptions) Source {
 	u := &urlSource{address: address, turn: make(chan struct{}, 1)}
-	if opts != nil {
-		u.opts = *opts
-	}
+	var badOptions, badAddress error
+	u.opts, badOptions = opts.withDefaults()
 	u.client = restrict(u.opts.Client)
-	orDefault(&u.opts.Interval, DefaultInterval)
-	orDefault(&u.opts.Full, DefaultFull)
-	orDefault(&u.opts.MaxSize, DefaultMaxSize)
-	u.shown, u.invalid = shownURL(address)
+	u.shown, badAddress = shownURL(address)
+	u.invalid = errors.Join(badAddress, badOptions)
 	return u
+}
+
+// withDefaults returns the options with defaults in place of zeros, or ErrInvalid if one of them is negative.
+func (o *URLOptions) withDefaults() (URLOptions, error) {
+	var out URLOptions
+	if o != nil {
+		out = *o
+	}
+	return out, errors.Join(
+		option.Default("URLOptions.Interval", &out.Interval, DefaultInterval),
+		option.Default("URLOptions.Full", &out.Full, DefaultFull),
+		option.Default("URLOptions.MaxSize", &out.MaxSize, DefaultMaxSize),
+	)
 }
 
 // shownURL returns an address without what may hold a password or a token, and why it cannot be asked. An address that is no URL may
@@ -143,7 +155,7 @@ func (u *urlSource) fetch(ctx context.Context) error {
 	defer func() { _ = response.Body.Close() }()
 	err = u.take(response, conditional)
 	if wait := retryAfter(response.Header); err != nil && wait > 0 {
-		u.refuse(min(wait, maxIntervals*u.opts.Interval), err)
+		u.refuse(min(wait, u.opts.longest()), err)
 	}
 	return err
 }
@@ -161,8 +173,11 @@ func (u *urlSource) refused() (time.Duration, error) {
 	return time.Until(u.until), u.refusal
 }
 
-// maxIntervals is how many times Interval is waited at most.
-const maxIntervals = 10
+// longest returns the longest wait between two requests: ten times Interval.
+func (o *URLOptions) longest() time.Duration {
+	const intervals = 10
+	return min(o.Interval, math.MaxInt64/intervals) * intervals
+}
 
 func setUnlessEmpty(h http.Header, name, value string) {
 	if value != "" {
@@ -254,9 +269,9 @@ func retryAfter(h http.Header) time.Duration {
 
 // Next implements driver.Poller.
 func (u *urlSource) Next(failures int) time.Duration {
-	wait := min(u.opts.Interval<<min(max(0, failures-1), 4), maxIntervals*u.opts.Interval)
+	wait := backoff.Exponential(failures-1, u.opts.Interval, u.opts.longest())
 	refused, _ := u.refused()
-	return max(wait-wait/10+rand.N(wait/10+1), refused)
+	return max(backoff.Jitter(wait, 0.1), refused)
 }
 
 // errRedirect is why a redirect is not followed.

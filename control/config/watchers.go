@@ -3,7 +3,7 @@ package config
 import (
 	"context"
 	"errors"
-	"log/slog"
+	"fmt"
 	"slices"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -26,30 +26,35 @@ const (
 	fingerprintKey = attribute.Key("goos.config.fingerprint")
 )
 
-// watchers observe a configuration: metrics and events, or log lines if nobody takes events.
+// watchers observe a configuration: metrics and events. An event that nobody takes becomes a line of the Logger.
 type watchers struct {
-	telemetry                                               telemetry.Providers
-	attrs                                                   []attribute.KeyValue
-	load, reload                                            *instrument.Op
-	applied, rejected, failed, recovered, unknown, panicked *instrument.Event
-	changes                                                 metric.Int64Counter
-	problems, info                                          metric.Int64Gauge
-	countApplied, countRejected                             metric.MeasurementOption
+	attrs              []attribute.KeyValue
+	load, reload, read *instrument.Op
+
+	applied, rejected, recovered, unknown, panicked *instrument.Event
+	failed, leftOut, lastGoodFailed                 *instrument.Event // of one name
+
+	changes                     metric.Int64Counter
+	problems, info              metric.Int64Gauge
+	countApplied, countRejected metric.MeasurementOption
 }
 
 func newWatchers(name string, p telemetry.Providers) *watchers {
-	s, attrs := scope.New(scopeName, name, p)
+	s, attrs := scope.New(scopeName, name, sourceKey, p)
+	const failed = "goos.config.source.failed"
 	w := &watchers{
-		telemetry: p,
-		attrs:     attrs,
-		load:      scope.Op(s, "load"),
-		reload:    scope.Op(s, "reload"),
-		applied:   s.Event("goos.config.applied", log.SeverityInfo, ""),
-		rejected:  s.Event("goos.config.rejected", log.SeverityWarn, ""),
-		failed:    s.Event("goos.config.source.failed", log.SeverityWarn, ""),
-		recovered: s.Event("goos.config.source.recovered", log.SeverityInfo, ""),
-		unknown:   s.Event("goos.config.unknown", log.SeverityWarn, ""),
-		panicked:  s.Event("goos.config.callback.panicked", log.SeverityError, ""),
+		attrs:          attrs,
+		load:           scope.Op(s, "load"),
+		reload:         scope.Op(s, "reload"),
+		read:           scope.Op(s, "read"),
+		applied:        s.Event("goos.config.applied", log.SeverityInfo, "configuration applied"),
+		rejected:       s.Event("goos.config.rejected", log.SeverityWarn, "configuration rejected; the last good one stays in force"),
+		failed:         s.Event(failed, log.SeverityWarn, "configuration source failed; what it held stays in force"),
+		leftOut:        s.Event(failed, log.SeverityWarn, "configuration source left out; the service runs without it"),
+		lastGoodFailed: s.Event(failed, log.SeverityWarn, "last-good file of the configuration failed"),
+		recovered:      s.Event("goos.config.source.recovered", log.SeverityInfo, "configuration source recovered"),
+		unknown:        s.Event("goos.config.unknown", log.SeverityWarn, "configuration key ignored"),
+		panicked:       s.Event("goos.config.callback.panicked", log.SeverityError, "configuration callback panicked"),
 	}
 	w.countApplied, w.countRejected = w.option(resultKey.String("applied")), w.option(resultKey.String("rejected"))
 	m := s.Meter()
@@ -77,61 +82,54 @@ func (w *watchers) took(ctx context.Context, before, now []attribute.KeyValue, k
 		w.info.Record(ctx, 0, w.option(before...))
 	}
 	w.info.Record(ctx, 1, w.option(now...))
-	if w.applied.Enabled(ctx) {
-		w.applied.Emit(ctx, w.with(append(slices.Clip(now), keysKey.StringSlice(keys[:min(len(keys), maxKeys)]))...)...)
-	}
-	if before != nil {
-		w.say(ctx, w.applied, slog.LevelInfo, "configuration changed", slog.Any("keys", keys[:min(len(keys), maxKeys)]))
-	}
-}
-
-// say writes a log line if nobody takes the event, so that nothing is refused silently.
-func (w *watchers) say(ctx context.Context, e *instrument.Event, level slog.Level, message string, attrs ...slog.Attr) {
-	if e.Enabled(ctx) {
-		return
-	}
-	for _, kv := range w.attrs {
-		attrs = append(attrs, slog.String("config", kv.Value.AsString()))
-	}
-	w.telemetry.Slog().LogAttrs(ctx, level, message, attrs...)
+	w.applied.Emit(ctx, w.with(append(slices.Clip(now), keysKey.StringSlice(keys[:min(len(keys), maxKeys)]))...)...)
 }
 
 // broke records a new problem.
 func (w *watchers) broke(ctx context.Context, p *Problem) {
 	w.problems.Record(ctx, 1, w.option(sourceKey.String(p.Source)))
-	event, message := w.failed, "configuration source failed; what it held stays in force"
-	switch {
-	case p.Rejected:
+	if p.Rejected {
 		w.changes.Add(ctx, 1, w.countRejected)
-		event, message = w.rejected, "configuration refused; the last good one stays in force"
-	case p.Source == lastGoodName:
-		message = "last-good file of the configuration failed"
-	case p.absent:
-		message = "configuration source left out; the service runs without it"
 	}
-	err := document.WithoutValues(p.Err)
-	w.say(ctx, event, slog.LevelWarn, message, slog.String("source", p.Source), slog.Any("error", err))
 	attrs := w.with(sourceKey.String(p.Source))
 	var e *Error
 	if errors.As(p.Err, &e) && e.Key != "" {
 		attrs = append(attrs, keyKey.String(e.Key))
 	}
-	event.EmitError(ctx, err, attrs...)
+	w.eventOf(p).EmitError(ctx, document.WithoutValues(p.Err), attrs...)
+}
+
+func (w *watchers) eventOf(p *Problem) *instrument.Event {
+	switch {
+	case p.Rejected:
+		return w.rejected
+	case p.Source == lastGoodName:
+		return w.lastGoodFailed
+	case p.absent:
+		return w.leftOut
+	}
+	return w.failed
 }
 
 // healed records that a problem has ended.
 func (w *watchers) healed(ctx context.Context, source string) {
 	w.problems.Record(ctx, 0, w.option(sourceKey.String(source)))
 	w.recovered.Emit(ctx, w.with(sourceKey.String(source))...)
-	w.say(ctx, w.recovered, slog.LevelInfo, "configuration source is good again", slog.String("source", source))
 }
 
+// ignored records warnings: keys that have no effect.
 func (w *watchers) ignored(ctx context.Context, warnings []error) {
 	for _, warning := range warnings {
 		var e *Error
 		if errors.As(warning, &e) {
-			w.unknown.Emit(ctx, w.with(sourceKey.String(e.Source), keyKey.String(e.Key))...)
-			w.say(ctx, w.unknown, slog.LevelWarn, "configuration key ignored", slog.String("source", e.Source), slog.Any("error", warning))
+			w.unknown.EmitError(ctx, warning, w.with(sourceKey.String(e.Source), keyKey.String(e.Key))...)
 		}
+	}
+}
+
+// panickedWith records that a callback panicked.
+func (w *watchers) panickedWith(ctx context.Context, value any, stack []byte) {
+	if !w.panicked.EmitPanic(ctx, value, stack, w.attrs...) {
+		w.panicked.EmitError(ctx, fmt.Errorf("panic: %v", value), w.with(attribute.String("exception.stacktrace", string(stack)))...)
 	}
 }

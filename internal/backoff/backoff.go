@@ -41,17 +41,21 @@ func (b *Backoff) Reset() { b.failures = 0 }
 func (b *Backoff) Wait(ctx context.Context) error { return Sleep(ctx, b.Next()) }
 
 // After returns the wait that follows a number of waits, for a caller that counts its failures itself: between half and all of
-// first·2ⁿ, and of longest at most.
+// Exponential.
 func After(waits int, first, longest time.Duration) time.Duration {
+	return Jitter(Exponential(waits, first, longest), 0.5)
+}
+
+// Exponential returns first·2ⁿ for a number n of waits, and longest at most. It has no jitter: see Jitter.
+func Exponential(waits int, first, longest time.Duration) time.Duration {
 	wait := min(first, longest)
 	for ; waits > 0 && wait > 0 && wait < longest; waits-- {
 		if wait > longest/2 {
-			wait = longest
-			break
+			return longest
 		}
 		wait *= 2
 	}
-	return Jitter(wait, 0.5)
+	return wait
 }
 
 // Jitter returns a random duration between d less a share of it, and d. A share of 0.1 spreads periodic work over the last tenth of its

@@ -47,6 +47,28 @@ func TestAfterLimits(t *testing.T) {
 	}
 }
 
+// TestExponential: the bound of a wait doubles up to the longest, without overflow.
+func TestExponential(t *testing.T) {
+	for _, c := range []struct {
+		waits          int
+		first, longest time.Duration
+		want           time.Duration
+	}{
+		{0, time.Second, 10 * time.Second, time.Second},
+		{1, time.Second, 10 * time.Second, 2 * time.Second},
+		{3, time.Second, 10 * time.Second, 8 * time.Second},
+		{4, time.Second, 10 * time.Second, 10 * time.Second},
+		{math.MaxInt, time.Second, math.MaxInt64, math.MaxInt64},
+		{-1, time.Second, 10 * time.Second, time.Second},
+		{0, time.Minute, time.Second, time.Second},
+		{5, 0, time.Second, 0},
+	} {
+		if got := backoff.Exponential(c.waits, c.first, c.longest); got != c.want {
+			t.Errorf("Exponential(%d, %s, %s) = %s, want %s", c.waits, c.first, c.longest, got, c.want)
+		}
+	}
+}
+
 // TestSpread: two clients that fail at the same moment come back at different ones.
 func TestSpread(t *testing.T) {
 	seen := map[time.Duration]bool{}

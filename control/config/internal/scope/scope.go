@@ -20,8 +20,8 @@ const (
 )
 
 // New returns the instrumentation of a package, and the attributes of all its events. name is the name of the configuration; empty means
-// that it has none.
-func New(pkg, name string, p telemetry.Providers) (*instrument.Scope, []attribute.KeyValue) {
+// that it has none. subject is the span attribute for what a call is about.
+func New(pkg, name string, subject attribute.Key, p telemetry.Providers) (*instrument.Scope, []attribute.KeyValue) {
 	var attrs []attribute.KeyValue
 	if name != "" {
 		attrs = append(attrs, NameKey.String(name))
@@ -31,6 +31,7 @@ func New(pkg, name string, p telemetry.Providers) (*instrument.Scope, []attribut
 		Duration:    "goos.config.operation.duration",
 		Description: "Duration of an operation on configuration.",
 		Attrs:       attrs,
+		Subject:     subject,
 	}, p), attrs
 }
 
@@ -39,9 +40,10 @@ func Op(s *instrument.Scope, name string) *instrument.Op {
 	return s.Op(name, "config "+name, operationKey.String(name))
 }
 
-// Observe runs a call with its telemetry. Its error is recorded without the values that it shows.
-func Observe(ctx context.Context, op *instrument.Op, do func(context.Context) error) (err error) {
-	ctx, call := op.Start(ctx, "")
+// Observe runs a call about a subject with its telemetry; an empty subject means none. The error is recorded without the values that it
+// shows.
+func Observe(ctx context.Context, op *instrument.Op, subject string, do func(context.Context) error) (err error) {
+	ctx, call := op.Start(ctx, subject)
 	var recorded error
 	defer call.End(ctx, &recorded)
 	if err = do(ctx); err != nil {
