@@ -171,12 +171,13 @@ func (o *Options) withDefaults() (Options, error) {
 	if o != nil {
 		out = *o
 	}
-	return out, errors.Join(
+	err := errors.Join(
 		option.Default("Options.Timeout", &out.Timeout, DefaultTimeout),
 		option.Default("Options.Recheck", &out.Recheck, DefaultRecheck),
 		option.Default("Options.Backoff", &out.Backoff, DefaultBackoff),
 		option.Default("Options.MaxBackoff", &out.MaxBackoff, DefaultMaxBackoff),
 	)
+	return out, err
 }
 
 // Config is a configuration of type T that follows its sources while Run runs. It is safe for concurrent use.

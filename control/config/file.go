@@ -72,11 +72,12 @@ func (o *FileOptions) withDefaults() (FileOptions, error) {
 	if o != nil {
 		out = *o
 	}
-	return out, errors.Join(
+	err := errors.Join(
 		option.Default("FileOptions.MaxSize", &out.MaxSize, DefaultMaxSize),
 		option.Default("FileOptions.Settle", &out.Settle, DefaultSettle),
 		option.Default("FileOptions.Poll", &out.Poll, DefaultPoll),
 	)
+	return out, err
 }
 
 type fileSource struct {

@@ -230,15 +230,16 @@ func savedDocuments(trees []document.Tree) ([]savedDocument, error) {
 	return docs, nil
 }
 
-// writeAtomically replaces a file as a whole: who reads it sees the old text or the new one, also after a crash.
+// writeAtomically replaces a file as a whole: a reader sees the old text or the new text, also after a crash.
 func writeAtomically(name string, data []byte, mode fs.FileMode) (err error) {
-	temp, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*.tmp")
+	dir := filepath.Dir(name)
+	temp, err := os.CreateTemp(dir, "."+filepath.Base(name)+".*.tmp")
 	if err != nil {
-		return err
+		return withoutTempName(dir, err)
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, os.Remove(temp.Name()))
+			err = withoutTempName(dir, errors.Join(err, os.Remove(temp.Name())))
 		}
 	}()
 	_, err = temp.Write(data)
@@ -249,10 +250,24 @@ func writeAtomically(name string, data []byte, mode fs.FileMode) (err error) {
 	if err := os.Rename(temp.Name(), name); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(name))
+	return syncDir(dir)
 }
 
-// syncDir makes the new name last. Where folders cannot be synced, it is as lasting as the system makes it.
+// withoutTempName returns an error of the file system without the random name of a temporary file: the same problem must have the same
+// text the next time.
+func withoutTempName(dir string, err error) error {
+	var path *fs.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &path):
+		return fmt.Errorf("%s a file in %s: %w", path.Op, dir, path.Err)
+	case errors.As(err, &link):
+		return fmt.Errorf("%s a file in %s: %w", link.Op, dir, link.Err)
+	}
+	return err
+}
+
+// syncDir makes the new name durable where the system can sync folders.
 func syncDir(name string) error {
 	dir, err := os.Open(name)
 	if err != nil {

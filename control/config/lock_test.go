@@ -157,8 +157,8 @@ func TestForeignCodeRunsWithoutLocks(t *testing.T) {
 	cancel()
 	within1("Run", func() { <-ended })
 	for _, from := range []string{
-		"Read", "Error", "Report", "Validate", "callback", "Handle configuration changed", "Handle configuration refused; the last good one stays in force",
-		"Handle configuration source failed; what it held stays in force", "Handle configuration source is good again",
+		"Read", "Error", "Report", "Validate", "callback", "Handle configuration applied", "Handle configuration rejected; the last good one stays in force",
+		"Handle configuration source failed; what it held stays in force", "Handle configuration source recovered",
 	} {
 		if _, ok := seen.Load(from); !ok {
 			t.Errorf("%s was not called", from)

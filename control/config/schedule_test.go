@@ -16,6 +16,7 @@ import (
 
 	"github.com/go-os/go-os/control/config"
 	"github.com/go-os/go-os/control/config/driver"
+	"github.com/go-os/go-os/internal/tooling/configtesting"
 	"github.com/go-os/go-os/telemetry"
 )
 
@@ -62,7 +63,7 @@ func TestURLSchedule(t *testing.T) {
 			Sources: []config.Source{config.URL("http://config.example/a", &config.URLOptions{Interval: time.Second, Client: &http.Client{Transport: server}})},
 		})
 		must(t, err)
-		defer run(t, cfg)()
+		defer configtesting.Start(t, cfg)()
 		during := func(what string, d time.Duration, least, most int) {
 			t.Helper()
 			before := server.count()
@@ -227,7 +228,7 @@ func TestStuckSource(t *testing.T) {
 		if err := cfg.Reload(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) > time.Second {
 			t.Errorf("Reload took %v: %v", time.Since(begun), err)
 		}
-		stop := run(t, cfg)
+		stop := configtesting.Start(t, cfg)
 		time.Sleep(time.Hour)
 		if n := s.reads.Load(); n != 1 {
 			t.Errorf("%d reads at the same time", n)

@@ -7,9 +7,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-os/go-os/control/config"
 	"github.com/go-os/go-os/control/config/driver"
+	"github.com/go-os/go-os/telemetry"
 )
 
 // TestLastGood starts while sources are down.
@@ -189,6 +191,35 @@ func TestSetUp(t *testing.T) {
 		} else {
 			t.Logf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestNegativeOptions: a negative value is an error that names the option, for the options of Load and of the sources.
+func TestNegativeOptions(t *testing.T) {
+	const ago = -time.Second
+	file := func(o config.FileOptions) *config.Options { return options(config.File("orders.yaml", &o)) }
+	address := func(o config.URLOptions) *config.Options { return options(config.URL("http://localhost/a.yaml", &o)) }
+	for name, opts := range map[string]*config.Options{
+		"Options.Timeout is -1s":     {Timeout: ago},
+		"Options.Recheck is -1s":     {Recheck: ago},
+		"Options.Backoff is -1s":     {Backoff: ago},
+		"Options.MaxBackoff is -1s":  {MaxBackoff: ago},
+		"FileOptions.MaxSize is -1":  file(config.FileOptions{MaxSize: -1}),
+		"FileOptions.Settle is -1s":  file(config.FileOptions{Settle: ago}),
+		"FileOptions.Poll is -1s":    file(config.FileOptions{Poll: ago}),
+		"URLOptions.MaxSize is -1":   address(config.URLOptions{MaxSize: -1}),
+		"URLOptions.Interval is -1s": address(config.URLOptions{Interval: ago}),
+		"URLOptions.Full is -1s":     address(config.URLOptions{Full: ago}),
+	} {
+		opts.Telemetry = telemetry.Off()
+		_, err := config.Load[service](t.Context(), opts)
+		if !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), name+": give a positive value, or 0 for the default") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	_, err := config.Load[service](t.Context(), &config.Options{Timeout: ago, Backoff: ago, Telemetry: telemetry.Off()})
+	if err == nil || !strings.Contains(err.Error(), "Options.Timeout") || !strings.Contains(err.Error(), "Options.Backoff") {
+		t.Errorf("not all mistakes: %v", err)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -142,7 +144,7 @@ func TestTelemetry(t *testing.T) {
 	}
 	step("", driver.ErrUnavailable, "source.failed WARN exception.message=config: a: unavailable name=orders source=a")
 	step("retries: 2\ndb: {password: hunter3}\n", nil, "source.recovered name=orders source=a")
-	step("retries: 2\nretires: hunter5\n", nil, "unknown WARN key=retires name=orders source=a\napplied keys=[\"db.password\"] name=orders")
+	step("retries: 2\nretires: hunter5\n", nil, "unknown WARN exception.message=config: a:2: retires: unknown key: did you mean retries? key=retires name=orders source=a\napplied keys=[\"db.password\"] name=orders")
 	stop, err := cfg.OnChange("retries", func(*service, *service) { panic("bug") })
 	must(t, err)
 	step("retries: 3\n", nil, "applied keys=[\"retries\"] name=orders\ncallback.panicked ERROR exception.message=bug name=orders")
@@ -156,6 +158,8 @@ func TestTelemetry(t *testing.T) {
 		"changes name=orders result=applied": 5, "changes name=orders result=rejected": 2, "problems name=orders source=a": 1, "info name=orders": 2, // two were loaded
 		"operation.duration name=orders operation=load": 2, "operation.duration name=orders operation=reload": 4, "operation.duration error.type=invalid name=orders operation=reload": 3,
 		"operation.duration error.type=unavailable name=orders operation=reload": 1,
+		"operation.duration name=orders operation=read": 8, "operation.duration error.type=unavailable name=orders operation=read": 1,
+		"operation.duration error.type=_OTHER name=orders operation=read": 1,
 	} {
 		if points[point] != want {
 			t.Errorf("%s: %v, want %v", point, points[point], want)
@@ -167,6 +171,9 @@ func TestTelemetry(t *testing.T) {
 	for _, s := range w.spans.Ended() {
 		if !strings.HasPrefix(s.Name(), "config ") || strings.Contains(fmt.Sprint(s.Attributes(), s.Status()), "hunter") {
 			t.Errorf("span %s: %v %v", s.Name(), s.Attributes(), s.Status())
+		}
+		if s.Name() == "config read" && !slices.Contains(s.Attributes(), attribute.String("goos.config.source", "a")) {
+			t.Errorf("span %s does not name its source: %v", s.Name(), s.Attributes())
 		}
 	}
 }
@@ -221,8 +228,15 @@ rollout.promoted author=guide name=orders percent=100 reason=as planned version=
 	if err == nil || w.take() != "" {
 		t.Error("a refused draft was told as published")
 	}
+	_, err = v.Head(ctx)
+	must(t, err, second(v.Get(ctx, 1)), second(v.Diff(ctx, 1, 2)), second(v.Rollout(ctx, 2)), second(v.Instances(ctx)))
+	for _, err := range v.History(ctx) {
+		must(t, err)
+	}
 	points := w.points(t)
-	for point, n := range map[string]float64{"publish": 1, "stage": 3, "advance": 1, "abort": 1, "promote": 2, "rollback": 1} {
+	for point, n := range map[string]float64{
+		"publish": 1, "stage": 3, "advance": 1, "abort": 1, "promote": 2, "rollback": 1, "head": 1, "get": 1, "diff": 1, "rollout": 1, "instances": 1, "history": 1,
+	} {
 		if points["operation.duration name=orders operation="+point] != n {
 			t.Errorf("%s: %v", point, points)
 		}
@@ -284,29 +298,96 @@ func BenchmarkReload(b *testing.B) {
 	}
 }
 
-// TestLines are written where nobody listens to events.
-func TestLines(t *testing.T) {
+// lines returns Providers that take no OTel events, and the lines of their Logger, without their time.
+func lines() (telemetry.Providers, *strings.Builder) {
 	var out strings.Builder
-	providers := telemetry.Off()
-	providers.Logger = slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey {
+	p := telemetry.Off()
+	p.Logger = slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey || a.Key == "goos.config.fingerprint" || a.Key == "exception.stacktrace" {
 			return slog.Attr{}
 		}
 		return a
 	}}))
-	a := &live{name: "a", text: "retries: 1\nretires: 2\n"}
-	cfg, err := config.Load[service](t.Context(), &config.Options{Name: "orders", Sources: []config.Source{a}, AllowUnknown: true, Telemetry: providers})
-	must(t, err)
-	for _, text := range []string{"retries: 99\ndb: {password: hunter2}\n", "retries: 2\ndb: {password: hunter2}\n"} {
-		a.set(text, nil)
-		_ = cfg.Reload(t.Context())
+	return p, &out
+}
+
+// TestEventFallback: an event that nobody takes becomes a line of the Logger, and one that somebody takes does not.
+func TestEventFallback(t *testing.T) {
+	follow := func(p telemetry.Providers) {
+		a, b := &live{name: "a", text: "retries: 1\nretires: 2\n"}, &live{name: "b", err: driver.ErrUnavailable}
+		saved := filepath.Join(t.TempDir(), "no folder", "last-good")
+		cfg, err := config.Load[service](t.Context(), &config.Options{Name: "orders", Sources: []config.Source{a, b}, LastGood: saved, AllowUnknown: true, Telemetry: p})
+		must(t, err)
+		stop, err := cfg.OnChange("", func(*service, *service) { panic("bug") })
+		must(t, err)
+		for _, step := range []struct {
+			text string
+			err  error
+		}{{"retries: 99\ndb: {password: hunter2}\n", nil}, {"retries: 2\ndb: {password: hunter2}\n", nil}, {"", driver.ErrUnavailable}} {
+			a.set(step.text, step.err)
+			_ = cfg.Reload(t.Context())
+			stop()
+		}
 	}
-	const want = `level=WARN msg="configuration key ignored" source=a error="config: a:2: retires: unknown key: did you mean retries?" config=orders
-level=WARN msg="configuration refused; the last good one stays in force" source=a error="config: a:1: retries: invalid: must be at most 10" config=orders
-level=INFO msg="configuration source is good again" source=a config=orders
-level=INFO msg="configuration changed" keys="[db.password retries]" config=orders
+	p, out := lines()
+	follow(p)
+	const want = `level=WARN msg="configuration key ignored" event=goos.config.unknown goos.config.name=orders goos.config.source=a goos.config.key=retires error="config: a:2: retires: unknown key: did you mean retries?"
+level=INFO msg="configuration applied" event=goos.config.applied goos.config.name=orders goos.config.keys=[]
+level=WARN msg="configuration source left out; the service runs without it" event=goos.config.source.failed goos.config.name=orders goos.config.source=b error="config: b: unavailable"
+level=WARN msg="last-good file of the configuration failed" event=goos.config.source.failed goos.config.name=orders goos.config.source="last good file" error="config: FILE"
+level=WARN msg="configuration rejected; the last good one stays in force" event=goos.config.rejected goos.config.name=orders goos.config.source=a goos.config.key=retries error="config: a:1: retries: invalid: must be at most 10"
+level=INFO msg="configuration source recovered" event=goos.config.source.recovered goos.config.name=orders goos.config.source=a
+level=INFO msg="configuration applied" event=goos.config.applied goos.config.name=orders goos.config.keys="[db.password retries]"
+level=WARN msg="configuration source failed; what it held stays in force" event=goos.config.source.failed goos.config.name=orders goos.config.source=a error="config: a: unavailable"
 `
-	if out.String() != want {
-		t.Errorf("got\n%s", out.String())
+	got := regexp.MustCompile(`"config: /[^"]*"`).ReplaceAllString(out.String(), `"config: FILE"`)
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+
+	out.Reset()
+	w := newWitness()
+	w.Logger = p.Logger
+	follow(w.Providers)
+	if n := strings.Count(w.take(), "\n") + 1; out.Len() != 0 || n != strings.Count(want, "\n") {
+		t.Errorf("with a taker: %d events, and the lines\n%s", n, out)
+	}
+}
+
+// TestPanicFallback: a panic of a callback is never silent.
+func TestPanicFallback(t *testing.T) {
+	p, out := lines()
+	a := &live{name: "a", text: "retries: 1\n"}
+	cfg, err := config.Load[service](t.Context(), &config.Options{Sources: []config.Source{a}, Telemetry: p})
+	must(t, err)
+	_, err = cfg.OnChange("", func(*service, *service) { panic("bug") })
+	must(t, err)
+	a.set("retries: 2\n", nil)
+	must(t, cfg.Reload(t.Context()))
+	const want = `level=ERROR msg="configuration callback panicked" event=goos.config.callback.panicked error="panic: bug"`
+	if !strings.Contains(out.String(), want) {
+		t.Errorf("got\n%s\nwant\n%s", out, want)
+	}
+}
+
+// TestRolloutFallback: steps of a rollout that nobody takes as events are lines.
+func TestRolloutFallback(t *testing.T) {
+	p, out := lines()
+	v, err := versions.New(newStore(t), layer, &versions.Options{Name: "orders", Telemetry: p})
+	must(t, err)
+	ctx := t.Context()
+	publish(t, v, "retries: 1\n")
+	_, err = v.Stage(ctx, draft("retries: 2\n"), 10)
+	must(t, err, v.Advance(ctx, 20, "ada", "well"), v.Abort(ctx, "bob", "ill"))
+	_, err = v.Rollback(ctx, 1, "bob", "")
+	must(t, err)
+	const want = `level=INFO msg="configuration published" event=goos.config.published goos.config.name=orders goos.config.version=L@1 goos.config.percent=100 goos.config.author=ada goos.config.reason=""
+level=INFO msg="configuration rollout started" event=goos.config.rollout.started goos.config.name=orders goos.config.version=L@2 goos.config.percent=10 goos.config.author=ada goos.config.reason="why not"
+level=INFO msg="configuration rollout advanced" event=goos.config.rollout.advanced goos.config.name=orders goos.config.version=L@2 goos.config.percent=20 goos.config.author=ada goos.config.reason=well
+level=WARN msg="configuration rollout aborted" event=goos.config.rollout.aborted goos.config.name=orders goos.config.version=L@2 goos.config.percent=0 goos.config.author=bob goos.config.reason=ill
+level=INFO msg="configuration published" event=goos.config.published goos.config.name=orders goos.config.version=L@3 goos.config.percent=100 goos.config.author=bob goos.config.reason="rollback to version 1"
+`
+	if got := strings.ReplaceAll(out.String(), layer+"@", "L@"); got != want {
+		t.Errorf("got\n%s", got)
 	}
 }

@@ -68,11 +68,12 @@ func (o *URLOptions) withDefaults() (URLOptions, error) {
 	if o != nil {
 		out = *o
 	}
-	return out, errors.Join(
+	err := errors.Join(
 		option.Default("URLOptions.Interval", &out.Interval, DefaultInterval),
 		option.Default("URLOptions.Full", &out.Full, DefaultFull),
 		option.Default("URLOptions.MaxSize", &out.MaxSize, DefaultMaxSize),
 	)
+	return out, err
 }
 
 // shownURL returns an address without what may hold a password or a token, and why it cannot be asked. An address that is no URL may

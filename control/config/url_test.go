@@ -9,9 +9,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-os/go-os/control/config"
+	"github.com/go-os/go-os/internal/tooling/configtesting"
 	"github.com/go-os/go-os/telemetry"
 )
 
@@ -79,8 +81,8 @@ func TestURL(t *testing.T) {
 		Sources: []config.Source{config.URL(server.URL+"/orders?token=hunter2", &config.URLOptions{Interval: 20 * time.Millisecond, MaxSize: 10_000})},
 	})
 	must(t, err)
-	follow(t, cfg)
-	eventually(t, "conditional requests", func() bool { return server.conditional.Load() > 5 })
+	configtesting.Follow(t, cfg)
+	configtesting.Eventually(t, "conditional requests", func() bool { return server.conditional.Load() > 5 })
 	stop := make(chan struct{})
 	defer close(stop)
 	n := 1
@@ -119,7 +121,7 @@ func TestURL(t *testing.T) {
 		{"hangs up", func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }, "EOF"},
 	} {
 		server.say(bad.answer)
-		eventually(t, bad.name, func() bool { err := cfg.Err(); return err != nil && strings.Contains(err.Error(), bad.want) })
+		configtesting.Eventually(t, bad.name, func() bool { err := cfg.Err(); return err != nil && strings.Contains(err.Error(), bad.want) })
 		if cfg.Get().Retries != n {
 			t.Errorf("%s: retries = %d, want %d", bad.name, cfg.Get().Retries, n)
 		}
@@ -128,7 +130,7 @@ func TestURL(t *testing.T) {
 		}
 		n = n%9 + 1
 		server.say(tagged(fmt.Sprintf("%q", "good after "+bad.name), fmt.Sprintf("retries: %d\n", n)))
-		eventually(t, "healed after "+bad.name, func() bool { return cfg.Get().Retries == n && cfg.Err() == nil })
+		configtesting.Eventually(t, "healed after "+bad.name, func() bool { return cfg.Get().Retries == n && cfg.Err() == nil })
 	}
 }
 
@@ -140,41 +142,49 @@ func TestURLLies(t *testing.T) {
 	text.Store(&first)
 	server.say(func(w http.ResponseWriter, r *http.Request) { tagged(`"same"`, *text.Load())(w, r) })
 	cfg := load(t, config.URL(server.URL, &config.URLOptions{Interval: 10 * time.Millisecond, Full: 300 * time.Millisecond}))
-	follow(t, cfg)
+	configtesting.Follow(t, cfg)
 	text.Store(&second)
-	eventually(t, "the document behind an ETag that lies", func() bool { return cfg.Get().Retries == 2 })
+	configtesting.Eventually(t, "the document behind an ETag that lies", func() bool { return cfg.Get().Retries == 2 })
 
 	server.say(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotModified) })
-	eventually(t, "a 304 to a request without a condition is a problem", func() bool { return cfg.Err() != nil })
+	configtesting.Eventually(t, "a 304 to a request without a condition is a problem", func() bool { return cfg.Err() != nil })
 	_, err := config.Load[service](t.Context(), options(config.Required(config.URL(server.URL, nil))))
 	if !errors.Is(err, config.ErrUnavailable) || !strings.Contains(err.Error(), "without having been asked") {
 		t.Errorf("a 304 to the first request: %v", err)
 	}
 }
 
-// TestURLRetryAfter leaves a server alone that asks for it.
+// TestURLRetryAfter leaves a server alone that asks for it, up to ten times Interval.
 func TestURLRetryAfter(t *testing.T) {
-	server := newMoody(t)
-	server.say(tagged(`"1"`, "retries: 1\n"))
-	cfg, err := config.Load[service](t.Context(), &config.Options{
-		Telemetry: telemetry.Off(), Backoff: 5 * time.Millisecond, MaxBackoff: 5 * time.Millisecond,
-		Sources: []config.Source{config.URL(server.URL, &config.URLOptions{Interval: 500 * time.Millisecond})},
+	synctest.Test(t, func(t *testing.T) {
+		server := &answers{code: 200, text: "retries: 1\n"}
+		cfg, err := config.Load[service](t.Context(), &config.Options{
+			Telemetry: telemetry.Off(), Backoff: 5 * time.Millisecond, MaxBackoff: 5 * time.Millisecond,
+			Sources: []config.Source{config.URL("http://config.example/a", &config.URLOptions{Interval: time.Second, Client: &http.Client{Transport: server}})},
+		})
+		must(t, err)
+		defer configtesting.Start(t, cfg)()
+		server.mu.Lock()
+		server.header = http.Header{"Retry-After": {"3600"}} // more than ten times Interval
+		server.mu.Unlock()
+		server.set(503, "")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if cfg.Err() == nil {
+			t.Fatal("no problem")
+		}
+		before := server.count()
+		time.Sleep(8 * time.Second)
+		if n := server.count() - before; n > 0 {
+			t.Errorf("%d requests though the server asked to be left alone", n)
+		}
+		server.set(200, "retries: 2\n")
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if cfg.Get().Retries != 2 {
+			t.Errorf("not followed after ten times Interval: %v", cfg.Err())
+		}
 	})
-	must(t, err)
-	follow(t, cfg)
-	server.say(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Retry-After", "3600") // more than ten times Interval: that long
-		w.WriteHeader(http.StatusServiceUnavailable)
-	})
-	eventually(t, "a problem", func() bool { return cfg.Err() != nil })
-	before := server.requests.Load()
-	timer := time.NewTimer(500 * time.Millisecond)
-	<-timer.C
-	if n := server.requests.Load() - before; n > 0 {
-		t.Errorf("%d requests though the server asked to be left alone", n)
-	}
-	server.say(tagged(`"2"`, "retries: 2\n"))
-	eventually(t, "healed", func() bool { return cfg.Get().Retries == 2 })
 }
 
 // TestURLHeader sends what it is given.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/go-os/go-os/control/config/configtest"
 	"github.com/go-os/go-os/control/config/versions"
+	"github.com/go-os/go-os/internal/tooling/configtesting"
 	"github.com/go-os/go-os/internal/tooling/testenv"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/etcdkv"
@@ -51,7 +52,7 @@ func keyFixture(t testing.TB, store *kv.Store) configtest.Fixture {
 	f := configtest.Fixture{
 		Source: versions.Key(store, "a.yaml", nil),
 		Write: func(text string) {
-			eventually(t, "written", func() bool {
+			configtesting.Eventually(t, "written", func() bool {
 				_, err := store.Put(context.Background(), "a.yaml", []byte(text))
 				return err == nil
 			})
@@ -67,7 +68,7 @@ func publishedFixture(t testing.TB, store *kv.Store) configtest.Fixture {
 	f := configtest.Fixture{
 		Source: versions.Published(store, &versions.PublishedOptions{Layers: []string{layer}}),
 		Write: func(text string) {
-			eventually(t, "published", func() bool {
+			configtesting.Eventually(t, "published", func() bool {
 				_, err := v.Publish(context.Background(), draft(text))
 				return err == nil
 			})

@@ -39,24 +39,38 @@ const absent = ""
 var secretNames = regexp.MustCompile(`(?i)(password|passwd|passphrase|secret|token|credential|private_?key|api_?key|dsn)`)
 
 // Diff returns what changed from one version to another, in the order of the paths. Version 0 is an empty document.
-func (v *Layer) Diff(ctx context.Context, from, to int) ([]Difference, error) {
-	var flats [2]map[string]any
-	for i, number := range []int{from, to} {
-		flats[i] = map[string]any{}
-		if number == 0 {
-			continue
-		}
-		one, err := v.log.get(ctx, number)
+func (v *Layer) Diff(ctx context.Context, from, to int) (all []Difference, err error) {
+	err = v.do(ctx, "diff", to, func(ctx context.Context) error {
+		before, err := v.values(ctx, from)
 		if err != nil {
-			return nil, v.wrap("diff", err)
+			return err
 		}
-		t, err := document.Parse(driver.Document{Name: layerVersion(v.layer, number), Format: one.Format, Data: []byte(one.Document)})
+		after, err := v.values(ctx, to)
 		if err != nil {
-			return nil, v.wrap("diff", err)
+			return err
 		}
-		flatten(flats[i], t.Values, "")
+		all = differences(before, after)
+		return nil
+	})
+	return all, err
+}
+
+// values returns the values of a version by their paths.
+func (v *Layer) values(ctx context.Context, number int) (map[string]any, error) {
+	flat := map[string]any{}
+	if number == 0 {
+		return flat, nil
 	}
-	return differences(flats[0], flats[1]), nil
+	one, err := v.log.get(ctx, number)
+	if err != nil {
+		return nil, err
+	}
+	t, err := document.Parse(driver.Document{Name: layerVersion(v.layer, number), Format: one.Format, Data: []byte(one.Document)})
+	if err != nil {
+		return nil, err
+	}
+	flatten(flat, t.Values, "")
+	return flat, nil
 }
 
 func flatten(into, values map[string]any, path string) {

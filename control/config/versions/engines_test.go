@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-os/go-os/control/config"
 	"github.com/go-os/go-os/control/config/versions"
+	"github.com/go-os/go-os/internal/tooling/configtesting"
 	"github.com/go-os/go-os/internal/tooling/testenv"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/consulkv"
@@ -63,7 +64,7 @@ func consulBackend(t *testing.T) backend {
 
 // awake waits until the engine answers.
 func (b backend) awake(t *testing.T) {
-	eventually(t, "the engine answers", func() bool {
+	configtesting.Eventually(t, "the engine answers", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		return b.beside.Ping(ctx) == nil
@@ -113,7 +114,7 @@ func (s *saga) options(t *testing.T) *config.Options {
 func (s *saga) next(t *testing.T) {
 	t.Helper()
 	s.n++
-	eventually(t, "published", func() bool {
+	configtesting.Eventually(t, "published", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		_, err := s.layer.Publish(ctx, draft(fmt.Sprintf("tags: [v%d]\n", s.n)))
@@ -130,18 +131,18 @@ func (s *saga) next(t *testing.T) {
 // seen waits until the configuration has what was published last, and is well.
 func (s *saga) seen(t *testing.T, after string) {
 	t.Helper()
-	took := eventually(t, "seen after "+after, func() bool {
+	took := configtesting.Eventually(t, "seen after "+after, func() bool {
 		got := s.cfg.Get()
 		return len(got.Tags) == 1 && got.Tags[0] == fmt.Sprintf("v%d", s.n) && got.Name == fmt.Sprintf("k%d", s.n)
 	})
-	eventually(t, "well after "+after, func() bool { return s.cfg.Err() == nil })
+	configtesting.Eventually(t, "well after "+after, func() bool { return s.cfg.Err() == nil })
 	t.Logf("seen %v after %s", took.Round(time.Millisecond), after)
 }
 
 // ill waits until the configuration says that its store is out of reach, and still has what it had.
 func (s *saga) ill(t *testing.T, why string) {
 	t.Helper()
-	eventually(t, "a problem while "+why, func() bool { return s.cfg.Err() != nil })
+	configtesting.Eventually(t, "a problem while "+why, func() bool { return s.cfg.Err() != nil })
 	if got := s.cfg.Get(); len(got.Tags) != 1 {
 		t.Errorf("while %s: %+v", why, got)
 	}
@@ -152,12 +153,12 @@ func (s *saga) begin(t *testing.T) {
 	cfg, err := config.Load[service](t.Context(), s.options(t))
 	must(t, err)
 	s.cfg = cfg
-	follow(t, cfg)
+	configtesting.Follow(t, cfg)
 	for range 5 {
 		s.next(t)
 		s.seen(t, "a change")
 	}
-	eventually(t, "the instance reports", func() bool {
+	configtesting.Eventually(t, "the instance reports", func() bool {
 		all, err := s.layer.Instances(t.Context())
 		return err == nil && len(all) == 1 && all[0].Version == s.n
 	})
@@ -229,7 +230,7 @@ func (s *saga) startWithout(t *testing.T) {
 	if _, err := config.Load[service](t.Context(), &without); !errors.Is(err, config.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("without: %v", err)
 	}
-	follow(t, cfg)
+	configtesting.Follow(t, cfg)
 	s.engine.Restart()
 	s.awake(t)
 	s.cfg = cfg

@@ -82,7 +82,7 @@ func ExampleLayer_Stage() {
 	head, _ := v.Head(ctx)
 	fmt.Println("in force:", head.Stable)
 	// Output:
-	// config: guide: prod/application/shop: rollout aborted: 60 of 500 requests of the canaries failed, and 9 of 4500 of the others
+	// config: run rollout: prod/application/shop: rollout aborted: 60 of 500 requests of the canaries failed, and 9 of 4500 of the others
 	// in force: 1
 }
 

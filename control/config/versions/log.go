@@ -168,6 +168,41 @@ func (l *versionLog) get(ctx context.Context, number int) (v Version, err error)
 	return readVersion(number, found.Value)
 }
 
+// page returns versions from a number downwards, and the number of the next page, or 0. Numbers without a version are left out. An error
+// comes with the versions above the one that it is about.
+func (l *versionLog) page(ctx context.Context, from int) (page []Version, next int, err error) {
+	const size = 16
+	if from <= 0 {
+		return nil, 0, nil
+	}
+	next = max(0, from-size)
+	var keys []string
+	for n := from; n > next; n-- {
+		keys = append(keys, versionKeyOf(n))
+	}
+	results, err := l.store.GetMany(ctx, keys)
+	if results == nil {
+		return nil, 0, storeError(err)
+	}
+	for i, r := range results {
+		one, err := readResult(from-i, r)
+		switch {
+		case err == nil:
+			page = append(page, one)
+		case !errors.Is(err, config.ErrNotFound):
+			return page, 0, err
+		}
+	}
+	return page, next, nil
+}
+
+func readResult(number int, r kv.Result) (Version, error) {
+	if r.Err != nil {
+		return Version{}, storeError(r.Err)
+	}
+	return readVersion(number, r.Item.Value)
+}
+
 func readVersion(number int, value []byte) (v Version, err error) {
 	if err := json.Unmarshal(value, &v); err != nil {
 		return v, fmt.Errorf("%w: version %d is not what package versions writes", config.ErrInvalid, number)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-os/go-os/control/config"
 	"github.com/go-os/go-os/control/config/versions"
+	"github.com/go-os/go-os/internal/tooling/configtesting"
 	"github.com/go-os/go-os/state/kv/driver"
 	"github.com/go-os/go-os/state/kv/memkv"
 )
@@ -37,16 +38,16 @@ func TestPlainEngine(t *testing.T) {
 	o.Recheck = 20 * time.Millisecond
 	cfg, err := config.Load[service](t.Context(), o)
 	must(t, err)
-	follow(t, cfg)
+	configtesting.Follow(t, cfg)
 	publish(t, v, "retries: 2\n")
-	eventually(t, "the change", func() bool { return cfg.Get().Retries == 2 })
+	configtesting.Eventually(t, "the change", func() bool { return cfg.Get().Retries == 2 })
 	_, err = v.Stage(t.Context(), draft("retries: 3\n"), 10)
 	must(t, err)
 	plan := versions.Plan{Author: "guide", Stages: []versions.Stage{}, Every: time.Millisecond}
-	if err := v.RunRollout(t.Context(), plan); !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "give Plan.Health") {
+	if err := v.RunRollout(t.Context(), plan); !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "set Plan.Health") {
 		t.Errorf("a guide that can see no canary: %v", err)
 	}
 	plan.Health = wellHealth
 	must(t, v.RunRollout(t.Context(), plan))
-	eventually(t, "the rollout", func() bool { return cfg.Get().Retries == 3 && cfg.Err() == nil })
+	configtesting.Eventually(t, "the rollout", func() bool { return cfg.Get().Retries == 3 && cfg.Err() == nil })
 }

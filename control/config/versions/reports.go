@@ -81,14 +81,14 @@ func numberIn(versions []string, layer string) int {
 // it was written, by the clock of the engine. An engine without kv.Expiry keeps it: then Instance.Time, by the clock of the instance,
 // is all that says how old it is.
 func (v *Layer) Instances(ctx context.Context) (all []Instance, err error) {
-	reports, err := v.log.reports(ctx)
-	if err != nil {
-		return nil, v.wrap("instances", err)
-	}
-	for _, r := range reports {
-		all = append(all, r.Instance)
-	}
-	return all, nil
+	err = v.do(ctx, "instances", 0, func(ctx context.Context) error {
+		reports, err := v.log.reports(ctx)
+		for _, r := range reports {
+			all = append(all, r.Instance)
+		}
+		return err
+	})
+	return all, err
 }
 
 // report is what an instance has written, and the version that the store gave it: each report has another one.

@@ -16,23 +16,23 @@ func (v *Layer) Advance(ctx context.Context, percent float64, author, reason str
 	if percent >= 100 {
 		return v.Promote(ctx, author, reason)
 	}
-	return v.observed(ctx, Step{Action: "advance", Percent: percent, Author: author, Reason: reason}, 0)
+	return v.take(ctx, Step{Action: "advance", Percent: percent, Author: author, Reason: reason}, 0)
 }
 
 // Promote puts the candidate of the rollout into force for all instances. Its errors are those of Advance.
 func (v *Layer) Promote(ctx context.Context, author, reason string) error {
-	return v.observed(ctx, Step{Action: "promote", Percent: 100, Author: author, Reason: reason}, 0)
+	return v.take(ctx, Step{Action: "promote", Percent: 100, Author: author, Reason: reason}, 0)
 }
 
 // Abort takes the candidate of the rollout from all instances: what was in force before is again. Its errors are those of
 // Advance.
 func (v *Layer) Abort(ctx context.Context, author, reason string) error {
-	return v.observed(ctx, Step{Action: "abort", Author: author, Reason: reason}, 0)
+	return v.take(ctx, Step{Action: "abort", Author: author, Reason: reason}, 0)
 }
 
-// observed runs a step with its telemetry.
-func (v *Layer) observed(ctx context.Context, s Step, candidate int) error {
-	return v.observe(ctx, s.Action, func(ctx context.Context) error { return v.step(ctx, s, candidate) })
+// take takes a step with its telemetry.
+func (v *Layer) take(ctx context.Context, s Step, candidate int) error {
+	return v.do(ctx, s.Action, candidate, func(ctx context.Context) error { return v.step(ctx, s, candidate) })
 }
 
 // step moves the head by compare-and-set. The rollout must be that of a candidate, unless it is 0.
@@ -88,18 +88,27 @@ func rolloutKeyOf(candidate int) string { return fmt.Sprintf("%s%010d", rolloutP
 // Rollout returns the record of a version's rollout: who took each step, when and why. It returns ErrNotFound if the version was not
 // staged.
 func (v *Layer) Rollout(ctx context.Context, candidate int) (r Rollout, err error) {
-	head, _, err := v.log.head(ctx)
+	err = v.do(ctx, "rollout", candidate, func(ctx context.Context) (err error) {
+		r, err = v.log.rollout(ctx, candidate)
+		return err
+	})
+	return r, err
+}
+
+// rollout returns the record of a rollout: that of the head, or the one that was kept.
+func (l *versionLog) rollout(ctx context.Context, candidate int) (r Rollout, err error) {
+	head, _, err := l.head(ctx)
 	for _, known := range []*Rollout{head.Rollout, head.Ended} {
 		if err == nil && known != nil && known.Candidate == candidate {
 			return *known, nil
 		}
 	}
-	found, err := v.log.store.Get(ctx, rolloutKeyOf(candidate))
+	found, err := l.store.Get(ctx, rolloutKeyOf(candidate))
 	if err != nil {
-		return r, v.wrap("rollout", storeError(err))
+		return r, storeError(err)
 	}
 	if err := json.Unmarshal(found.Value, &r); err != nil {
-		return r, v.wrap("rollout", fmt.Errorf("%w: not what package versions writes", config.ErrInvalid))
+		return r, fmt.Errorf("%w: the record of the rollout is not what package versions writes", config.ErrInvalid)
 	}
 	return r, nil
 }

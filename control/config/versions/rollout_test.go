@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/go-os/go-os/control/config"
 	"github.com/go-os/go-os/control/config/versions"
+	"github.com/go-os/go-os/internal/tooling/configtesting"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/memkv"
 	"github.com/go-os/go-os/telemetry"
@@ -72,7 +74,7 @@ func newFleet(t *testing.T, n int) *fleet {
 	for i := range n {
 		name := fmt.Sprintf("orders-%d", i)
 		f.configs[name] = load(t, versions.Published(f.store, &versions.PublishedOptions{Layers: []string{layer}, Instance: name}))
-		f.stops = append(f.stops, run(t, f.configs[name]))
+		f.stops = append(f.stops, configtesting.Start(t, f.configs[name]))
 	}
 	synctest.Wait()
 	return f
@@ -219,7 +221,7 @@ func TestGuide(t *testing.T) {
 			nil, "start 10 by ada"},
 		{"no signal", "retries: 2\n", func(int) (versions.Health, error) { return versions.Health{}, errors.New("monitor is down") }, context.DeadlineExceeded, "",
 			[2]time.Duration{3 * time.Hour, 3 * time.Hour}, nil, "start 10 by ada"},
-		{"refused by an instance", "retries: 99\n", nil, versions.ErrAborted, "refuses it: config: prod/application/orders@2:1: retries: invalid: must be at most 10",
+		{"refused by an instance", "retries: 99\n", nil, versions.ErrAborted, "rejects it: config: prod/application/orders@2:1: retries: invalid: must be at most 10",
 			[2]time.Duration{15 * time.Second, 16 * time.Second}, map[int]int{1: 20}, "start 10 by ada, abort 0 by guide"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -280,6 +282,48 @@ func TestRunRolloutContinues(t *testing.T) {
 		for _, p := range []versions.Plan{{}, {Author: "x", Worse: 0.5}, {Author: "x", Stages: []versions.Stage{{Percent: 5}, {Percent: 5}}}} {
 			if err := f.layer.RunRollout(t.Context(), p); !errors.Is(err, config.ErrInvalid) {
 				t.Errorf("%+v: %v", p, err)
+			}
+		}
+	})
+}
+
+// TestPlansThatCannotWork: each mistake of a Plan is named.
+func TestPlansThatCannotWork(t *testing.T) {
+	v := versionsIn(t, newStore(t, memkv.New(nil)), nil)
+	for want, p := range map[string]versions.Plan{
+		"Plan.Author is missing":                        {},
+		"Plan.Every is -1s":                             {Author: "x", Every: -time.Second},
+		"Plan.BadInARow is -1":                          {Author: "x", BadInARow: -1},
+		"Plan.Worse is -1":                              {Author: "x", Worse: -1},
+		"Plan.Worse is 0.5: give at least 1":            {Author: "x", Worse: 0.5},
+		"Plan.Worse is NaN":                             {Author: "x", Worse: math.NaN()},
+		"Plan.Margin is -0.1":                           {Author: "x", Margin: -0.1},
+		"Plan.Stages[1].Percent is 5: give more than 5": {Author: "x", Stages: []versions.Stage{{Percent: 5}, {Percent: 5}}},
+		"Plan.Stages[0].Percent is NaN":                 {Author: "x", Stages: []versions.Stage{{Percent: math.NaN()}}},
+		"Plan.Stages[0].For is -1s":                     {Author: "x", Stages: []versions.Stage{{Percent: 5, For: -time.Second}}},
+	} {
+		if err := v.RunRollout(t.Context(), p); !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+}
+
+// TestHistoryOfMany reads a history that spans several pages, and stops in the middle of one.
+func TestHistoryOfMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 0)
+		defer f.close()
+		for range 40 {
+			publish(t, f.layer, "retries: 1\n")
+		}
+		n := 0
+		for one, err := range f.layer.History(t.Context()) {
+			must(t, err)
+			if one.Number != 41-n {
+				t.Fatalf("version %d comes as number %d of the history", one.Number, n)
+			}
+			if n++; n == 20 {
+				break
 			}
 		}
 	})

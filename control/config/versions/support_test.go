@@ -1,11 +1,8 @@
 package versions_test
 
 import (
-	"context"
 	"errors"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/go-os/go-os/control/config"
 	"github.com/go-os/go-os/control/config/versions"
@@ -56,62 +53,11 @@ func publish(t testing.TB, v *versions.Layer, text string) versions.Version {
 	return published
 }
 
-// patience is how long a test waits for what must come.
-const patience = 20 * time.Second
-
-// follow runs cfg until the test ends.
-func follow(t testing.TB, cfg *config.Config[service]) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- cfg.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Errorf("Run: %v", err)
-			}
-		case <-time.After(time.Second):
-			t.Error("Run goes on a second after its context has ended")
-		}
-	})
-}
-
-// eventually waits until a condition holds.
-func eventually(t testing.TB, what string, holds func() bool) time.Duration {
-	t.Helper()
-	begun := time.Now()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		if time.Since(begun) > patience {
-			t.Fatalf("not within %v: %s", patience, what)
-		}
-		<-tick.C
-	}
-	return time.Since(begun)
-}
-
 func must(t testing.TB, errs ...error) {
 	t.Helper()
 	if err := errors.Join(errs...); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// run starts Run in a bubble of synctest, and stops it at the end.
-func run(t *testing.T, cfg *config.Config[service]) (stop func()) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- cfg.Run(ctx) }()
-	return sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Run: %v", err)
-		}
-	})
 }
 
 func second[T any](_ T, err error) error { return err }

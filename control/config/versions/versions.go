@@ -45,25 +45,16 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/log"
-
 	"github.com/go-os/go-os/control/config"
 	"github.com/go-os/go-os/control/config/driver"
 	"github.com/go-os/go-os/control/config/internal/document"
-	"github.com/go-os/go-os/control/config/internal/scope"
-	"github.com/go-os/go-os/internal/instrument"
+	"github.com/go-os/go-os/control/config/internal/option"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/telemetry"
 )
 
-const scopeName = "github.com/go-os/go-os/control/config/versions"
-
-const (
-	authorKey  = attribute.Key("goos.config.author")
-	reasonKey  = attribute.Key("goos.config.reason")
-	percentKey = attribute.Key("goos.config.percent")
-)
+// ErrAborted: a rollout was aborted, by RunRollout or by a call of Abort or Rollback.
+var ErrAborted = errors.New("rollout aborted")
 
 // MaxMessage is the longest message of a version and the longest name of an author, in bytes.
 const MaxMessage = 4 << 10
@@ -86,13 +77,11 @@ type Options struct {
 // Layer holds the documents that were published in one layer of a store. A version never changes: a rollback publishes an old document
 // again. Of two that publish at the same time one gets config.ErrConflict. It is safe for concurrent use.
 type Layer struct {
-	layer  string
-	opts   Options
-	schema *documentSchema
-	log    *versionLog
-	attrs  []attribute.KeyValue
-	ops    map[string]*instrument.Op
-	events map[string]*instrument.Event
+	layer   string
+	opts    Options
+	schema  *documentSchema
+	log     *versionLog
+	observe instruments
 }
 
 // New returns a layer of a store, which must have the ability kv.CAS, and should have kv.Durable: an
@@ -102,38 +91,33 @@ func New(store *kv.Store, layer string, opts *Options) (*Layer, error) {
 	if store == nil {
 		return nil, &config.Error{Err: errNoStore("New")}
 	}
-	v := &Layer{layer: layer, log: &versionLog{store: store.Namespace(layer)}, ops: map[string]*instrument.Op{}, events: map[string]*instrument.Event{}}
-	if opts != nil {
-		v.opts = *opts
-	}
-	if v.opts.Name == "" {
-		v.opts.Name = layer
-	}
-	if v.opts.MaxSize <= 0 {
-		v.opts.MaxSize = config.DefaultMaxSize
+	if layer == "" {
+		return nil, &config.Error{Err: fmt.Errorf("%w: the layer has no name", config.ErrInvalid)}
 	}
 	if err := store.Require(kv.CAS); err != nil {
 		return nil, &config.Error{Source: layer, Err: err}
 	}
-	if layer == "" {
-		return nil, &config.Error{Err: fmt.Errorf("%w: the layer has no name", config.ErrInvalid)}
-	}
+	v := &Layer{layer: layer, log: &versionLog{store: store.Namespace(layer)}}
 	var err error
+	if v.opts, err = opts.withDefaults(layer); err != nil {
+		return nil, &config.Error{Source: layer, Err: err}
+	}
 	if v.schema, err = newDocumentSchema(v.opts.Schema); err != nil {
-		return nil, &config.Error{Err: err}
+		return nil, &config.Error{Source: layer, Err: err}
 	}
-	sc, attrs := scope.New(scopeName, v.opts.Name, v.opts.Telemetry)
-	v.attrs = attrs
-	for _, name := range []string{"publish", "get", "rollback", "stage", "advance", "promote", "abort"} {
-		v.ops[name] = scope.Op(sc, name)
-	}
-	for name, severity := range map[string]log.Severity{
-		"published": log.SeverityInfo, "rollout.started": log.SeverityInfo, "rollout.advanced": log.SeverityInfo,
-		"rollout.held": log.SeverityInfo, "rollout.promoted": log.SeverityInfo, "rollout.aborted": log.SeverityWarn,
-	} {
-		v.events[name] = sc.Event("goos.config."+name, severity, "")
-	}
+	v.observe = newInstruments(v.opts)
 	return v, nil
+}
+
+// withDefaults returns the options with defaults in place of zeros, or ErrInvalid if one of them is negative.
+func (o *Options) withDefaults(layer string) (Options, error) {
+	var out Options
+	if o != nil {
+		out = *o
+	}
+	out.Name = cmp.Or(out.Name, layer)
+	err := option.Default("Options.MaxSize", &out.MaxSize, config.DefaultMaxSize)
+	return out, err
 }
 
 // Draft is a document to be published.
@@ -158,18 +142,14 @@ const First = -1
 // document is refused, and ErrConflict if somebody else has published meanwhile, or a rollout is under way. After ErrUnavailable
 // it may have been published.
 func (v *Layer) Publish(ctx context.Context, d Draft) (out Version, err error) {
-	err = v.observe(ctx, "publish", func(ctx context.Context) error { return v.publish(ctx, d, &out, nil) })
+	err = v.do(ctx, "publish", 0, func(ctx context.Context) error { return v.publish(ctx, d, &out, nil) })
 	return out, err
-}
-
-func (v *Layer) observe(ctx context.Context, op string, do func(context.Context) error) error {
-	return scope.Observe(ctx, v.ops[op], func(ctx context.Context) error { return v.wrap(op, do(ctx)) })
 }
 
 // Stage checks a document and gives it to a percentage of the instances, from above 0 to below 100, as the candidate of a
 // rollout. Its errors are those of Publish.
 func (v *Layer) Stage(ctx context.Context, d Draft, percent float64) (out Version, err error) {
-	err = v.observe(ctx, "stage", func(ctx context.Context) error {
+	err = v.do(ctx, "stage", 0, func(ctx context.Context) error {
 		if !(percent > 0 && percent < 100) {
 			return fmt.Errorf("%w: %v %% is not between 0 and 100: Publish gives a document to all", config.ErrInvalid, percent)
 		}
@@ -230,30 +210,6 @@ func (h Head) percent() float64 {
 	return 100
 }
 
-func (v *Layer) emit(ctx context.Context, name string, number int, percent float64, author, reason string) {
-	e := v.events[name]
-	if e.Enabled(ctx) {
-		e.Emit(ctx, slices.Concat(v.attrs, []attribute.KeyValue{
-			scope.VersionKey.String(layerVersion(v.layer, number)), percentKey.Float64(percent), authorKey.String(author), reasonKey.String(instrument.Message(reason)),
-		})...)
-	}
-}
-
-func (v *Layer) wrap(op string, err error) error {
-	if err == nil {
-		return nil
-	}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok && len(joined.Unwrap()) == 1 {
-		err = joined.Unwrap()[0]
-	}
-	if known, ok := err.(*config.Error); ok {
-		named := *known
-		named.Op = cmp.Or(named.Op, op)
-		return &named
-	}
-	return &config.Error{Op: op, Source: v.layer, Err: err}
-}
-
 // check returns why a draft cannot be published.
 func (v *Layer) check(d Draft) error {
 	switch {
@@ -304,7 +260,7 @@ func Check[T any]() func(name, format string, data []byte) error {
 
 // Get returns a version. It returns ErrNotFound if there is none of that number.
 func (v *Layer) Get(ctx context.Context, number int) (out Version, err error) {
-	err = v.observe(ctx, "get", func(ctx context.Context) (err error) {
+	err = v.do(ctx, "get", number, func(ctx context.Context) (err error) {
 		out, err = v.log.get(ctx, number)
 		return err
 	})
@@ -313,49 +269,41 @@ func (v *Layer) Get(ctx context.Context, number int) (out Version, err error) {
 
 // Head returns which version is in force, and the rollout that is under way. It returns ErrNotFound if nothing was ever
 // published.
-func (v *Layer) Head(ctx context.Context) (Head, error) {
-	h, _, err := v.log.head(ctx)
-	return h, v.wrap("head", err)
+func (v *Layer) Head(ctx context.Context) (h Head, err error) {
+	err = v.do(ctx, "head", 0, func(ctx context.Context) (err error) {
+		h, _, err = v.log.head(ctx)
+		return err
+	})
+	return h, err
 }
 
 // History returns all versions, the newest first: those that were in force, candidates that were not promoted, and those of
 // interrupted publications. An error ends it.
 func (v *Layer) History(ctx context.Context) iter.Seq2[Version, error] {
 	return func(yield func(Version, error) bool) {
-		newest, err := v.newest(ctx)
-		if err != nil {
-			yield(Version{}, v.wrap("history", err))
-			return
-		}
-		const page = 16
-		for from := newest; from > 0; from -= page {
-			var keys []string
-			for n := from; n > max(0, from-page); n-- {
-				keys = append(keys, versionKeyOf(n))
-			}
-			results, err := v.log.store.GetMany(ctx, keys)
-			if results == nil {
-				yield(Version{}, v.wrap("history", storeError(err)))
-				return
-			}
-			for i, r := range results {
-				one, err := readResult(from-i, r)
-				if errors.Is(err, config.ErrNotFound) {
-					continue
+		var next int // the highest number that was not read yet
+		for first := true; first || next > 0; first = false {
+			var page []Version
+			err := v.do(ctx, "history", 0, func(ctx context.Context) (err error) {
+				if first {
+					if next, err = v.newest(ctx); err != nil {
+						return err
+					}
 				}
-				if !yield(one, v.wrap("history", err)) || err != nil {
+				page, next, err = v.log.page(ctx, next)
+				return err
+			})
+			for _, one := range page {
+				if !yield(one, nil) {
 					return
 				}
 			}
+			if err != nil {
+				yield(Version{}, err)
+				return
+			}
 		}
 	}
-}
-
-func readResult(number int, r kv.Result) (Version, error) {
-	if r.Err != nil {
-		return Version{}, storeError(r.Err)
-	}
-	return readVersion(number, r.Item.Value)
 }
 
 // newest returns the highest number, which may be above that of the head.
@@ -382,7 +330,7 @@ func (v *Layer) newest(ctx context.Context) (int, error) {
 // Rollback publishes the document of an earlier version again, for all instances, and ends a rollout that is under way. Its
 // errors are those of Publish, and ErrNotFound if there is no such version.
 func (v *Layer) Rollback(ctx context.Context, to int, author, message string) (out Version, err error) {
-	err = v.observe(ctx, "rollback", func(ctx context.Context) error { return v.rollback(ctx, to, author, message, &out) })
+	err = v.do(ctx, "rollback", to, func(ctx context.Context) error { return v.rollback(ctx, to, author, message, &out) })
 	return out, err
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-os/go-os/control/config"
 	"github.com/go-os/go-os/control/config/versions"
+	"github.com/go-os/go-os/internal/tooling/configtesting"
 	"github.com/go-os/go-os/state/kv"
 	kvdriver "github.com/go-os/go-os/state/kv/driver"
 	"github.com/go-os/go-os/state/kv/memkv"
@@ -171,6 +172,9 @@ func TestPublishLimits(t *testing.T) {
 			t.Errorf("schema %s: %v", schema, err)
 		}
 	}
+	if _, err := versions.New(store, layer, &versions.Options{MaxSize: -1}); !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), "Options.MaxSize is -1") {
+		t.Errorf("a negative size: %v", err)
+	}
 	if _, err := versions.New(store, "", nil); !errors.Is(err, config.ErrInvalid) {
 		t.Errorf("no layer: %v", err)
 	}
@@ -328,7 +332,7 @@ func TestFollowVersions(t *testing.T) {
 		defer func() { _ = store.Close() }()
 		v := versionsIn(t, store, nil)
 		cfg := load(t, versions.Published(store, &versions.PublishedOptions{Layers: []string{layer}, Instance: "orders-7"}))
-		defer run(t, cfg)()
+		defer configtesting.Start(t, cfg)()
 		synctest.Wait()
 		for n := 1; n <= 5; n++ {
 			publish(t, v, fmt.Sprintf("retries: %d\n", n))

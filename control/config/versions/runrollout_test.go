@@ -119,7 +119,7 @@ func TestGuideIgnoresClocks(t *testing.T) {
 					if all, err := r.Instances(t.Context()); err != nil || len(all) != 2 {
 						t.Errorf("instances: %v, %v", all, err)
 					}
-					if _, _, err := r.guideFor(time.Hour, Plan{Stages: tenMinutes}); !errors.Is(err, ErrAborted) || !strings.Contains(err.Error(), r.canary+" refuses it") {
+					if _, _, err := r.guideFor(time.Hour, Plan{Stages: tenMinutes}); !errors.Is(err, ErrAborted) || !strings.Contains(err.Error(), r.canary+" rejects it") {
 						t.Errorf("refused by a canary: %v", err)
 					}
 					_, err := r.Stage(t.Context(), Draft{Document: "a: 3\n", Format: config.YAML, Author: "ada"}, 99.99)
