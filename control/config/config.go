@@ -74,24 +74,28 @@
 //
 // # Telemetry
 //
-// Scope github.com/go-os/go-os/control/config. Reading and checking is a span of kind internal, "config load" or "config reload",
-// and a point on goos.config.operation.duration, in seconds, with goos.config.operation and, on failure, error.type: invalid,
-// syntax, unknown_key, not_found, unavailable, too_large, canceled, timeout or _OTHER. goos.config.name is Options.Name, if set.
+// The scope is github.com/go-os/go-os/control/config. goos.config.name is Options.Name, if set, on everything below.
+//
+// "config load" is the span of Load, and "config reload" the span of a Reload or, with goos.config.source, of a read by Run. "config read" is the span of
+// reading one source, with goos.config.source; sources of the process itself, such as [Env], have none. The spans are of kind internal. Each
+// is also a point on goos.config.operation.duration, in seconds, with goos.config.operation and, on failure, error.type: invalid, syntax,
+// unknown_key, not_found, unavailable, too_large, canceled, timeout or _OTHER.
 //
 //   - goos.config.changes, counter, {change}: with goos.config.result, applied or rejected
-//   - goos.config.problems, gauge, {problem}: sources that are bad or cannot be reached now, with goos.config.source
+//   - goos.config.problems, gauge, {problem}: 1 while a source is invalid or out of reach, with goos.config.source
 //   - goos.config.info, gauge: 1 for the configuration in force, with goos.config.version and goos.config.fingerprint
 //
-// Events, with goos.config.name:
+// Events:
 //
-//   - goos.config.applied (info): goos.config.version, goos.config.fingerprint, goos.config.keys (those that changed, at most 32)
-//   - goos.config.rejected (warning): a change was refused: goos.config.source, goos.config.key, exception.*
+//   - goos.config.applied (info): a configuration came into force: goos.config.version, goos.config.fingerprint, goos.config.keys (those that
+//     changed, at most 32)
+//   - goos.config.rejected (warning): a change was rejected: goos.config.source, goos.config.key, exception.*
 //   - goos.config.source.failed (warning): a source could not be read or reached: goos.config.source, exception.*
-//   - goos.config.source.recovered (info): a source is good again: goos.config.source
-//   - goos.config.unknown (warning): a key was ignored: goos.config.source, goos.config.key
+//   - goos.config.source.recovered (info): a source is valid and in reach again: goos.config.source
+//   - goos.config.unknown (warning): a key was ignored: goos.config.source, goos.config.key, exception.*
 //   - goos.config.callback.panicked (error): a function given to OnChange panicked: exception.*
 //
-// If nobody takes OTel events, changes, rejections, failures, recoveries and ignored keys are lines of Options.Telemetry.Logger.
+// If no OTel event logger takes an event, it is a line of Options.Telemetry.Logger.
 package config
 
 import (

@@ -233,8 +233,8 @@ func TestLeftOut(t *testing.T) {
 	held.set("", errors.New("away"))
 	_ = cfg.Reload(t.Context())
 	for _, want := range []string{
-		`msg="configuration source left out; the service runs without it" source="file /nowhere/shop.yml"`,
-		`msg="configuration source failed; what it held stays in force" source=held`,
+		`msg="configuration source left out; the service runs without it" event=goos.config.source.failed goos.config.source="file /nowhere/shop.yml"`,
+		`msg="configuration source failed; what it held stays in force" event=goos.config.source.failed goos.config.source=held`,
 	} {
 		if strings.Count(out.String(), want) != 1 {
 			t.Errorf("lacks %s:\n%s", want, out.String())

@@ -158,7 +158,7 @@ func TestTelemetry(t *testing.T) {
 		"changes name=orders result=applied": 5, "changes name=orders result=rejected": 2, "problems name=orders source=a": 1, "info name=orders": 2, // two were loaded
 		"operation.duration name=orders operation=load": 2, "operation.duration name=orders operation=reload": 4, "operation.duration error.type=invalid name=orders operation=reload": 3,
 		"operation.duration error.type=unavailable name=orders operation=reload": 1,
-		"operation.duration name=orders operation=read": 8, "operation.duration error.type=unavailable name=orders operation=read": 1,
+		"operation.duration name=orders operation=read":                          8, "operation.duration error.type=unavailable name=orders operation=read": 1,
 		"operation.duration error.type=_OTHER name=orders operation=read": 1,
 	} {
 		if points[point] != want {

@@ -20,17 +20,22 @@
 //
 // # Telemetry
 //
-// Scope github.com/go-os/go-os/control/config/versions. Each of the operations publish, get, rollback, stage, advance, promote and
-// abort is a span of kind internal, such as "config publish", and a point on goos.config.operation.duration, in seconds, with
-// goos.config.operation and, on failure, error.type: conflict, invalid, syntax, unknown_key, not_found, unavailable, too_large,
-// canceled, timeout or _OTHER. goos.config.name is Options.Name.
+// The scope is github.com/go-os/go-os/control/config/versions. goos.config.name is Options.Name, on everything below.
 //
-// Events, with goos.config.name, goos.config.version, goos.config.author, goos.config.reason and goos.config.percent:
+// The operations are publish, get, head, history (for each page of 16 versions), diff, rollback, stage, advance, promote, abort, rollout and
+// instances. Each is a span of kind internal, such as "config publish", with goos.config.version if it is about one version. It is also a
+// point on goos.config.operation.duration, in seconds, with goos.config.operation and, on failure, error.type: conflict, invalid, syntax,
+// unknown_key, not_found, unavailable, too_large, unsupported, canceled, timeout or _OTHER. RunRollout has no span of its own; its steps
+// have.
+//
+// Events, with goos.config.version, goos.config.author, goos.config.reason and goos.config.percent:
 //
 //   - goos.config.published (info): a version is in force for all
 //   - goos.config.rollout.started, goos.config.rollout.advanced, goos.config.rollout.promoted (info): a step of a rollout
-//   - goos.config.rollout.held (info): a guided rollout must not go on yet
+//   - goos.config.rollout.held (info): RunRollout must not advance yet
 //   - goos.config.rollout.aborted (warning): the candidate was taken back
+//
+// If no OTel event logger takes an event, it is a line of Options.Telemetry.Logger.
 package versions
 
 import (
@@ -53,7 +58,8 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// ErrAborted: a rollout was aborted, by RunRollout or by a call of Abort or Rollback.
+// ErrAborted is the error of RunRollout if the rollout was aborted, by RunRollout itself or by a call of Abort or Rollback. The errors
+// that all packages of configuration share are in package config.
 var ErrAborted = errors.New("rollout aborted")
 
 // MaxMessage is the longest message of a version and the longest name of an author, in bytes.

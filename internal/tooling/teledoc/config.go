@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -109,7 +110,20 @@ func rollOut(ctx context.Context, v *versions.Layer) error {
 	if _, err := v.Rollback(ctx, 1, "ada", "ill after all"); err != nil {
 		return err
 	}
-	_, err := v.Get(ctx, 1)
+	return readBack(ctx, v)
+}
+
+// readBack calls each operation that only reads.
+func readBack(ctx context.Context, v *versions.Layer) error {
+	_, get := v.Get(ctx, 1)
 	_, _ = v.Get(ctx, 99)
-	return err
+	_, head := v.Head(ctx)
+	_, diff := v.Diff(ctx, 1, 2)
+	_, rollout := v.Rollout(ctx, 2)
+	_, instances := v.Instances(ctx)
+	var history error
+	for _, err := range v.History(ctx) {
+		history = errors.Join(history, err)
+	}
+	return errors.Join(get, head, diff, rollout, instances, history)
 }
