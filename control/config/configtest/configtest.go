@@ -1,8 +1,12 @@
-// Package configtest is what every source of configuration promises, as a test.
+// Package configtest is the contract of sources of configuration as a test: what package driver promises, [Run] checks, for every source
+// alike.
 //
 //	func TestContract(t *testing.T) {
 //		configtest.Run(t, configtest.Backend{Open: func(t testing.TB) configtest.Fixture { … }})
 //	}
+//
+// Each promise is a subtest. One that needs a hook which the Fixture does not have is skipped, naming the hook. One about an interface
+// that the source does not implement, such as driver.Watcher, is left out.
 package configtest
 
 import (
@@ -12,88 +16,146 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/go-os/go-os/control/config/driver"
+	"github.com/go-os/go-os/internal/tooling/suite"
 )
 
-// Fixture is a source, and hands on what lies behind it.
+// Fixture is a source, and hooks into what it reads.
 type Fixture struct {
-	// Source is made anew for each promise.
+	// Source is a new one for each promise. Required.
 	Source driver.Source
-	// Write replaces the document behind the source. Each text is YAML.
+	// Write replaces the document behind the source. Each text is YAML. Required.
 	Write func(text string)
-	// Remove takes the document away. Nil: it cannot be.
+	// Remove removes the document. Default: it cannot be removed.
 	Remove func()
-	// Optional says that a document which is not there is a configuration without keys.
+	// Optional says that a document which does not exist is a configuration without keys.
 	Optional bool
-	// Break has the source out of reach until Heal. Nil: it cannot be.
+	// Break puts the source out of reach until Heal. Default: it is always within reach.
 	Break, Heal func()
-	// Requests counts what the source has asked for so far. Nil: it asks nobody.
+	// Requests returns how many requests the source has sent so far. Default: they are not counted.
 	Requests func() int64
 }
 
-// Backend is a source to be tested.
+// Backend is a source under test.
 type Backend struct {
 	// Open returns a fixture whose document is "a: 1\n". What it starts must end with the test's Cleanup: no goroutine may be
-	// left then.
+	// left then. Required.
 	Open func(t testing.TB) Fixture
-	// Within is how long a change may take to be seen. Default: 5 seconds.
+	// FakeClock says that what the source reads is in this process and takes its time from package time, so that the suite may run
+	// in a testing/synctest bubble, where a minute passes in no time.
+	FakeClock bool
+	// Within is how long the source may take to see a change. Default: 5 seconds.
 	Within time.Duration
-	// Idle is how many requests a source may make in a second in which nothing happens, or in which it fails: those of its one
+	// Idle is how many requests a second the source may send while nothing happens, or while it fails: those of its one
 	// schedule. Default: none.
 	Idle int64
+	// EngineFuncs are functions whose goroutines belong to an engine or a client that outlives the source, as goleak names them.
+	EngineFuncs []string
+	// Record is the file, relative to the test's package, that keeps what the suite proved of the source. The run fails when it
+	// proved something else, and writes the file when the environment variable CONFIGTEST_RECORD is "write". Default: none is kept.
+	Record string
 }
 
-// Run has the source keep its promises, one subtest each.
+// Run checks every promise of a source against b.
 func Run(t *testing.T, b Backend) {
+	record := Record{}
+	record.took(contract(b).Run(t))
+	if b.Record != "" {
+		record.settle(t, b.Record)
+	}
+}
+
+// contract returns what b must keep.
+func contract(b Backend) suite.Contract[*rig, ability] {
 	if b.Within == 0 {
 		b.Within = 5 * time.Second
 	}
-	for _, p := range []struct {
-		name string
-		keep func(*testing.T, *stage)
-	}{
-		{"read/what is there", readWhatIsThere},
-		{"read/a name that tells", nameTells},
-		{"read/ends with its context", readEnds},
-		{"read/what is gone", readGone},
-		{"read/out of reach is an error", readBroken},
-		{"watch/first call, then every change", watchChanges},
-		{"watch/what was gone comes back", watchComesBack},
-		{"watch/comes back after failures", watchHeals},
-		{"watch/ends in silence with its context", watchEnds},
-		{"watch/idle costs nothing", watchIdle},
-		{"poll/one request for a read", pollOnce},
-		{"poll/waits longer after failures", pollPatience},
-		{"run/every change", runChanges},
-		{"run/one schedule, well or not", runSchedule},
-	} {
-		t.Run(p.name, func(t *testing.T) {
-			before := goleak.IgnoreCurrent()
-			t.Cleanup(func() { // when what Open has made is closed
-				if err := goleak.Find(before); err != nil {
-					t.Error(err)
-				}
-			})
-			s := &stage{Fixture: b.Open(t), b: b, t: t}
-			s.expect("a: 1\n")
-			p.keep(t, s)
-		})
+	return suite.Contract[*rig, ability]{
+		Promises: promises(),
+		Open: func(t testing.TB) *rig {
+			r := &rig{TB: t, Backend: b, Fixture: b.Open(t)}
+			r.expect("a: 1\n")
+			return r
+		},
+		FakeClock:    b.FakeClock,
+		Bystanders:   b.EngineFuncs,
+		OpensForTest: true,
 	}
 }
 
-// stage is one promise under test.
-type stage struct {
-	Fixture
-	b Backend
-	t *testing.T
+// promise is one part of the contract.
+type promise = suite.Promise[*rig, ability]
+
+func promises() []promise {
+	return []promise{
+		{Name: "read/what is there", Check: readWhatIsThere},
+		{Name: "read/a name that tells", Check: nameTells},
+		{Name: "read/ends with its context", Check: readEnds},
+		{Name: "read/what is gone", Hook: "Remove", Check: readGone},
+		{Name: "read/out of reach is an error", Hook: "Break", Check: readBroken},
+		{Name: "watch/first call, then every change", Needs: watches, Check: watchChanges},
+		{Name: "watch/what was gone comes back", Needs: watches, Hook: "Remove", Check: watchComesBack},
+		{Name: "watch/comes back after failures", Needs: watches, Hook: "Break", Check: watchHeals},
+		{Name: "watch/ends in silence with its context", Needs: watches, Check: watchEnds},
+		{Name: "watch/idle costs nothing", Needs: watches, Hook: "Requests", Check: watchIdle},
+		{Name: "poll/one request for a read", Needs: polls, Hook: "Requests", Check: pollOnce},
+		{Name: "poll/waits longer after failures", Needs: polls, Check: pollPatience},
+		{Name: "run/every change", Check: runChanges},
+		{Name: "run/one schedule, well or not", Needs: polls, Hook: "Remove and Requests", Check: runSchedule},
+	}
 }
 
-func (s *stage) read() (string, error) {
-	ctx, cancel := context.WithTimeout(s.t.Context(), 5*time.Second)
+// ability is an interface that a source may implement.
+type ability int
+
+const (
+	reads ability = iota
+	watches
+	polls
+)
+
+// rig is what a check works with.
+type rig struct {
+	testing.TB
+	Backend
+	Fixture
+}
+
+// Has implements suite.Rig.
+func (r *rig) Has(needs ability) (ok bool) {
+	switch needs {
+	case watches:
+		_, ok = r.Source.(driver.Watcher)
+	case polls:
+		_, ok = r.Source.(driver.Poller)
+	case reads:
+		ok = true
+	}
+	return ok
+}
+
+// Hooks implements suite.Rig.
+func (r *rig) Hooks() suite.Hooks { return suite.HooksOf(r.Fixture) }
+
+// Close implements suite.Rig. What Open makes ends with the test.
+func (r *rig) Close() {}
+
+// pass waits for d.
+func (r *rig) pass(d time.Duration) {
+	r.Helper()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-r.Context().Done():
+		r.Fatal("the test ended while time was to pass")
+	}
+}
+
+func (r *rig) read() (string, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
 	defer cancel()
-	docs, err := s.Source.Read(ctx)
+	docs, err := r.Source.Read(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -105,83 +167,78 @@ func (s *stage) read() (string, error) {
 }
 
 // expect reads until the source says what it should.
-func (s *stage) expect(want string) {
-	s.t.Helper()
-	deadline := time.Now().Add(s.b.Within)
+func (r *rig) expect(want string) {
+	r.Helper()
+	deadline := time.Now().Add(r.Within)
 	for {
-		got, err := s.read()
+		got, err := r.read()
 		if err == nil && got == want {
 			return
 		}
 		if time.Now().After(deadline) {
-			s.t.Fatalf("read %q, %v; want %q", got, err, want)
+			r.Fatalf("read %q, %v; want %q", got, err, want)
 		}
+		r.pass(time.Millisecond)
 	}
 }
 
-func readWhatIsThere(t *testing.T, s *stage) {
-	s.expect("a: 1\n")
-	s.Write("a: 2\n")
-	s.expect("a: 2\n")
-	docs, err := s.Source.Read(t.Context())
+func readWhatIsThere(r *rig) {
+	r.expect("a: 1\n")
+	r.Write("a: 2\n")
+	r.expect("a: 2\n")
+	docs, err := r.Source.Read(r.Context())
 	if err != nil {
-		t.Fatal(err)
+		r.Fatal(err)
 	}
 	for _, d := range docs {
 		if d.Name == "" || d.Format != "yaml" || d.Tree != nil {
-			t.Errorf("%+v", d)
+			r.Errorf("%+v", d)
 		}
 	}
 }
 
-func nameTells(t *testing.T, s *stage) {
-	if name := s.Source.Name(); name == "" || len(name) > 200 || strings.ContainsAny(name, "\n\t") {
-		t.Errorf("name %q", name)
+func nameTells(r *rig) {
+	if name := r.Source.Name(); name == "" || len(name) > 200 || strings.ContainsAny(name, "\n\t") {
+		r.Errorf("name %q", name)
 	}
 }
 
-func readEnds(t *testing.T, s *stage) {
-	ctx, cancel := context.WithCancel(t.Context())
+func readEnds(r *rig) {
+	ctx, cancel := context.WithCancel(r.Context())
 	cancel()
 	begun := time.Now()
-	_, _ = s.Source.Read(ctx)
+	_, _ = r.Source.Read(ctx)
 	if took := time.Since(begun); took > time.Second {
-		t.Errorf("it took %v", took)
+		r.Errorf("it took %v", took)
 	}
 }
 
-func readGone(t *testing.T, s *stage) {
-	if s.Remove == nil {
-		t.Skip("its document cannot be removed")
-	}
-	s.expect("a: 1\n")
-	s.Remove()
-	got, err := s.read()
+func readGone(r *rig) {
+	r.expect("a: 1\n")
+	r.Remove()
+	got, err := r.read()
 	switch {
-	case s.Optional && (err != nil || got != ""):
-		t.Errorf("%q, %v", got, err)
-	case !s.Optional && !errors.Is(err, driver.ErrNotFound):
-		t.Errorf("%q, %v; want ErrNotFound", got, err)
+	case r.Optional && (err != nil || got != ""):
+		r.Errorf("%q, %v", got, err)
+	case !r.Optional && !errors.Is(err, driver.ErrNotFound):
+		r.Errorf("%q, %v; want ErrNotFound", got, err)
 	}
 }
 
-func readBroken(t *testing.T, s *stage) {
-	if s.Break == nil {
-		t.Skip("it cannot be out of reach")
-	}
-	s.expect("a: 1\n")
-	s.Break()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+func readBroken(r *rig) {
+	r.expect("a: 1\n")
+	r.Break()
+	ctx, cancel := context.WithTimeout(r.Context(), time.Second)
 	defer cancel()
 	begun := time.Now()
-	if _, err := s.Source.Read(ctx); err == nil {
-		t.Error("a source that is out of reach was read")
+	if _, err := r.Source.Read(ctx); err == nil {
+		r.Error("a source that is out of reach was read")
 	}
 	if took := time.Since(begun); took > 2*time.Second {
-		t.Errorf("it took %v, a second after its context had ended", took)
+		r.Errorf("it took %v, a second after its context had ended", took)
 	}
-	s.Heal()
-	s.expect("a: 1\n")
+	r.Heal()
+	r.expect("a: 1\n")
 }
 
 // watched is a Watch under way.
@@ -191,17 +248,17 @@ type watched struct {
 	cancel context.CancelFunc
 }
 
-func (s *stage) watch() *watched {
-	watcher, ok := s.Source.(driver.Watcher)
+func (r *rig) watch() *watched {
+	watcher, ok := r.Source.(driver.Watcher)
 	if !ok {
-		s.t.Skip("it does not watch")
+		r.Fatal("the source is no Watcher")
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &watched{calls: make(chan error, 10_000), ended: make(chan error, 1), cancel: cancel}
 	go func() {
 		w.ended <- watcher.Watch(ctx, func(err error) { w.calls <- err })
 	}()
-	s.t.Cleanup(func() {
+	r.Cleanup(func() {
 		cancel()
 		<-w.ended
 	})
@@ -209,94 +266,83 @@ func (s *stage) watch() *watched {
 }
 
 // called waits for a call without an error after which a read says what it should.
-func (s *stage) called(w *watched, want string) {
-	s.t.Helper()
-	deadline := time.After(s.b.Within)
+func (r *rig) called(w *watched, want string) {
+	r.Helper()
+	deadline := time.After(r.Within)
 	for {
 		select {
 		case err := <-w.calls:
 			if err != nil {
 				continue
 			}
-			if got, err := s.read(); err == nil && got == want {
+			if got, err := r.read(); err == nil && got == want {
 				return
 			}
 		case <-deadline:
-			got, err := s.read()
-			s.t.Fatalf("not called within %v when the document was %q (a read says %q, %v)", s.b.Within, want, got, err)
+			got, err := r.read()
+			r.Fatalf("not called within %v when the document was %q (a read says %q, %v)", r.Within, want, got, err)
 		}
 	}
 }
 
-func watchChanges(_ *testing.T, s *stage) {
-	w := s.watch()
-	s.called(w, "a: 1\n")
+func watchChanges(r *rig) {
+	w := r.watch()
+	r.called(w, "a: 1\n")
 	for _, text := range []string{"a: 2\n", "a: 3\n", "a: 33333\n", "a: 4\n"} {
-		s.Write(text)
-		s.called(w, text)
+		r.Write(text)
+		r.called(w, text)
 	}
 }
 
-func watchComesBack(t *testing.T, s *stage) {
-	if s.Remove == nil {
-		t.Skip("its document cannot be removed")
-	}
-	w := s.watch()
-	s.called(w, "a: 1\n")
-	s.Remove()
+func watchComesBack(r *rig) {
+	w := r.watch()
+	r.called(w, "a: 1\n")
+	r.Remove()
 	select {
 	case <-w.calls:
-	case <-time.After(s.b.Within):
-		t.Fatal("not called when the document was removed")
+	case <-time.After(r.Within):
+		r.Fatal("not called when the document was removed")
 	}
-	s.Write("a: 2\n")
-	s.called(w, "a: 2\n")
+	r.Write("a: 2\n")
+	r.called(w, "a: 2\n")
 }
 
-func watchHeals(t *testing.T, s *stage) {
-	if s.Break == nil {
-		t.Skip("it cannot be out of reach")
-	}
-	w := s.watch()
-	s.called(w, "a: 1\n")
+func watchHeals(r *rig) {
+	w := r.watch()
+	r.called(w, "a: 1\n")
 	for _, text := range []string{"a: 2\n", "a: 3\n"} {
-		s.Break()
-		s.Heal()
-		s.Write(text)
-		s.called(w, text)
+		r.Break()
+		r.Heal()
+		r.Write(text)
+		r.called(w, text)
 	}
 }
 
-func watchEnds(t *testing.T, s *stage) {
-	w := s.watch()
-	s.called(w, "a: 1\n")
+func watchEnds(r *rig) {
+	w := r.watch()
+	r.called(w, "a: 1\n")
 	w.cancel()
 	select {
 	case err := <-w.ended:
 		w.ended <- err
 		if err != nil {
-			t.Errorf("it ended with %v", err)
+			r.Errorf("it ended with %v", err)
 		}
 	case <-time.After(time.Second):
-		t.Error("it goes on a second after its context has ended")
+		r.Error("it goes on a second after its context has ended")
 	}
 }
 
-func watchIdle(t *testing.T, s *stage) {
-	if s.Requests == nil {
-		t.Skip("it asks nobody")
-	}
-	w := s.watch()
-	s.called(w, "a: 1\n")
-	settle := time.After(200 * time.Millisecond)
-	<-settle
-	before, calls := s.Requests(), len(w.calls)
-	second := time.After(time.Second)
-	<-second
-	if n := s.Requests() - before; n > s.b.Idle {
-		t.Errorf("%d requests in a second in which nothing happened, and %d may be", n, s.b.Idle)
+func watchIdle(r *rig) {
+	w := r.watch()
+	r.called(w, "a: 1\n")
+	r.pass(200 * time.Millisecond) // for what is still under way
+	before, calls := r.Requests(), len(w.calls)
+	r.pass(time.Second)
+	if n := r.Requests() - before; n > r.Idle {
+		r.Errorf("%d requests in a second in which nothing happened, and %d may be", n, r.Idle)
 	}
 	if n := len(w.calls) - calls; n > 0 {
-		t.Errorf("%d calls in a second in which nothing happened", n)
+		r.Errorf("%d calls in a second in which nothing happened", n)
 	}
 }

@@ -3,7 +3,6 @@ package configtest
 import (
 	"context"
 	"errors"
-	"testing"
 	"time"
 
 	"github.com/go-os/go-os/control/config"
@@ -11,45 +10,41 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// poller returns the source as a Poller, or skips the test.
-func (s *stage) poller() driver.Poller {
-	p, ok := s.Source.(driver.Poller)
+// poller returns the source as a Poller.
+func (r *rig) poller() driver.Poller {
+	p, ok := r.Source.(driver.Poller)
 	if !ok {
-		s.t.Skip("it has no schedule of its own")
+		r.Fatal("the source is no Poller")
 	}
 	return p
 }
 
-func pollOnce(t *testing.T, s *stage) {
-	s.poller()
-	if s.Requests == nil {
-		t.Skip("its requests are not counted")
-	}
+func pollOnce(r *rig) {
 	for _, text := range []string{"a: 1\n", "a: 2\n"} {
-		s.Write(text)
-		before := s.Requests()
-		if _, err := s.read(); err != nil {
-			t.Fatal(err)
+		r.Write(text)
+		before := r.Requests()
+		if _, err := r.read(); err != nil {
+			r.Fatal(err)
 		}
-		if n := s.Requests() - before; n != 1 {
-			t.Errorf("%d requests for one read of %q", n, text)
+		if n := r.Requests() - before; n != 1 {
+			r.Errorf("%d requests for one read of %q", n, text)
 		}
 	}
 }
 
-func pollPatience(t *testing.T, s *stage) {
-	p := s.poller()
+func pollPatience(r *rig) {
+	p := r.poller()
 	usual := p.Next(0)
 	if usual <= 0 {
-		t.Fatalf("Next(0) is %v", usual)
+		r.Fatalf("Next(0) is %v", usual)
 	}
 	for failures := range 100 {
 		if wait := p.Next(failures); wait < usual/2 || wait > 100*usual {
-			t.Errorf("after %d failures it waits %v, and %v without any", failures, wait, usual)
+			r.Errorf("after %d failures it waits %v, and %v without any", failures, wait, usual)
 		}
 	}
 	if later := p.Next(100); later < usual {
-		t.Errorf("after 100 failures it waits %v, and %v without any", later, usual)
+		r.Errorf("after 100 failures it waits %v, and %v without any", later, usual)
 	}
 }
 
@@ -57,66 +52,61 @@ func pollPatience(t *testing.T, s *stage) {
 type document struct{ A int }
 
 // run follows the source with a Config whose own schedule is much shorter than any that a source should have.
-func (s *stage) run() *config.Config[document] {
-	s.t.Helper()
-	cfg, err := config.Load[document](s.t.Context(), &config.Options{
-		Sources: []config.Source{s.Source}, Timeout: time.Second, Backoff: 10 * time.Millisecond, MaxBackoff: 10 * time.Millisecond, Telemetry: telemetry.Off(),
+func (r *rig) run() *config.Config[document] {
+	r.Helper()
+	cfg, err := config.Load[document](r.Context(), &config.Options{
+		Sources: []config.Source{r.Source}, Timeout: time.Second, Backoff: 10 * time.Millisecond, MaxBackoff: 10 * time.Millisecond, Telemetry: telemetry.Off(),
 	})
 	if err != nil {
-		s.t.Fatal(err)
+		r.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- cfg.Run(ctx) }()
-	s.t.Cleanup(func() {
+	r.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
-			s.t.Error(err)
+			r.Error(err)
 		}
 	})
 	return cfg
 }
 
 // until waits for a condition.
-func (s *stage) until(what string, holds func() bool) {
-	s.t.Helper()
-	for deadline := time.Now().Add(s.b.Within); !holds(); time.Sleep(time.Millisecond) {
+func (r *rig) until(what string, holds func() bool) {
+	r.Helper()
+	for deadline := time.Now().Add(r.Within); !holds(); r.pass(time.Millisecond) {
 		if time.Now().After(deadline) {
-			s.t.Fatalf("not within %v: %s", s.b.Within, what)
+			r.Fatalf("not within %v: %s", r.Within, what)
 		}
 	}
 }
 
-func runChanges(_ *testing.T, s *stage) {
-	cfg := s.run()
+func runChanges(r *rig) {
+	cfg := r.run()
 	for i, text := range []string{"a: 2\n", "a: 3\n", "a: 4\n"} {
-		s.Write(text)
-		s.until(text, func() bool { return cfg.Get().A == i+2 })
+		r.Write(text)
+		r.until(text, func() bool { return cfg.Get().A == i+2 })
 	}
 }
 
-func runSchedule(t *testing.T, s *stage) {
-	s.poller()
-	if s.Requests == nil || s.Remove == nil {
-		t.Skip("it cannot fail, or its requests are not counted")
-	}
-	cfg := s.run()
+func runSchedule(r *rig) {
+	cfg := r.run()
 	for _, state := range []struct {
 		name string
 		set  func()
 		is   func() bool
 	}{
-		{"well", func() { s.Write("a: 2\n") }, func() bool { return cfg.Get().A == 2 }},
-		{"gone", s.Remove, func() bool { return errors.Is(cfg.Err(), driver.ErrNotFound) }},
-		{"back", func() { s.Write("a: 3\n") }, func() bool { return cfg.Get().A == 3 && cfg.Err() == nil }},
+		{"well", func() { r.Write("a: 2\n") }, func() bool { return cfg.Get().A == 2 }},
+		{"gone", r.Remove, func() bool { return errors.Is(cfg.Err(), driver.ErrNotFound) }},
+		{"back", func() { r.Write("a: 3\n") }, func() bool { return cfg.Get().A == 3 && cfg.Err() == nil }},
 	} {
 		state.set()
-		s.until(state.name, state.is)
-		begun, before := time.Now(), s.Requests()
-		timer := time.NewTimer(time.Second)
-		<-timer.C
-		if n, most := s.Requests()-before, int64(time.Since(begun).Seconds()*float64(s.b.Idle))+1; n > most {
-			t.Errorf("%s: %d requests in %v, and %d may be", state.name, n, time.Since(begun), most)
+		r.until(state.name, state.is)
+		begun, before := time.Now(), r.Requests()
+		r.pass(time.Second)
+		if n, most := r.Requests()-before, int64(time.Since(begun).Seconds()*float64(r.Idle))+1; n > most {
+			r.Errorf("%s: %d requests in %v, and %d may be", state.name, n, time.Since(begun), most)
 		}
 	}
 }

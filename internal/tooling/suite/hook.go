@@ -1,9 +1,10 @@
 package suite
 
 import (
+	"reflect"
 	"runtime/debug"
+	"strings"
 	"testing"
-	"time"
 )
 
 // Guard runs a hook of a Backend so that a failure in it is one of t. An engine belongs to the test that started it, and may end that
@@ -26,28 +27,59 @@ func Guard(t testing.TB, name string, hook func()) {
 	returned = true
 }
 
-// Guarded has each hook run under Guard. A hook that is nil stays nil.
-func Guarded(hooks map[string]*func(testing.TB)) {
-	for name, field := range hooks {
-		hook := *field
-		if hook == nil {
+// Guarded returns a Backend whose hooks run under Guard: the fields that are functions of a testing.TB.
+func Guarded[B any](backend B) B {
+	fields := reflect.ValueOf(&backend).Elem()
+	for i := range fields.NumField() {
+		field, name := fields.Field(i), fields.Type().Field(i).Name
+		if !isHook(field) {
 			continue
 		}
-		*field = func(t testing.TB) {
+		hook := reflect.ValueOf(field.Interface())
+		field.Set(reflect.MakeFunc(field.Type(), func(args []reflect.Value) (results []reflect.Value) {
+			t := args[0].Interface().(testing.TB)
 			t.Helper()
-			Guard(t, name, func() { hook(t) })
-		}
+			Guard(t, name, func() { results = hook.Call(args) })
+			return results
+		}))
 	}
+	return backend
 }
 
-// GuardedSlow is Guarded for the hook that slows a network down.
-func GuardedSlow(field *func(testing.TB, time.Duration, time.Duration)) {
-	slow := *field
-	if slow == nil {
-		return
+// isHook reports whether a field is a function that can be told which test calls it.
+func isHook(field reflect.Value) bool {
+	return field.Kind() == reflect.Func && field.CanSet() && !field.IsNil() && !field.Type().IsVariadic() &&
+		field.Type().NumIn() > 0 && field.Type().In(0) == reflect.TypeFor[testing.TB]()
+}
+
+// Hooks are the names of the hooks that a Backend has.
+type Hooks map[string]bool
+
+// HooksOf returns the names of the fields of a Backend that are functions or interfaces, and not nil. A hook that makes a fault is
+// there only with the one that ends it.
+func HooksOf(backend any) Hooks {
+	hooks := Hooks{}
+	fields := reflect.ValueOf(backend)
+	for i := range fields.NumField() {
+		switch field := fields.Field(i); field.Kind() {
+		case reflect.Func, reflect.Interface:
+			hooks[fields.Type().Field(i).Name] = !field.IsNil()
+		}
 	}
-	*field = func(t testing.TB, latency, jitter time.Duration) {
-		t.Helper()
-		Guard(t, "Slow", func() { slow(t, latency, jitter) })
+	for fault, end := range map[string]string{
+		"Kill": "Revive", "KillLeader": "Revive", "Pause": "Resume", "Cut": "Heal", "Drop": "Heal", "Slow": "Heal", "Lag": "Heal", "Break": "Heal",
+	} {
+		hooks[fault] = hooks[fault] && hooks[end]
 	}
+	return hooks
+}
+
+// Have reports whether all hooks of a phrase are there, such as "Cut, Beside and Compact". The empty phrase names none.
+func (h Hooks) Have(phrase string) bool {
+	for name := range strings.SplitSeq(strings.ReplaceAll(phrase, " and ", ", "), ", ") {
+		if name != "" && !h[name] {
+			return false
+		}
+	}
+	return true
 }

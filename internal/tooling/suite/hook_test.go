@@ -1,9 +1,12 @@
 package suite
 
 import (
+	"errors"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // said returns what a hook under Guard reports to the test that calls it.
@@ -40,11 +43,46 @@ func TestGuard(t *testing.T) {
 }
 
 func TestGuarded(t *testing.T) {
-	ran := false
-	kill := func(testing.TB) { ran = true }
-	var none func(testing.TB)
-	Guarded(map[string]*func(testing.TB){"Kill": &kill, "Pause": &none})
-	if kill(t); !ran || none != nil {
-		t.Errorf("ran %t, and a hook that is nil became one: %t", ran, none != nil)
+	type backend struct {
+		Kill, Pause func(testing.TB)
+		Slow        func(testing.TB, time.Duration) string
+		Requests    func() int64
+		private     func(testing.TB)
+	}
+	var ran []string
+	b := Guarded(backend{
+		Kill:     func(testing.TB) { ran = append(ran, "kill") },
+		Slow:     func(_ testing.TB, d time.Duration) string { return "slow by " + d.String() },
+		Requests: func() int64 { return 7 },
+		private:  func(testing.TB) { ran = append(ran, "private") },
+	})
+	b.Kill(t)
+	b.private(t)
+	if got := b.Slow(t, time.Second); !slices.Equal(ran, []string{"kill", "private"}) || got != "slow by 1s" || b.Requests() != 7 {
+		t.Errorf("ran %q, Slow returned %q, Requests %d", ran, got, b.Requests())
+	}
+	if b.Pause != nil {
+		t.Error("a hook that is nil became one")
+	}
+	b = Guarded(backend{Slow: func(testing.TB, time.Duration) string { panic("Fail in goroutine after TestX has completed") }})
+	if got := strings.Join(said(t, func(t testing.TB) { b.Slow(t, 0) }), "\n"); !strings.Contains(got, "the hook Slow failed: Fail in goroutine") {
+		t.Errorf("it says %q", got)
+	}
+}
+
+func TestHooks(t *testing.T) {
+	hook := func(testing.TB) {}
+	hooks := HooksOf(struct {
+		Cut, Heal, Kill, Revive, Drop, Pause, Resume func(testing.TB)
+		Tap                                          error
+		Record                                       string
+	}{Cut: hook, Heal: hook, Kill: hook, Resume: hook, Tap: errors.New("an interface")})
+	for phrase, want := range map[string]bool{
+		"": true, "Cut": true, "Cut and Heal": true, "Cut, Heal and Tap": true,
+		"Kill": false, "Drop": false, "Pause": false, "Resume": true, "Cut and Drop": false, "Cut, Kill and Heal": false, "Record": false, "Beside": false,
+	} {
+		if got := hooks.Have(phrase); got != want {
+			t.Errorf("Have(%q) = %t", phrase, got)
+		}
 	}
 }

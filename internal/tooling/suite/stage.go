@@ -1,5 +1,3 @@
-// Package suite is what the conformance suites share: providers that show what reached them, a witness that fails instead of the test, and
-// records of what was proved.
 package suite
 
 import (

@@ -70,23 +70,25 @@ func (p *Process) launch() (*run, error) {
 func supervise(cmd *exec.Cmd, output *os.File) (*run, error) {
 	started := make(chan error)
 	r := &run{ended: make(chan struct{})}
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer output.Close()
-		if err := cmd.Start(); err != nil {
-			started <- err
-			return
-		}
-		r.process = cmd.Process
-		started <- nil
-		r.err = cmd.Wait()
-		close(r.ended)
-	}()
+	go r.startAndWait(cmd, output, started)
 	if err := <-started; err != nil {
 		return nil, err
 	}
 	return r, nil
+}
+
+func (r *run) startAndWait(cmd *exec.Cmd, output *os.File, started chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer output.Close()
+	if err := cmd.Start(); err != nil {
+		started <- err
+		return
+	}
+	r.process = cmd.Process
+	started <- nil
+	r.err = cmd.Wait()
+	close(r.ended)
 }
 
 // current returns the latest run.

@@ -58,6 +58,7 @@ func backend(t testing.TB) kvtest.Backend {
 	network := testenv.Proxy(t, engine.Addr(0))
 	var sent atomic.Int64
 	return kvtest.Backend{
+		EngineFuncs: testenv.Goroutines(),
 		Open: func(t testing.TB) driver.Driver {
 			o := connect(t, network.Endpoint(), &sent)
 			if _, err := o.client.KV().DeleteTree("", (&api.WriteOptions{}).WithContext(t.Context())); err != nil {

@@ -39,6 +39,7 @@ func connect(t testing.TB, endpoints ...string) *owner {
 // backend is a driver that reaches etcd by one way, and one beside it that takes another.
 func backend(way, beside []string) kvtest.Backend {
 	return kvtest.Backend{
+		EngineFuncs: testenv.Goroutines(),
 		Open: func(t testing.TB) driver.Driver {
 			o := connect(t, way...)
 			resp, err := o.client.Delete(t.Context(), "\x00", clientv3.WithFromKey())

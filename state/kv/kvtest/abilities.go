@@ -12,9 +12,9 @@ import (
 
 func abilities() []promise {
 	return []promise{
-		{name: "abilities/declared and implemented", check: consistent},
-		{name: "abilities/undeclared are refused", check: refused},
-		{name: "abilities/required", check: required},
+		{Name: "abilities/declared and implemented", Check: consistent},
+		{Name: "abilities/undeclared are refused", Check: refused},
+		{Name: "abilities/required", Check: required},
 	}
 }
 
@@ -103,10 +103,10 @@ func required(r *rig) {
 
 func lifecycle() []promise {
 	return []promise{
-		{name: "lifecycle/a context that is over", check: canceled},
-		{name: "lifecycle/closed", check: closed},
-		{name: "lifecycle/ping", check: pings},
-		{name: "lifecycle/idle", needs: driver.Watch, hook: "Requests", check: idle},
+		{Name: "lifecycle/a context that is over", Check: canceled},
+		{Name: "lifecycle/closed", Check: closed},
+		{Name: "lifecycle/ping", Check: pings},
+		{Name: "lifecycle/idle", Needs: driver.Watch, Hook: "Requests", Check: idle},
 	}
 }
 

@@ -13,8 +13,8 @@ import (
 
 func batches() []promise {
 	return []promise{
-		{name: "batch/write and read", check: manyItems},
-		{name: "batch/each item stands alone", check: manyErrors},
+		{Name: "batch/write and read", Check: manyItems},
+		{Name: "batch/each item stands alone", Check: manyErrors},
 	}
 }
 
@@ -78,11 +78,11 @@ func manyErrors(r *rig) {
 
 func leases() []promise {
 	return []promise{
-		{name: "lease/items end with it", needs: driver.Leases, check: leaseEnds},
-		{name: "lease/is kept alive", needs: driver.Leases, check: leaseKept},
-		{name: "lease/revoked", needs: driver.Leases, check: leaseRevoked},
-		{name: "lease/none is left of an overwritten item", needs: driver.Expiry | driver.Leases, hook: "Leases", check: leasesEnd},
-		{name: "lease/others' items stay", needs: driver.Leases | driver.Expiry, check: leaseStays},
+		{Name: "lease/items end with it", Needs: driver.Leases, Together: true, Check: leaseEnds},
+		{Name: "lease/is kept alive", Needs: driver.Leases, Together: true, Check: leaseKept},
+		{Name: "lease/revoked", Needs: driver.Leases, Check: leaseRevoked},
+		{Name: "lease/none is left of an overwritten item", Needs: driver.Expiry | driver.Leases, Hook: "Leases", Check: leasesEnd},
+		{Name: "lease/others' items stay", Needs: driver.Leases | driver.Expiry, Check: leaseStays},
 	}
 }
 
@@ -116,25 +116,39 @@ func leaseEnds(r *rig) {
 	r.is(err, kv.ErrInvalid, "Put with a lease and a TTL")
 }
 
+// leaseKept runs two leases. Items of the first stay for as long as that; those of the second, whose Run ends early, do not.
 func leaseKept(r *rig) {
 	ttl := r.short()
-	l := r.lease(ttl)
-	r.put("k", "x", kv.WithLease(l))
-	ctx, cancel := context.WithCancel(r.context())
-	defer cancel()
-	kept := make(chan error, 1)
-	go func() { kept <- l.Run(ctx) }()
-	for range 6 {
+	stays, left := r.lease(ttl), r.lease(ttl)
+	r.put("stays", "x", kv.WithLease(stays))
+	r.put("left", "x", kv.WithLease(left))
+	stop, leave := r.runLease(stays), r.runLease(left)
+	r.pass(ttl / 2)
+	r.holds("left", "x")
+	leave()
+	until := r.deadline(ttl)
+	for range 5 {
+		r.holds("stays", "x")
 		r.pass(ttl / 2)
-		r.holds("k", "x")
 	}
-	cancel()
-	if err := <-kept; err != nil {
-		r.Errorf("Keep ended by its context returns %v", err)
-	}
-	r.gone("k", time.Time{}, r.deadline(ttl))
-	r.is(l.Run(r.context()), kv.ErrNotFound, "Run of a lease that is over")
+	r.holds("stays", "x")
+	stop()
+	r.gone("left", time.Time{}, until)
+	r.is(left.Run(r.context()), kv.ErrNotFound, "Run of a lease that is over")
 	r.event("goos.kv.lease.lost")
+}
+
+// runLease keeps a lease alive. What it returns ends that, and fails unless Run returns nil.
+func (r *rig) runLease(l *kv.Lease) (stop func()) {
+	ctx, cancel := context.WithCancel(r.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- l.Run(ctx) }()
+	return func() {
+		cancel()
+		if err := <-ended; err != nil {
+			r.Errorf("Run ended by its context returns %v", err)
+		}
+	}
 }
 
 func leaseRevoked(r *rig) {

@@ -10,11 +10,11 @@ import (
 
 func expiry() []promise {
 	return []promise{
-		{name: "ttl/in time", needs: driver.Expiry, check: expires},
-		{name: "ttl/limits", needs: driver.Expiry, check: ttlLimits},
-		{name: "ttl/a new write counts anew", needs: driver.Expiry, check: rewritten},
-		{name: "ttl/the expired are absent", needs: driver.Expiry | driver.CAS, check: expiredIsAbsent},
-		{name: "ttl/survives a restart", needs: driver.Expiry | driver.Durable, hook: "Restart", check: ttlAcrossRestart},
+		{Name: "ttl/in time", Needs: driver.Expiry, Together: true, Check: expires},
+		{Name: "ttl/limits", Needs: driver.Expiry, Check: ttlLimits},
+		{Name: "ttl/a new write counts anew", Needs: driver.Expiry, Together: true, Check: rewritten},
+		{Name: "ttl/the expired are absent", Needs: driver.Expiry | driver.CAS, Together: true, Check: expiredIsAbsent},
+		{Name: "ttl/survives a restart", Needs: driver.Expiry | driver.Durable, Hook: "Restart", Check: ttlAcrossRestart},
 	}
 }
 

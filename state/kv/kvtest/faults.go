@@ -12,11 +12,11 @@ import (
 
 func faults() []promise {
 	return []promise{
-		{name: "faults/no acknowledged write is lost", needs: driver.Durable, hook: "Restart", check: durable},
-		{name: "faults/versions go on after a restart", needs: driver.Durable, hook: "Restart", check: versionsAfterRestart},
-		{name: "faults/engine down", hook: "Kill", check: down},
-		{name: "faults/watch comes back", needs: driver.Watch, hook: "Kill", check: watchComesBack},
-		{name: "faults/engine silent", hook: "Pause", check: silent},
+		{Name: "faults/no acknowledged write is lost", Needs: driver.Durable, Hook: "Restart", Check: durable},
+		{Name: "faults/versions go on after a restart", Needs: driver.Durable, Hook: "Restart", Check: versionsAfterRestart},
+		{Name: "faults/engine down", Hook: "Kill", Check: down},
+		{Name: "faults/watch comes back", Needs: driver.Watch, Hook: "Kill", Check: watchComesBack},
+		{Name: "faults/engine silent", Hook: "Pause", Check: silent},
 	}
 }
 

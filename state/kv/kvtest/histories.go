@@ -16,7 +16,7 @@ import (
 
 func histories() []promise {
 	return []promise{
-		{name: "cas/histories are linearizable", needs: driver.CAS, parallel: true, check: linearizable},
+		{Name: "cas/histories are linearizable", Needs: driver.CAS, RealClock: true, Check: linearizable},
 	}
 }
 

@@ -24,10 +24,10 @@ func (d durableRemote) Capabilities() driver.Capabilities {
 // so, and nothing of it goes on that could report to a test that has completed.
 func TestHookFails(t *testing.T) {
 	for _, p := range promises() {
-		if p.hook != "a fault" && p.hook != "Kill" {
+		if p.Hook != "a fault" && p.Hook != "Kill" {
 			continue
 		}
-		t.Run(p.name, func(t *testing.T) {
+		t.Run(p.Name, func(t *testing.T) {
 			before := goleak.IgnoreCurrent()
 			b := remoteBackend()
 			b.FakeClock = false
@@ -35,17 +35,10 @@ func TestHookFails(t *testing.T) {
 			b.Open = func(t testing.TB) driver.Driver { return durableRemote{open(t).(*remote)} }
 			b.Revive = func(testing.TB) { runtime.Goexit() }
 			b.Pause, b.Resume = nil, nil
-			w := &suite.Witness{TB: t}
-			done := make(chan struct{})
-			go func() {
-				defer close(done)
-				p.run(w, b, newRecord())
-			}()
-			<-done
-			if said := strings.Join(w.Said(), "\n"); !strings.Contains(said, "the hook Revive ended another test") {
+			if said := strings.Join(contract(suite.Guarded(b), new(Record)).Failures(t, p.Name), "\n"); !strings.Contains(said, "the hook Revive ended another test") {
 				t.Errorf("it says %q", said)
 			}
-			if p.hook == "a fault" { // watches of others end with the test
+			if p.Hook == "a fault" { // watches of others end with the test
 				if err := goleak.Find(before); err != nil {
 					t.Error(err)
 				}

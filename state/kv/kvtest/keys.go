@@ -14,9 +14,9 @@ import (
 
 func keys() []promise {
 	return []promise{
-		{name: "keys/round trip", check: everyKey},
-		{name: "keys/invalid", check: invalidKeys},
-		{name: "keys/limit", check: keyLimit},
+		{Name: "keys/round trip", Check: everyKey},
+		{Name: "keys/invalid", Check: invalidKeys},
+		{Name: "keys/limit", Check: keyLimit},
 	}
 }
 
@@ -115,7 +115,7 @@ func Fuzz(f *testing.F, b Backend) {
 	f.Fuzz(func(t *testing.T, key string) {
 		r := newRig(t, b)
 		r.use(b.Open(t))
-		defer r.close()
+		defer r.Close()
 		_, err := r.store.Put(r.context(), key, []byte("mine"))
 		if key == "" || !utf8.ValidString(key) {
 			r.is(err, kv.ErrInvalid, "Put(%q)", key)

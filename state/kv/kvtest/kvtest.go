@@ -10,20 +10,21 @@
 // Each promise is a subtest. One that needs an ability which the driver does not declare is replaced by the check that the
 // ability is refused; one that needs a hook which the Backend does not have is skipped, naming the hook.
 //
-// The promises under faults/ and storm/ take minutes on an engine with a real clock. They are skipped, by name, unless the environment
-// variable OS_TEST_LONG is on. With OS_TEST_LONG=short the storms alone run; they include every fault. With folders of packages, such as
-// OS_TEST_LONG=state/kv/etcdkv, all promises run in those packages, and the storms in the others. A record needs all promises.
+// On a real clock, promises that wait for TTLs are checked at the same time. They share a driver, and have a namespace each.
+//
+// The promises under faults/ and storm/, and those that restart the engine, take minutes on a real clock. They are skipped, by name, unless
+// the environment variable OS_TEST_LONG is on. With OS_TEST_LONG=short the storms alone run; they include every fault. With folders of
+// packages, such as OS_TEST_LONG=state/kv/etcdkv, all promises run in those packages, and the storms in the others. A record needs all
+// promises.
 package kvtest
 
 import (
 	"context"
+	"crypto/rand"
 	"io"
-	"strings"
+	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
-
-	"go.uber.org/goleak"
 
 	"github.com/go-os/go-os/internal/tooling/suite"
 	"github.com/go-os/go-os/state/kv"
@@ -81,21 +82,8 @@ type Backend struct {
 
 // Run checks every promise of package driver against b.
 func Run(t *testing.T, b Backend) {
-	record := newRecord()
-	for _, p := range promises() {
-		t.Run(p.name, func(t *testing.T) {
-			if b.FakeClock && !p.parallel {
-				synctest.Test(t, func(t *testing.T) { p.run(t, b, record) })
-				return
-			}
-			p.skip(t)
-			before := goleak.IgnoreCurrent()
-			p.run(t, b, record)
-			if err := goleak.Find(append(b.bystanders(), before)...); err != nil {
-				t.Error(err)
-			}
-		})
-	}
+	var record Record
+	record.took(contract(suite.Guarded(b), &record).Run(t))
 	if b.Record == "" {
 		return
 	}
@@ -105,55 +93,26 @@ func Run(t *testing.T, b Backend) {
 	record.settle(t, b.Record)
 }
 
-// supervisor waits for an engine in another process, which a hook may have restarted.
-const supervisor = "github.com/go-os/go-os/internal/tooling/testenv.supervise.func1"
-
-// bystanders are the goroutines that a driver may leave behind, because they are not its own.
-func (b Backend) bystanders() []goleak.Option {
-	all := []goleak.Option{goleak.IgnoreAnyFunction(supervisor)}
-	for _, name := range b.EngineFuncs {
-		all = append(all, goleak.IgnoreAnyFunction(name))
+// contract returns what b must keep. What its driver declares goes into the record.
+func contract(b Backend, record *Record) suite.Contract[*rig, driver.Ability] {
+	var declare sync.Once
+	open := func(t testing.TB) *rig {
+		r := newRig(t, b)
+		r.use(b.Open(t))
+		declare.Do(func() { record.declare(r.caps) })
+		return r
 	}
-	return all
-}
-
-// guarded returns the Backend with hooks whose failures are those of the test that calls them.
-func (b Backend) guarded() Backend {
-	suite.Guarded(map[string]*func(testing.TB){
-		"Kill": &b.Kill, "Revive": &b.Revive, "Pause": &b.Pause, "Resume": &b.Resume, "KillLeader": &b.KillLeader,
-		"Cut": &b.Cut, "Drop": &b.Drop, "Heal": &b.Heal,
-	})
-	suite.GuardedSlow(&b.Slow)
-	if restart := b.Restart; restart != nil {
-		b.Restart = func(t testing.TB, old driver.Driver) (d driver.Driver) {
-			t.Helper()
-			suite.Guard(t, "Restart", func() { d = restart(t, old) })
-			return d
-		}
+	return suite.Contract[*rig, driver.Ability]{
+		Promises:   promises(),
+		Open:       open,
+		Share:      func(t testing.TB) (func(testing.TB) *rig, func()) { return open(t).share() },
+		FakeClock:  b.FakeClock,
+		Bystanders: b.EngineFuncs,
 	}
-	return b
 }
 
 // promise is one part of the contract.
-type promise struct {
-	name     string
-	needs    driver.Ability
-	hook     string // of the Backend, which is needed
-	parallel bool   // needs goroutines that run at the same time, and so the real clock
-	check    func(*rig)
-}
-
-// skip ends a test that takes long, unless the environment asks for it. Under faults/ an engine is killed, stopped or cut off for a while;
-// under storm/ all of that happens, again and again.
-func (p promise) skip(t testing.TB) {
-	t.Helper()
-	switch kind, _, _ := strings.Cut(p.name, "/"); kind {
-	case "faults":
-		suite.Long(t)
-	case "storm":
-		suite.Short(t)
-	}
-}
+type promise = suite.Promise[*rig, driver.Ability]
 
 func promises() []promise {
 	var all []promise
@@ -164,53 +123,6 @@ func promises() []promise {
 		all = append(all, part...)
 	}
 	return all
-}
-
-// lacks names the hook that the promise needs and the Backend does not have.
-func (p promise) lacks(b Backend) string {
-	cut, drop := b.Cut != nil && b.Heal != nil, b.Drop != nil && b.Heal != nil
-	has := map[string]bool{
-		"":         true,
-		"Restart":  b.Restart != nil,
-		"Kill":     b.Kill != nil && b.Revive != nil,
-		"Pause":    b.Pause != nil && b.Resume != nil,
-		"Compact":  b.Compact != nil,
-		"Requests": b.Requests != nil,
-		"Leases":   b.Leases != nil,
-
-		"Cut":                     cut,
-		"Cut and Beside":          cut && b.Beside != nil,
-		"Cut, Beside and Compact": cut && b.Beside != nil && b.Compact != nil,
-		"Drop":                    drop,
-		"Drop and Beside":         drop && b.Beside != nil,
-		"Slow":                    b.Slow != nil && b.Heal != nil,
-		"KillLeader":              b.KillLeader != nil && b.Revive != nil,
-		"a fault":                 len(b.storms()) > 0,
-	}
-	if has[p.hook] {
-		return ""
-	}
-	return p.hook
-}
-
-// run opens a store, checks the promise, and closes it. What came of it goes into the record.
-func (p promise) run(t testing.TB, b Backend, record *Record) {
-	b = b.guarded()
-	r := newRig(t, b)
-	d := b.Open(t)
-	defer r.close()
-	r.use(d)
-	record.declare(r.caps)
-	if !r.caps.Has(p.needs) {
-		record.Refused = append(record.Refused, p.name) // abilities checks that it is
-		return
-	}
-	if missing := p.lacks(b); missing != "" {
-		record.Untried[p.name] = missing
-		t.Skipf("the Backend has no hook %s", missing)
-	}
-	p.check(r)
-	record.Kept = append(record.Kept, p.name)
 }
 
 // patience is how long the suite waits for what must happen.
@@ -247,7 +159,28 @@ func (r *rig) use(d driver.Driver) {
 	})
 }
 
-func (r *rig) close() {
+// share returns a function that opens rigs on the driver of r, each in a namespace of its own, and one that closes the driver.
+func (r *rig) share() (open func(testing.TB) *rig, end func()) {
+	return func(t testing.TB) *rig {
+		shared := newRig(t, r.Backend)
+		shared.use(r.driver)
+		shared.store = shared.store.Namespace(rand.Text()) // closing it leaves the driver open
+		return shared
+	}, r.Close
+}
+
+// Has implements suite.Rig.
+func (r *rig) Has(needs driver.Ability) bool { return r.caps.Has(needs) }
+
+// Hooks implements suite.Rig.
+func (r *rig) Hooks() suite.Hooks {
+	hooks := suite.HooksOf(r.Backend)
+	hooks["a fault"] = len(r.storms()) > 0
+	return hooks
+}
+
+// Close implements suite.Rig.
+func (r *rig) Close() {
 	for _, other := range r.others {
 		if err := other.Close(); err != nil {
 			r.Errorf("Close: %v", err)

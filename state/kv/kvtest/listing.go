@@ -11,10 +11,10 @@ import (
 
 func listing() []promise {
 	return []promise{
-		{name: "list/order and prefix", needs: driver.List, check: listPrefix},
-		{name: "list/items are whole", needs: driver.List, check: listItems},
-		{name: "list/under writes", needs: driver.List, check: listUnderWrites},
-		{name: "list/one moment", needs: driver.SnapshotList, check: listSnapshot},
+		{Name: "list/order and prefix", Needs: driver.List, Check: listPrefix},
+		{Name: "list/items are whole", Needs: driver.List, Check: listItems},
+		{Name: "list/under writes", Needs: driver.List, Check: listUnderWrites},
+		{Name: "list/one moment", Needs: driver.SnapshotList, Check: listSnapshot},
 	}
 }
 

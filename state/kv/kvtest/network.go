@@ -11,15 +11,15 @@ import (
 
 func network() []promise {
 	return []promise{
-		{name: "faults/network cut and healed", hook: "Cut", check: cut},
-		{name: "faults/network cut under a watch", needs: driver.Watch | driver.List, hook: "Cut and Beside", check: cutUnderWatch},
-		{name: "faults/network silent", hook: "Drop", check: dropped},
-		{name: "faults/network silent under a watch", needs: driver.Watch | driver.List, hook: "Drop and Beside", check: droppedUnderWatch},
-		{name: "faults/network slow", hook: "Slow", check: slow},
-		{name: "faults/history lost while cut off", needs: driver.Watch | driver.List, hook: "Cut, Beside and Compact", check: compactedWhileCut},
-		{name: "faults/history lost under a watch", needs: driver.Watch | driver.List, hook: "Compact", check: compactedUnderWatch},
-		{name: "faults/paused for ten seconds", hook: "Pause", check: pausedForLong},
-		{name: "faults/leader killed", hook: "KillLeader", check: leaderKilled},
+		{Name: "faults/network cut and healed", Hook: "Cut", Check: cut},
+		{Name: "faults/network cut under a watch", Needs: driver.Watch | driver.List, Hook: "Cut and Beside", Check: cutUnderWatch},
+		{Name: "faults/network silent", Hook: "Drop", Check: dropped},
+		{Name: "faults/network silent under a watch", Needs: driver.Watch | driver.List, Hook: "Drop and Beside", Check: droppedUnderWatch},
+		{Name: "faults/network slow", Hook: "Slow", Check: slow},
+		{Name: "faults/history lost while cut off", Needs: driver.Watch | driver.List, Hook: "Cut, Beside and Compact", Check: compactedWhileCut},
+		{Name: "faults/history lost under a watch", Needs: driver.Watch | driver.List, Hook: "Compact", Check: compactedUnderWatch},
+		{Name: "faults/paused for ten seconds", Hook: "Pause", Check: pausedForLong},
+		{Name: "faults/leader killed", Hook: "KillLeader", Check: leaderKilled},
 	}
 }
 

@@ -17,8 +17,8 @@ import (
 
 func observed() []promise {
 	return []promise{
-		{name: "telemetry/spans and durations", check: telemetryContract},
-		{name: "telemetry/keys stay off metrics", check: keysOffMetrics},
+		{Name: "telemetry/spans and durations", Check: telemetryContract},
+		{Name: "telemetry/keys stay off metrics", Check: keysOffMetrics},
 	}
 }
 

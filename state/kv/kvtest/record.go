@@ -42,8 +42,6 @@ type RecordTTL struct {
 	MaxLateness string `json:"max_lateness"`
 }
 
-func newRecord() *Record { return &Record{Untried: map[string]string{}} }
-
 // declare records what the driver under test declares.
 func (r *Record) declare(c driver.Capabilities) {
 	r.System, r.Abilities = c.System, names(c.Abilities)
@@ -73,6 +71,11 @@ func (r *Record) limit(c driver.Capabilities) {
 			Granularity: c.TTL.Granularity.String(), Stretch: c.TTL.Stretch, MaxLateness: c.TTL.MaxLateness.String(),
 		}
 	}
+}
+
+// took records what became of the promises.
+func (r *Record) took(results suite.Results) {
+	r.Kept, r.Refused, r.Untried = results.Kept, results.Refused, results.Untried
 }
 
 // settle compares the record with the one that is kept in the file, or writes it. A run that left promises out, or broke

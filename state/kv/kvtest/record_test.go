@@ -11,10 +11,10 @@ import (
 
 // whole returns the record of a run that tried every promise.
 func whole() *Record {
-	r := newRecord()
+	r := &Record{Untried: map[string]string{}}
 	r.declare(memkv.New(nil).Capabilities())
 	for _, p := range promises() {
-		r.Kept = append(r.Kept, p.name)
+		r.Kept = append(r.Kept, p.Name)
 	}
 	return r
 }

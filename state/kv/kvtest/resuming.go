@@ -9,10 +9,10 @@ import (
 
 func resuming() []promise {
 	return []promise{
-		{name: "resume/from a position", needs: driver.Watch | driver.ExactEvents, check: resumePosition},
-		{name: "resume/from an item", needs: driver.Watch | driver.ExactEvents, check: resumeVersion},
-		{name: "resume/what was compacted", needs: driver.Watch, hook: "Compact", check: resumeCompacted},
-		{name: "resume/a place that never was", needs: driver.Watch, check: resumeNowhere},
+		{Name: "resume/from a position", Needs: driver.Watch | driver.ExactEvents, Check: resumePosition},
+		{Name: "resume/from an item", Needs: driver.Watch | driver.ExactEvents, Check: resumeVersion},
+		{Name: "resume/what was compacted", Needs: driver.Watch, Hook: "Compact", Check: resumeCompacted},
+		{Name: "resume/a place that never was", Needs: driver.Watch, Check: resumeNowhere},
 	}
 }
 

@@ -23,8 +23,8 @@ const OpsVariable = "KVTEST_OPS"
 
 func storms() []promise {
 	return []promise{
-		{name: "storm/histories are linearizable", needs: driver.CAS | driver.Durable, hook: "a fault", check: linearizableInStorm},
-		{name: "storm/no acknowledged write is lost", needs: driver.Durable, hook: "a fault", check: durableInStorm},
+		{Name: "storm/histories are linearizable", Needs: driver.CAS | driver.Durable, Hook: "a fault", Check: linearizableInStorm},
+		{Name: "storm/no acknowledged write is lost", Needs: driver.Durable, Hook: "a fault", Check: durableInStorm},
 	}
 }
 

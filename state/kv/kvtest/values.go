@@ -12,12 +12,12 @@ import (
 
 func values() []promise {
 	return []promise{
-		{name: "values/missing", check: missing},
-		{name: "values/round trip", check: roundTrip},
-		{name: "values/belong to the caller", check: ownValues},
-		{name: "values/limit", check: valueLimit},
-		{name: "values/versions", check: versions},
-		{name: "values/delete", check: deletes},
+		{Name: "values/missing", Check: missing},
+		{Name: "values/round trip", Check: roundTrip},
+		{Name: "values/belong to the caller", Check: ownValues},
+		{Name: "values/limit", Check: valueLimit},
+		{Name: "values/versions", Check: versions},
+		{Name: "values/delete", Check: deletes},
 	}
 }
 

@@ -13,15 +13,15 @@ import (
 
 func watching() []promise {
 	return []promise{
-		{name: "watch/key", needs: driver.Watch, check: watchKey},
-		{name: "watch/prefix", needs: driver.Watch, check: watchPrefix},
-		{name: "watch/current", needs: driver.Watch, check: watchCurrent},
-		{name: "watch/in order, none lost, none doubled", needs: driver.Watch | driver.ExactEvents, check: watchExact},
-		{name: "watch/joins without a gap", needs: driver.Watch, parallel: true, check: watchJoins},
-		{name: "watch/expiry", needs: driver.Watch | driver.Expiry, check: watchExpiry},
-		{name: "watch/contradictions", needs: driver.Watch, check: watchContradictions},
-		{name: "watch/ends with its context", needs: driver.Watch, check: watchEnds},
-		{name: "watch/is told of a lost loop", needs: driver.Watch, check: watchBreak},
+		{Name: "watch/key", Needs: driver.Watch, Check: watchKey},
+		{Name: "watch/prefix", Needs: driver.Watch, Check: watchPrefix},
+		{Name: "watch/current", Needs: driver.Watch, Check: watchCurrent},
+		{Name: "watch/in order, none lost, none doubled", Needs: driver.Watch | driver.ExactEvents, Check: watchExact},
+		{Name: "watch/joins without a gap", Needs: driver.Watch, RealClock: true, Check: watchJoins},
+		{Name: "watch/expiry", Needs: driver.Watch | driver.Expiry, Together: true, Check: watchExpiry},
+		{Name: "watch/contradictions", Needs: driver.Watch, Check: watchContradictions},
+		{Name: "watch/ends with its context", Needs: driver.Watch, Check: watchEnds},
+		{Name: "watch/is told of a lost loop", Needs: driver.Watch, Check: watchBreak},
 	}
 }
 

@@ -35,7 +35,8 @@ func backend(t testing.TB) kvtest.Backend {
 	engine := testenv.Memcached(t)
 	network := testenv.Proxy(t, engine.Addr(0))
 	return kvtest.Backend{
-		Record: "testdata/contract.json",
+		Record:      "testdata/contract.json",
+		EngineFuncs: testenv.Goroutines(),
 		Open: func(t testing.TB) driver.Driver {
 			o := connect(network.Endpoint())
 			if err := o.client.FlushAll(); err != nil {

@@ -55,6 +55,7 @@ func backend(t testing.TB) kvtest.Backend {
 	engine := testenv.NATS(t)
 	network := testenv.Proxy(t, engine.Addr(0))
 	return kvtest.Backend{
+		EngineFuncs: testenv.Goroutines(),
 		Open: func(t testing.TB) driver.Driver {
 			o := connect(t, "nats://"+network.Endpoint())
 			renew(t, o.js, 1)
@@ -106,6 +107,7 @@ func cluster(t testing.TB) kvtest.Backend {
 		leader(t, urls)
 	}
 	return kvtest.Backend{
+		EngineFuncs: testenv.Goroutines(),
 		Open: func(t testing.TB) driver.Driver {
 			o := connect(t, urls...)
 			renew(t, o.js, 3)

@@ -42,6 +42,7 @@ func backend(t testing.TB, opts *rediskv.Options) kvtest.Backend {
 	network := testenv.Proxy(t, engine.Addr(0))
 	opts.MaxValue, opts.Durable = 1<<20, true
 	return kvtest.Backend{
+		EngineFuncs: testenv.Goroutines(),
 		Open: func(t testing.TB) driver.Driver {
 			o := connect(t, opts, network.Endpoint())
 			if err := o.client.Do(t.Context(), o.client.B().Flushall().Build()).Error(); err != nil {

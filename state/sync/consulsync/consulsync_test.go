@@ -82,6 +82,7 @@ func TestContract(t *testing.T) {
 		Tap:      tap,
 		Default:  func(t testing.TB) (driver.Driver, func()) { return byDefault(t, engine.Addr(0)) },
 		Requests: sent.Load, Polls: 1 / wait.Seconds(),
-		Record: "testdata/contract.json",
+		Record:      "testdata/contract.json",
+		EngineFuncs: testenv.Goroutines(),
 	})
 }

@@ -63,11 +63,12 @@ func TestContract(t *testing.T) {
 		Kill:   func(testing.TB) { engine.Kill() }, Revive: func(testing.TB) { engine.Restart() },
 		Pause: func(testing.TB) { engine.Pause() }, Resume: func(testing.TB) { engine.Resume() },
 		Cut: func(testing.TB) { network.Cut() }, Drop: func(testing.TB) { network.Drop() }, Heal: func(testing.TB) { network.Heal() },
-		Slow:     func(_ testing.TB, latency, jitter time.Duration) { network.Slow(latency, jitter) },
-		Tap:      tap,
-		Default:  func(t testing.TB) (driver.Driver, func()) { return byDefault(t, engine.Endpoint()) },
-		Requests: engine.Requests,
-		Record:   "testdata/contract.json",
+		Slow:        func(_ testing.TB, latency, jitter time.Duration) { network.Slow(latency, jitter) },
+		Tap:         tap,
+		Default:     func(t testing.TB) (driver.Driver, func()) { return byDefault(t, engine.Endpoint()) },
+		Requests:    engine.Requests,
+		Record:      "testdata/contract.json",
+		EngineFuncs: testenv.Goroutines(),
 	})
 }
 
@@ -94,6 +95,7 @@ func TestContractCluster(t *testing.T) {
 				slow(i, 0)
 			}
 		},
-		Record: "testdata/contract-three-nodes.json",
+		Record:      "testdata/contract-three-nodes.json",
+		EngineFuncs: testenv.Goroutines(),
 	})
 }

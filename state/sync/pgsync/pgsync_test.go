@@ -117,9 +117,9 @@ func TestContract(t *testing.T) {
 		// Who waits looks when the lease before it would be over unless it was renewed, which is after two thirds of a TTL at the earliest.
 		Polls:  1.5 + 1/poll.Seconds(),
 		Record: "testdata/contract.json",
-		EngineFuncs: []string{
+		EngineFuncs: append(testenv.Goroutines(),
 			"github.com/jackc/pgx/v5/pgxpool.(*Pool).backgroundHealthCheck", "github.com/jackc/pgx/v5/pgconn.(*PgConn).asyncClose.func1",
-		},
+		),
 	})
 	var open int
 	if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'").Scan(&open); err != nil || open != 0 {

@@ -96,8 +96,9 @@ func TestContract(t *testing.T) {
 		Default:  func(t testing.TB) (driver.Driver, func()) { return byDefault(t, engine.Addr(0)) },
 		Requests: func() int64 { return scripts(t, engine.Addr(0)) },
 		// Who waits looks when the claim before it would be over unless it was renewed, which is after two thirds of a TTL at the earliest.
-		Polls:  1.5 + 1/poll.Seconds(),
-		Record: "testdata/contract.json",
+		Polls:       1.5 + 1/poll.Seconds(),
+		Record:      "testdata/contract.json",
+		EngineFuncs: testenv.Goroutines(),
 	})
 }
 
@@ -109,9 +110,10 @@ func TestContractCluster(t *testing.T) {
 		addr = append(addr, node.Addr(0))
 	}
 	synctest.Run(t, synctest.Backend{
-		Begin:       func(testing.TB) synctest.Open { return opens(addr...) },
-		Record:      "testdata/contract-cluster.json",
-		EngineFuncs: []string{"github.com/redis/rueidis.(*clusterClient)._refresh.func2"}, // the client closes what it no longer needs, later
+		Begin:  func(testing.TB) synctest.Open { return opens(addr...) },
+		Record: "testdata/contract-cluster.json",
+		// The client closes later what it no longer needs.
+		EngineFuncs: append(testenv.Goroutines(), "github.com/redis/rueidis.(*clusterClient)._refresh.func2"),
 	})
 }
 

@@ -8,10 +8,8 @@ import (
 	gosync "sync"
 	"sync/atomic"
 	"testing"
-	bubble "testing/synctest"
 	"time"
 
-	"github.com/go-os/go-os/internal/tooling/suite"
 	"github.com/go-os/go-os/state/sync/driver"
 	"github.com/go-os/go-os/state/sync/memsync"
 )
@@ -439,57 +437,25 @@ func brokenBackend(spoil func(*broken)) Backend {
 	}
 }
 
-// notices returns what the promise says when it fails on a Backend, nothing if it holds.
-func (p promise) notices(t *testing.T, b Backend) []string {
-	w := &suite.Witness{}
-	bubbled := b.FakeClock && !p.parallel
-	watched := func(t *testing.T) {
-		w.TB = t
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			p.run(w, b, newRecord())
-		}()
-		<-done
-		if bubbled { // what does not end in time must have ended before the bubble does
-			time.Sleep(time.Minute)
-		}
-	}
-	if bubbled {
-		bubble.Test(t, watched)
-	} else {
-		t.Run("real clock", watched)
-	}
-	return w.Said()
-}
-
 // TestSound shows that what the breakages wrap passes.
 func TestSound(t *testing.T) {
-	b := brokenBackend(func(*broken) {})
-	for _, p := range promises() {
-		if p.name == stormName { // drivers' own tests go through it
+	c := contract(brokenBackend(func(*broken) {}), new(Record))
+	for _, p := range c.Promises {
+		if p.Name == stormName { // drivers' own tests go through it
 			continue
 		}
-		if said := p.notices(t, b); len(said) > 0 {
-			t.Errorf("a driver that breaks nothing fails %q: %q", p.name, said)
+		if said := c.Failures(t, p.Name); len(said) > 0 {
+			t.Errorf("a driver that breaks nothing fails %q: %q", p.Name, said)
 		}
 	}
 }
 
 // TestBroken shows that the suite can fail: each broken driver is caught by the promises that it breaks.
 func TestBroken(t *testing.T) {
-	byName := map[string]promise{}
-	for _, p := range promises() {
-		byName[p.name] = p
-	}
 	for name, c := range breakages() {
 		t.Run(name, func(t *testing.T) {
 			for _, promised := range c.noticed {
-				p, ok := byName[promised]
-				if !ok {
-					t.Fatalf("there is no promise %q", promised)
-				}
-				if len(p.notices(t, brokenBackend(c.spoil))) == 0 {
+				if len(contract(brokenBackend(c.spoil), new(Record)).Failures(t, promised)) == 0 {
 					t.Errorf("a driver that %s passes %q", name, promised)
 				}
 			}

@@ -10,10 +10,10 @@ import (
 
 func elections() []promise {
 	return []promise{
-		{name: "election/one leads", check: oneLeads},
-		{name: "election/observed", check: observes},
-		{name: "election/do", check: leads},
-		{name: "election/do campaigns again", check: leadsAgain},
+		{Name: "election/one leads", Check: oneLeads},
+		{Name: "election/observed", Check: observes},
+		{Name: "election/do", Check: leads},
+		{Name: "election/do campaigns again", Together: true, Check: leadsAgain},
 	}
 }
 

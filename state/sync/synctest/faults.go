@@ -11,14 +11,14 @@ import (
 
 func faults() []promise {
 	return []promise{
-		{name: "faults/engine down at start", hook: "Kill", check: downAtStart},
-		{name: "faults/engine down for long", hook: "Kill", check: downForLong},
-		{name: "faults/engine restarted", hook: "Kill", check: restarted},
-		{name: "faults/engine paused for long", hook: "Pause", check: pausedForLong},
-		{name: "faults/context ended while the engine is paused", hook: "Pause", check: contextEnds},
-		{name: "faults/leader killed", hook: "KillLeader", check: leaderKilled},
-		{name: "faults/network cut", hook: "Cut and Beside", check: func(r *rig) { r.apart(r.Cut) }},
-		{name: "faults/network silent", hook: "Drop and Beside", check: func(r *rig) { r.apart(r.Drop) }},
+		{Name: "faults/engine down at start", Hook: "Kill", Check: downAtStart},
+		{Name: "faults/engine down for long", Hook: "Kill", Check: downForLong},
+		{Name: "faults/engine restarted", Hook: "Kill", Check: restarted},
+		{Name: "faults/engine paused for long", Hook: "Pause", Check: pausedForLong},
+		{Name: "faults/context ended while the engine is paused", Hook: "Pause", Check: contextEnds},
+		{Name: "faults/leader killed", Hook: "KillLeader", Check: leaderKilled},
+		{Name: "faults/network cut", Hook: "Cut and Beside", Check: func(r *rig) { r.apart(r.Cut) }},
+		{Name: "faults/network silent", Hook: "Drop and Beside", Check: func(r *rig) { r.apart(r.Drop) }},
 	}
 }
 

@@ -11,10 +11,10 @@ import (
 
 func inputs() []promise {
 	return []promise{
-		{name: "input/bad names and values", check: badInput},
-		{name: "input/TTLs outside the limits", check: badTTL},
-		{name: "input/required safety", check: required},
-		{name: "input/ended context", check: endedContext},
+		{Name: "input/bad names and values", Check: badInput},
+		{Name: "input/TTLs outside the limits", Check: badTTL},
+		{Name: "input/required safety", Check: required},
+		{Name: "input/ended context", Check: endedContext},
 	}
 }
 
@@ -125,10 +125,10 @@ func endedContext(r *rig) {
 
 func lifecycle() []promise {
 	return []promise{
-		{name: "close/hands seats on", check: closeHandsOn},
-		{name: "close/ends what waits", check: closeEnds},
-		{name: "close/shutdown waits for releases", check: shutdown},
-		{name: "faults/closed while the engine is paused", hook: "Pause and Default", check: closePaused},
+		{Name: "close/hands seats on", Check: closeHandsOn},
+		{Name: "close/ends what waits", Check: closeEnds},
+		{Name: "close/shutdown waits for releases", Check: shutdown},
+		{Name: "faults/closed while the engine is paused", Hook: "Pause and Default", Check: closePaused},
 	}
 }
 

@@ -16,17 +16,17 @@ import (
 
 func leases() []promise {
 	return []promise{
-		{name: "lease/held for long", check: heldForLong},
-		{name: "lease/a dead holder is replaced in time", check: deadHolder},
-		{name: "lease/a dead waiter holds nobody up", check: deadWaiter},
-		{name: "lease/a stopped holder learns of it first", check: stoppedHolder},
-		{name: "lease/slow answers lengthen no grant", check: slowAnswers},
-		{name: "lease/a grant that comes too late is none", check: lateGrant},
-		{name: "lease/revoked under a holder", check: revokedHolder},
-		{name: "lease/revoked under a waiter", check: revokedWaiter},
-		{name: "lease/a late answer lengthens no grant", check: lateAnswer},
-		{name: "lease/a claim removed by hand", check: removedByHand},
-		{name: "lease/short locks beside a long one", check: shortLocks},
+		{Name: "lease/held for long", Together: true, Check: heldForLong},
+		{Name: "lease/a dead holder is replaced in time", Together: true, Check: deadHolder},
+		{Name: "lease/a dead waiter holds nobody up", Together: true, Check: deadWaiter},
+		{Name: "lease/a stopped holder learns of it first", Together: true, Check: stoppedHolder},
+		{Name: "lease/slow answers lengthen no grant", Together: true, Check: slowAnswers},
+		{Name: "lease/a grant that comes too late is none", Together: true, Check: lateGrant},
+		{Name: "lease/revoked under a holder", Together: true, Check: revokedHolder},
+		{Name: "lease/revoked under a waiter", Together: true, Check: revokedWaiter},
+		{Name: "lease/a late answer lengthens no grant", Together: true, Check: lateAnswer},
+		{Name: "lease/a claim removed by hand", Together: true, Check: removedByHand},
+		{Name: "lease/short locks beside a long one", Together: true, Check: shortLocks},
 	}
 }
 

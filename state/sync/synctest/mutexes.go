@@ -13,13 +13,13 @@ import (
 
 func mutexes() []promise {
 	return []promise{
-		{name: "mutex/one holder at a time", check: oneHolder},
-		{name: "mutex/waiters in order", check: inOrder},
-		{name: "mutex/a waiter that gives up leaves", check: givesUp},
-		{name: "mutex/try", check: try},
-		{name: "mutex/locking twice", check: lockingTwice},
-		{name: "mutex/releasing twice", check: releasingTwice},
-		{name: "mutex/do", check: doing},
+		{Name: "mutex/one holder at a time", Check: oneHolder},
+		{Name: "mutex/waiters in order", Check: inOrder},
+		{Name: "mutex/a waiter that gives up leaves", Check: givesUp},
+		{Name: "mutex/try", Check: try},
+		{Name: "mutex/locking twice", Check: lockingTwice},
+		{Name: "mutex/releasing twice", Check: releasingTwice},
+		{Name: "mutex/do", Check: doing},
 	}
 }
 

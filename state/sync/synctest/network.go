@@ -21,9 +21,9 @@ type Tap interface {
 
 func network() []promise {
 	return []promise{
-		{name: "faults/request held back", hook: "Tap and Beside", check: heldBack},
-		{name: "faults/network silent within a request", hook: "Tap and Beside", check: silentWithin},
-		{name: "faults/one endpoint slow", hook: "Lag", check: oneSlow},
+		{Name: "faults/request held back", Hook: "Tap and Beside", Check: heldBack},
+		{Name: "faults/network silent within a request", Hook: "Tap and Beside", Check: silentWithin},
+		{Name: "faults/one endpoint slow", Hook: "Lag", Check: oneSlow},
 	}
 }
 
@@ -161,8 +161,8 @@ func oneSlow(r *rig) {
 
 func clocks() []promise {
 	return []promise{
-		{name: "faults/clock set forward", hook: "Step", check: steppedForward},
-		{name: "faults/clock set back", hook: "Step", check: steppedBack},
+		{Name: "faults/clock set forward", Hook: "Step", Check: steppedForward},
+		{Name: "faults/clock set back", Hook: "Step", Check: steppedBack},
 	}
 }
 

@@ -15,15 +15,15 @@ import (
 // queues is what drivers promise by themselves.
 func queues() []promise {
 	return []promise{
-		{name: "queue/unknown claims and leases are lost", check: unknownIsLost},
-		{name: "queue/try leaves no claim", check: tryLeavesNothing},
-		{name: "queue/a claim goes with its lease", check: claimsGoWithLease},
-		{name: "queue/tokens outlive the queue", check: tokensOutlive},
-		{name: "queue/names do not meet", check: namesDoNotMeet},
-		{name: "queue/watch shows the holder", check: watchShowsHolder},
-		{name: "queue/waiting ends with its context", check: waitingEnds},
-		{name: "queue/a withdrawn claim does not come back", check: withdrawn},
-		{name: "queue/renewals report claims that are gone", check: renewalsReport},
+		{Name: "queue/unknown claims and leases are lost", Check: unknownIsLost},
+		{Name: "queue/try leaves no claim", Check: tryLeavesNothing},
+		{Name: "queue/a claim goes with its lease", Check: claimsGoWithLease},
+		{Name: "queue/tokens outlive the queue", Check: tokensOutlive},
+		{Name: "queue/names do not meet", Check: namesDoNotMeet},
+		{Name: "queue/watch shows the holder", Check: watchShowsHolder},
+		{Name: "queue/waiting ends with its context", Check: waitingEnds},
+		{Name: "queue/a withdrawn claim does not come back", Check: withdrawn},
+		{Name: "queue/renewals report claims that are gone", Check: renewalsReport},
 	}
 }
 

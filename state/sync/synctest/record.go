@@ -28,14 +28,15 @@ type Record struct {
 	Untried map[string]string `json:"untried"`
 }
 
-func newRecord() *Record { return &Record{Untried: map[string]string{}} }
-
 // declare writes down what the driver declares.
 func (r *Record) declare(c driver.Capabilities) {
 	r.System, r.Safety, r.Ordered, r.MaxName, r.MaxValue = c.System, c.Safety.String(), c.Ordered, c.MaxName, c.MaxValue
 	r.MinTTL, r.MaxTTL, r.Granularity = c.Lease.Min.String(), c.Lease.Max.String(), c.Lease.Granularity.String()
 	r.Stretch, r.MaxLateness = max(c.Lease.Stretch, 1), c.Lease.MaxLateness.String()
 }
+
+// took records what became of the promises.
+func (r *Record) took(results suite.Results) { r.Kept, r.Untried = results.Kept, results.Untried }
 
 // settle compares the record with the one that is kept in the file, or writes it. A run that left promises out, or broke
 // one, proves nothing either way.

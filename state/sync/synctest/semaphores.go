@@ -8,9 +8,9 @@ import (
 
 func semaphores() []promise {
 	return []promise{
-		{name: "semaphore/so many at a time", check: seats},
-		{name: "semaphore/any seat is handed on", check: anySeat},
-		{name: "semaphore/a waiter at the head that gives up", check: headGivesUp},
+		{Name: "semaphore/so many at a time", Check: seats},
+		{Name: "semaphore/any seat is handed on", Check: anySeat},
+		{Name: "semaphore/a waiter at the head that gives up", Check: headGivesUp},
 	}
 }
 

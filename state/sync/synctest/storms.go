@@ -26,7 +26,7 @@ const FaultsVariable = "SYNCTEST_FAULTS"
 
 func storms() []promise {
 	return []promise{
-		{name: "storm/one holder at a time, and none who does not know it", parallel: true, check: storm},
+		{Name: "storm/one holder at a time, and none who does not know it", RealClock: true, Check: storm},
 	}
 }
 

@@ -12,6 +12,8 @@
 //
 // Each promise is a subtest. One that needs a hook which the Backend does not have is skipped, naming the hook.
 //
+// On a real clock, promises that wait for TTLs are checked at the same time, each on names of its own.
+//
 // The promises under faults/ and storm/ take minutes on an engine with a real clock. They are skipped, by name, unless the environment
 // variable OS_TEST_LONG is on. With OS_TEST_LONG=short the storms alone run; they include every fault. With folders of packages, such as
 // OS_TEST_LONG=state/kv/etcdkv, all promises run in those packages, and the storms in the others. A record needs all promises.
@@ -22,14 +24,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	gosync "sync"
 	"testing"
-	bubble "testing/synctest"
 	"time"
-
-	"go.uber.org/goleak"
 
 	"github.com/go-os/go-os/internal/tooling/suite"
 	"github.com/go-os/go-os/state/sync"
@@ -41,7 +38,8 @@ type Open func(t testing.TB) driver.Driver
 
 // Backend is a driver under test, and the strings by which its engine can be pulled.
 type Backend struct {
-	// Begin prepares the engine for one promise, and returns what makes drivers on it. Required.
+	// Begin prepares the engine for one promise, and returns what makes drivers on it. Other promises may be under way: it leaves
+	// alone what they hold. Required.
 	Begin func(t testing.TB) Open
 	// FakeClock says that the engine runs in this process and takes its time from package time, so that the suite may run
 	// in a testing/synctest bubble, where a minute passes in no time.
@@ -88,84 +86,31 @@ type Backend struct {
 
 // Run checks every promise of package driver against b.
 func Run(t *testing.T, b Backend) {
-	b = b.guarded()
-	record := newRecord()
-	for _, p := range promises() {
-		t.Run(p.name, func(t *testing.T) {
-			if b.FakeClock && !p.parallel {
-				bubble.Test(t, func(t *testing.T) { p.run(t, b, record) })
-				return
-			}
-			p.skip(t)
-			before := goleak.IgnoreCurrent()
-			p.run(t, b, record)
-			if err := goleak.Find(append(b.bystanders(), before)...); err != nil {
-				t.Error(err)
-			}
-		})
-	}
+	b = suite.Guarded(b)
+	var record Record
+	record.took(contract(b, &record).Run(t))
 	if b.Record != "" {
 		record.settle(t, b.Record)
 	}
 }
 
-// guarded returns the Backend with hooks whose failures are those of the test that calls them.
-func (b Backend) guarded() Backend {
-	suite.Guarded(map[string]*func(testing.TB){
-		"Kill": &b.Kill, "Revive": &b.Revive, "Pause": &b.Pause, "Resume": &b.Resume, "KillLeader": &b.KillLeader,
-		"Cut": &b.Cut, "Drop": &b.Drop, "Heal": &b.Heal,
-	})
-	suite.GuardedSlow(&b.Slow)
-	if lag := b.Lag; lag != nil {
-		b.Lag = func(t testing.TB, endpoint int, latency time.Duration) {
-			t.Helper()
-			suite.Guard(t, "Lag", func() { lag(t, endpoint, latency) })
-		}
+// contract returns what b must keep. What its driver declares goes into the record.
+func contract(b Backend, record *Record) suite.Contract[*rig, suite.NoAbility] {
+	var declare gosync.Once
+	return suite.Contract[*rig, suite.NoAbility]{
+		Promises: promises(),
+		Open: func(t testing.TB) *rig {
+			r := newRig(t, b)
+			declare.Do(func() { record.declare(r.caps) })
+			return r
+		},
+		FakeClock:  b.FakeClock,
+		Bystanders: b.EngineFuncs,
 	}
-	if step := b.Step; step != nil {
-		b.Step = func(t testing.TB, offset time.Duration) {
-			t.Helper()
-			suite.Guard(t, "Step", func() { step(t, offset) })
-		}
-	}
-	return b
-}
-
-// environment is what belongs to the tests' environment: who waits for an engine in another process, which a hook may have restarted, and
-// connections of a network that end a moment after those of the drivers.
-var environment = []string{
-	"github.com/go-os/go-os/internal/tooling/testenv.supervise.func1",
-	"github.com/go-os/go-os/internal/tooling/testenv.(*TapHandle).forwardOne",
-	"github.com/go-os/go-os/internal/tooling/testenv.(*TapHandle).forwardChunks",
-	"github.com/go-os/go-os/internal/tooling/testenv.(*TapHandle).forwardRead",
-}
-
-func (b Backend) bystanders() (all []goleak.Option) {
-	for _, name := range slices.Concat(environment, b.EngineFuncs) {
-		all = append(all, goleak.IgnoreAnyFunction(name))
-	}
-	return all
 }
 
 // promise is one part of the contract.
-type promise struct {
-	name     string
-	hook     string // of the Backend, which is needed
-	parallel bool   // needs the real clock
-	check    func(*rig)
-}
-
-// skip ends a test that takes long, unless the environment asks for it. Under faults/ an engine is killed, stopped or cut off for a while;
-// under storm/ all of that happens, again and again.
-func (p promise) skip(t testing.TB) {
-	t.Helper()
-	switch kind, _, _ := strings.Cut(p.name, "/"); kind {
-	case "faults":
-		suite.Long(t)
-	case "storm":
-		suite.Short(t)
-	}
-}
+type promise = suite.Promise[*rig, suite.NoAbility]
 
 func promises() []promise {
 	var all []promise
@@ -176,48 +121,6 @@ func promises() []promise {
 		all = append(all, part...)
 	}
 	return all
-}
-
-// lacks names the hook that the promise needs and the Backend does not have.
-func (p promise) lacks(b Backend) string {
-	has := map[string]bool{
-		"":                  true,
-		"Kill":              b.Kill != nil && b.Revive != nil,
-		"Pause":             b.Pause != nil && b.Resume != nil,
-		"KillLeader":        b.KillLeader != nil && b.Revive != nil,
-		"Cut and Beside":    b.Cut != nil && b.Heal != nil && b.Beside != nil,
-		"Drop and Beside":   b.Drop != nil && b.Heal != nil && b.Beside != nil,
-		"Requests":          b.Requests != nil,
-		"Tap and Beside":    b.Tap != nil && b.Beside != nil,
-		"Lag":               b.Lag != nil && b.Heal != nil && b.Endpoints > 1,
-		"Step":              b.Step != nil,
-		"Pause and Default": b.Pause != nil && b.Resume != nil && b.Default != nil,
-	}
-	if has[p.hook] {
-		return ""
-	}
-	return p.hook
-}
-
-func (p promise) run(t testing.TB, b Backend, record *Record) {
-	r := &rig{TB: t, Backend: b, Stage: suite.NewStage(), run: rand.Text()}
-	r.open = b.Begin(t)
-	defer r.close()
-	probe := r.open(t)
-	r.caps = probe.Capabilities()
-	if err := probe.Close(); err != nil {
-		t.Errorf("Close: %v", err)
-	}
-	record.declare(r.caps)
-	if missing := p.lacks(b); missing != "" {
-		record.Untried[p.name] = missing
-		t.Skipf("the Backend has no hook %s", missing)
-	}
-	if r.ttl = b.TTL; r.ttl == 0 {
-		r.ttl = max(time.Second, r.caps.Lease.Min)
-	}
-	p.check(r)
-	record.Kept = append(record.Kept, p.name)
 }
 
 // rig is what a check works with.
@@ -233,6 +136,40 @@ type rig struct {
 
 	mu     gosync.Mutex
 	closes []func()
+}
+
+// newRig prepares the engine for one promise.
+func newRig(t testing.TB, b Backend) *rig {
+	r := &rig{TB: t, Backend: b, Stage: suite.NewStage(), run: rand.Text()}
+	r.open = b.Begin(t)
+	probe := r.open(t)
+	r.caps = probe.Capabilities()
+	if err := probe.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+	if r.ttl = b.TTL; r.ttl == 0 {
+		r.ttl = max(time.Second, r.caps.Lease.Min)
+	}
+	return r
+}
+
+// Has implements suite.Rig.
+func (r *rig) Has(suite.NoAbility) bool { return true }
+
+// Hooks implements suite.Rig.
+func (r *rig) Hooks() suite.Hooks {
+	hooks := suite.HooksOf(r.Backend)
+	hooks["Lag"] = hooks["Lag"] && r.Endpoints > 1
+	return hooks
+}
+
+// Close implements suite.Rig.
+func (r *rig) Close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.closes {
+		c()
+	}
 }
 
 // process is a session, and the driver below it, which can be made to fail as if the process had.
@@ -264,14 +201,6 @@ func (r *rig) processOn(open Open, opts sync.Options) process {
 		}
 	})
 	return p
-}
-
-func (r *rig) close() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, c := range r.closes {
-		c()
-	}
 }
 
 // name returns one that no other run uses.

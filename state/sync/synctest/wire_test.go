@@ -273,15 +273,15 @@ func TestWire(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, p := range network() {
-				if p.hook != "Tap and Beside" {
+				if p.Hook != "Tap and Beside" {
 					continue
 				}
-				said := p.notices(t, wireBackend(t, c.spoil, c.began))
-				switch wanted := slices.Contains(c.noticed, p.name); {
+				said := contract(wireBackend(t, c.spoil, c.began), new(Record)).Failures(t, p.Name)
+				switch wanted := slices.Contains(c.noticed, p.Name); {
 				case wanted && len(said) == 0:
-					t.Errorf("a driver that %s passes %q", c.name, p.name)
+					t.Errorf("a driver that %s passes %q", c.name, p.Name)
 				case c.noticed == nil && len(said) > 0:
-					t.Errorf("a driver that %s fails %q: %q", c.name, p.name, said)
+					t.Errorf("a driver that %s fails %q: %q", c.name, p.Name, said)
 				}
 			}
 		})
