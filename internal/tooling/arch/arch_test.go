@@ -68,6 +68,12 @@ func TestMutations(t *testing.T) {
 		{"vendor in the telemetry root", "telemetry/telemetry.go", "github.com/samber/slog-multi", "sees only the OpenTelemetry API"},
 		{"anything of ours in the telemetry root", "telemetry/telemetry.go", ours + "internal/instrument", "stands alone"},
 
+		{"recorder of telemetry outside of tests", "state/kv/kv.go", ours + "telemetry/telemetrytest", "links test code into production builds"},
+		{"recorder of telemetry in a program", "examples/shop/main.go", ours + "telemetry/telemetrytest", "links test code into production builds"},
+
+		{"recorder of telemetry in a suite", "state/kv/kvtest/kvtest.go", ours + "telemetry/telemetrytest", ""},
+		{"recorder of telemetry in a test", "middleware/oshttp/handler_test.go", ours + "telemetry/telemetrytest", ""},
+		{"SDK in the recorder of telemetry", "telemetry/telemetrytest/spans.go", "go.opentelemetry.io/otel/sdk/trace", ""},
 		{"SDK in exporters", "exporters/setup.go", "go.opentelemetry.io/otel/sdk/trace", ""},
 		{"SDK in telemetry/trace", "telemetry/trace/sampler.go", "go.opentelemetry.io/otel/sdk/trace", ""},
 		{"API in a capability", "state/kv/kv.go", "go.opentelemetry.io/otel/metric", ""},

@@ -29,6 +29,7 @@ import (
 	"github.com/go-os/go-os/internal/tooling/suite"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/driver"
+	"github.com/go-os/go-os/telemetry/telemetrytest"
 )
 
 // Backend is a driver under test, and the strings by which its engine can be pulled.
@@ -132,7 +133,7 @@ const patience = 20 * time.Second
 type rig struct {
 	testing.TB
 	Backend
-	*suite.Stage
+	*telemetrytest.Recorder
 
 	driver driver.Driver
 	caps   driver.Capabilities
@@ -144,7 +145,7 @@ func newRig(t testing.TB, b Backend) *rig {
 	if b.patience == 0 {
 		b.patience = patience
 	}
-	return &rig{TB: t, Backend: b, Stage: suite.NewStage()}
+	return &rig{TB: t, Backend: b, Recorder: telemetrytest.New()}
 }
 
 // pageSize is small, so that a few items already make several pages.

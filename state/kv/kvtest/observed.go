@@ -3,16 +3,15 @@ package kvtest
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
-	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/go-os/go-os/internal/tooling/suite"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/driver"
+	"github.com/go-os/go-os/telemetry/telemetrytest"
 )
 
 func observed() []promise {
@@ -79,9 +78,9 @@ func observations(r *rig) []observation {
 func telemetryContract(r *rig) {
 	want := map[string]int64{}
 	for _, o := range observations(r) {
-		from := len(r.Spans.Ended())
+		from := len(r.Spans())
 		o.do(r.context(), r.store)
-		spans := r.Spans.Ended()[from:]
+		spans := r.Spans()[from:]
 		if len(spans) != 1 {
 			r.Errorf("%s makes %d spans, want 1", o.op, len(spans))
 			continue
@@ -106,25 +105,21 @@ func telemetryContract(r *rig) {
 	}
 }
 
-func (r *rig) compare(span sdktrace.ReadOnlySpan, o observation) {
+func (r *rig) compare(span telemetrytest.Span, o observation) {
 	r.Helper()
-	attrs := map[attribute.Key]string{}
-	for _, kv := range span.Attributes() {
-		attrs[kv.Key] = kv.Value.String()
-	}
 	status := codes.Unset
 	if o.kind != "" {
 		status = codes.Error
 	}
-	if span.Name() != o.op+" suite" || span.SpanKind() != trace.SpanKindClient || span.Status().Code != status {
-		r.Errorf("span %q of kind %s, status %s; want %q, client, %s", span.Name(), span.SpanKind(), span.Status().Code, o.op+" suite", status)
+	if span.Name != o.op+" suite" || span.Kind != trace.SpanKindClient || span.Status.Code != status {
+		r.Errorf("span %q of kind %s, status %s; want %q, client, %s", span.Name, span.Kind, span.Status.Code, o.op+" suite", status)
 	}
-	for key, value := range map[attribute.Key]string{
+	for key, value := range map[string]string{
 		"db.system.name": r.caps.System, "db.operation.name": o.op, "db.collection.name": "suite",
 		"goos.kv.key": o.key, "error.type": o.kind,
 	} {
-		if attrs[key] != value {
-			r.Errorf("span %q has %s = %q, want %q", span.Name(), key, attrs[key], value)
+		if got, _ := span.Attributes[key].(string); got != value {
+			r.Errorf("span %q has %s = %q, want %q", span.Name, key, got, value)
 		}
 	}
 	if r.caps.System == "" {
@@ -150,17 +145,13 @@ func keysOffMetrics(r *rig) {
 // event fails unless an event of this name was emitted.
 func (r *rig) event(name string) {
 	r.Helper()
-	if all := r.Events(); !slices.Contains(all, name) {
-		r.Errorf("events %q, want %q among them", all, name)
+	if !suite.Emitted(r.Recorder, name) {
+		r.Errorf("events %v, want %s among them", r.Events(), name)
 	}
 }
 
 // points returns how many calls the histogram of durations has counted, by its name, its unit and their attributes.
 func (r *rig) points() map[string]int64 {
 	r.Helper()
-	got, err := r.Points(r.Context())
-	if err != nil {
-		r.Fatal(err)
-	}
-	return got
+	return suite.Points(r, r.Recorder)
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-os/go-os/internal/tooling/suite"
 	"github.com/go-os/go-os/state/sync"
 )
 
@@ -117,8 +118,8 @@ func namesOffMetrics(r *rig) {
 func (r *rig) event(name string) {
 	r.Helper()
 	r.eventually("the event "+name, func() error {
-		if all := r.Events(); !slices.Contains(all, name) {
-			return fmt.Errorf("only %q", all)
+		if !suite.Emitted(r.Recorder, name) {
+			return fmt.Errorf("only %v", r.Events())
 		}
 		return nil
 	})
@@ -127,21 +128,15 @@ func (r *rig) event(name string) {
 // points returns what the instruments hold.
 func (r *rig) points() map[string]int64 {
 	r.Helper()
-	got, err := r.Points(r.Context())
-	if err != nil {
-		r.Fatal(err)
-	}
-	return got
+	return suite.Points(r, r.Recorder)
 }
 
 // spanned returns the names of the spans that have ended, with their error.type.
 func (r *rig) spanned() (all []string) {
-	for _, span := range r.Spans.Ended() {
-		name := span.Name()
-		for _, a := range span.Attributes() {
-			if a.Key == "error.type" {
-				name += " " + a.Value.String()
-			}
+	for _, span := range r.Spans() {
+		name := span.Name
+		if kind, ok := span.Attributes["error.type"].(string); ok {
+			name += " " + kind
 		}
 		all = append(all, name)
 	}
@@ -152,14 +147,10 @@ func (r *rig) spanned() (all []string) {
 // spanAttributes fails unless each span has these keys.
 func (r *rig) spanAttributes(keys ...string) {
 	r.Helper()
-	for _, span := range r.Spans.Ended() {
-		var have []string
-		for _, a := range span.Attributes() {
-			have = append(have, string(a.Key))
-		}
+	for _, span := range r.Spans() {
 		for _, key := range keys {
-			if !slices.Contains(have, key) {
-				r.Errorf("the span %q has the attributes %s, and not %s", span.Name(), strings.Join(have, ", "), key)
+			if _, ok := span.Attributes[key]; !ok {
+				r.Errorf("the span %q has the attributes %v, and not %s", span.Name, span.Attributes, key)
 			}
 		}
 	}

@@ -31,6 +31,7 @@ import (
 	"github.com/go-os/go-os/internal/tooling/suite"
 	"github.com/go-os/go-os/state/sync"
 	"github.com/go-os/go-os/state/sync/driver"
+	"github.com/go-os/go-os/telemetry/telemetrytest"
 )
 
 // Open makes a driver on an engine. Each stands for a process.
@@ -127,7 +128,7 @@ func promises() []promise {
 type rig struct {
 	testing.TB
 	Backend
-	*suite.Stage
+	*telemetrytest.Recorder
 
 	open Open
 	caps driver.Capabilities
@@ -140,7 +141,7 @@ type rig struct {
 
 // newRig prepares the engine for one promise.
 func newRig(t testing.TB, b Backend) *rig {
-	r := &rig{TB: t, Backend: b, Stage: suite.NewStage(), run: rand.Text()}
+	r := &rig{TB: t, Backend: b, Recorder: telemetrytest.New(), run: rand.Text()}
 	r.open = b.Begin(t)
 	probe := r.open(t)
 	r.caps = probe.Capabilities()
