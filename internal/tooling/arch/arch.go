@@ -63,6 +63,9 @@ var vendors = map[string][]string{
 	"identity/auth":           {"golang.org/x/oauth2", "github.com/go-jose/go-jose/v4", "github.com/cedar-policy/cedar-go"},
 }
 
+// forDrivers are packages of internal that a driver may import: they have no policy and no telemetry.
+var forDrivers = []string{"internal/backoff", "internal/life"}
+
 // storeless are packages of control that a program links without any of state. What they share lies in their internal folders.
 var storeless = []string{"control/config"}
 
@@ -230,7 +233,7 @@ func judgeOurs(dir, ours string) string {
 	if capability, driver := split(dir); driver != "" {
 		return judgeDriver(capability, driver, ours)
 	}
-	if shared(ours) {
+	if classifier(ours) {
 		return "what drivers share about a vendor is for drivers alone"
 	}
 	if capability, driver := split(ours); driver != "" && slices.Contains(layered, from) {
@@ -239,18 +242,22 @@ func judgeOurs(dir, ours string) string {
 	return ""
 }
 
-// shared reports whether a folder holds what drivers of several capabilities share about a vendor, such as state/internal/etcderr.
+// shared reports whether a folder holds what several capabilities of a layer share, such as state/internal/leases.
 func shared(dir string) bool {
 	parts := strings.Split(dir, "/")
 	return len(parts) == 3 && slices.Contains(layered, parts[0]) && parts[1] == "internal"
 }
 
+// classifier reports whether a folder classifies the errors of a vendor for all drivers on it, such as state/internal/etcderr. It imports the
+// vendor, so a portable type must not link it.
+func classifier(dir string) bool { return shared(dir) && strings.HasSuffix(dir, "err") }
+
 // judgeDriver keeps drivers small: one translates between its vendor and package driver, and the portable type does the rest.
-// A driver on top of key-value has that for its vendor. Drivers of one capability may share what lies in its internal folder, and drivers
-// on one vendor what lies in that of their layer.
+// A driver on top of key-value has that for its vendor. Drivers of one capability may share what lies in its internal folder, and all
+// drivers of a layer what lies in that of the layer.
 func judgeDriver(capability, driver, ours string) string {
 	switch {
-	case ours == capability+"/driver", strings.HasPrefix(ours, capability+"/internal/"), shared(ours):
+	case ours == capability+"/driver", strings.HasPrefix(ours, capability+"/internal/"), shared(ours), slices.Contains(forDrivers, ours):
 		return ""
 	case strings.HasPrefix(driver, "kv") && ours == "state/kv":
 		return ""
@@ -267,7 +274,7 @@ func judgeVendor(dir, imported string) string {
 	if dir == "telemetry" || dir == "internal/instrument" {
 		return "sees only the OpenTelemetry API"
 	}
-	if _, driver := split(dir); driver != "" || shared(dir) || !slices.Contains(layered, top(dir)) || within(imported, vendors[dir]) {
+	if _, driver := split(dir); driver != "" || classifier(dir) || !slices.Contains(layered, top(dir)) || within(imported, vendors[dir]) {
 		return ""
 	}
 	return "a vendor belongs into a driver"

@@ -1,0 +1,45 @@
+// Package leases has what all leases of this module share: the limits that an engine sets to TTLs, and the upkeep that renews a lease
+// and gives up in time.
+package leases
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/go-os/go-os/internal/fault"
+)
+
+// Limits say how an engine treats TTLs. The types of the driver packages (kv's TTLLimits, sync's LeaseLimits) have the same fields, so that
+// they convert to it; they document them.
+type Limits struct {
+	Min         time.Duration
+	Max         time.Duration
+	Granularity time.Duration
+	Stretch     int
+	MaxLateness time.Duration
+}
+
+// Fit returns a TTL as the engine takes it: rounded up to the granularity. One outside the limits is fault.Invalid. system is the name of
+// the engine.
+func (l Limits) Fit(system string, ttl time.Duration) (time.Duration, error) {
+	switch {
+	case ttl >= l.Min && (l.Max <= 0 || ttl <= l.Max):
+		return l.roundUp(ttl), nil
+	case l.Max <= 0:
+		return 0, fmt.Errorf("%w: a TTL of %s: %s takes %s or more", fault.Invalid, ttl, system, l.Min)
+	default:
+		return 0, fmt.Errorf("%w: a TTL of %s: %s takes %s to %s", fault.Invalid, ttl, system, l.Min, l.Max)
+	}
+}
+
+func (l Limits) roundUp(ttl time.Duration) time.Duration {
+	if l.Granularity <= 0 || ttl%l.Granularity == 0 {
+		return ttl
+	}
+	return ttl + l.Granularity - ttl%l.Granularity
+}
+
+// Latest returns how long after its last renewal a lease with this TTL is over, at most.
+func (l Limits) Latest(ttl time.Duration) time.Duration {
+	return time.Duration(max(l.Stretch, 1))*l.roundUp(ttl) + l.MaxLateness
+}
