@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
-	"sync/atomic"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/log"
@@ -38,18 +36,6 @@ type engine struct {
 }
 
 func newEngine(d driver.Driver, o Options) *engine {
-	if o.PageSize <= 0 {
-		o.PageSize = DefaultPageSize
-	}
-	if o.Parallel <= 0 {
-		o.Parallel = DefaultParallel
-	}
-	if o.Backoff <= 0 {
-		o.Backoff = DefaultBackoff
-	}
-	if o.MaxBackoff <= 0 {
-		o.MaxBackoff = DefaultMaxBackoff
-	}
 	e := &engine{Driver: d, caps: d.Capabilities(), opts: o}
 	e.observe()
 	return e
@@ -111,45 +97,4 @@ func wrap(op, key string, err error) error {
 		return err
 	}
 	return &Error{Op: op, Key: key, Err: err}
-}
-
-// life lasts until Close. The zero value is alive.
-type life struct {
-	over atomic.Bool
-
-	mu   sync.Mutex
-	ends map[*func()]struct{} // of running calls
-}
-
-// onEnd makes Close call end, until the returned function is called. If the life has ended, onEnd calls end at once.
-func (l *life) onEnd(end func()) (leave func()) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.over.Load() {
-		end()
-		return func() {}
-	}
-	if l.ends == nil {
-		l.ends = make(map[*func()]struct{})
-	}
-	l.ends[&end] = struct{}{}
-	return func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		delete(l.ends, &end)
-	}
-}
-
-// end ends the life. It reports false if it had ended before.
-func (l *life) end() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.over.Swap(true) {
-		return false
-	}
-	for end := range l.ends {
-		(*end)()
-	}
-	l.ends = nil
-	return true
 }

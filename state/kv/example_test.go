@@ -88,7 +88,7 @@ func ExampleTTL() {
 	fmt.Println(err)
 	// Output:
 	// <nil> true
-	// kv: put "session": invalid: a TTL of 1µs, where memory takes 1ms to no limit
+	// kv: put "session": invalid: a TTL of 1µs, where memory takes 1ms or more
 }
 
 func ExampleStore_Delete() {

@@ -50,11 +50,14 @@
 package kv
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
+	"github.com/go-os/go-os/internal/life"
+	"github.com/go-os/go-os/state/internal/options"
 	"github.com/go-os/go-os/state/kv/driver"
 	"github.com/go-os/go-os/telemetry"
 )
@@ -189,23 +192,39 @@ type Store struct {
 	engine *engine
 	parent *Store // nil unless this is a namespace
 	prefix string // of the whole path of namespaces
-	fault  error  // of every call; nil unless the namespace has no proper name
+	fault  error  // of every call; nil unless the store was made of invalid arguments
 
-	life life
+	life life.Life
 }
 
-// New returns a Store on d, which the store closes. It does no I/O and starts no goroutine. Without a driver, calls return ErrInvalid.
+// New returns a Store on d, which the store closes. It does no I/O and starts no goroutine. If the driver is nil or was made of invalid
+// arguments, or an option is negative, every call and Require return ErrInvalid.
 //
 // A call that has to wait for the engine waits until its context ends: give contexts a deadline.
 func New(d driver.Driver, opts *Options) *Store {
 	if d == nil {
 		d = noDriver{}
 	}
-	var o Options
-	if opts != nil {
-		o = *opts
+	o, err := opts.withDefaults()
+	return &Store{engine: newEngine(d, o), fault: cmp.Or(invalid(d), err)}
+}
+
+func (o *Options) withDefaults() (Options, error) {
+	all := options.Copy(o)
+	return all, cmp.Or(
+		options.Default("kv.Options.PageSize", &all.PageSize, DefaultPageSize),
+		options.Default("kv.Options.Parallel", &all.Parallel, DefaultParallel),
+		options.Default("kv.Options.Backoff", &all.Backoff, DefaultBackoff),
+		options.Default("kv.Options.MaxBackoff", &all.MaxBackoff, DefaultMaxBackoff),
+	)
+}
+
+// invalid returns the error of a driver that cannot work as it was made, or nil.
+func invalid(d driver.Driver) error {
+	if v, ok := d.(driver.Validator); ok {
+		return v.Validate()
 	}
-	return &Store{engine: newEngine(d, o)}
+	return nil
 }
 
 // Get returns the item at key, or ErrNotFound. The value belongs to the caller.
@@ -281,13 +300,13 @@ func (s *Store) Capabilities() Capabilities {
 }
 
 // Require returns nil if the engine has all of these abilities. Otherwise its error wraps errors.ErrUnsupported and names those that are
-// missing. Call it at start-up: every later use of a missing ability fails with the same error.
+// missing. It returns ErrInvalid if the store was made of invalid arguments. Call it at start-up: every later use fails with the same error.
 func (s *Store) Require(abilities ...Ability) error {
 	var all Ability
 	for _, a := range abilities {
 		all |= a
 	}
-	if err := s.engine.able(all); err != nil {
+	if err := cmp.Or(s.fault, s.engine.able(all)); err != nil {
 		return &Error{Op: "require", Err: err}
 	}
 	return nil
@@ -302,7 +321,7 @@ func (s *Store) Telemetry() telemetry.Providers { return s.engine.opts.Telemetry
 // Close closes the driver. It ends all watches with ErrClosed, and later calls return ErrClosed. A second Close does nothing. Closing a
 // namespace leaves its parent open.
 func (s *Store) Close() error {
-	if !s.life.end() || s.parent != nil {
+	if !s.life.End() || s.parent != nil {
 		return nil
 	}
 	if err := s.engine.Driver.Close(); err != nil {

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/go-os/go-os/internal/backoff"
+	"github.com/go-os/go-os/state/internal/leases"
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
@@ -70,38 +70,18 @@ func (l *Lease) Revoke(ctx context.Context) (err error) {
 // A renewal that fails is retried. Run returns an error that wraps ErrNotFound when the lease has ended: the engine reported it, or a
 // whole TTL has passed since the last successful renewal was sent.
 func (l *Lease) Run(ctx context.Context) error {
-	over := time.Now().Add(l.ttl) // unless a renewal succeeds
-	for {
-		sent := time.Now()
-		err := l.renewWithin(ctx, over)
-		wait := l.ttl / 3
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err == nil:
-			over = sent.Add(l.ttl)
-		case errors.Is(err, ErrNotFound) || errors.Is(err, ErrClosed):
-			return l.lost(ctx, err)
-		default:
-			wait = min(l.ttl/10, time.Until(over))
-		}
-		if backoff.Sleep(ctx, wait) != nil {
-			return nil
-		}
-		if err != nil && time.Until(over) <= 0 {
-			return l.lost(ctx, &Error{Op: "lease_renew", Err: fmt.Errorf("%w: no renewal within %s: %w", ErrNotFound, l.ttl, err)})
-		}
+	upkeep := leases.Upkeep{
+		TTL:   l.ttl,
+		Renew: func(ctx context.Context, _ time.Time) error { return l.Renew(ctx) },
+		Final: func(err error) bool { return errors.Is(err, ErrNotFound) || errors.Is(err, ErrClosed) },
+		Retry: func(int) time.Duration { return l.ttl / 10 },
 	}
-}
-
-func (l *Lease) lost(ctx context.Context, err error) error {
-	l.store.engine.leaseLost.EmitError(ctx, err)
+	err := upkeep.Run(ctx, time.Now(), 0)
+	if expired, ok := errors.AsType[*leases.Expired](err); ok {
+		err = &Error{Op: "lease_renew", Err: fmt.Errorf("%w: %w", ErrNotFound, expired)}
+	}
+	if err != nil {
+		l.store.engine.leaseLost.EmitError(ctx, err)
+	}
 	return err
-}
-
-// renewWithin renews, and gives up at the deadline: a later answer would be too late.
-func (l *Lease) renewWithin(ctx context.Context, deadline time.Time) error {
-	ctx, cancel := context.WithDeadline(ctx, deadline)
-	defer cancel()
-	return l.Renew(ctx)
 }

@@ -6,8 +6,9 @@ import (
 	"iter"
 	"maps"
 	"sync"
-	"sync/atomic"
 	"time"
+
+	"github.com/go-os/go-os/internal/life"
 )
 
 // MirrorOptions configure NewMirror.
@@ -85,7 +86,7 @@ type Mirror[T any] struct {
 	prefix   string
 	typed    *Typed[T]
 	complete chan struct{} // closed when the mirror is complete for the first time
-	running  atomic.Bool
+	running  life.Running
 
 	mu            sync.RWMutex
 	items         map[string]mirrored[T]
@@ -136,10 +137,11 @@ func (m *Mirror[T]) failed(err error) error { return &Error{Op: "mirror", Key: m
 // as long as ctx lives, with the backoff of the store's Options. Run returns ErrClosed if the store is closed, and ErrInvalid if the mirror is already
 // running. It may be called again after it has returned: the mirror keeps what it holds.
 func (m *Mirror[T]) Run(ctx context.Context) error {
-	if !m.running.CompareAndSwap(false, true) {
-		return m.failed(fmt.Errorf("%w: already running", ErrInvalid))
+	end, err := m.running.Begin()
+	if err != nil {
+		return m.failed(err)
 	}
-	defer m.running.Store(false)
+	defer end()
 	defer m.stale()
 	for ev, err := range m.store.WatchPrefix(ctx, m.prefix, Current()) {
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/go-os/go-os/state/internal/leases"
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
@@ -145,18 +146,7 @@ func (e *engine) lifetime(a Ability, ttl time.Duration) (time.Duration, error) {
 	if err := e.able(a); err != nil {
 		return 0, err
 	}
-	limits := e.caps.TTL
-	if ttl < limits.Min || limits.Max > 0 && ttl > limits.Max {
-		most := "no limit"
-		if limits.Max > 0 {
-			most = limits.Max.String()
-		}
-		return 0, fmt.Errorf("%w: a TTL of %s, where %s takes %s to %s", ErrInvalid, ttl, e.caps.System, limits.Min, most)
-	}
-	if g := limits.Granularity; g > 0 && ttl%g != 0 {
-		ttl += g - ttl%g
-	}
-	return ttl, nil
+	return leases.Limits(e.caps.TTL).Fit(e.caps.System, ttl)
 }
 
 func (s *Store) deleteRequest(ctx context.Context, key string, opts []DeleteOption) (req driver.DeleteRequest, err error) {
@@ -203,11 +193,11 @@ func (s *Store) full(key string) (string, error) {
 	return s.prefix + key, nil
 }
 
-// usable returns nil unless the store, or one that this is a namespace of, is closed, or the context is over.
+// usable returns an error if the store, or one that this is a namespace of, is closed, or the context has ended.
 func (s *Store) usable(ctx context.Context) error {
 	for at := s; at != nil; at = at.parent {
-		if at.life.over.Load() {
-			return ErrClosed
+		if err := at.life.Err(); err != nil {
+			return err
 		}
 	}
 	if s.fault != nil {

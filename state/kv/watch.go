@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -127,20 +128,19 @@ type watch struct {
 // run retries until an error that a retry cannot fix. invalid is the error of the key, or nil.
 func (w *watch) run(ctx context.Context, invalid error, opts []WatchOption) {
 	watcher, err := w.prepare(invalid, opts)
-	inner, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	inner := ctx
 	for at := w.store; at != nil; at = at.parent {
-		defer at.life.onEnd(func() { cancel(ErrClosed) })()
+		var leave context.CancelFunc
+		inner, leave = at.life.Within(inner)
+		defer leave()
 	}
 	for err == nil {
 		err = w.ended(inner, watcher.Watch(inner, w.req, func(ev Event) error { return w.emit(inner, ev) }))
 	}
 	switch {
 	case w.left || ctx.Err() != nil:
-	case context.Cause(inner) != nil:
-		w.yield(Event{}, &Error{Op: "watch", Key: w.name, Err: context.Cause(inner)})
 	default:
-		w.yield(Event{}, &Error{Op: "watch", Key: w.name, Err: err})
+		w.yield(Event{}, &Error{Op: "watch", Key: w.name, Err: cmp.Or(context.Cause(inner), err)})
 	}
 }
 

@@ -32,7 +32,7 @@ func (p *primitive) check(ctx context.Context, value []byte) error {
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case s.closed.Load():
+	case s.life.Err() != nil:
 		return ErrClosed
 	case s.fault != nil:
 		return s.fault
@@ -50,10 +50,10 @@ func (p *primitive) check(ctx context.Context, value []byte) error {
 	return nil
 }
 
-// itself returns an error if the caller would wait for itself.
-func (p *primitive) itself(ctx context.Context) error {
-	for g := grantOf(ctx); g != nil && p.seats == 1; g = g.around() {
-		if g.of.session == p.session && g.of.queue == p.queue && g.over() == nil {
+// checkReentry returns an error if the caller would wait for itself.
+func (p *primitive) checkReentry(ctx context.Context) error {
+	for g := grantOf(ctx); g != nil && p.seats == 1; g = g.outer() {
+		if g.of.session == p.session && g.of.queue == p.queue && g.ended() == nil {
 			return fmt.Errorf("%w: by the caller, who would wait for itself", ErrHeld)
 		}
 	}
@@ -71,7 +71,7 @@ func (p *primitive) acquire(ctx, parent context.Context, value []byte, try bool)
 	if err := p.check(ctx, value); err != nil {
 		return nil, err
 	}
-	if err := p.itself(ctx); err != nil {
+	if err := p.checkReentry(ctx); err != nil {
 		return nil, err
 	}
 	for attempt := 0; ; attempt++ {
@@ -112,8 +112,8 @@ func (p *primitive) enter(ctx, parent context.Context, l *lease, value []byte, t
 		c.done()
 		return nil, err
 	default: // it may be there, or come later
-		err = l.blame(ctx, err)
-		c.burn()
+		err = l.classify(ctx, err)
+		c.taint()
 		c.remove()
 		return nil, err
 	}
@@ -124,7 +124,7 @@ func (p *primitive) enter(ctx, parent context.Context, l *lease, value []byte, t
 			return nil, err
 		}
 	}
-	if why := c.over(); why != nil { // by the clock: the engine may be late with it
+	if why := c.ended(); why != nil { // by the clock: the engine may be late with it
 		c.abandon()
 		return nil, why.err
 	}
@@ -140,7 +140,7 @@ func (p *primitive) await(ctx context.Context, c *claim) error {
 	l := c.lease
 	within, cancel := l.within(ctx)
 	defer cancel()
-	c.listen(func(*over) { cancel() })
+	c.listen(func(*ending) { cancel() })
 	p.kind.waiting.Add(ctx, 1, p.kind.attrs)
 	defer p.kind.waiting.Add(ctx, -1, p.kind.attrs)
 	for attempt := 0; ; attempt++ {
@@ -150,13 +150,13 @@ func (p *primitive) await(ctx context.Context, c *claim) error {
 			return err
 		}
 		if within.Err() != nil || errors.Is(err, ErrClosed) {
-			return c.blame(ctx, err)
+			return c.classify(ctx, err)
 		}
 		if time.Since(began) > p.session.opts.MaxBackoff {
 			attempt = 0 // it worked meanwhile
 		}
 		if backoff.Sleep(within, p.session.wait(attempt)) != nil {
-			return c.blame(ctx, err)
+			return c.classify(ctx, err)
 		}
 	}
 }
@@ -171,18 +171,18 @@ func (l *lease) within(ctx context.Context) (context.Context, context.CancelFunc
 	}
 }
 
-// blame is Session.blame for a request that also ends with the lease.
-func (l *lease) blame(ctx context.Context, err error) error {
-	if why := l.lost(); why != nil && ctx.Err() == nil && !l.session.closed.Load() {
+// classify is Session.classify for a request that also ends with the lease.
+func (l *lease) classify(ctx context.Context, err error) error {
+	if why := l.lost(); why != nil && ctx.Err() == nil && l.session.life.Err() == nil {
 		return why.err
 	}
-	return l.session.blame(ctx, err)
+	return l.session.classify(ctx, err)
 }
 
-// blame is Session.blame for a request that also ends with the claim.
-func (c *claim) blame(ctx context.Context, err error) error {
-	if why := c.over(); why != nil && ctx.Err() == nil && !c.lease.session.closed.Load() {
+// classify is Session.classify for a request that also ends with the claim.
+func (c *claim) classify(ctx context.Context, err error) error {
+	if why := c.ended(); why != nil && ctx.Err() == nil && c.lease.session.life.Err() == nil {
 		return why.err
 	}
-	return c.lease.session.blame(ctx, err)
+	return c.lease.session.classify(ctx, err)
 }

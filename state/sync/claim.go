@@ -17,17 +17,17 @@ import (
 // counts the acquisition until a renewal that was sent later and named the claim has succeeded, and that of the lease from then on.
 type claim struct {
 	driver.Claim
-	lease  *lease
-	number int  // its ID ends with it
-	burnt  bool // a request about it may still be under way: its ID must not be used again
+	lease   *lease
+	number  int  // its ID ends with it
+	tainted bool // a request about it may still be under way: its ID must not be used again
 
 	// Guarded by lease.mu.
-	member bool        // renewals name it
-	held   bool        // it has a grant, which its deadline ends
-	until  time.Time   // its own deadline; zero once a renewal has covered it
-	timer  *time.Timer // of its own deadline, while it is held and has one
-	why    *over       // nil while it lives
-	onLost func(*over) // called once when the claim is lost and its lease is not
+	member bool          // renewals name it
+	held   bool          // it has a grant, which its deadline ends
+	until  time.Time     // its own deadline; zero once a renewal has covered it
+	timer  *time.Timer   // of its own deadline, while it is held and has one
+	why    *ending       // nil while it lives
+	onLost func(*ending) // called once when the claim is lost and its lease is not
 }
 
 // numbers are those in use in one queue. They are used again: engines remember for a while keys that were deleted, and the queue of a
@@ -83,7 +83,7 @@ func (c *claim) leaveLocked() bool {
 }
 
 // listen calls f once the claim is lost while its lease is not: at once if it is lost already.
-func (c *claim) listen(f func(*over)) {
+func (c *claim) listen(f func(*ending)) {
 	c.lease.mu.Lock()
 	why := c.why
 	if c.member {
@@ -96,10 +96,10 @@ func (c *claim) listen(f func(*over)) {
 }
 
 // hold is listen for the grant of the claim: from now on, the deadline ends it.
-func (c *claim) hold(f func(*over)) {
+func (c *claim) hold(f func(*ending)) {
 	c.lease.mu.Lock()
 	if c.held = c.member; c.held && !c.until.IsZero() {
-		c.timer = time.AfterFunc(time.Until(c.until), func() { c.over() })
+		c.timer = time.AfterFunc(time.Until(c.until), func() { c.ended() })
 	}
 	c.lease.mu.Unlock()
 	c.listen(f)
@@ -130,8 +130,8 @@ func (c *claim) cover() {
 	}
 }
 
-// over returns why the claim is over, by the clock too, or nil.
-func (c *claim) over() *over {
+// ended returns why the claim is over, by the clock too, or nil.
+func (c *claim) ended() *ending {
 	if why := c.lease.lost(); why != nil {
 		return why
 	}
@@ -141,13 +141,13 @@ func (c *claim) over() *over {
 	l.mu.Unlock()
 	if why == nil && late {
 		opts := l.session.opts
-		return c.lose(&over{endExpired, fmt.Errorf("%w: no renewal that includes it has succeeded within %s, less a margin of %s", ErrLost, opts.TTL, opts.Margin)})
+		return c.lose(&ending{endExpired, fmt.Errorf("%w: no renewal that includes it has succeeded within %s, less a margin of %s", ErrLost, opts.TTL, opts.Margin)})
 	}
 	return why
 }
 
 // lose ends a claim whose lease lives on, and returns why it is over.
-func (c *claim) lose(why *over) *over {
+func (c *claim) lose(why *ending) *ending {
 	l := c.lease
 	l.mu.Lock()
 	listener := c.onLost
@@ -164,9 +164,9 @@ func (c *claim) lose(why *over) *over {
 	return why
 }
 
-// burn keeps the claim's ID from being used again: a request about it may be under way.
-func (c *claim) burn() {
-	c.burnt = true
+// taint keeps the claim's ID from being used again: a request about it may be under way.
+func (c *claim) taint() {
+	c.tainted = true
 	c.lease.retire()
 }
 
@@ -175,7 +175,7 @@ func (c *claim) done() {
 	l := c.lease
 	l.session.mu.Lock()
 	defer l.session.mu.Unlock()
-	if n := l.numbers[c.Name]; !c.burnt {
+	if n := l.numbers[c.Name]; !c.tainted {
 		if n.free = append(n.free, c.number); len(n.free) == n.next {
 			delete(l.numbers, c.Name)
 		}
@@ -206,7 +206,7 @@ func (c *claim) removeUntilGone() {
 		cancel()
 		confirmed := err == nil || errors.Is(err, driver.ErrLost)
 		if !confirmed {
-			c.burn()
+			c.taint()
 		}
 		if attempt == 0 {
 			c.done()

@@ -39,11 +39,10 @@ func (s *Session) Shutdown(ctx context.Context) error {
 // and the seats are free after the TTL. A second Close does nothing.
 func (s *Session) Close() error {
 	s.mu.Lock()
-	if s.closed.Swap(true) {
+	if !s.life.End() {
 		s.mu.Unlock()
 		return nil
 	}
-	s.end()
 	s.current = nil
 	for l := range s.leases {
 		l.finish(endClosed, ErrClosed)
@@ -55,7 +54,7 @@ func (s *Session) Close() error {
 	}
 	s.mu.Unlock()
 	for _, g := range grants {
-		g.over()
+		g.ended()
 	}
 	s.work.Wait()
 	if err := s.driver.Close(); err != nil {

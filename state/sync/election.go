@@ -56,7 +56,7 @@ func (e *Election) campaign(ctx, parent context.Context, value []byte) (*Grant, 
 func (e *Election) current() *Grant {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.leading == nil || e.leading.over() != nil {
+	if e.leading == nil || e.leading.ended() != nil {
 		return nil
 	}
 	return e.leading
@@ -93,8 +93,8 @@ func (e *Election) Do(ctx context.Context, value []byte, f func(context.Context,
 	}
 }
 
-// errEnough ends a watch that has shown the leader.
-var errEnough = errors.New("enough")
+// errStop ends a watch that has shown the leader.
+var errStop = errors.New("enough")
 
 // Leader reads the present leader from the engine. It returns ErrNotHeld if there is none.
 func (e *Election) Leader(ctx context.Context) (leader Leader, err error) {
@@ -107,11 +107,11 @@ func (e *Election) Leader(ctx context.Context) (leader Leader, err error) {
 	defer cancel()
 	err = e.session.driver.Watch(within, e.queue, func(h driver.Holder) error {
 		leader = Leader(h)
-		return errEnough
+		return errStop
 	})
 	switch {
-	case !errors.Is(err, errEnough):
-		return Leader{}, e.session.blame(ctx, err)
+	case !errors.Is(err, errStop):
+		return Leader{}, e.session.classify(ctx, err)
 	case leader.Token == 0:
 		return Leader{}, fmt.Errorf("%w: nobody leads", ErrNotHeld)
 	}
@@ -137,7 +137,7 @@ type observer struct {
 	election *Election
 	yield    func(Leader, error) bool
 	last     Token
-	told     bool // has told of a leader, or of none
+	emitted  bool // emitted a leader, or none
 	left     bool // the loop wants no more
 }
 
@@ -147,22 +147,20 @@ func (o *observer) run(ctx context.Context) error {
 	if err := e.check(ctx, nil); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := s.life.Within(ctx)
 	defer cancel()
 	for attempt := 0; ; attempt++ {
-		stop := context.AfterFunc(s.life, cancel)
 		err := s.driver.Watch(ctx, e.queue, func(h driver.Holder) error {
 			attempt = 0
 			return o.emit(ctx, h)
 		})
-		stop()
 		switch {
-		case s.closed.Load():
+		case s.life.Err() != nil:
 			return ErrClosed
 		case o.left, ctx.Err() != nil, errors.Is(err, ErrInvalid):
 			return err
 		}
-		if backoff.Sleep(ctx, s.wait(attempt)) != nil && !s.closed.Load() {
+		if backoff.Sleep(ctx, s.wait(attempt)) != nil && s.life.Err() == nil {
 			return nil
 		}
 	}
@@ -170,17 +168,17 @@ func (o *observer) run(ctx context.Context) error {
 
 // emit passes a change to the loop.
 func (o *observer) emit(ctx context.Context, h driver.Holder) error {
-	if o.told && h.Token == o.last {
+	if o.emitted && h.Token == o.last {
 		return nil
 	}
-	if o.told {
+	if o.emitted {
 		e := o.election
 		e.session.leaderChanged.Emit(ctx, e.kind.about(e.name, h.Token)...)
 	}
-	o.told, o.last = true, h.Token
+	o.emitted, o.last = true, h.Token
 	if !o.yield(Leader(h), nil) {
 		o.left = true
-		return errEnough
+		return errStop
 	}
 	return nil
 }

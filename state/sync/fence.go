@@ -148,7 +148,7 @@ func (f *Fence) admit(old seal, t Token, grants []uint64) (grant uint64, err err
 
 // grantsOf identifies the grants under which ctx was made that have this token.
 func grantsOf(ctx context.Context, t Token) (grants []uint64) {
-	for g := grantOf(ctx); g != nil; g = g.around() {
+	for g := grantOf(ctx); g != nil; g = g.outer() {
 		if g.Token() == t {
 			sum := sha256.Sum256([]byte(g.claim.ID + " " + g.claim.Name))
 			grants = append(grants, binary.BigEndian.Uint64(sum[:]))

@@ -20,14 +20,14 @@ type Grant struct {
 
 	mu     gosync.Mutex
 	cancel context.CancelCauseFunc
-	why    *over // nil while it holds
+	why    *ending // nil while it holds
 }
 
 // heldKey is the key of the grant in its context, which shows that a caller would wait for itself.
 type heldKey struct{}
 
-// around returns the grant whose context this one was requested with, nil if there is none.
-func (g *Grant) around() *Grant {
+// outer returns the grant whose context this one was requested with, nil if there is none.
+func (g *Grant) outer() *Grant {
 	return grantOf(g.ctx.(grantContext).Context)
 }
 
@@ -38,7 +38,7 @@ func (p *primitive) newGrant(parent context.Context, c *claim) (*Grant, error) {
 	g.ctx, g.cancel = grantContext{inner, g}, cancel
 	s := p.session
 	s.mu.Lock()
-	if s.closed.Load() || s.draining {
+	if s.life.Err() != nil || s.draining {
 		s.mu.Unlock()
 		cancel(ErrClosed)
 		return nil, ErrClosed
@@ -50,7 +50,7 @@ func (p *primitive) newGrant(parent context.Context, c *claim) (*Grant, error) {
 		p.kind.elected.Emit(parent, p.kind.about(p.name, c.Token)...)
 	}
 	g.stop = context.AfterFunc(c.lease.ctx, func() { g.finish(c.lease.lost()) })
-	c.hold(func(why *over) { g.finish(why) })
+	c.hold(func(why *ending) { g.finish(why) })
 	return g, nil
 }
 
@@ -68,19 +68,19 @@ func (g *Grant) Deadline() time.Time { return g.claim.deadline() }
 // Lost returns nil while the grant holds and after it was released. Otherwise it returns why the grant ended: an error that wraps ErrLost
 // or ErrClosed. It reads the clock and sends no request.
 func (g *Grant) Lost() error {
-	if why := g.over(); why != nil && why.end != endReleased {
+	if why := g.ended(); why != nil && why.end != endReleased {
 		return &Error{Op: "lost", Name: g.of.name, Err: why.err}
 	}
 	return nil
 }
 
-// over returns why the grant has ended, nil if it has not.
-func (g *Grant) over() *over {
+// ended returns why the grant has ended, nil if it has not.
+func (g *Grant) ended() *ending {
 	g.mu.Lock()
 	why := g.why
 	g.mu.Unlock()
 	if why == nil {
-		if lost := g.claim.over(); lost != nil {
+		if lost := g.claim.ended(); lost != nil {
 			return g.finish(lost)
 		}
 	}
@@ -88,7 +88,7 @@ func (g *Grant) over() *over {
 }
 
 // finish ends the grant, if it has not ended yet, and returns why it did.
-func (g *Grant) finish(why *over) *over {
+func (g *Grant) finish(why *ending) *ending {
 	g.mu.Lock()
 	if g.why != nil {
 		defer g.mu.Unlock()
@@ -135,7 +135,7 @@ func (g *Grant) Release(ctx context.Context) (err error) {
 	if lost := g.Lost(); lost != nil {
 		return lost
 	}
-	mine := &over{endReleased, errReleased}
+	mine := &ending{endReleased, errReleased}
 	if why := g.finish(mine); why != mine {
 		if why.end == endReleased {
 			return fmt.Errorf("%w: it was released before", ErrNotHeld)
@@ -159,8 +159,8 @@ func (g *Grant) Release(ctx context.Context) (err error) {
 		c.done()
 		return fmt.Errorf("%w: the engine no longer had it", err)
 	default:
-		err = c.lease.blame(ctx, err)
-		c.burn()
+		err = c.lease.classify(ctx, err)
+		c.taint()
 		c.remove()
 		return err
 	}
@@ -203,7 +203,7 @@ func (c grantContext) Err() error {
 	if err := c.Context.Err(); err != nil {
 		return err
 	}
-	c.grant.over()
+	c.grant.ended()
 	return c.Context.Err()
 }
 

@@ -10,25 +10,26 @@ import (
 	gosync "sync"
 	"time"
 
-	"github.com/go-os/go-os/internal/backoff"
 	"github.com/go-os/go-os/internal/fault"
+	"github.com/go-os/go-os/state/internal/leases"
 	"github.com/go-os/go-os/state/sync/driver"
 )
 
-// over is why a lease or a grant ended, as the cause of its context.
-type over struct {
+// ending is why a lease or a grant ended, as the cause of its context.
+type ending struct {
 	end string // endExpired, …
 	err error
 }
 
-func (o *over) Error() string { return o.err.Error() }
-func (o *over) Unwrap() error { return o.err }
+func (o *ending) Error() string { return o.err.Error() }
+func (o *ending) Unwrap() error { return o.err }
 
 // lease is what the claims of a session live with. It is renewed until it is lost or no longer needed.
 type lease struct {
 	session *Session
 	id      driver.LeaseID
-	ctx     context.Context // ends with the lease; the cause is an *over
+	granted time.Time       // when the request for it was sent
+	ctx     context.Context // ends with the lease; the cause is an *ending
 	end     context.CancelCauseFunc
 
 	mu       gosync.Mutex
@@ -114,7 +115,7 @@ func (s *Session) unanswered() error {
 func (s *Session) background(f func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed.Load() {
+	if s.life.Err() != nil {
 		return false
 	}
 	s.work.Go(f)
@@ -123,15 +124,16 @@ func (s *Session) background(f func()) bool {
 
 // grant makes a lease and has it be the current one.
 func (s *Session) grant(ctx context.Context) error {
-	within, cancel := s.request(ctx)
+	within, leave := s.life.Within(ctx)
+	defer leave()
+	within, cancel := s.request(within)
 	defer cancel()
-	defer context.AfterFunc(s.life, cancel)()
 	sent := time.Now()
 	id, err := s.driver.Grant(within, s.opts.TTL)
 	if err != nil {
-		return s.blame(ctx, err)
+		return s.classify(ctx, err)
 	}
-	l := &lease{session: s, id: id, deadline: sent.Add(s.opts.TTL - s.opts.Margin), tag: rand.Text() + "x",
+	l := &lease{session: s, id: id, granted: sent, deadline: sent.Add(s.opts.TTL - s.opts.Margin), tag: rand.Text() + "x",
 		members: map[*claim]struct{}{}, numbers: map[string]*numbers{}}
 	l.ctx, l.end = context.WithCancelCause(context.Background())
 	if !s.begin(l) {
@@ -146,7 +148,7 @@ func (s *Session) join() (*lease, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch l := s.current; {
-	case s.closed.Load(), s.draining:
+	case s.life.Err() != nil, s.draining:
 		return nil, ErrClosed
 	case l == nil, l.late(), l.ctx.Err() != nil:
 		return nil, nil
@@ -160,7 +162,7 @@ func (s *Session) join() (*lease, error) {
 func (s *Session) begin(l *lease) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed.Load() {
+	if s.life.Err() != nil {
 		return false
 	}
 	l.mu.Lock()
@@ -189,7 +191,7 @@ func (l *lease) dismiss() {
 	}
 	l.finish(endReleased, ErrLost)
 	delete(l.session.leases, l)
-	if !l.session.closed.Load() { // or Close does not wait for it
+	if l.session.life.Err() == nil { // or Close does not wait for it
 		l.session.work.Go(l.revoke)
 	}
 }
@@ -204,34 +206,25 @@ func (l *lease) revoke() {
 	_ = l.session.driver.Revoke(ctx, l.id)
 }
 
-// keep renews the lease three times a TTL, and more often after a failure, until it ends.
+// keep renews the lease until it ends.
 func (l *lease) keep() {
-	every := l.session.opts.TTL / 3
-	wait := every
-	for failures := 0; backoff.Sleep(l.ctx, wait) == nil; {
-		sent := time.Now()
-		err := l.renew(sent)
-		switch {
-		case l.ctx.Err() != nil:
-			return
-		case err == nil:
-			failures = 0
-			wait = max(every-time.Since(sent), 0)
-		case errors.Is(err, driver.ErrLost):
-			l.lose(endRevoked, fmt.Errorf("%w: %s no longer knows the lease", ErrLost, l.session.caps.System))
-		default:
-			if failures == 0 {
-				l.session.renewalFailed.EmitError(l.ctx, err, l.session.systemOnly)
-			}
-			wait = min(l.session.wait(failures), every/4)
-			failures++
-		}
+	s := l.session
+	upkeep := leases.Upkeep{
+		TTL: s.opts.TTL, Margin: s.opts.Margin, Renew: l.renew,
+		Final:  func(err error) bool { return errors.Is(err, driver.ErrLost) },
+		Retry:  func(failures int) time.Duration { return min(s.wait(failures-1), s.opts.TTL/12) },
+		Failed: func(err error) { s.renewalFailed.EmitError(l.ctx, err, s.systemOnly) },
+	}
+	if err := upkeep.Run(l.ctx, l.granted, s.opts.TTL/3); errors.Is(err, driver.ErrLost) {
+		l.lose(endRevoked, fmt.Errorf("%w: %s no longer knows the lease", ErrLost, s.caps.System))
+	} else if err != nil {
+		l.lost() // by the clock
 	}
 }
 
-// renew sends one renewal, at a time that is not after this one.
-func (l *lease) renew(sent time.Time) error {
-	ctx, cancel := context.WithTimeout(l.ctx, l.session.opts.Timeout)
+// renew sends one renewal, no earlier than sent.
+func (l *lease) renew(ctx context.Context, sent time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, l.session.opts.Timeout)
 	defer cancel()
 	named := l.living()
 	claims := make([]driver.Claim, len(named))
@@ -256,7 +249,7 @@ func (l *lease) renew(sent time.Time) error {
 	}
 	l.extend(sent, covered)
 	for _, c := range lost { // one that was released meanwhile is no member any more
-		c.lose(&over{endRevoked, fmt.Errorf("%w: %s no longer has the claim", ErrLost, l.session.caps.System)})
+		c.lose(&ending{endRevoked, fmt.Errorf("%w: %s no longer has the claim", ErrLost, l.session.caps.System)})
 	}
 	return nil
 }
@@ -297,21 +290,21 @@ func (l *lease) late() bool {
 }
 
 // lost returns why the lease is over, by the clock too, or nil.
-func (l *lease) lost() *over {
+func (l *lease) lost() *ending {
 	if l.ctx.Err() == nil && l.late() {
 		l.lose(endExpired, fmt.Errorf("%w: no renewal has succeeded within %s, less a margin of %s", ErrLost, l.session.opts.TTL, l.session.opts.Margin))
 	}
 	if l.ctx.Err() == nil {
 		return nil
 	}
-	why := &over{endClosed, ErrClosed}
+	why := &ending{endClosed, ErrClosed}
 	errors.As(context.Cause(l.ctx), &why)
 	return why
 }
 
 // finish ends the lease, and all that lives with it.
 func (l *lease) finish(end string, err error) {
-	l.end(&over{end, err})
+	l.end(&ending{end, err})
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.timer.Stop()
@@ -323,7 +316,7 @@ func (l *lease) lose(end string, err error) {
 	s := l.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ours := s.leases[l]; !ours || s.closed.Load() {
+	if _, ours := s.leases[l]; !ours || s.life.Err() != nil {
 		return
 	}
 	delete(s.leases, l)
@@ -343,11 +336,11 @@ func (s *Session) request(ctx context.Context) (context.Context, context.CancelF
 	}
 }
 
-// blame classifies the error of a request: the end of the session and of the caller's context come first, and the end of the request's
+// classify classifies the error of a request: the end of the session and of the caller's context come first, and the end of the request's
 // own time is that of an engine that does not answer.
-func (s *Session) blame(ctx context.Context, err error) error {
+func (s *Session) classify(ctx context.Context, err error) error {
 	switch {
-	case s.closed.Load():
+	case s.life.Err() != nil:
 		return fault.Classify(ErrClosed, err)
 	case ctx.Err() != nil:
 		return fault.Classify(ctx.Err(), err)

@@ -16,8 +16,8 @@ func Lost(ctx context.Context) error {
 	if g == nil {
 		return &Error{Op: "lost", Err: fmt.Errorf("%w: the context belongs to no grant", ErrNotHeld)}
 	}
-	for ; g != nil; g = g.around() {
-		why := g.over()
+	for ; g != nil; g = g.outer() {
+		why := g.ended()
 		switch {
 		case why == nil:
 		case why.end == endReleased:

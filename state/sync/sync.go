@@ -62,14 +62,16 @@
 package sync
 
 import (
-	"context"
+	"cmp"
 	"errors"
 	"fmt"
 	gosync "sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-os/go-os/internal/fault"
+	"github.com/go-os/go-os/internal/life"
+	"github.com/go-os/go-os/state/internal/leases"
+	"github.com/go-os/go-os/state/internal/options"
 	"github.com/go-os/go-os/state/sync/driver"
 	"github.com/go-os/go-os/telemetry"
 )
@@ -149,8 +151,8 @@ const (
 
 // Options configure New.
 type Options struct {
-	// TTL is how long the engine keeps the seats of a process after its last renewal. The session renews three times a TTL. If it is
-	// outside Capabilities.Lease, calls return ErrInvalid. Default: DefaultTTL.
+	// TTL is how long the engine keeps the seats of a process after its last renewal. The session renews three times a TTL. It is rounded up
+	// to Capabilities.Lease.Granularity. If it is outside Capabilities.Lease, calls return ErrInvalid. Default: DefaultTTL.
 	TTL time.Duration
 	// Margin is how long a grant ends before the engine could hand on its seat. It must be less than half the TTL. Default: a tenth of
 	// the TTL.
@@ -171,14 +173,12 @@ type Session struct {
 	driver driver.Driver
 	caps   Capabilities
 	opts   Options
-	fault  error // of every acquisition; nil if the options are within the engine's limits
+	fault  error // of every call; nil unless the session was made of invalid arguments
 	observed
 
-	opening chan struct{}   // holds one token, which is needed to open a lease
-	life    context.Context // until Close
-	end     context.CancelFunc
-	closed  atomic.Bool
-	work    gosync.WaitGroup // what Close waits for; nothing joins it once closed is set
+	opening chan struct{} // holds one token, which is needed to open a lease
+	life    life.Life
+	work    gosync.WaitGroup // what Close waits for; nothing joins it once the life has ended
 
 	mu       gosync.Mutex
 	draining bool
@@ -188,66 +188,58 @@ type Session struct {
 	grants   map[*Grant]struct{} // that are not over
 }
 
-// New returns a Session on d, which the session closes. It does no I/O and starts no goroutine. Without a driver, calls return
-// ErrInvalid.
+// New returns a Session on d, which the session closes. It does no I/O and starts no goroutine. If the driver is nil or was made of invalid
+// arguments, an option is negative, or the TTL is outside the engine's limits, every call and Require return ErrInvalid.
 func New(d driver.Driver, opts *Options) *Session {
-	var o Options
-	if opts != nil {
-		o = *opts
-	}
-	given := d != nil
-	if !given {
+	if d == nil {
 		d = noDriver{}
 	}
-	s := &Session{
-		driver: d, caps: d.Capabilities(), opening: make(chan struct{}, 1),
-		leases: map[*lease]struct{}{}, grants: map[*Grant]struct{}{},
+	caps := d.Capabilities()
+	o, err := opts.withDefaults(caps)
+	return &Session{
+		driver: d, caps: caps, opts: o, fault: cmp.Or(invalid(d), err), observed: observe(caps.System, o.Telemetry),
+		opening: make(chan struct{}, 1), leases: map[*lease]struct{}{}, grants: map[*Grant]struct{}{},
 	}
-	s.life, s.end = context.WithCancel(context.Background())
-	s.opts, s.fault = o.complete(s.caps)
-	if !given {
-		s.fault = fmt.Errorf("%w: New was given no driver", ErrInvalid)
-	}
-	s.observed = observe(s.caps.System, o.Telemetry)
-	return s
 }
 
-// complete fills in the defaults, and validates the rest.
-func (o Options) complete(caps Capabilities) (Options, error) {
-	if o.TTL == 0 {
-		o.TTL = DefaultTTL
+// withDefaults also rounds the TTL, and checks the options against the engine's limits.
+func (o *Options) withDefaults(caps Capabilities) (Options, error) {
+	all := options.Copy(o)
+	err := cmp.Or(
+		options.Default("sync.Options.TTL", &all.TTL, DefaultTTL),
+		options.Default("sync.Options.Timeout", &all.Timeout, DefaultTimeout),
+		options.Default("sync.Options.Backoff", &all.Backoff, DefaultBackoff),
+		options.Default("sync.Options.MaxBackoff", &all.MaxBackoff, DefaultMaxBackoff),
+	)
+	if err != nil {
+		return all, err
 	}
-	if o.Margin == 0 {
-		o.Margin = o.TTL / 10
+	if all.TTL, err = leases.Limits(caps.Lease).Fit(caps.System, all.TTL); err != nil {
+		return all, err
 	}
-	if o.Timeout <= 0 {
-		o.Timeout = DefaultTimeout
+	if err := options.Default("sync.Options.Margin", &all.Margin, all.TTL/10); err != nil {
+		return all, err
 	}
-	o.Timeout = min(o.Timeout, o.TTL/3)
-	if o.Backoff <= 0 {
-		o.Backoff = DefaultBackoff
+	if all.Margin >= all.TTL/2 {
+		return all, fmt.Errorf("%w: a margin of %s: with a TTL of %s it must be below half of that", ErrInvalid, all.Margin, all.TTL)
 	}
-	if o.MaxBackoff <= 0 {
-		o.MaxBackoff = DefaultMaxBackoff
-	}
-	limits := caps.Lease
-	switch {
-	case o.TTL < 0, o.TTL < limits.Min:
-		return o, fmt.Errorf("%w: a TTL of %s: %s takes %s or more", ErrInvalid, o.TTL, caps.System, limits.Min)
-	case limits.Max > 0 && o.TTL > limits.Max:
-		return o, fmt.Errorf("%w: a TTL of %s: %s takes %s or less", ErrInvalid, o.TTL, caps.System, limits.Max)
-	case limits.Granularity > 0 && o.TTL%limits.Granularity != 0:
-		return o, fmt.Errorf("%w: a TTL of %s: %s takes multiples of %s", ErrInvalid, o.TTL, caps.System, limits.Granularity)
-	case o.Margin < 0:
-		return o, fmt.Errorf("%w: a margin of %s: it must not be negative", ErrInvalid, o.Margin)
-	case o.Margin >= o.TTL/2:
-		return o, fmt.Errorf("%w: a margin of %s: with a TTL of %s it must be below half of that", ErrInvalid, o.Margin, o.TTL)
-	}
-	return o, nil
+	all.Timeout = min(all.Timeout, all.TTL/3)
+	return all, nil
 }
 
-// noDriver stands for a driver that New was not given. No call gets as far as its nil methods.
+// invalid returns the error of a driver that cannot work as it was made, or nil.
+func invalid(d driver.Driver) error {
+	if v, ok := d.(driver.Validator); ok {
+		return v.Validate()
+	}
+	return nil
+}
+
+// noDriver stands for a driver that New was not given. Since it is invalid, no call reaches its nil methods.
 type noDriver struct{ driver.Driver }
+
+// Validate implements driver.Validator.
+func (noDriver) Validate() error { return fmt.Errorf("%w: New was given no driver", ErrInvalid) }
 
 // Capabilities implements driver.Driver.
 func (noDriver) Capabilities() driver.Capabilities { return driver.Capabilities{System: "none"} }
@@ -259,7 +251,7 @@ func (noDriver) Close() error { return nil }
 func (s *Session) Capabilities() Capabilities { return s.caps }
 
 // Require returns nil if the engine has at least this class of safety, and otherwise an error that wraps errors.ErrUnsupported. It returns
-// ErrInvalid if the options of the session are outside the engine's limits. Call it at start-up.
+// ErrInvalid if the session was made of invalid arguments. Call it at start-up.
 func (s *Session) Require(least Safety) error {
 	err := s.fault
 	if err == nil && s.caps.Safety < least {

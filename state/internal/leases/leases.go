@@ -26,9 +26,9 @@ func (l Limits) Fit(system string, ttl time.Duration) (time.Duration, error) {
 	case ttl >= l.Min && (l.Max <= 0 || ttl <= l.Max):
 		return l.roundUp(ttl), nil
 	case l.Max <= 0:
-		return 0, fmt.Errorf("%w: a TTL of %s: %s takes %s or more", fault.Invalid, ttl, system, l.Min)
+		return 0, fmt.Errorf("%w: a TTL of %s, where %s takes %s or more", fault.Invalid, ttl, system, l.Min)
 	default:
-		return 0, fmt.Errorf("%w: a TTL of %s: %s takes %s to %s", fault.Invalid, ttl, system, l.Min, l.Max)
+		return 0, fmt.Errorf("%w: a TTL of %s, where %s takes %s to %s", fault.Invalid, ttl, system, l.Min, l.Max)
 	}
 }
 

@@ -22,11 +22,11 @@ func TestFit(t *testing.T) {
 		{bounded, 2*s + 1, 3 * s, ""},
 		{bounded, 9*s + 1, 10 * s, ""},
 		{bounded, 10 * s, 10 * s, ""},
-		{bounded, 2*s - 1, 0, "invalid: a TTL of 1.999999999s: db takes 2s to 10s"},
-		{bounded, 10*s + 1, 0, "invalid: a TTL of 10.000000001s: db takes 2s to 10s"},
-		{bounded, -s, 0, "invalid: a TTL of -1s: db takes 2s to 10s"},
+		{bounded, 2*s - 1, 0, "invalid: a TTL of 1.999999999s, where db takes 2s to 10s"},
+		{bounded, 10*s + 1, 0, "invalid: a TTL of 10.000000001s, where db takes 2s to 10s"},
+		{bounded, -s, 0, "invalid: a TTL of -1s, where db takes 2s to 10s"},
 		{open, 100*ms + 1, 100*ms + 1, ""},
-		{open, 99 * ms, 0, "invalid: a TTL of 99ms: db takes 100ms or more"},
+		{open, 99 * ms, 0, "invalid: a TTL of 99ms, where db takes 100ms or more"},
 		{leases.Limits{}, time.Nanosecond, time.Nanosecond, ""},
 	} {
 		got, err := c.limits.Fit("db", c.ttl)

@@ -14,6 +14,7 @@
 package boltkv
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 
+	"github.com/go-os/go-os/state/internal/options"
 	"github.com/go-os/go-os/state/kv/driver"
 	"github.com/go-os/go-os/state/kv/internal/feed"
 )
@@ -48,6 +50,15 @@ type Options struct {
 	LockTimeout time.Duration
 }
 
+func (o *Options) withDefaults() (Options, error) {
+	all := options.Copy(o)
+	return all, cmp.Or(
+		options.Default("boltkv.Options.History", &all.History, feed.DefaultLength),
+		options.Default("boltkv.Options.MaxValue", &all.MaxValue, DefaultMaxValue),
+		options.Default("boltkv.Options.LockTimeout", &all.LockTimeout, DefaultLockTimeout),
+	)
+}
+
 // Store is the engine. It is safe for concurrent use.
 type Store struct {
 	db   *bbolt.DB
@@ -67,15 +78,9 @@ type Store struct {
 // Open opens the file at path, which it creates if there is none, and removes what has expired. It returns an error that names the file
 // if another process has it, or if it is truncated, damaged or no file of this package; the file is unlocked then.
 func Open(path string, opts *Options) (*Store, error) {
-	var o Options
-	if opts != nil {
-		o = *opts
-	}
-	if o.MaxValue <= 0 {
-		o.MaxValue = DefaultMaxValue
-	}
-	if o.LockTimeout <= 0 {
-		o.LockTimeout = DefaultLockTimeout
+	o, err := opts.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("boltkv: %w", err)
 	}
 	db, err := openFile(path, o.LockTimeout)
 	if err != nil {

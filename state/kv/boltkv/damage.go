@@ -52,9 +52,9 @@ func openFile(path string, lockTimeout time.Duration) (db *bbolt.DB, err error) 
 	}}
 	err = guarded(path, func() (err error) {
 		if db, err = bbolt.Open(path, ownerOnly, opts); err != nil {
-			return opening(path, err)
+			return explainOpen(path, err)
 		}
-		return complete(db)
+		return checkSize(db)
 	})
 	switch {
 	case err == nil:
@@ -68,8 +68,8 @@ func openFile(path string, lockTimeout time.Duration) (db *bbolt.DB, err error) 
 	return nil, err
 }
 
-// opening gives an error of bbolt.Open its remedy.
-func opening(path string, err error) error {
+// explainOpen gives an error of bbolt.Open its remedy.
+func explainOpen(path string, err error) error {
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return fmt.Errorf("%s is in use by another process: one process at a time may open it: %w", path, err)
@@ -80,8 +80,8 @@ func opening(path string, err error) error {
 	}
 }
 
-// complete returns an error if the file ends before its last page.
-func complete(db *bbolt.DB) error {
+// checkSize returns an error if the file ends before its last page.
+func checkSize(db *bbolt.DB) error {
 	return db.View(func(tx *bbolt.Tx) error {
 		info, err := os.Stat(db.Path())
 		if err == nil && info.Size() < tx.Size() {

@@ -29,16 +29,18 @@
 package consulkv
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/consul/api"
 
+	"github.com/go-os/go-os/internal/life"
 	"github.com/go-os/go-os/state/internal/consulerr"
+	"github.com/go-os/go-os/state/internal/options"
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
@@ -65,28 +67,29 @@ type Options struct {
 	Wait time.Duration
 }
 
+func (o *Options) withDefaults() (Options, error) {
+	all := options.Copy(o)
+	err := cmp.Or(
+		options.Default("consulkv.Options.MaxRequest", &all.MaxRequest, DefaultMaxRequest),
+		options.Default("consulkv.Options.Wait", &all.Wait, DefaultWait),
+	)
+	all.Wait = min(all.Wait, maxWait)
+	return all, err
+}
+
 // Store is the driver. It is safe for concurrent use.
 type Store struct {
 	client *api.Client
 	caps   driver.Capabilities
 	wait   time.Duration
-	closed atomic.Bool
+	fault  error // of every call; nil unless New was given invalid arguments
+	life   life.Life
 }
 
 // New returns a driver on a client.
 func New(client *api.Client, opts *Options) *Store {
-	var o Options
-	if opts != nil {
-		o = *opts
-	}
-	limit := DefaultMaxRequest
-	if o.MaxRequest > 0 {
-		limit = o.MaxRequest
-	}
-	if o.Wait <= 0 {
-		o.Wait = DefaultWait
-	}
-	return &Store{client: client, wait: min(o.Wait, maxWait), caps: driver.Capabilities{
+	o, err := opts.withDefaults()
+	return &Store{client: client, wait: o.Wait, fault: cmp.Or(options.Given("consulkv: New", "client", client), err), caps: driver.Capabilities{
 		System: "consul",
 		Abilities: driver.CAS | driver.Expiry | driver.List | driver.Watch | driver.Leases |
 			driver.Durable | driver.SnapshotList | driver.FreshReads,
@@ -94,9 +97,12 @@ func New(client *api.Client, opts *Options) *Store {
 			Min: 10 * time.Second, Max: 24 * time.Hour, Granularity: time.Second, Stretch: 2, MaxLateness: 5 * time.Second,
 		},
 		MaxKey:   MaxKey,
-		MaxValue: max((limit-envelope)*3/4, 1),
+		MaxValue: max((o.MaxRequest-envelope)*3/4, 1),
 	}}
 }
+
+// Validate implements driver.Validator.
+func (s *Store) Validate() error { return s.fault }
 
 // Capabilities implements driver.Driver.
 func (s *Store) Capabilities() driver.Capabilities { return s.caps }
@@ -250,7 +256,7 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // Close implements driver.Driver. The client stays as it is.
 func (s *Store) Close() error {
-	s.closed.Store(true)
+	s.life.End()
 	return nil
 }
 
@@ -265,7 +271,7 @@ func (s *Store) classify(ctx context.Context, err error) error {
 		class = ctx.Err()
 	case class == nil:
 		return err // a retry cannot fix it
-	case class == driver.ErrUnavailable && s.closed.Load():
+	case class == driver.ErrUnavailable && s.life.Err() != nil:
 		class = driver.ErrClosed
 	}
 	return driver.Classify(class, err)

@@ -4,6 +4,8 @@ import (
 	"math/bits"
 	"strings"
 	"time"
+
+	"github.com/go-os/go-os/state/internal/leases"
 )
 
 // Ability is something that engines may or may not be able to do. Abilities combine with |.
@@ -21,16 +23,16 @@ const (
 	Watch
 	// Batch: several items in one request. Needs Batcher.
 	Batch
-	// Leases: many items that live and die together. Needs Leaser.
+	// Leases: many items that end together. Needs Leaser.
 	Leases
-	// Durable: an acknowledged write survives the end of the engine's process, by kill -9 too.
+	// Durable: an acknowledged write survives the end of the engine's process, even by kill -9.
 	Durable
 	// ExactEvents: a watch shows every change, in order. Without it, a watch may skip a state that was soon replaced.
 	ExactEvents
 	// SnapshotList: all pages of one listing show the same moment.
 	SnapshotList
-	// FreshReads: a read sees every write that was acknowledged before the read began, whichever client wrote. Without it, reads
-	// may lag behind the writes of others.
+	// FreshReads: a read sees every write that was acknowledged before the read began, by any client. Without it, reads may lag behind
+	// the writes of other clients.
 	FreshReads
 
 	abilities = iota
@@ -63,14 +65,14 @@ func (a Ability) Each() []Ability {
 	return each
 }
 
-// AllAbilities returns every ability there is.
+// AllAbilities returns the set of all abilities.
 func AllAbilities() Ability { return 1<<abilities - 1 }
 
 // Capabilities are what an engine can do, and within which limits.
 type Capabilities struct {
-	// System is the engine's name, the value of db.system.name: lower case, the semantic conventions' own where there is one.
+	// System is the engine's name in lower case: the value of db.system.name, from the semantic conventions if they have one.
 	System string
-	// Abilities is the set of what the engine can do.
+	// Abilities is the set of the engine's abilities.
 	Abilities Ability
 	// TTL holds the limits of Expiry, and of Leases.
 	TTL TTLLimits
@@ -82,23 +84,23 @@ type Capabilities struct {
 	MaxBatch int
 }
 
-// TTLLimits say how an engine treats time.
+// TTLLimits describe how an engine treats TTLs.
 type TTLLimits struct {
-	// Min is the shortest TTL; shorter ones are refused. Zero means no limit.
+	// Min is the shortest TTL. Shorter ones are refused. Zero means no limit.
 	Min time.Duration
-	// Max is the longest TTL; longer ones are refused. Zero means no limit.
+	// Max is the longest TTL. Longer ones are refused. Zero means no limit.
 	Max time.Duration
-	// Granularity is what TTLs are rounded up to a multiple of. Zero means none.
+	// Granularity is the unit that TTLs are rounded up to. Zero means that none are.
 	Granularity time.Duration
-	// Stretch is by how much an engine may lengthen a TTL: an item may be seen for that many times its TTL. Zero means one.
+	// Stretch is the factor by which an engine may lengthen a TTL. Zero means one.
 	Stretch int
-	// MaxLateness is how long after its time, stretched, an item may still be seen. An item is never gone before its time.
+	// MaxLateness is how long after its stretched TTL an item may still be seen. An item never disappears before its TTL ends.
 	MaxLateness time.Duration
 }
 
-// Latest is how long after it was written an item with this TTL may still be seen.
+// Latest returns how long after it was written an item with this TTL may still be seen. An engine with a coarse clock may be a tick late.
 func (l TTLLimits) Latest(ttl time.Duration) time.Duration {
-	return time.Duration(max(l.Stretch, 1))*ttl + l.Granularity + l.MaxLateness
+	return leases.Limits(l).Latest(ttl) + l.Granularity
 }
 
 // Has reports whether all of these abilities are declared.

@@ -2,6 +2,6 @@ package driver
 
 import "github.com/go-os/go-os/internal/fault"
 
-// Classify gives an error of an engine its class: one of the errors of this package, or that of a context. errors.Is and errors.As find
-// both. The message has no text twice in a row, and the class only if the engine's error does not say the same.
+// Classify returns an error that wraps both a class and the error of an engine. The class is one of the errors of this package, or the error
+// of a context. The message repeats no text, and omits the class if the engine's error already contains it.
 func Classify(class, err error) error { return fault.Classify(class, err) }

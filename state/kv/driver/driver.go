@@ -1,26 +1,26 @@
-// Package driver is what a key-value engine implements to stand behind a kv.Store.
+// Package driver is the contract between a kv.Store and its engines.
 //
-// [Driver] is required: five methods. What an engine can do beyond is an optional interface ([Lister], [Watcher],
-// [Batcher], [Leaser], [Pinger]) together with an [Ability] that [Capabilities] declares. Both are needed: an ability that
-// is declared without its interface, or an interface without its ability, fails the suite in kvtest.
+// A driver implements [Driver], which has five methods. It declares what else its engine can do as an [Ability] in its [Capabilities],
+// and implements the interface that goes with the ability: [Lister], [Watcher], [Batcher] or [Leaser]. An ability without its interface, or
+// an interface without its ability, fails the suite in kvtest. [Pinger] and [Validator] need no ability.
 //
 // # What the portable type does for a driver
 //
-// Keys reach a driver as non-empty valid UTF-8 within MaxKey, values within MaxValue, TTLs within the declared limits and
-// rounded up to the granularity; requests never contradict themselves and never ask for an undeclared ability. After Close
-// no method is called. The portable type also does telemetry, namespaces, validation, the retries of a lost watch and the wrapping of errors.
+// Keys are non-empty valid UTF-8 within MaxKey when they reach a driver, values are within MaxValue, and TTLs are within the declared limits
+// and rounded up to the granularity. Requests have no options that contradict each other, and need no ability that is not declared.
+// No method is called after Close. The portable type also adds telemetry and namespaces, retries a lost watch, and wraps errors.
 //
 // # What a driver promises
 //
 //   - All methods are safe for concurrent use, and return within a second of the end of their context.
 //   - A driver neither keeps nor changes the values of its arguments after a call. Values that it returns belong to the caller.
-//   - Every key round-trips: where an engine reserves bytes, its driver escapes them.
-//   - A key never gets the same version twice, not even after it was deleted.
+//   - Every key round-trips. If an engine reserves bytes, its driver escapes them.
+//   - A key never gets the same version twice, even after it was deleted.
 //   - Errors are classified: Classify(ErrUnavailable, err). The engine's own error stays reachable, and no message repeats itself.
-//   - A read that begins after an event, or after Synced, is not older than that event or place, whichever replica answers.
+//   - A read that begins after an event is not older than that event, from any replica. EventSynced counts as one.
 //   - A write that returned ErrConflict, ErrInvalid or ErrTooLarge has changed nothing. One that returned ErrUnavailable, or
 //     the error of its context, may have happened.
-//   - An item that is overwritten or deleted leaves nothing behind that its engine keeps until a TTL ends.
+//   - An item that is overwritten or deleted leaves nothing in the engine until a TTL ends, such as a lease.
 //   - An idle driver sends no requests, except for keep-alives.
 package driver
 
@@ -37,24 +37,24 @@ import (
 var (
 	// ErrNotFound: the key, or the lease, does not exist.
 	ErrNotFound = fault.NotFound
-	// ErrConflict: the item is not in the state that a conditional write asked for.
+	// ErrConflict: the item is not in the state that a conditional write expects.
 	ErrConflict = fault.Conflict
-	// ErrInvalid: the request makes no sense; it would fail however often it is repeated.
+	// ErrInvalid: the request makes no sense. It would fail however often it is repeated.
 	ErrInvalid = fault.Invalid
 	// ErrTooLarge: the key or the value is over the engine's limit.
 	ErrTooLarge = fault.TooLarge
-	// ErrUnavailable: the engine could not be reached, or could not answer. The request may have been carried out.
+	// ErrUnavailable: the engine could not be reached, or did not answer. The request may have been carried out.
 	ErrUnavailable = fault.Unavailable
-	// ErrDenied: the engine refuses the client: its credentials or its rights do not suffice.
+	// ErrDenied: the engine refuses the client, whose credentials or rights do not suffice.
 	ErrDenied = fault.Denied
 	// ErrClosed: the store was closed.
 	ErrClosed = fault.Closed
-	// ErrCompacted: the place that a watch should begin at is gone. The portable type answers with a snapshot; users
-	// never see it.
+	// ErrCompacted: the position that a watch should begin at is gone. The portable type then begins with a snapshot. Users never see
+	// this error.
 	ErrCompacted = errors.New("compacted")
 )
 
-// Version identifies one state of one key. It is opaque: equal or not is all that it tells. Zero is no version.
+// Version identifies one state of one key. It is opaque: compare versions for equality only. Zero is no version.
 type Version uint64
 
 // Item is a key and what is stored there.
@@ -77,7 +77,7 @@ type Driver interface {
 	Get(ctx context.Context, key string) (Item, error)
 	// Put writes an item and returns its new version, or ErrConflict.
 	Put(ctx context.Context, req PutRequest) (Version, error)
-	// Delete removes an item, or returns ErrConflict. Without a condition a missing key is no error.
+	// Delete removes an item, or returns ErrConflict. Without a condition, a missing key is not an error.
 	Delete(ctx context.Context, req DeleteRequest) error
 	// Close frees the resources of the driver. It is called once, and may be called while other calls are running: those end with
 	// ErrClosed or with their own result. A client that was handed to the driver stays open.

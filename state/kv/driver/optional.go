@@ -17,7 +17,7 @@ type ListRequest struct {
 	Prefix string
 	// Limit is how many items the page should hold, above zero. A page may hold fewer.
 	Limit int
-	// Next is that of the page before; nil for the first.
+	// Next is Page.Next of the page before, and nil for the first page.
 	Next any
 }
 
@@ -25,24 +25,23 @@ type ListRequest struct {
 type Page struct {
 	// Items in the order of their keys' bytes.
 	Items []Item
-	// Next goes into the request for the page after this one. It holds nothing that needs freeing, since a caller may
-	// never ask. Nil means that this page is the last.
+	// Next goes into the request for the page after this one. It holds nothing that must be freed, since a caller may stop at any page.
+	// Nil means that this page is the last.
 	Next any
 }
 
 // Watcher goes with the ability Watch.
 type Watcher interface {
-	// Watch calls emit with what happens, in order, from one goroutine, and blocks until emit returns an error (which it
-	// returns), the context ends (whose error it returns), the place is gone (ErrCompacted), or the connection is lost:
-	// any other error.
+	// Watch calls emit with each event, in order, from one goroutine. It blocks until emit returns an error (which it returns), the
+	// context ends (whose error it returns), the position is gone (ErrCompacted), or the connection is lost (any other error).
 	Watch(ctx context.Context, req WatchRequest, emit func(Event) error) error
 }
 
-// WatchRequest says what to watch, and from when.
+// WatchRequest describes a watch.
 //
-// With Snapshot a watch begins with Resync, the items that are there as Puts, and Synced; what follows joins them without a
-// gap and without repeating any. Without it, a watch begins with Synced as soon as it is in place, and shows what is newer
-// than From, or than now if From is zero.
+// With Snapshot, a watch begins with EventResync, an EventPut for each existing item, and EventSynced. The changes that follow have no gap
+// and repeat none of the items. Without it, a watch begins with EventSynced as soon as it is in place, and shows the changes after From, or
+// from now on if From is zero.
 type WatchRequest struct {
 	// Key to watch. If it is empty, Prefix counts.
 	Key string
@@ -50,7 +49,7 @@ type WatchRequest struct {
 	Prefix string
 	// From is the Position of an event, or the version of an item, after which to begin. Zero means now.
 	From Version
-	// Snapshot begins with what is there. From is zero then.
+	// Snapshot begins with the existing items. From is zero then.
 	Snapshot bool
 }
 
@@ -59,16 +58,16 @@ type EventKind uint8
 
 // The kinds of events.
 const (
-	// EventPut: the item was written, or is there.
+	// EventPut: the item was written, or exists.
 	EventPut EventKind = iota + 1
 	// EventDelete: the item was removed, or has expired.
 	EventDelete
-	// EventResync: what was known may be wrong. The items that are there follow as Puts, up to Synced.
+	// EventResync: the state known so far may be wrong. All existing items follow as EventPut, up to EventSynced.
 	EventResync
 	// EventSynced: the watch is in place, and no change will be missed. After a Resync it also says that what was not shown since
 	// then does not exist.
 	EventSynced
-	// EventLost: the connection is lost, and what is known may be out of date until Synced comes. Only the portable type emits it.
+	// EventLost: the connection is lost, and the state known so far may be stale until EventSynced. Only the portable type emits it.
 	EventLost
 )
 
@@ -90,27 +89,27 @@ func (k EventKind) String() string {
 	}
 }
 
-// Event is something that a watch has to say.
+// Event is something that a watch reports.
 type Event struct {
 	// Kind of the event.
 	Kind EventKind
-	// Item that was written. A Delete has the key alone.
+	// Item that was written. A removal has only the key.
 	Item Item
-	// Position is the place after this event, for WatchRequest.From. Zero means that a watch cannot begin here. The items of
-	// a snapshot have none: the place after them is that of Synced.
+	// Position is the place after this event, for WatchRequest.From. Zero means that a watch cannot begin here. The items of a snapshot
+	// have none; the position after them is that of EventSynced.
 	Position Version
 }
 
-// Batcher goes with the ability Batch. Requests hold no more than MaxBatch items. Results are as many as the request's
-// items and in their order; each item stands alone, and one that fails does not keep the others from being done.
+// Batcher goes with the ability Batch. Requests hold no more than MaxBatch items. There is one result for each item of the request, in the
+// same order. If one item fails, the others are carried out all the same.
 type Batcher interface {
 	// GetMany reads items.
 	GetMany(ctx context.Context, keys []string) ([]Result, error)
-	// PutMany writes items. A Result has the version alone.
+	// PutMany writes items. The Item of a Result has only the version.
 	PutMany(ctx context.Context, reqs []PutRequest) ([]Result, error)
 }
 
-// Result is what became of one item of a batch.
+// Result is the outcome of one item of a batch.
 type Result struct {
 	// Item that was read or written.
 	Item Item
@@ -121,17 +120,24 @@ type Result struct {
 // LeaseID identifies a lease.
 type LeaseID string
 
-// Leaser goes with the ability Leases: items that are written with a lease exist no longer than it.
+// Leaser goes with the ability Leases: items that are written with a lease disappear when it ends.
 type Leaser interface {
-	// Grant makes a lease that lives for ttl unless it is kept alive.
+	// Grant creates a lease that ends after ttl unless it is renewed.
 	Grant(ctx context.Context, ttl time.Duration) (LeaseID, error)
-	// Renew gives the lease its whole TTL again, or returns ErrNotFound when it is over.
+	// Renew extends the lease to its whole TTL from now, or returns ErrNotFound if it has ended.
 	Renew(ctx context.Context, id LeaseID) error
-	// Revoke ends the lease and deletes its items. One that is over already is no error.
+	// Revoke ends the lease and deletes its items. A lease that has already ended is not an error.
 	Revoke(ctx context.Context, id LeaseID) error
 }
 
-// Pinger is for engines with a better sign of life than a Get.
+// Validator is for drivers whose constructors return no error, though their arguments may be invalid.
+type Validator interface {
+	// Validate returns ErrInvalid, with the mistake, if the driver cannot work as it was made. The portable type then returns this error
+	// from every call, and calls no other method of the driver but Capabilities and Close.
+	Validate() error
+}
+
+// Pinger is for engines with a better check than a Get of one key.
 type Pinger interface {
 	// Ping returns nil if the engine answers.
 	Ping(ctx context.Context) error

@@ -18,15 +18,17 @@
 package etcdkv
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/go-os/go-os/internal/life"
 	"github.com/go-os/go-os/state/internal/etcderr"
+	"github.com/go-os/go-os/state/internal/options"
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
@@ -46,28 +48,34 @@ type Options struct {
 	MaxRequest int
 }
 
+func (o *Options) withDefaults() (Options, error) {
+	all := options.Copy(o)
+	return all, options.Default("etcdkv.Options.MaxRequest", &all.MaxRequest, DefaultMaxRequest)
+}
+
 // Store is the driver. It is safe for concurrent use.
 type Store struct {
 	client *clientv3.Client
 	caps   driver.Capabilities
-	closed atomic.Bool
+	fault  error // of every call; nil unless New was given invalid arguments
+	life   life.Life
 }
 
 // New returns a driver on a client, which it does not close.
 func New(client *clientv3.Client, opts *Options) *Store {
-	limit := DefaultMaxRequest
-	if opts != nil && opts.MaxRequest > 0 {
-		limit = opts.MaxRequest
-	}
-	return &Store{client: client, caps: driver.Capabilities{
+	o, err := opts.withDefaults()
+	return &Store{client: client, fault: cmp.Or(options.Given("etcdkv: New", "client", client), err), caps: driver.Capabilities{
 		System: "etcd",
 		Abilities: driver.CAS | driver.Expiry | driver.List | driver.Watch | driver.Leases |
 			driver.Durable | driver.ExactEvents | driver.SnapshotList | driver.FreshReads,
 		TTL:      driver.TTLLimits{Min: 2 * time.Second, Max: 9_000_000_000 * time.Second, Granularity: time.Second, MaxLateness: 2 * time.Second},
 		MaxKey:   MaxKey,
-		MaxValue: max(limit-MaxKey-envelope, 1),
+		MaxValue: max(o.MaxRequest-MaxKey-envelope, 1),
 	}}
 }
+
+// Validate implements driver.Validator.
+func (s *Store) Validate() error { return s.fault }
 
 // Capabilities implements driver.Driver.
 func (s *Store) Capabilities() driver.Capabilities { return s.caps }
@@ -171,7 +179,7 @@ func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
 
 // Close implements driver.Driver. The client stays open.
 func (s *Store) Close() error {
-	s.closed.Store(true)
+	s.life.End()
 	return nil
 }
 
@@ -181,7 +189,7 @@ func (s *Store) classify(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		class = ctx.Err()
-	case class == driver.ErrUnavailable && s.closed.Load() && !errors.Is(err, clientv3.ErrNoAvailableEndpoints):
+	case class == driver.ErrUnavailable && s.life.Err() != nil && !errors.Is(err, clientv3.ErrNoAvailableEndpoints):
 		class = driver.ErrClosed
 	}
 	return driver.Classify(class, err)

@@ -30,14 +30,16 @@
 package memcachedkv
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/bradfitz/gomemcache/memcache"
 
+	"github.com/go-os/go-os/internal/life"
+	"github.com/go-os/go-os/state/internal/options"
 	"github.com/go-os/go-os/state/kv/driver"
 	"github.com/go-os/go-os/state/kv/internal/sealed"
 )
@@ -60,27 +62,33 @@ type Options struct {
 	MaxItem int
 }
 
+func (o *Options) withDefaults() (Options, error) {
+	all := options.Copy(o)
+	return all, options.Default("memcachedkv.Options.MaxItem", &all.MaxItem, DefaultMaxItem)
+}
+
 // Store is the driver. It is safe for concurrent use.
 type Store struct {
 	client *memcache.Client
 	caps   driver.Capabilities
-	closed atomic.Bool
+	fault  error // of every call; nil unless New was given invalid arguments
+	life   life.Life
 }
 
 // New returns a driver on a client, which it does not close.
 func New(client *memcache.Client, opts *Options) *Store {
-	limit := DefaultMaxItem
-	if opts != nil && opts.MaxItem > 0 {
-		limit = opts.MaxItem
-	}
-	return &Store{client: client, caps: driver.Capabilities{
+	o, err := opts.withDefaults()
+	return &Store{client: client, fault: cmp.Or(options.Given("memcachedkv: New", "client", client), err), caps: driver.Capabilities{
 		System:    "memcached",
 		Abilities: driver.CAS | driver.Expiry | driver.FreshReads,
 		TTL:       driver.TTLLimits{Min: time.Second, Max: MaxTTL, Granularity: time.Second, MaxLateness: 2 * time.Second},
 		MaxKey:    MaxKey,
-		MaxValue:  max(limit-envelope, 1),
+		MaxValue:  max(o.MaxItem-envelope, 1),
 	}}
 }
+
+// Validate implements driver.Validator.
+func (s *Store) Validate() error { return s.fault }
 
 // Capabilities implements driver.Driver.
 func (s *Store) Capabilities() driver.Capabilities { return s.caps }
@@ -168,7 +176,7 @@ func (s *Store) Ping(ctx context.Context) error { return s.do(ctx, s.client.Ping
 
 // Close implements driver.Driver. The client stays open.
 func (s *Store) Close() error {
-	s.closed.Store(true)
+	s.life.End()
 	return nil
 }
 
@@ -186,8 +194,8 @@ func (s *Store) longest() time.Duration {
 	return 2 * memcache.DefaultTimeout
 }
 
-// patience is how late a call may notice that its context was cancelled. A call that must notice sooner costs a goroutine.
-const patience = time.Second
+// cancelWithin is how late a call may notice that its context was cancelled. A call that must notice sooner costs a goroutine.
+const cancelWithin = time.Second
 
 // within calls ask, and returns its result, or the error of ctx if that ends first. ask takes no longer than longest.
 func within[T any](ctx context.Context, longest time.Duration, ask func() (T, error)) (T, error) {
@@ -195,7 +203,7 @@ func within[T any](ctx context.Context, longest time.Duration, ask func() (T, er
 	if err := ctx.Err(); err != nil {
 		return none, err
 	}
-	if deadline, ok := ctx.Deadline(); longest <= patience && (!ok || time.Until(deadline) >= longest) {
+	if deadline, ok := ctx.Deadline(); longest <= cancelWithin && (!ok || time.Until(deadline) >= longest) {
 		return ask()
 	}
 	type answer struct {
@@ -231,7 +239,7 @@ func (s *Store) classify(ctx context.Context, err error) error {
 		class = driver.ErrTooLarge
 	case ctx.Err() != nil:
 		class = ctx.Err()
-	case s.closed.Load():
+	case s.life.Err() != nil:
 		class = driver.ErrClosed
 	}
 	return driver.Classify(class, err)

@@ -60,14 +60,14 @@ func (s *Store) setAlarm() {
 	}
 	wait := time.Until(s.ending[0].at)
 	if s.alarm == nil {
-		s.alarm = time.AfterFunc(wait, s.ring)
+		s.alarm = time.AfterFunc(wait, s.expireDue)
 		return
 	}
 	s.alarm.Reset(wait)
 }
 
-// ring removes what has expired, though nobody asks: watches want to know.
-func (s *Store) ring() {
+// expireDue removes what has expired, though nobody asks: watches want to know.
+func (s *Store) expireDue() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.closed {

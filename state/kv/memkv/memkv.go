@@ -16,12 +16,14 @@ package memkv
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"sync"
 	"time"
 
 	"github.com/tidwall/btree"
 
+	"github.com/go-os/go-os/state/internal/options"
 	"github.com/go-os/go-os/state/kv/driver"
 	"github.com/go-os/go-os/state/kv/internal/feed"
 )
@@ -42,10 +44,20 @@ type Options struct {
 	MaxValue int
 }
 
+func (o *Options) withDefaults() (Options, error) {
+	all := options.Copy(o)
+	return all, cmp.Or(
+		options.Default("memkv.Options.History", &all.History, feed.DefaultLength),
+		options.Default("memkv.Options.MaxKey", &all.MaxKey, DefaultMaxKey),
+		options.Default("memkv.Options.MaxValue", &all.MaxValue, DefaultMaxValue),
+	)
+}
+
 // Store is the engine. It is safe for concurrent use.
 type Store struct {
-	caps driver.Capabilities
-	feed *feed.Feed
+	caps  driver.Capabilities
+	feed  *feed.Feed
+	fault error // of every call; nil unless an option is negative
 
 	mu      sync.RWMutex // guards what follows; held while feed is appended to, so that both have one order
 	items   map[string]*item
@@ -68,17 +80,9 @@ type item struct {
 
 // New returns an empty store.
 func New(opts *Options) *Store {
-	var o Options
-	if opts != nil {
-		o = *opts
-	}
-	if o.MaxKey <= 0 {
-		o.MaxKey = DefaultMaxKey
-	}
-	if o.MaxValue <= 0 {
-		o.MaxValue = DefaultMaxValue
-	}
+	o, err := opts.withDefaults()
 	return &Store{
+		fault: err,
 		caps: driver.Capabilities{
 			System:    "memory",
 			Abilities: driver.AllAbilities() &^ driver.Durable,
@@ -92,6 +96,9 @@ func New(opts *Options) *Store {
 		leases: make(map[driver.LeaseID]*lease),
 	}
 }
+
+// Validate implements driver.Validator.
+func (s *Store) Validate() error { return s.fault }
 
 // Capabilities implements driver.Driver.
 func (s *Store) Capabilities() driver.Capabilities { return s.caps }

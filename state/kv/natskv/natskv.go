@@ -48,17 +48,19 @@
 package natskv
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/go-os/go-os/internal/life"
+	"github.com/go-os/go-os/state/internal/options"
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
@@ -88,14 +90,20 @@ func Config(bucket string) jetstream.KeyValueConfig {
 	return jetstream.KeyValueConfig{Bucket: bucket, History: 1, Storage: jetstream.FileStorage, LimitMarkerTTL: MarkerTTL}
 }
 
+func (o *Options) withDefaults() (Options, error) {
+	all := options.Copy(o)
+	return all, options.Default("natskv.Options.MaxPayload", &all.MaxPayload, DefaultMaxPayload)
+}
+
 // Store is the driver. It is safe for concurrent use.
 type Store struct {
 	js     jetstream.JetStream
 	bucket string
 	caps   driver.Capabilities
-	closed atomic.Bool
+	fault  error // of every call; nil unless New was given invalid arguments
+	life   life.Life
 
-	horizon horizon
+	progress progress
 
 	mu      sync.Mutex
 	opened  *opened   // nil until the bucket was found
@@ -115,18 +123,12 @@ const lookEvery = time.Minute
 
 // New returns a driver on a bucket, which must exist by the first call. The connection stays the caller's to close.
 func New(js jetstream.JetStream, bucket string, opts *Options) *Store {
-	var o Options
-	if opts != nil {
-		o = *opts
-	}
-	if o.MaxPayload <= 0 {
-		o.MaxPayload = DefaultMaxPayload
-	}
+	o, err := opts.withDefaults()
 	abilities := driver.CAS | driver.Expiry | driver.List | driver.Watch | driver.FreshReads
 	if o.Durable {
 		abilities |= driver.Durable
 	}
-	return &Store{js: js, bucket: bucket, caps: driver.Capabilities{
+	return &Store{js: js, bucket: bucket, fault: cmp.Or(options.Given("natskv: New", "JetStream client", js), err), caps: driver.Capabilities{
 		System:    "nats",
 		Abilities: abilities,
 		TTL:       driver.TTLLimits{Min: time.Second, Max: maxTTL, Granularity: time.Second, MaxLateness: 2 * time.Second},
@@ -138,12 +140,15 @@ func New(js jetstream.JetStream, bucket string, opts *Options) *Store {
 // maxTTL is short of where a time in nanoseconds overflows, and long enough.
 const maxTTL = 100 * 365 * 24 * time.Hour
 
+// Validate implements driver.Validator.
+func (s *Store) Validate() error { return s.fault }
+
 // Capabilities implements driver.Driver.
 func (s *Store) Capabilities() driver.Capabilities { return s.caps }
 
 // Close implements driver.Driver. The connection stays open.
 func (s *Store) Close() error {
-	s.closed.Store(true)
+	s.life.End()
 	return nil
 }
 
@@ -217,7 +222,7 @@ func (s *Store) classify(ctx context.Context, err error) error {
 		class = driver.ErrTooLarge
 	case ctx.Err() != nil:
 		class = ctx.Err()
-	case errors.Is(err, nats.ErrConnectionClosed) && s.closed.Load():
+	case errors.Is(err, nats.ErrConnectionClosed) && s.life.Err() != nil:
 		class = driver.ErrClosed
 	}
 	return driver.Classify(class, err)

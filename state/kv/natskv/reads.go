@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/go-os/go-os/internal/backoff"
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
@@ -22,10 +23,10 @@ const (
 	acceptBehind = 30 * time.Second
 )
 
-// horizon is how far into the bucket's sequence the store has seen, and how far the bucket's leader is known to be. A read counts
+// progress is how far into the bucket's sequence the store has seen, and how far the bucket's leader is known to be. A read counts
 // once the leader has reached what the store had seen before the read: so no read is older than an event, a write or a read
 // that came before it.
-type horizon struct {
+type progress struct {
 	mu     sync.Mutex
 	seen   uint64    // the highest sequence of any event, reply or acknowledgement
 	leader uint64    // the highest sequence in a reply of the leader
@@ -33,15 +34,15 @@ type horizon struct {
 	behind time.Time // when the leader was first found behind; zero if it is not
 }
 
-// saw notes a sequence that came from any server.
-func (h *horizon) saw(sequence uint64) {
+// observe records a sequence that came from any server.
+func (h *progress) observe(sequence uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.seen = max(h.seen, sequence)
 }
 
-// replied notes a sequence that came from the leader, on a connection.
-func (h *horizon) replied(sequence, link uint64) {
+// observeLeader records a sequence that came from the leader, on a connection.
+func (h *progress) observeLeader(sequence, link uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.seen = max(h.seen, sequence)
@@ -55,21 +56,21 @@ func (h *horizon) replied(sequence, link uint64) {
 }
 
 // needed returns the sequence that a read that begins now must reach.
-func (h *horizon) needed() uint64 {
+func (h *progress) needed() uint64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.seen
 }
 
 // reached reports whether the leader is known to be at a sequence.
-func (h *horizon) reached(sequence, link uint64) bool {
+func (h *progress) reached(sequence, link uint64) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return sequence == 0 || h.link == link && h.leader >= sequence
 }
 
 // rewound reports whether a leader has been behind for so long that its state is taken for the truth, and forgets what was seen then.
-func (h *horizon) rewound(last uint64) bool {
+func (h *progress) rewound(last uint64) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
@@ -95,15 +96,15 @@ func (s *Store) last(ctx context.Context, subject string) (*nats.RawStreamMsg, e
 		return nil, err
 	}
 	for {
-		need, link := s.horizon.needed(), s.link()
+		need, link := s.progress.needed(), s.link()
 		msg, err := ask(ctx, func(ctx context.Context) (*nats.RawStreamMsg, error) { return s.request(ctx, b, subject) })
 		switch {
 		case err == nil:
-			s.horizon.replied(msg.Sequence, link)
+			s.progress.observeLeader(msg.Sequence, link)
 		case !errors.Is(err, nats.ErrMsgNotFound):
 			return nil, s.classify(ctx, err)
 		}
-		if s.horizon.reached(need, link) {
+		if s.progress.reached(need, link) {
 			return msg, nil
 		}
 		if _, err := s.position(ctx); err != nil {
@@ -127,17 +128,17 @@ func (s *Store) request(ctx context.Context, b *opened, subject string) (*nats.R
 // position returns the sequence of the bucket's last message, once its leader has reached what the store has seen.
 func (s *Store) position(ctx context.Context) (uint64, error) {
 	for {
-		need, link := s.horizon.needed(), s.link()
+		need, link := s.progress.needed(), s.link()
 		stream, err := ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return s.js.Stream(ctx, s.stream()) })
 		if err != nil {
 			return 0, s.classify(ctx, err)
 		}
 		last := stream.CachedInfo().State.LastSeq // the handle was made by this request
-		s.horizon.replied(last, link)
+		s.progress.observeLeader(last, link)
 		if last >= need || s.rewound(last, stream.CachedInfo().Created) {
 			return last, nil
 		}
-		if err := pause(ctx, catchUpEvery); err != nil {
+		if err := backoff.Sleep(ctx, catchUpEvery); err != nil {
 			return 0, fmt.Errorf("%w: the leader of bucket %q is at sequence %d and this store has seen %d", err, s.bucket, last, need)
 		}
 	}
@@ -149,14 +150,14 @@ func (s *Store) rewound(last uint64, created time.Time) bool {
 	defer s.mu.Unlock()
 	if !s.created.Equal(created) {
 		s.created, s.opened = created, nil // it may have other replicas
-		s.horizon.forget(last)
+		s.progress.forget(last)
 		return true
 	}
-	return s.horizon.rewound(last)
+	return s.progress.rewound(last)
 }
 
 // forget makes the state of a new bucket the store's own.
-func (h *horizon) forget(last uint64) {
+func (h *progress) forget(last uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.seen, h.leader, h.behind = last, last, time.Time{}
@@ -180,17 +181,6 @@ func ask[T any](ctx context.Context, request func(context.Context) (T, error)) (
 		}
 	}
 	return answer, err
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }
 
 // gone reports whether a message says that its key does not exist.

@@ -162,7 +162,7 @@ func (s *Store) next(ctx context.Context, from source) (jetstream.KeyValueEntry,
 			return nil, driver.Classify(driver.ErrUnavailable, errLost)
 		}
 		if entry != nil {
-			s.horizon.saw(entry.Revision()) // before anybody reads because of it
+			s.progress.observe(entry.Revision()) // before anybody reads because of it
 		}
 		return entry, nil
 	}

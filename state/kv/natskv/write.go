@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/go-os/go-os/internal/backoff"
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
@@ -45,7 +46,7 @@ func (s *Store) publish(ctx context.Context, msg *nats.Msg, opts ...jetstream.Pu
 	if err != nil {
 		return 0, s.classify(ctx, err)
 	}
-	s.horizon.replied(ack.Sequence, link)
+	s.progress.observeLeader(ack.Sequence, link)
 	return driver.Version(ack.Sequence), nil
 }
 
@@ -66,7 +67,7 @@ func (s *Store) publishAfter(ctx context.Context, msg *nats.Msg, last uint64, op
 		case sequence(there) != last:
 			return 0, err
 		}
-		if failed := pause(ctx, catchUpEvery); failed != nil {
+		if failed := backoff.Sleep(ctx, catchUpEvery); failed != nil {
 			return 0, failed
 		}
 	}

@@ -15,8 +15,8 @@ package near
 
 import (
 	"bytes"
+	"cmp"
 	"context"
-	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,6 +26,8 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/go-os/go-os/internal/life"
+	"github.com/go-os/go-os/state/internal/options"
 	"github.com/go-os/go-os/state/kv"
 )
 
@@ -67,7 +69,8 @@ type Cache struct {
 	store *kv.Store
 	opts  Options
 
-	running      atomic.Bool
+	fault        error // of every call; nil unless an option is negative
+	running      life.Running
 	live         atomic.Pointer[items] // nil while nothing may be kept
 	hits, misses atomic.Int64
 
@@ -90,40 +93,44 @@ type load struct {
 }
 
 // New returns a cache in front of s, whose engine must have the ability Watch: Run fails if it does not. Until Run is called,
-// every Get reads from the store.
+// every Get reads from the store. If an option is negative, Get and Run return kv.ErrInvalid.
 func New(s *kv.Store, opts *Options) *Cache {
 	if s == nil {
 		s = kv.New(nil, nil)
 	}
 	c := &Cache{store: s, loads: make(map[string]*load)}
-	if opts != nil {
-		c.opts = *opts
-	}
-	if c.opts.MaxItems <= 0 {
-		c.opts.MaxItems = DefaultMaxItems
-	}
-	if c.opts.MaxStale <= 0 {
-		c.opts.MaxStale = DefaultMaxStale
-	}
+	c.opts, c.fault = opts.withDefaults()
 	return c
+}
+
+func (o *Options) withDefaults() (Options, error) {
+	all := options.Copy(o)
+	return all, cmp.Or(
+		options.Default("near.Options.MaxItems", &all.MaxItems, DefaultMaxItems),
+		options.Default("near.Options.MaxStale", &all.MaxStale, DefaultMaxStale),
+	)
 }
 
 // Run keeps the cache in step with the store until ctx ends, and returns nil then. It returns kv.ErrClosed if the store is
 // closed, errors.ErrUnsupported if the engine has no watches, and kv.ErrInvalid if the cache is already running.
 func (c *Cache) Run(ctx context.Context) error {
-	if !c.running.CompareAndSwap(false, true) {
-		return &kv.Error{Op: "near", Key: c.opts.Prefix, Err: fmt.Errorf("%w: already running", kv.ErrInvalid)}
+	if c.fault != nil {
+		return c.failed(c.fault)
 	}
-	defer c.running.Store(false)
+	end, err := c.running.Begin()
+	if err != nil {
+		return c.failed(err)
+	}
+	defer end()
 	cache, err := otter.New(&otter.Options[string, item]{MaximumSize: c.opts.MaxItems})
 	if err != nil {
-		return &kv.Error{Op: "near", Key: c.opts.Prefix, Err: err}
+		return c.failed(err)
 	}
 	defer cache.StopAllGoroutines()
 	defer c.flush(cache, nil)
 	stop, err := c.observe()
 	if err != nil {
-		return &kv.Error{Op: "near", Key: c.opts.Prefix, Err: err}
+		return c.failed(err)
 	}
 	defer stop()
 	for ev, err := range c.store.WatchPrefix(ctx, c.opts.Prefix) {
@@ -142,8 +149,13 @@ func (c *Cache) Run(ctx context.Context) error {
 	return nil
 }
 
+func (c *Cache) failed(err error) error { return &kv.Error{Op: "near", Key: c.opts.Prefix, Err: err} }
+
 // Get returns the item at key from memory if it can, and otherwise as Store.Get does. The value is the caller's own.
 func (c *Cache) Get(ctx context.Context, key string) (kv.Item, error) {
+	if c.fault != nil {
+		return kv.Item{}, &kv.Error{Op: "get", Key: key, Err: c.fault}
+	}
 	if cache := c.live.Load(); cache != nil {
 		if kept, ok := cache.GetIfPresent(key); ok {
 			if now := time.Now(); now.Before(kept.until) {

@@ -22,13 +22,15 @@
 package peerkv
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"sync/atomic"
 	"time"
 
 	"github.com/olric-data/olric"
 
+	"github.com/go-os/go-os/internal/life"
+	"github.com/go-os/go-os/state/internal/options"
 	"github.com/go-os/go-os/state/kv/driver"
 	"github.com/go-os/go-os/state/kv/internal/sealed"
 )
@@ -47,25 +49,28 @@ type Options struct {
 	MaxValue int
 }
 
+func (o *Options) withDefaults() (Options, error) {
+	all := options.Copy(o)
+	return all, options.Default("peerkv.Options.MaxValue", &all.MaxValue, DefaultMaxValue)
+}
+
 // Store is the driver. It is safe for concurrent use.
 type Store struct {
-	items  olric.DMap
-	caps   driver.Capabilities
-	closed atomic.Bool
+	items olric.DMap
+	caps  driver.Capabilities
+	fault error // of every call; nil unless New was given invalid arguments
+	life  life.Life
 }
 
 // New returns a driver on a distributed map, which it does not close.
 func New(items olric.DMap, opts *Options) *Store {
-	limit := DefaultMaxValue
-	if opts != nil && opts.MaxValue > 0 {
-		limit = opts.MaxValue
-	}
-	return &Store{items: items, caps: driver.Capabilities{
+	o, err := opts.withDefaults()
+	return &Store{items: items, fault: cmp.Or(options.Given("peerkv: New", "map", items), err), caps: driver.Capabilities{
 		System:    "olric",
 		Abilities: driver.Expiry,
 		TTL:       driver.TTLLimits{Min: time.Millisecond, Max: maxTTL, Granularity: time.Millisecond, MaxLateness: maxLateness},
 		MaxKey:    MaxKey,
-		MaxValue:  limit,
+		MaxValue:  o.MaxValue,
 	}}
 }
 
@@ -77,6 +82,9 @@ const (
 	// early is how much too early olric ends an item, whose time it cuts to milliseconds twice.
 	early = time.Millisecond
 )
+
+// Validate implements driver.Validator.
+func (s *Store) Validate() error { return s.fault }
 
 // Capabilities implements driver.Driver.
 func (s *Store) Capabilities() driver.Capabilities { return s.caps }
@@ -128,7 +136,7 @@ func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
 
 // Close implements driver.Driver. The map stays open.
 func (s *Store) Close() error {
-	s.closed.Store(true)
+	s.life.End()
 	return nil
 }
 
@@ -144,7 +152,7 @@ func (s *Store) classify(ctx context.Context, err error) error {
 		class = driver.ErrTooLarge
 	case ctx.Err() != nil:
 		class = ctx.Err()
-	case s.closed.Load():
+	case s.life.Err() != nil:
 		class = driver.ErrClosed
 	}
 	return driver.Classify(class, err)

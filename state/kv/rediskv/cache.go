@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/go-os/go-os/internal/backoff"
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
@@ -25,12 +26,12 @@ func (s *Store) look(ctx context.Context, key string) (item driver.Item, hit boo
 	return item, result.IsCacheHit(), err
 }
 
-// settle returns what became of a write, once the cache does not show what was before. The client writes on one connection and
+// awaitCache returns what became of a write, once the cache does not show what was before. The client writes on one connection and
 // hears of changes on another, so the answer to the write may be here before the news that the cache is out of date. version is
 // what was written; zero is a removal.
-func (s *Store) settle(ctx context.Context, key string, version driver.Version, became error) error {
+func (s *Store) awaitCache(ctx context.Context, key string, version driver.Version, became error) error {
 	conflict := errors.Is(became, driver.ErrConflict)
-	if s.cacheTTL <= 0 || became != nil && !conflict {
+	if s.cacheTTL == 0 || became != nil && !conflict {
 		return became
 	}
 	const pause = 50 * time.Microsecond // the news has been sent already
@@ -49,10 +50,8 @@ func (s *Store) settle(ctx context.Context, key string, version driver.Version, 
 		case now.Version == seen.Version: // as it is: someone has written since, and the cache knows it
 			return became
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(pause):
+		if err := backoff.Sleep(ctx, pause); err != nil {
+			return err
 		}
 	}
 }

@@ -39,7 +39,7 @@ func (s *Store) PutMany(ctx context.Context, reqs []driver.PutRequest) ([]driver
 		results[i].Err = s.written(ctx, answer)
 	}
 	for i := range results { // in the order of the writes, so that of two to one key the last one counts
-		results[i].Err = s.settle(ctx, reqs[i].Key, results[i].Item.Version, results[i].Err)
+		results[i].Err = s.awaitCache(ctx, reqs[i].Key, results[i].Item.Version, results[i].Err)
 	}
 	return results, ctx.Err()
 }

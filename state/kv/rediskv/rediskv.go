@@ -46,13 +46,15 @@
 package rediskv
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
 
+	"github.com/go-os/go-os/internal/life"
+	"github.com/go-os/go-os/state/internal/options"
 	"github.com/go-os/go-os/state/internal/rediserr"
 	"github.com/go-os/go-os/state/kv/driver"
 	"github.com/go-os/go-os/state/kv/internal/sealed"
@@ -79,31 +81,34 @@ type Options struct {
 	Durable bool
 }
 
+func (o *Options) withDefaults() (Options, error) {
+	all := options.Copy(o)
+	return all, cmp.Or(
+		options.Default("rediskv.Options.MaxValue", &all.MaxValue, DefaultMaxValue),
+		options.Default("rediskv.Options.CacheTTL", &all.CacheTTL, 0),
+	)
+}
+
 // Store is the driver. It is safe for concurrent use.
 type Store struct {
 	client   rueidis.Client
 	caps     driver.Capabilities
 	cacheTTL time.Duration
-	closed   atomic.Bool
+	fault    error // of every call; nil unless New was given invalid arguments
+	life     life.Life
 }
 
 // New returns a driver on a client, which it does not close.
 func New(client rueidis.Client, opts *Options) *Store {
-	var o Options
-	if opts != nil {
-		o = *opts
-	}
-	if o.MaxValue <= 0 {
-		o.MaxValue = DefaultMaxValue
-	}
+	o, err := opts.withDefaults()
 	abilities := driver.CAS | driver.Expiry | driver.List | driver.Batch
 	if o.Durable {
 		abilities |= driver.Durable
 	}
-	if o.CacheTTL <= 0 {
+	if o.CacheTTL == 0 {
 		abilities |= driver.FreshReads
 	}
-	return &Store{client: client, cacheTTL: o.CacheTTL, caps: driver.Capabilities{
+	return &Store{client: client, cacheTTL: o.CacheTTL, fault: cmp.Or(options.Given("rediskv: New", "client", client), err), caps: driver.Capabilities{
 		System:    "redis",
 		Abilities: abilities,
 		TTL:       driver.TTLLimits{Min: time.Millisecond, Max: maxTTL, Granularity: time.Millisecond, MaxLateness: maxLateness},
@@ -119,6 +124,9 @@ const (
 	// maxLateness: Redis removes what is over when it is asked for it, by a clock of milliseconds.
 	maxLateness = 10 * time.Millisecond
 )
+
+// Validate implements driver.Validator.
+func (s *Store) Validate() error { return s.fault }
 
 // Capabilities implements driver.Driver.
 func (s *Store) Capabilities() driver.Capabilities { return s.caps }
@@ -153,7 +161,7 @@ func (s *Store) item(ctx context.Context, key string, result rueidis.RedisResult
 // Put implements driver.Driver.
 func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	version := sealed.NewVersion()
-	if err := s.settle(ctx, req.Key, version, s.written(ctx, s.client.Do(ctx, s.put(req, version)))); err != nil {
+	if err := s.awaitCache(ctx, req.Key, version, s.written(ctx, s.client.Do(ctx, s.put(req, version)))); err != nil {
 		return 0, err
 	}
 	return version, nil
@@ -166,7 +174,7 @@ func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
 		head := string(sealed.Seal(req.IfVersion, nil))
 		command = s.client.B().Eval().Script(deleteIf).Numkeys(1).Key(req.Key).Arg(head).Build()
 	}
-	return s.settle(ctx, req.Key, 0, s.written(ctx, s.client.Do(ctx, command)))
+	return s.awaitCache(ctx, req.Key, 0, s.written(ctx, s.client.Do(ctx, command)))
 }
 
 // Ping implements driver.Pinger.
@@ -176,7 +184,7 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // Close implements driver.Driver. The client stays open.
 func (s *Store) Close() error {
-	s.closed.Store(true)
+	s.life.End()
 	return nil
 }
 
@@ -191,7 +199,7 @@ func (s *Store) classify(ctx context.Context, err error) error {
 		return driver.ErrNotFound
 	case ctx.Err() != nil:
 		class = ctx.Err()
-	case errors.Is(err, rueidis.ErrClosing) && s.closed.Load():
+	case errors.Is(err, rueidis.ErrClosing) && s.life.Err() != nil:
 		class = driver.ErrClosed
 	case class == nil:
 		return err // a retry cannot fix it

@@ -35,6 +35,7 @@
 package consulsync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,9 +46,10 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
+	"github.com/go-os/go-os/internal/life"
 	"github.com/go-os/go-os/state/internal/consulerr"
+	"github.com/go-os/go-os/state/internal/options"
 	"github.com/go-os/go-os/state/sync/driver"
-	"github.com/go-os/go-os/state/sync/internal/life"
 )
 
 const (
@@ -82,32 +84,35 @@ type Options struct {
 	Wait time.Duration
 }
 
+func (o *Options) withDefaults() (Options, error) {
+	all := options.Copy(o)
+	all.Prefix, all.Node = cmp.Or(all.Prefix, DefaultPrefix), cmp.Or(all.Node, DefaultNode)
+	err := options.Default("consulsync.Options.Wait", &all.Wait, DefaultWait)
+	all.Wait = min(all.Wait, maxWait)
+	return all, err
+}
+
 // Driver is the driver. It is safe for concurrent use.
 type Driver struct {
 	client *api.Client
 	prefix string
 	node   string
 	wait   time.Duration
+	fault  error // of every call; nil unless New was given invalid arguments
 	life   life.Life
 	reads  reads
 }
 
 // New returns a driver on a client.
 func New(client *api.Client, opts *Options) *Driver {
-	d := &Driver{client: client, prefix: DefaultPrefix, node: DefaultNode, wait: DefaultWait, life: life.New()}
-	if opts != nil {
-		if opts.Prefix != "" {
-			d.prefix = opts.Prefix
-		}
-		if opts.Node != "" {
-			d.node = opts.Node
-		}
-		if opts.Wait > 0 {
-			d.wait = min(opts.Wait, maxWait)
-		}
+	o, err := opts.withDefaults()
+	return &Driver{
+		client: client, prefix: o.Prefix, node: o.Node, wait: o.Wait, fault: cmp.Or(options.Given("consulsync: New", "client", client), err),
 	}
-	return d
 }
+
+// Validate implements driver.Validator.
+func (d *Driver) Validate() error { return d.fault }
 
 // Capabilities implements driver.Driver.
 func (*Driver) Capabilities() driver.Capabilities {
@@ -263,7 +268,7 @@ func (d *Driver) classify(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
-	class := d.life.Ended(ctx)
+	class := d.life.Cause(ctx)
 	if class == nil {
 		class = consulerr.Class(err)
 	}

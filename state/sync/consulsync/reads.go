@@ -120,6 +120,6 @@ func (r *reads) run(d *Driver, name string, turn *read) {
 
 // newRead returns a read that ends with the driver.
 func (d *Driver) newRead() *read {
-	ctx, cancel := context.WithCancel(d.life.Context)
+	ctx, cancel := d.life.Within(context.Background())
 	return &read{done: make(chan struct{}), ctx: ctx, cancel: cancel}
 }

@@ -3,6 +3,8 @@ package driver
 import (
 	"fmt"
 	"time"
+
+	"github.com/go-os/go-os/state/internal/leases"
 )
 
 // Safety is what the promise of an engine rests on: that no two claims hold one seat, and that tokens grow. A greater one is safer
@@ -60,7 +62,7 @@ type LeaseLimits struct {
 	Min time.Duration
 	// Max is the longest TTL; longer ones are refused. Zero means no limit.
 	Max time.Duration
-	// Granularity is what TTLs must be a multiple of. Zero means none.
+	// Granularity is what TTLs are rounded up to a multiple of. Zero means none.
 	Granularity time.Duration
 	// Stretch is by how much an engine may lengthen a TTL. Zero means one.
 	Stretch int
@@ -68,7 +70,5 @@ type LeaseLimits struct {
 	MaxLateness time.Duration
 }
 
-// Latest is how long after a holder's last renewal its seats are free, at most, while the engine runs.
-func (l LeaseLimits) Latest(ttl time.Duration) time.Duration {
-	return time.Duration(max(l.Stretch, 1))*ttl + l.MaxLateness
-}
+// Latest returns how long after a holder's last renewal its seats are free, at most, while the engine runs.
+func (l LeaseLimits) Latest(ttl time.Duration) time.Duration { return leases.Limits(l).Latest(ttl) }

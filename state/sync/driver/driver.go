@@ -80,6 +80,13 @@ type Driver interface {
 	Close() error
 }
 
+// Validator is for drivers whose constructors return no error, though their arguments may be invalid.
+type Validator interface {
+	// Validate returns ErrInvalid, with the mistake, if the driver cannot work as it was made. The portable type then returns this error
+	// from every call, and calls no other method of the driver but Capabilities and Close.
+	Validate() error
+}
+
 // Queue is the claims of each name, in order.
 type Queue interface {
 	// Acquire puts a claim at the end of its queue, and reports whether it has a seat. With try it leaves no claim behind that has none,

@@ -37,6 +37,7 @@
 package etcdsync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,9 +49,10 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/go-os/go-os/internal/life"
 	"github.com/go-os/go-os/state/internal/etcderr"
+	"github.com/go-os/go-os/state/internal/options"
 	"github.com/go-os/go-os/state/sync/driver"
-	"github.com/go-os/go-os/state/sync/internal/life"
 )
 
 const (
@@ -68,21 +70,28 @@ type Options struct {
 	Prefix string
 }
 
+func (o *Options) withDefaults() Options {
+	all := options.Copy(o)
+	all.Prefix = cmp.Or(all.Prefix, DefaultPrefix)
+	return all
+}
+
 // Driver is the driver. It is safe for concurrent use.
 type Driver struct {
 	client *clientv3.Client
 	prefix string
+	fault  error // of every call; nil unless New was given invalid arguments
 	life   life.Life
 }
 
 // New returns a driver on a client, which it does not close.
 func New(client *clientv3.Client, opts *Options) *Driver {
-	d := &Driver{client: client, prefix: DefaultPrefix, life: life.New()}
-	if opts != nil && opts.Prefix != "" {
-		d.prefix = opts.Prefix
-	}
-	return d
+	o := opts.withDefaults()
+	return &Driver{client: client, prefix: o.Prefix, fault: options.Given("etcdsync: New", "client", client)}
 }
+
+// Validate implements driver.Validator.
+func (d *Driver) Validate() error { return d.fault }
 
 // Capabilities implements driver.Driver.
 func (*Driver) Capabilities() driver.Capabilities {
@@ -208,7 +217,7 @@ func (d *Driver) classify(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
-	class, ended := etcderr.Class(err), d.life.Ended(ctx)
+	class, ended := etcderr.Class(err), d.life.Cause(ctx)
 	switch {
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
 		class = driver.ErrLost

@@ -24,7 +24,7 @@ func hedge[T any](ctx context.Context, attempts int, request func(context.Contex
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	answers := make(chan answer[T], attempts)
-	tick := time.NewTicker(patience(ctx))
+	tick := time.NewTicker(hedgeDelay(ctx))
 	defer tick.Stop()
 	begun := 0
 	begin := func() {
@@ -53,8 +53,8 @@ func hedge[T any](ctx context.Context, attempts int, request func(context.Contex
 	}
 }
 
-// patience is how long to wait for an attempt before the next one begins.
-func patience(ctx context.Context) time.Duration {
+// hedgeDelay is how long to wait for an attempt before the next one begins.
+func hedgeDelay(ctx context.Context) time.Duration {
 	const (
 		least = 10 * time.Millisecond
 		most  = time.Second

@@ -96,7 +96,7 @@ func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
 		case !s.mine:
 			return driver.ErrLost
 		case s.at >= 0 && s.at < c.Seats:
-			return d.sit(ctx, c)
+			return d.takeSeat(ctx, c)
 		case s.before == "":
 			return fmt.Errorf("%w: the answer shows no claim before one that has no seat", driver.ErrUnavailable)
 		}
@@ -118,8 +118,8 @@ func advance(last, revision int64) (int64, error) {
 	return revision, nil
 }
 
-// sight is a moment of a queue.
-type sight struct {
+// view is a moment of a queue.
+type view struct {
 	revision int64
 	mine     bool   // the claim is there
 	at       int    // among the first; -1 if it is further behind
@@ -127,7 +127,7 @@ type sight struct {
 }
 
 // look reads a queue at one revision.
-func (d *Driver) look(ctx context.Context, c driver.Claim) (s sight, err error) {
+func (d *Driver) look(ctx context.Context, c driver.Claim) (s view, err error) {
 	mine := clientv3.OpGet(d.key(c), clientv3.WithKeysOnly())
 	before := clientv3.OpGet(d.queue(c.Name), append(clientv3.WithLastCreate(), clientv3.WithKeysOnly(),
 		clientv3.WithMaxCreateRev(int64(c.Token)-1))...)
@@ -145,9 +145,9 @@ func (d *Driver) look(ctx context.Context, c driver.Claim) (s sight, err error) 
 	return s, nil
 }
 
-// sit deletes the marker of a claim of a semaphore, so that the waiter behind sees that it is now the first. A deletion is possible even
+// takeSeat deletes the marker of a claim of a semaphore, so that the waiter behind sees that it is now the first. A deletion is possible even
 // when etcd has no space. If the claim has gone meanwhile, the seat has, too.
-func (d *Driver) sit(ctx context.Context, c driver.Claim) error {
+func (d *Driver) takeSeat(ctx context.Context, c driver.Claim) error {
 	if c.Seats == 1 {
 		return nil
 	}
@@ -164,7 +164,7 @@ func (d *Driver) sit(ctx context.Context, c driver.Claim) error {
 }
 
 // change waits until what keeps a claim from its seat may be gone. It returns nil also when it cannot tell.
-func (d *Driver) change(ctx context.Context, c driver.Claim, s sight) error {
+func (d *Driver) change(ctx context.Context, c driver.Claim, s view) error {
 	opts := []clientv3.OpOption{clientv3.WithRev(s.revision + 1), clientv3.WithFilterPut()}
 	switch {
 	case c.Seats == 1:
@@ -238,8 +238,8 @@ func (d *Driver) withdraw(ctx context.Context, c driver.Claim) error {
 	if err != nil {
 		return err
 	}
-	bury := clientv3.OpPut(d.tombstone(c), "", clientv3.WithLease(lease))
-	_, err = d.client.Txn(ctx).Then(append(d.removal(c), bury)...).Commit()
+	tombstone := clientv3.OpPut(d.tombstone(c), "", clientv3.WithLease(lease))
+	_, err = d.client.Txn(ctx).Then(append(d.removal(c), tombstone)...).Commit()
 	if errors.Is(err, rpctypes.ErrNoSpace) {
 		_, late := d.client.Txn(ctx).Then(d.removal(c)...).Commit()
 		err = errors.Join(err, late)

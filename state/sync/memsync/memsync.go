@@ -17,6 +17,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-os/go-os/internal/life"
+	"github.com/go-os/go-os/state/internal/options"
 	"github.com/go-os/go-os/state/sync/driver"
 )
 
@@ -35,20 +37,17 @@ type Options struct {
 
 // Driver is the driver. It is safe for concurrent use.
 type Driver struct {
-	space  *Space
-	closed chan struct{}
+	space *Space
+	life  life.Life
 }
 
 // New returns a driver.
 func New(opts *Options) *Driver {
-	d := &Driver{closed: make(chan struct{})}
-	if opts != nil {
-		d.space = opts.Space
+	o := options.Copy(opts)
+	if o.Space == nil {
+		o.Space = NewSpace()
 	}
-	if d.space == nil {
-		d.space = NewSpace()
-	}
-	return d
+	return &Driver{space: o.Space}
 }
 
 // Capabilities implements driver.Driver.
@@ -61,7 +60,7 @@ func (*Driver) Capabilities() driver.Capabilities {
 
 // Close implements driver.Driver. The Space stays.
 func (d *Driver) Close() error {
-	close(d.closed)
+	d.life.End()
 	return nil
 }
 

@@ -25,7 +25,7 @@ func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.
 		return 0, false, fmt.Errorf("%w: the claim was withdrawn", driver.ErrInvalid)
 	}
 	q := s.queue(c.Name)
-	defer s.tidy(q)
+	defer s.removeIdle(q)
 	if try && len(q.claims) >= c.Seats {
 		return 0, false, driver.ErrHeld
 	}
@@ -39,7 +39,7 @@ func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.
 	select {
 	case <-mine.granted:
 		if len(q.claims) == 1 {
-			q.turn()
+			q.notify()
 		}
 		return c.Token, true, nil
 	default:
@@ -60,7 +60,7 @@ func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
 	case <-mine.gone:
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-d.closed:
+	case <-d.life.Done():
 		return driver.ErrClosed
 	}
 	d.space.mu.Lock()
@@ -104,7 +104,7 @@ func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		q.watchers--
-		s.tidy(q)
+		s.removeIdle(q)
 	}()
 	for {
 		holder, changed := s.holder(q)
@@ -115,7 +115,7 @@ func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder
 		case <-changed:
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-d.closed:
+		case <-d.life.Done():
 			return driver.ErrClosed
 		}
 	}
@@ -132,7 +132,7 @@ func (s *Space) holder(q *queue) (driver.Holder, <-chan struct{}) {
 	return driver.Holder{Token: first.Token, Value: bytes.Clone(first.Value)}, q.changed
 }
 
-// queue returns the queue of a name, which tidy removes. The caller holds mu, as of all below.
+// queue returns the queue of a name, which removeIdle removes. The caller holds mu, as of all below.
 func (s *Space) queue(name string) *queue {
 	q := s.queues[name]
 	if q == nil {
@@ -142,8 +142,8 @@ func (s *Space) queue(name string) *queue {
 	return q
 }
 
-// tidy removes a queue without claims and watchers.
-func (s *Space) tidy(q *queue) {
+// removeIdle removes a queue without claims and watchers.
+func (s *Space) removeIdle(q *queue) {
 	if len(q.claims) == 0 && q.watchers == 0 {
 		delete(s.queues, q.name)
 	}
@@ -174,9 +174,9 @@ func (s *Space) remove(c *claim) {
 	close(c.gone)
 	s.admit(q)
 	if at == 0 {
-		q.turn()
+		q.notify()
 	}
-	s.tidy(q)
+	s.removeIdle(q)
 }
 
 // admit grants seats to the first claims of a queue.
@@ -193,8 +193,8 @@ func (s *Space) admit(q *queue) {
 	}
 }
 
-// turn notifies the watchers that the first claim is another.
-func (q *queue) turn() {
+// notify wakes the watchers that the first claim is another.
+func (q *queue) notify() {
 	close(q.changed)
 	q.changed = make(chan struct{})
 }

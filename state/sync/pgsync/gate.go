@@ -30,20 +30,20 @@ func (g *gate) enter(ctx context.Context, name string) (leave func(), err error)
 	select {
 	case t.taken <- struct{}{}:
 	case <-ctx.Done():
-		g.part(name, t)
+		g.leave(name, t)
 		return nil, ctx.Err()
 	}
 	select {
 	case g.places <- struct{}{}:
 	case <-ctx.Done():
 		<-t.taken
-		g.part(name, t)
+		g.leave(name, t)
 		return nil, ctx.Err()
 	}
 	return func() {
 		<-g.places
 		<-t.taken
-		g.part(name, t)
+		g.leave(name, t)
 	}, nil
 }
 
@@ -59,7 +59,7 @@ func (g *gate) join(name string) *turn {
 	return t
 }
 
-func (g *gate) part(name string, t *turn) {
+func (g *gate) leave(name string, t *turn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if t.users--; t.users == 0 {

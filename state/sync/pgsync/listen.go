@@ -15,14 +15,14 @@ func (d *Driver) listen(ctx context.Context, connected func(), notify func(messa
 	if err != nil {
 		return err
 	}
-	defer hangUp(conn)
+	defer closeConn(conn)
 	if d.opts.Listen == nil {
 		pooled, err := behindPooler(ctx, conn.PgConn())
 		if err != nil {
 			return err
 		}
 		if pooled {
-			hangUp(conn)
+			closeConn(conn)
 			<-ctx.Done() // Options.Poll is what remains
 			return ctx.Err()
 		}
@@ -41,7 +41,7 @@ func (d *Driver) listen(ctx context.Context, connected func(), notify func(messa
 	}
 }
 
-func hangUp(conn *pgx.Conn) {
+func closeConn(conn *pgx.Conn) {
 	late, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	_ = conn.Close(late)

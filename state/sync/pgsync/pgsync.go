@@ -38,6 +38,7 @@
 package pgsync
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -50,8 +51,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/go-os/go-os/internal/life"
+	"github.com/go-os/go-os/state/internal/options"
 	"github.com/go-os/go-os/state/sync/driver"
-	"github.com/go-os/go-os/state/sync/internal/life"
 	"github.com/go-os/go-os/state/sync/internal/notify"
 )
 
@@ -78,18 +80,10 @@ type Options struct {
 	Listen *pgx.ConnConfig
 }
 
-func (o *Options) complete() Options {
-	all := Options{Schema: DefaultSchema, Poll: DefaultPoll}
-	if o != nil {
-		if o.Schema != "" {
-			all.Schema = o.Schema
-		}
-		if o.Poll > 0 {
-			all.Poll = o.Poll
-		}
-		all.Listen = o.Listen
-	}
-	return all
+func (o *Options) withDefaults() (Options, error) {
+	all := options.Copy(o)
+	all.Schema = cmp.Or(all.Schema, DefaultSchema)
+	return all, options.Default("pgsync.Options.Poll", &all.Poll, DefaultPoll)
 }
 
 // Driver is the driver. It is safe for concurrent use.
@@ -99,18 +93,24 @@ type Driver struct {
 	tracer pgx.QueryTracer // of the pool; nil if it has none
 	gate   *gate
 	hub    *notify.Hub
+	fault  error // of every call; nil unless New was given invalid arguments
 	life   life.Life
 }
 
 // New returns a driver on a pool of at least two connections, which it does not close. Call Migrate before.
 func New(pool *pgxpool.Pool, opts *Options) *Driver {
-	config := pool.Config()
-	d := &Driver{
-		pool: pool, opts: opts.complete(), tracer: config.ConnConfig.Tracer, gate: newGate(int(config.MaxConns) - 1), life: life.New(),
+	o, err := opts.withDefaults()
+	d := &Driver{pool: pool, opts: o, fault: cmp.Or(options.Given("pgsync: New", "pool", pool), err)}
+	d.hub = notify.New(&d.life, d.listen)
+	if d.fault == nil {
+		config := pool.Config()
+		d.tracer, d.gate = config.ConnConfig.Tracer, newGate(int(config.MaxConns)-1)
 	}
-	d.hub = notify.New(d.life.Context, d.listen)
 	return d
 }
+
+// Validate implements driver.Validator.
+func (d *Driver) Validate() error { return d.fault }
 
 // Capabilities implements driver.Driver.
 func (*Driver) Capabilities() driver.Capabilities {
@@ -196,7 +196,7 @@ const (
 // classify gives an error of the client its class. The client's own error stays reachable.
 func (d *Driver) classify(ctx context.Context, err error) error {
 	var refused *pgconn.PgError
-	class := d.life.Ended(ctx)
+	class := d.life.Cause(ctx)
 	switch {
 	case class != nil:
 	case errors.As(err, &refused) && refused.Code == undefinedTable:

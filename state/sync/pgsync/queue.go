@@ -66,20 +66,20 @@ func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
 			sub.About(s.before)
 		}
 		if err := sub.Wait(ctx, min(max(s.left, soon), d.opts.Poll)); err != nil {
-			return d.classify(ctx, err)
+			return err
 		}
 	}
 }
 
-// sight is a moment of a queue.
-type sight struct {
+// view is a moment of a queue.
+type view struct {
 	mine   bool          // the claim is there, and its lease lives
 	ahead  int64         // claims before it
 	before int64         // the token of the claim right before it
 	left   time.Duration // until the lease of that claim is over; of a semaphore, the first lease of all that are ahead
 }
 
-func (d *Driver) look(ctx context.Context, c driver.Claim) (s sight, err error) {
+func (d *Driver) look(ctx context.Context, c driver.Claim) (s view, err error) {
 	result, err := d.exec(ctx, lookClaim, text(c.Name), int64(c.Token), c.ID, c.Seats == 1)
 	if err != nil {
 		return s, err
@@ -107,43 +107,20 @@ func (d *Driver) Release(ctx context.Context, c driver.Claim) error {
 func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder) error) error {
 	ctx, cancel := d.life.Within(ctx)
 	defer cancel()
-	var sub *notify.Subscription
-	for {
-		if sub != nil {
-			sub.About(notify.Any)
-		}
-		holder, left, err := d.holder(ctx, name)
-		if err != nil {
-			return err
-		}
-		if err := emit(holder); err != nil {
-			return err
-		}
-		if sub == nil { // only now: a caller that asks once needs no subscription
-			var leave func()
-			sub, leave = d.hub.Subscribe(text(name))
-			defer leave()
-			continue
-		}
-		wait := d.opts.Poll
-		if holder.Token != 0 {
-			sub.About(int64(holder.Token))
-			wait = min(wait, max(left, soon))
-		}
-		if err := sub.Wait(ctx, wait); err != nil {
-			return d.classify(ctx, err)
-		}
-	}
+	return d.hub.Watch(ctx, text(name), func(ctx context.Context) (driver.Holder, time.Duration, error) { return d.holder(ctx, name) }, emit)
 }
 
-// holder returns the holder of a name, the zero Holder if there is none, and how long its lease still lives.
-func (d *Driver) holder(ctx context.Context, name string) (h driver.Holder, left time.Duration, err error) {
+// holder returns the holder of a name, the zero Holder if there is none, and when to look again.
+func (d *Driver) holder(ctx context.Context, name string) (h driver.Holder, wait time.Duration, err error) {
 	result, err := d.exec(ctx, firstHolder, text(name))
 	if err != nil {
 		return h, 0, err
 	}
 	var token, micros int64
-	_, err = row(result, &token, &h.Value, &micros)
+	found, err := row(result, &token, &h.Value, &micros)
+	if err != nil || !found {
+		return h, d.opts.Poll, err
+	}
 	h.Token = driver.Token(token)
-	return h, time.Duration(micros) * time.Microsecond, err
+	return h, min(d.opts.Poll, max(time.Duration(micros)*time.Microsecond, soon)), nil
 }

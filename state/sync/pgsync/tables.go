@@ -1,6 +1,7 @@
 package pgsync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/go-os/go-os/state/internal/options"
 )
 
 // object is something that the driver needs in the database.
@@ -61,7 +64,11 @@ func objects() []object {
 // missing it needs USAGE on the schema, and on the tables SELECT, INSERT, UPDATE and DELETE. The error names what is missing,
 // and the right that the role lacks.
 func Migrate(ctx context.Context, pool *pgxpool.Pool, opts *Options) error {
-	if err := migrate(ctx, pool, opts.complete().Schema); err != nil {
+	o, err := opts.withDefaults()
+	if err = cmp.Or(options.Given("pgsync: Migrate", "pool", pool), err); err != nil {
+		return err
+	}
+	if err := migrate(ctx, pool, o.Schema); err != nil {
 		return fmt.Errorf("pgsync: Migrate: %w", err)
 	}
 	return nil

@@ -7,9 +7,9 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// farewell is how long the end of a connection is waited for. The client takes leave of an engine before it closes a connection, and waits
+// closeWait is how long the end of a connection is waited for. The client takes leave of an engine before it closes a connection, and waits
 // for its own timeouts, of ten seconds and more, if the engine does not answer.
-const farewell = 50 * time.Millisecond
+const closeWait = 50 * time.Millisecond
 
 // listen hears messages on a connection of its own. It returns soon after its context has ended, whether the engine answers or not.
 func (d *Driver) listen(ctx context.Context, connected func(), notify func(message string)) error {
@@ -20,7 +20,7 @@ func (d *Driver) listen(ctx context.Context, connected func(), notify func(messa
 		return err
 	case <-ctx.Done():
 	}
-	timer := time.NewTimer(farewell)
+	timer := time.NewTimer(closeWait)
 	defer timer.Stop()
 	select {
 	case <-ended:

@@ -111,7 +111,7 @@ func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
 			left = parse(parts[2])
 		}
 		if err := sub.Wait(ctx, d.until(left)); err != nil {
-			return d.classify(ctx, err)
+			return err
 		}
 	}
 }
@@ -125,37 +125,11 @@ func (d *Driver) until(left int64) time.Duration {
 func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder) error) error {
 	ctx, cancel := d.life.Within(ctx)
 	defer cancel()
-	var sub *notify.Subscription
-	for {
-		if sub != nil {
-			sub.About(notify.Any)
-		}
-		holder, left, err := d.holder(ctx, name)
-		if err != nil {
-			return err
-		}
-		if err := emit(holder); err != nil {
-			return err
-		}
-		if sub == nil { // only now: a caller that asks once needs no subscription
-			var leave func()
-			sub, leave = d.hub.Subscribe(name)
-			defer leave()
-			continue
-		}
-		wait := d.poll
-		if holder.Token != 0 {
-			sub.About(int64(holder.Token))
-			wait = d.until(left)
-		}
-		if err := sub.Wait(ctx, wait); err != nil {
-			return d.classify(ctx, err)
-		}
-	}
+	return d.hub.Watch(ctx, name, func(ctx context.Context) (driver.Holder, time.Duration, error) { return d.holder(ctx, name) }, emit)
 }
 
-// holder returns the holder of the first seat of a name, and how many milliseconds its claim has left.
-func (d *Driver) holder(ctx context.Context, name string) (h driver.Holder, left int64, err error) {
+// holder returns the holder of the first seat of a name, the zero Holder if there is none, and when to look again.
+func (d *Driver) holder(ctx context.Context, name string) (h driver.Holder, wait time.Duration, err error) {
 	parts, err := d.do(ctx, d.script(holderScript, name)).ToArray()
 	if err != nil {
 		return h, 0, d.classify(ctx, err)
@@ -163,10 +137,9 @@ func (d *Driver) holder(ctx context.Context, name string) (h driver.Holder, left
 	if len(parts) != 3 {
 		return h, 0, fmt.Errorf("the answer about a holder has %d parts: want 3", len(parts))
 	}
-	h.Token = driver.Token(parse(parts[0]))
-	if h.Token == 0 {
-		return driver.Holder{}, 0, nil
+	if h.Token = driver.Token(parse(parts[0])); h.Token == 0 {
+		return h, d.poll, nil
 	}
 	h.Value, err = parts[1].AsBytes()
-	return h, parse(parts[2]), err
+	return h, d.until(parse(parts[2])), err
 }

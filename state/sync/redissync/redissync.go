@@ -33,6 +33,7 @@
 package redissync
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -44,9 +45,10 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/go-os/go-os/internal/life"
+	"github.com/go-os/go-os/state/internal/options"
 	"github.com/go-os/go-os/state/internal/rediserr"
 	"github.com/go-os/go-os/state/sync/driver"
-	"github.com/go-os/go-os/state/sync/internal/life"
 	"github.com/go-os/go-os/state/sync/internal/notify"
 )
 
@@ -70,29 +72,34 @@ type Options struct {
 	Poll time.Duration
 }
 
+func (o *Options) withDefaults() (Options, error) {
+	all := options.Copy(o)
+	all.Prefix = cmp.Or(all.Prefix, DefaultPrefix)
+	return all, options.Default("redissync.Options.Poll", &all.Poll, DefaultPoll)
+}
+
 // Driver is the driver. It is safe for concurrent use.
 type Driver struct {
 	client rueidis.Client
 	prefix string
 	poll   time.Duration
 	hub    *notify.Hub
+	fault  error // of every call; nil unless New was given invalid arguments
 	life   life.Life
 }
 
 // New returns a driver on a client, which it does not close.
 func New(client rueidis.Client, opts *Options) *Driver {
-	d := &Driver{client: client, prefix: DefaultPrefix, poll: DefaultPoll, life: life.New()}
-	if opts != nil {
-		if opts.Prefix != "" {
-			d.prefix = opts.Prefix
-		}
-		if opts.Poll > 0 {
-			d.poll = opts.Poll
-		}
+	o, err := opts.withDefaults()
+	d := &Driver{
+		client: client, prefix: o.Prefix, poll: o.Poll, fault: cmp.Or(options.Given("redissync: New", "client", client), err),
 	}
-	d.hub = notify.New(d.life.Context, d.listen)
+	d.hub = notify.New(&d.life, d.listen)
 	return d
 }
+
+// Validate implements driver.Validator.
+func (d *Driver) Validate() error { return d.fault }
 
 // Capabilities implements driver.Driver.
 func (*Driver) Capabilities() driver.Capabilities {
@@ -215,7 +222,7 @@ func member(c driver.Claim) string { return c.ID + " " + c.Name }
 
 // classify gives an error of the client its class; the client's own stays reachable.
 func (d *Driver) classify(ctx context.Context, err error) error {
-	class := d.life.Ended(ctx)
+	class := d.life.Cause(ctx)
 	if class == nil {
 		class = rediserr.Class(err)
 	}

@@ -74,9 +74,6 @@ func badTTL(r *rig) {
 	if limits.Max > 0 {
 		bad["over the maximum"] = sync.Options{TTL: limits.Max + max(limits.Granularity, 1)}
 	}
-	if limits.Granularity > 1 {
-		bad["between the steps"] = sync.Options{TTL: r.ttl + 1}
-	}
 	for what, opts := range bad {
 		p := r.processOn(r.open, opts)
 		_, err := p.Mutex(r.name("m")).Lock(r.context())

@@ -1,9 +1,9 @@
-// Package feed is the watch of the engines that run inside the process: a history of bounded length that any number of
-// followers read, each at its own pace.
+// Package feed implements watches for engines that run inside the process. It is a history of bounded length that any number of followers
+// read, each at its own pace.
 //
-// A follower has no queue of its own, so that a thousand of them cost no more memory than one. One that falls so far behind that
-// the history has forgotten its place gets driver.ErrCompacted, which the portable type answers with a snapshot: a
-// slow consumer loses intermediate states, never the last one, and never holds up a writer.
+// A follower has no queue of its own, so a thousand of them take no more memory than one. A follower that falls behind the history gets
+// driver.ErrCompacted, and the portable type starts over with a snapshot. A slow consumer may miss intermediate states, but never the
+// last one, and never delays a writer.
 package feed
 
 import (
@@ -15,29 +15,25 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// DefaultLength is how many events a Feed remembers that was given no length.
+// DefaultLength is how many events a Feed remembers by default.
 const DefaultLength = 10_000
 
-// perTurn is how many events a follower takes under one lock.
+// perTurn is how many events a follower reads under one lock.
 const perTurn = 64
 
-// Feed is a history and those who follow it. It is safe for concurrent use.
+// Feed is a history and its followers. It is safe for concurrent use.
 type Feed struct {
 	mu        sync.Mutex
-	ring      []driver.Event // the event at position p stands at p modulo the length; grows up to it
+	ring      []driver.Event // the event at position p has the index p modulo length; grows up to length
 	length    driver.Version
-	oldest    driver.Version // position of the oldest event that is remembered
+	oldest    driver.Version // position of the oldest event in the ring
 	last      driver.Version // position of the newest
 	followers map[*Follower]struct{}
 	closed    chan struct{}
 }
 
-// New returns a Feed that remembers up to length events, of which the first will be at position last+1. Last must be
-// above zero, which is no position.
+// New returns a Feed that remembers up to length events. The first event will have the position last+1. Both must be above zero.
 func New(length int, last driver.Version) *Feed {
-	if length <= 0 {
-		length = DefaultLength
-	}
 	return &Feed{
 		length:    driver.Version(length),
 		oldest:    last + 1,
@@ -47,7 +43,8 @@ func New(length int, last driver.Version) *Feed {
 	}
 }
 
-// Append adds the event at the next position, which becomes the version of an item that was written. The caller sees to the order, and never changes the event's value.
+// Append adds an event at the next position, which becomes the version of an item that was written. Calls must be in order, and the event's
+// value must not change afterwards.
 func (f *Feed) Append(ev driver.Event) driver.Version {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -68,15 +65,15 @@ func (f *Feed) Append(ev driver.Event) driver.Version {
 	for w := range f.followers {
 		switch {
 		case w.wants(ev.Item.Key):
-			w.rouse()
+			w.wakeUp()
 		case w.place == f.last-1:
-			w.place = f.last // there was nothing for it: it has not fallen behind
+			w.place = f.last // the event is not for this follower, which has seen everything
 		}
 	}
 	return f.last
 }
 
-// grow makes room for index i, in steps, so that a quiet store does not pay for a long history.
+// grow makes room for index i, in steps, so that a store with few changes does not pay for a long history.
 func (f *Feed) grow(i int) {
 	size := min(max(i+1, 2*len(f.ring), 64), int(f.length))
 	ring := make([]driver.Event, size)
@@ -95,8 +92,8 @@ func (f *Feed) Compact() {
 // Close ends all followers with driver.ErrClosed.
 func (f *Feed) Close() { close(f.closed) }
 
-// Follow joins the feed after the position from; zero means now. A place that is forgotten, or was never reached, is
-// driver.ErrCompacted. Leave must follow.
+// Follow returns a follower that begins after req.From, or now if that is zero. It returns driver.ErrCompacted if the position is no longer
+// in the history, or was never reached. The caller must call Leave.
 func (f *Feed) Follow(req driver.WatchRequest) (*Follower, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -122,10 +119,10 @@ type Follower struct {
 	place driver.Version // guarded by feed.mu
 }
 
-// Start returns the position after which the follower has joined.
+// Start returns the position after which the follower began.
 func (w *Follower) Start() driver.Version { return w.start }
 
-// Leave ends the membership.
+// Leave removes the follower from the feed.
 func (w *Follower) Leave() {
 	w.feed.mu.Lock()
 	defer w.feed.mu.Unlock()
@@ -164,7 +161,7 @@ func (w *Follower) Run(ctx context.Context, emit func(driver.Event) error) error
 	}
 }
 
-// take appends the next events that the follower wants, and moves its place behind them.
+// take appends the next events that the follower wants, and advances its place.
 func (w *Follower) take(turn []driver.Event) ([]driver.Event, error) {
 	f := w.feed
 	f.mu.Lock()
@@ -188,9 +185,9 @@ func (w *Follower) wants(key string) bool {
 	return strings.HasPrefix(key, w.prefix)
 }
 
-func (w *Follower) rouse() {
+func (w *Follower) wakeUp() {
 	select {
 	case w.awake <- struct{}{}:
-	default: // it has been told already
+	default: // already awake
 	}
 }

@@ -1,5 +1,5 @@
-// Package paged makes a listing of an engine that can find keys, but neither in order nor a page at a time: the first page
-// collects the keys, and each page reads the values of its own.
+// Package paged lists the items of an engine that can find keys, but neither in order nor page by page. The first page collects all keys,
+// and each page reads the values of its own keys.
 package paged
 
 import (
@@ -8,8 +8,8 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// List returns a page. keys returns all keys below a prefix, in order; read returns the items of some keys, without those that are
-// gone meanwhile. Next is what keys are left.
+// List returns a page. keys returns all keys below a prefix, in order. read returns the items of some keys, without those that were
+// deleted meanwhile. Page.Next holds the remaining keys.
 func List(
 	ctx context.Context, req driver.ListRequest,
 	keys func(ctx context.Context, prefix string) ([]string, error), read func(context.Context, []string) ([]driver.Item, error),

@@ -1,9 +1,9 @@
-// Package sealed keeps an item's version in front of its value, for engines that have no versions of their own, or none that
+// Package sealed stores an item's version in front of its value, for engines without versions of their own, or whose versions do not
 // outlive the item.
 //
-// The versions are random: an engine need not count, and a key whose history was forgotten (it was deleted, has expired, or
-// its server came back empty) does not begin again at one. Of 63 random bits a key would have to be written three billion times
-// before two of its versions were equal as likely as not.
+// Versions are random, so the engine need not count. A key that was deleted, has expired, or whose server came back empty does not start
+// again at one. With 63 random bits, a key must be written three billion times before two of its versions are equal with a probability
+// of one half.
 package sealed
 
 import (
@@ -14,19 +14,20 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// Overhead is how many bytes a sealed value is longer than the value.
+// Overhead is how many bytes Seal adds to a value.
 const Overhead = 8
 
-// NewVersion returns a version that no item has had.
+// NewVersion returns a random version.
 func NewVersion() driver.Version { return driver.Version(rand.Int64N(1<<63-1) + 1) }
 
-// Seal returns what to store. The value is copied.
+// Seal returns the bytes to store. It copies the value.
 func Seal(version driver.Version, value []byte) []byte {
 	stored := make([]byte, 0, Overhead+len(value))
 	return append(binary.BigEndian.AppendUint64(stored, uint64(version)), value...)
 }
 
-// Open returns what was sealed; the value is a part of stored. What is no sealed value is an error, since someone else wrote it.
+// Open returns the version and the value of stored bytes. The value is a part of stored. Bytes that are too short are an error, since another
+// program wrote them.
 func Open(stored []byte) (version driver.Version, value []byte, err error) {
 	if len(stored) < Overhead {
 		return 0, nil, fmt.Errorf("the stored value of %d bytes has no version: it was not written by this driver: keep the keys of other programs apart", len(stored))

@@ -7,11 +7,15 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/go-os/go-os/internal/backoff"
+	"github.com/go-os/go-os/internal/life"
+	"github.com/go-os/go-os/state/sync/driver"
 )
 
 // Hub receives the notifications about all names, from the first Subscribe until the end of the driver's life.
 type Hub struct {
-	life    context.Context
+	life    *life.Life
 	connect func(ctx context.Context, connected func(), notify func(message string)) error
 	group   sync.WaitGroup
 
@@ -22,7 +26,7 @@ type Hub struct {
 
 // New returns a Hub that receives through connect. That function listens until its context ends or the connection is lost. It calls
 // connected once it listens, and notify with each message: the token of the claim that has left, or Any, then a space and the name.
-func New(life context.Context, connect func(ctx context.Context, connected func(), notify func(message string)) error) *Hub {
+func New(life *life.Life, connect func(ctx context.Context, connected func(), notify func(message string)) error) *Hub {
 	return &Hub{life: life, connect: connect, all: map[string]map[*Subscription]struct{}{}}
 }
 
@@ -31,6 +35,7 @@ const Any = 0
 
 // Subscription receives the notifications about one name.
 type Subscription struct {
+	life  *life.Life
 	woken chan struct{} // capacity 1
 
 	mu    sync.Mutex
@@ -39,7 +44,7 @@ type Subscription struct {
 
 // Subscribe returns a Subscription that receives until cancel.
 func (h *Hub) Subscribe(name string) (s *Subscription, cancel func()) {
-	s = &Subscription{woken: make(chan struct{}, 1)}
+	s = &Subscription{life: h.life, woken: make(chan struct{}, 1)}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.all[name] == nil {
@@ -89,7 +94,7 @@ func (s *Subscription) wake(token int64) {
 	}
 }
 
-// Wait returns nil when a notification was received, or after d. It returns the error of ctx if that ends first.
+// Wait returns nil when a notification was received, or after d. If the driver or ctx ends first, it returns ErrClosed or the error of ctx.
 func (s *Subscription) Wait(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -97,25 +102,56 @@ func (s *Subscription) Wait(ctx context.Context, d time.Duration) error {
 	case <-s.woken:
 	case <-timer.C:
 	case <-ctx.Done():
-		return ctx.Err()
+		return s.life.Cause(ctx)
 	}
 	return nil
 }
 
-// run listens, and connects again when the connection is lost. Notifications may be missed meanwhile, so it wakes all.
+// Watch implements driver.Watcher for the name of a queue. read returns the holder of the first seat, and how long to wait for a
+// notification before the next read. Its errors end Watch.
+func (h *Hub) Watch(
+	ctx context.Context, name string, read func(context.Context) (driver.Holder, time.Duration, error), emit func(driver.Holder) error,
+) error {
+	var sub *Subscription
+	for {
+		if sub != nil {
+			sub.About(Any)
+		}
+		holder, wait, err := read(ctx)
+		if err != nil {
+			return err
+		}
+		if err := emit(holder); err != nil {
+			return err
+		}
+		if sub == nil { // only now: a caller that asks once needs no subscription
+			var cancel func()
+			sub, cancel = h.Subscribe(name)
+			defer cancel()
+			continue
+		}
+		if holder.Token != 0 {
+			sub.About(int64(holder.Token))
+		}
+		if err := sub.Wait(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
+// run listens, and reconnects when the connection is lost. Notifications may be missed meanwhile, so it wakes all.
 func (h *Hub) run() {
-	const least, most = 50 * time.Millisecond, 2 * time.Second
-	for wait := least; h.life.Err() == nil; wait = min(2*wait, most) {
-		_ = h.connect(h.life, func() { // the error does not matter: those that wait meet the same engine
-			wait = least / 2
+	ctx, cancel := h.life.Within(context.Background())
+	defer cancel()
+	retry := backoff.Backoff{First: 50 * time.Millisecond, Longest: 2 * time.Second}
+	for {
+		_ = h.connect(ctx, func() { // the error does not matter: those that wait meet the same engine
+			retry.Reset()
 			h.wakeAll()
 		}, h.notify)
 		h.wakeAll()
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-h.life.Done():
-			timer.Stop()
+		if ctx.Err() != nil || retry.Wait(ctx) != nil {
+			return
 		}
 	}
 }

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// TestHorizon: a read counts once the leader, as this connection knows it, has reached what any server has shown.
-func TestHorizon(t *testing.T) {
+// TestProgress: a read counts once the leader, as this connection knows it, has reached what any server has shown.
+func TestProgress(t *testing.T) {
 	t.Parallel()
-	var h horizon
+	var h progress
 	check := func(when string, link uint64, want bool) {
 		t.Helper()
 		if got := h.reached(h.needed(), link); got != want {
@@ -17,32 +17,32 @@ func TestHorizon(t *testing.T) {
 		}
 	}
 	check("nothing was seen", 0, true)
-	h.saw(10)
+	h.observe(10)
 	check("an event came from a replica", 0, false)
-	h.replied(9, 0)
+	h.observeLeader(9, 0)
 	check("the leader is behind", 0, false)
-	h.replied(10, 0)
+	h.observeLeader(10, 0)
 	check("the leader has it", 0, true)
 	check("the connection is another one", 1, false)
-	h.replied(3, 1)
+	h.observeLeader(3, 1)
 	check("the leader that this connection knows is behind", 1, false)
-	h.replied(12, 1)
+	h.observeLeader(12, 1)
 	check("it has caught up", 1, true)
 	if h.needed() != 12 {
 		t.Errorf("%d is needed after a reply with 12", h.needed())
 	}
 }
 
-// TestHorizonRewinds: a bucket that was restored to an earlier state is taken for what it is after a while, not at once.
-func TestHorizonRewinds(t *testing.T) {
+// TestProgressRewinds: a bucket that was restored to an earlier state is taken for what it is after a while, not at once.
+func TestProgressRewinds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var h horizon
-		h.saw(100)
+		var h progress
+		h.observe(100)
 		if h.rewound(40) {
 			t.Error("a leader that is behind for a moment is believed")
 		}
 		time.Sleep(acceptBehind / 2)
-		h.replied(100, 0)
+		h.observeLeader(100, 0)
 		time.Sleep(acceptBehind)
 		if h.rewound(40) {
 			t.Error("a leader that was not behind all the time is believed")
