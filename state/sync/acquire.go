@@ -12,12 +12,12 @@ import (
 	"github.com/go-os/go-os/state/sync/driver"
 )
 
-// primitive is a name of a kind in a session: what Mutex, Election and Semaphore are made of.
+// primitive is the common part of Mutex, Election and Semaphore: a name of a kind in a session.
 type primitive struct {
 	session *Session
 	kind    *kind
 	name    string
-	queue   string // the name that the engine knows: the kinds do not share names
+	queue   string // the name at the engine; the kinds do not share names
 	seats   int
 }
 
@@ -37,20 +37,20 @@ func (p *primitive) check(ctx context.Context, value []byte) error {
 	case s.fault != nil:
 		return s.fault
 	case p.name == "":
-		return fmt.Errorf("%w: an empty name", ErrInvalid)
+		return fmt.Errorf("%w: the name is empty", ErrInvalid)
 	case !utf8.ValidString(p.name):
 		return fmt.Errorf("%w: the name is not UTF-8", ErrInvalid)
 	case len(p.queue) > caps.MaxName:
-		return fmt.Errorf("%w: the name has %d bytes, and %s takes %d", ErrInvalid, len(p.name), caps.System, caps.MaxName-len(p.kind.name)-1)
+		return fmt.Errorf("%w: a name of %d bytes, where %s takes %d", ErrInvalid, len(p.name), caps.System, caps.MaxName-len(p.kind.name)-1)
 	case len(value) > caps.MaxValue:
-		return fmt.Errorf("%w: the value has %d bytes, and %s takes %d", ErrInvalid, len(value), caps.System, caps.MaxValue)
+		return fmt.Errorf("%w: a value of %d bytes, where %s takes %d", ErrInvalid, len(value), caps.System, caps.MaxValue)
 	case p.seats < 1:
-		return fmt.Errorf("%w: a semaphore of %d: it must have one seat at least", ErrInvalid, p.seats)
+		return fmt.Errorf("%w: a semaphore with %d seats: it needs at least one", ErrInvalid, p.seats)
 	}
 	return nil
 }
 
-// checkReentry returns an error if the caller would wait for itself.
+// checkReentry returns ErrHeld if the caller holds the seat that it would wait for.
 func (p *primitive) checkReentry(ctx context.Context) error {
 	for g := grantOf(ctx); g != nil && p.seats == 1; g = g.outer() {
 		if g.of.session == p.session && g.of.queue == p.queue && g.ended() == nil {
@@ -60,7 +60,7 @@ func (p *primitive) checkReentry(ctx context.Context) error {
 	return nil
 }
 
-// acquire gets a grant whose context is a child of parent. With try it does not wait for a seat.
+// acquire returns a grant whose context is a child of parent. With try it does not wait for a seat.
 func (p *primitive) acquire(ctx, parent context.Context, value []byte, try bool) (g *Grant, err error) {
 	op := p.kind.acquire
 	if try {
@@ -79,7 +79,7 @@ func (p *primitive) acquire(ctx, parent context.Context, value []byte, try bool)
 		if err != nil {
 			return nil, err
 		}
-		if l == nil { // lost as soon as it was there: this process is too slow for its TTL
+		if l == nil { // lost as soon as it was granted: this process is too slow for its TTL
 			err = ErrLost
 		} else {
 			g, err = p.enter(ctx, parent, l, value, try)
@@ -93,7 +93,7 @@ func (p *primitive) acquire(ctx, parent context.Context, value []byte, try bool)
 	}
 }
 
-// enter joins the queue on a lease, and waits for a seat. ErrLost says that the claim or its lease is over.
+// enter joins the queue with a lease, and waits for a seat. It returns ErrLost if the claim or its lease has ended.
 func (p *primitive) enter(ctx, parent context.Context, l *lease, value []byte, try bool) (*Grant, error) {
 	s := p.session
 	c := l.seat(p.queue)
@@ -111,7 +111,7 @@ func (p *primitive) enter(ctx, parent context.Context, l *lease, value []byte, t
 		}
 		c.done()
 		return nil, err
-	default: // it may be there, or come later
+	default: // the claim may exist, or be created later
 		err = l.classify(ctx, err)
 		c.taint()
 		c.remove()
@@ -124,7 +124,7 @@ func (p *primitive) enter(ctx, parent context.Context, l *lease, value []byte, t
 			return nil, err
 		}
 	}
-	if why := c.ended(); why != nil { // by the clock: the engine may be late with it
+	if why := c.ended(); why != nil { // by the clock, which may be before the engine
 		c.abandon()
 		return nil, why.err
 	}
@@ -135,7 +135,7 @@ func (p *primitive) enter(ctx, parent context.Context, l *lease, value []byte, t
 	return g, err
 }
 
-// await waits for a seat through lost connections, as long as the claim lives.
+// await waits for a seat as long as the claim exists, and retries after lost connections.
 func (p *primitive) await(ctx context.Context, c *claim) error {
 	l := c.lease
 	within, cancel := l.within(ctx)
@@ -153,7 +153,7 @@ func (p *primitive) await(ctx context.Context, c *claim) error {
 			return c.classify(ctx, err)
 		}
 		if time.Since(began) > p.session.opts.MaxBackoff {
-			attempt = 0 // it worked meanwhile
+			attempt = 0 // the connection worked meanwhile
 		}
 		if backoff.Sleep(within, p.session.wait(attempt)) != nil {
 			return c.classify(ctx, err)

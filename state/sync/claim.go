@@ -11,33 +11,33 @@ import (
 	"github.com/go-os/go-os/state/sync/driver"
 )
 
-// claim is a place in a queue, on a lease of this process.
+// claim is a place in a queue, with a lease of this process.
 //
-// The engine may keep a claim for no longer than a TTL after its acquisition, or after the last renewal that named it. So its deadline
-// counts the acquisition until a renewal that was sent later and named the claim has succeeded, and that of the lease from then on.
+// The engine may remove a claim a TTL after its acquisition, or after the last renewal that named it. So the deadline counts from the
+// acquisition until a later renewal that named the claim has succeeded. From then on it is the deadline of the lease.
 type claim struct {
 	driver.Claim
 	lease   *lease
-	number  int  // its ID ends with it
-	tainted bool // a request about it may still be under way: its ID must not be used again
+	number  int  // the end of its ID
+	tainted bool // a request about it may still be running: its ID must not be used again
 
 	// Guarded by lease.mu.
 	member bool          // renewals name it
 	held   bool          // it has a grant, which its deadline ends
 	until  time.Time     // its own deadline; zero once a renewal has covered it
 	timer  *time.Timer   // of its own deadline, while it is held and has one
-	why    *ending       // nil while it lives
+	why    *ending       // nil until it ends
 	onLost func(*ending) // called once when the claim is lost and its lease is not
 }
 
-// numbers are those in use in one queue. They are used again: engines remember for a while keys that were deleted, and the queue of a
-// lock that is often taken would be slower to read with each new one.
+// numbers are the claim numbers of one queue. They are used again, because engines keep deleted keys for a while: with a new key for each
+// claim, the queue of a busy lock would become slower to read.
 type numbers struct {
 	next int
 	free []int
 }
 
-// seat returns a claim that no other in the queue can be taken for.
+// seat returns a claim with an ID that is unique in the queue.
 func (l *lease) seat(queue string) *claim {
 	l.session.mu.Lock()
 	defer l.session.mu.Unlock()
@@ -55,7 +55,7 @@ func (l *lease) seat(queue string) *claim {
 	return &claim{Claim: driver.Claim{Name: queue, ID: l.tag + strconv.Itoa(number), Lease: l.id}, lease: l, number: number}
 }
 
-// live has renewals name the claim from now on. Its acquisition was sent at this time.
+// live makes renewals name the claim from now on. sent is when its acquisition was sent.
 func (c *claim) live(token Token, sent time.Time) {
 	l := c.lease
 	l.mu.Lock()
@@ -65,7 +65,7 @@ func (c *claim) live(token Token, sent time.Time) {
 	l.members[c] = struct{}{}
 }
 
-// leave has renewals no longer name the claim, whatever becomes of it. It reports false if it had left before.
+// leave makes renewals no longer name the claim. It returns false if it had been called before.
 func (c *claim) leave() bool {
 	c.lease.mu.Lock()
 	defer c.lease.mu.Unlock()
@@ -82,7 +82,7 @@ func (c *claim) leaveLocked() bool {
 	return left
 }
 
-// listen calls f once the claim is lost while its lease is not: at once if it is lost already.
+// listen calls f when the claim is lost but its lease is not, or at once if it is lost already.
 func (c *claim) listen(f func(*ending)) {
 	c.lease.mu.Lock()
 	why := c.why
@@ -95,7 +95,7 @@ func (c *claim) listen(f func(*ending)) {
 	}
 }
 
-// hold is listen for the grant of the claim: from now on, the deadline ends it.
+// hold is listen for the grant of the claim. From now on the deadline ends the claim.
 func (c *claim) hold(f func(*ending)) {
 	c.lease.mu.Lock()
 	if c.held = c.member; c.held && !c.until.IsZero() {
@@ -105,7 +105,7 @@ func (c *claim) hold(f func(*ending)) {
 	c.listen(f)
 }
 
-// deadline is until when the claim surely lives, with a margin.
+// deadline returns until when the claim exists for certain, less the margin.
 func (c *claim) deadline() time.Time {
 	c.lease.mu.Lock()
 	defer c.lease.mu.Unlock()
@@ -119,7 +119,7 @@ func (c *claim) deadlineLocked() time.Time {
 	return c.until
 }
 
-// cover counts a renewal that named the claim and succeeded. A grant whose time is over is not brought back. The caller holds lease.mu.
+// cover counts a successful renewal that named the claim. It does not revive a grant that has ended. The caller holds lease.mu.
 func (c *claim) cover() {
 	if c.held && !time.Now().Before(c.deadlineLocked()) {
 		return
@@ -130,7 +130,7 @@ func (c *claim) cover() {
 	}
 }
 
-// ended returns why the claim is over, by the clock too, or nil.
+// ended returns why the claim has ended, also by the clock, or nil.
 func (c *claim) ended() *ending {
 	if why := c.lease.lost(); why != nil {
 		return why
@@ -146,7 +146,7 @@ func (c *claim) ended() *ending {
 	return why
 }
 
-// lose ends a claim whose lease lives on, and returns why it is over.
+// lose ends a claim whose lease continues, and returns why it has ended.
 func (c *claim) lose(why *ending) *ending {
 	l := c.lease
 	l.mu.Lock()
@@ -164,13 +164,13 @@ func (c *claim) lose(why *ending) *ending {
 	return why
 }
 
-// taint keeps the claim's ID from being used again: a request about it may be under way.
+// taint keeps the claim's ID from being used again, because a request about it may be running.
 func (c *claim) taint() {
 	c.tainted = true
 	c.lease.retire()
 }
 
-// done ends the count of a claim that is out of its queue for good.
+// done stops counting a claim that has left its queue for good.
 func (c *claim) done() {
 	l := c.lease
 	l.session.mu.Lock()
@@ -184,20 +184,20 @@ func (c *claim) done() {
 	l.dismiss()
 }
 
-// abandon removes a claim that is no longer wanted from its queue, in the background. It does nothing if the claim was lost.
+// abandon removes a claim that is no longer needed from its queue, in the background. It does nothing if the claim was lost.
 func (c *claim) abandon() {
 	if c.leave() {
 		c.remove()
 	}
 }
 
-// remove removes the claim from its queue in the background. It retries until the engine confirms that or the lease is over. After one
-// failure the claim no longer keeps the lease from ending: a lease without other claims ends, and this claim with it.
+// remove removes the claim from its queue in the background. It retries until the engine confirms the removal or the lease has ended. After one
+// failure the claim no longer keeps the lease: a lease without other claims ends, and this claim with it.
 func (c *claim) remove() {
 	c.lease.session.background(c.removeUntilGone) // a closed session has revoked the lease
 }
 
-// removeUntilGone returns when the claim is out of its queue for good, or its lease is over.
+// removeUntilGone returns when the claim has left its queue for good, or its lease has ended.
 func (c *claim) removeUntilGone() {
 	l, s := c.lease, c.lease.session
 	for attempt := 0; ; attempt++ {

@@ -40,7 +40,7 @@ func (e *Election) Campaign(ctx context.Context, value []byte) (*Grant, error) {
 
 func (e *Election) campaign(ctx, parent context.Context, value []byte) (*Grant, error) {
 	if e.current() != nil {
-		return nil, &Error{Op: "acquire", Name: e.name, Err: fmt.Errorf("%w: this candidate leads already", ErrHeld)}
+		return nil, &Error{Op: "acquire", Name: e.name, Err: fmt.Errorf("%w: this candidate already leads", ErrHeld)}
 	}
 	g, err := e.acquire(ctx, parent, value, false)
 	if err != nil {
@@ -52,7 +52,7 @@ func (e *Election) campaign(ctx, parent context.Context, value []byte) (*Grant, 
 	return g, nil
 }
 
-// current returns the grant by which this candidate leads, nil if it does not.
+// current returns the grant with which this candidate leads, or nil.
 func (e *Election) current() *Grant {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -93,8 +93,8 @@ func (e *Election) Do(ctx context.Context, value []byte, f func(context.Context,
 	}
 }
 
-// errStop ends a watch that has shown the leader.
-var errStop = errors.New("enough")
+// errStop ends a watch when its caller needs no more events.
+var errStop = errors.New("stop")
 
 // Leader reads the present leader from the engine. It returns ErrNotHeld if there is none.
 func (e *Election) Leader(ctx context.Context) (leader Leader, err error) {
@@ -138,7 +138,7 @@ type observer struct {
 	yield    func(Leader, error) bool
 	last     Token
 	emitted  bool // emitted a leader, or none
-	left     bool // the loop wants no more
+	left     bool // the caller has left the loop
 }
 
 func (o *observer) run(ctx context.Context) error {

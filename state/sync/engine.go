@@ -32,13 +32,13 @@ const (
 	endClosed   = "closed"
 )
 
-// holdBuckets are the bounds of how long things are held, in seconds: from a short write to a day of leadership.
+// holdBuckets are the bounds of hold durations, in seconds: from a short write to a day of leadership.
 var holdBuckets = []float64{0.001, 0.01, 0.1, 1, 10, 60, 600, 3600, 21600, 86400}
 
-// waitBuckets are the bounds of how long things are waited for, in seconds.
+// waitBuckets are the bounds of wait durations, in seconds.
 var waitBuckets = []float64{0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60, 600}
 
-// kind is one of the primitives, and how it is observed.
+// kind is one of the three kinds of primitives, with its telemetry.
 type kind struct {
 	name                    string
 	acquire, try, release   *instrument.Op
@@ -51,7 +51,7 @@ type kind struct {
 	lost, elected, resigned *instrument.Event // the last two are nil unless it is an election
 }
 
-// observed is how a session observes itself.
+// observed is the telemetry of a session.
 type observed struct {
 	mutex, election, semaphore *kind
 	leader                     *instrument.Op
@@ -107,7 +107,7 @@ func observe(system string, p telemetry.Providers) observed {
 // wrap adds the operation and the name to an error.
 func wrap(op, name string, err error) error { return &Error{Op: op, Name: name, Err: err} }
 
-// instruments are those that have more to say than how long a call took.
+// instruments are the metrics beside the durations of calls.
 type instruments struct {
 	hold          metric.Float64Histogram
 	contentions   metric.Int64Counter
@@ -132,7 +132,7 @@ func (k *kind) about(name string, token Token, more ...attribute.KeyValue) []att
 	return append(all, more...)
 }
 
-// wait is how long to wait before a further attempt, the first of which is number zero.
+// wait returns the wait before a retry. The first retry has the number zero.
 func (s *Session) wait(attempt int) time.Duration {
 	return backoff.After(attempt, s.opts.Backoff, s.opts.MaxBackoff)
 }

@@ -45,7 +45,7 @@ func ExampleMutex_Lock() {
 	// Output:
 	// while it is held: sync: try_acquire "invoice/7": held
 	// <nil>
-	// sync: release "invoice/7": not held: it was released before
+	// sync: release "invoice/7": not held: already released
 }
 
 // Work that one process of all does at a time, for as long as it leads.

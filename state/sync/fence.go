@@ -96,11 +96,11 @@ func (f *Fence) write(ctx context.Context, t Token, key string, value []byte, de
 	return f.update(ctx, t, key, func(seal) seal { return seal{value: value, deleted: deleted} })
 }
 
-// update compares and sets until no other write has come between. next returns the new value, and whether the item is deleted. A missing
-// item counts as deleted.
+// update is a read-modify-write by compare-and-set, which it repeats after a conflict. next returns the new value, and whether the item is
+// deleted. A missing item counts as deleted.
 func (f *Fence) update(ctx context.Context, t Token, key string, next func(old seal) seal) error {
 	if t == 0 {
-		return &Error{Op: "fence", Name: key, Err: fmt.Errorf("%w: no token: give that of a grant", ErrInvalid)}
+		return &Error{Op: "fence", Name: key, Err: fmt.Errorf("%w: no token: use Grant.Token", ErrInvalid)}
 	}
 	for {
 		old, condition := seal{deleted: true}, kv.PutOption(kv.IfAbsent())
@@ -126,8 +126,8 @@ func (f *Fence) update(ctx context.Context, t Token, key string, next func(old s
 	}
 }
 
-// admit returns ErrFenced if an item refuses a token, and otherwise the grant that the item is to keep: the caller's if it is known,
-// or else the one that it has. grants are those of the caller that have this token.
+// admit returns ErrFenced if an item refuses a token. Otherwise it returns the grant to store with the item: the caller's if it is known, or
+// else the one that is stored. grants are the caller's grants with this token.
 func (f *Fence) admit(old seal, t Token, grants []uint64) (grant uint64, err error) {
 	switch {
 	case old.epoch > f.epoch:
@@ -139,14 +139,14 @@ func (f *Fence) admit(old seal, t Token, grants []uint64) (grant uint64, err err
 			return 0, fmt.Errorf("%w: another grant has written with the same token %d: after a change of the engine, raise FenceOptions.Epoch", ErrFenced, t)
 		}
 		return old.grant, nil
-	case len(grants) == 1: // of several it is not known which one protects the item
+	case len(grants) == 1: // with several it is unknown which one protects the item
 		return grants[0], nil
 	default:
 		return 0, nil
 	}
 }
 
-// grantsOf identifies the grants under which ctx was made that have this token.
+// grantsOf returns the identities of the grants with this token that ctx belongs to.
 func grantsOf(ctx context.Context, t Token) (grants []uint64) {
 	for g := grantOf(ctx); g != nil; g = g.outer() {
 		if g.Token() == t {
@@ -171,7 +171,7 @@ const (
 	sealDeleted = 1 << iota
 	sealEpoch
 	sealGrant
-	sealFlags // the first that is none
+	sealFlags // the first value that is not a flag
 )
 
 func (s seal) bytes() []byte {

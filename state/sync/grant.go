@@ -16,22 +16,22 @@ type Grant struct {
 	claim *claim
 	since time.Time
 	ctx   context.Context
-	stop  func() bool // takes the grant off its lease
+	stop  func() bool // stops watching the lease
 
 	mu     gosync.Mutex
 	cancel context.CancelCauseFunc
-	why    *ending // nil while it holds
+	why    *ending // nil until it ends
 }
 
-// heldKey is the key of the grant in its context, which shows that a caller would wait for itself.
+// heldKey is the key of the grant in its context. It detects a caller that would wait for itself.
 type heldKey struct{}
 
-// outer returns the grant whose context this one was requested with, nil if there is none.
+// outer returns the grant whose context this one was requested with, or nil.
 func (g *Grant) outer() *Grant {
 	return grantOf(g.ctx.(grantContext).Context)
 }
 
-// newGrant makes the grant of a claim, whose loss ends it.
+// newGrant returns the grant of a claim. It ends when the claim is lost.
 func (p *primitive) newGrant(parent context.Context, c *claim) (*Grant, error) {
 	g := &Grant{of: p, claim: c, since: time.Now()}
 	inner, cancel := context.WithCancelCause(parent)
@@ -74,7 +74,7 @@ func (g *Grant) Lost() error {
 	return nil
 }
 
-// ended returns why the grant has ended, nil if it has not.
+// ended returns why the grant has ended, or nil.
 func (g *Grant) ended() *ending {
 	g.mu.Lock()
 	why := g.why
@@ -87,7 +87,7 @@ func (g *Grant) ended() *ending {
 	return why
 }
 
-// finish ends the grant, if it has not ended yet, and returns why it did.
+// finish ends the grant unless it has already ended, and returns why it has.
 func (g *Grant) finish(why *ending) *ending {
 	g.mu.Lock()
 	if g.why != nil {
@@ -95,7 +95,7 @@ func (g *Grant) finish(why *ending) *ending {
 		return g.why
 	}
 	g.why = why
-	g.cancel(why) // under the lock: who sees why must see that the context has ended
+	g.cancel(why) // under the lock: a caller that sees why must see the end of the context
 	g.mu.Unlock()
 	k, s := g.of.kind, g.of.session
 	k.held.Add(g.ctx, -1, k.attrs)
@@ -138,14 +138,14 @@ func (g *Grant) Release(ctx context.Context) (err error) {
 	mine := &ending{endReleased, errReleased}
 	if why := g.finish(mine); why != mine {
 		if why.end == endReleased {
-			return fmt.Errorf("%w: it was released before", ErrNotHeld)
+			return fmt.Errorf("%w: already released", ErrNotHeld)
 		}
 		return why.err
 	}
 	g.stop()
-	defer g.of.session.forget(g) // only now, or Shutdown would close the session under the request
+	defer g.of.session.forget(g) // not earlier: Shutdown would close the session during the request
 	c := g.claim
-	if !c.leave() { // it was lost at the same moment
+	if !c.leave() { // it was lost concurrently
 		return fmt.Errorf("%w: the engine no longer had it", ErrLost)
 	}
 	within, cancel := g.of.session.request(ctx)
@@ -179,7 +179,7 @@ func (g *Grant) do(ctx context.Context, f func(context.Context, *Grant) error) e
 	}
 }
 
-// run returns the errors of f and of the release, which follows also if f panics.
+// run returns the errors of f and of the release. It releases the grant even if f panics.
 func (g *Grant) run(ctx context.Context, f func(context.Context, *Grant) error) (err, released error) {
 	defer func() {
 		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.of.session.opts.Timeout)

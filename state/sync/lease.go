@@ -15,7 +15,7 @@ import (
 	"github.com/go-os/go-os/state/sync/driver"
 )
 
-// ending is why a lease or a grant ended, as the cause of its context.
+// ending is why a lease or a grant has ended. It is the cause of its context.
 type ending struct {
 	end string // endExpired, …
 	err error
@@ -24,7 +24,7 @@ type ending struct {
 func (o *ending) Error() string { return o.err.Error() }
 func (o *ending) Unwrap() error { return o.err }
 
-// lease is what the claims of a session live with. It is renewed until it is lost or no longer needed.
+// lease is a lease of a session, which claims belong to. It is renewed until it is lost or no longer needed.
 type lease struct {
 	session *Session
 	id      driver.LeaseID
@@ -33,21 +33,21 @@ type lease struct {
 	end     context.CancelCauseFunc
 
 	mu       gosync.Mutex
-	deadline time.Time // until which it surely lives, with a margin
+	deadline time.Time // until when it exists for certain, less the margin
 	timer    *time.Timer
-	members  map[*claim]struct{} // that renewals name
+	members  map[*claim]struct{} // the claims that renewals name
 
-	tag string // what the IDs of its claims begin with
+	tag string // the beginning of the IDs of its claims
 
 	// Guarded by session.mu.
-	claims  int                 // that keep it from ending
-	retired bool                // takes no new claims, and goes with the last one
-	numbers map[string]*numbers // of the claims in each queue
+	claims  int                 // how many claims need the lease
+	retired bool                // takes no new claims, and ends with the last one
+	numbers map[string]*numbers // of its claims, by queue
 }
 
-// open returns the session's lease, and counts a claim on it: claim.done must follow. It makes one if there is none. The lease is made
-// even if the caller gives up: without its ID it could not be revoked. The time that a caller waits for the request of another one counts
-// towards its own Options.Timeout.
+// open returns the session's lease, and counts a claim on it: the caller must call claim.done. It requests a lease if there is none. The request
+// continues even if the caller gives up, since a lease of unknown ID could not be revoked. The time that a caller waits for the request of
+// another one counts towards its own Options.Timeout.
 func (s *Session) open(ctx context.Context) (*lease, error) {
 	began := time.Now()
 	if err := s.turn(ctx); err != nil {
@@ -85,7 +85,7 @@ func (s *Session) open(ctx context.Context) (*lease, error) {
 	return nil, err
 }
 
-// turn waits until no other caller makes a lease.
+// turn waits until no other caller requests a lease.
 func (s *Session) turn(ctx context.Context) error {
 	select {
 	case s.opening <- struct{}{}:
@@ -106,7 +106,7 @@ func (s *Session) turn(ctx context.Context) error {
 	}
 }
 
-// unanswered is the error of a call whose time is over before the engine has answered.
+// unanswered returns the error of a call that the engine has not answered in time.
 func (s *Session) unanswered() error {
 	return fmt.Errorf("%w: no answer within %s", ErrUnavailable, s.opts.Timeout)
 }
@@ -122,7 +122,7 @@ func (s *Session) background(f func()) bool {
 	return true
 }
 
-// grant makes a lease and has it be the current one.
+// grant requests a lease and makes it the current one.
 func (s *Session) grant(ctx context.Context) error {
 	within, leave := s.life.Within(ctx)
 	defer leave()
@@ -158,7 +158,7 @@ func (s *Session) join() (*lease, error) {
 	}
 }
 
-// begin makes a lease the current one and keeps it alive, unless the session was closed meanwhile.
+// begin makes a lease the current one and starts its renewals. It returns false if the session was closed meanwhile.
 func (s *Session) begin(l *lease) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -173,7 +173,7 @@ func (s *Session) begin(l *lease) bool {
 	return true
 }
 
-// retire has new claims live with another lease, so that this one ends soon: it may have a claim of unknown outcome.
+// retire ends the lease when its last claim ends; new claims get another lease. It is for a lease that may have a claim of unknown outcome.
 func (l *lease) retire() {
 	l.session.mu.Lock()
 	defer l.session.mu.Unlock()
@@ -184,7 +184,7 @@ func (l *lease) retire() {
 	l.dismiss()
 }
 
-// dismiss ends a retired lease that has no claims. The caller holds session.mu.
+// dismiss ends a retired lease without claims. The caller holds session.mu.
 func (l *lease) dismiss() {
 	if !l.retired || l.claims > 0 || l.ctx.Err() != nil {
 		return
@@ -199,7 +199,7 @@ func (l *lease) dismiss() {
 // revokeWithin is how long a lease may take to be revoked: most of the second that Close may take.
 const revokeWithin = 800 * time.Millisecond
 
-// revoke has the engine end the lease. If that fails, the lease ends by itself.
+// revoke ends the lease at the engine. If that fails, it ends after its TTL.
 func (l *lease) revoke() {
 	ctx, cancel := context.WithTimeout(context.Background(), min(l.session.opts.Timeout, revokeWithin))
 	defer cancel()
@@ -248,13 +248,13 @@ func (l *lease) renew(ctx context.Context, sent time.Time) error {
 		}
 	}
 	l.extend(sent, covered)
-	for _, c := range lost { // one that was released meanwhile is no member any more
+	for _, c := range lost { // lose ignores claims that were released meanwhile
 		c.lose(&ending{endRevoked, fmt.Errorf("%w: %s no longer has the claim", ErrLost, l.session.caps.System)})
 	}
 	return nil
 }
 
-// place identifies a claim in a renewal: an ID may be used again, a token is not.
+// place identifies a claim in a renewal. Unlike an ID, a token is never used again.
 type place struct {
 	queue string
 	token Token
@@ -267,8 +267,8 @@ func (l *lease) living() []*claim {
 	return slices.Collect(maps.Keys(l.members))
 }
 
-// extend counts from when a renewal was sent: the engine got it no earlier. It covers the claims that the renewal named. A lease or a
-// claim whose time is over is not brought back, even if the engine still had it, because its grants have ended.
+// extend moves the deadline after a renewal. It counts from when the renewal was sent, because the engine got it no earlier. It covers the
+// claims that the renewal named. It does not revive a lease or a claim that has ended by the clock, because its grants have ended.
 func (l *lease) extend(sent time.Time, covered []*claim) {
 	if l.lost() != nil {
 		return
@@ -282,14 +282,14 @@ func (l *lease) extend(sent time.Time, covered []*claim) {
 	l.timer.Reset(time.Until(l.deadline))
 }
 
-// late reports whether the deadline is over.
+// late reports whether the deadline has passed.
 func (l *lease) late() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return !time.Now().Before(l.deadline)
 }
 
-// lost returns why the lease is over, by the clock too, or nil.
+// lost returns why the lease has ended, also by the clock, or nil.
 func (l *lease) lost() *ending {
 	if l.ctx.Err() == nil && l.late() {
 		l.lose(endExpired, fmt.Errorf("%w: no renewal has succeeded within %s, less a margin of %s", ErrLost, l.session.opts.TTL, l.session.opts.Margin))
@@ -302,7 +302,7 @@ func (l *lease) lost() *ending {
 	return why
 }
 
-// finish ends the lease, and all that lives with it.
+// finish ends the lease, and its claims with it.
 func (l *lease) finish(end string, err error) {
 	l.end(&ending{end, err})
 	l.mu.Lock()
@@ -323,10 +323,10 @@ func (l *lease) lose(end string, err error) {
 	if s.current == l {
 		s.current = nil
 	}
-	s.work.Go(l.revoke) // the process lives on: others need not wait until the engine has noticed, or for claims that are left
+	s.work.Go(l.revoke) // so that others need not wait for the end of the TTL, or for claims that are left
 }
 
-// request bounds one request to the engine. The bound is no deadline, which clients would send along, and servers would set up once more.
+// request limits the time of one request. It uses a timer, not a deadline: clients send deadlines to servers, which set up timers, too.
 func (s *Session) request(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	late := time.AfterFunc(s.opts.Timeout, cancel)
@@ -336,8 +336,8 @@ func (s *Session) request(ctx context.Context) (context.Context, context.CancelF
 	}
 }
 
-// classify classifies the error of a request: the end of the session and of the caller's context come first, and the end of the request's
-// own time is that of an engine that does not answer.
+// classify classifies the error of a request: the end of the session and of the caller's context come first. If the request has timed
+// out, the engine is unavailable.
 func (s *Session) classify(ctx context.Context, err error) error {
 	switch {
 	case s.life.Err() != nil:
@@ -351,12 +351,12 @@ func (s *Session) classify(ctx context.Context, err error) error {
 	}
 }
 
-// noContext is an error of a request's own context, which must not be taken for one of the caller's.
+// noContext hides that an error is that of a request's own context, which the caller must not take for its own.
 type noContext struct{ err error }
 
 func (n noContext) Error() string { return n.err.Error() }
 
-// Is and As see everything in the error but the end of a context.
+// Is implements errors.Is, but does not match the errors of contexts.
 func (n noContext) Is(target error) bool {
 	return target != context.Canceled && target != context.DeadlineExceeded && errors.Is(n.err, target)
 }

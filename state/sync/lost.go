@@ -29,7 +29,7 @@ func Lost(ctx context.Context) error {
 	return nil
 }
 
-// grantOf returns the innermost grant under which ctx was made, nil if there is none.
+// grantOf returns the innermost grant that ctx belongs to, or nil.
 func grantOf(ctx context.Context) *Grant {
 	g, _ := ctx.Value(heldKey{}).(*Grant)
 	return g

@@ -30,13 +30,12 @@ import (
 )
 
 const (
-	// MaxKey is the length of the longest key, in bytes: that of bbolt, less the time that stands before it in the order of
-	// expiry.
+	// MaxKey is the length of the longest key, in bytes: bbolt's limit less the expiry time, which precedes the key in an index.
 	MaxKey = bbolt.MaxKeySize - stampSize
 
 	// DefaultMaxValue is the length of the longest value, in bytes.
 	DefaultMaxValue = 64 << 20
-	// DefaultLockTimeout is how long Open waits for another process to let go of the file.
+	// DefaultLockTimeout is how long Open waits for another process to close the file.
 	DefaultLockTimeout = time.Second
 )
 
@@ -46,7 +45,7 @@ type Options struct {
 	History int
 	// MaxValue is the length of the longest value, in bytes. Default: DefaultMaxValue.
 	MaxValue int
-	// LockTimeout is how long Open waits for another process to let go of the file. Default: DefaultLockTimeout.
+	// LockTimeout is how long Open waits for another process to close the file. Default: DefaultLockTimeout.
 	LockTimeout time.Duration
 }
 
@@ -65,18 +64,18 @@ type Store struct {
 	caps driver.Capabilities
 	feed *feed.Feed
 
-	commit sync.Mutex // held from the begin of a write transaction until feed knows of it, so that both have one order
+	commit sync.Mutex // held from the start of a write transaction until feed has its events, so that both have one order
 
 	mu      sync.Mutex // guards what follows
 	queue   []*command // writes that wait for a transaction
-	leading bool       // a goroutine is at work on the queue
+	leading bool       // a goroutine processes the queue
 	alarm   *time.Timer
 	closed  bool
 	work    sync.WaitGroup // of the leading goroutine
 }
 
-// Open opens the file at path, which it creates if there is none, and removes what has expired. It returns an error that names the file
-// if another process has it, or if it is truncated, damaged or no file of this package; the file is unlocked then.
+// Open opens the file at path, or creates it, and removes items that have expired. It returns an error that names the file if another
+// process has opened it, or if it is truncated, damaged, or not a file of this package. The file is then unlocked.
 func Open(path string, opts *Options) (*Store, error) {
 	o, err := opts.withDefaults()
 	if err != nil {
@@ -114,7 +113,7 @@ func Open(path string, opts *Options) (*Store, error) {
 	return s, nil
 }
 
-// nothing is the write that only removes what has expired, as every write does.
+// nothing is a write that only removes expired items, as every write does.
 func nothing(*writer) error { return nil }
 
 // Capabilities implements driver.Driver.
@@ -131,7 +130,7 @@ func (s *Store) Get(ctx context.Context, key string) (it driver.Item, err error)
 
 // Put implements driver.Driver.
 func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
-	var version driver.Version // not a result: it may be written to after the context has ended
+	var version driver.Version // not a named result: the transaction may set it after the context has ended
 	err := s.apply(ctx, func(w *writer) (err error) {
 		version, err = w.put(req)
 		return err
@@ -175,7 +174,7 @@ func (s *Store) view(ctx context.Context, do func(*bbolt.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	var failed error // of do, which has classified it
+	var failed error // of do, already classified
 	err := guarded(s.db.Path(), func() error {
 		return s.db.View(func(tx *bbolt.Tx) error { failed = do(tx); return nil })
 	})
@@ -185,7 +184,7 @@ func (s *Store) view(ctx context.Context, do func(*bbolt.Tx) error) error {
 	return located(s.db.Path(), failed)
 }
 
-// classify gives an error of bbolt its class. What a disk has to say is a fault of the engine.
+// classify adds the class to an error of bbolt. Errors of the disk are ErrUnavailable.
 func classify(err error) error {
 	switch {
 	case errors.Is(err, driver.ErrUnavailable):

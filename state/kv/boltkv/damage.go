@@ -13,8 +13,8 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// guarded runs a use of a bbolt file. bbolt panics on pages that make no sense, and reads its file through the memory, where a page
-// behind the end of a truncated file is a fault. Both become errors that name the file.
+// guarded runs code that uses a bbolt file. bbolt panics on invalid pages, and maps its file into memory, where reading beyond the end of a
+// truncated file is a fault. Both become errors that name the file.
 func guarded(path string, use func() error) (err error) {
 	before := debug.SetPanicOnFault(true)
 	defer debug.SetPanicOnFault(before)
@@ -26,10 +26,10 @@ func guarded(path string, use func() error) (err error) {
 	return use()
 }
 
-// errRecord says that a record is not as this package writes it.
+// errRecord is the error of a record that this package has not written.
 var errRecord = errors.New("a record is cut short")
 
-// located gives the error of a record the name of the file.
+// located adds the name of the file to the error of a record.
 func located(path string, err error) error {
 	if errors.Is(err, errRecord) {
 		return damaged(path, err.Error())
@@ -37,9 +37,9 @@ func located(path string, err error) error {
 	return err
 }
 
-// damaged is the error of a file that is not as bbolt has written it.
+// damaged returns the error of a file with invalid content.
 func damaged(path, cause string) error {
-	return fmt.Errorf("%w: %s is damaged: %s: restore it from a backup, or move it away to begin anew", driver.ErrUnavailable, path, cause)
+	return fmt.Errorf("%w: %s is damaged: %s: restore it from a backup, or move it away to start with an empty file", driver.ErrUnavailable, path, cause)
 }
 
 // openFile opens a bbolt file. If that fails, the file is closed and unlocked.
@@ -68,13 +68,13 @@ func openFile(path string, lockTimeout time.Duration) (db *bbolt.DB, err error) 
 	return nil, err
 }
 
-// explainOpen gives an error of bbolt.Open its remedy.
+// explainOpen adds the remedy to an error of bbolt.Open.
 func explainOpen(path string, err error) error {
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
-		return fmt.Errorf("%s is in use by another process: one process at a time may open it: %w", path, err)
+		return fmt.Errorf("%s is in use by another process: only one process at a time can open it: %w", path, err)
 	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
-		return fmt.Errorf("%s is not a file of boltkv, or damaged: %w", path, err)
+		return fmt.Errorf("%s is not a file of boltkv, or is damaged: %w", path, err)
 	default:
 		return fmt.Errorf("%s: %w", path, err)
 	}

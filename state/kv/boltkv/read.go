@@ -10,7 +10,7 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// List implements driver.Lister. Next is the last key of the page before.
+// List implements driver.Lister. Page.Next is the last key of the page.
 func (s *Store) List(ctx context.Context, req driver.ListRequest) (page driver.Page, err error) {
 	after, _ := req.Next.(string)
 	err = s.view(ctx, func(tx *bbolt.Tx) error {
@@ -40,7 +40,7 @@ func (s *Store) GetMany(ctx context.Context, keys []string) ([]driver.Result, er
 	return results, err
 }
 
-// PutMany implements driver.Batcher: one transaction, though each item stands alone.
+// PutMany implements driver.Batcher. It is one transaction, but an item that fails does not affect the others.
 func (s *Store) PutMany(ctx context.Context, reqs []driver.PutRequest) ([]driver.Result, error) {
 	results := make([]driver.Result, len(reqs))
 	err := s.apply(ctx, func(w *writer) error {
@@ -51,14 +51,14 @@ func (s *Store) PutMany(ctx context.Context, reqs []driver.PutRequest) ([]driver
 		return nil
 	})
 	if err != nil {
-		return nil, err // and leave results to the transaction, which may still be under way
+		return nil, err // without results: the transaction may still be writing them
 	}
 	return results, nil
 }
 
 // Watch implements driver.Watcher.
 func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
-	// No commit may come between joining the feed and beginning to read, or its events would be doubled.
+	// A commit between Follow and Begin would be shown twice: in the snapshot and as events.
 	s.commit.Lock()
 	follower, err := s.feed.Follow(req)
 	if err != nil {
@@ -85,13 +85,12 @@ func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(dr
 	return follower.Run(ctx, emit)
 }
 
-// emitAll shows the snapshot that a watch begins with. It is read as a whole before any of it is shown: were the
-// transaction held while the consumer works, a consumer that writes could wait for itself, since the file cannot grow
-// under a reader.
+// emitAll emits the snapshot that a watch begins with. It reads all of it first. The file cannot grow during a read transaction, so a
+// consumer that writes would wait for its own watch.
 func (s *Store) emitAll(ctx context.Context, tx *bbolt.Tx, req driver.WatchRequest, emit func(driver.Event) error) error {
 	var items []driver.Item
 	err := guarded(s.db.Path(), func() error {
-		defer func() { _ = tx.Rollback() }() // of a read: it cannot fail but by being over already
+		defer func() { _ = tx.Rollback() }() // a read transaction can only fail to roll back if it has ended already
 		return scan(tx, max(req.Prefix, req.Key), "", func(it driver.Item) bool {
 			if req.Key == "" || it.Key == req.Key {
 				items = append(items, it)

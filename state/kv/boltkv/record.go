@@ -11,20 +11,20 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// The file has two buckets: items, by key, whose sequence is the position of the last change; and ends, the order in which
-// items expire, by time and key, without values.
+// The file has two buckets. The bucket items has the items by key, and its sequence is the position of the last change. The bucket ends has
+// the order in which items expire: keys of time and item key, without values.
 //
-// An item is stored as its version, its end in Unix nanoseconds (0 for none), both big-endian, and its value.
+// An item is stored as its version and its expiry time in Unix nanoseconds (0 for none), both big-endian, and its value.
 const (
 	stampSize  = 8
 	headerSize = 2 * stampSize
 )
 
-// The names are functions, since Go has no constant slices.
+// The names of the buckets are functions, since Go has no constant slices.
 func itemsName() []byte { return []byte("items") }
 func endsName() []byte  { return []byte("ends") }
 
-// prepare makes the buckets, and returns the position of the last change.
+// prepare creates the buckets, and returns the position of the last change.
 func prepare(db *bbolt.DB) (last driver.Version, err error) {
 	err = db.Update(func(tx *bbolt.Tx) error {
 		items, err := tx.CreateBucketIfNotExists(itemsName())
@@ -43,7 +43,7 @@ func prepare(db *bbolt.DB) (last driver.Version, err error) {
 	return last, err
 }
 
-// record is an item as it is stored. Its value is valid as long as the transaction.
+// record is a stored item. Its value is valid until the transaction ends.
 type record struct {
 	version driver.Version
 	end     int64 // Unix nanoseconds; 0 for none
@@ -68,7 +68,7 @@ func (r record) encode() []byte {
 	return append(data, r.value...)
 }
 
-// expired reports whether the record's time is up.
+// expired reports whether the record has expired.
 func (r record) expired(now time.Time) bool { return r.end != 0 && r.end <= now.UnixNano() }
 
 // item returns a copy that outlives the transaction.
@@ -80,7 +80,7 @@ func (r record) item(key string, now time.Time) driver.Item {
 	return it
 }
 
-// stamp is the key of an item's end: big-endian, so that what ends first comes first.
+// stamp returns the key of an item in the bucket ends. The time is big-endian, so that the first to expire sorts first.
 func stamp(end int64, key string) []byte {
 	return append(binary.BigEndian.AppendUint64(make([]byte, 0, stampSize+len(key)), uint64(end)), key...)
 }
@@ -101,7 +101,7 @@ func read(tx *bbolt.Tx, key string, now time.Time) (driver.Item, error) {
 	return r.item(key, now), nil
 }
 
-// scan calls yield with the items below prefix whose keys are after a key, in order, until it returns false.
+// scan calls yield with each item below prefix whose key is greater than after, in order, until yield returns false.
 func scan(tx *bbolt.Tx, prefix, after string, yield func(driver.Item) bool) error {
 	now := time.Now()
 	c := tx.Bucket(itemsName()).Cursor()

@@ -7,5 +7,5 @@ import (
 	"syscall"
 )
 
-// unlock gives up bbolt's lock of a file. Closing the file is not enough while it is mapped into memory.
+// unlock releases bbolt's lock of a file. Closing the file is not enough while it is mapped into memory.
 func unlock(file *os.File) { _ = syscall.Flock(int(file.Fd()), syscall.LOCK_UN) }

@@ -18,8 +18,8 @@ type command struct {
 	done chan struct{}
 }
 
-// apply carries out a write, together with those that come at the same time. do decides about its own write alone: an error
-// of it must leave nothing written.
+// apply runs a write, in one transaction with concurrent writes. If do returns an error, it must have written nothing: the other writes of
+// the transaction are committed.
 func (s *Store) apply(ctx context.Context, do func(*writer) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -36,7 +36,7 @@ func (s *Store) apply(ctx context.Context, do func(*writer) error) error {
 	}
 }
 
-// enqueue adds a command and sees to it that somebody works on the queue. It reports false if the store is closed.
+// enqueue adds a command to the queue, and starts the goroutine that processes it if necessary. It returns false if the store is closed.
 func (s *Store) enqueue(c *command) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -51,7 +51,7 @@ func (s *Store) enqueue(c *command) bool {
 	return true
 }
 
-// lead writes what is queued until nothing is. While one transaction goes to the disk, the next one gathers.
+// lead runs queued commands until the queue is empty. While one transaction is written to the disk, the commands of the next one queue up.
 func (s *Store) lead() {
 	for {
 		s.mu.Lock()
@@ -99,7 +99,7 @@ func (s *Store) write(batch []*command) {
 	}
 }
 
-// wake sets the alarm for the item that expires first, at a time in Unix nanoseconds; 0 for none.
+// wake sets the alarm for the item that expires first. end is in Unix nanoseconds; 0 means none.
 func (s *Store) wake(end int64) {
 	if end == 0 {
 		return
@@ -123,18 +123,18 @@ type writer struct {
 	now         time.Time
 	events      []driver.Event
 	earliest    int64
-	fault       error // of bbolt, which makes the whole transaction worthless
+	fault       error // of bbolt; the transaction is rolled back
 }
 
 func newWriter(tx *bbolt.Tx) *writer {
 	return &writer{items: tx.Bucket(itemsName()), ends: tx.Bucket(endsName()), now: time.Now()}
 }
 
-// first returns when the first item expires. The buckets are not valid any more when the transaction has ended, so expire
-// and put have kept it up to date: it may be too early, never too late.
+// first returns when the first item expires. The buckets are no longer valid after the transaction, so expire and put keep the time. It may
+// be too early, but never too late.
 func (w *writer) first() int64 { return w.earliest }
 
-// expire removes what has expired.
+// expire removes the items that have expired.
 func (w *writer) expire() {
 	c := w.ends.Cursor()
 	for end, _ := c.First(); end != nil; end, _ = c.First() {
@@ -157,7 +157,7 @@ func (w *writer) check(err error) {
 	}
 }
 
-// find returns the record at key, if there is one that is in the state that the conditions ask for.
+// find returns the record at key, if there is one. It returns driver.ErrConflict if the conditions do not hold.
 func (w *writer) find(key []byte, absent bool, version driver.Version) (old record, exists bool, err error) {
 	data := w.items.Get(key)
 	if exists = data != nil; exists {
@@ -213,7 +213,7 @@ func (w *writer) remove(key []byte, end int64) {
 	w.events = append(w.events, driver.Event{Kind: driver.EventDelete, Item: driver.Item{Key: string(key)}})
 }
 
-// advance returns the next position, which the feed will give to the same event.
+// advance returns the next position, which the feed will assign to the same event.
 func (w *writer) advance() driver.Version {
 	position, err := w.items.NextSequence()
 	w.check(err)

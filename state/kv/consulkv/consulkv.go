@@ -45,7 +45,7 @@ import (
 )
 
 const (
-	// MaxKey is the length of the longest key, in bytes. Consul would take longer ones; they stand in a request three times.
+	// MaxKey is the length of the longest key, in bytes. Consul accepts longer ones, but a request contains the key three times.
 	MaxKey = 1 << 10
 	// DefaultMaxRequest is Consul's own default of limits.txn_max_req_len.
 	DefaultMaxRequest = 512 << 10
@@ -53,17 +53,17 @@ const (
 	// DefaultWait is the default of Options.Wait.
 	DefaultWait = time.Minute
 
-	// envelope is what a request holds besides its value: three keys, each byte of which JSON may write as six.
+	// envelope is the size of a request without its value: three keys, each byte of which may take six in JSON.
 	envelope = 3*6*MaxKey + 2<<10
 )
 
 // Options configure New.
 type Options struct {
-	// MaxRequest is the servers' limits.txn_max_req_len, in bytes. A value may take three quarters of it, since it travels in
-	// base64, less 15 KiB. Default: DefaultMaxRequest.
+	// MaxRequest is the servers' limits.txn_max_req_len, in bytes. Values are sent in base64, so a value may take three quarters of it, less
+	// 15 KiB. Default: DefaultMaxRequest.
 	MaxRequest int
-	// Wait is how long a watch waits for a change before it asks again. A connection that died in silence is noticed a sixth
-	// later, and ten seconds. At most 10 min. Default: DefaultWait.
+	// Wait is how long a blocking query of a watch waits for a change before it is repeated. A connection that is silently broken is noticed
+	// after Wait, a sixth of it, and ten seconds. At most 10 min. Default: DefaultWait.
 	Wait time.Duration
 }
 
@@ -154,15 +154,15 @@ func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version,
 	return driver.Version(written.ModifyIndex), nil
 }
 
-// ownFlag is in KVPair.Flags of an item whose session belongs to it alone, so that a later write of the key, by any client, knows that
-// nothing else depends on the session.
+// ownFlag is the value of KVPair.Flags of an item whose session belongs to it alone. It shows a later writer of the key, on any client, that
+// no other item has the session.
 const ownFlag = 0x676f_6f73_6f77_6e
 
 // errAbsent: a key that a transaction reads does not exist.
 var errAbsent = errors.New("the key does not exist")
 
-// replace writes a key if the conditions hold, and ends the session of the item that was there. A transaction fails if it reads a
-// key that does not exist, so a key is replaced by one transaction and made by another.
+// replace writes a key if the conditions hold, and ends the session of the item that it replaces. A transaction fails if it reads a key that
+// does not exist, so one transaction replaces a key and another creates it.
 func (s *Store) replace(ctx context.Context, req driver.PutRequest, write *api.KVTxnOp) (*api.KVPair, error) {
 	for {
 		if !req.IfAbsent {
@@ -186,8 +186,8 @@ func (s *Store) replace(ctx context.Context, req driver.PutRequest, write *api.K
 	}
 }
 
-// end removes an item if it has a version, zero for any, and its session with it if that belongs to it alone. What else is given is
-// part of the transaction.
+// end removes an item, and its session if that belongs to it alone. The item must have this version, or any if version is zero. The other
+// operations are part of the transaction.
 func (s *Store) end(ctx context.Context, key string, version driver.Version, others ...*api.KVTxnOp) ([]*api.KVPair, error) {
 	ops := api.KVTxnOps{{Verb: api.KVGet, Key: key}}
 	if version != 0 {
@@ -204,7 +204,7 @@ func (s *Store) end(ctx context.Context, key string, version driver.Version, oth
 	return pairs, nil
 }
 
-// refused reports whether a write certainly did not happen. After any other error it may have.
+// refused reports whether an error means that a write has not happened. After any other error it may have.
 func refused(err error) bool {
 	return errors.Is(err, driver.ErrConflict) || errors.Is(err, driver.ErrTooLarge) || errors.Is(err, driver.ErrNotFound)
 }
@@ -221,7 +221,7 @@ func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
 	return err
 }
 
-// transact makes a transaction and returns what its operations have to show. If one of them does not hold, nothing has happened.
+// transact runs a transaction and returns its results. If one of its operations fails, none has an effect.
 func (s *Store) transact(ctx context.Context, ops ...*api.KVTxnOp) ([]*api.KVPair, error) {
 	done, resp, _, err := s.client.KV().Txn(ops, (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx))
 	switch {
@@ -232,20 +232,20 @@ func (s *Store) transact(ctx context.Context, ops ...*api.KVTxnOp) ([]*api.KVPai
 	case len(resp.Errors) == 0:
 		return nil, fmt.Errorf("%w: Consul refused a transaction without a reason", driver.ErrUnavailable)
 	}
-	said := resp.Errors[0]
+	first := resp.Errors[0]
 	class := driver.ErrConflict
-	switch failed := ops[min(said.OpIndex, len(ops)-1)]; {
+	switch failed := ops[min(first.OpIndex, len(ops)-1)]; {
 	case failed.Verb == api.KVGet:
 		class = errAbsent
-	case strings.Contains(said.What, "invalid session"):
+	case strings.Contains(first.What, "invalid session"):
 		class = driver.ErrNotFound
-	case failed.Verb == api.KVLock: // as when the key's last session ended this moment
+	case failed.Verb == api.KVLock: // for example, because the key's last session has just ended
 		class = driver.ErrUnavailable
 	}
-	return nil, fmt.Errorf("%w: %s", class, said.What)
+	return nil, fmt.Errorf("%w: %s", class, first.What)
 }
 
-// Ping implements driver.Pinger: it asks the agent whether there is a leader.
+// Ping implements driver.Pinger. It asks the agent for the leader of the cluster.
 func (s *Store) Ping(ctx context.Context) error {
 	leader, err := s.client.Status().LeaderWithQueryOptions((&api.QueryOptions{}).WithContext(ctx))
 	if err == nil && leader == "" {
@@ -254,13 +254,13 @@ func (s *Store) Ping(ctx context.Context) error {
 	return s.classify(ctx, err)
 }
 
-// Close implements driver.Driver. The client stays as it is.
+// Close implements driver.Driver. It does not change the client.
 func (s *Store) Close() error {
 	s.life.End()
 	return nil
 }
 
-// classify gives an error of the client its class; the client's own stays reachable. No error has none.
+// classify adds the class to an error of the client, which stays reachable. It returns nil for nil.
 func (s *Store) classify(ctx context.Context, err error) error {
 	if err == nil {
 		return nil

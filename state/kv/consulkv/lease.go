@@ -12,11 +12,11 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// lockDelay is for how long a key whose session has ended may not be written with another. Consul's default of 15 s guards
-// locks; an item has nothing to guard. Zero would mean the default.
+// lockDelay is how long a key cannot be locked after its session has ended. Consul's default of 15 s protects locks, which items do not
+// need. Zero would mean the default.
 const lockDelay = time.Millisecond
 
-// Grant implements driver.Leaser: a lease is a session whose keys are deleted when it ends. No health check ends it early.
+// Grant implements driver.Leaser. A lease is a session whose keys are deleted when it ends. It has no health checks, which could end it early.
 func (s *Store) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {
 	id, _, err := s.client.Session().CreateNoChecks(&api.SessionEntry{
 		TTL: ttl.String(), Behavior: api.SessionBehaviorDelete, LockDelay: lockDelay,
@@ -38,7 +38,7 @@ func (s *Store) Renew(ctx context.Context, id driver.LeaseID) error {
 	}
 }
 
-// gone reports whether Consul knows no such session, which it says in more than one way.
+// gone reports whether an error means that Consul has no such session. Consul has several such answers.
 func gone(err error) bool {
 	var status api.StatusError
 	if !errors.As(err, &status) {

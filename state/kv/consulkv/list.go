@@ -9,7 +9,7 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// List implements driver.Lister. The first page reads all of them; Next is what is left.
+// List implements driver.Lister. The first call reads all items; Page.Next holds the remaining ones.
 func (s *Store) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
 	left, begun := req.Next.([]driver.Item)
 	if !begun {
@@ -25,7 +25,7 @@ func (s *Store) List(ctx context.Context, req driver.ListRequest) (driver.Page, 
 	return page, nil
 }
 
-// tree returns the items below a prefix, in order, and the index that they are shown at.
+// tree returns the items below a prefix, in order, and the index of the response.
 func (s *Store) tree(ctx context.Context, prefix string, q *api.QueryOptions) ([]driver.Item, uint64, error) {
 	pairs, meta, err := s.client.KV().List(plain(prefix), q.WithContext(ctx))
 	if err != nil {
@@ -40,9 +40,8 @@ func (s *Store) tree(ctx context.Context, prefix string, q *api.QueryOptions) ([
 	return items, meta.LastIndex, nil
 }
 
-// plain returns the part of a prefix that comes through the path of a URL unchanged: net/http cleans paths of empty and of dotted
-// parts, the client takes a leading slash away, and Consul refuses what cannot be printed. It ends before the first part that is
-// not plain.
+// plain returns the beginning of a prefix that reaches Consul unchanged in the path of a URL. net/http removes empty and dotted parts, the
+// client removes a leading slash, and Consul refuses characters that cannot be printed. The result ends before the first such part.
 func plain(prefix string) string {
 	end := 0
 	for part := range strings.SplitAfterSeq(prefix, "/") {

@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// maxWait is Consul's own limit of a blocking query, to whose time it adds up to a sixteenth.
+	// maxWait is Consul's limit of the wait time of a blocking query. Consul adds up to a sixteenth of the wait time.
 	maxWait = 10 * time.Minute
-	// answerWithin is how long an answer may take beyond that.
+	// answerWithin is how long a response may take after the wait time.
 	answerWithin = 10 * time.Second
 )
 
@@ -51,7 +51,7 @@ func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(dr
 		if err != nil {
 			return err
 		}
-		if index = now; now < w.last { // as after a restore: the documented answer is to begin again
+		if index = now; now < w.last { // for example, after a restore: Consul's documentation says to start at zero
 			index = 0
 		}
 		w.last = now
@@ -66,11 +66,11 @@ type watch struct {
 	*Store
 	key, prefix string
 	emit        func(driver.Event) error
-	known       map[string]driver.Version // what was shown last
-	last        uint64                    // the index of it
+	known       map[string]driver.Version // the versions of the last response
+	last        uint64                    // the index of the last response
 }
 
-// look returns what is there, once it is newer than index.
+// look returns the items once their index is greater than index, or Options.Wait has passed.
 func (w *watch) look(ctx context.Context, index uint64) ([]driver.Item, uint64, error) {
 	asked, cancel := context.WithTimeout(ctx, w.wait+w.wait/6+answerWithin)
 	defer cancel()
@@ -78,13 +78,13 @@ func (w *watch) look(ctx context.Context, index uint64) ([]driver.Item, uint64, 
 	if err != nil && asked.Err() != nil && ctx.Err() == nil {
 		err = fmt.Errorf("%w: a blocking query was not answered in time", driver.ErrUnavailable)
 	}
-	if w.key != "" { // a query by key would wake up for every change of the store while the key is missing
+	if w.key != "" { // a query for a single key would return after every change of the store while the key is missing
 		items = slices.DeleteFunc(items, func(it driver.Item) bool { return it.Key != w.key })
 	}
 	return items, max(now, 1), err
 }
 
-// compare shows what differs from what was shown before. A watch can go on after the last of it.
+// compare emits the differences to the last response. A watch can resume after the last of these events.
 func (w *watch) compare(items []driver.Item, at driver.Version) error {
 	now := versions(items)
 	var events []driver.Event

@@ -37,14 +37,13 @@ const (
 	MaxKey = 32 << 10
 	// DefaultMaxRequest is etcd's own default of --max-request-bytes.
 	DefaultMaxRequest = 1536 << 10
-	// envelope is what a request holds besides a key and a value, generously.
+	// envelope is an upper bound of the size of a request without its key and value.
 	envelope = 1 << 10
 )
 
 // Options configure New.
 type Options struct {
-	// MaxRequest is the --max-request-bytes of the cluster, of which a key and its value may take what MaxKey leaves.
-	// Default: DefaultMaxRequest.
+	// MaxRequest is the --max-request-bytes of the cluster. A value may take all of it but MaxKey and 1 KiB. Default: DefaultMaxRequest.
 	MaxRequest int
 }
 
@@ -92,8 +91,8 @@ func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
 	return item(resp.Kvs[0]), nil
 }
 
-// Put implements driver.Driver. A write with a TTL takes a second request, for its lease; one that replaces an item with a TTL takes
-// another, which ends that item's lease.
+// Put implements driver.Driver. A write with a TTL needs a second request, which grants its lease. A write that replaces an item with a TTL
+// needs another, which revokes that item's lease.
 func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	lease, err := s.leaseOf(ctx, req)
 	if err != nil {
@@ -107,8 +106,8 @@ func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version,
 	return version, err
 }
 
-// write carries out a write of one key if the conditions hold, and ends the lease of the item that it replaces if that item alone has it.
-// The answer must hold the replaced item: etcd does not return its lease without its value.
+// write writes one key if the conditions hold, and revokes the lease of the item that it replaces if no other item has it. The response must
+// contain the replaced item: etcd does not return its lease without its value.
 func (s *Store) write(ctx context.Context, conds []clientv3.Cmp, op clientv3.Op) (driver.Version, error) {
 	version, replaced, err := s.commit(ctx, conds, op)
 	if err != nil {
@@ -120,7 +119,7 @@ func (s *Store) write(ctx context.Context, conds []clientv3.Cmp, op clientv3.Op)
 	return version, nil
 }
 
-// commit returns the revision of a write, and what it replaced. Without conditions it is no transaction, which costs etcd more.
+// commit returns the revision of a write, and the items that it replaced. Without conditions it is not a transaction, which costs etcd more.
 func (s *Store) commit(ctx context.Context, conds []clientv3.Cmp, op clientv3.Op) (driver.Version, []*mvccpb.KeyValue, error) {
 	if len(conds) == 0 {
 		resp, err := s.client.Do(ctx, op)
@@ -147,7 +146,7 @@ func (s *Store) commit(ctx context.Context, conds []clientv3.Cmp, op clientv3.Op
 	return version, resp.Responses[0].GetResponseDeleteRange().GetPrevKvs(), nil
 }
 
-// before returns the item that a put replaced, none if the key was new.
+// before returns the item that a put replaced, or none if the key is new.
 func before(item *mvccpb.KeyValue) []*mvccpb.KeyValue {
 	if item == nil {
 		return nil
@@ -155,12 +154,12 @@ func before(item *mvccpb.KeyValue) []*mvccpb.KeyValue {
 	return []*mvccpb.KeyValue{item}
 }
 
-// refused reports whether a write certainly did not happen. After any other error it may have.
+// refused reports whether an error means that a write has not happened. After any other error it may have.
 func refused(err error) bool {
 	return errors.Is(err, driver.ErrConflict) || errors.Is(err, driver.ErrTooLarge) || errors.Is(err, driver.ErrNotFound)
 }
 
-// conditions are etcd's comparisons.
+// conditions returns the comparisons of a transaction.
 func conditions(key string, absent bool, version driver.Version) (all []clientv3.Cmp) {
 	if absent {
 		all = append(all, clientv3.Compare(clientv3.CreateRevision(key), "=", 0))
@@ -183,7 +182,7 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// classify gives an error of the client its class; etcd's own stays reachable.
+// classify adds the class to an error of the client, which stays reachable.
 func (s *Store) classify(ctx context.Context, err error) error {
 	class := etcderr.Class(err)
 	switch {

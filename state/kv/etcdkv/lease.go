@@ -15,8 +15,8 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// The id of a lease that belongs to one item ends in a mark, so that a later write of the key, by any client, knows that nothing else
-// depends on the lease. Ids that etcd chooses end like that once in eight million.
+// The ID of a lease that belongs to one item ends in a mark. It shows a later writer of the key, on any client, that no other item has the
+// lease. Of the IDs that etcd chooses, one in eight million has the mark.
 const (
 	ownBits = 23
 	ownMask = 1<<ownBits - 1
@@ -25,15 +25,15 @@ const (
 
 func own(id clientv3.LeaseID) bool { return id&ownMask == ownMark }
 
-// newOwn returns an id for a lease of one item: positive, as etcd's own are.
+// newOwn returns an ID for the lease of one item. It is positive, as the IDs that etcd chooses.
 func newOwn() int64 { return int64(rand.Uint64()>>1)&^ownMask | ownMark }
 
-// leaseOf returns what a write is to live with: the lease it names, one of its own for a TTL, or none.
+// leaseOf returns the lease of a write: the one that it names, a new one for a TTL, or none.
 func (s *Store) leaseOf(ctx context.Context, req driver.PutRequest) (clientv3.LeaseID, error) {
 	if req.TTL == 0 {
 		return parse(req.Lease)
 	}
-	leases := clientv3.RetryLeaseClient(s.client) // clientv3.Client.Grant cannot choose an id
+	leases := clientv3.RetryLeaseClient(s.client) // clientv3.Client.Grant cannot choose an ID
 	for {
 		resp, err := leases.LeaseGrant(ctx, &etcdserverpb.LeaseGrantRequest{TTL: int64(req.TTL / time.Second), ID: newOwn()})
 		err = rpctypes.Error(err)
@@ -47,7 +47,7 @@ func (s *Store) leaseOf(ctx context.Context, req driver.PutRequest) (clientv3.Le
 	}
 }
 
-// endOwn revokes a lease that belongs to one item, which it no longer holds. If this fails, the lease ends with its TTL.
+// endOwn revokes the lease of an item that no longer exists, if the lease belonged to it alone. If this fails, the lease ends after its TTL.
 func (s *Store) endOwn(ctx context.Context, id clientv3.LeaseID) {
 	if own(id) {
 		_, _ = s.client.Revoke(ctx, id)
@@ -65,7 +65,7 @@ func parse(id driver.LeaseID) (clientv3.LeaseID, error) {
 	return clientv3.LeaseID(n), nil
 }
 
-// Grant implements driver.Leaser. A lease whose id has the mark of an item's own is given back.
+// Grant implements driver.Leaser. It revokes a lease whose ID has the mark by chance, and grants another.
 func (s *Store) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {
 	for {
 		resp, err := s.client.Grant(ctx, int64(ttl/time.Second))

@@ -17,13 +17,13 @@ import (
 
 func item(kv *mvccpb.KeyValue) driver.Item {
 	it := driver.Item{Key: string(kv.Key), Value: kv.Value, Version: driver.Version(kv.ModRevision)}
-	if it.Value == nil { // protobuf's empty
+	if it.Value == nil { // protobuf decodes an empty value as nil
 		it.Value = []byte{}
 	}
 	return it
 }
 
-// cursor is where a listing goes on: behind a key, at the revision that its first page was read at.
+// cursor is where a listing continues: after a key, at the revision of its first page.
 type cursor struct {
 	after    string
 	revision int64
@@ -36,14 +36,14 @@ func (s *Store) List(ctx context.Context, req driver.ListRequest) (driver.Page, 
 	return page, err
 }
 
-// list returns a page and the revision that it shows.
+// list returns a page and its revision.
 func (s *Store) list(ctx context.Context, prefix string, from cursor, limit int) (page driver.Page, revision int64, err error) {
 	begin, end := prefix, clientv3.GetPrefixRangeEnd(prefix)
 	if prefix == "" {
-		begin, end = "\x00", "\x00" // etcd's way to say all keys
+		begin, end = "\x00", "\x00" // all keys
 	}
 	if from.after != "" {
-		begin = from.after + "\x00" // the next key there can be
+		begin = from.after + "\x00" // the smallest greater key
 	}
 	resp, err := s.client.Get(ctx, begin, clientv3.WithRange(end), clientv3.WithLimit(int64(limit)), clientv3.WithRev(from.revision))
 	if err != nil {
@@ -113,8 +113,8 @@ func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(dr
 	return fmt.Errorf("%w: the connection to etcd is lost", driver.ErrUnavailable)
 }
 
-// revision returns the revision of the cluster, for which its leader is asked. A watch alone begins where its server is: behind
-// the leader, that would show writes that were acknowledged before. The key is one that the client may read.
+// revision returns the revision of the cluster from a linearizable read. A watch without a revision begins at that of its server. If the
+// server lags, such a watch shows writes that were acknowledged before it began. The client must have the right to read the key.
 func (s *Store) revision(ctx context.Context, key string) (int64, error) {
 	resp, err := s.client.Get(ctx, key, clientv3.WithCountOnly())
 	if err != nil {
@@ -123,9 +123,9 @@ func (s *Store) revision(ctx context.Context, key string) (int64, error) {
 	return resp.Header.Revision, nil
 }
 
-// remembers returns nil if etcd can tell what happened after a revision. It has to be asked before the watch: to a watch etcd
-// says that it is in place, and only then that its revision is compacted. Nor would a watch notice a revision that is
-// yet to come: that of another cluster, or of this one before it was restored from a backup.
+// remembers returns nil if etcd has the changes after a revision. It must be called before the watch: etcd first reports that a watch is in
+// place, and then that its revision is compacted. A watch does not detect a future revision either, which comes from another cluster, or from
+// this one before it was restored from a backup.
 func (s *Store) remembers(ctx context.Context, revision int64) error {
 	_, err := s.client.Get(ctx, "\x00", clientv3.WithRev(revision), clientv3.WithCountOnly())
 	switch {
@@ -138,7 +138,7 @@ func (s *Store) remembers(ctx context.Context, revision int64) error {
 	}
 }
 
-// snapshot shows what is there, and returns its revision.
+// snapshot emits the existing items, and returns their revision.
 func (s *Store) snapshot(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) (int64, error) {
 	if err := emit(driver.Event{Kind: driver.EventResync}); err != nil {
 		return 0, err
@@ -174,8 +174,8 @@ func (s *Store) snapshot(ctx context.Context, req driver.WatchRequest, emit func
 	}
 }
 
-// emitAll shows events. Those of one revision, such as the end of a lease with several items, share a place: to begin in their
-// middle is to begin before them.
+// emitAll emits events. Several events may have one revision, such as the removals at the end of a lease. A watch that resumes between them
+// begins before the first of them.
 func emitAll(events []*clientv3.Event, emit func(driver.Event) error) error {
 	for i, ev := range events {
 		shown := driver.Event{Kind: driver.EventPut, Item: item(ev.Kv), Position: driver.Version(ev.Kv.ModRevision)}
@@ -192,8 +192,8 @@ func emitAll(events []*clientv3.Event, emit func(driver.Event) error) error {
 	return nil
 }
 
-// endWithConnection ends a watch when the client has no connection any more. The client would take the watch up again by
-// itself, without a gap, but would not tell that what is known is out of date meanwhile.
+// endWithConnection ends a watch when the client loses its connection. The client would resume the watch by itself, without a gap, but would
+// not report that the known state is stale until then.
 func (s *Store) endWithConnection(ctx context.Context, end context.CancelFunc) {
 	conn := s.client.ActiveConnection()
 	for state := conn.GetState(); state == connectivity.Ready; state = conn.GetState() {

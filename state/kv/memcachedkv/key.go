@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// longest is the length of the longest key that memcached takes, in bytes.
+// longest is the length of the longest key that memcached accepts, in bytes.
 const longest = 250
 
-// escape returns the key that memcached gets. No two keys have the same: what is escaped begins with a percent sign and two hex
-// digits, and a digest with a percent sign and a colon.
+// escape returns the key for memcached. It is different for each key: an escaped byte is a percent sign and two hexadecimal digits, and a
+// digest begins with a percent sign and a colon.
 func escape(key string) string {
 	const digits = "0123456789ABCDEF"
 	plain := 0

@@ -52,13 +52,13 @@ const (
 	// MaxTTL is the longest TTL.
 	MaxTTL = 30*24*time.Hour - time.Second
 
-	// envelope is what an item holds besides its value, generously: memcached's header, the key, the version.
+	// envelope is an upper bound of the size of an item without its value: memcached's header, the key and the version.
 	envelope = 1 << 10
 )
 
 // Options configure New.
 type Options struct {
-	// MaxItem is the servers' option -I, in bytes, of which the value may take all but 1 KiB. Default: DefaultMaxItem.
+	// MaxItem is the servers' option -I, in bytes. A value may take all of it but 1 KiB. Default: DefaultMaxItem.
 	MaxItem int
 }
 
@@ -93,7 +93,7 @@ func (s *Store) Validate() error { return s.fault }
 // Capabilities implements driver.Driver.
 func (s *Store) Capabilities() driver.Capabilities { return s.caps }
 
-// Get implements driver.Driver. memcached does not tell what is left of a TTL.
+// Get implements driver.Driver. It does not return the TTL, which memcached does not report.
 func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
 	version, found, err := s.find(ctx, key)
 	if err != nil {
@@ -139,7 +139,7 @@ func seconds(ttl time.Duration) int32 {
 	return int32(ttl/time.Second) + 1
 }
 
-// swap writes item in the place of the one with this version.
+// swap replaces the item with this version.
 func (s *Store) swap(ctx context.Context, key string, version driver.Version, item *memcache.Item) error {
 	there, found, err := s.find(ctx, key)
 	switch {
@@ -152,7 +152,7 @@ func (s *Store) swap(ctx context.Context, key string, version driver.Version, it
 	}
 	item.CasID = found.CasID
 	err = s.do(ctx, func() error { return s.client.CompareAndSwap(item) })
-	if errors.Is(err, driver.ErrNotFound) { // gone since it was read
+	if errors.Is(err, driver.ErrNotFound) { // deleted since it was read
 		return driver.ErrConflict
 	}
 	return err
@@ -161,8 +161,8 @@ func (s *Store) swap(ctx context.Context, key string, version driver.Version, it
 // Delete implements driver.Driver.
 func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
 	if req.IfVersion != 0 {
-		const over = -1 // an expiration that is over already
-		return s.swap(ctx, req.Key, req.IfVersion, &memcache.Item{Key: escape(req.Key), Expiration: over})
+		const expired = -1
+		return s.swap(ctx, req.Key, req.IfVersion, &memcache.Item{Key: escape(req.Key), Expiration: expired})
 	}
 	err := s.do(ctx, func() error { return s.client.Delete(escape(req.Key)) })
 	if errors.Is(err, driver.ErrNotFound) {
@@ -180,13 +180,13 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// do is within for what returns nothing, with its error classified.
+// do is within for a call that returns only an error, which do classifies.
 func (s *Store) do(ctx context.Context, ask func() error) error {
 	_, err := within(ctx, s.longest(), func() (struct{}, error) { return struct{}{}, ask() })
 	return s.classify(ctx, err)
 }
 
-// longest is how long a call of the client can take: it may have to make a connection first.
+// longest returns how long a call of the client can take: the time to connect, and the time to answer.
 func (s *Store) longest() time.Duration {
 	if s.client.Timeout > 0 {
 		return 2 * s.client.Timeout
@@ -194,7 +194,7 @@ func (s *Store) longest() time.Duration {
 	return 2 * memcache.DefaultTimeout
 }
 
-// cancelWithin is how late a call may notice that its context was cancelled. A call that must notice sooner costs a goroutine.
+// cancelWithin is how long a call may take to notice that its context was canceled. A call that must notice sooner needs a goroutine.
 const cancelWithin = time.Second
 
 // within calls ask, and returns its result, or the error of ctx if that ends first. ask takes no longer than longest.
@@ -210,7 +210,7 @@ func within[T any](ctx context.Context, longest time.Duration, ask func() (T, er
 		value T
 		err   error
 	}
-	answered := make(chan answer, 1) // the one who asked may have left
+	answered := make(chan answer, 1) // the caller may have returned
 	go func() {
 		value, err := ask()
 		answered <- answer{value, err}
@@ -223,7 +223,7 @@ func within[T any](ctx context.Context, longest time.Duration, ask func() (T, er
 	}
 }
 
-// classify gives an error of the client its class; the client's own stays reachable. No error has none.
+// classify adds the class to an error of the client, which stays reachable. It returns nil for nil.
 func (s *Store) classify(ctx context.Context, err error) error {
 	class := driver.ErrUnavailable
 	switch {

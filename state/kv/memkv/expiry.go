@@ -19,7 +19,7 @@ type deadline struct {
 	lease *lease
 }
 
-// deadlines is a heap; the first ends first.
+// deadlines is a heap whose first element is the earliest.
 type deadlines []*deadline
 
 func (d deadlines) Len() int           { return len(d) }
@@ -51,7 +51,7 @@ func (s *Store) schedule(end *deadline) *deadline {
 	return end
 }
 
-// unschedule leaves the alarm: one that rings for nothing costs less than setting it again at every write.
+// unschedule does not reset the alarm: one that finds nothing to do costs less than a reset at every write.
 func (s *Store) unschedule(end *deadline) { heap.Remove(&s.ending, end.index) }
 
 func (s *Store) setAlarm() {
@@ -66,7 +66,7 @@ func (s *Store) setAlarm() {
 	s.alarm.Reset(wait)
 }
 
-// expireDue removes what has expired, though nobody asks: watches want to know.
+// expireDue removes what has expired, so that watches report it even if nobody calls the store.
 func (s *Store) expireDue() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,7 +90,7 @@ func (s *Store) expire() {
 	}
 }
 
-// lease is what several items live with. Its fields are guarded by Store.mu.
+// lease is the shared lifetime of several items. Store.mu guards its fields.
 type lease struct {
 	id    driver.LeaseID
 	ttl   time.Duration
@@ -140,7 +140,7 @@ func (s *Store) Revoke(ctx context.Context, id driver.LeaseID) error {
 	return nil
 }
 
-// drop ends a lease and removes its items, in the order of their keys, so that what watches see does not depend on chance.
+// drop ends a lease and removes its items in the order of their keys, so that watches show them in a fixed order.
 func (s *Store) drop(l *lease) {
 	s.unschedule(l.end)
 	delete(s.leases, l.id)

@@ -65,16 +65,16 @@ type Store struct {
 	leases  map[driver.LeaseID]*lease
 	granted int // leases so far, from which their ids come
 	ending  deadlines
-	alarm   *time.Timer // for the first of ending; nil until needed
+	alarm   *time.Timer // for the first deadline; nil until needed
 	closed  bool
 }
 
-// item is immutable apart from what is marked, which only holders of the write lock touch.
+// item is immutable, except for the marked field.
 type item struct {
 	key     string
 	value   []byte
 	version driver.Version
-	end     *deadline // marked; nil if the item has no TTL; that of the lease if it has one
+	end     *deadline // may change under the write lock; nil without TTL; the deadline of the lease if there is one
 	lease   *lease
 }
 
@@ -198,7 +198,7 @@ func (s *Store) remove(it *item) {
 	s.record(driver.EventDelete, driver.Item{Key: it.key})
 }
 
-// release takes an item that is about to go from its lease and from the schedule.
+// release removes an item from its lease and from the schedule, before it is removed or replaced.
 func (s *Store) release(it *item) {
 	switch {
 	case it == nil || it.end == nil:
@@ -209,7 +209,7 @@ func (s *Store) release(it *item) {
 	}
 }
 
-// lock takes the write lock and removes what has expired, so that its holder sees the store as of now.
+// lock takes the write lock and removes what has expired.
 func (s *Store) lock(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -226,7 +226,7 @@ func (s *Store) lock(ctx context.Context) error {
 // Compact forgets the history of changes: watches that resume from before start over with a snapshot.
 func (s *Store) Compact() { s.feed.Compact() }
 
-// Close implements driver.Driver: watches end, and the memory is free.
+// Close implements driver.Driver. It ends all watches and frees the memory.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

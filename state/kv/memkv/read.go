@@ -11,8 +11,8 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// cursor is where a listing goes on: in the tree as it was when the listing began. It shares with the store the nodes that
-// no writer has changed since, and is collected as garbage when the listing is given up.
+// cursor is where a listing continues, in the tree as it was when the listing began. The tree shares its nodes with the store until a writer
+// changes them. The garbage collector frees it when the listing ends.
 type cursor struct {
 	tree  *btree.Map[string, *item]
 	after string
@@ -51,8 +51,8 @@ func (s *Store) List(ctx context.Context, req driver.ListRequest) (driver.Page, 
 	return page, nil
 }
 
-// show returns the item for a reader without a lock, and whether its time is not up yet. The end of a lease moves, so an
-// item that lives with one does not say how long it has left.
+// show returns a copy of the item, and whether it has not expired. It needs no lock. The deadline of a lease moves, so an item with a lease
+// has no TTL.
 func (it *item) show() (shown driver.Item, alive bool) {
 	shown = driver.Item{Key: it.key, Value: bytes.Clone(it.value), Version: it.version}
 	if it.end != nil && it.lease == nil {
@@ -120,8 +120,8 @@ func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(dr
 	return follower.Run(ctx, emit)
 }
 
-// emitAll shows the snapshot that a watch begins with. Items that expire meanwhile are shown all the same: the events that
-// follow tell of their end.
+// emitAll emits the snapshot that a watch begins with. It includes items that expire meanwhile, since the events that follow report their
+// removal.
 func emitAll(ctx context.Context, tree *btree.Map[string, *item], req driver.WatchRequest, emit func(driver.Event) error) error {
 	if err := emit(driver.Event{Kind: driver.EventResync}); err != nil {
 		return err

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// escape returns the name of a key in the bucket: its parts between slashes, joined by dots. A part that is empty is a lone
-// equals sign, since NATS knows no empty tokens.
+// escape returns the name of a key in the bucket: its parts between slashes, joined by dots. An empty part becomes an equals sign, since NATS
+// has no empty tokens.
 func escape(key string) string {
 	var b strings.Builder
 	b.Grow(len(key) + 8)
@@ -40,7 +40,7 @@ func plain(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-'
 }
 
-// unescape returns the key of a name, or an error if no key has it: someone else wrote to the bucket.
+// unescape returns the key of a name. A name that escape does not return is an error: another program wrote to the bucket.
 func unescape(name string) (string, error) {
 	var b strings.Builder
 	b.Grow(len(name))
@@ -56,10 +56,10 @@ func unescape(name string) (string, error) {
 			}
 			var c byte
 			if len(part) < 3 {
-				return "", fmt.Errorf("%q in the bucket is no key of this driver", name)
+				return "", fmt.Errorf("%q in the bucket is no key of this driver: keep the keys of other programs apart", name)
 			}
 			if _, err := fmt.Sscanf(part[1:3], "%02X", &c); err != nil {
-				return "", fmt.Errorf("%q in the bucket is no key of this driver: %w", name, err)
+				return "", fmt.Errorf("%q in the bucket is no key of this driver: keep the keys of other programs apart: %w", name, err)
 			}
 			b.WriteByte(c)
 			part = part[3:]
@@ -68,7 +68,7 @@ func unescape(name string) (string, error) {
 	return b.String(), nil
 }
 
-// filter returns the narrowest pattern of names that all keys with this prefix match.
+// filter returns the narrowest pattern that matches the names of all keys with this prefix.
 func filter(prefix string) string {
 	slash := strings.LastIndexByte(prefix, '/')
 	if slash < 0 {

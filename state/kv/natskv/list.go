@@ -35,7 +35,7 @@ func (s *Store) keys(ctx context.Context, prefix string) ([]string, error) {
 		return nil, s.classify(ctx, err)
 	}
 	defer end(watcher)
-	found := map[string]struct{}{} // a key that changes meanwhile is shown again
+	found := map[string]struct{}{} // a key that changes meanwhile comes again
 	_, err = s.current(ctx, source{watcher: watcher, name: name}, func(entry jetstream.KeyValueEntry, _ bool) error {
 		key, err := unescape(entry.Key())
 		switch {
@@ -51,7 +51,7 @@ func (s *Store) keys(ctx context.Context, prefix string) ([]string, error) {
 	return slices.Sorted(maps.Keys(found)), err
 }
 
-// read returns the items of some keys, without those that are gone meanwhile.
+// read returns the items of some keys, without those that were deleted meanwhile.
 func (s *Store) read(ctx context.Context, keys []string) ([]driver.Item, error) {
 	items := make([]driver.Item, len(keys))
 	group, inner := errgroup.WithContext(ctx)

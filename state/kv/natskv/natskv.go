@@ -65,27 +65,26 @@ import (
 )
 
 const (
-	// MaxKey is the length of the longest key, in bytes: escaped it is within the 4 KiB that NATS allows a line of its protocol.
+	// MaxKey is the length of the longest key, in bytes. When escaped, it fits into a line of NATS's protocol, which has at most 4 KiB.
 	MaxKey = 1 << 10
 	// DefaultMaxPayload is the servers' own default of max_payload.
 	DefaultMaxPayload = 1 << 20
-	// MarkerTTL is how long a bucket of Config remembers that an item has expired.
+	// MarkerTTL is how long a bucket of Config keeps the marker of an item that has expired.
 	MarkerTTL = time.Hour
 
-	// envelope is what a message holds besides its value.
+	// envelope is an upper bound of the size of a message without its value.
 	envelope = 1 << 10
 )
 
 // Options configure New.
 type Options struct {
-	// MaxPayload is the servers' max_payload, in bytes, of which a value may take all but 1 KiB. Default: DefaultMaxPayload.
+	// MaxPayload is the servers' max_payload, in bytes. A value may take all of it but 1 KiB. Default: DefaultMaxPayload.
 	MaxPayload int
-	// Durable declares that the servers have written to disk what they acknowledge: sync_interval always, and the bucket is
-	// kept in files.
+	// Durable declares that the servers write to disk before they acknowledge: sync_interval always, and a bucket in files. Default: false.
 	Durable bool
 }
 
-// Config describes a bucket for New: in files, one message a key, with TTLs. Set Replicas on a cluster.
+// Config returns the configuration of a bucket for New: in files, with one message for each key and with TTLs. Set Replicas on a cluster.
 func Config(bucket string) jetstream.KeyValueConfig {
 	return jetstream.KeyValueConfig{Bucket: bucket, History: 1, Storage: jetstream.FileStorage, LimitMarkerTTL: MarkerTTL}
 }
@@ -107,21 +106,21 @@ type Store struct {
 
 	mu      sync.Mutex
 	opened  *opened   // nil until the bucket was found
-	looked  time.Time // when it was looked up
-	created time.Time // when the bucket was
+	looked  time.Time // when the bucket was looked up
+	created time.Time // when the bucket was created
 }
 
 // opened is a bucket that was found.
 type opened struct {
 	watches jetstream.KeyValue
-	reads   nats.JetStreamContext // the client of package jetstream would read from any replica
+	reads   nats.JetStreamContext // the client of package jetstream reads from any replica
 	single  bool                  // the bucket is on one server
 }
 
-// lookEvery is how often a bucket on one server is looked up again: it may have got replicas.
+// lookEvery is how often a bucket on one server is looked up again, since it may have replicas by then.
 const lookEvery = time.Minute
 
-// New returns a driver on a bucket, which must exist by the first call. The connection stays the caller's to close.
+// New returns a driver on a bucket, which must exist by the first call. It does not close the connection.
 func New(js jetstream.JetStream, bucket string, opts *Options) *Store {
 	o, err := opts.withDefaults()
 	abilities := driver.CAS | driver.Expiry | driver.List | driver.Watch | driver.FreshReads
@@ -137,7 +136,7 @@ func New(js jetstream.JetStream, bucket string, opts *Options) *Store {
 	}}
 }
 
-// maxTTL is short of where a time in nanoseconds overflows, and long enough.
+// maxTTL is long enough, and a time in nanoseconds does not overflow.
 const maxTTL = 100 * 365 * 24 * time.Hour
 
 // Validate implements driver.Validator.
@@ -164,7 +163,7 @@ func (s *Store) open(ctx context.Context) (*opened, error) {
 	found := s.opened
 	due := found == nil || found.single && time.Since(s.looked) >= lookEvery
 	if found != nil && due {
-		s.looked = time.Now() // other calls go on meanwhile
+		s.looked = time.Now() // so that concurrent calls do not look it up, too
 	}
 	s.mu.Unlock()
 	if !due {
@@ -194,7 +193,7 @@ func (s *Store) lookUp(ctx context.Context) (*opened, error) {
 	return s.opened, nil
 }
 
-// apiOption has a client ask for the same subjects as another.
+// apiOption returns the option by which a client uses the same API subjects as another.
 func apiOption(o jetstream.JetStreamOptions) []nats.JSOpt {
 	switch {
 	case o.Domain != "":
@@ -206,7 +205,7 @@ func apiOption(o jetstream.JetStreamOptions) []nats.JSOpt {
 	}
 }
 
-// classify gives an error of the client its class; the client's own stays reachable. No error has none.
+// classify adds the class to an error of the client, which stays reachable. It returns nil for nil.
 func (s *Store) classify(ctx context.Context, err error) error {
 	class := driver.ErrUnavailable
 	switch {
@@ -228,19 +227,19 @@ func (s *Store) classify(ctx context.Context, err error) error {
 	return driver.Classify(class, err)
 }
 
-// missing reports whether the server knows no such bucket.
+// missing reports whether the server has no such bucket.
 func missing(err error) bool {
 	return errors.Is(err, jetstream.ErrBucketNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, nats.ErrStreamNotFound)
 }
 
-// moved reports whether the subject's last message is not the one that a write asked for.
+// moved reports whether the last message of the subject is not the one that a write expects.
 func moved(err error) bool {
 	var api *jetstream.APIError
 	return errors.As(err, &api) &&
 		(api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
 }
 
-// tooLarge reports whether the bucket's own limit was exceeded, which is not told by a code of its own in this client.
+// tooLarge reports whether a message is over the limit of the bucket. The client has no code for this error.
 func tooLarge(err error) bool {
 	var api *jetstream.APIError
 	return errors.As(err, &api) && strings.Contains(api.Description, "message size exceeds maximum allowed")

@@ -16,37 +16,36 @@ import (
 )
 
 const (
-	// catchUpEvery is how often a leader that is behind is asked again.
+	// catchUpEvery is the interval between reads of a leader that is behind.
 	catchUpEvery = 5 * time.Millisecond
-	// acceptBehind is how long a leader may be behind before the store takes the bucket for restored to an earlier state. A leader
+	// acceptBehind is how long a leader may be behind before the store concludes that the bucket was restored to an earlier state. A leader
 	// that is cut off from the others steps down after ten seconds.
 	acceptBehind = 30 * time.Second
 )
 
-// progress is how far into the bucket's sequence the store has seen, and how far the bucket's leader is known to be. A read counts
-// once the leader has reached what the store had seen before the read: so no read is older than an event, a write or a read
-// that came before it.
+// progress is the highest sequence that the store has seen, and the highest that the bucket's leader is known to have. A read is valid once
+// the leader has reached what the store had seen before the read. So no read is older than an event, a write or a read before it.
 type progress struct {
 	mu     sync.Mutex
 	seen   uint64    // the highest sequence of any event, reply or acknowledgement
 	leader uint64    // the highest sequence in a reply of the leader
-	link   uint64    // the number of the connection that leader is about
+	link   uint64    // the number of the connection on which leader was observed
 	behind time.Time // when the leader was first found behind; zero if it is not
 }
 
-// observe records a sequence that came from any server.
+// observe records a sequence from any server.
 func (h *progress) observe(sequence uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.seen = max(h.seen, sequence)
 }
 
-// observeLeader records a sequence that came from the leader, on a connection.
+// observeLeader records a sequence from the leader, on a connection.
 func (h *progress) observeLeader(sequence, link uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.seen = max(h.seen, sequence)
-	if h.link != link { // another server may hold another one for the leader
+	if h.link != link { // another server may take another one for the leader
 		h.link, h.leader = link, 0
 	}
 	h.leader = max(h.leader, sequence)
@@ -55,21 +54,21 @@ func (h *progress) observeLeader(sequence, link uint64) {
 	}
 }
 
-// needed returns the sequence that a read that begins now must reach.
+// needed returns the sequence that a read must reach if it begins now.
 func (h *progress) needed() uint64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.seen
 }
 
-// reached reports whether the leader is known to be at a sequence.
+// reached reports whether the leader is known to have reached a sequence.
 func (h *progress) reached(sequence, link uint64) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return sequence == 0 || h.link == link && h.leader >= sequence
 }
 
-// rewound reports whether a leader has been behind for so long that its state is taken for the truth, and forgets what was seen then.
+// rewound reports whether the leader has been behind for acceptBehind. Its state is then the valid one, and what was seen before is discarded.
 func (h *progress) rewound(last uint64) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -113,8 +112,8 @@ func (s *Store) last(ctx context.Context, subject string) (*nats.RawStreamMsg, e
 	}
 }
 
-// request reads the last message of a subject from the bucket's leader. A direct get costs less, and any replica answers it, so it is for
-// a bucket that has one server. It cannot ask for a pattern, and does not say why nobody answers.
+// request reads the last message of a subject from the bucket's leader. A direct get costs less, but any replica may answer it, so it is for
+// buckets on one server. It accepts no pattern, and does not report why there is no answer.
 func (s *Store) request(ctx context.Context, b *opened, subject string) (*nats.RawStreamMsg, error) {
 	if b.single && !strings.ContainsAny(subject, "*>") {
 		msg, err := b.reads.GetLastMsg(s.stream(), subject, nats.Context(ctx), nats.DirectGet())
@@ -144,7 +143,7 @@ func (s *Store) position(ctx context.Context) (uint64, error) {
 	}
 }
 
-// rewound reports whether the bucket is another one than the store has seen: made anew under its name, or restored.
+// rewound reports whether the bucket was created again under its name, or restored to an earlier state.
 func (s *Store) rewound(last uint64, created time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -156,7 +155,7 @@ func (s *Store) rewound(last uint64, created time.Time) bool {
 	return s.progress.rewound(last)
 }
 
-// forget makes the state of a new bucket the store's own.
+// forget starts over with the state of a new bucket.
 func (h *progress) forget(last uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -169,7 +168,7 @@ const (
 	attempts    = 4
 )
 
-// ask sends a request again if no answer comes: while the servers elect a leader, none of them may answer, nor say so.
+// ask repeats a request that is not answered. While the servers elect a leader, requests may be lost without an error.
 func ask[T any](ctx context.Context, request func(context.Context) (T, error)) (answer T, err error) {
 	for n := range attempts {
 		within, cancel := context.WithTimeout(ctx, firstAnswer<<n)
@@ -183,7 +182,7 @@ func ask[T any](ctx context.Context, request func(context.Context) (T, error)) (
 	return answer, err
 }
 
-// gone reports whether a message says that its key does not exist.
+// gone reports whether a message means that its key does not exist.
 func gone(msg *nats.RawStreamMsg) bool {
 	return msg == nil || msg.Header.Get(operation) != "" || msg.Header.Get(jetstream.MarkerReasonHeader) != ""
 }

@@ -23,7 +23,7 @@ func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(dr
 		return err
 	}
 	conn := s.js.Conn()
-	// The client would take the watch up again by itself, but would not tell that what is known is out of date meanwhile.
+	// The client would resume the watch by itself, but would not report that the known state is stale until then.
 	lost := conn.StatusChanged(nats.DISCONNECTED, nats.RECONNECTING, nats.CLOSED)
 	defer conn.RemoveStatusListener(lost)
 	now, err := s.position(ctx)
@@ -35,7 +35,7 @@ func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(dr
 	}
 	opts := []jetstream.WatchOpt{jetstream.ResumeFromRevision(now + 1)}
 	if req.Snapshot {
-		opts = nil // the last message of each key, then what comes
+		opts = nil // the last message of each key, then all changes
 	}
 	name := filter(req.Prefix)
 	if req.Key != "" {
@@ -59,10 +59,10 @@ func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(dr
 	return err
 }
 
-// source is a watcher of the client, and what it watches.
+// source is a watcher of the client.
 type source struct {
 	watcher jetstream.KeyWatcher
-	lost    <-chan nats.Status // tells that the connection is lost; nil is never ready
+	lost    <-chan nats.Status // receives when the connection is lost; nil never does
 	name    string             // the escaped key or the pattern
 }
 
@@ -75,7 +75,7 @@ type watch struct {
 	at     uint64 // all messages up to this one were shown
 }
 
-// snapshot shows what is there. A key that does not exist may have a message too, which is left out.
+// snapshot emits the existing items. It skips the messages of keys that no longer exist.
 func (w *watch) snapshot(ctx context.Context) error {
 	if err := w.emit(driver.Event{Kind: driver.EventResync}); err != nil {
 		return err
@@ -92,22 +92,22 @@ func (w *watch) snapshot(ctx context.Context) error {
 	return err
 }
 
-// recheck is how long a replica may take to deliver a message before the leader is asked whether it still exists.
+// recheck is how long to wait for a message from a replica before asking the leader whether the message still exists.
 const recheck = 50 * time.Millisecond
 
-// current reads from a watcher what is there, and returns the sequence of the last message. The replica that delivers may lag: what
-// it has is not all before it has delivered the last message that the leader has. Messages that come late, after all that the
-// replica had at first, may replace earlier ones.
+// current reads the existing messages from a watcher, and returns the sequence of the last one. The replica that delivers may lag, so current
+// continues until it has the last message of the leader. Messages after those that the replica had at first are late: they may replace
+// earlier ones.
 func (s *Store) current(ctx context.Context, from source, take func(entry jetstream.KeyValueEntry, late bool) error) (shown uint64, err error) {
 	target, err := s.newest(ctx, from.name)
 	for began := false; err == nil && (!began || shown < target); {
 		var entry jetstream.KeyValueEntry
 		entry, err = s.nextWithin(ctx, from, began)
 		switch {
-		case began && errors.Is(err, errNothing): // that message may be gone
+		case began && errors.Is(err, errNothing): // the message may no longer exist
 			target, err = s.newest(ctx, from.name)
 		case err != nil:
-		case entry == nil: // the replica has nothing else
+		case entry == nil: // the replica has delivered all that it had
 			began = true
 		case entry.Revision() > shown:
 			shown = entry.Revision()
@@ -123,10 +123,10 @@ func (s *Store) newest(ctx context.Context, name string) (uint64, error) {
 	return sequence(msg), err
 }
 
-// step shows the next change. One that was shown before is left out: the client takes up a watch again on a replica that may lag.
+// step emits the next change. It skips changes that were emitted before, since the client may resume on a replica that lags.
 func (w *watch) step(ctx context.Context) error {
 	entry, err := w.next(ctx, w.source)
-	if err != nil || entry == nil || entry.Revision() <= w.at { // nil: there was nothing after the place to begin at
+	if err != nil || entry == nil || entry.Revision() <= w.at { // nil: there are no messages after the position
 		return err
 	}
 	w.at = entry.Revision()
@@ -137,7 +137,7 @@ func (w *watch) step(ctx context.Context) error {
 	return w.emit(ev)
 }
 
-// event is what a message says, and whether it is about a key of this watch.
+// event returns the event of a message, and whether its key belongs to this watch.
 func (w *watch) event(entry jetstream.KeyValueEntry) (driver.Event, bool, error) {
 	key, err := unescape(entry.Key())
 	if err != nil || !strings.HasPrefix(key, w.prefix) {
@@ -150,7 +150,7 @@ func (w *watch) event(entry jetstream.KeyValueEntry) (driver.Event, bool, error)
 	return ev, true, nil
 }
 
-// next waits for what a watcher delivers. Nil stands for the end of what was there when it began.
+// next returns the next entry of a watcher. A nil entry means that all messages that existed at the start were delivered.
 func (s *Store) next(ctx context.Context, from source) (jetstream.KeyValueEntry, error) {
 	select {
 	case <-ctx.Done():
@@ -162,16 +162,16 @@ func (s *Store) next(ctx context.Context, from source) (jetstream.KeyValueEntry,
 			return nil, driver.Classify(driver.ErrUnavailable, errLost)
 		}
 		if entry != nil {
-			s.progress.observe(entry.Revision()) // before anybody reads because of it
+			s.progress.observe(entry.Revision()) // before the caller can read because of it
 		}
 		return entry, nil
 	}
 }
 
-// errNothing says that a watcher had nothing to deliver for a while.
+// errNothing is the error of a watcher that has delivered nothing for a while.
 var errNothing = errors.New("nothing was delivered")
 
-// nextWithin is next; if brief, it returns errNothing after a while.
+// nextWithin is next. If brief, it returns errNothing after the time of recheck.
 func (s *Store) nextWithin(ctx context.Context, from source, brief bool) (jetstream.KeyValueEntry, error) {
 	if !brief {
 		return s.next(ctx, from)
@@ -185,7 +185,7 @@ func (s *Store) nextWithin(ctx context.Context, from source, brief bool) (jetstr
 	return entry, err
 }
 
-// end stops a watcher. It may be waiting for someone to take what it has to say, until its channel is closed.
+// end stops a watcher, and drains its channel, because the watcher may be blocked in a send.
 func end(watcher jetstream.KeyWatcher) {
 	if err := watcher.Stop(); err != nil {
 		return // the connection is closed, and the watcher with it

@@ -19,8 +19,7 @@ const (
 	removed   = "DEL"
 )
 
-// Put implements driver.Driver. It is one request; a conditional one for a key that was removed before takes three, and one that is
-// refused takes two.
+// Put implements driver.Driver. It is one request. A write with IfAbsent of a key that was removed before takes three, and a conflict two.
 func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	msg := &nats.Msg{Subject: s.subject(escape(req.Key)), Data: req.Value}
 	var opts []jetstream.PublishOpt
@@ -36,7 +35,7 @@ func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version,
 	return s.publish(ctx, msg, opts...)
 }
 
-// publish writes a message, which is what an item is.
+// publish writes a message.
 func (s *Store) publish(ctx context.Context, msg *nats.Msg, opts ...jetstream.PublishOpt) (driver.Version, error) {
 	if _, err := s.open(ctx); err != nil {
 		return 0, err
@@ -50,9 +49,9 @@ func (s *Store) publish(ctx context.Context, msg *nats.Msg, opts ...jetstream.Pu
 	return driver.Version(ack.Sequence), nil
 }
 
-// publishAfter writes a message if the subject's last one has this sequence; zero means that there is none. The leader also refuses
-// a write because of another that the replicas have yet to accept. Reads do not show that one yet, and it may come to nothing: so a
-// refusal is a conflict once a read shows another message than the expected one.
+// publishAfter writes a message if the subject's last message has this sequence; zero means that there is none. The leader also refuses a
+// write because of another that the replicas have not accepted yet. Reads do not show that one, and it may fail. So a refusal is a conflict
+// only if a read shows another message than the expected one.
 func (s *Store) publishAfter(ctx context.Context, msg *nats.Msg, last uint64, opts ...jetstream.PublishOpt) (driver.Version, error) {
 	opts = append(slices.Clone(opts), jetstream.WithExpectLastSequencePerSubject(last))
 	for {
@@ -73,7 +72,7 @@ func (s *Store) publishAfter(ctx context.Context, msg *nats.Msg, last uint64, op
 	}
 }
 
-// sequence returns that of a message, or zero if there is none.
+// sequence returns the sequence of a message, or zero for nil.
 func sequence(msg *nats.RawStreamMsg) uint64 {
 	if msg == nil {
 		return 0
@@ -81,7 +80,7 @@ func sequence(msg *nats.RawStreamMsg) uint64 {
 	return msg.Sequence
 }
 
-// add writes a key that must not exist: one that has no message, or whose last one says that it is gone.
+// add writes a key that must not exist: its subject has no message, or the last one is a removal.
 func (s *Store) add(ctx context.Context, msg *nats.Msg, opts []jetstream.PublishOpt) (driver.Version, error) {
 	for last := uint64(0); ; {
 		version, err := s.publishAfter(ctx, msg, last, opts...)
@@ -99,8 +98,8 @@ func (s *Store) add(ctx context.Context, msg *nats.Msg, opts []jetstream.Publish
 	}
 }
 
-// Delete implements driver.Driver. It writes a message that says so. Without a condition the key is read first: one that does not
-// exist is left alone, since a watch would show its end.
+// Delete implements driver.Driver. It writes a removal. Without a condition it reads the key first and leaves one that does not exist, since a
+// watch would show the removal.
 func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
 	subject := s.subject(escape(req.Key))
 	if req.IfVersion != 0 {
@@ -117,7 +116,7 @@ func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
 	}
 }
 
-// remove deletes a key whose last message is this one.
+// remove deletes a key whose last message has this sequence.
 func (s *Store) remove(ctx context.Context, subject string, last uint64) error {
 	_, err := s.publishAfter(ctx, &nats.Msg{Subject: subject, Header: nats.Header{operation: {removed}}}, last)
 	return err

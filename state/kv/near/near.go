@@ -1,11 +1,10 @@
-// Package near keeps the items of a kv.Store that are read most in the memory of the process, and drops each as soon as a watch
-// reports that it has changed.
+// Package near caches the items of a kv.Store in the memory of the process. A watch removes each item from the cache when it changes.
 //
 //	cache := near.New(store, &near.Options{Prefix: "feature/"})
 //	go cache.Run(ctx)
 //	item, err := cache.Get(ctx, "feature/dark") // from memory, once it was read
 //
-// It is a package of its own so that state/kv links no cache library. A kv.Mirror holds all items below a prefix instead.
+// A kv.Mirror instead holds all items below a prefix. This package is separate from state/kv so that state/kv links no cache library.
 //
 // # Telemetry
 //
@@ -41,12 +40,12 @@ const (
 
 // Options configure New.
 type Options struct {
-	// Prefix of the keys to cache; Get reads others from the store each time. Default: all keys.
+	// Prefix of the keys to cache. Get reads other keys from the store each time. Default: all keys.
 	Prefix string
-	// MaxItems is how many items the cache holds; it evicts those that are read least. Default: DefaultMaxItems.
+	// MaxItems is how many items the cache holds. It evicts items that are rarely read. Default: DefaultMaxItems.
 	MaxItems int
-	// MaxStale is how old a kept item becomes before it is read again, though the watch has reported no change.
-	// Default: DefaultMaxStale.
+	// MaxStale is how long the cache serves an item before it reads it again, even if the watch has reported no change. Default:
+	// DefaultMaxStale.
 	MaxStale time.Duration
 }
 
@@ -54,39 +53,39 @@ type Options struct {
 //
 // # How old a value can be
 //
-// While the watch is connected, a value is out of date for as long as the engine takes to report a change: under a millisecond
-// on memkv, about a round trip on a server.
+// While the watch is connected, a value is stale for as long as the engine takes to report a change: under a millisecond on memkv, about a
+// round trip on a server.
 //
-// When the watch loses its connection, the cache drops everything, and keeps nothing until the watch is in place again. Until
-// then reads go to the store, as they do before Run is called and after it has returned. When a connection fails without an
-// error, as behind a broken switch, a value is out of date for at most MaxStale.
+// When the watch loses its connection, the cache removes all items, and stays empty until the watch is in place again. Until then reads go to
+// the store, as they do before Run is called and after it has returned. If a connection fails without an error, as behind a broken switch,
+// a value is stale for at most MaxStale.
 //
-// Where the engine reports how long an item has left (memkv, boltkv), the cache never serves it after its TTL. Elsewhere it
-// does so until the watch reports that the item has expired.
+// If the engine reports the TTL of items (memkv, boltkv), the cache never serves an item after its TTL. Otherwise it does so until the watch
+// reports that the item has expired.
 //
-// A process may not read at once what it has just written: read from the store where that matters.
+// A process may not see its own write at once: read from the store where that matters.
 type Cache struct {
 	store *kv.Store
 	opts  Options
 
 	fault        error // of every call; nil unless an option is negative
 	running      life.Running
-	live         atomic.Pointer[items] // nil while nothing may be kept
+	live         atomic.Pointer[items] // nil while nothing may be cached
 	hits, misses atomic.Int64
 
 	mu    sync.Mutex
-	loads map[string]*load // under way, by key
+	loads map[string]*load // running reads, by key
 }
 
 type items = otter.Cache[string, item]
 
 type item struct {
 	kv.Item
-	until   time.Time // when the cache must ask again
-	expires time.Time // when the item's TTL is over; zero if it has none
+	until   time.Time // when the cache must read the item again
+	expires time.Time // when the item's TTL ends; zero if it has none
 }
 
-// load counts the reads of one key that are under way. The cache does not keep their result if the key has changed meanwhile.
+// load counts the running reads of one key. The cache does not keep their result if the key has changed meanwhile.
 type load struct {
 	readers int
 	stale   bool
@@ -175,7 +174,7 @@ func (c *Cache) Get(ctx context.Context, key string) (kv.Item, error) {
 	return it, nil
 }
 
-// keep returns the entry for an item. Its times count from when the read was sent, which is never later than the read itself.
+// keep returns the cache entry of an item. Its times count from when the read was sent, which is before the engine read the item.
 func (c *Cache) keep(it kv.Item, sent time.Time) *item {
 	kept := &item{Item: it, until: sent.Add(c.opts.MaxStale)}
 	kept.Value = bytes.Clone(it.Value)
@@ -209,7 +208,7 @@ func (c *Cache) enter(key string) *load {
 	return l
 }
 
-// leave ends a read, and keeps its result unless the key may have changed since.
+// leave ends a read, and caches its result unless the key may have changed since.
 func (c *Cache) leave(key string, l *load, kept *item) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -221,7 +220,7 @@ func (c *Cache) leave(key string, l *load, kept *item) {
 	}
 }
 
-// forget drops an item that has changed. Reads of it that are under way may have seen either state, so their results are not kept.
+// forget removes an item that has changed. Running reads of it may have seen either state, so their results are not cached.
 func (c *Cache) forget(cache *items, key string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -232,7 +231,7 @@ func (c *Cache) forget(cache *items, key string) {
 	cache.Invalidate(key)
 }
 
-// flush drops everything, and continues with next. If that is nil, nothing is kept.
+// flush removes all items, and continues with next. If next is nil, nothing is cached.
 func (c *Cache) flush(cache, next *items) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -270,5 +269,5 @@ func (c *Cache) observe() (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	return func() { _ = registration.Unregister() }, nil // it fails only when called twice, which is harmless
+	return func() { _ = registration.Unregister() }, nil // fails only if it is called twice
 }

@@ -75,11 +75,11 @@ func New(items olric.DMap, opts *Options) *Store {
 }
 
 const (
-	// maxTTL is short of where a time in nanoseconds overflows, and long enough.
+	// maxTTL is long enough, and a time in nanoseconds does not overflow.
 	maxTTL = 100 * 365 * 24 * time.Hour
-	// maxLateness: an item that is over is not found any more, by the clock of the node that has it.
+	// maxLateness: a node does not return an expired item, by its own clock.
 	maxLateness = 10 * time.Millisecond
-	// early is how much too early olric ends an item, whose time it cuts to milliseconds twice.
+	// early is how much too early olric may end an item, because it truncates the time to milliseconds twice.
 	early = time.Millisecond
 )
 
@@ -140,7 +140,7 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// classify gives an error of olric its class; olric's own stays reachable. No error has none.
+// classify adds the class to an error of olric, which stays reachable. It returns nil for nil.
 func (s *Store) classify(ctx context.Context, err error) error {
 	class := driver.ErrUnavailable
 	switch {

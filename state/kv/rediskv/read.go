@@ -44,7 +44,7 @@ func (s *Store) PutMany(ctx context.Context, reqs []driver.PutRequest) ([]driver
 	return results, ctx.Err()
 }
 
-// scanCount is how many keys Redis looks at before it answers a part of a scan, and others get their turn.
+// scanCount is how many keys Redis examines for one part of a scan. It serves other clients between the parts.
 const scanCount = 1000
 
 // List implements driver.Lister.
@@ -52,7 +52,7 @@ func (s *Store) List(ctx context.Context, req driver.ListRequest) (driver.Page, 
 	return paged.List(ctx, req, s.keys, s.read)
 }
 
-// read returns the items of some keys, without those that are gone meanwhile.
+// read returns the items of some keys, without those that were deleted meanwhile.
 func (s *Store) read(ctx context.Context, keys []string) ([]driver.Item, error) {
 	found, err := s.GetMany(ctx, keys)
 	if err != nil {
@@ -71,7 +71,7 @@ func (s *Store) read(ctx context.Context, keys []string) ([]driver.Item, error) 
 	return items, nil
 }
 
-// keys returns the keys below a prefix, in order. A key that is there during the whole scan is among them.
+// keys returns the keys below a prefix, in order. It includes every key that exists during the whole scan.
 func (s *Store) keys(ctx context.Context, prefix string) ([]string, error) {
 	pattern := literal(prefix) + "*"
 	seen := map[string]struct{}{} // a scan may show a key more than once
@@ -98,7 +98,7 @@ func (s *Store) keys(ctx context.Context, prefix string) ([]string, error) {
 	return keys, nil
 }
 
-// primaries returns a client for each node to scan. Replicas of a cluster hold the same keys again, or none yet.
+// primaries returns a client for each node to scan. Replicas of a cluster have the same keys, or not yet all of them.
 func (s *Store) primaries(ctx context.Context) []rueidis.Client {
 	if s.client.Mode() != rueidis.ClientModeCluster {
 		return []rueidis.Client{s.client}
@@ -107,7 +107,7 @@ func (s *Store) primaries(ctx context.Context) []rueidis.Client {
 	for _, node := range s.client.Nodes() {
 		role, err := node.Do(ctx, node.B().Role().Build().Pin()).ToArray()
 		if err != nil || len(role) == 0 {
-			primaries = append(primaries, node) // the scan will say what is wrong
+			primaries = append(primaries, node) // the scan will return the error
 			continue
 		}
 		if name, _ := role[0].ToString(); name == "master" {
@@ -117,7 +117,7 @@ func (s *Store) primaries(ctx context.Context) []rueidis.Client {
 	return primaries
 }
 
-// literal returns the pattern that matches nothing but s.
+// literal returns the pattern that matches only s.
 func literal(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`).Replace(s)
 }

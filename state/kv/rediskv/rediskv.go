@@ -61,7 +61,7 @@ import (
 )
 
 const (
-	// MaxKey is the length of the longest key, in bytes. Redis would take longer ones, and look at all of them in each listing.
+	// MaxKey is the length of the longest key, in bytes. Redis accepts longer ones, but each listing scans all keys.
 	MaxKey = 64 << 10
 	// DefaultMaxValue is the default of Options.MaxValue.
 	DefaultMaxValue = 16 << 20
@@ -71,13 +71,13 @@ const (
 
 // Options configure New.
 type Options struct {
-	// MaxValue is the length of the longest value, in bytes, up to 512 MiB less 8 bytes (proto-max-bulk-len). While it handles
-	// a long one, Redis answers nobody. Default: DefaultMaxValue.
+	// MaxValue is the length of the longest value, in bytes, up to 512 MiB less 8 bytes (proto-max-bulk-len). Redis serves no other client
+	// while it processes a value. Default: DefaultMaxValue.
 	MaxValue int
-	// CacheTTL turns client-side caching on, and is the longest time for which a Get may be answered from memory. The client
-	// must not have DisableCache, and its CacheSizeEachConn bounds the memory. Default: no caching.
+	// CacheTTL turns client-side caching on. It is how long a Get may be answered from memory, at most. The client must not have
+	// DisableCache, and its CacheSizeEachConn limits the memory. Default: no caching.
 	CacheTTL time.Duration
-	// Durable declares that the server has written to disk what it acknowledges: appendonly yes, appendfsync always.
+	// Durable declares that the server writes to disk before it acknowledges: appendonly yes, appendfsync always. Default: false.
 	Durable bool
 }
 
@@ -119,9 +119,9 @@ func New(client rueidis.Client, opts *Options) *Store {
 }
 
 const (
-	// maxTTL is short of where a time in milliseconds overflows in Redis, and long enough.
+	// maxTTL is long enough, and a time in milliseconds does not overflow in Redis.
 	maxTTL = 100 * 365 * 24 * time.Hour
-	// maxLateness: Redis removes what is over when it is asked for it, by a clock of milliseconds.
+	// maxLateness: Redis does not return an expired key, by a clock of milliseconds.
 	maxLateness = 10 * time.Millisecond
 )
 
@@ -131,7 +131,7 @@ func (s *Store) Validate() error { return s.fault }
 // Capabilities implements driver.Driver.
 func (s *Store) Capabilities() driver.Capabilities { return s.caps }
 
-// Get implements driver.Driver. It does not return the TTL, which would take another command.
+// Get implements driver.Driver. It does not return the TTL, which would need another command.
 func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
 	if s.cacheTTL > 0 {
 		return s.cached(ctx, key)
@@ -139,13 +139,13 @@ func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
 	return s.item(ctx, key, s.client.Do(ctx, s.get(key)))
 }
 
-// get is the command that reads a key. It is pinned, as all commands must be that the client repeats when a connection is lost: the
-// client makes its next command of the memory of one that was answered, which the goroutine of the lost connection may still read.
+// get returns the command that reads a key. All commands that the client repeats after a lost connection must be pinned. The client reuses the
+// memory of a command that was answered, while the goroutine of the lost connection may still read it.
 func (s *Store) get(key string) rueidis.Completed {
 	return s.client.B().Get().Key(key).Build().Pin()
 }
 
-// item makes an item of the answer to a GET.
+// item returns the item in the answer to a GET.
 func (s *Store) item(ctx context.Context, key string, result rueidis.RedisResult) (driver.Item, error) {
 	stored, err := result.AsBytes()
 	if err != nil {
@@ -188,7 +188,7 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// classify gives an error of the client its class; the client's own stays reachable. No error has none.
+// classify adds the class to an error of the client, which stays reachable. It returns nil for nil.
 func (s *Store) classify(ctx context.Context, err error) error {
 	if err == nil {
 		return nil

@@ -11,8 +11,8 @@ import (
 	"github.com/go-os/go-os/state/kv/internal/sealed"
 )
 
-// The conditional writes. A script runs alone, and what it reads is what it writes over. They compare the eight bytes that every
-// item begins with; a key that is missing has none of them. Both answer 1, or nil if the condition does not hold.
+// The scripts of conditional writes. A script is atomic. It compares the first eight bytes of the item, which are its version; a missing key
+// has none. Both scripts return 1, or nil if the condition does not hold.
 const (
 	putIf = `if redis.call('GETRANGE', KEYS[1], 0, 7) ~= ARGV[1] then return false end
 if ARGV[3] then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) else redis.call('SET', KEYS[1], ARGV[2]) end
@@ -21,7 +21,7 @@ return 1`
 return redis.call('DEL', KEYS[1])`
 )
 
-// put is the command that a write is. Its answer is nil if a condition does not hold.
+// put returns the command for a write. Its answer is nil if a condition does not hold.
 func (s *Store) put(req driver.PutRequest, version driver.Version) rueidis.Completed {
 	stored := rueidis.BinaryString(sealed.Seal(version, req.Value))
 	if req.IfVersion != 0 {
@@ -44,7 +44,7 @@ func (s *Store) put(req driver.PutRequest, version driver.Version) rueidis.Compl
 	}
 }
 
-// written is what became of a conditional write.
+// written returns the outcome of a write: driver.ErrConflict if its condition does not hold.
 func (s *Store) written(ctx context.Context, result rueidis.RedisResult) error {
 	err := result.Error()
 	if rueidis.IsRedisNil(err) {

@@ -7,20 +7,19 @@ import (
 	"github.com/go-os/go-os/state/internal/leases"
 )
 
-// Safety is what the promise of an engine rests on: that no two claims hold one seat, and that tokens grow. A greater one is safer
-// between processes.
+// Safety is the class of an engine's promise that no two claims hold one seat, and that tokens grow. A greater class holds under more faults.
 type Safety uint8
 
-// The classes.
+// The classes of safety.
 const (
-	// Local holds within one process: it shuts out nobody else.
+	// Local: the promise holds within one process. Other processes are not excluded.
 	Local Safety = iota + 1
-	// BestEffort holds as long as the engine runs on one machine and keeps its data. A restart without them, or a fail-over to a replica
-	// that lags behind, may give a seat twice and repeat tokens.
+	// BestEffort: the promise holds as long as the engine runs on one machine and keeps its data. A restart without the data, or a fail-over to
+	// a replica that lags, may grant a seat twice and repeat tokens.
 	BestEffort
-	// SessionBound holds across crashes and restarts of the engine, but not across a fail-over to a replica that lags behind.
+	// SessionBound: the promise holds across crashes and restarts of the engine, but not across a fail-over to a replica that lags.
 	SessionBound
-	// Linearizable holds whatever crashes: a majority agrees on every step.
+	// Linearizable: the promise holds across all crashes, since a majority agrees on every step.
 	Linearizable
 )
 
@@ -44,9 +43,9 @@ func (s Safety) String() string {
 type Capabilities struct {
 	// System is the engine's name: lower case, as in db.system.name.
 	System string
-	// Safety is what the engine's promise rests on.
+	// Safety is the class of the engine's promise.
 	Safety Safety
-	// Ordered says that claims are granted in the order in which the engine received them.
+	// Ordered means that claims are granted in the order in which the engine received them.
 	Ordered bool
 	// Lease holds the limits of leases.
 	Lease LeaseLimits
@@ -56,17 +55,17 @@ type Capabilities struct {
 	MaxValue int
 }
 
-// LeaseLimits say how an engine treats time.
+// LeaseLimits describe how an engine treats the TTLs of leases.
 type LeaseLimits struct {
-	// Min is the shortest TTL; shorter ones are refused. Zero means no limit.
+	// Min is the shortest TTL. Shorter ones are refused. Zero means no limit.
 	Min time.Duration
-	// Max is the longest TTL; longer ones are refused. Zero means no limit.
+	// Max is the longest TTL. Longer ones are refused. Zero means no limit.
 	Max time.Duration
-	// Granularity is what TTLs are rounded up to a multiple of. Zero means none.
+	// Granularity is the unit that TTLs are rounded up to. Zero means that none are.
 	Granularity time.Duration
-	// Stretch is by how much an engine may lengthen a TTL. Zero means one.
+	// Stretch is the factor by which an engine may lengthen a TTL. Zero means one.
 	Stretch int
-	// MaxLateness is how long after its time, stretched, the seats of a lease may still be taken.
+	// MaxLateness is how long after its stretched TTL the seats of a lease may still be taken.
 	MaxLateness time.Duration
 }
 

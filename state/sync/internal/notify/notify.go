@@ -1,4 +1,4 @@
-// Package notify fans one engine subscription out to the local waiters of each name. A notification says whose claim has left the queue.
+// Package notify fans one engine subscription out to the local waiters of each name. A notification names the claim that has left the queue.
 package notify
 
 import (
@@ -24,13 +24,13 @@ type Hub struct {
 	all   map[string]map[*Subscription]struct{} // by name
 }
 
-// New returns a Hub that receives through connect. That function listens until its context ends or the connection is lost. It calls
-// connected once it listens, and notify with each message: the token of the claim that has left, or Any, then a space and the name.
+// New returns a Hub that receives through connect. The function listens until its context ends or the connection is lost. It calls
+// connected when it listens, and notify with each message: the token of the claim that has left, or Any, then a space and the name.
 func New(life *life.Life, connect func(ctx context.Context, connected func(), notify func(message string)) error) *Hub {
 	return &Hub{life: life, connect: connect, all: map[string]map[*Subscription]struct{}{}}
 }
 
-// Any stands for every claim: in a notification, and as what a Subscription is about.
+// Any stands for every claim, in notifications and for About.
 const Any = 0
 
 // Subscription receives the notifications about one name.
@@ -39,7 +39,7 @@ type Subscription struct {
 	woken chan struct{} // capacity 1
 
 	mu    sync.Mutex
-	token int64 // of the claim that it is about, or Any
+	token int64 // of the claim to wait for, or Any
 }
 
 // Subscribe returns a Subscription that receives until cancel.
@@ -68,13 +68,13 @@ func (h *Hub) Subscribe(name string) (s *Subscription, cancel func()) {
 // Wait returns when the Hub no longer listens, after the end of the driver's life.
 func (h *Hub) Wait() {
 	h.mu.Lock()
-	h.begun = true // and never begins
+	h.begun = true // so that Subscribe no longer starts it
 	h.mu.Unlock()
 	h.group.Wait()
 }
 
-// About sets whose leaving ends a Wait from now on: the claim with this token, or Any. A notification that was received before still
-// ends the next Wait.
+// About sets the claim whose end ends a Wait from now on: the one with this token, or Any. A notification that was received before still ends
+// the next Wait.
 func (s *Subscription) About(token int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,7 +124,7 @@ func (h *Hub) Watch(
 		if err := emit(holder); err != nil {
 			return err
 		}
-		if sub == nil { // only now: a caller that asks once needs no subscription
+		if sub == nil { // not earlier: a caller that reads the holder once needs no subscription
 			var cancel func()
 			sub, cancel = h.Subscribe(name)
 			defer cancel()
@@ -145,7 +145,7 @@ func (h *Hub) run() {
 	defer cancel()
 	retry := backoff.Backoff{First: 50 * time.Millisecond, Longest: 2 * time.Second}
 	for {
-		_ = h.connect(ctx, func() { // the error does not matter: those that wait meet the same engine
+		_ = h.connect(ctx, func() { // the error does not matter: the waiters get the same from the engine
 			retry.Reset()
 			h.wakeAll()
 		}, h.notify)
@@ -156,7 +156,7 @@ func (h *Hub) run() {
 	}
 }
 
-// notify decodes a message and wakes the subscriptions that it is about.
+// notify decodes a message and wakes the subscriptions that wait for its claim.
 func (h *Hub) notify(message string) {
 	token, name, _ := strings.Cut(message, " ")
 	if about, err := strconv.ParseInt(token, 10, 64); err == nil {
