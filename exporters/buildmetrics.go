@@ -1,6 +1,7 @@
 package exporters
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -100,7 +101,7 @@ func (p *Pipeline) metricReaders(ctx context.Context, own *ownResource) (readers
 }
 
 func (p *Pipeline) periodic(e sdkmetric.Exporter, kind string, cfg periodicConfig, own *ownResource) sdkmetric.Reader {
-	opts := []sdkmetric.PeriodicReaderOption{sdkmetric.WithInterval(cfg.interval), sdkmetric.WithTimeout(or(cfg.timeout, forever))}
+	opts := []sdkmetric.PeriodicReaderOption{sdkmetric.WithInterval(cfg.interval), sdkmetric.WithTimeout(cmp.Or(cfg.timeout, forever))}
 	if cfg.cardinality != nil {
 		opts = append(opts, sdkmetric.WithCardinalityLimitSelector(cfg.cardinality))
 	}

@@ -1,6 +1,7 @@
 package exporters
 
 import (
+	"errors"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -277,15 +278,22 @@ func TestOptionsThatContradictThemselvesAreErrors(t *testing.T) {
 		"Protocol":                            {Endpoint: "http://x", Protocol: "htp"},
 		"no scheme":                           {Endpoint: "collector:4317"},
 		"Compression":                         {Compression: "zstd"},
-		"QueueSize":                           {QueueSize: -1},
 		"BridgeRegistry":                      {BridgeRegistry: true},
-		"QueueBytes":                          {QueueBytes: -1},
-		"BatchBytes":                          {BatchBytes: -1},
+		"QueueSize: ":                         {QueueSize: -1},
+		"QueueBytes: ":                        {QueueBytes: -1},
+		"BatchSize: ":                         {BatchSize: -1},
+		"BatchBytes: ":                        {BatchBytes: -1},
+		"BatchDelay: ":                        {BatchDelay: -1},
+		"ExportTimeout: ":                     {ExportTimeout: -1},
+		"ShutdownTimeout: ":                   {ShutdownTimeout: -1},
+		"ReportInterval: ":                    {ReportInterval: -1},
+		"MetricInterval: ":                    {MetricInterval: -1},
+		"StandardLog":                         {StandardLog: true, KeepGlobals: true},
 		"\"a\" has a value with a line break": {Endpoint: "http://x", Headers: map[string]string{"a": "sesame\n"}},
 		"Headers: a header has a name":        {Endpoint: "http://x", Headers: map[string]string{"a: sesame": "b"}},
 	} {
 		o.Environ, o.KeepGlobals, o.LogWriter = []string{}, true, &logBuffer{}
-		if _, err := Setup(t.Context(), &o); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "sesame") {
+		if _, err := Setup(t.Context(), &o); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "sesame") {
 			t.Errorf("%s: %v", want, err)
 		}
 	}

@@ -1,6 +1,7 @@
 package exporters
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -18,10 +19,15 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
+	"github.com/go-os/go-os/internal/fault"
+	"github.com/go-os/go-os/internal/option"
 	"github.com/go-os/go-os/telemetry/log"
 	"github.com/go-os/go-os/telemetry/metrics"
 	"github.com/go-os/go-os/telemetry/trace"
 )
+
+// ErrInvalid is what Setup returns if an option is negative or contradicts another one.
+var ErrInvalid = fault.Invalid
 
 // Options of Setup. Nil and the zero value work. The environment goes before them, see the package comment.
 type Options struct {
@@ -161,8 +167,8 @@ func Setup(ctx context.Context, opts *Options) (*Pipeline, error) {
 	if o.LogLevels == nil {
 		o.LogLevels = log.NewLevels(slog.LevelInfo)
 	}
-	o.ShutdownTimeout = or(o.ShutdownTimeout, 5*time.Second)
-	o.ReportInterval = or(o.ReportInterval, time.Minute)
+	o.ShutdownTimeout = cmp.Or(o.ShutdownTimeout, 5*time.Second)
+	o.ReportInterval = cmp.Or(o.ReportInterval, time.Minute)
 
 	e := newEnviron(o.Environ)
 	s, err := resolve(e, &o)
@@ -186,32 +192,28 @@ func Setup(ctx context.Context, opts *Options) (*Pipeline, error) {
 	return p, nil
 }
 
-// check finds what no environment can make good.
+// check returns an error for each mistake in the options.
 func (o *Options) check() error {
-	var errs []error
-	for _, n := range []struct {
-		name  string
-		value int64
-	}{
-		{"QueueSize", int64(o.QueueSize)}, {"QueueBytes", int64(o.QueueBytes)}, {"BatchBytes", int64(o.BatchBytes)}, {"BatchSize", int64(o.BatchSize)}, {"BatchDelay", int64(o.BatchDelay)},
-		{"ExportTimeout", int64(o.ExportTimeout)}, {"ShutdownTimeout", int64(o.ShutdownTimeout)},
-		{"ReportInterval", int64(o.ReportInterval)}, {"MetricInterval", int64(o.MetricInterval)},
-	} {
-		if n.value < 0 {
-			errs = append(errs, fmt.Errorf("exporters: Options: %s is negative; leave it zero for the default", n.name))
-		}
+	errs := []error{option.Check("exporters.Options",
+		option.Of("QueueSize", o.QueueSize), option.Of("QueueBytes", o.QueueBytes),
+		option.Of("BatchSize", o.BatchSize), option.Of("BatchBytes", o.BatchBytes), option.Of("BatchDelay", o.BatchDelay),
+		option.Of("ExportTimeout", o.ExportTimeout), option.Of("ShutdownTimeout", o.ShutdownTimeout),
+		option.Of("ReportInterval", o.ReportInterval), option.Of("MetricInterval", o.MetricInterval),
+	)}
+	invalid := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("exporters.Options: %w: "+format, append([]any{ErrInvalid}, args...)...))
 	}
 	if o.Compression != "" && o.Compression != "gzip" && o.Compression != "none" {
-		errs = append(errs, fmt.Errorf("exporters: Options: Compression %q is neither gzip nor none", o.Compression))
+		invalid("Compression %q is neither gzip nor none", o.Compression)
 	}
 	if o.Prometheus.Existing != nil {
-		errs = append(errs, errors.New("exporters: Options: Prometheus.Existing is set: set Gatherer instead"))
+		invalid("Prometheus.Existing is set; set Gatherer instead")
 	}
 	if o.StandardLog && o.KeepGlobals {
-		errs = append(errs, errors.New("exporters: Options: StandardLog contradicts KeepGlobals; set KeepOTel and KeepSlog"))
+		invalid("StandardLog contradicts KeepGlobals; set KeepOTel and KeepSlog instead")
 	}
 	if o.BridgeRegistry && o.Gatherer == nil {
-		errs = append(errs, errors.New("exporters: Options: BridgeRegistry is set without a Gatherer to bridge"))
+		invalid("BridgeRegistry is set, and there is no Gatherer; set Gatherer to the registry to bridge")
 	}
 	return errors.Join(errs...)
 }

@@ -1,6 +1,7 @@
 package exporters
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -82,8 +83,8 @@ func resolve(e *environ, o *Options) (settings, error) {
 	spans := batch(e, o, "OTEL_BSP_", 5*time.Second)
 	records := batch(e, o, "OTEL_BLRP_", time.Second)
 	points := periodicConfig{
-		interval: e.millis(1, or(o.MetricInterval, time.Minute), "OTEL_METRIC_EXPORT_INTERVAL"),
-		timeout:  e.timeout(or(o.ExportTimeout, 30*time.Second), "OTEL_METRIC_EXPORT_TIMEOUT"),
+		interval: e.millis(1, cmp.Or(o.MetricInterval, time.Minute), "OTEL_METRIC_EXPORT_INTERVAL"),
+		timeout:  e.timeout(cmp.Or(o.ExportTimeout, 30*time.Second), "OTEL_METRIC_EXPORT_TIMEOUT"),
 	}
 	var errs [3]error
 	s.traces.to, errs[0] = destinations(e, o, Traces, destination{batch: spans}, toOTLP, toConsole, "none")
@@ -91,26 +92,18 @@ func resolve(e *environ, o *Options) (settings, error) {
 	s.logs.to, errs[2] = destinations(e, o, Logs, destination{batch: records}, toOTLP, toConsole, "none")
 	for _, err := range errs {
 		if err != nil {
-			return s, fmt.Errorf("exporters: Options: %w", err)
+			return s, fmt.Errorf("exporters.Options: %w: %w", ErrInvalid, err)
 		}
 	}
 	return s, nil
 }
 
-// or returns v, or def for zero and less.
-func or[T int | time.Duration](v, def T) T {
-	if v <= 0 {
-		return def
-	}
-	return v
-}
-
 func batch(e *environ, o *Options, prefix string, delay time.Duration) batchConfig {
 	c := batchConfig{
-		queue:   e.number(or(o.QueueSize, 2048), 1, prefix+"MAX_QUEUE_SIZE"),
-		batch:   e.number(or(o.BatchSize, 512), 1, prefix+"MAX_EXPORT_BATCH_SIZE"),
-		delay:   e.millis(0, or(o.BatchDelay, delay), prefix+"SCHEDULE_DELAY"),
-		timeout: e.timeout(or(o.ExportTimeout, 30*time.Second), prefix+"EXPORT_TIMEOUT"),
+		queue:   e.number(cmp.Or(o.QueueSize, 2048), 1, prefix+"MAX_QUEUE_SIZE"),
+		batch:   e.number(cmp.Or(o.BatchSize, 512), 1, prefix+"MAX_EXPORT_BATCH_SIZE"),
+		delay:   e.millis(0, cmp.Or(o.BatchDelay, delay), prefix+"SCHEDULE_DELAY"),
+		timeout: e.timeout(cmp.Or(o.ExportTimeout, 30*time.Second), prefix+"EXPORT_TIMEOUT"),
 	}
 	if c.batch > c.queue {
 		if e.set(prefix + "MAX_EXPORT_BATCH_SIZE") {

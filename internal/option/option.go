@@ -42,7 +42,7 @@ func Check(owner string, fields ...Field) error {
 	var all []error
 	for _, f := range fields {
 		if f.value != nil {
-			all = append(all, fault.Classify(fault.Invalid, fmt.Errorf("%s.%s is negative: %v; zero means the default", owner, f.name, f.value)))
+			all = append(all, fmt.Errorf("%s.%s: %w: %v is negative; zero means the default", owner, f.name, fault.Invalid, f.value))
 		}
 	}
 	return errors.Join(all...)

@@ -14,8 +14,8 @@ import (
 func TestCheck(t *testing.T) {
 	err := option.Check("box.Options",
 		option.Of("Size", -1), option.Of("Bytes", int64(0)), option.Of("Interval", -time.Second), option.Of("Depth", 1))
-	want := "invalid: box.Options.Size is negative: -1; zero means the default\n" +
-		"invalid: box.Options.Interval is negative: -1s; zero means the default"
+	want := "box.Options.Size: invalid: -1 is negative; zero means the default\n" +
+		"box.Options.Interval: invalid: -1s is negative; zero means the default"
 	if err == nil || err.Error() != want {
 		t.Errorf("Check returned %q, want %q", err, want)
 	}
@@ -39,7 +39,7 @@ func TestDefault(t *testing.T) {
 	if size != 7 || interval != 0 {
 		t.Errorf("the options became %d and %v, want 7 and 0s", size, interval)
 	}
-	want := "invalid: box.Options.Interval is negative: -1s; zero means the default, which is used"
+	want := "box.Options.Interval: invalid: -1s is negative; zero means the default, which is used"
 	if len(reported) != 1 || reported[0] != want {
 		t.Errorf("reported %q, want %q", reported, want)
 	}

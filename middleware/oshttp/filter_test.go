@@ -1,7 +1,6 @@
 package oshttp_test
 
 import (
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -9,9 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"go.opentelemetry.io/otel"
-
-	"github.com/go-os/go-os/internal/fault"
+	"github.com/go-os/go-os/internal/option/optiontest"
 	"github.com/go-os/go-os/middleware/oshttp"
 	"github.com/go-os/go-os/telemetry"
 )
@@ -150,13 +147,6 @@ func TestNegativeOptions(t *testing.T) {
 			oshttp.NewTransport(nil, &oshttp.TransportOptions{Telemetry: off, MaxServers: -1})
 		},
 	} {
-		var reported []error
-		before := otel.GetErrorHandler()
-		otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { reported = append(reported, err) }))
-		use()
-		otel.SetErrorHandler(before)
-		if len(reported) != 1 || !errors.Is(reported[0], fault.Invalid) || !strings.Contains(reported[0].Error(), "oshttp."+field) {
-			t.Errorf("%s: reported %v, want one error that names the field", field, reported)
-		}
+		optiontest.Reports(t, "oshttp."+field, use)
 	}
 }

@@ -92,7 +92,7 @@ func TestAllocations(t *testing.T) {
 		"five, span and group":   {0, func(l *slog.Logger) { log5(span, l) }, quiet},
 		"below the level":        {0, func(l *slog.Logger) { l.LogAttrs(plain, slog.LevelDebug, "x", slog.String("k", "v")) }, quiet},
 		"sampled away": {0, func(l *slog.Logger) { log4(span, l) },
-			&Options{Telemetry: telemetry.Off(), Sampling: &Sampling{First: 1, Thereafter: -1, Tick: time.Hour}}},
+			&Options{Telemetry: telemetry.Off(), Sampling: &Sampling{First: 1, Thereafter: DropRest, Tick: time.Hour}}},
 		"sampling that keeps": {0, func(l *slog.Logger) { log4(span, l) },
 			&Options{Telemetry: telemetry.Off(), Sampling: &Sampling{First: 1 << 30}}},
 		"something hidden": {0, func(l *slog.Logger) { l.LogAttrs(plain, slog.LevelInfo, "x", slog.String("password", "p")) }, quiet},

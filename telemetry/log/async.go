@@ -1,11 +1,13 @@
 package log
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 
 	"github.com/go-os/go-os/internal/delivery"
+	"github.com/go-os/go-os/internal/option"
 	"github.com/go-os/go-os/telemetry"
 )
 
@@ -68,9 +70,8 @@ func Async(h slog.Handler, opts *AsyncOptions) *AsyncSink {
 	}
 	o.drops = newDrops(opts.Telemetry, o.name)
 	capacity := opts.Capacity
-	if capacity <= 0 {
-		capacity = defaultCapacity
-	}
+	option.Default("log.AsyncOptions", "Capacity", &capacity)
+	capacity = cmp.Or(capacity, defaultCapacity)
 	a := &async{outlet: o, ledger: delivery.NewLedger(nil), capacity: capacity}
 	a.worker = delivery.NewWorker(a.ledger, a.write, delivery.Limits{Items: capacity})
 	return &AsyncSink{async: a, next: h}

@@ -110,7 +110,7 @@ func ExampleLevels_ServeHTTP() {
 	put(`{"logger":"state.kv","level":"loud","for":"10m"}`)
 	// Output:
 	// 200 {"levels":[{"logger":"","level":"INFO"},{"logger":"state.kv","level":"DEBUG"}],"loggers":[]}
-	// 400 {"error":"log: invalid level setting: level \"loud\": want debug, info, warn or error, with an offset if need be, as in \"info+2\""}
+	// 400 {"error":"log: invalid: level \"loud\": want debug, info, warn or error, with an offset if need be, as in \"info+2\""}
 }
 
 func ExampleNamed() {

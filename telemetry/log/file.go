@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/DeRuina/timberjack"
+
+	"github.com/go-os/go-os/internal/option"
 )
 
 // FileOptions of OpenFile. Nil and the zero value work.
@@ -49,8 +51,8 @@ type File struct {
 	closed bool
 }
 
-// OpenFile opens the file, or makes it and the directories above it. It returns an error that names the path and what is wrong
-// with it, rather than leave that to the first write.
+// OpenFile opens the file, or makes it and the directories above it. An error names the path and what is wrong with it; nothing is left
+// for the first write to find. Options that make no sense are ErrInvalid.
 func OpenFile(path string, opts *FileOptions) (*File, error) {
 	if opts == nil {
 		opts = &FileOptions{}
@@ -77,20 +79,17 @@ func OpenFile(path string, opts *FileOptions) (*File, error) {
 
 func (f *File) check() error {
 	if f.path == "" {
-		return errors.New("log: open file: the path is empty")
+		return fmt.Errorf("log: open file: %w: the path is empty", ErrInvalid)
 	}
 	o := f.opts
-	for _, field := range []struct {
-		name string
-		bad  bool
-	}{
-		{"MaxMegabytes", o.MaxMegabytes < 0}, {"RotateEvery", o.RotateEvery < 0},
-		{"KeepFiles", o.KeepFiles < 0}, {"KeepDays", o.KeepDays < 0}, {"Mode", o.Mode&^fs.ModePerm != 0 || o.Mode&0o200 == 0},
-	} {
-		if field.bad {
-			return fmt.Errorf("log: open file %q: FileOptions.%s is out of range: it must not be negative, and a mode must let the owner write",
-				f.path, field.name)
-		}
+	err := option.Check("log.FileOptions",
+		option.Of("MaxMegabytes", o.MaxMegabytes), option.Of("RotateEvery", o.RotateEvery),
+		option.Of("KeepFiles", o.KeepFiles), option.Of("KeepDays", o.KeepDays))
+	if o.Mode&^fs.ModePerm != 0 || o.Mode&0o200 == 0 {
+		err = errors.Join(err, fmt.Errorf("log.FileOptions.Mode: %w: %#o is not a mode that lets the owner write, such as 0o600", ErrInvalid, uint32(o.Mode)))
+	}
+	if err != nil {
+		return fmt.Errorf("log: open file %q: %w", f.path, err)
 	}
 	return nil
 }

@@ -21,9 +21,6 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// ErrInvalid is what a refused change of levels matches.
-var ErrInvalid = errors.New("log: invalid level setting")
-
 // Bounds that keep a mistake from filling the memory.
 const (
 	maxLevelNames = 1000 // names with a level of their own, and names remembered
@@ -99,12 +96,12 @@ func (l *Levels) set(ctx context.Context, name string, level slog.Level, revert 
 		return err
 	}
 	if revert < 0 {
-		return fmt.Errorf("%w: revert of %q after %v: the time must not be negative; zero means that the level lasts", ErrInvalid, name, revert)
+		return fmt.Errorf("log: %w: revert of %q after %v: the time must not be negative; zero means that the level lasts", ErrInvalid, name, revert)
 	}
 	return l.change(ctx, name, "set", revert, func(s *setting) error {
 		if s == nil {
 			if len(l.settings) >= maxLevelNames {
-				return fmt.Errorf("%w: %d names have levels already; reset one before setting %q", ErrInvalid, maxLevelNames, name)
+				return fmt.Errorf("log: %w: %d names have levels already; reset one before setting %q", ErrInvalid, maxLevelNames, name)
 			}
 			s = &setting{}
 			l.settings[name] = s
@@ -262,13 +259,13 @@ func checkName(name string) error {
 	case name == "":
 		return nil
 	case !utf8.ValidString(name):
-		return fmt.Errorf("%w: logger name %q: it is not UTF-8", ErrInvalid, name[:min(len(name), maxNameLength)])
+		return fmt.Errorf("log: %w: logger name %q: it is not UTF-8", ErrInvalid, name[:min(len(name), maxNameLength)])
 	case len(name) > maxNameLength:
-		return fmt.Errorf("%w: a logger name of %d bytes: %d at most", ErrInvalid, len(name), maxNameLength)
+		return fmt.Errorf("log: %w: a logger name of %d bytes: %d at most", ErrInvalid, len(name), maxNameLength)
 	case strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f }):
-		return fmt.Errorf("%w: logger name %q: no spaces or control characters", ErrInvalid, name)
+		return fmt.Errorf("log: %w: logger name %q: no spaces or control characters", ErrInvalid, name)
 	case slices.Contains(strings.Split(strings.ReplaceAll(name, "/", "."), "."), ""):
-		return fmt.Errorf("%w: logger name %q: it has an empty part; write it as in \"state.kv\"", ErrInvalid, name)
+		return fmt.Errorf("log: %w: logger name %q: it has an empty part; write it as in \"state.kv\"", ErrInvalid, name)
 	}
 	return nil
 }

@@ -48,7 +48,7 @@ func (l *Levels) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		err = l.put(w, r)
 	case http.MethodDelete:
 		if !r.URL.Query().Has("logger") {
-			err = fmt.Errorf(`%w: the query lacks "logger": write ?logger=NAME, or ?logger= for the default`, ErrInvalid)
+			err = fmt.Errorf(`log: %w: the query lacks "logger": write ?logger=NAME, or ?logger= for the default`, ErrInvalid)
 		} else {
 			err = l.reset(r.Context(), r.URL.Query().Get("logger"))
 		}
@@ -69,21 +69,21 @@ func (l *Levels) put(w http.ResponseWriter, r *http.Request) error {
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxLevelBody))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&c); err != nil {
-		return fmt.Errorf("%w: the body is not {\"logger\":…,\"level\":…,\"for\":…}: %w", ErrInvalid, err)
+		return fmt.Errorf("log: %w: the body is not {\"logger\":…,\"level\":…,\"for\":…}: %w", ErrInvalid, err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("%w: there is more than one JSON value in the body", ErrInvalid)
+		return fmt.Errorf("log: %w: there is more than one JSON value in the body", ErrInvalid)
 	}
 	if c.Logger == nil || c.Level == nil || c.For == nil {
-		return fmt.Errorf(`%w: the body must have "logger" ("" is the default), "level" and "for" (as "10m"; "0s" lasts)`, ErrInvalid)
+		return fmt.Errorf(`log: %w: the body must have "logger" ("" is the default), "level" and "for" (as "10m"; "0s" lasts)`, ErrInvalid)
 	}
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(*c.Level)); err != nil {
-		return fmt.Errorf(`%w: level %q: want debug, info, warn or error, with an offset if need be, as in "info+2"`, ErrInvalid, *c.Level)
+		return fmt.Errorf(`log: %w: level %q: want debug, info, warn or error, with an offset if need be, as in "info+2"`, ErrInvalid, *c.Level)
 	}
 	revert, err := time.ParseDuration(*c.For)
 	if err != nil {
-		return fmt.Errorf(`%w: for %q: want a duration such as "10m", or "0s" for a level that lasts`, ErrInvalid, *c.For)
+		return fmt.Errorf(`log: %w: for %q: want a duration such as "10m", or "0s" for a level that lasts`, ErrInvalid, *c.For)
 	}
 	return l.set(r.Context(), *c.Logger, level, revert)
 }

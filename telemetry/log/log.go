@@ -45,8 +45,12 @@ import (
 
 	slogmulti "github.com/samber/slog-multi"
 
+	"github.com/go-os/go-os/internal/fault"
 	"github.com/go-os/go-os/telemetry"
 )
+
+// ErrInvalid is the class of requests and options that make no sense: a change of levels, the options of a file.
+var ErrInvalid = fault.Invalid
 
 // scopeName is the instrumentation scope of this package.
 const scopeName = "github.com/go-os/go-os/telemetry/log"

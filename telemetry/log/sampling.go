@@ -1,6 +1,7 @@
 package log
 
 import (
+	"cmp"
 	"context"
 	"hash/maphash"
 	"log/slog"
@@ -8,6 +9,8 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/go-os/go-os/internal/option"
 )
 
 // Sampling thins out messages that repeat: of each message, per logger name and level, the first few of every tick pass,
@@ -15,16 +18,19 @@ import (
 //
 // Counts are kept in a table of fixed size. Two messages may fall on one of its 4096 places and then share a count.
 type Sampling struct {
-	// First is how many of a message pass in each tick. Zero means 100.
+	// First is how many of a message pass in each tick. Default: 100.
 	First int
-	// Thereafter is the n of "every nth passes" for the rest of the tick. Zero means 100; negative means that none does.
+	// Thereafter is the n of "every nth passes" for the rest of the tick. DropRest means that none does. Default: 100.
 	Thereafter int
-	// Tick is how long a count lasts. Zero means one second.
+	// Tick is how long a count lasts. Default: one second.
 	Tick time.Duration
 	// KeepTraced lets every record pass that is written within a sampled span, so that a trace one can look at has all its
 	// log lines.
 	KeepTraced bool
 }
+
+// DropRest is a value of Sampling.Thereafter: no more of a message passes until the next tick.
+const DropRest = -1
 
 const samplerPlaces = 4096
 
@@ -41,18 +47,18 @@ func newSampler(o *Sampling) *sampler {
 	if o == nil {
 		return nil
 	}
-	s := &sampler{first: 100, nth: 100, tick: int64(time.Second), keepTraced: o.KeepTraced, seed: maphash.MakeSeed()}
-	if o.First > 0 {
-		s.first = uint32(o.First)
+	first, nth, tick := o.First, o.Thereafter, o.Tick
+	option.Default("log.Sampling", "First", &first)
+	option.Default("log.Sampling", "Tick", &tick)
+	if nth != DropRest {
+		option.Default("log.Sampling", "Thereafter", &nth)
 	}
-	switch {
-	case o.Thereafter > 0:
-		s.nth = uint32(o.Thereafter)
-	case o.Thereafter < 0:
-		s.nth = 0
-	}
-	if o.Tick > 0 {
-		s.tick = int64(o.Tick)
+	s := &sampler{
+		first:      uint32(cmp.Or(first, 100)),
+		nth:        uint32(max(cmp.Or(nth, 100), 0)), // DropRest becomes none
+		tick:       int64(cmp.Or(tick, time.Second)),
+		keepTraced: o.KeepTraced,
+		seed:       maphash.MakeSeed(),
 	}
 	return s
 }

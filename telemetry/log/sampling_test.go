@@ -71,7 +71,7 @@ func TestSamplingCountsNamesAndLevelsApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sink, got := counter()
 		l := slog.New(apart(t, func() *Handler {
-			return NewHandler(&Options{Sampling: &Sampling{First: 1, Thereafter: -1, Tick: time.Hour}}, sink)
+			return NewHandler(&Options{Sampling: &Sampling{First: 1, Thereafter: DropRest, Tick: time.Hour}}, sink)
 		}, at("", slog.LevelInfo, "x"), at("", slog.LevelWarn, "x"), at("a", slog.LevelInfo, "x"), at("b", slog.LevelInfo, "x")))
 		for range 10 {
 			l.Info("x")
@@ -88,7 +88,7 @@ func TestSamplingCountsNamesAndLevelsApart(t *testing.T) {
 func TestSamplingKeepsTraced(t *testing.T) {
 	for keep, want := range map[bool]int{true: 10 + 1, false: 1} {
 		sink, got := counter()
-		l := New(&Options{Sampling: &Sampling{First: 1, Thereafter: -1, Tick: 100000 * time.Hour, KeepTraced: keep}}, sink)
+		l := New(&Options{Sampling: &Sampling{First: 1, Thereafter: DropRest, Tick: 100000 * time.Hour, KeepTraced: keep}}, sink)
 		for range 10 {
 			l.InfoContext(spanContext(t, trace.FlagsSampled), "x")
 			l.InfoContext(spanContext(t, 0), "x")

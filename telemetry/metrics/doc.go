@@ -18,3 +18,8 @@
 // family of ours that had to be renamed), gather (one for each error of a registry in a scrape), encode (one for each
 // family that could not be written).
 package metrics
+
+import "github.com/go-os/go-os/internal/fault"
+
+// ErrInvalid is the class of arguments and options that make no sense, such as a negative number, buckets of a counter.
+var ErrInvalid = fault.Invalid

@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/go-os/go-os/internal/option"
 	"github.com/go-os/go-os/telemetry"
 )
 
@@ -43,17 +44,18 @@ func secondBuckets() []float64 {
 	return []float64{0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10}
 }
 
-// named refuses an instrument that nobody could tell whose it is.
-func named(scope string) error {
+// check returns an error if the scope is empty or an option is negative.
+func (o *InstrumentOptions) check(scope string) error {
+	err := option.Check("metrics.InstrumentOptions", option.Of("MaxLabels", o.MaxLabels))
 	if scope == "" {
-		return errors.New("the instrumentation scope is empty: give the import path of the package that measures")
+		err = errors.Join(err, fmt.Errorf("%w: the instrumentation scope is empty; give the import path of the package that measures", ErrInvalid))
 	}
-	return nil
+	return err
 }
 
 func (o *InstrumentOptions) withoutBuckets() error {
 	if len(o.Buckets) > 0 {
-		return errors.New("buckets are for histograms only")
+		return fmt.Errorf("%w: buckets are for histograms only", ErrInvalid)
 	}
 	return nil
 }
@@ -62,7 +64,7 @@ func (o *InstrumentOptions) withoutBuckets() error {
 func (o *InstrumentOptions) ascending() error {
 	for i, bound := range o.Buckets {
 		if math.IsNaN(bound) || i > 0 && bound <= o.Buckets[i-1] {
-			return fmt.Errorf("bucket bounds must ascend: %v", o.Buckets)
+			return fmt.Errorf("%w: bucket bounds must ascend: %v", ErrInvalid, o.Buckets)
 		}
 	}
 	return nil
@@ -94,7 +96,7 @@ func NewCounter[L comparable](
 ) (*Counter[L], error) {
 	const kind = "counter"
 	o := opts.orDefault()
-	if err := errors.Join(named(scope), o.withoutBuckets()); err != nil {
+	if err := errors.Join(o.check(scope), o.withoutBuckets()); err != nil {
 		return nil, failed(kind, name, err)
 	}
 	sets, err := newLabelSets[L](dto.MetricType_COUNTER, o.MaxLabels, addOption)
@@ -135,7 +137,7 @@ func NewUpDownCounter[L comparable](
 ) (*UpDownCounter[L], error) {
 	const kind = "up-down counter"
 	o := opts.orDefault()
-	if err := errors.Join(named(scope), o.withoutBuckets()); err != nil {
+	if err := errors.Join(o.check(scope), o.withoutBuckets()); err != nil {
 		return nil, failed(kind, name, err)
 	}
 	sets, err := newLabelSets[L](dto.MetricType_GAUGE, o.MaxLabels, addOption)
@@ -168,7 +170,7 @@ func NewGauge[L comparable](
 ) (*Gauge[L], error) {
 	const kind = "gauge"
 	o := opts.orDefault()
-	if err := errors.Join(named(scope), o.withoutBuckets()); err != nil {
+	if err := errors.Join(o.check(scope), o.withoutBuckets()); err != nil {
 		return nil, failed(kind, name, err)
 	}
 	sets, err := newLabelSets[L](dto.MetricType_GAUGE, o.MaxLabels, recordOption)
@@ -201,7 +203,7 @@ func NewHistogram[L comparable](
 ) (*Histogram[L], error) {
 	const kind = "histogram"
 	o := opts.orDefault()
-	if err := errors.Join(named(scope), o.ascending()); err != nil {
+	if err := errors.Join(o.check(scope), o.ascending()); err != nil {
 		return nil, failed(kind, name, err)
 	}
 	sets, err := newLabelSets[L](dto.MetricType_HISTOGRAM, o.MaxLabels, recordOption)

@@ -1,6 +1,7 @@
 package metrics_test
 
 import (
+	"errors"
 	"math"
 	"strings"
 	"sync"
@@ -302,6 +303,26 @@ func TestInstrumentErrors(t *testing.T) {
 		err := makers["histogram"]("things", &metrics.InstrumentOptions{Buckets: bounds})
 		if err == nil || !strings.Contains(err.Error(), "ascend") {
 			t.Errorf("the buckets %v give a histogram the error %v", bounds, err)
+		}
+	}
+}
+
+func TestInvalidInstrumentOptions(t *testing.T) {
+	for name, opts := range map[string]metrics.InstrumentOptions{
+		"metrics.InstrumentOptions.MaxLabels": {MaxLabels: -1}, "bucket bounds must ascend": {Buckets: []float64{2, 1}},
+	} {
+		_, err := metrics.NewHistogram[request](scope, telemetry.Off(), "things", &opts)
+		if !errors.Is(err, metrics.ErrInvalid) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v, want ErrInvalid that names it", name, err)
+		}
+	}
+	opts := &metrics.InstrumentOptions{MaxLabels: -1}
+	_, counter := metrics.NewCounter[request](scope, telemetry.Off(), "things", opts)
+	_, upDown := metrics.NewUpDownCounter[request](scope, telemetry.Off(), "things", opts)
+	_, gauge := metrics.NewGauge[request](scope, telemetry.Off(), "things", opts)
+	for kind, err := range map[string]error{"counter": counter, "up-down counter": upDown, "gauge": gauge} {
+		if !errors.Is(err, metrics.ErrInvalid) {
+			t.Errorf("%s: %v, want ErrInvalid", kind, err)
 		}
 	}
 }

@@ -80,7 +80,7 @@ func NewPrometheus(opts *PrometheusOptions) (*Prometheus, error) {
 		opts = &PrometheusOptions{}
 	}
 	if opts.OpenMetrics && opts.NoOpenMetrics {
-		return nil, errors.New("telemetry/metrics: PrometheusOptions: OpenMetrics and NoOpenMetrics are both set")
+		return nil, fmt.Errorf("telemetry/metrics: PrometheusOptions: %w: OpenMetrics and NoOpenMetrics are both set", ErrInvalid)
 	}
 	own := prometheus.NewRegistry()
 	exporter, err := otelprom.New(opts.exporter(own)...)

@@ -26,3 +26,8 @@
 // goos.trace.keeper.spans, by the same outcomes and unwatched; the gauge goos.trace.keeper.buffered, in spans. Each
 // span of a kept trace has the attribute goos.trace.kept (error, slow).
 package trace
+
+import "github.com/go-os/go-os/internal/fault"
+
+// ErrInvalid is the class of arguments and options that make no sense, such as a sampler that is nil, a ratio that is none.
+var ErrInvalid = fault.Invalid

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
+	"github.com/go-os/go-os/internal/option"
 	"github.com/go-os/go-os/telemetry"
 )
 
@@ -79,32 +81,34 @@ type KeepOptions struct {
 	Telemetry telemetry.Providers
 }
 
-// NewKeeper returns a Keeper in front of next, and owns next: Shutdown and ForceFlush are passed on.
+// NewKeeper returns a Keeper in front of next, and owns next: Shutdown and ForceFlush are passed on. A negative option is reported to the
+// error handler of OpenTelemetry, and the default is used.
 func NewKeeper(next sdktrace.SpanProcessor, opts *KeepOptions) *Keeper {
-	k := &Keeper{next: next, opts: opts.orDefault()}
+	k := &Keeper{next: next, opts: opts.withDefaults()}
 	k.table = newKeepTable(&k.opts)
 	k.reg = k.observe(k.opts.Telemetry)
 	return k
 }
 
-func (o *KeepOptions) orDefault() KeepOptions {
+// withDefaults returns a copy of the options with their defaults. It reports negative ones.
+func (o *KeepOptions) withDefaults() KeepOptions {
 	var opts KeepOptions
 	if o != nil {
 		opts = *o
 	}
-	positive(&opts.MaxTraces, 2048)
-	positive(&opts.MaxSpans, 256)
-	positive(&opts.MaxBuffered, 16384)
-	positive(&opts.MaxAge, time.Minute)
-	positive(&opts.Linger, 5*time.Second)
-	opts.MaxAge = max(opts.MaxAge, opts.Slow)
+	const owner = "trace.KeepOptions"
+	option.Default(owner, "Slow", &opts.Slow)
+	option.Default(owner, "MaxTraces", &opts.MaxTraces)
+	option.Default(owner, "MaxSpans", &opts.MaxSpans)
+	option.Default(owner, "MaxBuffered", &opts.MaxBuffered)
+	option.Default(owner, "MaxAge", &opts.MaxAge)
+	option.Default(owner, "Linger", &opts.Linger)
+	opts.MaxTraces = cmp.Or(opts.MaxTraces, 2048)
+	opts.MaxSpans = cmp.Or(opts.MaxSpans, 256)
+	opts.MaxBuffered = cmp.Or(opts.MaxBuffered, 16384)
+	opts.MaxAge = max(cmp.Or(opts.MaxAge, time.Minute), opts.Slow)
+	opts.Linger = cmp.Or(opts.Linger, 5*time.Second)
 	return opts
-}
-
-func positive[T int | time.Duration](v *T, def T) {
-	if *v <= 0 {
-		*v = def
-	}
 }
 
 // OnStart implements sdktrace.SpanProcessor. Next sees every span that starts.

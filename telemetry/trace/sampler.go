@@ -2,7 +2,6 @@ package trace
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"sync"
@@ -60,14 +59,14 @@ func (s *Sampler) Description() string {
 
 // Set puts a sampler in force. With a positive revert it is in force for that long; then the last one that was set
 // for good returns, however many temporary changes there were in between. With zero the change is for good, and cancels
-// a pending revert. A nil sampler and a negative revert are errors, and change nothing.
+// a pending revert. A nil sampler and a negative revert are ErrInvalid, and change nothing.
 func (s *Sampler) Set(sampler sdktrace.Sampler, revert time.Duration) error {
 	if sampler == nil {
-		return errors.New("telemetry/trace: the sampler to set is nil: for the default, set ParentBased(AlwaysSample())")
+		return fmt.Errorf("telemetry/trace: %w: the sampler to set is nil; set ParentBased(AlwaysSample()) for the default", ErrInvalid)
 	}
 	if revert < 0 {
-		return fmt.Errorf("telemetry/trace: revert of the sampler after %v: the time must not be negative; "+
-			"zero means that the change is for good", revert)
+		return fmt.Errorf("telemetry/trace: %w: revert of the sampler after %v: the time must not be negative; "+
+			"zero means that the change is for good", ErrInvalid, revert)
 	}
 	s.mu.Lock()
 	s.put(sampler)
@@ -87,10 +86,10 @@ func (s *Sampler) Set(sampler sdktrace.Sampler, revert time.Duration) error {
 
 // SetRatio samples this share of the traces that begin here, between 0 and 1, and follows the caller's decision for
 // all others, so that a trace across services stays whole. Revert is as for Set. A ratio outside of 0 to 1 and a
-// negative revert are errors, and change nothing.
+// negative revert are ErrInvalid, and change nothing.
 func (s *Sampler) SetRatio(ratio float64, revert time.Duration) error {
 	if math.IsNaN(ratio) || ratio < 0 || ratio > 1 {
-		return fmt.Errorf("telemetry/trace: sampling ratio %v is not between 0 (no trace) and 1 (every trace)", ratio)
+		return fmt.Errorf("telemetry/trace: %w: sampling ratio %v is not between 0 (no trace) and 1 (every trace)", ErrInvalid, ratio)
 	}
 	return s.Set(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(ratio)), revert)
 }

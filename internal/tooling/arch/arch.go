@@ -38,7 +38,7 @@ var sdkUsers = []string{"telemetry/trace", "telemetry/metrics", "telemetry/log",
 
 // tools are folders that no user links: programs and helpers for tests, free to import what they need. They may not be
 // imported by production code.
-var tools = []string{"internal/tooling", "internal/admission/admissiontest", "examples/internal/childtest"}
+var tools = []string{"internal/tooling", "internal/admission/admissiontest", "internal/option/optiontest", "examples/internal/childtest"}
 
 // testPackages are the last elements of import paths that belong into tests, beside package testing and our own suites.
 var testPackages = []string{"httptest", "iotest", "tracetest", "logtest", "metricdatatest", "testutil", "goleak"}
