@@ -2,9 +2,12 @@
 # Fails if a generated file is stale: makes all of them again, in a copy of the tree, and compares.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export GOFLAGS="${GOFLAGS:--buildvcs=false} -trimpath" # with the name of the copy in it nothing would be in the build cache
+export GOFLAGS="${GOFLAGS:--buildvcs=false}"
 
-copy=$(mktemp -d)
+# The copy of a checkout is always at the same place: there the build cache knows its packages.
+copy="${XDG_CACHE_HOME:-$HOME/.cache}/go-os/fresh-$(printf '%s' "$PWD" | cksum | cut -d ' ' -f 1)"
+rm -rf "$copy"
+mkdir -p "$copy"
 trap 'rm -rf "$copy"' EXIT
 git ls-files -co --exclude-standard -z | while IFS= read -r -d '' file; do
 	if [ -e "$file" ]; then printf '%s\0' "$file"; fi
