@@ -21,7 +21,7 @@ const (
 	Installed Weight = "installed"
 )
 
-// Engine describes a server (or a tool) that tests use: how its program is had, and how it is run.
+// Engine describes a server or a tool that tests use: where its program comes from, and how it runs.
 type Engine struct {
 	// Name is what messages, files and the engines command call it. Required.
 	Name string
@@ -50,11 +50,11 @@ type Engine struct {
 	Args func(place Place) []string
 	// Env is what the server's environment has besides the test's own, as "name=value". Default: nothing.
 	Env []string
-	// User is whom the server runs as if the tests are root's, for one that refuses that. Default: the tests' own.
+	// User is the user of the server if the tests run as root, for a server that refuses to. Default: the tests' own.
 	User string
 	// StopSignal asks the server to end. Default: SIGTERM.
 	StopSignal os.Signal
-	// Ready returns nil once the server answers. It is asked until it does. Nil for a tool.
+	// Ready returns nil once the server answers. It is called until then. Nil for a tool.
 	Ready func(ctx context.Context, place Place) error
 }
 
@@ -67,7 +67,7 @@ type Program struct {
 	Pinned bool
 }
 
-// Place is where one server runs: what Prepare, Args and Ready are told.
+// Place is where one server runs. Prepare, Args and Ready receive it.
 type Place struct {
 	// Program is the server's executable file.
 	Program Program

@@ -18,7 +18,7 @@ func Etcd(t testing.TB) *EtcdHandle {
 	return &EtcdHandle{Process: start(t, etcdEngine())}
 }
 
-// EtcdWith starts an etcd with more arguments than the usual ones.
+// EtcdWith starts an etcd with additional arguments.
 func EtcdWith(t testing.TB, more ...string) *EtcdHandle {
 	t.Helper()
 	engine := etcdEngine()
@@ -33,8 +33,8 @@ func (e *EtcdHandle) Endpoint() string { return e.Addr(0) }
 // URL is the base URL of health and metrics.
 func (e *EtcdHandle) URL() string { return "http://" + e.Addr(0) }
 
-// Requests returns how many messages etcd has received by gRPC. A lease that is renewed once is a stream of its own, whose end etcd
-// counts as a second message: of these it is the streams that count.
+// Requests returns how many messages etcd has received by gRPC. One renewal of a lease is a stream of its own, whose end etcd counts as a
+// second message: of renewals the streams are counted.
 func (e *EtcdHandle) Requests() (total int64) {
 	e.t.Helper()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}

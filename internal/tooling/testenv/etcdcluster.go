@@ -13,13 +13,13 @@ import (
 	"testing"
 )
 
-// EtcdClusterHandle is several etcds that are one cluster. It works as long as most of them do.
+// EtcdClusterHandle is a running cluster of etcds. It answers as long as a majority does.
 type EtcdClusterHandle struct {
 	t     testing.TB
 	nodes []*EtcdHandle
 }
 
-// EtcdCluster starts a cluster of so many nodes. It elects a new leader a quarter of a second after the old one fell silent.
+// EtcdCluster starts a cluster of several nodes. It elects a new leader a quarter of a second after the old one stopped answering.
 func EtcdCluster(t testing.TB, nodes int) *EtcdClusterHandle {
 	t.Helper()
 	ports, err := freePorts(2 * nodes)
@@ -40,7 +40,7 @@ func EtcdCluster(t testing.TB, nodes int) *EtcdClusterHandle {
 	return c
 }
 
-// memberEngine is etcd as one of several. It is ready when it can be reached by the others: what it needs to answer are those.
+// memberEngine describes a member of a cluster. It is ready when its peers can connect: it answers clients only when they run.
 func memberEngine(name, members string) *Engine {
 	engine := etcdEngine()
 	single := engine.Args
@@ -82,7 +82,7 @@ func (c *EtcdClusterHandle) Endpoints() (all []string) {
 	return all
 }
 
-// Leader returns the node that leads now.
+// Leader returns the node that is the leader now.
 func (c *EtcdClusterHandle) Leader() *EtcdHandle {
 	c.t.Helper()
 	var leader *EtcdHandle
@@ -94,19 +94,19 @@ func (c *EtcdClusterHandle) Leader() *EtcdHandle {
 				return nil
 			}
 		}
-		return errors.New("no node says that it leads")
+		return errors.New("no node is the leader")
 	})
 	return leader
 }
 
-// Follower returns a node that does not lead now.
+// Follower returns a node that is not the leader now.
 func (c *EtcdClusterHandle) Follower() *EtcdHandle {
 	c.t.Helper()
 	leader := c.Leader()
 	return c.nodes[slices.IndexFunc(c.nodes, func(node *EtcdHandle) bool { return node != leader })]
 }
 
-// leads asks a node whether it is the leader.
+// leads reports whether a node is the leader.
 func (e *EtcdHandle) leads() (bool, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), readyProbe)
 	defer cancel()
@@ -130,13 +130,13 @@ func (e *EtcdHandle) leads() (bool, error) {
 	return status.Leader != "" && status.Leader == status.Header.Member, err
 }
 
-// KillLeader ends the node that leads at once.
+// KillLeader kills the leader.
 func (c *EtcdClusterHandle) KillLeader() {
 	c.t.Helper()
 	c.Leader().Kill()
 }
 
-// Kill ends all nodes at once.
+// Kill kills all nodes.
 func (c *EtcdClusterHandle) Kill() {
 	for _, node := range c.nodes {
 		node.Kill()

@@ -119,7 +119,7 @@ func (f *Finder) pinned(ctx context.Context, e *Engine) (Program, error) {
 	return Program{Path: path, Pinned: true}, nil
 }
 
-// missing is the error for an engine that cannot be had, naming every place that was searched and the way out.
+// missing is the error for an engine that is not available. It names every place that was searched, and the remedy.
 func (f *Finder) missing(e *Engine, cause error) error {
 	var looked []string
 	if e.Module != "" {

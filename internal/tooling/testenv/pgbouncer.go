@@ -10,8 +10,8 @@ import (
 // PgBouncerHandle is a running PgBouncer: a pooler between clients and a PostgreSQL.
 type PgBouncerHandle struct{ *Process }
 
-// PgBouncer starts a PgBouncer in front of a PostgreSQL. It lends at most so many server connections: for a transaction each if mode
-// is "transaction", for as long as a client is connected if it is "session".
+// PgBouncer starts a PgBouncer in front of a PostgreSQL. It lends a limited number of server connections: for one transaction if mode is
+// "transaction", for as long as a client is connected if it is "session".
 func PgBouncer(t testing.TB, behind *PostgresHandle, mode string, connections int) *PgBouncerHandle {
 	t.Helper()
 	return &PgBouncerHandle{Process: start(t, pgbouncerEngine(behind.place.Ports[0], mode, connections))}

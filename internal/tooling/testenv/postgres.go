@@ -59,7 +59,7 @@ func (p *PostgresHandle) stopForking() {
 	})
 }
 
-// Pause freezes the server, and the processes that serve its clients.
+// Pause stops the server, and the processes that serve its clients.
 func (p *PostgresHandle) Pause() {
 	p.Process.Pause()
 	for _, child := range childrenOf(p.Pid()) {
@@ -67,7 +67,7 @@ func (p *PostgresHandle) Pause() {
 	}
 }
 
-// Resume lets a paused server go on.
+// Resume continues a paused server.
 func (p *PostgresHandle) Resume() {
 	for _, child := range childrenOf(p.Pid()) {
 		resume(child)
@@ -160,7 +160,7 @@ func runInitDB(p Place, dir string) error {
 	return nil
 }
 
-// admits begins a session, as a client would, and returns nil if the server goes on with authentication: while it recovers, it answers with
+// admits begins a session as a client does. It returns nil if the server continues with authentication; a server that recovers answers with
 // an error.
 func admits(ctx context.Context, addr string) error {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)

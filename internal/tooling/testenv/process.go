@@ -136,14 +136,14 @@ func (p *Process) Kill() {
 	<-r.ended
 }
 
-// Pause freezes the server (SIGSTOP): its connections stay open and nothing answers, as when a machine hangs. The test is
+// Pause stops the server (SIGSTOP): its connections stay open and nothing answers, as when a machine hangs. The test is
 // skipped on systems that cannot do that.
 func (p *Process) Pause() {
 	p.t.Helper()
 	if err := pause(p.current().process); err != nil {
 		p.t.Skipf("%s cannot be paused here: %v", p.engine.Name, err)
 	}
-	Eventually(p.t, stopWithin, p.engine.Name+" to stand still", func() error {
+	Eventually(p.t, stopWithin, p.engine.Name+" to stop", func() error {
 		if !frozen(p.current().process) {
 			return errors.New("it still runs")
 		}
@@ -151,7 +151,7 @@ func (p *Process) Pause() {
 	})
 }
 
-// Resume lets a paused server go on (SIGCONT).
+// Resume continues a paused server (SIGCONT).
 func (p *Process) Resume() { resume(p.current().process) }
 
 // Restart stops the server if it runs, and starts it again on the same ports with the same data. It returns once the server

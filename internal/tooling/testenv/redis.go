@@ -18,7 +18,7 @@ func Redis(t testing.TB) *RedisHandle {
 	return &RedisHandle{Process: start(t, redisEngine())}
 }
 
-// RedisCluster starts a Redis Cluster of so many primaries, which share the slots evenly, and no replicas.
+// RedisCluster starts a Redis Cluster of several primaries, which share the slots evenly, without replicas.
 func RedisCluster(t testing.TB, primaries int) []*RedisHandle {
 	t.Helper()
 	const slots = 16384

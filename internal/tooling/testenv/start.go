@@ -22,7 +22,7 @@ const (
 var errPortTaken = errors.New("port taken")
 
 // start finds the engine's program, runs it and returns once it answers. It ends the test when it cannot: by a skip when
-// the engine is not to be had in this mode, else by a failure. The server is stopped when the test ends.
+// the engine is not available in this mode, else by a failure. The server is stopped when the test ends.
 func start(t testing.TB, e *Engine) *Process {
 	t.Helper()
 	return startProgram(t, e, program(t, e), freePorts)

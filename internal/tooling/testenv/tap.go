@@ -29,7 +29,7 @@ type TapHandle struct {
 	forwarded sync.WaitGroup
 }
 
-// Tap starts a proxy that passes on what it gets to the address, and back.
+// Tap starts a proxy in front of the server at the address.
 func Tap(t testing.TB, upstream string) *TapHandle {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -46,21 +46,21 @@ func Tap(t testing.TB, upstream string) *TapHandle {
 // Endpoint is where clients connect instead of to the server behind.
 func (p *TapHandle) Endpoint() string { return p.listener.Addr().String() }
 
-// Requests has each chunk that a client sends decided by this, until the next call. Nil passes everything.
+// Requests sets the function that decides about each chunk that a client sends. Nil passes everything on.
 func (p *TapHandle) Requests(decide func(chunk []byte) (now int, rest <-chan struct{})) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.requests = decide
 }
 
-// Answers has each chunk that the server sends decided by this, until the next call. Nil passes everything.
+// Answers sets the function that decides about each chunk that the server sends. Nil passes everything on.
 func (p *TapHandle) Answers(decide func(chunk []byte) (now int, rest <-chan struct{})) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.answers = decide
 }
 
-// Slow has each chunk that a client sends wait for so long, without limiting how many are on their way.
+// Slow delays each chunk that a client sends. It does not limit how many are in flight.
 func (p *TapHandle) Slow(latency time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -78,7 +78,7 @@ func (p *TapHandle) forward() {
 	}
 }
 
-// forwardOne connects to the server however long it takes: on a busy machine, a limit would be a fault that no test has asked for.
+// forwardOne connects to the server, without a time limit: on a busy machine, a limit would be a fault that no test has asked for.
 func (p *TapHandle) forwardOne(client net.Conn) {
 	server, err := (&net.Dialer{}).DialContext(p.open, "tcp", p.upstream)
 	if err != nil {
@@ -94,7 +94,7 @@ func (p *TapHandle) forwardOne(client net.Conn) {
 	p.forwardChunks(client, server, func() Verdict { return p.requests }, func() time.Duration { return p.latency })
 }
 
-// keep has close end the connections. It reports false if that has happened.
+// keep registers connections that close ends. It reports false after close.
 func (p *TapHandle) keep(conns ...net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -172,7 +172,7 @@ func pass(to net.Conn, chunk []byte, decide Verdict) bool {
 	return err == nil
 }
 
-// close ends everything. What is held back must have been let go.
+// close ends every connection. Chunks that are held back must have been released.
 func (p *TapHandle) close() {
 	_ = p.listener.Close()
 	p.end()

@@ -1,6 +1,6 @@
-// Package testenv starts real servers for tests: an OpenTelemetry Collector, a Prometheus, and whatever joins them.
+// Package testenv starts real servers for tests: an OpenTelemetry Collector, Prometheus, etcd, Consul, PostgreSQL and others.
 //
-// A server is described by an Engine and started by a function of its own that hands back a handle:
+// An Engine describes a server. A function of its own starts the server and returns a handle:
 //
 //	collector := testenv.Collector(t, nil)
 //	run(collector.GRPCEndpoint())

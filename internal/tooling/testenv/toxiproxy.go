@@ -18,7 +18,7 @@ type ProxyHandle struct {
 	t testing.TB
 }
 
-// Proxy starts a Toxiproxy that hands what it gets to the address.
+// Proxy starts a Toxiproxy in front of the server at the address.
 func Proxy(t testing.TB, upstream string) *ProxyHandle {
 	t.Helper()
 	p := &ProxyHandle{Process: start(t, toxiproxyEngine()), t: t}
@@ -34,19 +34,19 @@ func (p *ProxyHandle) Endpoint() string { return p.Addr(1) }
 // Cut ends all connections and refuses new ones.
 func (p *ProxyHandle) Cut() { p.enable(false) }
 
-// Drop has the network swallow what is sent in either direction, without ending a connection.
+// Drop discards what is sent in either direction, without closing a connection.
 func (p *ProxyHandle) Drop() {
 	for _, stream := range []string{"upstream", "downstream"} {
 		p.toxic("timeout", stream, map[string]any{"timeout": 0})
 	}
 }
 
-// Slow delays whatever the server says.
+// Slow delays what the server sends.
 func (p *ProxyHandle) Slow(latency, jitter time.Duration) {
 	p.toxic("latency", "downstream", map[string]any{"latency": latency.Milliseconds(), "jitter": jitter.Milliseconds()})
 }
 
-// Heal makes the network whole again.
+// Heal removes all faults.
 func (p *ProxyHandle) Heal() { p.api(http.MethodPost, "/reset", nil) }
 
 func (p *ProxyHandle) enable(enabled bool) {
@@ -57,7 +57,7 @@ func (p *ProxyHandle) toxic(kind, stream string, attributes map[string]any) {
 	p.api(http.MethodPost, "/proxies/"+proxyName+"/toxics", map[string]any{"type": kind, "stream": stream, "attributes": attributes})
 }
 
-// api asks Toxiproxy for something, and fails the test if it refuses.
+// api sends a request to Toxiproxy, and fails the test if it is refused.
 func (p *ProxyHandle) api(method, path string, body any) {
 	p.t.Helper()
 	content, err := json.Marshal(body)

@@ -12,8 +12,8 @@ import (
 	"syscall"
 )
 
-// runAs has a command run as another user, to whom it gives the command's folder, if this process is root's: there are servers that
-// refuse to run as root.
+// runAs makes a command run as another user, and gives that user the command's folder, if this process is root's. Some servers refuse to
+// run as root.
 func runAs(cmd *exec.Cmd, dir, name string) error {
 	if name == "" || os.Geteuid() != 0 {
 		return nil
