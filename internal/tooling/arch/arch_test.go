@@ -37,6 +37,14 @@ func TestMutations(t *testing.T) {
 		{"peer import", "control/config/config.go", ours + "identity/auth", "control may import only"},
 		{"middleware from below", "telemetry/log/log.go", ours + "middleware/oshttp", "telemetry may import only"},
 		{"exporters in middleware", "middleware/oshttp/handler.go", ours + "exporters", "middleware may import only"},
+		{"control in identity", "identity/auth/auth.go", ours + "control/config", "identity may import only"},
+		{"state in exporters", "exporters/setup.go", ours + "state/kv", "exporters may import only"},
+		{"state in internal", "internal/instrument/instrument.go", ours + "state/kv", "internal may import only"},
+		{"telemetry subpackage in internal", "internal/delivery/sender.go", ours + "telemetry/log", "import the telemetry root"},
+		{"vendor in the instrument", "internal/instrument/instrument.go", "github.com/samber/slog-multi", "sees only the OpenTelemetry API"},
+		{"helper for tests in middleware", "middleware/oshttp/handler.go", ours + "internal/admission/admissiontest", "production builds"},
+		{"helper for tests in a program", "examples/shop/main.go", ours + "examples/internal/childtest", "production builds"},
+		{"scanner outside the package that builds documents", "control/config/load.go", "go.yaml.in/yaml/v3", "belongs into a driver"},
 		{"SDK in a capability", "state/kv/kv.go", "go.opentelemetry.io/otel/sdk/trace", "take a telemetry.Providers"},
 		{"SDK in the telemetry root", "telemetry/telemetry.go", "go.opentelemetry.io/otel/sdk/trace", "take a telemetry.Providers"},
 		{"SDK in the instrument", "internal/instrument/instrument.go", "go.opentelemetry.io/otel/sdk/metric", "take a telemetry.Providers"},
@@ -79,6 +87,10 @@ func TestMutations(t *testing.T) {
 		{"recorder of telemetry in a suite", "state/kv/kvtest/kvtest.go", ours + "telemetry/telemetrytest", ""},
 		{"recorder of telemetry in a test", "middleware/oshttp/handler_test.go", ours + "telemetry/telemetrytest", ""},
 		{"SDK in the recorder of telemetry", "telemetry/telemetrytest/spans.go", "go.opentelemetry.io/otel/sdk/trace", ""},
+		{"scanner in the package that builds documents", "control/config/internal/document/yaml.go", "go.yaml.in/yaml/v3", ""},
+		{"telemetry subpackage in exporters", "exporters/setup.go", ours + "telemetry/log", ""},
+		{"telemetry subpackage in a program", "examples/shop/main.go", ours + "telemetry/log", ""},
+		{"middleware on control and state", "middleware/oshttp/handler.go", ours + "control/config", ""},
 		{"SDK in exporters", "exporters/setup.go", "go.opentelemetry.io/otel/sdk/trace", ""},
 		{"SDK in telemetry/trace", "telemetry/trace/sampler.go", "go.opentelemetry.io/otel/sdk/trace", ""},
 		{"API in a capability", "state/kv/kv.go", "go.opentelemetry.io/otel/metric", ""},
@@ -127,19 +139,36 @@ func TestMutations(t *testing.T) {
 	}
 }
 
-// TestConfigLinksNoStore is about a program that reads a file and the environment.
-func TestConfigLinksNoStore(t *testing.T) {
-	linked, err := arch.Linked(os.DirFS("../../.."), "control/config")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !linked["github.com/go-playground/validator/v10"] { // of a package below
-		t.Errorf("control/config is not seen as a whole: %v", linked)
-	}
-	for path := range linked {
-		if strings.HasPrefix(path, arch.Module+"/state/") || strings.Contains(path, "jsonschema") || strings.Contains(path, "otter") {
-			t.Errorf("control/config links %s", path)
-		}
+// TestPackagesLinkLittle is about what a program links with a package, to any depth.
+func TestPackagesLinkLittle(t *testing.T) {
+	const sdk = "go.opentelemetry.io/otel/sdk"
+	store := arch.Module + "/state/"
+	for pkg, c := range map[string]struct{ links, linksNot []string }{
+		"control/config":    {[]string{"github.com/go-playground/validator/v10"}, []string{sdk, store, "jsonschema", "otter"}},
+		"internal/delivery": {[]string{arch.Module + "/internal/backoff"}, []string{sdk, store, arch.Module + "/exporters", arch.Module + "/telemetry/"}},
+		"middleware/oshttp": {[]string{arch.Module + "/telemetry"}, []string{sdk, store, arch.Module + "/telemetry/", "otelhttp"}},
+		"state/kv":          {[]string{arch.Module + "/internal/instrument"}, []string{sdk, "otter", "etcd", "rueidis", arch.Module + "/state/sync"}},
+		"state/kv/memkv":    {[]string{arch.Module + "/state/kv/driver"}, []string{sdk, "go.opentelemetry.io", "etcd", "rueidis"}},
+		"state/sync":        {[]string{arch.Module + "/internal/instrument"}, []string{sdk, "otter", "etcd", "rueidis", "pgx"}},
+	} {
+		t.Run(pkg, func(t *testing.T) {
+			linked, err := arch.Linked(os.DirFS("../../.."), pkg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, path := range c.links {
+				if !linked[path] {
+					t.Errorf("%s is not among %v: the packages below are not seen", path, slices.Sorted(maps.Keys(linked)))
+				}
+			}
+			for path := range linked {
+				for _, part := range c.linksNot {
+					if strings.Contains(path, part) {
+						t.Errorf("links %s", path)
+					}
+				}
+			}
+		})
 	}
 }
 
