@@ -40,7 +40,7 @@ var sdkUsers = []string{"telemetry/trace", "telemetry/metrics", "telemetry/log",
 // imported by production code.
 var tools = []string{"internal/tooling", "internal/admission/admissiontest", "internal/option/optiontest", "examples/internal/childtest"}
 
-// testPackages are the last elements of import paths that belong into tests, beside package testing and our own suites.
+// testPackages are the last elements of import paths that belong in tests, beside package testing and our own suites.
 var testPackages = []string{"httptest", "iotest", "tracetest", "logtest", "metricdatatest", "testutil", "goleak"}
 
 // layered are the top-level folders that hold capabilities, each with its drivers beside it.
@@ -50,7 +50,7 @@ var layered = []string{"state", "control", "identity"}
 var extended = []string{"golang.org/x/sync"}
 
 // vendors are the libraries that a portable type may import: those that do a part of its work, whatever the driver. Any other
-// vendor belongs into a driver.
+// vendor belongs in a driver.
 var vendors = map[string][]string{
 	"state/kv/near":  {"github.com/maypok86/otter/v2"},
 	"control/config": {"github.com/fsnotify/fsnotify"},
@@ -277,7 +277,7 @@ func judgeVendor(dir, imported string) string {
 	if _, driver := split(dir); driver != "" || classifier(dir) || !slices.Contains(layered, top(dir)) || within(imported, vendors[dir]) {
 		return ""
 	}
-	return "a vendor belongs into a driver"
+	return "a vendor belongs in a driver"
 }
 
 // split divides the folder of a driver, such as state/kv/memkv, into its capability and its own name.
