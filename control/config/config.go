@@ -105,8 +105,8 @@ import (
 
 	"github.com/go-os/go-os/control/config/driver"
 	"github.com/go-os/go-os/control/config/internal/document"
-	"github.com/go-os/go-os/control/config/internal/option"
 	"github.com/go-os/go-os/internal/fault"
+	"github.com/go-os/go-os/internal/option"
 	"github.com/go-os/go-os/telemetry"
 )
 
@@ -176,10 +176,10 @@ func (o *Options) withDefaults() (Options, error) {
 		out = *o
 	}
 	err := errors.Join(
-		option.Default("Options.Timeout", &out.Timeout, DefaultTimeout),
-		option.Default("Options.Recheck", &out.Recheck, DefaultRecheck),
-		option.Default("Options.Backoff", &out.Backoff, DefaultBackoff),
-		option.Default("Options.MaxBackoff", &out.MaxBackoff, DefaultMaxBackoff),
+		option.Fill("Options.Timeout", &out.Timeout, DefaultTimeout),
+		option.Fill("Options.Recheck", &out.Recheck, DefaultRecheck),
+		option.Fill("Options.Backoff", &out.Backoff, DefaultBackoff),
+		option.Fill("Options.MaxBackoff", &out.MaxBackoff, DefaultMaxBackoff),
 	)
 	return out, err
 }

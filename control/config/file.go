@@ -16,7 +16,7 @@ import (
 
 	"github.com/go-os/go-os/control/config/driver"
 	"github.com/go-os/go-os/control/config/internal/document"
-	"github.com/go-os/go-os/control/config/internal/option"
+	"github.com/go-os/go-os/internal/option"
 )
 
 // The formats that documents are written in.
@@ -73,9 +73,9 @@ func (o *FileOptions) withDefaults() (FileOptions, error) {
 		out = *o
 	}
 	err := errors.Join(
-		option.Default("FileOptions.MaxSize", &out.MaxSize, DefaultMaxSize),
-		option.Default("FileOptions.Settle", &out.Settle, DefaultSettle),
-		option.Default("FileOptions.Poll", &out.Poll, DefaultPoll),
+		option.Fill("FileOptions.MaxSize", &out.MaxSize, DefaultMaxSize),
+		option.Fill("FileOptions.Settle", &out.Settle, DefaultSettle),
+		option.Fill("FileOptions.Poll", &out.Poll, DefaultPoll),
 	)
 	return out, err
 }

@@ -17,8 +17,8 @@ import (
 
 	"github.com/go-os/go-os/control/config/driver"
 	"github.com/go-os/go-os/control/config/internal/document"
-	"github.com/go-os/go-os/control/config/internal/option"
 	"github.com/go-os/go-os/internal/backoff"
+	"github.com/go-os/go-os/internal/option"
 )
 
 // The defaults of URLOptions.
@@ -69,9 +69,9 @@ func (o *URLOptions) withDefaults() (URLOptions, error) {
 		out = *o
 	}
 	err := errors.Join(
-		option.Default("URLOptions.Interval", &out.Interval, DefaultInterval),
-		option.Default("URLOptions.Full", &out.Full, DefaultFull),
-		option.Default("URLOptions.MaxSize", &out.MaxSize, DefaultMaxSize),
+		option.Fill("URLOptions.Interval", &out.Interval, DefaultInterval),
+		option.Fill("URLOptions.Full", &out.Full, DefaultFull),
+		option.Fill("URLOptions.MaxSize", &out.MaxSize, DefaultMaxSize),
 	)
 	return out, err
 }

@@ -53,7 +53,7 @@ import (
 	"github.com/go-os/go-os/control/config"
 	"github.com/go-os/go-os/control/config/driver"
 	"github.com/go-os/go-os/control/config/internal/document"
-	"github.com/go-os/go-os/control/config/internal/option"
+	"github.com/go-os/go-os/internal/option"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/telemetry"
 )
@@ -122,7 +122,7 @@ func (o *Options) withDefaults(layer string) (Options, error) {
 		out = *o
 	}
 	out.Name = cmp.Or(out.Name, layer)
-	err := option.Default("Options.MaxSize", &out.MaxSize, config.DefaultMaxSize)
+	err := option.Fill("Options.MaxSize", &out.MaxSize, config.DefaultMaxSize)
 	return out, err
 }
 
