@@ -12,7 +12,7 @@ import (
 // LongVariable is the environment variable that chooses how much of the tests that take minutes is run:
 //
 //   - off, the default: none of them.
-//   - short: the storms, in which every fault of an engine occurs, but not each fault by itself.
+//   - short: the storms, in which every fault of an engine occurs, but not each fault by itself; and tests that wait for many seconds.
 //   - on: all of them.
 //   - folders of packages, separated by commas, relative to the module's root: all of them in those packages, short in the others.
 const LongVariable = "OS_TEST_LONG"
@@ -26,7 +26,7 @@ func Long(t testing.TB) {
 	}
 }
 
-// Short skips a test that stands for several long ones, if LongVariable is off.
+// Short skips a test that stands for several long ones, or waits for many seconds, if LongVariable is off.
 func Short(t testing.TB) {
 	t.Helper()
 	if chosen(t) < short {

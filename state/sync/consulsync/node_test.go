@@ -15,6 +15,7 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
+	"github.com/go-os/go-os/internal/tooling/suite"
 	"github.com/go-os/go-os/internal/tooling/testenv"
 	"github.com/go-os/go-os/state/sync"
 	"github.com/go-os/go-os/state/sync/consulsync"
@@ -44,6 +45,7 @@ func client(t testing.TB, addr, token string) *api.Client {
 // TestAgentLeaves stops the agent of a holder in an orderly way while another process waits. The holder's time is over before the
 // other has the lock.
 func TestAgentLeaves(t *testing.T) {
+	suite.Short(t) // Consul takes up to two TTLs of ten seconds to end a session
 	t.Parallel()
 	server := testenv.Consul(t)
 	agent := testenv.ConsulAgent(t, server)

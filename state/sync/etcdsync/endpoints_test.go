@@ -10,6 +10,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/go-os/go-os/internal/tooling/suite"
 	"github.com/go-os/go-os/internal/tooling/testenv"
 	"github.com/go-os/go-os/state/sync"
 	"github.com/go-os/go-os/state/sync/driver"
@@ -19,6 +20,7 @@ import (
 // TestSlowEndpoints holds a lock for more than two TTLs by a client with three endpoints, two of which take longer than a request may. The
 // lock is not lost.
 func TestSlowEndpoints(t *testing.T) {
+	suite.Short(t) // two TTLs, which are long beside what else takes time
 	t.Parallel()
 	engine := testenv.Etcd(t)
 	var endpoints []string
