@@ -30,6 +30,6 @@ func Settle(t testing.TB, record any, file, variable string) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(kept, made) {
-		t.Errorf("%s is not what this run proved: run the test again with %s=write, then go generate ./...\nthis run:\n%s", file, variable, made)
+		t.Errorf("%s is not what this run proved: run the test again with %s=write and keep the file\nthis run:\n%s", file, variable, made)
 	}
 }
