@@ -25,7 +25,7 @@ type breakage struct {
 func breakages() map[string]breakage {
 	all := map[string]breakage{}
 	for _, part := range []map[string]breakage{
-		brokenValues(), brokenConditions(), brokenTimes(), brokenLists(), brokenWatches(), brokenJoins(), brokenResumes(), brokenReads(), brokenRest(),
+		brokenValues(), brokenConditions(), brokenTimes(), brokenLists(), brokenWatches(), brokenJoins(), brokenResumes(), brokenReads(), brokenMirrors(), brokenRest(),
 	} {
 		maps.Copy(all, part)
 	}
@@ -415,5 +415,54 @@ func brokenRest() map[string]breakage {
 		"is not there": {func(b *broken) {
 			b.get = func(context.Context, string) (driver.Item, error) { return driver.Item{}, driver.ErrUnavailable }
 		}, "lifecycle/ping"},
+	}
+}
+
+func brokenMirrors() map[string]breakage {
+	return map[string]breakage{
+		"ends a snapshot before its items": {func(b *broken) {
+			b.watch = filtered(b, func(ev driver.Event) []driver.Event {
+				switch ev.Kind {
+				case driver.EventResync:
+					return []driver.Event{ev, {Kind: driver.EventSynced, Position: ev.Position}}
+				case driver.EventSynced:
+					return nil
+				default:
+					return []driver.Event{ev}
+				}
+			})
+		}, "mirror/starts over without a moment of emptiness"},
+		"keeps deletions to itself": {func(b *broken) {
+			b.watch = filtered(b, func(ev driver.Event) []driver.Event {
+				if ev.Kind == driver.EventDelete {
+					return nil
+				}
+				return []driver.Event{ev}
+			})
+		}, "mirror/fills and follows"},
+		"shows each key once": {func(b *broken) {
+			shown := map[string]bool{}
+			b.watch = filtered(b, func(ev driver.Event) []driver.Event {
+				if ev.Kind == driver.EventPut && shown[ev.Item.Key] {
+					return nil
+				}
+				shown[ev.Item.Key] = true
+				return []driver.Event{ev}
+			})
+		}, "mirror/what does not decode harms no other"},
+		"writes whatever the version": {func(b *broken) {
+			b.put = func(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
+				req.IfAbsent, req.IfVersion = false, 0
+				return b.Store.Put(ctx, req)
+			}
+		}, "update/no change is lost"},
+		"deletes nothing under a condition": {func(b *broken) {
+			b.delete = func(ctx context.Context, req driver.DeleteRequest) error {
+				if req.IfVersion != 0 {
+					return nil
+				}
+				return b.Store.Delete(ctx, req)
+			}
+		}, "update/skipped and deleted"},
 	}
 }

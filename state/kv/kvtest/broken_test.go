@@ -215,8 +215,9 @@ func TestChatty(t *testing.T) {
 // TestDeaf does not notice that its engine is gone, or hangs with it.
 func TestDeaf(t *testing.T) {
 	for name, spoil := range map[string]func(*remote, *broken){
-		"faults/engine down":      func(*remote, *broken) {},
-		"faults/watch comes back": func(*remote, *broken) {},
+		"faults/engine down":       func(*remote, *broken) {},
+		"faults/watch comes back":  func(*remote, *broken) {},
+		"faults/mirror comes back": func(*remote, *broken) {},
 		"faults/engine silent": func(r *remote, b *broken) {
 			b.get = func(_ context.Context, key string) (driver.Item, error) {
 				ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)

@@ -119,7 +119,7 @@ func promises() []promise {
 	var all []promise
 	for _, part := range [][]promise{
 		values(), keys(), conditions(), histories(), expiry(), listing(), watching(), resuming(), freshness(),
-		batches(), leases(), abilities(), observed(), lifecycle(), faults(), network(), storms(),
+		mirrors(), batches(), leases(), abilities(), observed(), lifecycle(), faults(), network(), storms(),
 	} {
 		all = append(all, part...)
 	}
