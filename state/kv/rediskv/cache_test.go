@@ -128,10 +128,10 @@ func TestCacheInSilence(t *testing.T) {
 	s := connect(t, &rediskv.Options{CacheTTL: time.Second}, engine.Addr(0))
 	defer s.Close()
 	put(t, s, "k", "1")
-	read := time.Now()
 	if err := reads(t, s, "k", "1"); err != nil {
 		t.Fatal(err)
 	}
+	read := time.Now()
 	engine.Pause()
 	defer engine.Resume()
 	for {
