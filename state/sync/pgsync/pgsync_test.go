@@ -102,6 +102,7 @@ func TestContract(t *testing.T) {
 	tap := testenv.Tap(t, network.Endpoint())
 	var count counter
 	synctest.Run(t, synctest.Backend{
+		TTL: 3 * time.Second, // a request has a third of it, while sixteen promises share the processors with the server
 		Begin: func(testing.TB) synctest.Open {
 			return opens(strings.Replace(engine.URL(), engine.Addr(0), tap.Endpoint(), 1), &count)
 		},
