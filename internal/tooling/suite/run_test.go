@@ -78,7 +78,7 @@ func TestResults(t *testing.T) {
 func TestTogether(t *testing.T) {
 	const n = abreast
 	var running atomic.Int64
-	shared := false
+	var shared atomic.Bool
 	meet := make(chan struct{})
 	c := toys()
 	for i := range n {
@@ -92,19 +92,20 @@ func TestTogether(t *testing.T) {
 			case <-time.After(10 * time.Second):
 				r.Error("it runs without the others")
 			}
-			if r.abilities != "shared" {
-				r.Error("it was not opened on what is shared")
+			time.Sleep(5 * time.Millisecond)
+			if r.abilities != "shared" || !shared.Load() {
+				r.Error("it was not opened on what is shared, or that has ended")
 			}
 		}})
 	}
 	c.Promises = slices.Insert(c.Promises, 1, Promise[*toy, string]{Name: "alone", Check: func(r *toy) {
-		if running.Load() != 0 || shared || r.abilities == "shared" {
+		if running.Load() != 0 || shared.Load() || r.abilities == "shared" {
 			r.Error("it runs beside others")
 		}
 	}})
 	c.Share = func(testing.TB) (func(testing.TB) *toy, func()) {
-		shared = true
-		return func(t testing.TB) *toy { return &toy{TB: t, abilities: "shared", closed: new(atomic.Int64)} }, func() { shared = false }
+		shared.Store(true)
+		return func(t testing.TB) *toy { return &toy{TB: t, abilities: "shared", closed: new(atomic.Int64)} }, func() { shared.Store(false) }
 	}
 	for i := range c.Promises {
 		c.Promises[i].Needs = "" // every string contains it
