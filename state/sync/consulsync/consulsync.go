@@ -4,34 +4,34 @@
 //	…
 //	session := sync.New(consulsync.New(client, nil), nil)
 //
-// A lease is a session. A claim is a key of its own, below the name's prefix, which the session has locked and which is deleted when the
-// session ends. Its token is the index that created the key (CreateIndex), which orders claims as Consul got them. A lock
-// without contention is one transaction, and so is its release. Token, namespace, partition and datacenter are those of the client.
+// A lease is a session. A claim is a key below the name's prefix. The session has locked the key, and Consul deletes it when the session ends.
+// Its token is the index that created the key (CreateIndex), which orders claims as Consul received them. A lock without contention is one
+// transaction, and so is its release. Token, namespace, partition and datacenter are those of the client.
 //
 // Guarantees:
-//   - Linearizable: transactions and consistent reads, for which the leader asks the other servers, decide who holds a seat.
-//   - A waiter for a lock waits for a change of the claim right before its own, however many wait. A read returns the whole queue, since
-//     Consul cannot return a part; the waiters of one Driver share it. The waiters of a semaphore all wake with each change of it.
-//   - A waiter and an observer each keep one request at Consul, and make it again every Options.Wait. By default Consul takes 200
-//     connections from one address (limits.http_max_conns_per_client): more waiters than that in one process need more.
+//   - Linearizable: transactions and consistent reads, which the leader confirms with the other servers, decide which claim has a seat.
+//   - A waiter for a lock waits for a change of the claim right before its own, for any number of waiters. A read returns the whole queue, since
+//     Consul cannot return a part; the waiters of one Driver share it. The waiters of a semaphore all wake at each change of it.
+//   - A waiter and an observer each have one blocking query at Consul, and repeat it every Options.Wait. By default Consul accepts 200
+//     connections from one address (limits.http_max_conns_per_client). A process with more waiters needs a higher limit.
 //
 // # The node of the sessions
 //
 // A Consul session belongs to a node of the catalog, and ends at once when that node is deregistered. By default this is the node of the
-// client's agent, which deregisters it when it stops in an orderly way (leave_on_terminate, on by default except on
-// servers): others would get the locks while their holders still run. So the driver creates its sessions on a node of its own, Options.Node,
-// which no agent runs. It registers that node, without checks, when Consul does not know it.
+// client's agent, which deregisters it when it stops in an orderly way (leave_on_terminate, on by default except on servers). Other processes
+// would then get the locks while their holders still run. So the driver creates its sessions on Options.Node, a node without an agent. It
+// registers the node, without checks, if it is not in the catalog.
 //
-// Nobody may deregister this node while locks are held: that ends all of them at once, before their holders know. Exempt it from jobs
-// that clean the catalog of nodes without an agent. Tokens protect a sync.Fence even then.
+// Do not deregister this node while locks are held: all of them end at once, before their holders know. Exempt it from jobs that remove
+// nodes without an agent from the catalog. Tokens protect a sync.Fence even then.
 //
-// With ACLs, the client's token needs key:write on Options.Prefix, session:write on Options.Node, and node:write on Options.Node unless
-// somebody else has registered it.
+// With ACLs, the client's token needs key:write on Options.Prefix and session:write on Options.Node. It also needs node:write on Options.Node
+// unless the node is already registered.
 //
 // # Time
 //
-// Consul takes TTLs of 10 s to 24 h, ends sessions late, at up to twice their TTL (hashicorp/consul#1172), and counts from the start again when
-// its leader changes. Its lock delay, which guards a key from its next holder, is not used: a grant's context has ended before.
+// Consul accepts TTLs of 10 s to 24 h. It ends sessions late, after up to twice their TTL (hashicorp/consul#1172), and starts to count again when
+// its leader changes. The driver does not use Consul's lock delay, since the context of a grant ends before the session does.
 package consulsync
 
 import (
@@ -53,34 +53,34 @@ import (
 )
 
 const (
-	// DefaultPrefix is what all keys begin with.
+	// DefaultPrefix is the default of Options.Prefix.
 	DefaultPrefix = "goos/sync/"
 	// DefaultNode is the default of Options.Node.
 	DefaultNode = "goos-sync"
 	// DefaultWait is the default of Options.Wait.
 	DefaultWait = time.Minute
-	// MaxName is the length of the longest name, in bytes. In a key, each byte that is no letter or digit takes three.
+	// MaxName is the length of the longest name, in bytes. In a key, a byte that is not a letter or a digit takes three.
 	MaxName = 1 << 10
 	// MaxValue is the length of the longest value, in bytes.
 	MaxValue = 64 << 10
 
-	// maxWait is Consul's own limit of a blocking query, to whose time it adds up to a sixteenth.
+	// maxWait is Consul's limit of the wait time of a blocking query. Consul adds up to a sixteenth of the wait time.
 	maxWait = 10 * time.Minute
-	// answerWithin is how long an answer may take beyond that.
+	// answerWithin is how long a response may take after the wait time.
 	answerWithin = 10 * time.Second
-	// lockDelay is the shortest: zero would mean Consul's default of 15 s.
+	// lockDelay is as short as possible. Zero would mean Consul's default of 15 s.
 	lockDelay = time.Millisecond
 )
 
 // Options configure New.
 type Options struct {
-	// Prefix is what all keys begin with: printable ASCII, without a slash at its beginning or two in a row. Processes that share locks
-	// agree on it. Default: DefaultPrefix.
+	// Prefix of all keys: printable ASCII, without a slash at its beginning or two in a row. Processes that share locks must have the same.
+	// Default: DefaultPrefix.
 	Prefix string
-	// Node is the node of the catalog on which the sessions are created; see the package comment. Default: DefaultNode.
+	// Node of the catalog on which the sessions are created; see the package comment. Default: DefaultNode.
 	Node string
-	// Wait is how long one blocking query waits before it is made again. A connection that died in silence is noticed a sixth
-	// later, and ten seconds. At most 10 min. Default: DefaultWait.
+	// Wait is how long a blocking query waits for a change before it is repeated. A connection that is silently broken is noticed
+	// after Wait, a sixth of it, and ten seconds. At most 10 min. Default: DefaultWait.
 	Wait time.Duration
 }
 
@@ -124,13 +124,13 @@ func (*Driver) Capabilities() driver.Capabilities {
 	}
 }
 
-// Close implements driver.Driver. The client stays as it is.
+// Close implements driver.Driver. It does not change the client.
 func (d *Driver) Close() error {
 	d.life.End()
 	return nil
 }
 
-// Grant implements driver.Leaser. It registers the node of the sessions if Consul does not know it.
+// Grant implements driver.Leaser. It registers the node of the sessions if it is not in the catalog.
 func (d *Driver) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {
 	id, err := d.create(ctx, ttl)
 	if refused(err, "missing node registration") {
@@ -145,7 +145,7 @@ func (d *Driver) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, 
 	return driver.LeaseID(id), nil
 }
 
-// create makes a session. No health check ends it early.
+// create creates a session. It has no health checks, which could end it early.
 func (d *Driver) create(ctx context.Context, ttl time.Duration) (string, error) {
 	id, _, err := d.client.Session().CreateNoChecks(&api.SessionEntry{
 		Node: d.node, TTL: ttl.String(), Behavior: api.SessionBehaviorDelete, LockDelay: lockDelay,
@@ -153,7 +153,7 @@ func (d *Driver) create(ctx context.Context, ttl time.Duration) (string, error) 
 	return id, err
 }
 
-// register adds the node to the catalog. The address is required, and leads nowhere: nothing runs there.
+// register adds the node to the catalog. The address is required but not used.
 func (d *Driver) register(ctx context.Context) error {
 	_, err := d.client.Catalog().Register(&api.CatalogRegistration{
 		Node: d.node, Address: "127.0.0.1", NodeMeta: map[string]string{"owner": "goos-sync"},
@@ -164,7 +164,7 @@ func (d *Driver) register(ctx context.Context) error {
 	return nil
 }
 
-// lacks is classify. It also names the permission if Consul refuses a token.
+// lacks is classify, and names the permission if Consul refuses the token.
 func (d *Driver) lacks(ctx context.Context, permission string, err error) error {
 	if consulerr.Class(err) == driver.ErrDenied {
 		err = fmt.Errorf("the token needs %s on the node %q: %w", permission, d.node, err)
@@ -172,10 +172,10 @@ func (d *Driver) lacks(ctx context.Context, permission string, err error) error 
 	return d.classify(ctx, err)
 }
 
-// Renew implements driver.Leaser. The claims are locked by the session, so renewing it renews them. A read finds those that were removed.
+// Renew implements driver.Leaser. The session has locked the claims, so renewing it renews them. A read finds those that were removed.
 func (d *Driver) Renew(ctx context.Context, id driver.LeaseID, claims []driver.Claim) (missing []driver.Claim, err error) {
 	var renewed []*api.SessionEntry
-	// Session().Renew takes any 404 for the end of the session, such as that of a proxy.
+	// Session().Renew takes any 404 for the end of the session, even one of a proxy.
 	_, err = d.client.Raw().Write("/v1/session/renew/"+url.PathEscape(string(id)), nil, &renewed, (&api.WriteOptions{}).WithContext(ctx))
 	switch {
 	case gone(err):
@@ -183,7 +183,7 @@ func (d *Driver) Renew(ctx context.Context, id driver.LeaseID, claims []driver.C
 	case err != nil:
 		return nil, d.classify(ctx, err)
 	case len(renewed) != 1 || renewed[0].ID != string(id):
-		return nil, fmt.Errorf("%w: the answer does not show the session that was renewed", driver.ErrUnavailable)
+		return nil, fmt.Errorf("%w: the response does not contain the session that was renewed", driver.ErrUnavailable)
 	}
 	for some := range slices.Chunk(claims, maxOps) {
 		found, err := d.missing(ctx, some)
@@ -195,10 +195,11 @@ func (d *Driver) Renew(ctx context.Context, id driver.LeaseID, claims []driver.C
 	return missing, nil
 }
 
-// maxOps is how many operations Consul takes in a transaction.
+// maxOps is how many operations Consul accepts in a transaction.
 const maxOps = 64
 
-// missing returns those claims whose keys are gone, or are those of others. A claim's key never changes, so its index is that of its making.
+// missing returns the claims whose keys do not exist, or belong to other claims. A claim's key never changes, so its index is that of its
+// creation.
 func (d *Driver) missing(ctx context.Context, claims []driver.Claim) (missing []driver.Claim, err error) {
 	ops := make(api.KVTxnOps, len(claims))
 	for i, c := range claims {
@@ -220,13 +221,13 @@ func (d *Driver) missing(ctx context.Context, claims []driver.Claim) (missing []
 	return missing, nil
 }
 
-// gone reports whether Consul itself says that it has no such session, which it does in two ways.
+// gone reports whether err is one of Consul's two answers that a session does not exist.
 func gone(err error) bool {
 	return refused(err, "invalid session") || refused(err, "session id '")
 }
 
-// refused reports whether err is an answer of Consul with this text, in any case of letters. The status alone says little: a proxy in front
-// of Consul has a 404 and a 500 of its own.
+// refused reports whether err is an answer of Consul that contains this text, in any case of letters. The status is not enough, since a proxy in
+// front of Consul may also answer 404 or 500.
 func refused(err error, text string) bool {
 	var status api.StatusError
 	return errors.As(err, &status) && strings.Contains(strings.ToLower(status.Body), text)
@@ -241,7 +242,7 @@ func (d *Driver) Revoke(ctx context.Context, id driver.LeaseID) error {
 	return d.classify(ctx, err)
 }
 
-// queue is the prefix of a name's claims. What net/http, the client and Consul would change in a path or refuse is escaped.
+// queue returns the prefix of a name's claims. It escapes characters that net/http, the client or Consul would change or refuse.
 func (d *Driver) queue(name string) string {
 	var b strings.Builder
 	b.WriteString(d.prefix)
@@ -258,12 +259,13 @@ func (d *Driver) queue(name string) string {
 
 func (d *Driver) key(c driver.Claim) string { return d.queue(c.Name) + c.ID }
 
-// tombstone is the key that keeps a withdrawn claim from being made. No queue has such a prefix: after "=", a name has two digits.
+// tombstone returns the key that keeps a withdrawn claim from being created. No queue has such a prefix, since two digits follow each "=" in a
+// name.
 func (d *Driver) tombstone(c driver.Claim) string {
 	return d.prefix + "=/" + strings.TrimPrefix(d.key(c), d.prefix)
 }
 
-// classify gives an error of the client its class; the client's own stays reachable. No error has none.
+// classify adds the class to an error of the client, which stays reachable. It returns nil for nil.
 func (d *Driver) classify(ctx context.Context, err error) error {
 	if err == nil {
 		return nil

@@ -14,7 +14,7 @@ import (
 	"github.com/go-os/go-os/state/sync/driver"
 )
 
-// Acquire implements driver.Queue, in one transaction; to try, a read comes first, so that a claim that would have to wait is not made.
+// Acquire implements driver.Queue, in one transaction. With try, a read comes first, so that no claim is created that would have to wait.
 func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.Token, bool, error) {
 	if try {
 		claims, _, err := d.claims(ctx, c.Name)
@@ -25,17 +25,17 @@ func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.
 			return 0, false, driver.ErrHeld
 		}
 	}
-	behind := !try && d.reads.waits(c.Name) // a waiter of this process is before the claim, so Await has to read the queue anyway
+	behind := !try && d.reads.waits(c.Name) // a waiter of this process is ahead of the claim, so Await must read the queue anyway
 	claims, err := d.join(ctx, c, !behind)
 	if err != nil {
 		return 0, false, err
 	}
 	at := position(claims, d.key(c))
 	if at < 0 {
-		return 0, false, fmt.Errorf("%w: Consul does not show a claim that it took", driver.ErrUnavailable)
+		return 0, false, fmt.Errorf("%w: the response does not contain the claim that was created", driver.ErrUnavailable)
 	}
 	c.Token = driver.Token(claims[at].CreateIndex)
-	if try && at >= c.Seats { // somebody came between
+	if try && at >= c.Seats { // another claim came first
 		if err := d.Release(ctx, c); err != nil {
 			return 0, false, err
 		}
@@ -49,7 +49,7 @@ func position(claims []*api.KVPair, key string) int {
 	return slices.IndexFunc(claims, func(p *api.KVPair) bool { return p.Key == key })
 }
 
-// join makes the key of a claim, and returns it with the whole queue, or alone.
+// join creates the key of a claim. It returns the whole queue, or only the claim.
 func (d *Driver) join(ctx context.Context, c driver.Claim, whole bool) ([]*api.KVPair, error) {
 	ops := api.KVTxnOps{
 		{Verb: api.KVCheckNotExists, Key: d.tombstone(c)},
@@ -71,7 +71,7 @@ func (d *Driver) join(ctx context.Context, c driver.Claim, whole bool) ([]*api.K
 	}
 }
 
-// withdrawn reports whether the first operation of a transaction, which looks for the tombstone, is the one that failed.
+// withdrawn reports whether the operation that failed is the first one of the transaction, which checks the tombstone.
 func (*Driver) withdrawn(resp *api.KVTxnResponse) bool {
 	return len(resp.Errors) == 1 && resp.Errors[0].OpIndex == 0
 }
@@ -84,11 +84,11 @@ func (*Driver) rejected(resp *api.KVTxnResponse) error {
 	return fmt.Errorf("%w: Consul refused a transaction: %v", driver.ErrUnavailable, resp.Errors)
 }
 
-// errForeign is the error of an answer without an index, such as the 404 of a proxy, which the client takes for Consul's word that there are
-// no keys. Consul's own index is never zero.
-var errForeign = errors.New("the answer has no X-Consul-Index, so it is not Consul's")
+// errForeign is the error of a response without an index, such as the 404 of a proxy. The client takes such a response for an empty list of
+// keys. Consul's own index is never zero.
+var errForeign = errors.New("the response has no X-Consul-Index, so it is not from Consul")
 
-// list reads a queue, and returns the index that it is shown at. Its errors have no class yet.
+// list reads a queue, and returns the index of the response. Its errors are not classified.
 func (d *Driver) list(ctx context.Context, name string) ([]*api.KVPair, uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
@@ -102,8 +102,8 @@ func (d *Driver) list(ctx context.Context, name string) ([]*api.KVPair, uint64, 
 	return order(d.queue(name), pairs), meta.LastIndex, nil
 }
 
-// order returns the claims of a queue, first come first: without the result of the lock itself, which is there twice, and without keys that no
-// session holds, which somebody has put there by hand.
+// order returns the claims of a queue in the order of their creation. It removes the second result of a key, which comes from the lock, and keys
+// without a session, which were not created by this driver.
 func order(queue string, pairs []*api.KVPair) []*api.KVPair {
 	seen := make(map[string]bool, len(pairs))
 	claims := slices.DeleteFunc(slices.Clone(pairs), func(p *api.KVPair) bool {
@@ -115,7 +115,7 @@ func order(queue string, pairs []*api.KVPair) []*api.KVPair {
 	return claims
 }
 
-// Await implements driver.Queue. Each turn reads, decides by what it has read alone, and waits for a change of that.
+// Await implements driver.Queue. It decides only by consistent reads, and waits for a change before it reads again.
 func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
 	ctx, cancel := d.life.Within(ctx)
 	defer cancel()
@@ -143,7 +143,7 @@ func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
 	}
 }
 
-// change waits until a key may no longer be what it was at index: of a key that is there, a query shows the index of its own last change.
+// change waits until a key may have changed since index. A query of an existing key returns the index of the key's last change.
 func (d *Driver) change(ctx context.Context, key string, index uint64) error {
 	return d.block(ctx, index, func(q *api.QueryOptions) (bool, error) {
 		pair, meta, err := d.client.KV().Get(key, q)
@@ -154,7 +154,7 @@ func (d *Driver) change(ctx context.Context, key string, index uint64) error {
 	})
 }
 
-// changeBelow waits until something below a name may no longer be what it was at index.
+// changeBelow waits until a key below a name may have changed since index.
 func (d *Driver) changeBelow(ctx context.Context, name string, index uint64) error {
 	return d.block(ctx, index, func(q *api.QueryOptions) (bool, error) {
 		_, meta, err := d.client.KV().Keys(d.queue(name), "", q)
@@ -165,7 +165,7 @@ func (d *Driver) changeBelow(ctx context.Context, name string, index uint64) err
 	})
 }
 
-// block makes a blocking query again and again until it shows a change.
+// block repeats a blocking query until it returns a change.
 func (d *Driver) block(ctx context.Context, index uint64, query func(*api.QueryOptions) (bool, error)) error {
 	for {
 		asked, cancel := context.WithTimeout(ctx, d.wait+d.wait/6+answerWithin)
@@ -180,7 +180,7 @@ func (d *Driver) block(ctx context.Context, index uint64, query func(*api.QueryO
 		case changed:
 			return nil
 		case time.Since(began) < d.wait/2:
-			return fmt.Errorf("%w: a blocking query did not wait, and shows no change", driver.ErrUnavailable)
+			return fmt.Errorf("%w: a blocking query returned early and without a change", driver.ErrUnavailable)
 		}
 	}
 }
@@ -206,8 +206,8 @@ func (d *Driver) Release(ctx context.Context, c driver.Claim) error {
 	}
 }
 
-// withdraw makes the claim's tombstone, which join looks for and which ends with the session, and deletes the claim. If the session is
-// over, so is the claim, and no request that arrives late can make it.
+// withdraw creates the claim's tombstone, and deletes the claim. join checks the tombstone, which ends with the session. If the session has ended,
+// so has the claim, and no late request can create it.
 func (d *Driver) withdraw(ctx context.Context, c driver.Claim) error {
 	done, resp, _, err := d.client.KV().Txn(api.KVTxnOps{
 		{Verb: api.KVLock, Key: d.tombstone(c), Session: string(c.Lease)}, {Verb: api.KVDelete, Key: d.key(c)},
@@ -222,7 +222,7 @@ func (d *Driver) withdraw(ctx context.Context, c driver.Claim) error {
 	}
 }
 
-// Watch implements driver.Watcher. While somebody holds the name, it waits for a change of that claim alone.
+// Watch implements driver.Watcher. While the name is held, it waits only for a change of the holder's claim.
 func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder) error) error {
 	ctx, cancel := d.life.Within(ctx)
 	defer cancel()

@@ -7,21 +7,21 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
-// reads shares the reads of a queue among its waiters in this process. A read lists the whole queue, so a thousand waiters that each read on
-// their own cost Consul and the process a million claims. A caller gets the result of a read that began after its call.
+// reads shares the reads of a queue among its waiters in this process. A read lists the whole queue: a thousand waiters with reads of their own
+// would read a million claims. A caller gets the result of a read that began after its call.
 type reads struct {
 	mu      sync.Mutex
 	running map[string]*read // by name; at most one read of a name runs at a time
-	waiting map[string]int   // how many Await calls of a name are under way
+	waiting map[string]int   // how many Await calls of a name are running
 }
 
-// read is one read of a queue. Its result is there once done is closed.
+// read is one read of a queue. Its result is set when done is closed.
 type read struct {
 	done    chan struct{}
 	ctx     context.Context
 	cancel  context.CancelFunc
-	next    *read // the callers that came while this read ran; guarded by reads.mu
-	callers int   // that wait for the result; guarded by reads.mu
+	next    *read // for callers that came while this read ran; guarded by reads.mu
+	callers int   // how many wait for the result; guarded by reads.mu
 
 	claims []*api.KVPair
 	index  uint64
@@ -52,7 +52,7 @@ func (r *reads) waits(name string) bool {
 	return r.waiting[name] > 0
 }
 
-// claims is Driver.list, shared. The claims belong to all callers: none may change them.
+// claims is a shared Driver.list. Callers must not change the claims.
 func (d *Driver) claims(ctx context.Context, name string) ([]*api.KVPair, uint64, error) {
 	shared := d.reads.join(d, name)
 	defer d.reads.leave(name, shared)
@@ -102,7 +102,7 @@ func (r *reads) leave(name string, left *read) {
 	}
 }
 
-// run makes a read, and those that were asked for while it ran, one after the other.
+// run runs a read, and then those that were requested meanwhile, one after the other.
 func (r *reads) run(d *Driver, name string, turn *read) {
 	for turn != nil {
 		turn.claims, turn.index, turn.err = d.list(turn.ctx, name)
@@ -118,7 +118,7 @@ func (r *reads) run(d *Driver, name string, turn *read) {
 	}
 }
 
-// newRead returns a read that ends with the driver.
+// newRead returns a read whose context ends with the driver.
 func (d *Driver) newRead() *read {
 	ctx, cancel := d.life.Within(context.Background())
 	return &read{done: make(chan struct{}), ctx: ctx, cancel: cancel}

@@ -4,36 +4,36 @@
 //	…
 //	session := sync.New(etcdsync.New(client, nil), nil)
 //
-// A claim is a key of its own, below the name's prefix, attached to the session's lease. Its token is the revision that created it
-// (CreateRevision), which orders claims as etcd got them. A lock without contention is one request, and so is its release.
+// A claim is a key below the name's prefix, attached to the session's lease. Its token is the revision that created it (CreateRevision), which
+// orders claims as etcd received them. A lock without contention is one request, and so is its release.
 //
 // Guarantees:
-//   - Linearizable: reads that a majority has agreed on decide who holds a seat. Watches only say when to read again.
-//   - A waiter for a lock watches the claim right before its own and nothing else, however many wait. For a semaphore, the first
-//     waiter watches all holders, and every other the waiter before it.
-//   - A watch that is lost, or whose revision was compacted, is followed by another read. It may delay a grant, but never makes one.
+//   - Linearizable: reads that a majority has confirmed decide which claim has a seat. Watches only trigger the next read.
+//   - A waiter for a lock watches only the claim right before its own, for any number of waiters. For a semaphore, the first waiter watches all
+//     holders, and every other one the waiter before it.
+//   - After a watch that is lost, or whose revision was compacted, the driver reads again. A lost watch may delay a grant, but never causes one.
 //   - After a change of its leader, etcd gives every lease its whole TTL again; MaxLateness includes one such change.
 //   - With several endpoints, a renewal that one of them does not answer soon is also sent to the next one.
-//   - In the state NOSPACE etcd refuses new claims. Those that are there are renewed and released, and waiters get their seats.
+//   - In the state NOSPACE etcd refuses new claims. Existing claims can be renewed and released, and waiters get their seats.
 //
 // # Versions
 //
-// The cluster must run etcd 3.5.11 or later. In earlier versions a member that no longer leads, and has not noticed, may answer a
-// renewal that has no effect, or may end a lease that was renewed (etcd#15247, etcd#16822). A grant's context may then outlive its seat;
-// its token does not, so a sync.Fence refuses it.
+// The cluster must run etcd 3.5.11 or later. In earlier versions a member that has not noticed that it no longer leads may confirm a renewal
+// that has no effect, or end a lease that was renewed (etcd#15247, etcd#16822). The context of a grant may then outlive its seat. A sync.Fence
+// refuses its token nevertheless.
 //
 // # Restores
 //
-// A cluster restored from a snapshot counts revisions from the snapshot on, so it gives tokens again that it had given before. Restore
-// with a bump of the revision (etcdutl snapshot restore --bump-revision), or raise the epoch of every sync.Fence.
+// A cluster that is restored from a snapshot continues with the revision of the snapshot, so it repeats tokens. Restore with a higher revision
+// (etcdutl snapshot restore --bump-revision), or raise the epoch of every sync.Fence.
 //
 // # Clients
 //
 // The driver does not use the client's package concurrency, whose Election may report a leader whose key etcd does not have
 // (etcd#19597), and leaves keys behind when a campaign fails (etcd#21128).
 //
-// The client's keep-alive notices a broken connection. Set DialKeepAliveTime and DialKeepAliveTimeout of its Config, or waiters
-// do not notice a server that is silent without closing its connections.
+// Set DialKeepAliveTime and DialKeepAliveTimeout in the client's Config. Without them, waiters do not notice a server that is silent but does not
+// close its connections.
 package etcdsync
 
 import (
@@ -56,7 +56,7 @@ import (
 )
 
 const (
-	// DefaultPrefix is what all keys begin with.
+	// DefaultPrefix is the default of Options.Prefix.
 	DefaultPrefix = "goos/sync/"
 	// MaxName is the length of the longest name, in bytes.
 	MaxName = 4 << 10
@@ -66,7 +66,7 @@ const (
 
 // Options configure New.
 type Options struct {
-	// Prefix is what all keys begin with. Processes that share locks agree on it. Default: DefaultPrefix.
+	// Prefix of all keys. Processes that share locks must have the same. Default: DefaultPrefix.
 	Prefix string
 }
 
@@ -118,7 +118,7 @@ func (d *Driver) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, 
 	return driver.LeaseID(strconv.FormatInt(int64(resp.ID), 16)), nil
 }
 
-// Renew implements driver.Leaser. The claims are attached to the lease, so renewing it renews them. A read finds those that were removed.
+// Renew implements driver.Leaser. The claims are attached to the lease, so renewing it renews them. A read finds claims that were removed.
 func (d *Driver) Renew(ctx context.Context, id driver.LeaseID, claims []driver.Claim) (gone []driver.Claim, err error) {
 	n, err := parse(id)
 	if err != nil {
@@ -144,7 +144,7 @@ func (d *Driver) Renew(ctx context.Context, id driver.LeaseID, claims []driver.C
 // maxOps is how many operations a transaction may have, by etcd's default.
 const maxOps = 128
 
-// missing returns those claims whose keys are not there.
+// missing returns the claims whose keys do not exist, or belong to other claims.
 func (d *Driver) missing(ctx context.Context, claims []driver.Claim) (gone []driver.Claim, err error) {
 	ops := make([]clientv3.Op, len(claims))
 	for i, c := range claims {
@@ -186,24 +186,24 @@ func parse(id driver.LeaseID) (clientv3.LeaseID, error) {
 	return clientv3.LeaseID(n), nil
 }
 
-// The keys. A name ends with a zero byte, and has its own escaped, so that no name's prefix begins with another's. It is not empty, so no
-// queue begins with a zero byte, as the other keys do.
+// The prefixes of other keys than claims. A name in a key ends with a zero byte, and its own zero bytes are escaped, so that no queue is a prefix
+// of another. A name is not empty, so no queue begins with a zero byte.
 const (
 	tombstones = "\x00t" // of withdrawn claims
-	markers    = "\x00w" // of claims that wait for a seat of a semaphore
+	markers    = "\x00w" // of claims that may wait for a seat of a semaphore
 )
 
-// queue is the prefix of a name's claims.
+// queue returns the prefix of a name's claims.
 func (d *Driver) queue(name string) string { return d.prefix + terminated(name) }
 
 func (d *Driver) key(c driver.Claim) string { return d.queue(c.Name) + c.ID }
 
-// tombstone is the key that keeps a withdrawn claim from being made.
+// tombstone returns the key that keeps a withdrawn claim from being created.
 func (d *Driver) tombstone(c driver.Claim) string {
 	return d.prefix + tombstones + terminated(c.Name) + c.ID
 }
 
-// marker is the key that a claim deletes when it gets its seat after waiting.
+// marker returns the key that a claim deletes when it gets its seat after waiting.
 func (d *Driver) marker(name, id string) string {
 	return d.prefix + markers + terminated(name) + id
 }
@@ -212,7 +212,7 @@ func terminated(name string) string {
 	return strings.NewReplacer("\x00", "\x01\x02", "\x01", "\x01\x01").Replace(name) + "\x00"
 }
 
-// classify gives an error of the client its class. etcd's own stays reachable. No error has none.
+// classify adds the class to an error of the client, which stays reachable. It returns nil for nil.
 func (d *Driver) classify(ctx context.Context, err error) error {
 	if err == nil {
 		return nil

@@ -14,9 +14,9 @@ type answer[T any] struct {
 	err   error
 }
 
-// hedge sends a request that may be repeated. If no answer comes soon, or the request fails, hedge sends it again, up to this number of
-// attempts. The client takes its endpoints in turns, so the next attempt goes to another one. The first success counts, and so does
-// ErrLost, which another attempt would return as well.
+// hedge sends an idempotent request. If the request fails, or is not answered after hedgeDelay, hedge sends it again, up to this number of
+// attempts. The client uses its endpoints in turn, so the next attempt goes to another one. hedge returns the first success, or ErrLost,
+// which another attempt would return as well.
 func hedge[T any](ctx context.Context, attempts int, request func(context.Context) (T, error)) (T, error) {
 	if attempts <= 1 {
 		return request(ctx)
@@ -53,7 +53,7 @@ func hedge[T any](ctx context.Context, attempts int, request func(context.Contex
 	}
 }
 
-// hedgeDelay is how long to wait for an attempt before the next one begins.
+// hedgeDelay returns how long to wait for an answer before the next attempt.
 func hedgeDelay(ctx context.Context) time.Duration {
 	const (
 		least = 10 * time.Millisecond

@@ -13,14 +13,14 @@ import (
 	"github.com/go-os/go-os/state/sync/driver"
 )
 
-// Acquire implements driver.Queue, in one transaction. A claim that may wait for a seat of a semaphore also makes its marker.
+// Acquire implements driver.Queue, in one transaction. A claim that may wait for a seat of a semaphore also creates its marker.
 func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.Token, bool, error) {
 	lease, err := parse(c.Lease)
 	if err != nil {
 		return 0, false, err
 	}
 	conditions := []clientv3.Cmp{absent(d.key(c)), absent(d.tombstone(c))}
-	if try && c.Seats == 1 { // of no key at all, etcd compares a revision of zero
+	if try && c.Seats == 1 { // if no key has the prefix, etcd compares a revision of zero
 		conditions[0] = absent(d.queue(c.Name)).WithPrefix()
 	}
 	steps := []clientv3.Op{clientv3.OpPut(d.key(c), string(c.Value), clientv3.WithLease(lease)), d.first(c)}
@@ -34,7 +34,7 @@ func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.
 	case !resp.Succeeded && try && c.Seats == 1:
 		return 0, false, d.refused(ctx, lease)
 	case !resp.Succeeded:
-		return 0, false, fmt.Errorf("%w: the claim is there, or was withdrawn before it arrived", driver.ErrUnavailable)
+		return 0, false, fmt.Errorf("%w: the claim already exists, or was withdrawn before it arrived", driver.ErrUnavailable)
 	}
 	c.Token = driver.Token(resp.Header.Revision)
 	granted := hasSeat(resp.Responses[1].GetResponseRange().Kvs, c)
@@ -47,10 +47,10 @@ func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.
 	return c.Token, granted, nil
 }
 
-// absent is the condition that a key is not there.
+// absent returns the condition that a key does not exist.
 func absent(key string) clientv3.Cmp { return clientv3.Compare(clientv3.CreateRevision(key), "=", 0) }
 
-// refused distinguishes a lock that is held from a lease that is over: a transaction that puts nothing does not check the lease.
+// refused distinguishes a lock that is held from a lease that has ended. A transaction that puts nothing does not check the lease.
 func (d *Driver) refused(ctx context.Context, lease clientv3.LeaseID) error {
 	resp, err := d.client.TimeToLive(ctx, lease)
 	switch {
@@ -63,7 +63,7 @@ func (d *Driver) refused(ctx context.Context, lease clientv3.LeaseID) error {
 	}
 }
 
-// first reads the keys of the claims that hold a seat, and of the next one.
+// first returns the operation that reads the keys of the claims with a seat, and of the next one.
 func (d *Driver) first(c driver.Claim) clientv3.Op {
 	return clientv3.OpGet(d.queue(c.Name), clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(int64(c.Seats)+1),
 		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
@@ -84,7 +84,7 @@ func hasSeat(first []*mvccpb.KeyValue, c driver.Claim) bool {
 	return at >= 0 && at < c.Seats
 }
 
-// Await implements driver.Queue. Each turn reads, decides by what it has read alone, and waits for a change of that.
+// Await implements driver.Queue. It decides only by linearizable reads, and waits for a change before it reads again.
 func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
 	ctx, cancel := d.life.Within(ctx)
 	defer cancel()
@@ -98,7 +98,7 @@ func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
 		case s.at >= 0 && s.at < c.Seats:
 			return d.takeSeat(ctx, c)
 		case s.before == "":
-			return fmt.Errorf("%w: the answer shows no claim before one that has no seat", driver.ErrUnavailable)
+			return fmt.Errorf("%w: the response has no claim before one without a seat", driver.ErrUnavailable)
 		}
 		if last, err = advance(last, s.revision); err != nil {
 			return err
@@ -109,20 +109,20 @@ func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
 	}
 }
 
-// advance returns the revision of a read that follows a change. If it is not a later one than the last read's, reading on would be a
+// advance returns the revision of a read that follows a change. A revision that has not grown is an error, since another read could become a
 // busy loop.
 func advance(last, revision int64) (int64, error) {
 	if revision <= last {
-		return last, fmt.Errorf("%w: a change was reported after revision %d, and a read shows revision %d", driver.ErrUnavailable, last, revision)
+		return last, fmt.Errorf("%w: a change was reported after revision %d, but a read has revision %d", driver.ErrUnavailable, last, revision)
 	}
 	return revision, nil
 }
 
-// view is a moment of a queue.
+// view is what one read of a queue returns.
 type view struct {
 	revision int64
-	mine     bool   // the claim is there
-	at       int    // among the first; -1 if it is further behind
+	mine     bool   // the claim exists
+	at       int    // index of the claim among the first; -1 if it is further behind
 	before   string // the key of the claim right before it
 }
 
@@ -145,8 +145,8 @@ func (d *Driver) look(ctx context.Context, c driver.Claim) (s view, err error) {
 	return s, nil
 }
 
-// takeSeat deletes the marker of a claim of a semaphore, so that the waiter behind sees that it is now the first. A deletion is possible even
-// when etcd has no space. If the claim has gone meanwhile, the seat has, too.
+// takeSeat deletes the marker of a semaphore's claim, so that the next waiter sees that it is now the first. A deletion is possible even when
+// etcd has no space. If the claim no longer exists, takeSeat returns ErrLost.
 func (d *Driver) takeSeat(ctx context.Context, c driver.Claim) error {
 	if c.Seats == 1 {
 		return nil
@@ -163,24 +163,24 @@ func (d *Driver) takeSeat(ctx context.Context, c driver.Claim) error {
 	}
 }
 
-// change waits until what keeps a claim from its seat may be gone. It returns nil also when it cannot tell.
+// change waits until the claims that keep c from its seat may have changed. It may return nil without a change.
 func (d *Driver) change(ctx context.Context, c driver.Claim, s view) error {
 	opts := []clientv3.OpOption{clientv3.WithRev(s.revision + 1), clientv3.WithFilterPut()}
 	switch {
 	case c.Seats == 1:
 		return d.event(ctx, opts, s.before)
-	case s.at == c.Seats: // next: any of those who hold a seat may leave
+	case s.at == c.Seats: // the first waiter: any holder may leave
 		return d.event(ctx, append(opts, clientv3.WithPrefix()), d.queue(c.Name))
 	default:
 		return d.event(ctx, opts, s.before, d.marker(c.Name, strings.TrimPrefix(s.before, d.queue(c.Name))))
 	}
 }
 
-// event waits for the first event of one key or two. The watches must exist no longer than that: hence their own context.
+// event waits for the first event of one or two keys. The watches have a context of their own, which ends with the call.
 func (d *Driver) event(ctx context.Context, opts []clientv3.OpOption, keys ...string) error {
 	watching, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
-	var watches [2]clientv3.WatchChan // one that is nil never has an event
+	var watches [2]clientv3.WatchChan // a nil channel never receives
 	for i, key := range keys {
 		watches[i] = d.client.Watch(watching, key, opts...)
 	}
@@ -225,14 +225,14 @@ func (d *Driver) Release(ctx context.Context, c driver.Claim) error {
 	return d.classify(ctx, err)
 }
 
-// removal deletes a claim and its marker.
+// removal returns the operations that delete a claim and its marker.
 func (d *Driver) removal(c driver.Claim) []clientv3.Op {
 	return []clientv3.Op{clientv3.OpDelete(d.key(c)), clientv3.OpDelete(d.marker(c.Name, c.ID))}
 }
 
-// withdraw makes the claim's tombstone, which Acquire looks for and which ends with the lease, and deletes the claim. If the lease is over, so is
-// the claim, and no request that arrives late can make it. Without space there can be no tombstone: the claim is deleted, but the
-// withdrawal fails, until there is space or the lease is over.
+// withdraw creates the claim's tombstone, and deletes the claim. Acquire checks the tombstone, which ends with the lease. If the lease has ended, so
+// has the claim, and no late request can create it. In the state NOSPACE no tombstone can be created: the claim is deleted, but the withdrawal
+// fails until there is space or the lease has ended.
 func (d *Driver) withdraw(ctx context.Context, c driver.Claim) error {
 	lease, err := parse(c.Lease)
 	if err != nil {
@@ -247,7 +247,7 @@ func (d *Driver) withdraw(ctx context.Context, c driver.Claim) error {
 	return d.classify(ctx, err)
 }
 
-// Watch implements driver.Watcher. While the name is held, it watches the holder's claim alone.
+// Watch implements driver.Watcher. While the name is held, it watches only the holder's claim.
 func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder) error) error {
 	ctx, cancel := d.life.Within(ctx)
 	defer cancel()

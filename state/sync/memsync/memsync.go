@@ -1,13 +1,13 @@
-// Package memsync is a driver of state/sync within one process: the embedded default, and the model of what all others do.
+// Package memsync is a driver of state/sync for one process: the embedded default, and the model of all other drivers.
 //
 //	session := sync.New(memsync.New(nil), nil)
 //
-// Drivers on one [Space] contend with each other as processes at an engine would, which is for tests. Its safety is sync.Local: it does
-// not keep other processes out.
+// Its safety is sync.Local: it does not exclude other processes. Drivers on one [Space] contend with each other as processes at an engine
+// do, which is for tests.
 //
 // Guarantees:
-//   - Claims are granted in the order of their calls. A seat that is given back wakes the next waiter alone.
-//   - A lease ends at its time, by the monotonic clock, and within a millisecond.
+//   - Claims are granted in the order of their calls. A seat that is released wakes only the next waiter.
+//   - A lease ends within a millisecond after its TTL, by the monotonic clock.
 //   - Tokens grow by one with each claim, over all names of the Space.
 package memsync
 
@@ -31,7 +31,7 @@ const (
 
 // Options configure New.
 type Options struct {
-	// Space is what drivers share. Default: one of the driver's own.
+	// Space that drivers share. Default: a new one.
 	Space *Space
 }
 
@@ -58,13 +58,13 @@ func (*Driver) Capabilities() driver.Capabilities {
 	}
 }
 
-// Close implements driver.Driver. The Space stays.
+// Close implements driver.Driver. It does not change the Space.
 func (d *Driver) Close() error {
 	d.life.End()
 	return nil
 }
 
-// Space is names and leases. It is safe for concurrent use.
+// Space holds queues and leases. It is safe for concurrent use.
 type Space struct {
 	mu     sync.Mutex
 	queues map[string]*queue
@@ -78,17 +78,17 @@ func NewSpace() *Space {
 	return &Space{queues: map[string]*queue{}, leases: map[driver.LeaseID]*lease{}}
 }
 
-// queue is the claims of a name, in order. It is there as long as it has claims or watchers.
+// queue holds the claims of a name, in order. It exists as long as it has claims or watchers.
 type queue struct {
 	name     string
 	claims   []*claim
 	watchers int
-	changed  chan struct{} // closed when the first claim is another
+	changed  chan struct{} // closed when the first claim changes
 }
 
 type claim struct {
 	driver.Claim
-	granted, gone chan struct{} // closed when it is
+	granted, gone chan struct{} // closed when the claim is granted, and when it has left its queue
 }
 
 type lease struct {
@@ -96,7 +96,7 @@ type lease struct {
 	ends      time.Time
 	timer     *time.Timer
 	claims    map[*claim]struct{}
-	withdrawn map[place]struct{} // claims that an Acquire may no longer make
+	withdrawn map[place]struct{} // claims that Acquire must not create any more
 }
 
 // place identifies a claim of a lease.
@@ -158,7 +158,7 @@ func (s *Space) Revoke(id driver.LeaseID) {
 	}
 }
 
-// Leases returns the leases that live, for tests.
+// Leases returns the existing leases, for tests.
 func (s *Space) Leases() (all []driver.LeaseID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -168,7 +168,8 @@ func (s *Space) Leases() (all []driver.LeaseID) {
 	return all
 }
 
-// alive returns a lease whose time is not over, whether its timer has fired or not. The caller holds mu, as of all below.
+// alive returns a lease that has not ended by the clock, or nil, even if its timer has not fired yet. The caller holds mu, also of the methods
+// below.
 func (s *Space) alive(id driver.LeaseID) *lease {
 	l := s.leases[id]
 	if l != nil && !time.Now().Before(l.ends) {

@@ -121,7 +121,7 @@ func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder
 	}
 }
 
-// holder returns the holder of the first seat, and a channel that is closed when another one follows.
+// holder returns the holder of the first seat, and a channel that is closed when the holder changes.
 func (s *Space) holder(q *queue) (driver.Holder, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,7 +132,7 @@ func (s *Space) holder(q *queue) (driver.Holder, <-chan struct{}) {
 	return driver.Holder{Token: first.Token, Value: bytes.Clone(first.Value)}, q.changed
 }
 
-// queue returns the queue of a name, which removeIdle removes. The caller holds mu, as of all below.
+// queue returns the queue of a name, or a new one. The caller must call removeIdle, and holds mu, also of the methods below.
 func (s *Space) queue(name string) *queue {
 	q := s.queues[name]
 	if q == nil {
@@ -149,7 +149,7 @@ func (s *Space) removeIdle(q *queue) {
 	}
 }
 
-// find returns a claim that is in its queue, or nil. A token that is known must be the claim's.
+// find returns a claim that is in its queue, or nil. If c has a token, the claim must have it, too.
 func (s *Space) find(c driver.Claim) (*queue, *claim) {
 	q := s.queues[c.Name]
 	if q == nil {

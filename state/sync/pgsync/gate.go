@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// gate limits the requests that may wait for the lock on a name's row: one at a time for each name, and fewer in all than the pool has
-// connections. So a name whose row is locked for long keeps neither other names nor renewals from getting a connection.
+// gate limits the requests that may wait for the lock on a name's row: one at a time for each name, and fewer in total than the pool has
+// connections. So a row that is locked for long does not take all connections from other names and renewals.
 type gate struct {
 	places chan struct{}
 
@@ -14,18 +14,18 @@ type gate struct {
 	names map[string]*turn
 }
 
-// turn is what the requests for one name take turns at.
+// turn is a lock that the requests for one name take.
 type turn struct {
 	taken chan struct{} // capacity 1
-	users int           // that take turns; guarded by gate.mu
+	users int           // requests that hold or await it; guarded by gate.mu
 }
 
 func newGate(places int) *gate {
 	return &gate{places: make(chan struct{}, max(places, 1)), names: map[string]*turn{}}
 }
 
-// enter waits for the turn of a request, which ends with leave. It returns the error of ctx if that ends first.
-func (g *gate) enter(ctx context.Context, name string) (leave func(), err error) {
+// enter waits for the turn of a request. It returns the error of ctx if that ends first. The caller must call exit.
+func (g *gate) enter(ctx context.Context, name string) (exit func(), err error) {
 	t := g.join(name)
 	select {
 	case t.taken <- struct{}{}:

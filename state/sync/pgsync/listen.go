@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// listen passes notifications on, on a connection of its own.
+// listen receives notifications on a separate connection.
 func (d *Driver) listen(ctx context.Context, connected func(), notify func(message string)) error {
 	conn, err := d.connect(ctx)
 	if err != nil {
@@ -23,7 +23,7 @@ func (d *Driver) listen(ctx context.Context, connected func(), notify func(messa
 		}
 		if pooled {
 			closeConn(conn)
-			<-ctx.Done() // Options.Poll is what remains
+			<-ctx.Done() // waiters depend on Options.Poll
 			return ctx.Err()
 		}
 	}
@@ -47,8 +47,8 @@ func closeConn(conn *pgx.Conn) {
 	_ = conn.Close(late)
 }
 
-// behindPooler reports whether a pooler stands between the connection and the server: it gives its clients process IDs of its own. In
-// transaction mode, a LISTEN would stay with a server connection that is then lent to other clients.
+// behindPooler reports whether a pooler is between the connection and the server: a pooler reports other process IDs than the server. In
+// transaction mode, a LISTEN would remain on a server connection that the pooler then gives to other clients.
 func behindPooler(ctx context.Context, conn *pgconn.PgConn) (bool, error) {
 	result, err := send(ctx, conn, "SELECT pg_backend_pid()")
 	if err != nil {
@@ -57,7 +57,7 @@ func behindPooler(ctx context.Context, conn *pgconn.PgConn) (bool, error) {
 	return string(result.Rows[0][0]) != strconv.FormatUint(uint64(conn.PID()), 10), nil
 }
 
-// connect opens the connection that listens: as Options.Listen says, or as the pool would.
+// connect opens the connection to listen on, with Options.Listen or the pool's configuration.
 func (d *Driver) connect(ctx context.Context) (*pgx.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

@@ -11,8 +11,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// preamble frees a transaction from the defaults of its session. A timeout of the session may be shorter than a step needs, or
-// absent, which would let a backend wait for a row lock long after its client has gone.
+// preamble makes a transaction independent of the defaults of its session. A timeout of the session may be shorter than a step takes. Without a
+// timeout, a backend could wait for a row lock long after its client has disconnected.
 const preamble = `SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE;
 	SET LOCAL search_path = pg_catalog;
 	SET LOCAL lock_timeout = '5s';
@@ -22,9 +22,9 @@ const preamble = `SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE;
 
 // exec runs statements in one transaction and returns the result of the last one.
 //
-// They travel as one Query message of the simple protocol. PostgreSQL starts nothing before it has the whole message, and needs
-// nothing more from the client to commit, so a client that falls silent at any moment holds no lock. No prepared statement and no
-// state of a session is used, so the server connection may change between two calls, as it does behind a pooler.
+// They are one Query message of the simple protocol. PostgreSQL starts when it has the whole message, and needs nothing else from the client to
+// commit, so a client that stops at any moment holds no lock. There are no prepared statements and no session state, so the server
+// connection may change between two calls, as it does behind a pooler.
 func (d *Driver) exec(ctx context.Context, statements string, args ...any) (*pgconn.Result, error) {
 	conn, err := d.pool.Acquire(ctx)
 	if err != nil {
@@ -54,8 +54,8 @@ func send(ctx context.Context, conn *pgconn.PgConn, message string) (*pgconn.Res
 	return results[len(results)-1], err
 }
 
-// render replaces @ by the schema and $1, $2, … by literals. Text and bytes that are not plain become hexadecimal digits, which mean the same
-// under every standard_conforming_strings and every client_encoding, and cannot end a literal.
+// render replaces @ by the schema and $1, $2, … by literals. Text and bytes that are not plain become hexadecimal digits. These do not depend on
+// standard_conforming_strings and client_encoding, and cannot end a literal.
 func render(schema, statements string, args ...any) string {
 	pairs := []string{"@", pgx.Identifier{schema}.Sanitize()}
 	for i, arg := range args {
@@ -93,7 +93,7 @@ func array[T any](values []T, of string) string {
 	return "ARRAY[" + strings.Join(literals, ",") + "]::" + of + "[]"
 }
 
-// plain reports whether text is printable ASCII without the characters that mean something in a literal.
+// plain reports whether text is printable ASCII without quotes and backslashes.
 func plain(text string) bool {
 	return !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' || r == '\'' || r == '\\' })
 }

@@ -5,36 +5,35 @@
 //	if err := pgsync.Migrate(ctx, pool, nil); err != nil { … } // once, at start-up
 //	session := sync.New(pgsync.New(pool, nil), nil)
 //
-// A lease is a row with the time at which it ends. A claim is a row with a token, which the name's row counts, and is deleted with its
-// lease. Advisory locks are not used: they belong to a connection, which a pool lends to others, and give no token.
+// A lease is a row with the time at which it ends. A claim is a row with a token from a counter in the name's row, and is deleted with its
+// lease. The driver does not use advisory locks, which belong to a connection of the pool and have no token.
 //
 // Guarantees:
-//   - SessionBound: locks survive crashes and restarts of the server, since every step is a committed transaction. A role or a database that
-//     turns synchronous_commit off is overruled. A fail-over to a replica that lags behind may lose the last transactions, unless
-//     replication is synchronous.
-//   - A waiter is notified when the claim right before its own is deleted. It also looks when the lease of that claim should be over,
-//     and every Options.Poll in case a notification was lost. The waiters of a semaphore wake with each claim that is deleted.
-//   - A step is one message to the server, which starts when it has all of it and needs nothing more to commit. A client that falls silent
-//     in the middle leaves no transaction open and holds no lock.
-//   - Each step sets what it needs of its session: isolation level, read-write access, timeouts of statements and of locks, search_path. The
+//   - SessionBound: locks survive crashes and restarts of the server, since every step is a committed transaction. The driver turns
+//     synchronous_commit on if a role or a database has turned it off. A fail-over to a replica that lags may lose the last transactions,
+//     unless replication is synchronous.
+//   - A waiter is notified when the claim right before its own is deleted. It also checks when the lease of that claim should have ended,
+//     and every Options.Poll in case a notification was lost. The waiters of a semaphore wake at each deletion of a claim.
+//   - A step is one message to the server, which starts when it has the whole message and needs nothing else to commit. A client that stops in
+//     the middle leaves no transaction open and holds no lock.
+//   - Each step sets the parameters that it needs: isolation level, read-write access, timeouts of statements and of locks, search_path. The
 //     defaults of a role or a database do not matter, except transaction_timeout (PostgreSQL 17), which must be longer than a step takes.
 //   - Acquisitions wait for a row lock one at a time for each name, and on fewer connections than the pool has. A name whose row is
 //     locked for long delays neither other names nor renewals.
 //
 // # Clocks
 //
-// Time is the server's wall clock. If it steps forward by more than sync.Options.Margin, leases may end before their holders know:
-// two processes may hold a name until the first one's deadline, at most a TTL. Tokens grow even then, so a sync.Fence refuses the first one. If
-// it steps back, no lease ends early, and a lease that would end late gets its TTL from when the next acquisition, waiter or
-// Grant finds it.
+// Leases use the server's wall clock. If it steps forward by more than sync.Options.Margin, leases may end before their holders know: two
+// processes may hold a name until the first one's deadline, at most a TTL. Tokens grow even then, so a sync.Fence refuses the first one. If
+// it steps back, no lease ends early. A lease that would end late gets its TTL from when the next acquisition, waiter or Grant finds it.
 //
 // # Poolers
 //
-// The pool may lead to PgBouncer, in every pool mode: no prepared statement is used, whatever the mode of pgx. A driver that has waited or
-// observed keeps one connection besides the pool, on which it listens. Behind a pooler nothing is heard there, so the
-// driver does not listen, and a seat is handed over within Options.Poll. Set Options.Listen to a direct connection to be notified.
+// The pool may lead to PgBouncer, in every pool mode: the driver uses no prepared statements. After the first wait or observation, it has one
+// more connection, on which it listens. Behind a pooler it would receive nothing, so it does not listen, and a seat is handed over within
+// Options.Poll. To be notified nevertheless, set Options.Listen to a direct connection.
 //
-// A name leaves a row behind for good, which holds its last token: some tens of bytes for each name that was ever used.
+// Each name leaves a row with its last token forever: some tens of bytes for each name that was ever used.
 package pgsync
 
 import (
@@ -62,7 +61,7 @@ const (
 	DefaultSchema = "goos_sync"
 	// DefaultPoll is the default of Options.Poll.
 	DefaultPoll = 5 * time.Second
-	// MaxName is the length of the longest name, in bytes: what an index of PostgreSQL takes.
+	// MaxName is the length of the longest name, in bytes. It fits into an index of PostgreSQL.
 	MaxName = 1 << 10
 	// MaxValue is the length of the longest value, in bytes.
 	MaxValue = 64 << 10
@@ -127,7 +126,7 @@ func (d *Driver) Close() error {
 	return nil
 }
 
-// Grant implements driver.Leaser. It also removes leases that have been over for long.
+// Grant implements driver.Leaser. It also deletes leases that ended more than a minute ago.
 func (d *Driver) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {
 	id := rand.Text()
 	if _, err := d.exec(ctx, grantLease, id, ttl.Microseconds()); err != nil {
@@ -160,7 +159,7 @@ func (d *Driver) Renew(ctx context.Context, id driver.LeaseID, claims []driver.C
 	return gone, nil
 }
 
-// one runs statements of which the last must find its row.
+// one runs statements, and returns driver.ErrLost if the last one affects no row.
 func (d *Driver) one(ctx context.Context, statements string, args ...any) error {
 	result, err := d.exec(ctx, statements, args...)
 	switch {
@@ -193,7 +192,7 @@ const (
 	lockNotAvailable      = "55P03"
 )
 
-// classify gives an error of the client its class. The client's own error stays reachable.
+// classify adds the class to an error of the client, which stays reachable.
 func (d *Driver) classify(ctx context.Context, err error) error {
 	var refused *pgconn.PgError
 	class := d.life.Cause(ctx)
@@ -203,7 +202,7 @@ func (d *Driver) classify(ctx context.Context, err error) error {
 		return fmt.Errorf("a table is missing: call pgsync.Migrate: %w", err)
 	case errors.As(err, &refused) && refused.Code == insufficientPrivilege:
 		class, err = driver.ErrDenied, fmt.Errorf("the role lacks a right: pgsync.Migrate names it: %w", err)
-	case errors.As(err, &refused) && !passes(refused):
+	case errors.As(err, &refused) && !transient(refused):
 		return err
 	default:
 		class = driver.ErrUnavailable
@@ -211,9 +210,9 @@ func (d *Driver) classify(ctx context.Context, err error) error {
 	return driver.Classify(class, err)
 }
 
-// passes reports whether a later call may succeed: after an error of a connection, of resources, of an operator's doing, or of a conflict with
-// another transaction; and after one of a server that only reads, as the old primary does after a fail-over.
-func passes(refused *pgconn.PgError) bool {
+// transient reports whether a retry may succeed: after errors of connections, resources, operator intervention, and conflicts with other
+// transactions, and after those of a read-only server, such as the old primary after a fail-over.
+func transient(refused *pgconn.PgError) bool {
 	switch refused.Code {
 	case lockNotAvailable, readOnlyTransaction, featureNotSupported:
 		return true // a standby refuses SET TRANSACTION READ WRITE as a feature that it does not support

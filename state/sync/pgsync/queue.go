@@ -42,8 +42,8 @@ func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.
 	}
 }
 
-// soon is when to look again at a lease that should be over: another transaction may just be renewing or removing it.
-const soon = 50 * time.Millisecond
+// recheck is when to check again a lease that should have ended: another transaction may be renewing or removing it.
+const recheck = 50 * time.Millisecond
 
 // Await implements driver.Queue.
 func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
@@ -65,18 +65,18 @@ func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
 		if c.Seats == 1 {
 			sub.About(s.before)
 		}
-		if err := sub.Wait(ctx, min(max(s.left, soon), d.opts.Poll)); err != nil {
+		if err := sub.Wait(ctx, min(max(s.left, recheck), d.opts.Poll)); err != nil {
 			return err
 		}
 	}
 }
 
-// view is a moment of a queue.
+// view is what one read of a queue returns.
 type view struct {
-	mine   bool          // the claim is there, and its lease lives
+	mine   bool          // the claim and its lease exist
 	ahead  int64         // claims before it
 	before int64         // the token of the claim right before it
-	left   time.Duration // until the lease of that claim is over; of a semaphore, the first lease of all that are ahead
+	left   time.Duration // until the lease of that claim ends; for a semaphore, until the first lease of all claims ahead ends
 }
 
 func (d *Driver) look(ctx context.Context, c driver.Claim) (s view, err error) {
@@ -110,7 +110,7 @@ func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder
 	return d.hub.Watch(ctx, text(name), func(ctx context.Context) (driver.Holder, time.Duration, error) { return d.holder(ctx, name) }, emit)
 }
 
-// holder returns the holder of a name, the zero Holder if there is none, and when to look again.
+// holder returns the holder of a name, the zero Holder if there is none, and how long to wait before the next read.
 func (d *Driver) holder(ctx context.Context, name string) (h driver.Holder, wait time.Duration, err error) {
 	result, err := d.exec(ctx, firstHolder, text(name))
 	if err != nil {
@@ -122,5 +122,5 @@ func (d *Driver) holder(ctx context.Context, name string) (h driver.Holder, wait
 		return h, d.opts.Poll, err
 	}
 	h.Token = driver.Token(token)
-	return h, min(d.opts.Poll, max(time.Duration(micros)*time.Microsecond, soon)), nil
+	return h, min(d.opts.Poll, max(time.Duration(micros)*time.Microsecond, recheck)), nil
 }

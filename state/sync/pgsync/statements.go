@@ -2,7 +2,7 @@ package pgsync
 
 // The statements of each step. @ is the schema. See exec for how they are sent.
 const (
-	// A lease whose end lies further ahead than its TTL was written before the server's clock stepped back. It gets its TTL from now.
+	// A lease whose end is further ahead than its TTL was written before the server's clock stepped back. It gets its TTL from now.
 	sweepLeases = `
 		UPDATE @.leases SET expires = clock_timestamp() + ttl * interval '1 microsecond' WHERE id IN
 			(SELECT id FROM @.leases WHERE expires > clock_timestamp() + ttl * interval '1 microsecond' FOR UPDATE SKIP LOCKED);
@@ -13,8 +13,8 @@ const (
 	grantLease = sweepLeases + `
 		INSERT INTO @.leases VALUES ($1, $2, clock_timestamp() + $2 * interval '1 microsecond')`
 
-	// $1 lease, $2 names and $3 tokens of claims, of which it returns the places of those that are missing. A concurrent delete of the
-	// lease decides by who locks the row first; the other sees the outcome.
+	// $1 lease, $2 names and $3 tokens of claims. It returns the places of the claims that are missing. If another transaction deletes the lease
+	// concurrently, the second of the two sees the outcome of the first.
 	renewLease = `UPDATE @.leases SET expires = clock_timestamp() + ttl * interval '1 microsecond'
 		WHERE id = $1 AND expires > clock_timestamp()
 		RETURNING array_to_string(ARRAY(SELECT place FROM unnest($2, $3) WITH ORDINALITY AS named (name, token, place)
@@ -25,8 +25,8 @@ const (
 		revoked AS (DELETE FROM @.leases WHERE id = $1)
 		SELECT pg_notify($2, token || ' ' || name) FROM gone`
 
-	// purge removes the dead leases of the claims on name $1, and shortens those that the clock has lengthened. A lease that another
-	// transaction renews or removes is left to it: waiting for it could mean waiting for each other.
+	// purge removes the leases of claims on name $1 that have ended, and shortens those that a step of the clock has lengthened. It skips leases that
+	// another transaction renews or removes, because waiting for them could be a deadlock.
 	purge = `
 		WITH odd AS (SELECT l.id, l.expires <= clock_timestamp() AS dead FROM @.leases l JOIN @.claims c ON c.lease = l.id
 				WHERE c.name = $1 AND (l.expires <= clock_timestamp() OR l.expires > clock_timestamp() + l.ttl * interval '1 microsecond')
@@ -35,9 +35,9 @@ const (
 				FROM odd WHERE l.id = odd.id AND NOT odd.dead)
 		DELETE FROM @.leases l USING odd WHERE l.id = odd.id AND odd.dead;`
 
-	// $1 name, $2 claim, $3 lease, $4 value, $5 most claims that may be there before, $6 channel. The first statement locks the name's
-	// row until the end of the transaction, which orders claims, and with them tokens. The result is the token or 0, how many claims were
-	// there before, whether the lease lives, and whether the claim was withdrawn. An observer is notified of a first claim.
+	// $1 name, $2 claim, $3 lease, $4 value, $5 the exclusive limit of earlier claims, $6 channel. The first statement locks the name's row
+	// until the end of the transaction, which orders claims and tokens. The result is the token or 0, the number of earlier claims, whether
+	// the lease exists, and whether the claim was withdrawn. Observers are notified of a first claim.
 	acquireClaim = `
 		INSERT INTO @.names VALUES ($1, 1) ON CONFLICT (name) DO UPDATE SET epoch = names.epoch + 1;` + purge + `
 		WITH l AS (SELECT id FROM @.leases WHERE id = $3 AND expires > clock_timestamp() FOR KEY SHARE),
@@ -64,7 +64,7 @@ const (
 		SELECT pg_notify($3, token || ' ' || $1) FROM gone`
 
 	// $1 name, $2 claim, $3 channel, $4 lease. The lock on the name's row orders the withdrawal with an acquisition of the same claim that
-	// is still under way: whichever comes second sees what the first has done.
+	// is still running: the second of the two sees the outcome of the first.
 	withdrawClaim = `
 		INSERT INTO @.names VALUES ($1, 0) ON CONFLICT (name) DO UPDATE SET epoch = names.epoch;
 		INSERT INTO @.withdrawn SELECT $1, $2, l.id FROM @.leases l WHERE l.id = $4 FOR KEY SHARE OF l ON CONFLICT DO NOTHING;` +

@@ -14,14 +14,14 @@ import (
 	"github.com/go-os/go-os/state/internal/options"
 )
 
-// object is something that the driver needs in the database.
+// object is a schema or a table that the driver needs.
 type object struct {
 	name   string // of a table; empty for the schema
 	create string
-	rights []string // that the driver uses
+	rights []string // that the driver needs
 }
 
-// objects are in the order in which they can be created.
+// objects returns the objects in the order in which they can be created.
 func objects() []object {
 	return []object{
 		{create: `CREATE SCHEMA IF NOT EXISTS @;`, rights: []string{"USAGE"}},
@@ -48,7 +48,7 @@ func objects() []object {
 			);
 			CREATE INDEX IF NOT EXISTS claims_lease ON @.claims (lease);`},
 		{name: "withdrawn", rights: []string{"SELECT", "INSERT"}, create: `
-			CREATE TABLE IF NOT EXISTS @.withdrawn ( -- claims that an acquisition which arrives late must not create
+			CREATE TABLE IF NOT EXISTS @.withdrawn ( -- claims that a late acquisition must not create
 				name text COLLATE "C" NOT NULL,
 				id text NOT NULL,
 				lease text NOT NULL REFERENCES @.leases ON DELETE CASCADE,
@@ -74,7 +74,7 @@ func Migrate(ctx context.Context, pool *pgxpool.Pool, opts *Options) error {
 	return nil
 }
 
-// maxIdentifier is the length of the longest identifier of PostgreSQL, in bytes. Longer ones are cut, but not as a channel.
+// maxIdentifier is the length of PostgreSQL's longest identifier, in bytes. It truncates longer ones, but refuses them as channels.
 const maxIdentifier = 63
 
 func migrate(ctx context.Context, pool *pgxpool.Pool, schema string) error {
@@ -129,7 +129,7 @@ func survey(ctx context.Context, db *pgconn.PgConn, schema string) (absent []obj
 	return absent, lacking, nil
 }
 
-// query returns a row: whether the object is there, which rights on it the role lacks, and the role. $1 is the schema.
+// query returns a query for one row: whether the object exists, the rights on it that the role lacks, and the role. $1 is the schema.
 func (o object) query() string {
 	const schemaID, tableID = `(SELECT oid FROM pg_namespace WHERE nspname = $1)`,
 		`(SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = '%s')`
@@ -150,8 +150,8 @@ func (o object) describe(schema string) string {
 	return "table " + pgx.Identifier{schema, o.name}.Sanitize()
 }
 
-// create creates what is absent, as one message: a client that falls silent leaves no lock behind. The advisory lock comes first, because
-// IF NOT EXISTS does not protect from another process that creates the same at the same moment.
+// create creates the absent objects, in one message: a client that stops leaves no lock. It takes an advisory lock first, because IF NOT EXISTS
+// fails if another process creates the same object concurrently.
 func create(ctx context.Context, db *pgconn.PgConn, schema string, absent []object) error {
 	statements := preamble + `SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = '60s';
 		SELECT pg_advisory_xact_lock(hashtextextended('pgsync.Migrate ' || $1, 0));`
@@ -162,7 +162,7 @@ func create(ctx context.Context, db *pgconn.PgConn, schema string, absent []obje
 	return err
 }
 
-// explain turns a refusal to create something into what the role needs.
+// explain adds the rights that the role needs to an error of create.
 func explain(err error, schema string, absent []object) error {
 	var refused *pgconn.PgError
 	if !errors.As(err, &refused) || refused.Code != insufficientPrivilege {

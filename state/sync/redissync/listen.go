@@ -7,11 +7,12 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// closeWait is how long the end of a connection is waited for. The client takes leave of an engine before it closes a connection, and waits
-// for its own timeouts, of ten seconds and more, if the engine does not answer.
+// closeWait is how long listen waits for the client to close the connection. The client first ends the subscription, and waits for ten seconds
+// or more if the engine does not answer.
 const closeWait = 50 * time.Millisecond
 
-// listen hears messages on a connection of its own. It returns soon after its context has ended, whether the engine answers or not.
+// listen receives messages on a separate connection. It returns within closeWait of the end of its context, even if the engine does not
+// answer.
 func (d *Driver) listen(ctx context.Context, connected func(), notify func(message string)) error {
 	ended := make(chan error, 1)
 	go func() { ended <- d.subscribe(ctx, connected, notify) }()
@@ -29,11 +30,11 @@ func (d *Driver) listen(ctx context.Context, connected func(), notify func(messa
 	return ctx.Err()
 }
 
-// subscribe is listen, but may wait for the client's own timeouts: neither making nor ending a connection heeds the context.
+// subscribe is listen, but may take as long as the client's timeouts: the client ignores the context while it opens or closes a connection.
 func (d *Driver) subscribe(ctx context.Context, connected func(), notify func(message string)) error {
 	client, release := d.client.Dedicate()
 	defer release()
-	defer client.Close() // or release would have the engine end the subscription
+	defer client.Close() // otherwise release waits for the engine to end the subscription
 	lost := client.SetPubSubHooks(rueidis.PubSubHooks{
 		OnMessage: func(m rueidis.PubSubMessage) { notify(m.Message) },
 	})

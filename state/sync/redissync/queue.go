@@ -13,8 +13,8 @@ import (
 	"github.com/go-os/go-os/state/sync/internal/notify"
 )
 
-// Acquire implements driver.Queue. One request checks the lease and another makes the claim. They are sent together; a claim without a
-// lease is removed again.
+// Acquire implements driver.Queue. One command checks the lease and another creates the claim. They are sent together. If there is no lease,
+// the claim is removed again.
 func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.Token, bool, error) {
 	ttl, err := ttlOf(c.Lease)
 	if err != nil {
@@ -59,7 +59,7 @@ func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.
 	return driver.Token(token), before < int64(c.Seats), nil
 }
 
-// parse returns a number in a script's answer, zero if it is none.
+// parse returns a number in a script's answer, or zero if it is not a number.
 func parse(m rueidis.RedisMessage) int64 {
 	if n, err := m.AsInt64(); err == nil {
 		return n
@@ -78,12 +78,12 @@ func (d *Driver) Release(ctx context.Context, c driver.Claim) error {
 	case found == 0:
 		return driver.ErrLost
 	default:
-		return nil // a member that is left over goes with its set
+		return nil // if the member could not be removed, it expires with its set
 	}
 }
 
-// soon is how long after the end of a claim to look again.
-const soon = 20 * time.Millisecond
+// recheck is how long after the expected end of a claim to read its queue again.
+const recheck = 20 * time.Millisecond
 
 // Await implements driver.Queue.
 func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
@@ -98,7 +98,7 @@ func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
 			return d.classify(ctx, err)
 		}
 		if len(parts) != 4 {
-			return fmt.Errorf("the answer to a look has %d parts: want 4", len(parts))
+			return fmt.Errorf("the answer to a read of the queue has %d parts: want 4", len(parts))
 		}
 		ahead, left := parse(parts[0]), parse(parts[3])
 		switch {
@@ -116,9 +116,9 @@ func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
 	}
 }
 
-// until returns how long to wait before looking at a claim again that has so many milliseconds left.
+// until returns how long to wait for the end of a claim that has so many milliseconds left.
 func (d *Driver) until(left int64) time.Duration {
-	return min(time.Duration(max(left, 0))*time.Millisecond+soon, d.poll)
+	return min(time.Duration(max(left, 0))*time.Millisecond+recheck, d.poll)
 }
 
 // Watch implements driver.Watcher.
@@ -128,7 +128,7 @@ func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder
 	return d.hub.Watch(ctx, name, func(ctx context.Context) (driver.Holder, time.Duration, error) { return d.holder(ctx, name) }, emit)
 }
 
-// holder returns the holder of the first seat of a name, the zero Holder if there is none, and when to look again.
+// holder returns the holder of the first seat of a name, the zero Holder if there is none, and how long to wait before the next read.
 func (d *Driver) holder(ctx context.Context, name string) (h driver.Holder, wait time.Duration, err error) {
 	parts, err := d.do(ctx, d.script(holderScript, name)).ToArray()
 	if err != nil {

@@ -4,32 +4,32 @@
 //	…
 //	session := sync.New(redissync.New(client, nil), nil)
 //
-// # What it is worth
+// # Safety
 //
-// Its class is BestEffort. As long as one server runs and keeps its data, nobody else gets a seat that is held. Replication is
+// The class is BestEffort. As long as one server runs and keeps its data, no other process gets a seat that is held. Replication is
 // asynchronous: a fail-over, or a restart without "appendonly yes" and "appendfsync always", may lose a claim that was granted, and
-// grant its seat again. Redlock, which asks several servers, is not used: it leans on their clocks all the same and has no token that grows.
+// grant its seat again. The driver does not use Redlock, which also depends on the clocks of its servers and has no growing token.
 //
-// Tokens grow even then as long as the servers' clocks do: a token is the server's time in microseconds, or one more than the last if
-// that is larger. So a [sync.Fence] is worth more here than the lock, and work that must be safe uses one, or another engine.
+// Tokens grow even then, as long as the servers' clocks do: a token is the server's time in microseconds, or one more than the last token if
+// that is larger. So a [sync.Fence] is safer than the lock. Work that must be safe uses a Fence, or another engine.
 //
-// Time is the server's wall clock. If it is set back, claims live longer by no more than the time since the last renewal. If it
-// is set forward by more than sync.Options.Margin, seats may be handed on before their holders know; a holder learns of it within a TTL.
+// Leases use the server's wall clock. If it is set back, claims last longer by no more than the time since the last renewal. If it is set
+// forward by more than sync.Options.Margin, seats may be handed on before their holders know. A holder learns of it within a TTL.
 //
 // # How it works
 //
-// The claims of a name are a sorted set in the order of their tokens, beside their values and when each is over; all in one slot of
-// a cluster. Every step is a script, which runs alone, and time is the server's. A lease is a key with a TTL, and each claim has a time of its
-// own, since the lease may be in another slot: so a renewal is one request for the lease and one for each name that it has claims on, sent
-// together, and succeeds only if all do.
+// The claims of a name are a sorted set in the order of their tokens, together with their values and expiry times, in one slot of a cluster.
+// Every step is a script, which is atomic, and uses the server's time. A lease is a key with a TTL. Each claim has an expiry time of its own,
+// since the lease may be in another slot. A renewal is one command for the lease and one for each name with claims, sent together. It
+// succeeds only if all do.
 //
-// A claim whose acquisition has an unknown outcome is not renewed. It is withdrawn: a tombstone in its name's slot, which lives for an
-// hour, keeps a request that arrives late from making it. A request that arrives after its lease has ended may still make a claim that
-// nobody knows of, since the lease may be in another slot. That claim ends after one TTL.
+// A claim whose acquisition has an unknown outcome is not renewed, but withdrawn. A tombstone in its name's slot, which lasts for an hour, keeps
+// a late request from creating it. A request that arrives after its lease has ended may still create a claim, since the lease may be in
+// another slot. That claim ends after one TTL.
 //
-// A message notifies a waiter when the claim right before its own is removed. The waiter also looks when that claim should be over, and
-// every Options.Poll, since messages are lost while the connection is down. For a semaphore, each claim that is removed wakes all waiters.
-// A driver that has waited or observed keeps one more connection, on which it listens until it is closed.
+// A message notifies a waiter when the claim right before its own is removed. The waiter also checks when that claim should have ended, and every
+// Options.Poll, since messages are lost while the connection is down. For a semaphore, each removal of a claim wakes all waiters. After the
+// first wait or observation, the driver has one more connection, on which it listens until it is closed.
 package redissync
 
 import (
@@ -65,8 +65,8 @@ const (
 
 // Options configure New.
 type Options struct {
-	// Prefix is what all keys, and the channel of the messages, begin with. Processes that share locks agree on it. Braces
-	// in it are a hash tag: they put the locks of a Redis Cluster on one node. Default: DefaultPrefix.
+	// Prefix of all keys and of the channel for messages. Processes that share locks must have the same. Braces in it are a hash tag, which puts
+	// all locks on one node of a Redis Cluster. Default: DefaultPrefix.
 	Prefix string
 	// Poll is how often a waiter or an observer checks for a missed message. Default: DefaultPoll.
 	Poll time.Duration
@@ -107,7 +107,7 @@ func (*Driver) Capabilities() driver.Capabilities {
 		System: "redis", Safety: driver.BestEffort, Ordered: true, MaxName: MaxName, MaxValue: MaxValue,
 		Lease: driver.LeaseLimits{
 			Min: 100 * time.Millisecond, Max: 365 * 24 * time.Hour, Granularity: time.Millisecond,
-			Stretch: 2, MaxLateness: time.Second, // a claim that is made late in its lease's time has its whole TTL all the same
+			Stretch: 2, MaxLateness: time.Second, // a claim that is created shortly before its lease ends lasts for a whole TTL
 		},
 	}
 }
@@ -129,7 +129,7 @@ func (d *Driver) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, 
 	return id, nil
 }
 
-// ttlOf returns the TTL of a lease, which its ID ends with.
+// ttlOf returns the TTL of a lease, which is the end of its ID.
 func ttlOf(id driver.LeaseID) (time.Duration, error) {
 	_, text, _ := strings.Cut(string(id), "-")
 	ms, err := strconv.ParseInt(text, 10, 64)
@@ -139,7 +139,7 @@ func ttlOf(id driver.LeaseID) (time.Duration, error) {
 	return time.Duration(ms) * time.Millisecond, nil
 }
 
-// Renew implements driver.Leaser. The lease and the claims on each name are renewed in requests that are sent together.
+// Renew implements driver.Leaser. The commands for the lease and for the claims on each name are sent together.
 func (d *Driver) Renew(ctx context.Context, id driver.LeaseID, claims []driver.Claim) (gone []driver.Claim, err error) {
 	ttl, err := ttlOf(id)
 	if err != nil {
@@ -178,7 +178,7 @@ func (d *Driver) Renew(ctx context.Context, id driver.LeaseID, claims []driver.C
 	return gone, nil
 }
 
-// byName groups claims.
+// byName groups claims by their names.
 func byName(claims []driver.Claim) [][]driver.Claim {
 	names := map[string][]driver.Claim{}
 	for _, c := range claims {
@@ -214,13 +214,13 @@ func (d *Driver) Revoke(ctx context.Context, id driver.LeaseID) error {
 
 func (d *Driver) leaseKey(id driver.LeaseID) string { return d.prefix + "{lease:" + string(id) + "}" }
 
-// membersKey is of the set of a lease's claims, for Revoke.
+// membersKey returns the key of the set of a lease's claims, which Revoke needs.
 func (d *Driver) membersKey(id driver.LeaseID) string { return d.leaseKey(id) + ":claims" }
 
-// member is a claim in that set.
+// member returns a claim as a member of that set.
 func member(c driver.Claim) string { return c.ID + " " + c.Name }
 
-// classify gives an error of the client its class; the client's own stays reachable.
+// classify adds the class to an error of the client, which stays reachable.
 func (d *Driver) classify(ctx context.Context, err error) error {
 	class := d.life.Cause(ctx)
 	if class == nil {

@@ -7,19 +7,19 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// request is a command. A script is named by its SHA-1, because its text is long and the same each time. The client's own type for
-// scripts, rueidis.Lua, cannot send them together with other commands.
+// request is a command. Scripts are sent by their SHA-1, because their text is long. The client's own type for scripts, rueidis.Lua, cannot
+// send them together with other commands.
 type request struct {
 	command rueidis.Completed
-	whole   func() rueidis.Completed // with the script's text, for a server that does not know it; nil for other commands
+	whole   func() rueidis.Completed // with the script's text, for a server that does not have it; nil for other commands
 }
 
-// do sends one request. It returns when its context has ended, even if the client does not: see send.
+// do sends one request. It returns when its context ends: see send.
 func (d *Driver) do(ctx context.Context, r request) rueidis.RedisResult {
 	return d.doMulti(ctx, r)[0]
 }
 
-// doMulti sends requests together. A script that the server does not know has done nothing, and is sent again with its text.
+// doMulti sends requests together. A script that the server does not have is sent again with its text.
 func (d *Driver) doMulti(ctx context.Context, requests ...request) []rueidis.RedisResult {
 	commands := make(rueidis.Commands, len(requests))
 	for i, r := range requests {
@@ -42,8 +42,8 @@ func (d *Driver) doMulti(ctx context.Context, requests ...request) []rueidis.Red
 	return answers
 }
 
-// send sends commands together. It returns when its context has ended, even if the client does not: while it makes a connection, the
-// client heeds no context. A request whose context has ended by then is not sent.
+// send sends commands together. It returns when its context ends. The client alone would not, since it ignores the context while it connects. A
+// command whose context has ended by then is not sent.
 func (d *Driver) send(ctx context.Context, commands rueidis.Commands) []rueidis.RedisResult {
 	answers := make(chan []rueidis.RedisResult, 1)
 	go func() { answers <- d.client.DoMulti(cancelable{ctx}, commands...) }()
@@ -59,8 +59,8 @@ func (d *Driver) send(ctx context.Context, commands rueidis.Commands) []rueidis.
 	return failed
 }
 
-// cancelable is a context for the client. The client heeds the end of a context only if it has no deadline; otherwise it may wait for as
-// long as its own timeout, or until the deadline if that comes first, even if the context is canceled before.
+// cancelable hides the deadline of a context from the client. With a deadline, the client does not notice that a context is canceled, and waits
+// for the deadline or its own timeout.
 type cancelable struct{ context.Context }
 
 // Deadline implements context.Context.

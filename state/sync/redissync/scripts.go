@@ -12,12 +12,12 @@ import (
 	"github.com/go-os/go-os/state/sync/driver"
 )
 
-// All scripts have these keys: the claims' order (a sorted set of IDs by token), when they are over (a sorted set of IDs by milliseconds),
-// their values (a hash) and the last token. Those about one claim also have its tombstone, which a withdrawal leaves. The first arguments are
-// the channel and the name. What is over goes first.
+// All scripts have these keys: the order of the claims (a sorted set of IDs by token), their expiry times (a sorted set of IDs by milliseconds),
+// their values (a hash), and the last token. Scripts for one claim also have the key of its tombstone, which a withdrawal creates. The first
+// arguments are the channel and the name. Every script first removes the claims that have expired.
 //
-// The values have the time of the last acquisition or renewal under the empty ID. If the clock is before that, it was set back since, and the
-// times at which claims are over are set back as well. Claims then live longer by what had passed since, and not by the step.
+// The hash of values has the time of the last acquisition or renewal under the empty ID. If the clock is before that time, it was set back
+// since then, and the script sets the expiry times back, too. So claims last longer by the time since then, but not by the step.
 const begin = `
 local queue, over, values, last = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local channel, name = ARGV[1], ARGV[2]
@@ -43,9 +43,9 @@ local function left(id) return math.floor((redis.call('ZSCORE', over, id) or now
 `
 
 var (
-	// acquireScript: ID, TTL, value, the most claims that may be there before. It returns the token and the number of claims before it,
-	// with the token zero if there are more, or -1 if the claim was withdrawn. Microseconds are exact as Lua's numbers, which are doubles,
-	// for another two centuries. The last token is kept for a day after the last claim: by then, time alone is larger.
+	// acquireScript: ID, TTL, value, exclusive limit of earlier claims. It returns the token and the number of earlier claims. The token is 0 if
+	// the limit is reached, and -1 if the claim was withdrawn. Lua's numbers are doubles, which are exact for microseconds for another two
+	// centuries. The last token is kept for a day after the last claim; by then, the time is larger.
 	acquireScript = newScript(`
 local id, ttl, most = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[6])
 if redis.call('EXISTS', KEYS[5]) == 1 then return {'-1', 0} end
@@ -61,8 +61,7 @@ for _, key in ipairs({queue, over, values}) do redis.call('PEXPIRE', key, 864000
 if before == 0 then redis.call('PUBLISH', channel, '0 ' .. name) end
 return {text, before}`)
 
-	// renewScript: TTL, then an ID and a token for each claim. It answers with the places of those that are not there, the first of which
-	// is zero.
+	// renewScript: TTL, then an ID and a token for each claim. It returns the indexes of the claims that are missing, from zero.
 	renewScript = newScript(`
 local ttl, gone = tonumber(ARGV[3]), {}
 for i = 4, #ARGV, 2 do
@@ -77,16 +76,16 @@ if redis.call('EXISTS', queue) == 1 then redis.call('HSET', values, '', now) end
 for _, key in ipairs({queue, over, values, last}) do redis.call('PEXPIRE', key, 86400000 + ttl) end
 return gone`)
 
-	// releaseScript: ID, token. It returns one if the claim was there. With the token zero, it withdraws the claim: no acquisition that
-	// arrives within an hour can make it. No connection keeps a request for that long. anyToken matches every claim.
+	// releaseScript: ID, token. It returns 1 if the claim was in the queue. With the token zero, it withdraws the claim: no acquisition that
+	// arrives within an hour can create it. No connection delays a request for that long. anyToken matches every claim.
 	releaseScript = newScript(`
 local id, token = ARGV[3], tonumber(ARGV[4])
 if token == 0 then redis.call('SET', KEYS[5], '', 'PX', 3600000) end
 if token > 0 and tonumber(redis.call('ZSCORE', queue, id) or 0) ~= token then return 0 end
 return leave(id)`)
 
-	// lookScript: ID, token. It returns the number of claims before, the token of the one right before, how long that one has left, and
-	// how long the claim has that ends first; or -1 if there is no such claim.
+	// lookScript: ID, token. It returns the number of earlier claims, the token of the one right before, the time that one has left, and the
+	// shortest time that any claim has left. It returns -1 if the claim does not exist.
 	lookScript = newScript(`
 local at = redis.call('ZRANK', queue, ARGV[3])
 if not at or tonumber(redis.call('ZSCORE', queue, ARGV[3])) ~= tonumber(ARGV[4]) then return {-1, '0', 0, 0} end
@@ -95,14 +94,14 @@ local before = redis.call('ZRANGE', queue, at - 1, at - 1, 'WITHSCORES')
 local first = redis.call('ZRANGE', over, 0, 0)
 return {at, string.format('%.0f', before[2]), left(before[1]), left(first[1])}`)
 
-	// holderScript answers with the token and the value of the first claim, and how long it has left.
+	// holderScript returns the token and the value of the first claim, and the time that it has left.
 	holderScript = newScript(`
 local first = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
 if not first[1] then return {'0', '', 0} end
 return {string.format('%.0f', first[2]), redis.call('HGET', values, first[1]), left(first[1])}`)
 )
 
-// anyToken makes releaseScript remove a claim whatever its token is.
+// anyToken makes releaseScript remove a claim with any token.
 const anyToken = "-1"
 
 // script is a Lua script and its SHA-1. A server that has run the script runs it again by its SHA-1 alone.
@@ -114,12 +113,12 @@ func newScript(text string) script {
 	return script{text, hex.EncodeToString(sum[:])}
 }
 
-// script is the request that runs a script on a name.
+// script returns the request that runs a script for a name.
 func (d *Driver) script(script script, name string, args ...string) request {
 	return d.eval(script, d.keys(name), name, args)
 }
 
-// claimScript is the request that runs a script on a claim, whose ID is the first of its arguments.
+// claimScript returns the request that runs a script for a claim, whose ID is the first argument.
 func (d *Driver) claimScript(script script, name, id string, args ...string) request {
 	keys := append(d.keys(name), d.tag(name)+":withdrawn:"+id)
 	return d.eval(script, keys, name, append([]string{id}, args...))
@@ -136,7 +135,8 @@ func (d *Driver) eval(script script, keys []string, name string, args []string) 
 	}
 }
 
-// tag is what the keys of a name begin with. The braces make it one slot of a cluster, and so must be the only ones: a name may have its own.
+// tag returns the beginning of a name's keys. The braces put them into one slot of a cluster. Braces of the name are escaped, so that there are
+// no others.
 func (d *Driver) tag(name string) string {
 	return d.prefix + "{" + strings.NewReplacer("%", "%25", "{", "%7b", "}", "%7d").Replace(name) + "}"
 }
