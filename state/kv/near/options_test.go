@@ -1,9 +1,11 @@
 package near_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/memkv"
@@ -18,8 +20,10 @@ func TestInvalidOptions(t *testing.T) {
 		"near.Options.MaxStale is -1ns:": {MaxStale: -1},
 	} {
 		c := near.New(kv.New(memkv.New(nil), &kv.Options{Telemetry: telemetry.Off()}), &opts)
-		_, err := c.Get(t.Context(), "k")
-		for name, err := range map[string]error{"Get": err, "Run": c.Run(t.Context())} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := c.Get(ctx, "k")
+		for name, err := range map[string]error{"Get": err, "Run": c.Run(ctx)} {
 			if !errors.Is(err, kv.ErrInvalid) || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: %v, want %q", name, err, want)
 			}
