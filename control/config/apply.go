@@ -12,24 +12,28 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 )
 
-// set says for each source whether its latest documents are taken.
+// set has, for each source, whether its latest documents are used.
 type set []bool
 
-// decision is what a change of the sources leads to.
+// decision is the outcome of a change of the sources.
 type decision struct {
-	chosen   set       // the sources whose latest documents are taken
-	parts    parts     // those of which only a part is
-	refused  error     // why not all of them are
-	next     *revision // nil: what is in force stays
+	chosen   set       // the sources whose latest documents are used
+	parts    parts     // sources of which only a part is used
+	refused  error     // why not all latest documents are used
+	next     *revision // nil: the current revision stays in force
 	warnings []error
 }
 
-// parts are sources of which not all of the latest documents are taken, with what is taken instead.
+// parts has the documents to use for sources whose latest documents are used only in part.
 type parts map[int][]document.Tree
 
-// apply makes the best configuration that can be made: of the latest documents of all sources; else of those of all but the variables
-// and flags that are wrong; else of those of all but one source; else of those of one and the accepted ones of the others. It needs a configuration in force. The caller has the turn c.applying,
-// and does not hold c.mu: checks are foreign code, and take their time.
+// apply puts the best valid configuration into force. It tries, in this order, the latest documents of
+//   - all sources,
+//   - all sources without the invalid variables and flags,
+//   - all sources but one,
+//   - one source, with the accepted documents of the others.
+//
+// There must be a configuration in force. The caller holds c.applying, but not c.mu, since checks are foreign code and may be slow.
 func (c *core) apply(ctx context.Context) {
 	all := c.knownSet()
 	var dirty []int
@@ -45,7 +49,7 @@ func (c *core) apply(ctx context.Context) {
 	var refused error
 	for n, chosen := range candidates(all, dirty) {
 		if !slices.ContainsFunc(dirty, func(i int) bool { return chosen[i] }) {
-			continue // what is in force
+			continue // already in force
 		}
 		next, out, err := c.compose(chosen, nil)
 		if n == 0 {
@@ -62,8 +66,8 @@ func (c *core) apply(ctx context.Context) {
 	c.commit(ctx, decision{chosen: make(set, len(all)), refused: refused})
 }
 
-// applyParts takes everything but the documents that an error names of the sources that the process is given: a bad variable must not
-// keep the others from taking effect. It returns false if that leads to nothing new and valid.
+// applyParts applies all documents but those of fixed sources that an error names: an invalid variable must not block the other ones. It
+// returns false if the result is not new or not valid.
 func (c *core) applyParts(ctx context.Context, dirty []int, refused error) bool {
 	chosen, taken := c.knownSet(), parts{}
 	for _, i := range dirty {
@@ -109,7 +113,7 @@ func (s *state) without(err error) (rest []document.Tree) {
 	return rest
 }
 
-// candidates lists the sets that are tried, the most wanted first.
+// candidates returns the sets to try, the best first.
 func candidates(all set, dirty []int) (list []set) {
 	list = append(list, all)
 	for _, i := range dirty {
@@ -164,9 +168,9 @@ func (c *core) compose(chosen set, taken parts) (*revision, document.Result, err
 	return next, out, err
 }
 
-// commit puts a decision into force, as one step for every reader.
+// commit puts a decision into force, atomically for readers.
 func (c *core) commit(ctx context.Context, d decision) {
-	problems := c.refusals(d)
+	problems := c.rejections(d)
 	var change step
 	var ignored []error
 	if d.next != nil {
@@ -183,11 +187,11 @@ func (c *core) commit(ctx context.Context, d decision) {
 		if d.parts[i] != nil {
 			s.accepted = d.parts[i]
 		} else if s.lost == nil {
-			c.relief(ctx, s.name)
+			c.removeProblem(ctx, s.name)
 		}
 	}
 	for _, p := range problems {
-		c.trouble(ctx, p)
+		c.addProblem(ctx, p)
 	}
 	if d.next != nil {
 		c.warnings = d.warnings
@@ -195,8 +199,8 @@ func (c *core) commit(ctx context.Context, d decision) {
 	}
 }
 
-// refusals returns a problem for each source whose latest documents were refused.
-func (c *core) refusals(d decision) (all []*Problem) {
+// rejections returns a problem for each source whose latest documents were rejected.
+func (c *core) rejections(d decision) (all []*Problem) {
 	if d.refused == nil {
 		return nil
 	}
@@ -211,7 +215,7 @@ func (c *core) refusals(d decision) (all []*Problem) {
 	return all
 }
 
-// faultsOf returns those errors that a source is to blame for, or all if it is named by none.
+// faultsOf returns the errors that name a source, or all if none does.
 func faultsOf(source string, err error) error {
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
@@ -230,7 +234,7 @@ func faultsOf(source string, err error) error {
 	return errors.Join(its...)
 }
 
-// step is a Change, without its type.
+// step is a Change without its type parameter.
 type step struct {
 	old, new *revision // old is nil at first
 	keys     []string
@@ -248,14 +252,14 @@ func (c *core) changeTo(next *revision) step {
 	return change
 }
 
-// swap puts the new revision of a change into force. c.mu is held.
+// swap puts the new revision of a step into force. The caller holds c.mu.
 func (c *core) swap(ctx context.Context, change step, ignored []error) {
 	c.current.Store(change.new)
 	close(c.changed)
 	c.changed = make(chan struct{})
 	c.events.add(func() {
-		c.watch.ignored(ctx, ignored)
-		c.watch.took(ctx, change.attributes(), change.new.attributes(), change.keys)
+		c.watch.recordIgnored(ctx, ignored)
+		c.watch.recordApplied(ctx, change.attributes(), change.new.attributes(), change.keys)
 	})
 	if change.old != nil {
 		c.calls.add(func() { c.callBack(ctx, change) })
@@ -263,7 +267,7 @@ func (c *core) swap(ctx context.Context, change step, ignored []error) {
 	c.save(ctx)
 }
 
-// attributes returns those of the old configuration, or nil if there is none.
+// attributes returns the attributes of the old configuration, or nil if there is none.
 func (s step) attributes() []attribute.KeyValue {
 	if s.old == nil {
 		return nil
@@ -271,7 +275,7 @@ func (s step) attributes() []attribute.KeyValue {
 	return s.old.attributes()
 }
 
-// fresh returns the warnings about places without one before.
+// fresh returns the warnings about places that had no warning before.
 func fresh(before, now []error) (all []error) {
 	type where struct{ source, document, key string }
 	known := map[where]bool{}

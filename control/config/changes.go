@@ -13,21 +13,20 @@ import (
 type Change[T any] struct {
 	// Old and New are the configurations before and after.
 	Old, New *Snapshot[T]
-	// Keys are the paths whose values changed, in order. A list is one value. It is empty if only the sources changed, and not
-	// what they say.
+	// Keys are the paths of the changed values, in order. A list is one value. Keys is empty if documents changed without changing a value.
 	Keys []string
 }
 
-// Touches reports whether the value at a path, or one below it, changed. Every change touches the path "".
+// Touches reports whether the value at a path changed, or one below or above it. Every change touches the path "".
 func (c Change[T]) Touches(path string) bool { return touches(c.Keys, path) }
 
-// touches reports whether one of the keys is at a path, below it or above it.
+// touches reports whether one of the keys is at, below or above a path.
 func touches(keys []string, path string) bool {
 	return path == "" || slices.ContainsFunc(keys, func(k string) bool { return document.Within(k, path) || document.Within(path, k) })
 }
 
-// Changes returns the changes since the call, until ctx ends. A slow loop sees several changes as one, from the state that it saw last to
-// the newest. A second loop over the same result begins at the call again.
+// Changes iterates over the changes after the call, until ctx ends. A slow loop gets several changes as one, from the last state that it saw
+// to the latest. A second loop over the same iterator starts at the call again.
 func (c *Config[T]) Changes(ctx context.Context) iter.Seq[Change[T]] {
 	steps := c.steps(ctx)
 	return func(yield func(Change[T]) bool) {
@@ -39,7 +38,7 @@ func (c *Config[T]) Changes(ctx context.Context) iter.Seq[Change[T]] {
 	}
 }
 
-// steps returns the changes since the call, until ctx ends.
+// steps is Changes without the type parameter.
 func (c *core) steps(ctx context.Context) iter.Seq[step] {
 	first := c.current.Load()
 	return func(yield func(step) bool) {
@@ -65,16 +64,16 @@ func (c *core) steps(ctx context.Context) iter.Seq[step] {
 	}
 }
 
-// callback is a function that was given to OnChange. It takes pointers to the type of the configuration.
+// callback is a function given to OnChange. Its arguments are pointers to the type of the configuration.
 type callback struct {
 	path string
 	call func(old, new any)
 }
 
-// OnChange calls fn after every change of the value at a path, such as "limits" or "prices.lamp", or below it. The path "" means every
-// change. Calls are made one at a time, in the order of the changes and then of the registrations, within Run or Reload. A slow fn delays
-// later calls, but not Get. A panic is recovered, and emitted as an event. OnChange returns ErrInvalid if the type has no such path;
-// a key of a map need not exist yet. The returned function ends the calls.
+// OnChange calls fn after every change of the value at a path, such as "limits" or "prices.lamp", or of one below it. The path "" means every
+// change. Run and Reload make the calls, one at a time, in the order of the changes and then of the registrations. A slow fn delays later
+// calls, but not Get. A panic is recovered, and emitted as an event. OnChange returns ErrInvalid if the type has no such path; a key of a
+// map need not exist yet. stop ends the calls.
 func (c *Config[T]) OnChange(path string, fn func(old, new *T)) (stop func(), err error) {
 	return c.onChange(path, func(old, new any) { fn(old.(*T), new.(*T)) })
 }
@@ -94,16 +93,16 @@ func (c *core) onChange(path string, call func(old, new any)) (stop func(), err 
 	}, nil
 }
 
-// deliver does what changes have left to do: telemetry, callbacks, the last-good file. The caller must hold no locks. Each outbox
-// keeps its own order, so that a callback that takes long does not delay the log.
+// deliver runs the work that changes have left behind: telemetry, callbacks, the last-good file. The caller must hold no locks. Each outbox has
+// its own order, so that a slow callback does not delay the log.
 func (c *core) deliver() {
 	c.events.run()
 	c.calls.run()
 	c.writes.run()
-	c.events.run() // of a file that could not be written
+	c.events.run() // for a file that could not be written
 }
 
-// callBack calls the functions that a change concerns.
+// callBack calls the callbacks of a change.
 func (c *core) callBack(ctx context.Context, change step) {
 	c.mu.Lock()
 	callbacks := c.callbacks // replaced, never changed in place
@@ -118,7 +117,7 @@ func (c *core) callBack(ctx context.Context, change step) {
 func (c *core) call(ctx context.Context, one *callback, change step) {
 	defer func() {
 		if v := recover(); v != nil {
-			c.watch.panickedWith(ctx, v, debug.Stack())
+			c.watch.recordPanic(ctx, v, debug.Stack())
 		}
 	}()
 	one.call(change.old.value, change.new.value)

@@ -9,8 +9,7 @@ import (
 	"github.com/go-os/go-os/control/config/internal/scope"
 )
 
-// core is a Config, without its type: what it does needs no more than package reflect. So a program that has many configurations
-// compiles one of it.
+// core is a Config without its type parameter, so that the compiler makes one copy of its code for all types.
 type core struct {
 	opts    Options
 	builder *document.Builder
@@ -20,15 +19,15 @@ type core struct {
 	newRevision func() *revision
 
 	states   []*state
-	applying turn          // one change at a time; checks of the user run meanwhile
-	disk     turn          // taken while the last-good file is read or written
+	applying turn          // one change at a time; it covers the checks of the user
+	disk     turn          // held while the last-good file is read or written
 	noticed  chan struct{} // Run has something to deliver
 
-	// What a change leaves to do. It is added under mu, and runs without any lock: see deliver.
+	// Work that a change leaves behind. It is added under mu, and runs without any lock: see deliver.
 	events, calls, writes outbox
 
-	// mu guards what follows and the fields of the states. Nothing foreign runs under it: no telemetry, no callback, no source, no
-	// check, no error's text, no file.
+	// mu guards the fields below and those of the states. No foreign code runs under it: no telemetry, callback, source, check, Error
+	// method or file access.
 	mu        sync.Mutex
 	problems  map[string]*Problem // by source
 	warnings  []error

@@ -18,12 +18,12 @@ import (
 
 // Env returns the variables of an environment, usually os.Environ(), whose names begin with a prefix such as "SHOP_".
 //
-// SHOP_DB_MAX_CONNS sets the keys db.max_conns and db.max-conns: every character except letters and digits is an underscore. A list is
-// written with commas or as JSON. A map or a struct is a JSON object, which is merged with other sources; SHOP_DB_MAX_CONNS overrides
+// SHOP_DB_MAX_CONNS sets the key db.max_conns or db.max-conns: in a variable, every character but letters and digits is an underscore. A list
+// is written with commas or as JSON. A map or a struct is a JSON object, which is merged with other sources; SHOP_DB_MAX_CONNS overrides
 // SHOP_DB. An empty variable is an empty text or list, and an error for any other type.
 //
-// Load returns ErrInvalid if one variable would set two keys, or if a value is invalid. A variable that begins with the prefix and sets no
-// key is a warning: Kubernetes sets SHOP_SERVICE_HOST for a service called shop.
+// Load returns ErrInvalid if one variable would set two keys, or if a value is invalid. A variable with the prefix that sets no key is a
+// warning, since Kubernetes sets SHOP_SERVICE_HOST for a service called shop.
 func Env(prefix string, environ []string) Source {
 	return &envSource{prefix: prefix, environ: environ}
 }
@@ -36,10 +36,10 @@ type envSource struct {
 
 func (e *envSource) Name() string { return "environment" }
 
-// Fixed implements driver.Fixed: the variables or flags of a process never change.
+// Fixed implements driver.Fixed: the variables of a process do not change.
 func (*envSource) Fixed() {}
 
-// Bind returns the source that knows which variables set which keys.
+// Bind implements driver.Keyed. It returns the source with a variable for each key.
 func (e *envSource) Bind(keys []driver.Key) (Source, error) {
 	e = &envSource{prefix: e.prefix, environ: e.environ, keys: make(map[string]driver.Key, len(keys))}
 	for _, k := range keys {
@@ -52,7 +52,7 @@ func (e *envSource) Bind(keys []driver.Key) (Source, error) {
 	return e, nil
 }
 
-// Suggest returns the variable that an unknown one was probably meant to be, or nothing.
+// Suggest implements driver.Suggester. It returns the variable that is most similar to an unknown one, or nothing.
 func (e *envSource) Suggest(name string) string {
 	var known []string
 	for _, one := range slices.Sorted(maps.Keys(e.keys)) {
@@ -64,7 +64,7 @@ func (e *envSource) Suggest(name string) string {
 	return ""
 }
 
-// variable is a key as the name of a variable that a shell can set.
+// variable returns the name of the variable for a key, without the prefix.
 func variable(k driver.Key) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsLetter(r) || unicode.IsDigit(r) {
@@ -83,14 +83,14 @@ func (e *envSource) Read(context.Context) ([]driver.Document, error) {
 		}
 		if k, ok := e.keys[name]; ok {
 			set.add("$"+name, k, driver.Text(value))
-		} else if e.prefix != "" { // to be reported as unknown
+		} else if e.prefix != "" { // reported as unknown
 			set.add("$"+name, driver.Key{Path: []string{name}, Type: reflect.TypeFor[string]()}, driver.Text(value))
 		}
 	}
 	return set.documents(), nil
 }
 
-// settings are keys that are set one by one, each a document of its own.
+// settings are keys that a source sets one by one, each as a document.
 type settings []one
 
 type one struct {
@@ -104,7 +104,7 @@ func (s *settings) add(name string, k driver.Key, value any) {
 	*s = append(*s, one{k, driver.Document{Name: name, Tree: tree}})
 }
 
-// documents returns the settings so that those of groups come before those of the keys in them.
+// documents returns the settings in order: those of a group precede those of the keys in it.
 func (s settings) documents() (docs []driver.Document) {
 	slices.SortStableFunc(s, func(a, b one) int { return cmp.Compare(len(a.key.Path), len(b.key.Path)) })
 	for _, one := range s {
@@ -130,11 +130,12 @@ func put(tree map[string]any, k driver.Key, value any) {
 	tree[k.Path[len(k.Path)-1]] = value
 }
 
-// Flags returns the flags of a parsed set that were given on the command line. The flags -db.max-conns, -db.max_conns and -db-max-conns set
-// the key db.max_conns. Flags that match no key are ignored.
+// Flags returns a source with the flags of a parsed set that were given on the command line. The flags -db.max-conns, -db.max_conns and
+// -db-max-conns set the key db.max_conns. Flags that match no key are ignored.
 //
-// A value is the flag's String, written as for Env. A flag.Value for a list, a map or a struct can return one from a method Get
-// (flag.Getter) instead. A flag.Func keeps no value: if it has the name of a key, Load returns ErrInvalid.
+// The value is the String of the flag, written as for Env. A flag.Value for a list, a map or a struct can return it from Get (flag.Getter)
+// instead. A flag.Func has no value: if its name is that of a key, Load returns ErrInvalid. Load also returns ErrInvalid if the set is nil or
+// not parsed.
 func Flags(set *flag.FlagSet) Source { return &flagSource{set: set} }
 
 type flagSource struct {
@@ -144,10 +145,10 @@ type flagSource struct {
 
 func (f *flagSource) Name() string { return "flags" }
 
-// Fixed implements driver.Fixed: the variables or flags of a process never change.
+// Fixed implements driver.Fixed: the flags of a process do not change.
 func (*flagSource) Fixed() {}
 
-// Bind returns the source that knows which flags set which keys.
+// Bind implements driver.Keyed. It returns the source with the names of flags for each key.
 func (f *flagSource) Bind(keys []driver.Key) (Source, error) {
 	f = &flagSource{set: f.set, keys: map[string]driver.Key{}}
 	if f.set == nil {
@@ -167,7 +168,7 @@ func (f *flagSource) Bind(keys []driver.Key) (Source, error) {
 
 func (f *flagSource) Read(context.Context) ([]driver.Document, error) {
 	if f.set == nil {
-		return nil, fmt.Errorf("%w: the set of Flags is nil: give flag.CommandLine, or your own", ErrInvalid)
+		return nil, fmt.Errorf("%w: the FlagSet of Flags is nil: pass flag.CommandLine or another set", ErrInvalid)
 	}
 	if !f.set.Parsed() {
 		return nil, fmt.Errorf("%w: the flags have not been parsed: call Parse before Load", ErrInvalid)
@@ -189,7 +190,7 @@ func (f *flagSource) Read(context.Context) ([]driver.Document, error) {
 	return set.documents(), errors.Join(errs...)
 }
 
-// flagValue returns what a flag was set to. Not every flag.Value knows.
+// flagValue returns the value of a flag, or an error if the flag.Value does not keep it.
 func flagValue(v flag.Value, t reflect.Type) (any, error) {
 	getter, hasGet := v.(flag.Getter)
 	if hasGet && !document.IsScalar(t) {
@@ -201,7 +202,7 @@ func flagValue(v flag.Value, t reflect.Type) (any, error) {
 	}
 	s := v.String()
 	if s == "" && !hasGet {
-		return nil, fmt.Errorf("%w: the flag does not keep its value, as those of flag.Func: use a flag.Value whose String or Get returns it", ErrInvalid)
+		return nil, fmt.Errorf("%w: the flag does not keep its value, like those of flag.Func: use a flag.Value whose String or Get returns it", ErrInvalid)
 	}
 	return driver.Text(s), nil
 }

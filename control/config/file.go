@@ -19,14 +19,14 @@ import (
 	"github.com/go-os/go-os/internal/option"
 )
 
-// The formats that documents are written in.
+// The formats of documents.
 const (
 	YAML = document.YAML
 	JSON = document.JSON
 	TOML = document.TOML
 )
 
-// The defaults of FileOptions, and of the limits of other sources.
+// The defaults of FileOptions. DefaultMaxSize, in bytes, is also the default of other sources.
 const (
 	DefaultMaxSize = 1 << 20
 	DefaultSettle  = 50 * time.Millisecond
@@ -35,25 +35,25 @@ const (
 
 // FileOptions configure File.
 type FileOptions struct {
-	// Format of the file. Default: by its name, .yaml or .yml, .json, .toml.
+	// Format of the file: YAML, JSON or TOML. Default: by the extension .yaml, .yml, .json or .toml.
 	Format string
-	// Optional makes a file that is not there a configuration without keys, at the start and when it is deleted. Otherwise it is
-	// a problem, and what it said stays in force.
+	// Optional makes a missing file a configuration without keys, at start-up and when it is deleted. Default: a missing file is a problem,
+	// and its last contents stay in force.
 	Optional bool
-	// MaxSize is the largest file that is read, in bytes. Default: DefaultMaxSize.
+	// MaxSize is the largest accepted file, in bytes. Default: DefaultMaxSize.
 	MaxSize int64
-	// Settle is how long a file must be left alone before it is read. A writer that stops for longer in the middle of a file,
-	// rather than replace it by renaming another one, may be seen half-way: what was written then is checked as any other change.
-	// Default: DefaultSettle.
+	// Settle is how long a file must stay unchanged before it is read. If a writer pauses for longer in the middle of a file, the part
+	// written so far is read, and checked like any other change. Writers avoid that by renaming a complete file over the old one. Default:
+	// DefaultSettle.
 	Settle time.Duration
-	// Poll is how often the file is looked at in case that the system does not tell of changes, as on network file systems.
-	// Default: DefaultPoll.
+	// Poll is the interval at which the file is checked, in case the system does not report changes, as on network file systems. Default:
+	// DefaultPoll.
 	Poll time.Duration
 }
 
-// File returns the file at a path. It notices every way of writing a file: in place, by renaming another over it, by swapping a link in
-// its path as Kubernetes does for ConfigMaps, by deleting and creating it. Other files of the folder, such as temporary files of editors,
-// are ignored.
+// File returns a source that reads a file. It notices every way to write a file: in place, by renaming another file over it, by swapping a
+// link in its path as Kubernetes does for ConfigMaps, by deleting and creating it. It ignores other files of the folder, such as temporary
+// files of editors. Load returns ErrInvalid if the path is empty or an option is negative.
 func File(path string, opts *FileOptions) Source {
 	f := &fileSource{path: path}
 	f.opts, f.invalid = opts.withDefaults()
@@ -88,9 +88,8 @@ type fileSource struct {
 
 func (f *fileSource) Name() string { return strings.TrimSpace("file " + f.path) }
 
-// Read returns the file as it is at one moment: if it changes meanwhile, it is read again. It returns ErrInvalid if there is
-// something else than a file, such as a named pipe: reading that could wait for ever, and finds nothing the next time. It does so
-// for an empty path, too, also if the file is optional.
+// Read returns a consistent copy of the file: it reads again if the file changes during the read. It returns ErrInvalid if the path is not a
+// regular file. Reading a named pipe, for example, could block for ever, and would find nothing the next time.
 func (f *fileSource) Read(ctx context.Context) ([]driver.Document, error) {
 	if f.invalid != nil {
 		return nil, f.invalid
@@ -110,7 +109,7 @@ func (f *fileSource) Read(ctx context.Context) ([]driver.Document, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%w: is being written all the time: %w", driver.ErrUnavailable, ctx.Err())
+			return nil, fmt.Errorf("%w: changes during each read: %w", driver.ErrUnavailable, ctx.Err())
 		case <-time.After(f.opts.Settle):
 		}
 	}
@@ -125,7 +124,7 @@ func (f *fileSource) readAll() ([]byte, error) {
 	return readLimited(file, f.opts.MaxSize)
 }
 
-// openRegular opens a file for reading, and nothing but a regular file. It does not block, as opening a named pipe would.
+// openRegular opens a regular file for reading. It does not block on a named pipe.
 func openRegular(name string, flags int) (*os.File, os.FileInfo, error) {
 	file, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK|flags, 0)
 	if err != nil {
@@ -141,7 +140,7 @@ func openRegular(name string, flags int) (*os.File, os.FileInfo, error) {
 	return file, info, nil
 }
 
-// kindOf names what is not a regular file.
+// kindOf returns the kind of a file that is not regular.
 func kindOf(mode fs.FileMode) string {
 	switch {
 	case mode.IsDir():
@@ -153,17 +152,17 @@ func kindOf(mode fs.FileMode) string {
 	case mode&fs.ModeDevice != 0:
 		return "a device"
 	}
-	return "something else"
+	return "a special file"
 }
 
-// readLimited reads to the end. What it returns is not nil.
+// readLimited reads to the end. The result is never nil.
 func readLimited(r io.Reader, limit int64) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err != nil {
 		return nil, err
 	}
 	if int64(len(data)) > limit {
-		return nil, fmt.Errorf("%w: over the limit of %s; the option MaxSize raises it", driver.ErrTooLarge, Size(limit))
+		return nil, fmt.Errorf("%w: over the limit of %s: raise the option MaxSize", driver.ErrTooLarge, Size(limit))
 	}
 	return append([]byte{}, data...), nil
 }
@@ -178,13 +177,13 @@ func (f *fileSource) missing(err error) ([]driver.Document, error) {
 	return nil, fmt.Errorf("%w: %w", driver.ErrNotFound, err)
 }
 
-// Watch looks at the folder rather than the file, which others replace.
+// Watch watches the folder rather than the file, which may be replaced.
 func (f *fileSource) Watch(ctx context.Context, changed func(error)) error {
 	if f.invalid != nil {
 		return f.invalid
 	}
 	w := &fileWatch{fileSource: f, seen: f.stamp()}
-	if notifier, err := fsnotify.NewWatcher(); err == nil { // else there is only the poll
+	if notifier, err := fsnotify.NewWatcher(); err == nil { // otherwise there is only the poll
 		defer func() { _ = notifier.Close() }()
 		w.notifier = notifier
 	}
@@ -193,9 +192,9 @@ func (f *fileSource) Watch(ctx context.Context, changed func(error)) error {
 	return w.run(ctx, changed)
 }
 
-// stamp is what changes with a file.
+// stamp identifies a state of a file.
 type stamp struct {
-	real string // where the links lead
+	real string // the path behind all links
 	info os.FileInfo
 }
 
@@ -218,12 +217,12 @@ func (s stamp) equal(o stamp) bool {
 // fileWatch is one Watch of a file.
 type fileWatch struct {
 	*fileSource
-	notifier *fsnotify.Watcher // nil if the system has none left
+	notifier *fsnotify.Watcher // nil if the system has no watch left
 	seen     stamp
-	folders  map[string]os.FileInfo // that are watched
+	folders  map[string]os.FileInfo // watched folders
 }
 
-// follow watches the folder of the file, and that of the file behind a link.
+// follow watches the folder of the file, and the folder of the file behind a link.
 func (w *fileWatch) follow() {
 	if w.notifier == nil {
 		return
@@ -237,7 +236,7 @@ func (w *fileWatch) follow() {
 	}
 	for dir, was := range w.folders {
 		if now, ok := wanted[dir]; !ok || !os.SameFile(was, now) {
-			_ = w.notifier.Remove(dir) // of a folder that is gone, the system has removed it
+			_ = w.notifier.Remove(dir) // the system has already removed the watch of a deleted folder
 			delete(w.folders, dir)
 		}
 	}
@@ -251,9 +250,9 @@ func (w *fileWatch) follow() {
 	}
 }
 
-// run calls changed when the file has changed and was left alone afterwards.
+// run calls changed after the file has changed and then stayed unchanged for Settle.
 func (w *fileWatch) run(ctx context.Context, changed func(error)) error {
-	const longest = 20 // times Settle that a file which never rests is waited for
+	const longest = 20 // at most so many times Settle, for a file that changes all the time
 	poll := time.NewTicker(w.opts.Poll)
 	defer poll.Stop()
 	settled := time.NewTimer(0)
@@ -297,8 +296,8 @@ func (w *fileWatch) channels() (<-chan fsnotify.Event, <-chan error) {
 	return w.notifier.Events, w.notifier.Errors
 }
 
-// concerns reports whether an event is about the file by its name: two writes within the grain of the file system's clock have
-// the same stamp.
+// concerns reports whether an event names the file. The stamp does not suffice: two writes within one tick of the file system's clock have the
+// same stamp.
 func (w *fileWatch) concerns(event fsnotify.Event) bool {
 	if event.Op == fsnotify.Chmod {
 		return false
@@ -307,7 +306,7 @@ func (w *fileWatch) concerns(event fsnotify.Event) bool {
 	return name == filepath.Clean(w.path) || name == w.seen.real
 }
 
-// moved reports whether the file is another one than it was.
+// moved reports whether the stamp of the file has changed.
 func (w *fileWatch) moved() bool {
 	now := w.stamp()
 	if now.equal(w.seen) {

@@ -70,7 +70,7 @@ func TestHostileDocuments(t *testing.T) {
 		{config.JSON, `{"a": "x", "\u0061": "y"}`, "d:1: a: syntax: duplicate key"},
 		{config.JSON, `{"\ud800": 1}`, "d:1: syntax: a string holds half of a surrogate pair"},
 		{config.JSON, `{"a": "\ude00\ud83d"}`, "d:1: syntax: a string holds half of a surrogate pair"},
-		{config.JSON, `{"a": "x"}{"b": "y"}`, "d:1: syntax: goes on after its end"},
+		{config.JSON, `{"a": "x"}{"b": "y"}`, "d:1: syntax: has text after its end"},
 		{config.JSON, `{"any": 1e400}`, "d:1: any: invalid: is out of the range of a float64"},
 	} {
 		_, err := config.Load[hostile](t.Context(), options(&doc{name: "d", format: c.format, text: c.text}))

@@ -15,25 +15,25 @@ import (
 	"github.com/go-os/go-os/control/config/internal/document"
 )
 
-// lastGoodName is the name under which Status reports that the file of Options.LastGood is bad.
+// lastGoodName is the source of problems with the file of Options.LastGood.
 const lastGoodName = "last good file"
 
-// maxLastGood is the largest last-good file that is written and read.
+// maxLastGood is the size limit of the last-good file, in bytes.
 const maxLastGood = 64 << 20
 
-// remembered is what a source held when it was last good.
+// remembered is the last good state of a source.
 type remembered struct {
 	trees []document.Tree
 	time  time.Time
 }
 
-// savedFile is the last-good file.
+// savedFile is the contents of the last-good file.
 type savedFile struct {
 	Saved   time.Time                  `json:"saved"`
 	Sources map[string][]savedDocument `json:"sources"`
 }
 
-// savedDocument is a document in the last-good file: its text, or the values of one that has none.
+// savedDocument is a document in the last-good file: its text, or its values if it has no text.
 type savedDocument struct {
 	Name    string               `json:"name"`
 	Version string               `json:"version,omitempty"`
@@ -42,7 +42,7 @@ type savedDocument struct {
 	Values  *document.SavedValue `json:"values,omitempty"`
 }
 
-// document returns what the source gave.
+// document returns the document as the source returned it.
 func (d savedDocument) document() (driver.Document, error) {
 	out := driver.Document{Name: d.Name, Version: d.Version, Format: d.Format, Data: d.Data}
 	if d.Values == nil {
@@ -53,8 +53,8 @@ func (d savedDocument) document() (driver.Document, error) {
 	return out, err
 }
 
-// recall reads the last-good file within Options.Timeout. A file that does not exist is no problem. One that is bad, or that somebody
-// else may have written, is reported and not used.
+// recall reads the last-good file within Options.Timeout. A missing file is no problem. A file that is invalid, or that another user may have
+// written, is reported and not used.
 func (c *core) recall(ctx context.Context) map[string]remembered {
 	if c.opts.LastGood == "" {
 		return nil
@@ -78,7 +78,7 @@ func (c *core) recall(ctx context.Context) map[string]remembered {
 	return r.sources
 }
 
-// readLastGood returns what the last-good file has of each source.
+// readLastGood returns the saved state of each source.
 func readLastGood(ctx context.Context, name string) (map[string]remembered, error) {
 	data, err := readTrusted(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -113,8 +113,8 @@ func readLastGood(ctx context.Context, name string) (map[string]remembered, erro
 	return all, nil
 }
 
-// readTrusted reads a file that this process, or an earlier one of the same user, has written: nobody else may own it, write it or
-// read it, and it is neither a link nor too large.
+// readTrusted reads a file that only the user of this process can have written. No other user may own, write or read it. It must not be a
+// link or too large.
 func readTrusted(name string) ([]byte, error) {
 	if info, err := os.Lstat(name); err == nil && info.Mode()&fs.ModeSymlink != 0 {
 		return nil, fmt.Errorf("%w: is a symbolic link: give the path of the file itself", ErrInvalid)
@@ -134,15 +134,15 @@ func readTrusted(name string) ([]byte, error) {
 	return data, err
 }
 
-// withoutText keeps the contents of a broken file out of the error.
+// withoutText returns the error without the contents of a broken file.
 func withoutText(err error) error {
 	var syntax *json.SyntaxError
 	var misfit *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &syntax):
-		return fmt.Errorf("no JSON at byte %d", syntax.Offset)
+		return fmt.Errorf("invalid JSON at byte %d", syntax.Offset)
 	case errors.As(err, &misfit):
-		return fmt.Errorf("not of the right form at byte %d", misfit.Offset)
+		return fmt.Errorf("unexpected JSON type at byte %d", misfit.Offset)
 	}
 	return err
 }
@@ -151,10 +151,10 @@ func (c *core) lastGoodFailed(ctx context.Context, err error) {
 	p := newProblem(lastGoodName, &Error{Document: c.opts.LastGood, Err: err}, false)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.trouble(ctx, p)
+	c.addProblem(ctx, p)
 }
 
-// save has the next deliver write the last-good file. c.mu is held.
+// save makes the next deliver write the last-good file. The caller holds c.mu.
 func (c *core) save(ctx context.Context) {
 	if c.opts.LastGood == "" {
 		return
@@ -168,7 +168,7 @@ func (c *core) save(ctx context.Context) {
 	c.writes.add(func() { c.write(ctx) })
 }
 
-// write writes the newest last-good file within Options.Timeout, unless an earlier call has.
+// write writes the latest state to the last-good file within Options.Timeout, unless an earlier call has.
 func (c *core) write(ctx context.Context) {
 	c.mu.Lock()
 	sources := c.unsaved
@@ -189,10 +189,10 @@ func (c *core) write(ctx context.Context) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.relief(ctx, lastGoodName)
+	c.removeProblem(ctx, lastGoodName)
 }
 
-// writeLastGood writes the last-good file. A source whose values it cannot keep is left out, and the error names it.
+// writeLastGood writes the last-good file. It leaves out sources whose values cannot be saved, and names them in the error.
 func writeLastGood(name string, sources map[string][]document.Tree) error {
 	file := savedFile{Saved: time.Now(), Sources: map[string][]savedDocument{}}
 	var left []error

@@ -103,7 +103,7 @@ func TestLastGoodWithoutText(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := before.Err(); err == nil || !strings.Contains(err.Error(), "odd is left out: invalid: a value of type chan int cannot be kept") {
+	if err := before.Err(); err == nil || !strings.Contains(err.Error(), "odd is left out: invalid: a value of type chan int cannot be saved") {
 		t.Errorf("a source that cannot be kept: %v", err)
 	}
 	kept.err, odd.err = driver.ErrUnavailable, driver.ErrUnavailable
@@ -141,7 +141,7 @@ func TestLastGoodOfOthers(t *testing.T) {
 			ok(t, os.Remove(name))
 			ok(t, syscall.Mkfifo(name, 0o600))
 		}},
-		{"no JSON at byte", func(t *testing.T, name string) { ok(t, os.WriteFile(name, []byte(`{"a: hunter2`), 0o600)) }},
+		{"invalid JSON at byte", func(t *testing.T, name string) { ok(t, os.WriteFile(name, []byte(`{"a: hunter2`), 0o600)) }},
 		{`a value of the unknown kind "odd"`, func(t *testing.T, name string) {
 			ok(t, os.WriteFile(name, []byte(`{"sources":{"source":[{"name":"doc","values":{"kind":"odd","text":"hunter2"}}]}}`), 0o600))
 		}},

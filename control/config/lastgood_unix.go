@@ -9,10 +9,10 @@ import (
 	"syscall"
 )
 
-// noFollow has open refuse a symbolic link.
+// noFollow makes open fail for a symbolic link.
 const noFollow = syscall.O_NOFOLLOW
 
-// trusted reports why a file may hold what somebody else has written, or others could read it.
+// trusted returns an error if another user may have written the file or can read it.
 func trusted(info fs.FileInfo) error {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) != os.Geteuid() {
 		return fmt.Errorf("is owned by user %d, and this process runs as user %d: delete it, or change its owner", stat.Uid, os.Geteuid())

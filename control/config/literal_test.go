@@ -200,7 +200,7 @@ func TestTextsOfNumbers(t *testing.T) {
 		"N=10": "", "N=0x10": "", "N=0o17": "", "N=1_000": "", "N=+5": "", "F=16777216": "", "L=1,2": "", `O={"n": 9007199254740993}`: "",
 		"N=010": "begins with a 0", "N=08": "begins with a 0", "N=1_": "not a whole number", "N= 5": "not a whole number", "N=5.5": "not a whole number", "N=": "is empty: give it a value, or unset it", "F=": "is empty",
 		"F=1e39": "out of the range of a float32", "F=16777217": "the nearest number is 1.6777216e+07", "L=1,1e39": "l[1]", "L=1,,2": "has an empty element", "F=0x1p-2": "is not a number",
-		`O={"n": 1, "n": 2}`: "has a key twice", `O={"n": 1.5}`: "o.n: invalid: 1.5 is not a whole number",
+		`O={"n": 1, "n": 2}`: "has a duplicate key", `O={"n": 1.5}`: "o.n: invalid: 1.5 is not a whole number",
 	} {
 		_, err := config.Load[numbers](t.Context(), options(config.Env("X_", []string{"X_" + text})))
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {

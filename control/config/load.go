@@ -22,34 +22,34 @@ func Required(s Source) Source { return required{s} }
 
 type required struct{ Source }
 
-// state is what is known about a source.
+// state is the state of one source.
 type state struct {
 	Source   // without Required around it
 	name     string
 	required bool
-	suggest  func(string) string // of a driver.Suggester: unknown keys are warnings
-	static   bool                // what the process is given: not kept in the last-good file
+	suggest  func(string) string // of a driver.Suggester, whose unknown keys are warnings
+	static   bool                // a driver.Fixed, which the last-good file does not keep
 
-	reading turn          // one read at a time: an older one must not overtake a newer one
-	busy    turn          // taken while the source or the parser works, also if nobody waits for it any more
-	last    *parsed       // what the latest read led to; the turn busy guards it
-	news    chan struct{} // there is something else to report to the source
+	reading turn          // one read at a time, so that an older read cannot overtake a newer one
+	busy    turn          // held while the source or the parser runs, even if abandoned
+	last    *parsed       // the result of the latest read; guarded by busy
+	news    chan struct{} // something new to report to the source
 
-	// Written with both Config.applying and Config.mu, so that either suffices to read them.
-	latest   []document.Tree // as last read
-	known    bool            // latest was read at all
-	accepted []document.Tree // part of the configuration in force
-	inForce  bool            // accepted counts
+	// Written under both core.applying and core.mu, so that either suffices for reading.
+	latest   []document.Tree // the documents last read
+	known    bool            // latest is valid
+	accepted []document.Tree // the documents in force
+	inForce  bool            // accepted is in force
 	lastGood time.Time
 
-	// Config.mu guards these.
-	lost     error // why the source is out of reach
-	failures int   // reads in a row that have returned an error
+	// Guarded by core.mu.
+	lost     error // why the source is out of reach, or nil
+	failures int   // consecutive reads that have returned an error
 }
 
 // Load reads the sources and returns the merged configuration. It returns ErrInvalid if the type or the options cannot work. If a source is
-// invalid, the error has all mistakes of all sources. As long as a value does not fit its type, rules about it or about other fields are
-// not checked, and no method Validate is called. A source that cannot be reached is left out, unless it is [Required] or
+// invalid, the error has all mistakes of all sources. While a value does not fit its type, rules about it or about other fields are not
+// checked, and no Validate method is called. A source that cannot be reached is left out, unless it is [Required] or
 // Options.LastGood has its last good state. Load starts no goroutine; Run follows the sources.
 func Load[T any](ctx context.Context, opts *Options) (*Config[T], error) {
 	c, err := newCore(ctx, reflect.TypeFor[T](), newRevision[T], opts)
@@ -138,20 +138,20 @@ func newStates(sources []Source, t reflect.Type) ([]*state, error) {
 	return all, nil
 }
 
-// parsed are documents and what their text means.
+// parsed is a set of documents and the outcome of parsing them.
 type parsed struct {
 	docs []driver.Document
 	outcome
 }
 
-// outcome is what came of reading a source.
+// outcome is the result of reading a source.
 type outcome struct {
 	trees  []document.Tree
 	err    error
-	unread bool // the source returned err; else a document is not what it should be
+	unread bool // the source returned err; otherwise a document is invalid
 }
 
-// readAll reads sources side by side, and notes nothing.
+// readAll reads sources concurrently. It records nothing.
 func (c *core) readAll(ctx context.Context, which []int) map[int]outcome {
 	outcomes := make([]outcome, len(which))
 	var group sync.WaitGroup
@@ -166,8 +166,8 @@ func (c *core) readAll(ctx context.Context, which []int) map[int]outcome {
 	return all
 }
 
-// readOne reads and parses a source within Options.Timeout. A source or a parser that does not obey the context is left to itself:
-// the next read waits until it has come to its end, so that no more than one goroutine of a source is ever left behind.
+// readOne reads and parses a source within Options.Timeout. It abandons a source or a parser that ignores the context. The next read waits
+// for the abandoned one, so that a source never has more than one such goroutine.
 func (c *core) readOne(ctx context.Context, s *state) (o outcome) {
 	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
 	defer cancel()
@@ -186,7 +186,7 @@ func (c *core) readOne(ctx context.Context, s *state) (o outcome) {
 	return o
 }
 
-// late is the outcome of a read that did not end in time.
+// late returns the outcome of a read that exceeded its time.
 func (s *state) late(ctx context.Context, why string) outcome {
 	return outcome{err: &Error{Source: s.name, Err: fmt.Errorf("%w: %s: %w", ErrUnavailable, why, ctx.Err())}, unread: true}
 }
@@ -211,13 +211,13 @@ func (s *state) fetch(ctx context.Context) (o outcome) {
 	return s.last.outcome
 }
 
-// sameDocument reports whether two documents say the same.
+// sameDocument reports whether two documents are equal.
 func sameDocument(a, b driver.Document) bool {
 	return a.Name == b.Name && a.Format == b.Format && a.Version == b.Version && (a.Data == nil) == (b.Data == nil) &&
 		bytes.Equal(a.Data, b.Data) && (a.Data != nil || reflect.DeepEqual(a.Tree, b.Tree))
 }
 
-// parse parses the documents of the source, as long as ctx has not ended.
+// parse parses the documents of the source until ctx ends.
 func (s *state) parse(ctx context.Context, docs []driver.Document) (o outcome) {
 	var errs []error
 	for _, d := range docs {
@@ -234,7 +234,7 @@ func (s *state) parse(ctx context.Context, docs []driver.Document) (o outcome) {
 	return o
 }
 
-// blame puts the source's name into an error.
+// blame adds the name of the source to an error.
 func (s *state) blame(err error) error {
 	named := false
 	document.EachError(err, func(one error) {
@@ -248,8 +248,8 @@ func (s *state) blame(err error) error {
 	return &Error{Source: s.name, Err: err}
 }
 
-// first makes the first configuration, of what was read and what was saved. A source that is invalid fails it: a typo must not start
-// a service on its defaults. A source that is out of reach is replaced by what was saved of it, or left out. Nobody else has c yet.
+// first builds the first configuration from what was read and what was saved. An invalid source is an error: a typo must not start a service
+// on its defaults. A source that is out of reach is replaced by its saved documents, or left out. No other goroutine has c yet.
 func (c *core) first(ctx context.Context, outcomes map[int]outcome, saved map[string]remembered) error {
 	var invalid, away []error
 	for i, s := range c.states {
@@ -281,7 +281,7 @@ func (c *core) first(ctx context.Context, outcomes map[int]outcome, saved map[st
 	return nil
 }
 
-// note records what came of reading sources. The caller has the turn c.applying.
+// note records the outcomes of reads. The caller holds c.applying.
 func (c *core) note(ctx context.Context, outcomes map[int]outcome) {
 	problems := map[int]*Problem{}
 	for i, o := range outcomes {
@@ -298,15 +298,15 @@ func (c *core) note(ctx context.Context, outcomes map[int]outcome) {
 			s.failures = 0
 		}
 		if p := problems[i]; p != nil {
-			c.trouble(ctx, p)
-			s.known = false // what it held before is in force, if it was accepted
+			c.addProblem(ctx, p)
+			s.known = false // its accepted documents stay in force
 			continue
 		}
 		s.latest, s.known = o.trees, true
 	}
 }
 
-// standIn has the last-good file serve for a source that is out of reach. It returns why the source is, and why the file cannot serve.
+// standIn replaces a source that is out of reach by its saved documents. It returns why the source failed, and why the file cannot serve.
 func (c *core) standIn(ctx context.Context, s *state, err error, saved map[string]remembered) error {
 	if bad := c.problems[lastGoodName]; bad != nil && !s.static {
 		err = errors.Join(err, bad.Err)
@@ -319,12 +319,12 @@ func (c *core) standIn(ctx context.Context, s *state, err error, saved map[strin
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.failures = 1
-	c.trouble(ctx, p)
+	c.addProblem(ctx, p)
 	return err
 }
 
-// start puts the first configuration into force. It is made of every source that was read. The saved documents of the other sources
-// count only if they are valid with those.
+// start puts the first configuration into force. It consists of all sources that were read. The saved documents of other sources are used
+// only if they are valid together with those.
 func (c *core) start(ctx context.Context) error {
 	chosen := c.knownSet()
 	next, out, err := c.compose(chosen, nil)
@@ -338,7 +338,7 @@ func (c *core) start(ctx context.Context) error {
 	return nil
 }
 
-// forget takes back what was saved of the sources that an error names, and reports whether there were any.
+// forget discards the saved documents of the sources that an error names, and reports whether there were any.
 func (c *core) forget(err error) (any bool) {
 	for _, s := range c.states {
 		if s.known || !s.inForce || !names(err, s.name) {
@@ -353,7 +353,7 @@ func (c *core) forget(err error) (any bool) {
 	return any
 }
 
-// names reports whether an error is the fault of a source.
+// names reports whether an error, or one that it wraps, names a source.
 func names(err error, source string) (found bool) {
 	document.EachError(err, func(one error) {
 		if e, ok := one.(*Error); ok && e.Source == source {
@@ -363,8 +363,8 @@ func names(err error, source string) (found bool) {
 	return found
 }
 
-// otherFaults returns what else is wrong, when a source already is: the mistakes of the sources that were read. What names no
-// source may only be due to the one that is missing.
+// otherFaults returns the further mistakes when a source is missing: those of the sources that were read. It leaves out mistakes that name
+// no source, since the missing source may be their cause.
 func (c *core) otherFaults() error {
 	_, _, err := c.compose(c.knownSet(), nil)
 	var errs []error
@@ -376,7 +376,7 @@ func (c *core) otherFaults() error {
 	return errors.Join(errs...)
 }
 
-// lacks reports whether a source that is required has no part in a set.
+// lacks reports whether a set lacks a required source.
 func (c *core) lacks(chosen set) bool {
 	for i, s := range c.states {
 		if s.required && !s.inForce && !chosen[i] {
@@ -386,7 +386,7 @@ func (c *core) lacks(chosen set) bool {
 	return false
 }
 
-// knownSet is the set of the sources that were read.
+// knownSet returns the set of sources that were read.
 func (c *core) knownSet() set {
 	all := make(set, len(c.states))
 	for i, s := range c.states {
@@ -395,12 +395,12 @@ func (c *core) knownSet() set {
 	return all
 }
 
-// rejects tells a source that was read and is bad from one that could not be read.
+// rejects reports whether an error means that a source was read and is invalid, rather than out of reach.
 func rejects(err error) bool {
 	return errors.Is(err, ErrSyntax) || errors.Is(err, ErrInvalid) || errors.Is(err, ErrTooLarge)
 }
 
-// read reads sources and applies what they say.
+// read reads sources and applies their changes.
 func (c *core) read(ctx context.Context, which []int) {
 	if c.take(ctx, which) {
 		c.notifySources()
@@ -408,9 +408,9 @@ func (c *core) read(ctx context.Context, which []int) {
 	}
 }
 
-// take does so, but delivers nothing. It returns false if ctx has ended: what failed may have failed for that.
+// take is read without the delivery. It returns false if ctx has ended, since that may be why a read failed.
 func (c *core) take(ctx context.Context, which []int) bool {
-	for _, i := range which { // in the order of the sources, so that two calls do not wait for each other
+	for _, i := range which { // in the order of the sources, so that two calls cannot deadlock
 		if !c.states[i].reading.take(ctx) {
 			return false
 		}
@@ -422,6 +422,6 @@ func (c *core) take(ctx context.Context, which []int) bool {
 	}
 	defer c.applying.release()
 	c.note(ctx, outcomes)
-	c.apply(ctx) // what is wrong is in the problems
+	c.apply(ctx) // its errors are in the problems
 	return true
 }

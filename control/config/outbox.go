@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// outbox runs functions one at a time, in the order in which they were added. It separates a change, which is made under a lock,
-// from its telemetry, callbacks and file, which run foreign code and must never hold up a reader of the state.
+// outbox runs functions one at a time, in the order of their addition. It separates a change, which is made under a lock, from telemetry,
+// callbacks and file access, which run foreign code and must not delay readers.
 type outbox struct {
 	mu      sync.Mutex
 	queue   []func()
@@ -21,7 +21,7 @@ func (o *outbox) add(fn func()) {
 	o.queue = append(o.queue, fn)
 }
 
-// run runs the added functions, unless another call is already running them. So a function may itself call run. The caller must hold no
+// run runs the added functions, unless another call is already running them. A function may therefore call run. The caller must hold no
 // locks.
 func (o *outbox) run() {
 	o.mu.Lock()
@@ -44,12 +44,12 @@ func (o *outbox) unlocked(fn func()) {
 	fn()
 }
 
-// turn is a mutex whose wait ends with a context.
+// turn is a mutex that can be awaited with a context.
 type turn chan struct{}
 
 func newTurn() turn { return make(turn, 1) }
 
-// take waits for the turn, and reports whether the caller has it.
+// take waits for the turn until ctx ends, and reports whether the caller has it.
 func (t turn) take(ctx context.Context) bool {
 	select {
 	case t <- struct{}{}:
@@ -62,11 +62,11 @@ func (t turn) take(ctx context.Context) bool {
 // release gives the turn back.
 func (t turn) release() { <-t }
 
-// patience is how long inTime waits for work after its context has ended.
-const patience = 250 * time.Millisecond
+// grace is how long inTime waits for work after the context has ended.
+const grace = 250 * time.Millisecond
 
-// inTime runs work in a goroutine and waits for it until ctx has ended. Work that ignores ctx is abandoned. It keeps the turn until it
-// ends, and the next call waits for that: at most one goroutine is ever left behind.
+// inTime runs work in a goroutine, and waits for it until ctx has ended. It abandons work that ignores ctx. Abandoned work keeps the turn until
+// it ends, and the next call waits for that, so that at most one goroutine is left behind.
 func inTime[R any](ctx context.Context, busy turn, work func() R) (result R, ok bool) {
 	if !busy.take(ctx) {
 		return result, false
@@ -82,9 +82,9 @@ func inTime[R any](ctx context.Context, busy turn, work func() R) (result R, ok 
 	case <-ctx.Done():
 	}
 	select {
-	case result = <-done: // its own error is the better one
+	case result = <-done: // its own error says more
 		return result, true
-	case <-time.After(patience):
+	case <-time.After(grace):
 		return result, false
 	}
 }

@@ -18,7 +18,7 @@ func (c *core) run(ctx context.Context) error {
 	c.mu.Lock()
 	if c.running {
 		c.mu.Unlock()
-		return &Error{Err: fmt.Errorf("%w: Run was called while it runs", ErrInvalid)}
+		return &Error{Err: fmt.Errorf("%w: already running: end the context of the other Run first", ErrInvalid)}
 	}
 	c.running = true
 	c.mu.Unlock()
@@ -48,8 +48,7 @@ func (c *core) run(ctx context.Context) error {
 	return nil
 }
 
-// deliverWhenNoticed delivers what a source led to by a call of changed. A source may hold its own locks then, so nothing foreign
-// runs in that call.
+// deliverWhenNoticed delivers the results of calls of changed. A source may hold its own locks in such a call, so no foreign code runs in it.
 func (c *core) deliverWhenNoticed(ctx context.Context) {
 	for {
 		select {
@@ -61,15 +60,15 @@ func (c *core) deliverWhenNoticed(ctx context.Context) {
 	}
 }
 
-// follower keeps one source true.
+// follower follows one source.
 type follower struct {
 	core  *core
 	index int
 	state *state
-	wake  chan struct{} // read now
+	wake  chan struct{} // signals that the source must be read
 }
 
-// work reads the source when it is woken, and when its schedule says so.
+// work reads the source at each signal, and by its schedule.
 func (f *follower) work(ctx context.Context) {
 	retries := f.core.backoff()
 	timer := time.NewTimer(f.pause(&retries))
@@ -91,7 +90,7 @@ func (c *core) backoff() backoff.Backoff {
 	return backoff.Backoff{First: c.opts.Backoff, Longest: c.opts.MaxBackoff}
 }
 
-// pause returns how long to wait for the next read.
+// pause returns the wait before the next read.
 func (f *follower) pause(retries *backoff.Backoff) time.Duration {
 	f.core.mu.Lock()
 	failed, failures := !f.state.known, f.state.failures
@@ -119,7 +118,7 @@ func (f *follower) read(ctx context.Context) {
 	})
 }
 
-// listen keeps a watch going.
+// listen runs the watch of a source, and restarts it when it ends.
 func (f *follower) listen(ctx context.Context, w driver.Watcher) {
 	retries := f.core.backoff()
 	for ctx.Err() == nil {
@@ -145,7 +144,7 @@ func (f *follower) watch(ctx context.Context, w driver.Watcher) (err error) {
 	return w.Watch(ctx, func(err error) { f.changed(ctx, err) })
 }
 
-// changed is what a source calls.
+// changed is the callback of a source.
 func (f *follower) changed(ctx context.Context, lost error) {
 	c := f.core
 	var p *Problem
@@ -156,14 +155,14 @@ func (f *follower) changed(ctx context.Context, lost error) {
 	f.state.lost = lost
 	if p != nil {
 		p.LastGood, p.absent = f.state.lastGood, !f.state.inForce
-		c.trouble(ctx, p)
+		c.addProblem(ctx, p)
 	}
 	c.mu.Unlock()
 	signal(c.noticed)
 	signal(f.wake)
 }
 
-// signal wakes whoever waits for a channel with room for one.
+// signal wakes the receiver of a channel with a buffer of one.
 func signal(ch chan struct{}) {
 	select {
 	case ch <- struct{}{}:
@@ -171,17 +170,17 @@ func signal(ch chan struct{}) {
 	}
 }
 
-// notifySources wakes those that report to sources.
+// notifySources wakes the reporters of all sources.
 func (c *core) notifySources() {
 	for _, s := range c.states {
 		signal(s.news)
 	}
 }
 
-// reportEvery is how often a report is repeated, so that it may expire.
+// reportEvery is the interval at which a report is repeated, so that reports may expire.
 const reportEvery = 30 * time.Second
 
-// report keeps a source informed of what became of its documents.
+// report reports the outcome of the documents to their source.
 func (f *follower) report(ctx context.Context, r driver.Reporter) {
 	var sent *driver.Report
 	retries := f.core.backoff()
@@ -222,7 +221,7 @@ func (f *follower) send(ctx context.Context, r driver.Reporter, now driver.Repor
 	return r.Report(ctx, now)
 }
 
-// reportOf returns what became of the documents of a source.
+// reportOf returns the outcome of the documents of a source.
 func (c *core) reportOf(s *state) (now driver.Report) {
 	c.mu.Lock()
 	p := c.problems[s.name]
@@ -239,7 +238,7 @@ func (c *core) reportOf(s *state) (now driver.Report) {
 	return now
 }
 
-// versionsOf returns the versions that documents have.
+// versionsOf returns the versions of documents.
 func versionsOf(trees []document.Tree) (versions []string) {
 	for _, t := range trees {
 		if t.Version != "" {

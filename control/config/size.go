@@ -7,8 +7,8 @@ import (
 	"github.com/go-os/go-os/control/config/internal/document"
 )
 
-// Size is a number of bytes, written "512B", "64KiB", "1.5MB" or as a plain number of bytes. KB, MB, GB and TB are powers
-// of 1000, KiB, MiB, GiB and TiB powers of 1024 (IEC 80000-13).
+// Size is a number of bytes, written as "512B", "64KiB", "1.5MB" or a plain number. KB, MB, GB and TB are powers of 1000; KiB, MiB, GiB and TiB
+// are powers of 1024 (IEC 80000-13).
 type Size uint64
 
 // The units of Size.
@@ -31,7 +31,7 @@ var sizeUnits = []struct {
 	{"TiB", TiB}, {"GiB", GiB}, {"MiB", MiB}, {"KiB", KiB}, {"TB", TB}, {"GB", GB}, {"MB", MB}, {"KB", KB}, {"kB", KB}, {"B", Byte}, {"", Byte},
 }
 
-// UnmarshalText reads a size. Units are case-sensitive, as in the standard: an error names those that there are.
+// UnmarshalText parses a size. Units are case-sensitive, as in the standard.
 func (s *Size) UnmarshalText(text []byte) error {
 	t := strings.TrimSpace(string(text))
 	for _, u := range sizeUnits {
@@ -49,7 +49,7 @@ func (s *Size) UnmarshalText(text []byte) error {
 	return document.ErrSize
 }
 
-// String writes the size in the largest unit that divides it.
+// String returns the size in the largest unit that divides it.
 func (s Size) String() string {
 	for _, u := range sizeUnits {
 		if u.name != "" && s != 0 && s%u.unit == 0 {
@@ -59,5 +59,5 @@ func (s Size) String() string {
 	return "0B"
 }
 
-// MarshalText writes the size as String does.
+// MarshalText returns the text of String.
 func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }

@@ -14,25 +14,25 @@ import (
 
 // Snapshot is one state of a configuration. It never changes.
 type Snapshot[T any] struct {
-	// Value is the configuration. It must not be changed.
+	// Value is the configuration. Callers must not change it.
 	Value T
-	// Serial counts the snapshots of this Config, from 1.
+	// Serial is the number of the snapshot in this Config, from 1.
 	Serial uint64
-	// Version is that of the versioned source, those of several with + between them, or empty.
+	// Version is the version of the versioned source, those of several sources joined by +, or empty.
 	Version string
-	// Fingerprint tells configurations apart: a part of the SHA-256 of everything that the sources held.
+	// Fingerprint identifies the configuration: a prefix of the SHA-256 of the contents of all sources.
 	Fingerprint string
-	// Applied is when it came into force.
+	// Applied is when the snapshot came into force.
 	Applied time.Time
 
 	origins document.Provenance
 }
 
-// revision is a Snapshot, without its type.
+// revision is a Snapshot without its type parameter.
 type revision struct {
 	snapshot any    // the *Snapshot[T]
 	value    any    // a pointer to its Value
-	seal     func() // completes the snapshot by what follows
+	seal     func() // copies the fields below to the snapshot
 
 	serial               uint64
 	version, fingerprint string
@@ -40,7 +40,7 @@ type revision struct {
 	origins              document.Provenance
 }
 
-// newRevision returns an empty revision of a type.
+// newRevision returns an empty revision for a type.
 func newRevision[T any]() *revision {
 	s := &Snapshot[T]{}
 	r := &revision{snapshot: s, value: &s.Value}
@@ -54,24 +54,24 @@ func snapshotOf[T any](r *revision) *Snapshot[T] { return r.snapshot.(*Snapshot[
 
 func (r *revision) attributes() []attribute.KeyValue { return attributesOf(r.fingerprint, r.version) }
 
-// Origin is the source of the value of a key.
+// Origin describes where the value of a key comes from.
 type Origin struct {
 	// Path of the key: "db.pool.max", "prices.lamp". A list is one value.
 	Path string
-	// Value as a text, or redacted.
+	// Value as text, or Redacted.
 	Value string
-	// Source that set it, by its name; "default" for the tag of a field.
+	// Source is the name of the source, or "default" for the tag of a field.
 	Source string
-	// Document of the source: a file's name, a URL, a version.
+	// Document is the name of the document: a file, a URL, a version.
 	Document string
-	// Line of the key in the document, or 0.
+	// Line of the key in the document, or 0 if unknown.
 	Line int
-	// Overrode are the earlier settings of the key that do not count, the last one first.
+	// Overrode are the overridden settings of the key, the last one first.
 	Overrode []Origin
 }
 
-// Origins returns the source of each key and the values that it overrode, in the order of the paths. Secrets are Redacted. Unknown keys
-// are warnings of Status instead.
+// Origins returns the origin of each value and of the values that it overrode, in the order of the paths. Secrets are Redacted. It has no
+// unknown keys; those are warnings of Status.
 func (s *Snapshot[T]) Origins() []Origin { return originsOf(s.origins.List()) }
 
 func originsOf(list []document.Origin) (all []Origin) {
@@ -81,7 +81,7 @@ func originsOf(list []document.Origin) (all []Origin) {
 	return all
 }
 
-// Origin returns the source of the value at a path. It returns false if no source set it.
+// Origin returns the origin of the value at a path. It returns false if no source set it.
 func (s *Snapshot[T]) Origin(path string) (Origin, bool) {
 	all := s.Origins()
 	i := slices.IndexFunc(all, func(o Origin) bool { return o.Path == path })
@@ -91,7 +91,7 @@ func (s *Snapshot[T]) Origin(path string) (Origin, bool) {
 	return all[i], true
 }
 
-// Dump writes the keys, their values and their sources for people. Secrets are Redacted.
+// Dump writes a table of keys, values and origins for people. Secrets are Redacted.
 func (s *Snapshot[T]) Dump(w io.Writer) error { return dump(w, s.Origins()) }
 
 func dump(w io.Writer, all []Origin) error {
@@ -105,7 +105,7 @@ func dump(w io.Writer, all []Origin) error {
 	return tab.Flush()
 }
 
-// where names the place.
+// where returns the place: a document with a line, or a source.
 func (o Origin) where() string {
 	switch {
 	case o.Document == "":
@@ -117,8 +117,8 @@ func (o Origin) where() string {
 	}
 }
 
-// Attributes identify the configuration in telemetry, so that effects of a change can be traced to it: goos.config.fingerprint and, if
-// there is one, goos.config.version. They suit spans and log records, and also metrics, since they change rarely.
+// Attributes returns the attributes that identify the configuration in telemetry: goos.config.fingerprint and, if there is a version,
+// goos.config.version. They suit spans, log records and, since they change rarely, metrics.
 func (s *Snapshot[T]) Attributes() []attribute.KeyValue {
 	return attributesOf(s.Fingerprint, s.Version)
 }

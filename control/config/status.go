@@ -9,25 +9,25 @@ import (
 	"time"
 )
 
-// Problem describes a source that is bad now. Its last good state stays in force.
+// Problem describes a source that is invalid or out of reach. Its last good documents stay in force.
 type Problem struct {
 	// Source is the name of the source.
 	Source string
-	// Err says what is wrong: one or more *Error.
+	// Err is the cause: one or more *Error.
 	Err error
-	// Since is when the problem was first seen; it may have changed since.
+	// Since is when the problem was first noticed. Its cause may have changed since then.
 	Since time.Time
-	// Rejected says that the source was read, and what it says was refused. Otherwise it could not be read, or is out of reach.
+	// Rejected reports that the source was read and its documents were rejected. Otherwise it could not be read, or is out of reach.
 	Rejected bool
-	// LastGood is when what stands in for the source was saved, if it comes from the file Options.LastGood.
+	// LastGood is when the documents in force were saved, if they come from the file Options.LastGood. Otherwise it is zero.
 	LastGood time.Time
 
-	text   string // of Err
-	told   bool   // by an event
-	absent bool   // nothing of the source is in force
+	text     string // of Err
+	reported bool   // by an event
+	absent   bool   // nothing of the source is in force
 }
 
-// newProblem returns a problem that begins now. It calls Err.Error, so the caller must not hold Config.mu.
+// newProblem returns a problem that begins now. It calls err.Error, so the caller must not hold core.mu.
 func newProblem(source string, err error, rejected bool) *Problem {
 	return &Problem{Source: source, Err: err, Since: time.Now(), Rejected: rejected, text: err.Error()}
 }
@@ -37,10 +37,10 @@ func (p Problem) Age() time.Duration { return time.Since(p.Since) }
 
 // Status is the state of a configuration and its sources.
 type Status struct {
-	// Version, Fingerprint and Applied are those of the configuration in force.
+	// Version, Fingerprint and Applied are those of the configuration in force, as in Snapshot.
 	Version, Fingerprint string
 	Applied              time.Time
-	// Problems are the sources that are bad now, in the order of their names.
+	// Problems are the current problems, in the order of the names of their sources.
 	Problems []Problem
 	// Warnings are keys that were ignored.
 	Warnings []error
@@ -65,34 +65,34 @@ func (c *core) err() error {
 	return errors.Join(errs...)
 }
 
-// trouble records a problem. A known problem keeps its age, and is reported again only if it has changed. c.mu is held.
-func (c *core) trouble(ctx context.Context, p *Problem) {
+// addProblem records a problem. A known problem keeps its age, and is reported again only if it has changed. The caller holds c.mu.
+func (c *core) addProblem(ctx context.Context, p *Problem) {
 	known := c.problems[p.Source]
 	if known != nil {
-		p.Since, p.told = known.Since, known.told
+		p.Since, p.reported = known.Since, known.reported
 		if known.text == p.text && known.Rejected == p.Rejected {
 			return
 		}
 	}
 	c.problems[p.Source] = p
-	if c.current.Load() != nil { // else Load returns it, or reports it at its end
+	if c.current.Load() != nil { // otherwise Load returns or reports it
 		c.reportProblem(ctx, p)
 	}
 }
 
-// reportProblem has a problem reported by the next deliver. c.mu is held.
+// reportProblem makes the next deliver report a problem. The caller holds c.mu.
 func (c *core) reportProblem(ctx context.Context, p *Problem) {
-	p.told = true
+	p.reported = true
 	ctx = context.WithoutCancel(ctx)
-	c.events.add(func() { c.watch.broke(ctx, p) })
+	c.events.add(func() { c.watch.recordProblem(ctx, p) })
 }
 
-// relief records that a source is good. c.mu is held.
-func (c *core) relief(ctx context.Context, source string) {
+// removeProblem records that a source is good. The caller holds c.mu.
+func (c *core) removeProblem(ctx context.Context, source string) {
 	p := c.problems[source]
 	delete(c.problems, source)
-	if p != nil && p.told {
+	if p != nil && p.reported {
 		ctx = context.WithoutCancel(ctx)
-		c.events.add(func() { c.watch.healed(ctx, source) })
+		c.events.add(func() { c.watch.recordRecovery(ctx, source) })
 	}
 }

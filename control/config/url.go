@@ -29,29 +29,30 @@ const (
 
 // URLOptions configure URL.
 type URLOptions struct {
-	// Client that sends the requests. Its CheckRedirect is asked after the rules of URL for redirects. Default: one that has no
-	// timeout of its own, since Options.Timeout applies.
+	// Client sends the requests. URL applies its own rules for redirects before the CheckRedirect of the client. Default: a client without
+	// a timeout, since Options.Timeout applies.
 	Client *http.Client
-	// Header is sent with each request, such as Authorization. It is sent to the host of the URL only.
+	// Header is sent with each request, such as Authorization, but only to the host of the URL. Default: none.
 	Header http.Header
-	// Format of the document. Default: by the Content-Type of the answer, else by the ending of the path.
+	// Format of the document: YAML, JSON or TOML. Default: by the Content-Type of the response, or else by the extension of the path.
 	Format string
-	// Interval between two requests; a tenth of it is random. It is the only schedule: Options.Recheck and Options.Backoff do not
-	// apply. With each further failure it doubles, up to ten times as long, and a longer Retry-After is obeyed up to that. Default:
+	// Interval between two requests; a tenth of it is random. Options.Recheck and Options.Backoff do not apply. With each consecutive
+	// failure after the first the interval doubles, up to ten times Interval. A longer Retry-After is obeyed up to that limit. Default:
 	// DefaultInterval.
 	Interval time.Duration
-	// Full is how often the document is asked for without a condition, in case that the server's ETag lies. Default: DefaultFull.
+	// Full is the interval between two requests without a condition, in case the ETag of the server is wrong. Default: DefaultFull.
 	Full time.Duration
-	// MaxSize of the document, in bytes. Default: DefaultMaxSize.
+	// MaxSize is the largest accepted document, in bytes. Default: DefaultMaxSize.
 	MaxSize int64
 }
 
-// URL returns a document that is fetched by HTTP. Requests have If-None-Match or If-Modified-Since (RFC 9110, section 13), so that an
-// unchanged document is not sent again. After an answer that is not a configuration (an error, a page for people, a truncated
-// document), the last document stays in force. The password of a URL does not reach errors or telemetry.
+// URL returns a source that fetches a document by HTTP. Requests have If-None-Match or If-Modified-Since (RFC 9110, section 13), so that an
+// unchanged document is not sent again. After a response that is not a configuration (an error, an HTML page, a truncated document), the
+// last document stays in force. The query and the password of the URL do not reach errors or telemetry.
 //
-// A redirect is followed only on the same host and port, or from http to https on the same host and their default ports: another host must
-// neither provide the configuration nor receive URLOptions.Header. Load returns ErrInvalid if the address is not an http or https URL.
+// A redirect is followed only on the same host and port, or from http to https on the same host and their default ports. Another host must
+// neither provide the configuration nor receive URLOptions.Header. Load returns ErrInvalid if the address is not an http or https URL, or if
+// an option is negative.
 func URL(address string, opts *URLOptions) Source {
 	u := &urlSource{address: address, turn: make(chan struct{}, 1)}
 	var badOptions, badAddress error
@@ -76,8 +77,8 @@ func (o *URLOptions) withDefaults() (URLOptions, error) {
 	return out, err
 }
 
-// shownURL returns an address without what may hold a password or a token, and why it cannot be asked. An address that is no URL may
-// hold one anywhere, so nothing is shown of it.
+// shownURL returns an address without parts that may contain a password or a token, and why it cannot be fetched. An address that is not a URL
+// may contain one anywhere, so nothing of it is shown.
 func shownURL(address string) (shown string, err error) {
 	const remedy = "write http://host/path or https://host/path; for a file use File"
 	parsed, err := url.Parse(address)
@@ -98,19 +99,19 @@ func shownURL(address string) (shown string, err error) {
 
 type urlSource struct {
 	address string
-	shown   string // without passwords and tokens
-	invalid error  // why the address cannot be asked
+	shown   string // the address without passwords and tokens
+	invalid error  // why the source can never work
 	opts    URLOptions
 	client  *http.Client
 
-	turn     chan struct{} // one request at a time; who has it may use what follows
+	turn     chan struct{} // one request at a time; guards the fields below
 	doc      *driver.Document
 	etag     string
 	modified string
-	fetched  time.Time // without a condition
+	fetched  time.Time // time of the last request without a condition
 
 	mu      sync.Mutex
-	until   time.Time // when the server may be asked again, if it said so with
+	until   time.Time // no request before this time, by Retry-After of
 	refusal error
 }
 
@@ -139,7 +140,7 @@ func (u *urlSource) fetch(ctx context.Context) error {
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, u.address, nil)
 	if err != nil {
-		return fmt.Errorf("%w: not a URL that can be asked", driver.ErrInvalid)
+		return fmt.Errorf("%w: not a valid URL", driver.ErrInvalid)
 	}
 	for name, values := range u.opts.Header {
 		request.Header[name] = values
@@ -167,7 +168,7 @@ func (u *urlSource) refuse(wait time.Duration, err error) {
 	u.until, u.refusal = time.Now().Add(wait), err
 }
 
-// refused returns how long the server wants to be left alone, and what it answered.
+// refused returns how long the server has asked to wait, and its answer.
 func (u *urlSource) refused() (time.Duration, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -186,7 +187,7 @@ func setUnlessEmpty(h http.Header, name, value string) {
 	}
 }
 
-// withoutURL leaves out the address, which may hold a token.
+// withoutURL removes the address from an error, since it may contain a token.
 func withoutURL(err error) error {
 	var inner *url.Error
 	if errors.As(err, &inner) {
@@ -200,7 +201,7 @@ func (u *urlSource) take(response *http.Response, conditional bool) error {
 	case code == http.StatusNotModified && conditional:
 		return nil
 	case code == http.StatusNotModified:
-		return fmt.Errorf("%w: the server says that nothing has changed, without having been asked", driver.ErrUnavailable)
+		return fmt.Errorf("%w: the server answers 304 Not Modified to a request without a condition", driver.ErrUnavailable)
 	case code == http.StatusNotFound, code == http.StatusGone:
 		return fmt.Errorf("%w: the server answers %s", driver.ErrNotFound, response.Status)
 	case code != http.StatusOK:
@@ -213,7 +214,7 @@ func (u *urlSource) take(response *http.Response, conditional bool) error {
 	data, err := readLimited(response.Body, u.opts.MaxSize)
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("%w: the answer ends too early: %w", driver.ErrUnavailable, err)
+		return fmt.Errorf("%w: the response is truncated: %w", driver.ErrUnavailable, err)
 	case errors.Is(err, driver.ErrTooLarge):
 		return err
 	case err != nil:
@@ -224,7 +225,7 @@ func (u *urlSource) take(response *http.Response, conditional bool) error {
 	return nil
 }
 
-// format tells what the document is written in.
+// format returns the format of the document.
 func (u *urlSource) format(contentType string) (string, error) {
 	if u.opts.Format != "" {
 		return u.opts.Format, nil
@@ -233,7 +234,7 @@ func (u *urlSource) format(contentType string) (string, error) {
 	_, sub, _ := strings.Cut(kind, "/")
 	switch {
 	case kind == "text/html", kind == "application/xhtml+xml":
-		return "", fmt.Errorf("%w: the server answers with a page for people (%s): is it a login page?", driver.ErrInvalid, kind)
+		return "", fmt.Errorf("%w: the server answers with %s: is it a login page?", driver.ErrInvalid, kind)
 	case sub == JSON || strings.HasSuffix(sub, "+json"):
 		return JSON, nil
 	case sub == YAML || sub == "x-yaml" || strings.HasSuffix(sub, "+yaml"):
@@ -245,13 +246,12 @@ func (u *urlSource) format(contentType string) (string, error) {
 		if document.KnownFormat(document.FormatOf(parsed.Path)) {
 			return document.FormatOf(parsed.Path), nil
 		}
-		return "", fmt.Errorf("%w: neither the Content-Type %q nor %q tells the format: set URLOptions.Format", driver.ErrInvalid, kind, path.Base(parsed.Path))
+		return "", fmt.Errorf("%w: no format known for the Content-Type %q and the name %q: set URLOptions.Format", driver.ErrInvalid, kind, path.Base(parsed.Path))
 	}
 	return "", driver.ErrInvalid
 }
 
-// retryAfter returns how long the server wants to be left alone. A date counts from the server's own Date: its clock may differ
-// from the one here.
+// retryAfter returns the wait that the server asks for. A date is relative to the Date of the response, since the clocks may differ.
 func retryAfter(h http.Header) time.Duration {
 	value := h.Get("Retry-After")
 	if seconds, err := strconv.Atoi(value); err == nil && seconds > 0 {
@@ -275,10 +275,10 @@ func (u *urlSource) Next(failures int) time.Duration {
 	return max(backoff.Jitter(wait, 0.1), refused)
 }
 
-// errRedirect is why a redirect is not followed.
+// errRedirect: a redirect is not followed.
 var errRedirect = errors.New("redirect refused")
 
-// restrict returns a client that follows no redirect to another host, and else does what the given one does.
+// restrict returns a copy of a client that follows no redirect to another host.
 func restrict(given *http.Client) *http.Client {
 	var c http.Client
 	if given != nil {
@@ -286,13 +286,13 @@ func restrict(given *http.Client) *http.Client {
 	}
 	next := c.CheckRedirect
 	c.CheckRedirect = func(request *http.Request, via []*http.Request) error {
-		const most = 10 // as net/http has it
+		const most = 10 // as in net/http
 		from, to := via[0].URL, request.URL
 		switch {
 		case len(via) >= most:
 			return fmt.Errorf("%w after %d redirects", errRedirect, most)
 		case !sameServer(from, to):
-			return fmt.Errorf("%w: it leads to %s://%s; if that server is right, give its URL", errRedirect, to.Scheme, to.Host)
+			return fmt.Errorf("%w: it leads to %s://%s: if that is the right server, configure its URL", errRedirect, to.Scheme, to.Host)
 		case next != nil:
 			return next(request, via)
 		}
@@ -301,7 +301,7 @@ func restrict(given *http.Client) *http.Client {
 	return &c
 }
 
-// sameServer reports whether a redirect stays on the server, and does not give up encryption.
+// sameServer reports whether a redirect stays on the same server, without losing encryption.
 func sameServer(from, to *url.URL) bool {
 	if !strings.EqualFold(from.Hostname(), to.Hostname()) {
 		return false

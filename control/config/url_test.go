@@ -101,7 +101,7 @@ func TestURL(t *testing.T) {
 			w.Header().Set("Content-Type", "application/yaml")
 			w.Header().Set("Content-Length", "1000")
 			_, _ = fmt.Fprint(w, "retries: 9\n")
-		}, "ends too early"},
+		}, "is truncated"},
 		{"another format", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			_, _ = fmt.Fprint(w, "retries: 9\n")
@@ -149,7 +149,7 @@ func TestURLLies(t *testing.T) {
 	server.say(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotModified) })
 	configtesting.Eventually(t, "a 304 to a request without a condition is a problem", func() bool { return cfg.Err() != nil })
 	_, err := config.Load[service](t.Context(), options(config.Required(config.URL(server.URL, nil))))
-	if !errors.Is(err, config.ErrUnavailable) || !strings.Contains(err.Error(), "without having been asked") {
+	if !errors.Is(err, config.ErrUnavailable) || !strings.Contains(err.Error(), "to a request without a condition") {
 		t.Errorf("a 304 to the first request: %v", err)
 	}
 }

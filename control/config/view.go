@@ -2,13 +2,13 @@ package config
 
 import "reflect"
 
-// View is a part of a configuration, for a component that needs only that part.
+// View is a part of a configuration, for a component that needs no other part.
 type View[V any] struct {
 	get      func() *V
 	onChange func(func(old, new *V)) func()
 }
 
-// NewView returns the part of c that pick returns, which must do nothing else, and not return nil:
+// NewView returns the part of c that pick selects. pick must have no side effects, and must not return nil:
 //
 //	limits := config.NewView(cfg, func(s *Shop) *Limits { return &s.Limits })
 func NewView[T, V any](c *Config[T], pick func(*T) *V) *View[V] {
@@ -25,8 +25,8 @@ func NewView[T, V any](c *Config[T], pick func(*T) *V) *View[V] {
 	}
 }
 
-// Get returns the part in force. The caller must not change it.
+// Get returns the part in force. Callers must not change it.
 func (v *View[V]) Get() *V { return v.get() }
 
-// OnChange calls fn after every change of the part, as Config.OnChange does. The returned function ends the calls.
+// OnChange calls fn after every change of the part, as Config.OnChange does. stop ends the calls.
 func (v *View[V]) OnChange(fn func(old, new *V)) (stop func()) { return v.onChange(fn) }

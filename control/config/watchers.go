@@ -59,7 +59,7 @@ func newWatchers(name string, p telemetry.Providers) *watchers {
 	w.countApplied, w.countRejected = w.option(resultKey.String("applied")), w.option(resultKey.String("rejected"))
 	m := s.Meter()
 	w.changes = m.Counter("goos.config.changes", "{change}", "Changes of the configuration, applied and rejected.")
-	w.problems = m.Gauge("goos.config.problems", "{problem}", "Whether a source is bad or out of reach.")
+	w.problems = m.Gauge("goos.config.problems", "{problem}", "Whether a source is invalid or out of reach.")
 	w.info = m.Gauge("goos.config.info", "", "1 for the configuration in force.")
 	return w
 }
@@ -72,11 +72,11 @@ func (w *watchers) option(more ...attribute.KeyValue) metric.MeasurementOption {
 	return metric.WithAttributeSet(attribute.NewSet(w.with(more...)...))
 }
 
-// maxKeys is how many changed keys an event names.
+// maxKeys is the largest number of changed keys in an event.
 const maxKeys = 32
 
-// took records that a configuration came into force. The one before may be nil.
-func (w *watchers) took(ctx context.Context, before, now []attribute.KeyValue, keys []string) {
+// recordApplied records that a configuration came into force, given the attributes of both. before is nil for the first one.
+func (w *watchers) recordApplied(ctx context.Context, before, now []attribute.KeyValue, keys []string) {
 	w.changes.Add(ctx, 1, w.countApplied)
 	if before != nil {
 		w.info.Record(ctx, 0, w.option(before...))
@@ -85,8 +85,8 @@ func (w *watchers) took(ctx context.Context, before, now []attribute.KeyValue, k
 	w.applied.Emit(ctx, w.with(append(slices.Clip(now), keysKey.StringSlice(keys[:min(len(keys), maxKeys)]))...)...)
 }
 
-// broke records a new problem.
-func (w *watchers) broke(ctx context.Context, p *Problem) {
+// recordProblem records a new problem.
+func (w *watchers) recordProblem(ctx context.Context, p *Problem) {
 	w.problems.Record(ctx, 1, w.option(sourceKey.String(p.Source)))
 	if p.Rejected {
 		w.changes.Add(ctx, 1, w.countRejected)
@@ -111,14 +111,14 @@ func (w *watchers) eventOf(p *Problem) *instrument.Event {
 	return w.failed
 }
 
-// healed records that a problem has ended.
-func (w *watchers) healed(ctx context.Context, source string) {
+// recordRecovery records that a problem has ended.
+func (w *watchers) recordRecovery(ctx context.Context, source string) {
 	w.problems.Record(ctx, 0, w.option(sourceKey.String(source)))
 	w.recovered.Emit(ctx, w.with(sourceKey.String(source))...)
 }
 
-// ignored records warnings: keys that have no effect.
-func (w *watchers) ignored(ctx context.Context, warnings []error) {
+// recordIgnored records warnings about keys without an effect.
+func (w *watchers) recordIgnored(ctx context.Context, warnings []error) {
 	for _, warning := range warnings {
 		var e *Error
 		if errors.As(warning, &e) {
@@ -127,8 +127,8 @@ func (w *watchers) ignored(ctx context.Context, warnings []error) {
 	}
 }
 
-// panickedWith records that a callback panicked.
-func (w *watchers) panickedWith(ctx context.Context, value any, stack []byte) {
+// recordPanic records that a callback panicked.
+func (w *watchers) recordPanic(ctx context.Context, value any, stack []byte) {
 	if !w.panicked.EmitPanic(ctx, value, stack, w.attrs...) {
 		w.panicked.EmitError(ctx, fmt.Errorf("panic: %v", value), w.with(attribute.String("exception.stacktrace", string(stack)))...)
 	}

@@ -100,9 +100,9 @@ func TestCommands(t *testing.T) {
 	s.refuse(config.ErrConflict, "promote or abort it first", "publish", two)
 	s.expect("candidate: version 5, for 20 % of the instances", "status")
 	s.expect("for 40 % of the instances", "advance", "40%")
-	s.refuse(config.ErrInvalid, "a rollout only grows", "advance", "30")
+	s.refuse(config.ErrInvalid, "give more, or abort the rollout", "advance", "30")
 	s.expect("what was in force before is again", "abort")
-	s.refuse(config.ErrNotFound, "no rollout is under way", "promote")
+	s.refuse(config.ErrNotFound, "no rollout: start one with Stage", "promote")
 	s.expect("version 6 is the candidate", "publish", "-percent", "20", two)
 	s.expect("in force for all", "promote", "-message", "well")
 	for _, want := range []string{"6        ", "in force", "as version 1", "first", "no good"} {

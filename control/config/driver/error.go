@@ -2,14 +2,14 @@ package driver
 
 import "fmt"
 
-// Error says what is wrong with a configuration, and where. A source that knows the place of a mistake returns one; package config adds
-// the name of the source.
+// Error is an error in a configuration, with its place. A source that knows the place of a mistake returns an Error; package config adds the
+// name of the source.
 type Error struct {
 	// Op is the operation of package versions, or empty.
 	Op string
-	// Source is the name of the source, or empty if it is not the fault of one.
+	// Source is the name of the source, or empty if no source is at fault.
 	Source string
-	// Document is the document of the source, or empty.
+	// Document is the name of the document, or empty.
 	Document string
 	// Line in the document, or 0.
 	Line int
@@ -33,7 +33,7 @@ func (e *Error) Error() string {
 	case e.Source != "":
 		text += e.Source + ": "
 	}
-	if e.Key != "" && e.Document != "$"+e.Key { // an unknown variable is its own key
+	if e.Key != "" && e.Document != "$"+e.Key { // the document of an unknown variable is its key
 		text += e.Key + ": "
 	}
 	return text + e.Err.Error()

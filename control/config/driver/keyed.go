@@ -2,40 +2,39 @@ package driver
 
 import "reflect"
 
-// Key is a key of the configuration, as a source sees it that sets keys one by one.
+// Key is a key of the configuration, for a source that sets keys one by one.
 type Key struct {
-	// Path of the key: the keys of the structs around it, and its own.
+	// Path of the key: the keys of the structs around it, and the key itself.
 	Path []string
 	// Type of its value.
 	Type reflect.Type
 }
 
-// Keyed is a Source whose names depend on the keys of the configuration: the environment, flags. It reads them one by one, and each
-// is a [Document] of its own.
+// Keyed is a Source whose names depend on the keys of the configuration, such as the environment or flags. Each of its values is a [Document].
 type Keyed interface {
 	Source
-	// Bind returns the source for a configuration with these keys; those of a struct come before the keys in it. It is called once,
-	// before anything is read. It returns an error if two keys cannot be distinguished, and Load returns that error.
+	// Bind returns the source for a configuration with these keys. The key of a struct precedes the keys in it. Load calls Bind once, before
+	// any Read, and returns its error, such as for two keys with the same name in the source.
 	Bind(keys []Key) (Source, error)
 }
 
-// Suggester is a Source that may hold names which are not the configuration's, such as the environment. A key that the configuration
-// does not have is a warning there, not an error.
+// Suggester is a Source with names that may not belong to the configuration, such as the environment. Unknown keys of such a source are
+// warnings, not errors.
 type Suggester interface {
 	Source
-	// Suggest returns the name that an unknown one was probably meant to be, or nothing.
+	// Suggest returns the known name that is most similar to an unknown one, or nothing.
 	Suggest(name string) string
 }
 
-// Fixed is a Source of what the process was given at start-up. Run does not follow it, and Options.LastGood does not keep it. If
-// Reload finds one of its documents invalid, the others take effect nevertheless.
+// Fixed is a Source whose values are fixed when the process starts. Run does not follow it, and Options.LastGood does not keep it. If Reload
+// finds one of its documents invalid, the others still take effect.
 type Fixed interface {
 	Source
-	// Fixed does nothing: having it is what counts.
+	// Fixed marks the source. It is not called.
 	Fixed()
 }
 
-// Text is a value in a [Document.Tree] of a source that knows only texts. It may stand for a number, a boolean, a list or a map as
-// well: the type of the key decides. A list is written with commas or as JSON. A map or a struct is written as a JSON object, which is
-// merged with what other sources have. A plain string in a Tree is a string and nothing else.
+// Text is a value in a [Document.Tree] of a source that has only texts. The type of the key decides whether it is a text, a number, a boolean, a
+// list or a map. A list is written with commas or as JSON. A map or a struct is written as a JSON object, which is merged with other
+// sources. A plain string in a Tree is always a text.
 type Text string

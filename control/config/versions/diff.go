@@ -12,16 +12,16 @@ import (
 	"github.com/go-os/go-os/control/config/internal/document"
 )
 
-// Difference is a key whose value is not the same in two versions.
+// Difference is a key whose value differs between two versions.
 type Difference struct {
 	// Path of the key. A list is one value.
 	Path string
-	// Old and New are the values as JSON writes them, but numbers and times as the document does. They are empty if the key is missing,
-	// and config.Redacted if its name looks like that of a secret.
+	// Old and New are the values in JSON, with numbers and times as the documents write them. A value is empty if the key is missing, and
+	// config.Redacted if the name of the key suggests a secret.
 	Old, New string
 }
 
-// String writes the difference on one line, behind + (new), - (gone) or ~ (changed).
+// String returns the difference on one line, with a prefix: + (added), - (removed) or ~ (changed).
 func (d Difference) String() string {
 	switch {
 	case d.Old == absent:
@@ -35,10 +35,11 @@ func (d Difference) String() string {
 
 const absent = ""
 
-// secretNames are words in keys whose values a diff does not show: a layer does not know the type.
+// secretNames matches keys whose values a diff redacts, since a layer does not know the type of the configuration.
 var secretNames = regexp.MustCompile(`(?i)(password|passwd|passphrase|secret|token|credential|private_?key|api_?key|dsn)`)
 
-// Diff returns what changed from one version to another, in the order of the paths. Version 0 is an empty document.
+// Diff returns the differences between two versions, in the order of the paths. Version 0 is an empty document. It returns ErrNotFound if a
+// version does not exist.
 func (v *Layer) Diff(ctx context.Context, from, to int) (all []Difference, err error) {
 	err = v.do(ctx, "diff", to, func(ctx context.Context) error {
 		before, err := v.values(ctx, from)
@@ -106,7 +107,7 @@ func differences(a, b map[string]any) (all []Difference) {
 	return all
 }
 
-// quoted returns a value as Difference shows it.
+// quoted returns a value in the form of Difference.
 func quoted(v any, hide bool) string {
 	if hide {
 		return config.Redacted
@@ -117,7 +118,7 @@ func quoted(v any, hide bool) string {
 	return document.Show(visibleByName(v))
 }
 
-// visibleByName redacts what a list holds under names of secrets. A document has no types that tell them.
+// visibleByName redacts values in a list whose keys suggest a secret.
 func visibleByName(v any) any {
 	switch v := v.(type) {
 	case string:

@@ -15,7 +15,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 )
 
-// documentSchema is a JSON Schema that documents must fit.
+// documentSchema is the JSON Schema of documents.
 type documentSchema struct {
 	compiled *jsonschema.Schema
 }
@@ -24,17 +24,17 @@ type documentSchema struct {
 type closedLoader struct{}
 
 func (closedLoader) Load(url string) (any, error) {
-	return nil, fmt.Errorf("refers to %s: put everything into one schema, under $defs", url)
+	return nil, fmt.Errorf("refers to %s: move the definition to $defs of the same schema", url)
 }
 
-// newDocumentSchema compiles a schema; nil means none.
+// newDocumentSchema compiles a schema. A nil text means no schema.
 func newDocumentSchema(text []byte) (*documentSchema, error) {
 	if text == nil {
 		return nil, nil
 	}
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	if err != nil {
-		return nil, fmt.Errorf("%w: the JSON Schema is no JSON: %w", config.ErrInvalid, err)
+		return nil, fmt.Errorf("%w: the JSON Schema is not JSON: %w", config.ErrInvalid, err)
 	}
 	const name = "schema.json"
 	c := jsonschema.NewCompiler()
@@ -50,12 +50,12 @@ func newDocumentSchema(text []byte) (*documentSchema, error) {
 	return &documentSchema{compiled}, nil
 }
 
-// check returns everything that is wrong with a document. It leaves the values out: they may be secrets.
+// check returns all mistakes of a document. It shows no values, since they may be secret.
 func (s *documentSchema) check(t *document.Tree) error {
 	if s == nil {
 		return nil
 	}
-	// What the parsers make is written as JSON and read again: the schema knows no times, and no ints of several kinds.
+	// The schema library has neither times nor several kinds of integers, so the values take a round trip through JSON.
 	text, err := json.Marshal(t.Values)
 	if err != nil {
 		return fmt.Errorf("%w: cannot be written as JSON: %w", config.ErrInvalid, err)
@@ -90,7 +90,7 @@ func leaves(all []*jsonschema.ValidationError, e *jsonschema.ValidationError) []
 	return all
 }
 
-// placeOf writes a JSON Pointer as a path.
+// placeOf converts a JSON Pointer to a path.
 func placeOf(values any, pointer []string) (path string) {
 	for _, part := range pointer {
 		switch v := values.(type) {
@@ -107,7 +107,7 @@ func placeOf(values any, pointer []string) (path string) {
 	return path
 }
 
-// demand returns what the schema asks for, without the value.
+// demand describes the demand of the schema, without the value.
 func demand(k jsonschema.ErrorKind) string {
 	switch k := k.(type) {
 	case *kind.Type:
@@ -115,7 +115,7 @@ func demand(k jsonschema.ErrorKind) string {
 	case *kind.Required:
 		return "lacks " + strings.Join(k.Missing, ", ")
 	case *kind.AdditionalProperties:
-		return "has keys that the schema does not: " + strings.Join(k.Properties, ", ")
+		return "has keys that the schema does not allow: " + strings.Join(k.Properties, ", ")
 	case *kind.Minimum:
 		return "must be at least " + k.Want.RatString()
 	case *kind.Maximum:
@@ -135,5 +135,5 @@ func demand(k jsonschema.ErrorKind) string {
 	case *kind.MaxLength:
 		return fmt.Sprintf("must be at most %d characters long", k.Want)
 	}
-	return "breaks the schema's rule " + strings.Join(k.KeywordPath(), "/")
+	return "violates the rule " + strings.Join(k.KeywordPath(), "/")
 }

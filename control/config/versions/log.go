@@ -26,41 +26,41 @@ const (
 
 // Version is a document that was published. It never changes.
 type Version struct {
-	// Number counts the versions of a layer from 1. Numbers of interrupted publications may be missing.
+	// Number of the version in its layer, from 1. Numbers may be missing after interrupted publications.
 	Number int `json:"number"`
-	// Parent is the number of the version that was in force for all, or 0.
+	// Parent is the number of the version that was in force before, or 0.
 	Parent int `json:"parent"`
-	// Restored is the version whose document this one has again, if it is a rollback.
+	// Restored is the number of the version that a rollback has restored, or 0.
 	Restored int `json:"restored,omitempty"`
-	// Author and Message say who published it and why.
+	// Author and Message are those of the Draft or of the Rollback.
 	Author  string `json:"author"`
 	Message string `json:"message,omitempty"`
-	// Time of the publication, by the publisher's clock.
+	// Time of the publication, by the clock of the publisher.
 	Time time.Time `json:"time"`
-	// Format and Document are what was published.
+	// Format and Document are those of the Draft.
 	Format   string `json:"format"`
 	Document string `json:"document"`
 	// SHA256 of the document, in hexadecimal digits.
 	SHA256 string `json:"sha256"`
 }
 
-// Head says which version is in force.
+// Head is the version in force.
 type Head struct {
-	// Stable is the version that all instances take, or 0: none yet.
+	// Stable is the version that all instances take, but for the canaries of a rollout, or 0 if there is none yet.
 	Stable int `json:"stable"`
-	// Rollout is under way, or nil.
+	// Rollout is the current rollout, or nil.
 	Rollout *Rollout `json:"rollout,omitempty"`
-	// Ended is the record of the last rollout, until the next publication.
+	// Ended is the record of the last rollout, until the next publication, or nil.
 	Ended *Rollout `json:"ended,omitempty"`
 }
 
-// Rollout is a candidate on its way to all instances, with the steps so far.
+// Rollout is the gradual release of a candidate, with its steps so far.
 type Rollout struct {
-	// Candidate is the version that some instances take.
+	// Candidate is the number of the version that the canaries take.
 	Candidate int `json:"candidate"`
-	// Percent of the instances take it.
+	// Percent is the percentage of the instances that take it, above 0 and below 100.
 	Percent float64 `json:"percent"`
-	// Steps that were taken, the latest last.
+	// Steps so far, the latest last.
 	Steps []Step `json:"steps"`
 }
 
@@ -68,18 +68,18 @@ type Rollout struct {
 type Step struct {
 	// Action is start, advance, promote or abort.
 	Action string `json:"action"`
-	// Percent of the instances from then on.
+	// Percent is the percentage of the instances after the step.
 	Percent float64 `json:"percent"`
-	// Author and Reason say who took the step and why.
+	// Author and Reason are those of the caller.
 	Author string `json:"author"`
 	Reason string `json:"reason,omitempty"`
-	// Time of the step.
+	// Time of the step, by the clock of the caller.
 	Time time.Time `json:"time"`
 }
 
-// For returns the version that an instance takes: the candidate, if its name falls into the percentage, else the stable one. An
-// instance without a name takes the stable one. A percentage that grows takes the candidate from no instance: each has a place of
-// its own among 10,000, by the SHA-256 of the candidate's number and its name.
+// For returns the version that an instance takes: the candidate if its name falls into the percentage, or else the stable version. An instance
+// without a name takes the stable version. Each instance has one of 10,000 positions, by the SHA-256 of the number of the candidate and its
+// name. A growing percentage therefore never takes the candidate from an instance.
 func (h Head) For(instance string) int {
 	if h.Rollout == nil || instance == "" || !h.Rollout.takes(instance) {
 		return h.Stable
@@ -87,17 +87,17 @@ func (h Head) For(instance string) int {
 	return h.Rollout.Candidate
 }
 
-// places is how fine percentages are.
-const places = 10_000
+// positions is the resolution of percentages.
+const positions = 10_000
 
 func (r *Rollout) takes(instance string) bool {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%d/%s", r.Candidate, instance))
-	place := binary.BigEndian.Uint64(sum[:]) % places
-	return float64(place) < r.Percent*places/100
+	position := binary.BigEndian.Uint64(sum[:]) % positions
+	return float64(position) < r.Percent*positions/100
 }
 
-// versionLog is a layer in a store: versions that never change, and a head that moves by compare-and-set. No history of the
-// engine is used, since engines forget theirs.
+// versionLog is a layer in a store: versions that never change, and a head that moves by compare-and-set. It does not use the history of the
+// engine, since engines discard theirs.
 type versionLog struct {
 	store *kv.Store
 }
@@ -111,12 +111,12 @@ func (l *versionLog) head(ctx context.Context) (h Head, at kv.Version, err error
 		return h, at, storeError(err)
 	}
 	if err := json.Unmarshal(found.Value, &h); err != nil {
-		return h, at, fmt.Errorf("%w: the head is not what package versions writes", config.ErrInvalid)
+		return h, at, fmt.Errorf("%w: the head is damaged: it was not written by package versions", config.ErrInvalid)
 	}
 	return h, found.Version, nil
 }
 
-// move replaces the head if it is still what it was. A head that was not there has no version.
+// move replaces the head if it has not changed. at is 0 if there was no head.
 func (l *versionLog) move(ctx context.Context, to Head, at kv.Version) error {
 	value, err := json.Marshal(to)
 	if err != nil {
@@ -133,12 +133,12 @@ func (l *versionLog) move(ctx context.Context, to Head, at kv.Version) error {
 	now, _, reading := l.head(ctx)
 	switch {
 	case errors.Is(err, kv.ErrUnavailable) && reading == nil && sameHead(now, to):
-		return nil // it was written before the answer was lost
+		return nil // the write succeeded, but its answer was lost
 	case !errors.Is(err, kv.ErrConflict):
 		return storeError(err)
 	}
 	if reading == nil && sameHead(now, to) {
-		return nil // by a retry of the same call
+		return nil // an earlier attempt of this call succeeded
 	}
 	return conflict(now)
 }
@@ -151,7 +151,7 @@ func sameHead(a, b Head) bool {
 
 func conflict(now Head) error {
 	if now.Rollout != nil {
-		return fmt.Errorf("%w: a rollout of version %d is under way: promote or abort it first", config.ErrConflict, now.Rollout.Candidate)
+		return fmt.Errorf("%w: version %d is being rolled out: promote or abort it first", config.ErrConflict, now.Rollout.Candidate)
 	}
 	if now.Stable == 0 {
 		return fmt.Errorf("%w: nothing was published yet, so the draft has no parent", config.ErrConflict)
@@ -205,10 +205,10 @@ func readResult(number int, r kv.Result) (Version, error) {
 
 func readVersion(number int, value []byte) (v Version, err error) {
 	if err := json.Unmarshal(value, &v); err != nil {
-		return v, fmt.Errorf("%w: version %d is not what package versions writes", config.ErrInvalid, number)
+		return v, fmt.Errorf("%w: version %d is damaged: it was not written by package versions", config.ErrInvalid, number)
 	}
 	if v.Number != number || v.SHA256 != digest(v.Document) {
-		return v, fmt.Errorf("%w: version %d is damaged: its document has another hash", config.ErrInvalid, number)
+		return v, fmt.Errorf("%w: version %d is damaged: the hash of its document is wrong", config.ErrInvalid, number)
 	}
 	return v, nil
 }
@@ -218,8 +218,7 @@ func digest(document string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// add writes a version under the first number that is free, from v.Number on. Interrupted publications
-// may have taken numbers after the head.
+// add writes a version under the first free number from v.Number on. Interrupted publications may have taken numbers above the head.
 func (l *versionLog) add(ctx context.Context, v Version) (Version, error) {
 	const most = 1000
 	for range most {

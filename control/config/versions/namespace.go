@@ -1,9 +1,8 @@
 package versions
 
-// Namespace identifies an instance, and so its layers of configuration.
+// Namespace identifies an instance, and thereby its layers of configuration.
 type Namespace struct {
-	// Environment, such as "prod". Everything of one environment lies below its name, so that a store can keep one from the
-	// other.
+	// Environment, such as "prod". All its layers begin with its name, so that a store can restrict access to one environment.
 	Environment string
 	// Region, such as "eu-west".
 	Region string
@@ -22,7 +21,7 @@ type Namespace struct {
 //	prod/application/orders/region/eu-west
 //	prod/application/orders/instance/orders-7
 //
-// Those whose part of the Namespace is empty are left out. Without an Environment there are no layers but base.
+// Layers with an empty part of the Namespace are left out. Without an Environment the only layer is base.
 func (n Namespace) Layers() []string {
 	layers := []string{"base"}
 	if n.Environment == "" {

@@ -13,24 +13,24 @@ import (
 	"github.com/go-os/go-os/state/kv"
 )
 
-// reportTTL is how long a report counts; Run repeats it every 30 seconds.
+// reportTTL is the lifetime of a report. Run repeats it every 30 seconds.
 const reportTTL = 90 * time.Second
 
-// Instance is the report of an instance about itself.
+// Instance is the latest report of an instance.
 type Instance struct {
 	// Name of the instance.
 	Name string `json:"name"`
-	// Version that it runs.
+	// Version is the number of the version that it runs, or 0.
 	Version int `json:"version"`
-	// Rejected is a version that it refused, or 0.
+	// Rejected is the number of a version that it rejected, or 0.
 	Rejected int `json:"rejected,omitempty"`
-	// Reason for the refusal.
+	// Reason for the rejection, without values.
 	Reason string `json:"reason,omitempty"`
-	// Time of the report, by the clock of the instance. No decision rests on it.
+	// Time of the report, by the clock of the instance. No decision depends on it.
 	Time time.Time `json:"time"`
 }
 
-// Report leaves a report of the instance in each layer that has a version.
+// Report implements driver.Reporter. It writes a report of the instance to each layer with a version.
 func (p *publishedSource) Report(ctx context.Context, r driver.Report) error {
 	if p.instance == "" {
 		return nil
@@ -51,7 +51,7 @@ func (p *publishedSource) Report(ctx context.Context, r driver.Report) error {
 	return errors.Join(errs...)
 }
 
-// report writes the report of an instance. It expires where the engine supports that.
+// report writes the report of an instance. The report expires if the engine supports that.
 func (l *versionLog) report(ctx context.Context, i Instance) error {
 	value, err := json.Marshal(i)
 	if err != nil {
@@ -65,7 +65,7 @@ func (l *versionLog) report(ctx context.Context, i Instance) error {
 	return err
 }
 
-// numberIn finds a layer's version among those of all layers.
+// numberIn returns the version of a layer among those of all layers, or 0.
 func numberIn(versions []string, layer string) int {
 	for _, v := range versions {
 		if rest, ok := strings.CutPrefix(v, layer+"@"); ok {
@@ -77,9 +77,9 @@ func numberIn(versions []string, layer string) int {
 	return 0
 }
 
-// Instances returns the latest report of each instance of the layer, in the order of their names. A report expires 90 seconds after
-// it was written, by the clock of the engine. An engine without kv.Expiry keeps it: then Instance.Time, by the clock of the instance,
-// is all that says how old it is.
+// Instances returns the latest report of each instance of the layer, in the order of the names. A report expires after 90 seconds, by the clock
+// of the engine. An engine without kv.Expiry keeps reports: then only Instance.Time, by the clock of the instance, shows their age. It
+// returns errors.ErrUnsupported if the store lacks kv.List.
 func (v *Layer) Instances(ctx context.Context) (all []Instance, err error) {
 	err = v.do(ctx, "instances", 0, func(ctx context.Context) error {
 		reports, err := v.log.reports(ctx)
@@ -91,13 +91,13 @@ func (v *Layer) Instances(ctx context.Context) (all []Instance, err error) {
 	return all, err
 }
 
-// report is what an instance has written, and the version that the store gave it: each report has another one.
+// report is a report of an instance with its version in the store, which differs for each report.
 type report struct {
 	Instance
 	at kv.Version
 }
 
-// reports returns the reports of the layer, in the order of the names.
+// reports returns the reports of the layer in the order of the names.
 func (l *versionLog) reports(ctx context.Context) (all []report, err error) {
 	for found, err := range l.store.List(ctx, instancePrefix) {
 		if err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/go-os/go-os/control/config"
 )
 
-// Advance gives the candidate of the rollout to a larger percentage of the instances. 100 or more promotes it. It returns
-// ErrInvalid if the percentage would shrink, ErrNotFound if no rollout is under way, and ErrConflict if somebody else was faster.
+// Advance raises the percentage of the instances that take the candidate. 100 or more promotes it. It returns ErrInvalid if the percentage
+// would not grow or the author is missing, ErrNotFound if there is no rollout, and ErrConflict if another step came first.
 func (v *Layer) Advance(ctx context.Context, percent float64, author, reason string) error {
 	if percent >= 100 {
 		return v.Promote(ctx, author, reason)
@@ -24,8 +24,7 @@ func (v *Layer) Promote(ctx context.Context, author, reason string) error {
 	return v.take(ctx, Step{Action: "promote", Percent: 100, Author: author, Reason: reason}, 0)
 }
 
-// Abort takes the candidate of the rollout from all instances: what was in force before is again. Its errors are those of
-// Advance.
+// Abort ends the rollout: all instances return to the stable version. Its errors are those of Advance.
 func (v *Layer) Abort(ctx context.Context, author, reason string) error {
 	return v.take(ctx, Step{Action: "abort", Author: author, Reason: reason}, 0)
 }
@@ -35,10 +34,10 @@ func (v *Layer) take(ctx context.Context, s Step, candidate int) error {
 	return v.do(ctx, s.Action, candidate, func(ctx context.Context) error { return v.step(ctx, s, candidate) })
 }
 
-// step moves the head by compare-and-set. The rollout must be that of a candidate, unless it is 0.
+// step moves the head by compare-and-set. The rollout must be that of the candidate, unless candidate is 0.
 func (v *Layer) step(ctx context.Context, s Step, candidate int) error {
 	if s.Author == "" {
-		return fmt.Errorf("%w: the author is missing: say who does it", config.ErrInvalid)
+		return fmt.Errorf("%w: the author is missing: name the caller", config.ErrInvalid)
 	}
 	head, at, err := v.log.head(ctx)
 	if err != nil {
@@ -46,10 +45,10 @@ func (v *Layer) step(ctx context.Context, s Step, candidate int) error {
 	}
 	r := head.Rollout
 	if r == nil || candidate != 0 && r.Candidate != candidate {
-		return fmt.Errorf("%w: no rollout is under way", config.ErrNotFound)
+		return fmt.Errorf("%w: no rollout: start one with Stage", config.ErrNotFound)
 	}
-	if s.Action == "advance" && !(s.Percent > r.Percent) { // NaN is no growth either
-		return fmt.Errorf("%w: %v %% of the instances have the candidate: a rollout only grows; abort it, or roll back", config.ErrInvalid, r.Percent)
+	if s.Action == "advance" && !(s.Percent > r.Percent) { // also false for NaN
+		return fmt.Errorf("%w: %v %% of the instances already take the candidate: give more, or abort the rollout", config.ErrInvalid, r.Percent)
 	}
 	s.Time = time.Now().UTC()
 	now := &Rollout{Candidate: r.Candidate, Percent: s.Percent, Steps: append(slices.Clone(r.Steps), s)}
@@ -69,9 +68,9 @@ func (v *Layer) step(ctx context.Context, s Step, candidate int) error {
 	return nil
 }
 
-// keep writes the record of an ended rollout to a key of its own, before the head drops it. The head has decided how the rollout
-// ended, so all writers write the same.
-func (v *Layer) keep(ctx context.Context, ended *Rollout) error {
+// saveRollout writes the record of an ended rollout to its own key, before the head drops it. The head determines how the rollout ended, so
+// concurrent writers write the same.
+func (v *Layer) saveRollout(ctx context.Context, ended *Rollout) error {
 	if ended == nil {
 		return nil
 	}
@@ -85,8 +84,8 @@ func (v *Layer) keep(ctx context.Context, ended *Rollout) error {
 
 func rolloutKeyOf(candidate int) string { return fmt.Sprintf("%s%010d", rolloutPrefix, candidate) }
 
-// Rollout returns the record of a version's rollout: who took each step, when and why. It returns ErrNotFound if the version was not
-// staged.
+// Rollout returns the record of the rollout of a version: each step with its author, its time and its reason. It returns ErrNotFound if the
+// version was never staged.
 func (v *Layer) Rollout(ctx context.Context, candidate int) (r Rollout, err error) {
 	err = v.do(ctx, "rollout", candidate, func(ctx context.Context) (err error) {
 		r, err = v.log.rollout(ctx, candidate)
@@ -95,7 +94,7 @@ func (v *Layer) Rollout(ctx context.Context, candidate int) (r Rollout, err erro
 	return r, err
 }
 
-// rollout returns the record of a rollout: that of the head, or the one that was kept.
+// rollout returns the record of a rollout, from the head or from its own key.
 func (l *versionLog) rollout(ctx context.Context, candidate int) (r Rollout, err error) {
 	head, _, err := l.head(ctx)
 	for _, known := range []*Rollout{head.Rollout, head.Ended} {
@@ -108,7 +107,7 @@ func (l *versionLog) rollout(ctx context.Context, candidate int) (r Rollout, err
 		return r, storeError(err)
 	}
 	if err := json.Unmarshal(found.Value, &r); err != nil {
-		return r, fmt.Errorf("%w: the record of the rollout is not what package versions writes", config.ErrInvalid)
+		return r, fmt.Errorf("%w: the record of the rollout is damaged: it was not written by package versions", config.ErrInvalid)
 	}
 	return r, nil
 }

@@ -133,7 +133,7 @@ func TestRollout(t *testing.T) {
 		for what, err := range map[string]error{
 			"publish": second(f.layer.Publish(ctx, draft("retries: 3\n"))), "stage": second(f.layer.Stage(ctx, draft("retries: 3\n"), 5)),
 		} {
-			if !errors.Is(err, config.ErrConflict) || !strings.Contains(err.Error(), "a rollout of version 2 is under way: promote or abort it first") {
+			if !errors.Is(err, config.ErrConflict) || !strings.Contains(err.Error(), "version 2 is being rolled out: promote or abort it first") {
 				t.Errorf("%s: %v", what, err)
 			}
 		}

@@ -15,15 +15,14 @@ import (
 
 // KeyOptions configure Key.
 type KeyOptions struct {
-	// Format of the value. Default: by the ending of the key, as for files.
+	// Format of the value: "yaml", "json" or "toml". Default: by the extension of the key, as for files.
 	Format string
-	// Optional makes a key that is not there a configuration without keys. Otherwise it is a problem, and what it said stays in
-	// force.
+	// Optional makes a missing key a configuration without keys. Default: a missing key is a problem, and its last value stays in force.
 	Optional bool
 }
 
-// Key returns the document at one key of a store, which needs the ability kv.Watch to be followed at once; without it, it is read
-// again every config.Options.Recheck.
+// Key returns a source with the document at one key of a store. If the store has the ability kv.Watch, changes take effect at once. Otherwise the
+// key is read every config.Options.Recheck. Load returns ErrInvalid if the store is nil or the key is empty.
 func Key(store *kv.Store, key string, opts *KeyOptions) config.Source {
 	k := &keySource{store: store, key: key, format: document.FormatOf(key)}
 	if opts != nil {
@@ -64,10 +63,10 @@ func (k *keySource) Watch(ctx context.Context, changed func(error)) error {
 
 // errNoStore returns ErrInvalid for a function that was given no store.
 func errNoStore(function string) error {
-	return fmt.Errorf("%w: the store of versions.%s is nil: give one that kv.New returned", config.ErrInvalid, function)
+	return fmt.Errorf("%w: the store of versions.%s is nil: pass a store of kv.New", config.ErrInvalid, function)
 }
 
-// storeError makes a store that is closed one that does not answer. All other errors of package kv are those of package config.
+// storeError reports a closed store as unavailable. The other errors of package kv are also errors of package config.
 func storeError(err error) error {
 	if errors.Is(err, kv.ErrClosed) {
 		return fmt.Errorf("%w: %w", config.ErrUnavailable, err)
@@ -75,28 +74,28 @@ func storeError(err error) error {
 	return err
 }
 
-// watchKey calls changed when a key has changed, and when the connection is lost and back.
+// watchKey calls changed when a key changes, and when the connection is lost or restored.
 func watchKey(ctx context.Context, store *kv.Store, key string, changed func(error)) error {
 	if err := store.Require(kv.Watch); err != nil {
-		<-ctx.Done() // it is read again every now and then
+		<-ctx.Done() // Options.Recheck applies
 		return nil
 	}
-	settled := false // within a snapshot nothing is reported before its end
+	synced := false // a snapshot is reported as a whole at its end
 	for event, err := range store.Watch(ctx, key) {
 		if err != nil {
 			return storeError(err)
 		}
 		switch event.Kind {
 		case kv.EventLost:
-			settled = false
+			synced = false
 			changed(errors.New("the connection to the store is lost"))
 		case kv.EventResync:
-			settled = false
+			synced = false
 		case kv.EventSynced:
-			settled = true
+			synced = true
 			changed(nil)
 		case kv.EventPut, kv.EventDelete:
-			if settled {
+			if synced {
 				changed(nil)
 			}
 		}
@@ -106,15 +105,16 @@ func watchKey(ctx context.Context, store *kv.Store, key string, changed func(err
 
 // PublishedOptions configure Published.
 type PublishedOptions struct {
-	// Layers of the store that are followed, later ones overriding earlier ones: those of New, or Namespace.Layers. Required.
+	// Layers of the store, as given to New or returned by Namespace.Layers. Later layers override earlier ones. Required.
 	Layers []string
-	// Instance is a name that no other instance has, such as a host or a pod. It decides whether the instance takes the candidate
-	// of a staged rollout, and Run reports under it what the instance runs. Default: none; then only what is rolled out to all is
-	// taken, and nothing is reported.
+	// Instance is the unique name of the instance, such as its host or pod. It determines whether the instance takes the candidate of a
+	// rollout. Run reports the version of the instance under this name. Default: none; then the instance takes only versions that are in
+	// force for all, and reports nothing.
 	Instance string
 }
 
-// Published returns what was published in the layers of a store. A layer in which nothing was ever published has no keys.
+// Published returns a source with the published documents of the layers of a store. A layer without a published document has no keys. Load
+// returns ErrInvalid if the store is nil, or if there are no layers.
 func Published(store *kv.Store, opts *PublishedOptions) config.Source {
 	p := &publishedSource{noStore: store == nil}
 	if opts != nil && store != nil {
@@ -132,14 +132,14 @@ type publishedSource struct {
 	noStore  bool
 }
 
-// layerReader reads one layer. What was published never changes, so it is read once.
+// layerReader reads one layer. It caches the version in force, since versions never change.
 type layerReader struct {
 	name string
 	log  *versionLog
 
 	mu   sync.Mutex
 	last Version
-	seen bool // something was published here
+	seen bool // a head has been read before
 }
 
 func (p *publishedSource) Name() string { return "published" }
@@ -180,7 +180,7 @@ func (l *layerReader) read(ctx context.Context, instance string) (Version, error
 	l.seen = true
 	number := head.For(instance)
 	if number == 0 {
-		return Version{}, nil // only a candidate was ever published
+		return Version{}, nil // the first version is still a candidate
 	}
 	if l.last.Number != number {
 		v, err := l.log.get(ctx, number)
@@ -202,10 +202,10 @@ func (p *publishedSource) Watch(ctx context.Context, changed func(error)) error 
 	defer cancel()
 	var group sync.WaitGroup
 	ended := make(chan error, len(p.layers))
-	gathered := &gather{lost: map[string]error{}, changed: changed}
+	combined := &layerStates{lost: map[string]error{}, changed: changed}
 	for _, l := range p.layers {
 		group.Go(func() {
-			ended <- watchKey(ctx, l.log.store, headKey, func(err error) { gathered.notify(l.name, err) })
+			ended <- watchKey(ctx, l.log.store, headKey, func(err error) { combined.notify(l.name, err) })
 			cancel()
 		})
 	}
@@ -213,14 +213,14 @@ func (p *publishedSource) Watch(ctx context.Context, changed func(error)) error 
 	return <-ended
 }
 
-// gather combines the states of all layers into one.
-type gather struct {
+// layerStates combines the states of the connections of all layers into one.
+type layerStates struct {
 	mu      sync.Mutex
 	lost    map[string]error
 	changed func(error)
 }
 
-func (g *gather) notify(layer string, err error) {
+func (g *layerStates) notify(layer string, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if err != nil {

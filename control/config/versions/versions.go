@@ -1,5 +1,5 @@
-// Package versions publishes configuration in a kv.Store: every document that was published stays, with its author, its time and its
-// reason. It can be compared, rolled back, and given to a percentage of the instances first.
+// Package versions publishes configuration in a kv.Store. It keeps every published document with its author, its time and its reason. A
+// document can be compared, rolled back, and rolled out to a percentage of the instances first.
 //
 //	layer, err := versions.New(store, "prod/application/shop", nil)
 //	…
@@ -15,7 +15,7 @@
 //
 // # Errors
 //
-// Every error is an *config.Error with the operation in Op, or joins several. It wraps one of the sentinels of package config,
+// Every error is a *config.Error with the operation in Op, or joins several. It wraps one of the sentinels of package config,
 // [ErrAborted], or the error of the context.
 //
 // # Telemetry
@@ -62,26 +62,26 @@ import (
 // that all packages of configuration share are in package config.
 var ErrAborted = errors.New("rollout aborted")
 
-// MaxMessage is the longest message of a version and the longest name of an author, in bytes.
+// MaxMessage is the longest message of a version, and the longest name of an author, in bytes.
 const MaxMessage = 4 << 10
 
 // Options configure New.
 type Options struct {
-	// Name in telemetry, as goos.config.name. Default: the layer.
+	// Name of the layer in telemetry, as goos.config.name. Default: the layer.
 	Name string
-	// Schema is a JSON Schema (2020-12 unless it says otherwise) that documents must fit to be published. Default: none.
+	// Schema is the JSON Schema of documents, of version 2020-12 unless it names another. Publish rejects documents that violate it. Default:
+	// none.
 	Schema []byte
-	// Check looks at a document before it is published, after the schema. [Check] makes one of a type. Default: none.
+	// Check checks a document before it is published, after the schema. The function [Check] returns one for a type. Default: none.
 	Check func(name, format string, data []byte) error
-	// MaxSize of a document, in bytes. The engine's limit may be lower; then ErrTooLarge comes from there. Default:
-	// config.DefaultMaxSize.
+	// MaxSize is the largest document, in bytes. If the limit of the engine is lower, it applies instead. Default: config.DefaultMaxSize.
 	MaxSize int64
-	// Telemetry is where spans, metrics and events go.
+	// Telemetry receives spans, metrics, events and log lines. Default: the process-wide providers and the default logger.
 	Telemetry telemetry.Providers
 }
 
-// Layer holds the documents that were published in one layer of a store. A version never changes: a rollback publishes an old document
-// again. Of two that publish at the same time one gets config.ErrConflict. It is safe for concurrent use.
+// Layer has the published documents of one layer of a store. A version never changes: a rollback publishes an old document again. If two
+// callers publish at the same time, one gets config.ErrConflict. A Layer is safe for concurrent use.
 type Layer struct {
 	layer   string
 	opts    Options
@@ -90,15 +90,15 @@ type Layer struct {
 	observe instruments
 }
 
-// New returns a layer of a store, which must have the ability kv.CAS, and should have kv.Durable: an
-// engine that forgets items forgets versions. It does no I/O. It returns ErrInvalid without a store or a layer, and if the schema is
-// none, and errors.ErrUnsupported if the store lacks kv.CAS.
+// New returns a layer of a store. The store must have the ability kv.CAS. It should have kv.Durable, since an engine that loses items loses
+// versions. New does no I/O. It returns ErrInvalid if the store is nil, the layer is empty, the schema is not a JSON Schema, or MaxSize is
+// negative. It returns errors.ErrUnsupported if the store lacks kv.CAS.
 func New(store *kv.Store, layer string, opts *Options) (*Layer, error) {
 	if store == nil {
 		return nil, &config.Error{Err: errNoStore("New")}
 	}
 	if layer == "" {
-		return nil, &config.Error{Err: fmt.Errorf("%w: the layer has no name", config.ErrInvalid)}
+		return nil, &config.Error{Err: fmt.Errorf("%w: the layer is empty: give it a name, such as prod/application/orders", config.ErrInvalid)}
 	}
 	if err := store.Require(kv.CAS); err != nil {
 		return nil, &config.Error{Source: layer, Err: err}
@@ -126,38 +126,40 @@ func (o *Options) withDefaults(layer string) (Options, error) {
 	return out, err
 }
 
-// Draft is a document to be published.
+// Draft is a document to publish.
 type Draft struct {
-	// Name of the document in errors, such as that of its file. Default: draft, with the format behind it.
+	// Name of the document in errors, such as its file name. Default: "draft." and the format.
 	Name string
-	// Document and Format ("yaml", "json", "toml") of what is published. Required.
-	Document, Format string
-	// Author is who publishes. Required.
+	// Document is the text. Required.
+	Document string
+	// Format of Document: "yaml", "json" or "toml". Required.
+	Format string
+	// Author names the publisher, in at most MaxMessage bytes. Required.
 	Author string
-	// Message is the reason. Default: none.
+	// Message is the reason, in at most MaxMessage bytes. Default: none.
 	Message string
-	// Parent is the version that the draft was made from: if another one is in force, ErrConflict. Default: whatever is in force
-	// at the call. None is First; other negative numbers are ErrInvalid.
+	// Parent is the version that the draft is based on. If another version is in force, Publish returns ErrConflict. First stands for no
+	// version; other negative numbers are ErrInvalid. Default: the version in force at the call.
 	Parent int
 }
 
-// First as a Draft's Parent says that nothing must have been published before.
+// First is the Parent of a Draft that must be the first version.
 const First = -1
 
-// Publish checks a document and puts it into force for all instances. It returns ErrInvalid, ErrSyntax or ErrTooLarge if the
-// document is refused, and ErrConflict if somebody else has published meanwhile, or a rollout is under way. After ErrUnavailable
-// it may have been published.
+// Publish checks a document and puts it into force for all instances. It returns ErrInvalid, ErrSyntax or ErrTooLarge if the document is
+// rejected. It returns ErrConflict if another publication came first, or during a rollout. After ErrUnavailable the document may have been
+// published.
 func (v *Layer) Publish(ctx context.Context, d Draft) (out Version, err error) {
 	err = v.do(ctx, "publish", 0, func(ctx context.Context) error { return v.publish(ctx, d, &out, nil) })
 	return out, err
 }
 
-// Stage checks a document and gives it to a percentage of the instances, from above 0 to below 100, as the candidate of a
-// rollout. Its errors are those of Publish.
+// Stage checks a document and starts a rollout: a percentage of the instances, above 0 and below 100, takes the document as the candidate. Its
+// errors are those of Publish.
 func (v *Layer) Stage(ctx context.Context, d Draft, percent float64) (out Version, err error) {
 	err = v.do(ctx, "stage", 0, func(ctx context.Context) error {
 		if !(percent > 0 && percent < 100) {
-			return fmt.Errorf("%w: %v %% is not between 0 and 100: Publish gives a document to all", config.ErrInvalid, percent)
+			return fmt.Errorf("%w: %v %% is not between 0 and 100: for all instances use Publish", config.ErrInvalid, percent)
 		}
 		return v.publish(ctx, d, &out, &percent)
 	})
@@ -180,13 +182,13 @@ func (v *Layer) publish(ctx context.Context, d Draft, out *Version, percent *flo
 		Number: head.Stable + 1, Parent: head.Stable, Author: d.Author, Message: d.Message, Time: time.Now().UTC(),
 		Format: d.Format, Document: d.Document, SHA256: digest(d.Document),
 	}
-	if err := v.keep(ctx, head.Ended); err != nil {
+	if err := v.saveRollout(ctx, head.Ended); err != nil {
 		return err
 	}
 	return v.release(ctx, next, out, at, percent, nil)
 }
 
-// release writes a version and moves the head to it; ended is the rollout that it ends.
+// release writes a version and moves the head to it. ended is the rollout that it ends, or nil.
 func (v *Layer) release(ctx context.Context, next Version, out *Version, at kv.Version, percent *float64, ended *Rollout) error {
 	next, err := v.log.add(ctx, next)
 	if err != nil {
@@ -208,7 +210,7 @@ func (v *Layer) release(ctx context.Context, next Version, out *Version, at kv.V
 	return nil
 }
 
-// percent returns how many instances take the newest version.
+// percent returns the percentage of the instances that take the newest version.
 func (h Head) percent() float64 {
 	if h.Rollout != nil {
 		return h.Rollout.Percent
@@ -216,17 +218,17 @@ func (h Head) percent() float64 {
 	return 100
 }
 
-// check returns why a draft cannot be published.
+// check returns why a draft must not be published.
 func (v *Layer) check(d Draft) error {
 	switch {
 	case d.Parent < First:
-		return fmt.Errorf("%w: Draft.Parent is %d: give the number of a version, 0 for any, or First for none", config.ErrInvalid, d.Parent)
+		return fmt.Errorf("%w: Draft.Parent is %d: give the number of a version, 0 for the current one, or First for none", config.ErrInvalid, d.Parent)
 	case d.Author == "":
-		return fmt.Errorf("%w: Draft.Author is missing: say who publishes", config.ErrInvalid)
+		return fmt.Errorf("%w: Draft.Author is missing: name the publisher", config.ErrInvalid)
 	case len(d.Author) > MaxMessage || len(d.Message) > MaxMessage:
-		return fmt.Errorf("%w: author and message have at most %d bytes each", config.ErrTooLarge, MaxMessage)
+		return fmt.Errorf("%w: the author or the message is too long: the limit of each is %d bytes", config.ErrTooLarge, MaxMessage)
 	case !utf8.ValidString(d.Author) || !utf8.ValidString(d.Message):
-		return fmt.Errorf("%w: author and message must be UTF-8", config.ErrInvalid)
+		return fmt.Errorf("%w: the author or the message is not UTF-8", config.ErrInvalid)
 	case int64(len(d.Document)) > v.opts.MaxSize:
 		return fmt.Errorf("%w: the document has %d bytes, and the limit is %d", config.ErrTooLarge, len(d.Document), v.opts.MaxSize)
 	}
@@ -247,8 +249,8 @@ func (v *Layer) check(d Draft) error {
 	return v.opts.Check(name, d.Format, []byte(d.Document))
 }
 
-// Check returns a function for Options.Check that refuses documents with keys that T does not have, or values that do not
-// fit. Rules of tags and Validate are not asked, since a document may be one layer of several.
+// Check returns a function for Options.Check that rejects documents with keys that T does not have, or with values that do not fit. It does not
+// check rules of tags or call Validate, since a document may be one layer of several.
 func Check[T any]() func(name, format string, data []byte) error {
 	b, err := document.NewBuilder(reflect.TypeFor[T](), false)
 	return func(name, format string, data []byte) error {
@@ -264,7 +266,7 @@ func Check[T any]() func(name, format string, data []byte) error {
 	}
 }
 
-// Get returns a version. It returns ErrNotFound if there is none of that number.
+// Get returns a version. It returns ErrNotFound if it does not exist, and ErrInvalid if it is damaged.
 func (v *Layer) Get(ctx context.Context, number int) (out Version, err error) {
 	err = v.do(ctx, "get", number, func(ctx context.Context) (err error) {
 		out, err = v.log.get(ctx, number)
@@ -273,8 +275,7 @@ func (v *Layer) Get(ctx context.Context, number int) (out Version, err error) {
 	return out, err
 }
 
-// Head returns which version is in force, and the rollout that is under way. It returns ErrNotFound if nothing was ever
-// published.
+// Head returns the version in force and the current rollout. It returns ErrNotFound if nothing has been published yet.
 func (v *Layer) Head(ctx context.Context) (h Head, err error) {
 	err = v.do(ctx, "head", 0, func(ctx context.Context) (err error) {
 		h, _, err = v.log.head(ctx)
@@ -283,11 +284,11 @@ func (v *Layer) Head(ctx context.Context) (h Head, err error) {
 	return h, err
 }
 
-// History returns all versions, the newest first: those that were in force, candidates that were not promoted, and those of
-// interrupted publications. An error ends it.
+// History iterates over all versions, the newest first: those that were in force, candidates that were not promoted, and those of interrupted
+// publications. An error ends the iteration.
 func (v *Layer) History(ctx context.Context) iter.Seq2[Version, error] {
 	return func(yield func(Version, error) bool) {
-		var next int // the highest number that was not read yet
+		var next int // the highest number not yet read
 		for first := true; first || next > 0; first = false {
 			var page []Version
 			err := v.do(ctx, "history", 0, func(ctx context.Context) (err error) {
@@ -312,7 +313,7 @@ func (v *Layer) History(ctx context.Context) iter.Seq2[Version, error] {
 	}
 }
 
-// newest returns the highest number, which may be above that of the head.
+// newest returns the highest number of a version, which may be above that of the head.
 func (v *Layer) newest(ctx context.Context) (int, error) {
 	head, _, err := v.log.head(ctx)
 	if err != nil && !errors.Is(err, config.ErrNotFound) {
@@ -326,15 +327,15 @@ func (v *Layer) newest(ctx context.Context) (int, error) {
 		switch _, err := v.log.get(ctx, n+1); {
 		case errors.Is(err, config.ErrNotFound):
 			return n, nil
-		case err != nil && !errors.Is(err, config.ErrInvalid): // a damaged one counts
+		case err != nil && !errors.Is(err, config.ErrInvalid): // a damaged version counts, too
 			return 0, err
 		}
 		n++
 	}
 }
 
-// Rollback publishes the document of an earlier version again, for all instances, and ends a rollout that is under way. Its
-// errors are those of Publish, and ErrNotFound if there is no such version.
+// Rollback publishes the document of an earlier version again, for all instances, and aborts the current rollout. Its errors are those of
+// Publish, and ErrNotFound if the version does not exist.
 func (v *Layer) Rollback(ctx context.Context, to int, author, message string) (out Version, err error) {
 	err = v.do(ctx, "rollback", to, func(ctx context.Context) error { return v.rollback(ctx, to, author, message, &out) })
 	return out, err
@@ -355,7 +356,7 @@ func (v *Layer) rollback(ctx context.Context, to int, author, message string, ou
 	if err != nil {
 		return err
 	}
-	if err := v.keep(ctx, head.Ended); err != nil {
+	if err := v.saveRollout(ctx, head.Ended); err != nil {
 		return err
 	}
 	var ended *Rollout

@@ -140,16 +140,16 @@ func TestPublishLimits(t *testing.T) {
 		is   error
 		want string
 	}{
-		"author":       {func(d *versions.Draft) { d.Author = "" }, config.ErrInvalid, "say who publishes"},
-		"long message": {func(d *versions.Draft) { d.Message = strings.Repeat("x", 5000) }, config.ErrTooLarge, "at most 4096 bytes"},
+		"author":       {func(d *versions.Draft) { d.Author = "" }, config.ErrInvalid, "name the publisher"},
+		"long message": {func(d *versions.Draft) { d.Message = strings.Repeat("x", 5000) }, config.ErrTooLarge, "the limit of each is 4096 bytes"},
 		"not UTF-8":    {func(d *versions.Draft) { d.Message = "\xff" }, config.ErrInvalid, "UTF-8"},
 		"too large":    {func(d *versions.Draft) { d.Document += strings.Repeat("#", 1000) }, config.ErrTooLarge, "the limit is 1000"},
 		"format":       {func(d *versions.Draft) { d.Format = "ini" }, config.ErrInvalid, `Draft.Format: the format "ini" is none of yaml`},
-		"parent":       {func(d *versions.Draft) { d.Parent = -5 }, config.ErrInvalid, "Draft.Parent is -5: give the number of a version, 0 for any, or First for none"},
+		"parent":       {func(d *versions.Draft) { d.Parent = -5 }, config.ErrInvalid, "Draft.Parent is -5: give the number of a version, 0 for the current one, or First for none"},
 		"syntax":       {func(d *versions.Draft) { d.Document = "a: b: c" }, config.ErrSyntax, "draft.yaml"},
 		"empty":        {func(d *versions.Draft) { d.Document = "" }, config.ErrSyntax, "is empty"},
 		"required":     {func(d *versions.Draft) { d.Document = "name: x\n" }, config.ErrInvalid, "lacks retries"},
-		"unknown":      {func(d *versions.Draft) { d.Document = "retries: 1\nretires: 1\n" }, config.ErrInvalid, "has keys that the schema does not: retires"},
+		"unknown":      {func(d *versions.Draft) { d.Document = "retries: 1\nretires: 1\n" }, config.ErrInvalid, "has keys that the schema does not allow: retires"},
 		"type":         {func(d *versions.Draft) { d.Document = "name: x\nretries: no\n" }, config.ErrInvalid, "draft.yaml:2: retries: invalid: is string, and must be integer"},
 		"maximum":      {func(d *versions.Draft) { d.Document = "retries: 11\n" }, config.ErrInvalid, "must be at most 10"},
 		"pattern":      {func(d *versions.Draft) { d.Document = "retries: 1\nname: hunter2\n" }, config.ErrInvalid, "name: invalid: must match ^[a-z]+$"},

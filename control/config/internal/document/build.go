@@ -15,7 +15,7 @@ import (
 	"github.com/go-os/go-os/control/config/driver"
 )
 
-// Builder makes values of a type out of the documents of all sources. It is safe for concurrent use.
+// Builder builds values of a type from the documents of all sources. It is safe for concurrent use.
 type Builder struct {
 	Type         reflect.Type
 	checker      *checker
@@ -23,7 +23,7 @@ type Builder struct {
 	allowUnknown bool
 }
 
-// NewBuilder returns a builder for a type. It returns driver.ErrInvalid for every tag and every type below it that cannot work.
+// NewBuilder returns a builder for a type. It returns driver.ErrInvalid with every tag and every type below it that cannot work.
 func NewBuilder(t reflect.Type, allowUnknown bool) (*Builder, error) {
 	if err := checkType(t); err != nil {
 		return nil, asErrors(err)
@@ -36,14 +36,14 @@ func NewBuilder(t reflect.Type, allowUnknown bool) (*Builder, error) {
 	return &Builder{Type: t, checker: c, defaults: d, allowUnknown: allowUnknown}, nil
 }
 
-// WithoutRules returns a builder that checks types and keys, and neither rules nor methods Validate.
+// WithoutRules returns a builder that checks types and keys, but neither rules nor Validate methods.
 func (b *Builder) WithoutRules() *Builder {
 	part := *b
 	part.checker = nil
 	return &part
 }
 
-// asErrors returns an error, or each of those that it joins, as an *Error.
+// asErrors returns an error, or each error that it joins, as an *Error.
 func asErrors(err error) error {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		all := joined.Unwrap()
@@ -61,16 +61,16 @@ func asErrors(err error) error {
 	return &driver.Error{Err: err}
 }
 
-// Input is what one source holds.
+// Input is the contents of one source.
 type Input struct {
 	Source string
 	Trees  []Tree
-	// Suggest returns what the source calls the key that an unknown one was probably meant to be, or nothing. A source that has it may
-	// hold what is not the configuration's: its unknown keys are warnings.
+	// Suggest returns the most similar known name in the source, or nothing. A source with Suggest may hold names that do not belong to
+	// the configuration, so its unknown keys are warnings.
 	Suggest func(name string) string
 }
 
-// Result is what Build found out about a value, beside the value itself.
+// Result describes a value that Build has built.
 type Result struct {
 	Origins     Provenance
 	Fingerprint string
@@ -78,7 +78,7 @@ type Result struct {
 	Warnings    []error
 }
 
-// Build fills into, a pointer to a zero value of the type, or says all that is wrong.
+// Build decodes the sources into a pointer to a zero value of the type. It returns all mistakes.
 func (b *Builder) Build(sources []Input, into any) (Result, error) {
 	a := &account{allowUnknown: b.allowUnknown, suggest: map[string]func(string) string{}}
 	var layers []layer
@@ -102,7 +102,7 @@ func (b *Builder) Build(sources []Input, into any) (Result, error) {
 	return out, a.err()
 }
 
-// withoutAnchors leaves out the keys of a document that the type does not have and that hold anchors.
+// withoutAnchors removes keys that the type does not have and that exist for their anchors.
 func (b *Builder) withoutAnchors(t *Tree) *Tree {
 	var surplus []string
 	for _, key := range t.anchors {
@@ -121,9 +121,9 @@ func (b *Builder) withoutAnchors(t *Tree) *Tree {
 	return &bare
 }
 
-// structured takes the objects in the texts of a document apart, so that they are merged with what other sources have.
+// structured parses the objects in the texts of a document, so that they can be merged with those of other sources.
 func (b *Builder) structured(t *Tree) *Tree {
-	if t.lines != nil { // only a document without text holds texts
+	if t.lines != nil { // only a document without text has values of type text
 		return t
 	}
 	apart := *t
@@ -150,18 +150,18 @@ func structuredValue(v any, at place) any {
 	return v
 }
 
-// account collects what is wrong with a configuration.
+// account collects the mistakes in a configuration.
 type account struct {
 	origins      *origins
-	marks        map[string]*mark // by path; made when it is needed
+	marks        map[string]*mark // by path; built when needed
 	allowUnknown bool
 	suggest      map[string]func(string) string // by source: unknown variables are warnings
-	misfits      []string                       // the paths of the values that do not fit their types
+	misfits      []string                       // paths of values that do not fit their types
 	errs         []error
 	warnings     []error
 }
 
-// MaxErrors is how many mistakes one error reports.
+// MaxErrors is the largest number of mistakes that one error reports.
 const MaxErrors = 20
 
 func (a *account) err() error {
@@ -175,7 +175,7 @@ func (a *account) err() error {
 	return errors.Join(a.errs...)
 }
 
-// find returns the mark of a path, or the nearest above it that was set, or nil.
+// find returns the mark of a path, or of its nearest ancestor that was set, or nil.
 func (a *account) find(path string) *mark {
 	if a.marks == nil {
 		a.marks = map[string]*mark{}
@@ -190,7 +190,7 @@ func (a *account) find(path string) *mark {
 	return nil
 }
 
-// at returns an error that knows where the path was set.
+// at adds the place where the path was set to an error.
 func (a *account) at(path string, err error) *driver.Error {
 	e := &driver.Error{Key: path, Err: err}
 	if m := a.find(path); m != nil {
@@ -203,8 +203,7 @@ func (a *account) at(path string, err error) *driver.Error {
 
 func (a *account) add(path string, err error) { a.errs = append(a.errs, a.at(path, err)) }
 
-// nulls reports the keys that are null and that their structs do not have. The merged values hold no null; those in lists are left to
-// the decoder.
+// nulls reports null keys that their structs do not have. The merged values no longer have them. The decoder reports those in lists.
 func (a *account) nulls(m *mark, at place) {
 	at = at.unwrapped()
 	for key, child := range m.below {
@@ -220,7 +219,7 @@ func (a *account) nulls(m *mark, at place) {
 	}
 }
 
-// hasUnknownNull reports whether values hold a null under a key that its struct does not have. It needs no origins, unlike nulls.
+// hasUnknownNull reports whether a null is at a key that its struct does not have. Unlike nulls, it needs no origins.
 func hasUnknownNull(values map[string]any, t reflect.Type) bool {
 	t = place{typ: t}.unwrapped().typ
 	below := func(v any, t reflect.Type) bool {
@@ -251,10 +250,10 @@ func (a *account) unknown(at place, key string, owner reflect.Type) {
 	a.reportUnknown(key, owner, a.at(at.path, nil))
 }
 
-// reportUnknown completes an error that has the place of an unknown key.
+// reportUnknown reports an unknown key, given an error with its place.
 func (a *account) reportUnknown(key string, owner reflect.Type, e *driver.Error) {
 	near := a.suggest[e.Source]
-	variable := near != nil && e.Key == JoinKey("", key) // not a key in the JSON of one
+	variable := near != nil && e.Key == JoinKey("", key) // not a key in the JSON of a variable
 	meant := suggest(key, owner)
 	if variable {
 		meant = near(key)
@@ -270,12 +269,12 @@ func (a *account) reportUnknown(key string, owner reflect.Type, e *driver.Error)
 	a.errs = append(a.errs, e)
 }
 
-// ignored reports a value that is left out.
+// ignored warns about a value that is left out.
 func (a *account) ignored(at place, why string) {
 	a.warnings = append(a.warnings, a.at(at.path, fmt.Errorf("%w: %s", driver.ErrInvalid, why)))
 }
 
-// misfit reports a value that does not fit. It shows the value only if it is a single one, and no secret.
+// misfit reports a value that does not fit. It shows the value only if it is a scalar and not secret.
 func (a *account) misfit(at place, err error) {
 	a.misfits = append(a.misfits, at.path)
 	var known *valueError
@@ -301,7 +300,7 @@ func isNumber(v any) bool {
 	return false
 }
 
-// Fingerprint hashes everything that the sources hold, and joins their versions.
+// fingerprint returns a hash of the contents of all sources, and their versions joined.
 func fingerprint(sources []Input) (print, version string) {
 	h := sha256.New()
 	var versions []string

@@ -11,13 +11,13 @@ import (
 	"github.com/go-os/go-os/control/config/driver"
 )
 
-// Within reports whether a path is another, or lies in it.
+// Within reports whether a path equals another, or is below it.
 func Within(path, other string) bool {
 	rest, ok := strings.CutPrefix(path, other)
 	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
-// CheckPath reports why a type cannot have a path.
+// CheckPath returns why a type has no such path.
 func CheckPath(t reflect.Type, path string) error {
 	for whole := path; path != ""; {
 		part, rest := firstPart(path)
@@ -39,14 +39,14 @@ func CheckPath(t reflect.Type, path string) error {
 		case anything:
 			return nil
 		default:
-			return &driver.Error{Key: whole, Err: fmt.Errorf("%w: there is nothing below a %s; the elements of a list cannot be followed one by one", driver.ErrInvalid, t)}
+			return &driver.Error{Key: whole, Err: fmt.Errorf("%w: nothing below a %s can be followed, nor single elements of a list", driver.ErrInvalid, t)}
 		}
 		path = rest
 	}
 	return nil
 }
 
-// firstPart cuts a path at its first dot that is not within quotes.
+// firstPart splits a path at its first dot outside of quotes.
 func firstPart(path string) (part, rest string) {
 	if strings.HasPrefix(path, `"`) {
 		if quoted, err := strconv.QuotedPrefix(path); err == nil {
@@ -58,7 +58,7 @@ func firstPart(path string) (part, rest string) {
 	return part, rest
 }
 
-// ChangedKeys returns the paths that differ.
+// ChangedKeys returns the paths at which two values differ.
 func ChangedKeys(a, b any) []string {
 	v := reflect.ValueOf(a).Elem()
 	all := appendChanged(nil, v, reflect.ValueOf(b).Elem(), place{typ: v.Type()})
@@ -105,13 +105,13 @@ func appendChangedMap(all []string, a, b reflect.Value, at place) []string {
 	return all
 }
 
-// equal is reflect.DeepEqual, in less time for values that == can compare.
+// equal is reflect.DeepEqual, but faster for comparable values.
 func equal(a, b reflect.Value) bool {
 	return a.Comparable() && b.Comparable() && a.Equal(b) || reflect.DeepEqual(a.Interface(), b.Interface())
 }
 
-// Equal reports whether two values of documents are the same for every Go type. 1 and "1" are not. Nor are 1.1 and 1.10, which
-// differ in a string.
+// Equal reports whether two values of documents are equal for every Go type. 1 and "1" are not; nor are 1.1 and 1.10, which differ as
+// strings.
 func Equal(x, y any) bool {
 	switch x := x.(type) {
 	case map[string]any:

@@ -14,7 +14,7 @@ import (
 // selfChecker is config.Validator.
 type selfChecker interface{ Validate() error }
 
-// checker applies the rules of struct tags and the methods Validate.
+// checker applies the rules of struct tags and the Validate methods.
 type checker struct {
 	rules *validator.Validate
 }
@@ -24,8 +24,8 @@ func newChecker(t reflect.Type) (*checker, error) {
 	return &checker{rules}, err
 }
 
-// check reports what is wrong with a configuration, a pointer to a struct. Values at the paths of misfits are missing: no rule that
-// may be broken for that is reported, and no method is called.
+// check reports the broken rules of a configuration, a pointer to a struct. Values at the paths of misfits are missing. If there are any,
+// it reports no rule that may be broken for that reason, and calls no method.
 func (c *checker) check(value any, misfits []string, report func(path string, err error)) {
 	v := reflect.ValueOf(value).Elem()
 	var found validator.ValidationErrors
@@ -46,10 +46,10 @@ func (c *checker) check(value any, misfits []string, report func(path string, er
 	if len(misfits) > 0 {
 		return
 	}
-	_ = (&interview{report, map[reflect.Type]bool{}}).value(v, place{typ: v.Type()})
+	_ = (&validation{report, map[reflect.Type]bool{}}).value(v, place{typ: v.Type()})
 }
 
-// concerned reports whether a rule may be broken because of the misfits: it looks at the value of one, or at other fields.
+// concerned reports whether misfits may be the reason for a broken rule: the rule reads such a value, or other fields.
 func concerned(tag, path string, misfits []string) bool {
 	if len(misfits) == 0 {
 		return false
@@ -62,7 +62,7 @@ func concerned(tag, path string, misfits []string) bool {
 	return slices.ContainsFunc(misfits, func(misfit string) bool { return Within(path, misfit) || Within(misfit, path) })
 }
 
-// demanded says what a rule demands.
+// demanded describes the demand of a rule.
 func demanded(e validator.FieldError) string {
 	switch e.Tag() {
 	case "required":
@@ -97,10 +97,10 @@ func count(e validator.FieldError) string {
 	}
 }
 
-// pathOf turns a position in Go's names, "Shop.DB.Servers[0].Port", into the path of its key.
+// pathOf converts a position in Go names, "Shop.DB.Servers[0].Port", to the path of its key.
 func pathOf(v reflect.Value, namespace string) string {
 	at := place{typ: v.Type()}
-	_, rest, _ := strings.Cut(namespace, ".") // the first name is that of the type
+	_, rest, _ := strings.Cut(namespace, ".") // the first name is the type
 	for rest != "" {
 		v, at = revealed(v, at)
 		switch {
@@ -109,7 +109,7 @@ func pathOf(v reflect.Value, namespace string) string {
 			parts := partsOf(v.Type())
 			i := slices.IndexFunc(parts, func(p part) bool { return p.Name == name })
 			if i < 0 {
-				return JoinKey(at.path, rest) // a field that has no key
+				return JoinKey(at.path, rest) // a field without a key
 			}
 			v, at, rest = v.FieldByIndex(parts[i].Index), at.part(parts[i]), strings.TrimPrefix(rest[len(name):], ".")
 		case v.Kind() == reflect.Map:
@@ -134,7 +134,7 @@ func pathOf(v reflect.Value, namespace string) string {
 	return at.path
 }
 
-// keyAt returns the key of a map with which a position begins: the longest, since keys may hold brackets and dots.
+// keyAt returns the longest key of a map that is a prefix of a position. Keys may contain brackets and dots.
 func keyAt(m reflect.Value, position string) (best reflect.Value, ok bool) {
 	length := -1
 	for _, key := range m.MapKeys() {
@@ -161,14 +161,14 @@ func revealed(v reflect.Value, at place) (reflect.Value, place) {
 	}
 }
 
-// interview calls the methods Validate of a configuration, those of the parts before that of the whole.
-type interview struct {
+// validation calls the Validate methods of a configuration: those of the parts before those of the whole.
+type validation struct {
 	report  func(path string, err error)
-	methods map[reflect.Type]bool // whether a method lies below a type
+	methods map[reflect.Type]bool // whether a type, or one below it, has the method
 }
 
-// Value asks what lies at one place. It returns the error of its own method, if it has one.
-func (i *interview) value(v reflect.Value, at place) error {
+// value validates the value at one place. It returns the error of its own method.
+func (i *validation) value(v reflect.Value, at place) error {
 	for v.Kind() == reflect.Pointer {
 		if v.IsNil() {
 			return nil
@@ -194,11 +194,11 @@ func (i *interview) value(v reflect.Value, at place) error {
 	return i.self(v, at, embedded)
 }
 
-// parts asks the fields of a struct. It returns the errors of those that are embedded: their methods may be promoted.
-func (i *interview) parts(v reflect.Value, at place) (embedded []error) {
+// parts validates the fields of a struct. It returns the errors of embedded fields, whose methods may be promoted.
+func (i *validation) parts(v reflect.Value, at place) (embedded []error) {
 	for _, p := range partsOf(v.Type()) {
 		inner := v.FieldByIndex(p.Index)
-		if !p.IsExported() { // embedded and squashed: its fields are the configuration's all the same
+		if !p.IsExported() { // embedded and squashed: its fields belong to the configuration nevertheless
 			inner = reflect.NewAt(p.Type, inner.Addr().UnsafePointer()).Elem()
 		}
 		if err := i.value(inner, at.part(p)); err != nil && p.Anonymous {
@@ -208,8 +208,8 @@ func (i *interview) parts(v reflect.Value, at place) (embedded []error) {
 	return embedded
 }
 
-// secret asks what a Secret holds, on a copy that takes its place.
-func (i *interview) secret(v reflect.Value, at place) {
+// secret validates a copy of the value in a Secret, and stores the copy.
+func (i *validation) secret(v reflect.Value, at place) {
 	inner := reflect.New(secretType(v.Type())).Elem()
 	if held := reflect.ValueOf(v.Interface().(secret).inner()); held.IsValid() {
 		inner.Set(held)
@@ -218,8 +218,8 @@ func (i *interview) secret(v reflect.Value, at place) {
 	v.Addr().Interface().(settable).conceal(inner)
 }
 
-// entries asks the keys and the elements of a map, on copies: Go gives no pointer to them. The copy of an element takes its place.
-func (i *interview) entries(v reflect.Value, at place) {
+// entries validates copies of the keys and elements of a map, since Go has no pointers to them. It stores the copies of elements.
+func (i *validation) entries(v reflect.Value, at place) {
 	for _, key := range v.MapKeys() {
 		k, element := reflect.New(key.Type()).Elem(), reflect.New(v.Type().Elem()).Elem()
 		k.Set(key)
@@ -232,12 +232,12 @@ func (i *interview) entries(v reflect.Value, at place) {
 }
 
 // self calls the Validate method of v. It omits errors that an embedded struct has already reported.
-func (i *interview) self(v reflect.Value, at place, embedded []error) error {
+func (i *validation) self(v reflect.Value, at place, embedded []error) error {
 	method, ok := v.Addr().Interface().(selfChecker)
 	if !ok {
 		return nil
 	}
-	err := ask(method)
+	err := callValidate(method)
 	if err == nil || slices.ContainsFunc(embedded, func(e error) bool { return e.Error() == err.Error() }) {
 		return err
 	}
@@ -249,8 +249,8 @@ func (i *interview) self(v reflect.Value, at place, embedded []error) error {
 	return err
 }
 
-// anyBelow reports whether values of a type, or what lies in them, have a method Validate.
-func (i *interview) anyBelow(t reflect.Type) bool {
+// anyBelow reports whether a type, or one below it, has a Validate method.
+func (i *validation) anyBelow(t reflect.Type) bool {
 	known, ok := i.methods[t]
 	if !ok {
 		known = reaches(t, func(at place) bool { return reflect.PointerTo(at.typ).Implements(typeOfValidator) })
@@ -259,8 +259,8 @@ func (i *interview) anyBelow(t reflect.Type) bool {
 	return known
 }
 
-// ask contains a panic: a check that fails must not end the program.
-func ask(v selfChecker) (err error) {
+// callValidate calls Validate, and returns a panic as an error: a bug in a check must not end the program.
+func callValidate(v selfChecker) (err error) {
 	if panicked := contained(func() { err = v.Validate() }); panicked != nil {
 		return fmt.Errorf("method Validate panicked: %w", panicked)
 	}

@@ -18,13 +18,13 @@ import (
 	"github.com/go-os/go-os/control/config/driver"
 )
 
-// text is a value of a source that knows only texts.
+// text is a value of a source that has only texts.
 type text = driver.Text
 
-// valueError says that a value does not fit. The value itself is told only where the key is known to hold no secret.
+// valueError describes why a value does not fit. The value is shown only if its key is known not to be secret.
 type valueError struct {
 	want string
-	why  string // instead of want, a whole predicate: "has no unit"
+	why  string // in place of want, a predicate: "has no unit"
 	got  any
 }
 
@@ -35,7 +35,7 @@ func (e *valueError) Error() string {
 	return "is not " + e.want
 }
 
-// unfit returns the error for a value that is of another kind than its type: what the value is, where that helps, and what to write.
+// unfit returns the error for a value of the wrong kind: what the value is, if that helps, and what to write.
 func unfit(value any, t reflect.Type) *valueError {
 	want := describe(t)
 	switch v := value.(type) {
@@ -55,7 +55,7 @@ func unfit(value any, t reflect.Type) *valueError {
 	return &valueError{want: want, got: value}
 }
 
-// needsNoQuotes reports whether a text is, without its quotes, a value of a type in every format.
+// needsNoQuotes reports whether a text, without its quotes, is a value of a type in every format.
 func needsNoQuotes(s string, t reflect.Type) bool {
 	switch {
 	case t.Kind() == reflect.Bool:
@@ -70,7 +70,7 @@ func needsNoQuotes(s string, t reflect.Type) bool {
 
 func isNumeric(t reflect.Type) bool { return reflect.Int <= t.Kind() && t.Kind() <= reflect.Float64 }
 
-// fit turns a value of a document into one of a type without losing anything, or refuses it.
+// fit converts a value of a document to a type without loss, or returns an error.
 func fit(value any, t reflect.Type) (any, error) {
 	switch {
 	case value == nil:
@@ -120,7 +120,7 @@ func durationFrom(value any) (any, error) {
 // durationPart is a number and its unit.
 var durationPart = regexp.MustCompile(`([0-9]*)\.?([0-9]*)([a-zµμ]+)`)
 
-// wholeNanoseconds reports whether time.ParseDuration has cut nothing off.
+// wholeNanoseconds reports whether time.ParseDuration has lost no fraction.
 func wholeNanoseconds(s string, d time.Duration) bool {
 	sum := new(big.Rat)
 	for _, m := range durationPart.FindAllStringSubmatch(s, -1) {
@@ -137,7 +137,7 @@ func wholeNanoseconds(s string, d time.Duration) bool {
 	return sum.Cmp(new(big.Rat).SetInt64(int64(d))) == 0
 }
 
-// tooFine matches a time with more than nanoseconds, which the standard library would cut.
+// tooFine matches a time finer than nanoseconds, which the standard library would truncate.
 var tooFine = regexp.MustCompile(`[.,][0-9]{10}`)
 
 func timeFrom(value any) (any, error) {
@@ -170,7 +170,7 @@ func urlFrom(value any) (any, error) {
 	return *u, nil
 }
 
-// textFrom lets a type read itself. A number or a time goes as it is written: 1.10 can be a version, and 512 a Size.
+// textFrom calls UnmarshalText. It passes numbers and times as written: 1.10 may be a version, and 512 a Size.
 func textFrom(value any, t reflect.Type) (any, error) {
 	s, ok := textOf(value)
 	if !ok {
@@ -219,7 +219,7 @@ func fitKind(value any, t reflect.Type) (any, error) {
 	return value, nil
 }
 
-// numberFrom reads a number for a numeric type, or refuses it: the number must not become another one.
+// numberFrom converts a number to a numeric type, or returns an error if that would change it.
 func numberFrom(value any, t reflect.Type) (any, error) {
 	var l literal
 	ok := false
@@ -245,7 +245,7 @@ func numberFrom(value any, t reflect.Type) (any, error) {
 	}
 }
 
-// integerError says why a number is no value of an integer type.
+// integerError returns why a number does not fit an integer type.
 func integerError(err error, t reflect.Type, value any) error {
 	if err == errNotWhole {
 		return &valueError{want: describe(t), got: value}
@@ -258,7 +258,7 @@ func integerError(err error, t reflect.Type, value any) error {
 	return &valueError{why: "is out of range: write a whole number from " + low + " to " + high, got: value}
 }
 
-// as returns the number as a value of a numeric type: an int64, a uint64 or a float64 that the type holds.
+// as returns the number for a numeric type: an int64, a uint64 or a float64 in the range of the type.
 func (l literal) as(t reflect.Type) (any, error) {
 	if k := t.Kind(); k == reflect.Float32 || k == reflect.Float64 {
 		return l.float(t.Bits())
@@ -282,7 +282,7 @@ func (l literal) as(t reflect.Type) (any, error) {
 // serviceLink is a variable that Kubernetes sets for each service, such as SHOP_PORT=tcp://10.0.0.1:80.
 var serviceLink = regexp.MustCompile(`^(?:tcp|udp|sctp)://[0-9a-fA-F.:\[\]]+$`)
 
-// misread says why a text is no value of a type.
+// misread returns why a text does not fit a type.
 func misread(s text, t reflect.Type) error {
 	switch {
 	case s == "":
@@ -293,7 +293,7 @@ func misread(s text, t reflect.Type) error {
 	return &valueError{want: describe(t), got: s}
 }
 
-// structureFrom reads a list or a map from a text: JSON, or, for a list, values with commas between them.
+// structureFrom parses a list or a map from a text: JSON or, for a list, values separated by commas.
 func structureFrom(s string, t reflect.Type) (any, error) {
 	trimmed := strings.TrimSpace(s)
 	isList := t.Kind() == reflect.Slice || t.Kind() == reflect.Array
@@ -303,7 +303,7 @@ func structureFrom(s string, t reflect.Type) (any, error) {
 	if trimmed == "" || serviceLink.MatchString(trimmed) {
 		return nil, misread(text(trimmed), t)
 	}
-	if !utf8.ValidString(trimmed) { // the decoder would put U+FFFD in its place
+	if !utf8.ValidString(trimmed) { // the decoder would substitute U+FFFD
 		return nil, &valueError{why: "is not UTF-8"}
 	}
 	v, err := readJSONValue([]byte(trimmed))
@@ -311,7 +311,7 @@ func structureFrom(s string, t reflect.Type) (any, error) {
 	_, isArray := v.([]any)
 	switch {
 	case errors.Is(err, errDuplicate):
-		return nil, &valueError{why: "has a key twice"}
+		return nil, &valueError{why: "has a duplicate key"}
 	case isList && (err != nil || !isArray):
 		return nil, &valueError{want: "a list, as JSON or with commas"}
 	case !isList && (err != nil || !isGroup):
@@ -320,7 +320,7 @@ func structureFrom(s string, t reflect.Type) (any, error) {
 	return v, nil
 }
 
-// listFrom splits a text at its commas.
+// listFrom splits a text at commas.
 func listFrom(s string) (any, error) {
 	parts := []any{}
 	if s == "" {
@@ -335,7 +335,7 @@ func listFrom(s string) (any, error) {
 	return parts, nil
 }
 
-// describe names a type for people.
+// describe returns the name of a type for an error.
 func describe(t reflect.Type) string {
 	t = indirect(t)
 	switch {

@@ -8,14 +8,14 @@ import (
 	"slices"
 )
 
-// decoder fills a value along its type with what the documents hold. It decodes all that it can, and notes in the account what is
-// wrong.
+// decoder fills a value with the merged values of the documents, along its type. It continues after a mistake, and records all of them in the
+// account.
 type decoder struct {
 	*account
 	defaults *defaultsTable
 }
 
-// Value decodes one place.
+// value decodes the value at one place.
 func (d *decoder) value(at place, from any, into reflect.Value) {
 	t := into.Type()
 	switch {
@@ -56,7 +56,7 @@ func (d *decoder) value(at place, from any, into reflect.Value) {
 	}
 }
 
-// object decodes a struct. A field that is missing or null has its default.
+// object decodes a struct. A missing or null field gets its default.
 func (d *decoder) object(at place, from any, into reflect.Value) {
 	t := into.Type()
 	group, ok := d.group(at, from, t)
@@ -64,7 +64,7 @@ func (d *decoder) object(at place, from any, into reflect.Value) {
 		return
 	}
 	group = maps.Clone(group)
-	under(group, d.defaults.of(t))
+	addMissing(group, d.defaults.of(t))
 	fields := fieldsOf(t)
 	for key := range group {
 		if !slices.ContainsFunc(fields, func(f field) bool { return f.name == key }) {
@@ -78,7 +78,7 @@ func (d *decoder) object(at place, from any, into reflect.Value) {
 	}
 }
 
-// group returns the keys and values of a struct or a map. A text may hold them as JSON.
+// group returns the keys and values of a struct or a map. A text may contain them as JSON.
 func (d *decoder) group(at place, from any, t reflect.Type) (map[string]any, bool) {
 	if s, isText := from.(text); isText {
 		expanded, err := structureFrom(string(s), t)
@@ -88,7 +88,7 @@ func (d *decoder) group(at place, from any, t reflect.Type) (map[string]any, boo
 		}
 		from = expanded
 	}
-	if from == nil { // Within a heading everything may be commented out
+	if from == nil { // a heading with nothing but comments below it
 		return map[string]any{}, true
 	}
 	group, ok := from.(map[string]any)
@@ -98,7 +98,7 @@ func (d *decoder) group(at place, from any, t reflect.Type) (map[string]any, boo
 	return group, ok
 }
 
-// table decodes a map. Null is no entry.
+// table decodes a map. A null adds no entry.
 func (d *decoder) table(at place, from any, into reflect.Value) {
 	t := into.Type()
 	group, ok := d.group(at, from, t)
@@ -109,7 +109,7 @@ func (d *decoder) table(at place, from any, into reflect.Value) {
 		return
 	}
 	into.Set(reflect.MakeMapWithSize(t, len(group)))
-	k, element := reflect.New(t.Key()).Elem(), reflect.New(t.Elem()).Elem() // the map copies them
+	k, element := reflect.New(t.Key()).Elem(), reflect.New(t.Elem()).Elem() // the map stores copies
 	for key, v := range group {
 		if v == nil {
 			continue
@@ -126,12 +126,12 @@ func (d *decoder) table(at place, from any, into reflect.Value) {
 			hasKey = false
 		}
 		if !hasKey {
-			d.misfits = append(d.misfits, at.path) // what is found at the entry may be another one's
+			d.misfits = append(d.misfits, at.path) // the entry may be that of another key
 		}
 	}
 }
 
-// List decodes a slice or an array. Null is no element, unless the type can hold it.
+// list decodes a slice or an array. A null is left out, unless the type can be nil.
 func (d *decoder) list(at place, from any, into reflect.Value) {
 	t := into.Type()
 	if s, isText := from.(text); isText {
@@ -171,11 +171,11 @@ func (d *decoder) list(at place, from any, into reflect.Value) {
 		into.Set(into.Slice(0, n))
 	}
 	if n < len(elements) && len(d.misfits) > fitting {
-		d.misfits = append(d.misfits, at.path) // the elements behind a null have other places now
+		d.misfits = append(d.misfits, at.path) // the elements after a null have moved
 	}
 }
 
-// scalar decodes a single value.
+// scalar decodes a scalar.
 func (d *decoder) scalar(at place, from any, into reflect.Value) {
 	v, err := fit(from, into.Type())
 	if err == nil && !assign(into, v) {
@@ -186,8 +186,8 @@ func (d *decoder) scalar(at place, from any, into reflect.Value) {
 	}
 }
 
-// free returns what an any holds: the kinds of JSON, but whole numbers as an int64, or a uint64 if they are larger, and times as
-// times.
+// free returns the value of an any: the types of encoding/json, except that whole numbers are int64, or uint64 if they are larger, and
+// times are times.
 func (d *decoder) free(at place, from any) any {
 	switch v := from.(type) {
 	case map[string]any:
@@ -206,7 +206,7 @@ func (d *decoder) free(at place, from any) any {
 		n, err := freeNumber(v)
 		if err != nil {
 			d.misfit(at, err)
-			return string(v) // an any takes it, so that nothing else is reported
+			return string(v) // fits an any, so that no second mistake is reported
 		}
 		return n
 	case instant:
@@ -217,7 +217,7 @@ func (d *decoder) free(at place, from any) any {
 	return from
 }
 
-// freeNumber returns a number in the type that holds it: int64, uint64 or float64.
+// freeNumber returns a number as the first type that can represent it: int64, uint64 or float64.
 func freeNumber(n number) (any, error) {
 	l, _ := readLiteral(string(n))
 	t := reflect.TypeFor[float64]()
@@ -234,7 +234,7 @@ func freeNumber(n number) (any, error) {
 	return v, err
 }
 
-// assign sets a value to what fit has made of a document's. It returns false if that is of another kind.
+// assign sets a value to the result of fit. It returns false if their kinds differ.
 func assign(into reflect.Value, v any) bool {
 	from := reflect.ValueOf(v)
 	if !from.IsValid() {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// TreeOf writes a struct as a document would.
+// TreeOf converts a struct to the tree of a document.
 func TreeOf(v reflect.Value) map[string]any {
 	out := map[string]any{}
 	for _, f := range fieldsOf(v.Type()) {
@@ -21,7 +21,7 @@ func TreeOf(v reflect.Value) map[string]any {
 	return out
 }
 
-// ValueOf writes a value of Go as a document would.
+// ValueOf converts a Go value to a value of a document.
 func ValueOf(v reflect.Value) any {
 	for v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface {
 		if v.IsNil() {
@@ -55,8 +55,8 @@ func ValueOf(v reflect.Value) any {
 	return scalarOf(v)
 }
 
-// goValue is a value of Go as it is, for a field of the same type, and as a document writes it, for all others. Not every type can
-// write what it reads, and some write a text that hides the value.
+// goValue is a Go value for a field of the same type, and its written form for all others. Not every type can write what it reads, and
+// some write a redacted text.
 type goValue struct {
 	value   any
 	written any
@@ -74,9 +74,9 @@ func scalarOf(v reflect.Value) any {
 	return plainKind(v)
 }
 
-// textFor returns the text that a value writes of itself.
+// textFor returns the result of MarshalText.
 func textFor(v reflect.Value) (string, bool) {
-	copied := reflect.New(v.Type()) // the methods may be those of a pointer
+	copied := reflect.New(v.Type()) // the methods may have pointer receivers
 	copied.Elem().Set(v)
 	switch value := copied.Interface().(type) {
 	case *time.Duration:
@@ -90,7 +90,7 @@ func textFor(v reflect.Value) (string, bool) {
 	return "", false
 }
 
-// keyOf returns the key of a map as a document writes it.
+// keyOf returns the key of a map as text.
 func keyOf(key reflect.Value) string {
 	if written, ok := textFor(key); ok {
 		return written
@@ -98,7 +98,7 @@ func keyOf(key reflect.Value) string {
 	return key.String()
 }
 
-// plainKind returns a value as the parsers would give it.
+// plainKind converts a value to the types that the parsers return.
 func plainKind(v reflect.Value) any {
 	switch v.Kind() {
 	case reflect.Bool:

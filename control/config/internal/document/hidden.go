@@ -2,7 +2,7 @@ package document
 
 import "reflect"
 
-// HiddenValue is a value that no printer shows: the inside of a config.Secret, which embeds it.
+// HiddenValue is a value that printers do not show. A config.Secret embeds it.
 type HiddenValue[T any] struct {
 	_     [0]func() // makes == an error at compile time: it would compare pointers
 	value **T       // nil for the zero value of T, so that equal secrets are deeply equal; fmt follows one pointer for a wrong verb
@@ -25,13 +25,13 @@ func (h HiddenValue[T]) Reveal() (value T) {
 	return value
 }
 
-// secret is implemented by every type that embeds a HiddenValue.
+// secret is the interface of types that embed a HiddenValue.
 type secret interface {
 	inner() any
 	innerType() reflect.Type
 }
 
-// settable is implemented by a pointer to every such type.
+// settable is the interface of pointers to such types.
 type settable interface {
 	secret
 	conceal(value reflect.Value)

@@ -8,8 +8,7 @@ import (
 	"strings"
 )
 
-// readJSON reads the tokens, and refuses what encoding/json lets pass: a key that stands twice, text after the end, half a
-// character.
+// readJSON builds values from tokens. Unlike encoding/json it rejects duplicate keys, text after the end, and half of a surrogate pair.
 func readJSON(data []byte, at positions) (content, error) {
 	r := newJSONReader(data, at)
 	token, err := r.token()
@@ -24,18 +23,18 @@ func readJSON(data []byte, at positions) (content, error) {
 		return content{}, r.at(err)
 	}
 	if _, err := r.decoder.Token(); !errors.Is(err, io.EOF) {
-		return content{}, r.at(errors.New("goes on after its end"))
+		return content{}, r.at(errors.New("has text after its end"))
 	}
 	return content{Values: values}, errors.Join(r.errs...)
 }
 
-// readJSONValue reads a value of any kind.
+// readJSONValue parses a value of any kind.
 func readJSONValue(data []byte) (any, error) {
 	r := newJSONReader(data, nil)
 	v, err := r.value("")
 	if err == nil {
 		if _, after := r.decoder.Token(); !errors.Is(after, io.EOF) {
-			err = errors.New("goes on after its end")
+			err = errors.New("has text after its end")
 		}
 	}
 	return v, errors.Join(append(r.errs, err)...)
@@ -56,7 +55,7 @@ type jsonReader struct {
 	positions
 }
 
-// token returns the next token. A string that was not written as it is read is an error: half of a surrogate pair.
+// token returns the next token. A string with half of a surrogate pair is an error, since the decoder would replace it.
 func (r *jsonReader) token() (json.Token, error) {
 	from := r.decoder.InputOffset()
 	token, err := r.decoder.Token()
@@ -69,14 +68,14 @@ func (r *jsonReader) token() (json.Token, error) {
 	return token, err
 }
 
-// mark notes that a path stands where the last token does.
+// mark records the line of the last token for a path.
 func (r *jsonReader) mark(path string) {
 	if r.positions != nil {
 		r.add(path, r.line())
 	}
 }
 
-// Line returns the line of the last token.
+// line returns the line of the last token.
 func (r *jsonReader) line() int { return r.ends.lineAt(int(r.decoder.InputOffset())) }
 
 func (r *jsonReader) at(err error) error {
@@ -95,7 +94,7 @@ func (r *jsonReader) at(err error) error {
 	return errors.Join(append(r.errs, &lineError{line: line, err: err})...)
 }
 
-// object reads to the end of an object that has begun.
+// object parses the rest of an object.
 func (r *jsonReader) object(path string) (map[string]any, error) {
 	values := map[string]any{}
 	for r.decoder.More() {
@@ -135,7 +134,7 @@ func (r *jsonReader) value(path string) (any, error) {
 	return token, err
 }
 
-// List reads to the end of an array that has begun.
+// list parses the rest of an array.
 func (r *jsonReader) list(path string) ([]any, error) {
 	elements := []any{}
 	for i := 0; r.decoder.More(); i++ {

@@ -6,13 +6,13 @@ import (
 	"sync"
 )
 
-// layer is a document as it lies over those before it.
+// layer is one document in the order of precedence.
 type layer struct {
 	source string
 	*Tree
 }
 
-// Origins say where merged values come from. The tree is built when it is first asked for: it costs as much as merging.
+// origins are the sources of merged values. The tree is built at the first use, since it costs as much as the merge.
 type origins struct {
 	layers []layer
 	built  sync.Once
@@ -30,36 +30,36 @@ func (o *origins) root() *mark {
 	return o.tree
 }
 
-// mark is a place in the tree of origins: a value, or what lies below.
+// mark is a node in the tree of origins: a value, or the parent of others.
 type mark struct {
 	path  string
-	set   []setting // the last one counts; none if the place was not set, or was taken away
-	other *setting  // the last group or null at the place: neither is a value, but a mistake may be
+	set   []setting // the last one is in effect; none if the key was never set, or was removed
+	other *setting  // the last group or null here: neither is a value, but an error may refer to it
 	below map[string]*mark
 }
 
-// setting is one layer's word on a key.
+// setting is the value of a key in one layer.
 type setting struct {
 	layer layer
 	value any
 	line  int
 }
 
-// merge lays the layers over each other, and all over the defaults. Maps are merged key by key, everything else is replaced; null
-// takes away what earlier layers set, as in a JSON Merge Patch (RFC 7396), but not the defaults: a heading in YAML below which
-// everything is commented out is a null.
+// merge merges the layers in their order, on top of the defaults. Maps are merged key by key; other values are replaced. Null removes the
+// values of earlier layers, as in a JSON Merge Patch (RFC 7396), but not the defaults: in YAML, a heading with nothing but comments below it
+// is a null.
 func merge(defaults map[string]any, layers []layer) (map[string]any, *origins) {
 	values := map[string]any{}
 	layers = append([]layer{{source: defaultSource, Tree: &Tree{Name: defaultSource, content: content{Values: defaults}}}}, layers...)
 	for _, l := range layers {
-		lay(values, l.Values)
+		mergeInto(values, l.Values)
 	}
-	under(values, clone(defaults).(map[string]any))
+	addMissing(values, clone(defaults).(map[string]any))
 	return values, &origins{layers: layers}
 }
 
-// lay puts a tree over another. It copies what it takes.
-func lay(values, upper map[string]any) {
+// mergeInto merges a tree into another, and copies what it takes.
+func mergeInto(values, upper map[string]any) {
 	for key, v := range upper {
 		group, isGroup := v.(map[string]any)
 		switch {
@@ -71,7 +71,7 @@ func lay(values, upper map[string]any) {
 				below = make(map[string]any, len(group))
 				values[key] = below
 			}
-			lay(below, group)
+			mergeInto(below, group)
 		default:
 			values[key] = clone(v)
 		}
@@ -97,7 +97,7 @@ func clone(v any) any {
 	}
 }
 
-// overlay notes what a layer sets.
+// overlay records the settings of a layer.
 func (m *mark) overlay(l layer, values map[string]any, path string) {
 	for key, v := range values {
 		at := JoinKey(path, key)
@@ -124,10 +124,10 @@ func (m *mark) overlay(l layer, values map[string]any, path string) {
 	}
 }
 
-// defaultSource is the name of the tags' defaults as a source.
+// defaultSource is the source name of the defaults in tags.
 const defaultSource = "default"
 
-// reset leaves the defaults alone.
+// reset removes all settings but the defaults.
 func (m *mark) reset() {
 	m.other = nil
 	m.set = slices.DeleteFunc(m.set, func(s setting) bool { return s.layer.source != defaultSource })
@@ -136,7 +136,7 @@ func (m *mark) reset() {
 	}
 }
 
-// index lists the marks by their paths.
+// index collects the marks by path.
 func (m *mark) index(all map[string]*mark) {
 	for _, child := range m.below {
 		all[child.path] = child
@@ -144,14 +144,14 @@ func (m *mark) index(all map[string]*mark) {
 	}
 }
 
-// isGroup reports whether a layer has a group at the place, which may be empty.
+// isGroup reports whether the last layer with this key has a group there, possibly an empty one.
 func (m *mark) isGroup() bool { return m.other != nil && m.other.value != nil }
 
-// isNull reports whether the last layer that has the place takes it away.
+// isNull reports whether the last layer with this key removes it.
 func (m *mark) isNull() bool { return m.other != nil && m.other.value == nil }
 
-// last returns the setting that counts: the mark's own, or one below, or that of an empty group. Defaults come last: a mistake is
-// rarely theirs.
+// last returns the setting in effect: that of the mark, of a node below, or of an empty group. Defaults are the last choice, since they are
+// rarely at fault.
 func (m *mark) last() (s setting, ok bool) {
 	if len(m.set) > 0 {
 		return m.set[len(m.set)-1], true

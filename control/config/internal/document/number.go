@@ -9,14 +9,14 @@ import (
 	"strings"
 )
 
-// number is a number of a document, in the form in which it is written: 1.10, 0x1F, 1_000 and .inf are. What it means is decided by
-// the type that it is for, so that nothing is rounded on the way there.
+// number is a number in its written form, such as 1.10, 0x1F, 1_000 or .inf. The type of its field decides what it means, so that nothing is
+// rounded on the way.
 type number string
 
 // jsonNumber is the grammar of RFC 8259, section 6.
 var jsonNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)
 
-// MarshalJSON writes the number as JSON has it. One that JSON cannot write is a string.
+// MarshalJSON writes the number as a JSON number, or as a string if JSON has no such number.
 func (n number) MarshalJSON() ([]byte, error) {
 	if jsonNumber.MatchString(string(n)) {
 		return []byte(n), nil
@@ -31,10 +31,10 @@ func (n number) MarshalJSON() ([]byte, error) {
 	return json.Marshal(string(n))
 }
 
-// literal is a number taken apart. Its value is digits × 10^exponent; for another base than 10 the exponent is 0.
+// literal is a parsed number. Its value is digits × 10^exponent; the exponent is 0 in all bases but 10.
 type literal struct {
 	negative bool
-	base     int    // 2, 8, 10, 16, or 0 for what is no finite number
+	base     int    // 2, 8, 10, 16, or 0 if it is not finite
 	digits   string // without leading zeros, and for base 10 without trailing ones; empty is zero
 	exponent int
 	special  float64 // if base is 0: infinity, or not a number
@@ -47,7 +47,7 @@ var bases = map[string]int{"0x": 16, "0o": 8, "0b": 2}
 // decimalForm is sign, digits, fraction and exponent.
 var decimalForm = regexp.MustCompile(`^([0-9]*)(?:\.([0-9]*))?(?:e([+-]?[0-9]+))?$`)
 
-// readLiteral takes a number apart: decimal, with a base of 0x, 0o or 0b, .inf, inf, .nan or nan. Digits may be grouped by underscores.
+// readLiteral parses a number: decimal, with the prefix 0x, 0o or 0b, or .inf, inf, .nan or nan. Underscores may separate digits.
 func readLiteral(s string) (l literal, ok bool) {
 	s = strings.ToLower(s)
 	if s != "" && (s[0] == '+' || s[0] == '-') {
@@ -84,7 +84,7 @@ func (l literal) readDecimal(s string) (literal, bool) {
 	l.leading = l.whole && len(s) > 1 && s[0] == '0'
 	if m[3] != "" {
 		exponent, err := strconv.Atoi(m[3])
-		if err != nil { // far out of every range
+		if err != nil { // out of every range
 			exponent = math.MaxInt32
 			if m[3][0] == '-' {
 				exponent = math.MinInt32
@@ -102,10 +102,10 @@ func (l literal) readDecimal(s string) (literal, bool) {
 	return l, true
 }
 
-// ambiguous reports whether the number is octal to some readers of YAML and decimal to others, as 0644 is.
+// ambiguous reports whether some YAML parsers read the number as octal and others as decimal, such as 0644.
 func (l literal) ambiguous() bool { return l.leading }
 
-// decimal writes a number of base 10 as JSON and strconv read it.
+// decimal formats a number of base 10 for JSON and strconv.
 func (l literal) decimal() string {
 	s := "0"
 	if l.digits != "" {
@@ -117,7 +117,7 @@ func (l literal) decimal() string {
 	return s
 }
 
-// integer is a whole number of at most 64 bits and a sign.
+// integer is a whole number of at most 64 bits, with a sign.
 type integer struct {
 	negative  bool
 	magnitude uint64
@@ -148,7 +148,7 @@ var (
 	errTooLarge = errors.New("out of the range of the type")
 )
 
-// integer returns the number if it is whole and of at most 64 bits.
+// integer returns the number if it is whole and has at most 64 bits.
 func (l literal) integer() (i integer, err error) {
 	i.negative = l.negative
 	switch {
@@ -166,8 +166,8 @@ func (l literal) integer() (i integer, err error) {
 	return i, nil
 }
 
-// float returns the number as a float of 32 or 64 bits. It is exact in the sense that the float, written with as many digits, is
-// the number again: 0.1 is, 16777217 as a float32 and 1e400 are not.
+// float returns the number as a float of 32 or 64 bits. It must be exact: formatted with as many digits, the float must be the number again.
+// 0.1 is exact; 16777217 as a float32 and 1e400 are not.
 func (l literal) float(bits int) (f float64, err error) {
 	switch {
 	case l.base == 0:
@@ -202,5 +202,5 @@ func (l literal) floatOfInteger(bits int) (float64, error) {
 	return whole.float(bits)
 }
 
-// shortest writes a float so that it is read as the same one again.
+// shortest returns the shortest form of a float that parses to the same float.
 func shortest(f float64, bits int) number { return number(strconv.FormatFloat(f, 'g', -1, bits)) }

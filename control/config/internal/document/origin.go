@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// Origin says where the value of a key comes from: see config.Origin.
+// Origin is the source of the value of a key. See config.Origin.
 type Origin struct {
 	Path, Value, Source, Document string
 
@@ -14,13 +14,13 @@ type Origin struct {
 	Overrode []Origin
 }
 
-// Provenance is where the values of a configuration come from, and their type, which says what may be shown.
+// Provenance has the origins of all values of a configuration, and its type, which determines what may be shown.
 type Provenance struct {
 	*origins
 	typ reflect.Type
 }
 
-// List returns the keys that are set, in order.
+// List returns the origins of all keys that are set, in order.
 func (o Provenance) List() []Origin { return originsBelow(nil, o.root(), place{typ: o.typ}) }
 
 func originsBelow(all []Origin, m *mark, at place) []Origin {
@@ -29,7 +29,7 @@ func originsBelow(all []Origin, m *mark, at place) []Origin {
 		if next.typ == nil {
 			continue // an unknown key has no effect
 		}
-		if next.sealed() && len(child.below) > 0 { // one value: its keys may be secrets too
+		if next.sealed() && len(child.below) > 0 { // one value, since its keys may be secret, too
 			if last, ok := child.last(); ok {
 				all = append(all, last.origin(place{path: child.path, hidden: true}))
 			}
@@ -57,8 +57,7 @@ func (s setting) origin(at place) Origin {
 	return Origin{Path: at.path, Value: Show(visible(s.value, at)), Source: s.layer.source, Document: s.layer.Name, Line: s.line}
 }
 
-// visible returns a value with what may not be shown redacted: secrets, unknown keys, which may be misspelt secrets, and the
-// passwords of URLs.
+// visible returns a value in which secrets, passwords of URLs and unknown keys, which may be misspelt secrets, are redacted.
 func visible(v any, at place) any {
 	if at.hidden || at.typ == nil {
 		return Redacted
@@ -87,7 +86,7 @@ func visible(v any, at place) any {
 	return v
 }
 
-// visibleText shows a text that stands for a list or a map only as far as the list or map itself is shown.
+// visibleText redacts in the text of a list or a map what would be redacted in the list or map itself.
 func visibleText(s string, at place) any {
 	if at.hidden {
 		return Redacted

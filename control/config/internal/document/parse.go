@@ -1,5 +1,5 @@
-// Package document holds what a configuration is made of, as pure functions: they read documents, merge them, decode them into a type
-// of Go and check the value. It keeps no state, does no I/O and emits no telemetry; package config does.
+// Package document parses documents, merges them, decodes them into a Go type, and checks the value. Its functions are pure: state, I/O and
+// telemetry belong to package config.
 package document
 
 import (
@@ -21,17 +21,17 @@ type Tree struct {
 	Format  string
 	content
 	lines  func() positions // nil for a document without text
-	Digest []byte           // what makes the document this one
+	Digest []byte           // identifies the contents; nil for a document without text
 }
 
-// Formats that documents are written in.
+// The formats of documents.
 const (
 	YAML = "yaml"
 	JSON = "json"
 	TOML = "toml"
 )
 
-// FormatOf returns the format that a name's ending stands for, or the ending.
+// FormatOf returns the format for the extension of a name, or the extension itself.
 func FormatOf(name string) string {
 	ending := strings.ToLower(strings.TrimPrefix(filepath.Ext(name), "."))
 	if ending == "yml" {
@@ -40,14 +40,14 @@ func FormatOf(name string) string {
 	return ending
 }
 
-// content is what a document holds.
+// content is a parsed document.
 type content struct {
 	Values  map[string]any
-	anchors []string // keys of YAML that may be there for their anchors alone, such as x-defaults
+	anchors []string // top-level keys of YAML that may exist only for their anchors, such as x-defaults
 }
 
-// positions are the lines of keys and elements, by their paths. Nil keeps none and makes no paths: they cost more than the values, and
-// most documents are never asked for them.
+// positions are the lines of keys and elements, by path. A nil map records no lines and builds no paths: they cost more than the values,
+// and are rarely needed.
 type positions map[string]int
 
 // key returns the path of a key.
@@ -58,7 +58,7 @@ func (p positions) key(path, name string) string {
 	return JoinKey(path, name)
 }
 
-// JoinIndex returns the path of an element.
+// item returns the path of an element.
 func (p positions) item(path string, i int) string {
 	if p == nil {
 		return ""
@@ -66,7 +66,7 @@ func (p positions) item(path string, i int) string {
 	return JoinIndex(path, i)
 }
 
-// add keeps the first line of a path.
+// add records the line of a path, unless an earlier line is recorded.
 func (p positions) add(path string, line int) {
 	if p == nil {
 		return
@@ -76,11 +76,10 @@ func (p positions) add(path string, line int) {
 	}
 }
 
-// grammar reads the text of a document and adds the lines of its keys to positions, unless they are nil. The paths in its errors are
-// empty then.
+// grammar parses the text of a document and records the lines of its keys in positions. If positions are nil, its errors have no paths.
 type grammar func(data []byte, at positions) (content, error)
 
-// lines returns the lines of a document that is right. They are read when they are first asked for.
+// lines returns a function that parses the lines of a valid document at its first call.
 func (read grammar) lines(data []byte) func() positions {
 	return sync.OnceValue(func() positions {
 		at := positions{}
@@ -89,16 +88,15 @@ func (read grammar) lines(data []byte) func() positions {
 	})
 }
 
-// grammars read the text of a document. A number keeps the form in which it is written, so that its type decides what it means.
-// The readers are ours: the libraries' decoders round numbers on the way into an any, give keys another form, and look for
-// duplicate keys in a time that grows with their square.
+// grammars parse the formats. A number keeps its written form, so that the type of its field decides what it means. The decoders of the
+// libraries are not used: they round numbers on the way into an any, rewrite keys, and find duplicate keys in quadratic time.
 var grammars = map[string]grammar{YAML: readYAML, JSON: readJSON, TOML: readTOML}
 
-// KnownFormat reports whether Parse reads a format.
+// KnownFormat reports whether Parse supports a format.
 func KnownFormat(format string) bool { return grammars[format] != nil }
 
-// Parse reads a document. Its errors name the document and the line, and hold none of the values. The tree that comes with an error has
-// what could be read, to find what else is wrong; it is empty if the text is broken.
+// Parse parses a document. Its errors name the document and the line, and show no values. With an error it returns the part of the tree
+// that could be parsed, so that a caller can find further mistakes. The tree is empty if the syntax is broken.
 func Parse(d driver.Document) (t Tree, err error) {
 	t = Tree{Name: d.Name, Version: d.Version, Format: d.Format}
 	if d.Data == nil {
@@ -109,15 +107,15 @@ func Parse(d driver.Document) (t Tree, err error) {
 	if !ok {
 		return t, &driver.Error{Document: d.Name, Err: fmt.Errorf("%w: the format %q is none of yaml, json, toml: set Format in the options of the source, such as FileOptions.Format", driver.ErrInvalid, d.Format)}
 	}
-	data := bytes.TrimPrefix(d.Data, []byte("\xef\xbb\xbf")) // the mark that some editors on Windows put in front
+	data := bytes.TrimPrefix(d.Data, []byte("\xef\xbb\xbf")) // the byte order mark of some editors on Windows
 	switch {
 	case len(bytes.TrimSpace(data)) == 0:
-		return t, &driver.Error{Document: d.Name, Err: fmt.Errorf("%w: is empty, as a file is that is just being written; a configuration without keys is %s", ErrSyntax, nothing(d.Format))}
+		return t, &driver.Error{Document: d.Name, Err: fmt.Errorf("%w: is empty: for a configuration without keys write %s", ErrSyntax, nothing(d.Format))}
 	case !utf8.Valid(data):
 		return t, &driver.Error{Document: d.Name, Err: fmt.Errorf("%w: is not UTF-8", ErrSyntax)}
 	}
 	defer func() {
-		if v := recover(); v != nil { // a parser's defect must not end the program
+		if v := recover(); v != nil { // a bug of the parser must not end the program
 			err = &driver.Error{Document: d.Name, Err: fmt.Errorf("%w: the parser of %s failed", ErrSyntax, d.Format)}
 		}
 	}()
@@ -139,7 +137,7 @@ func nothing(format string) string {
 	return "{}"
 }
 
-// lineError is an error at a line, without the document's name.
+// lineError is an error with its line, but without the name of its document.
 type lineError struct {
 	line int
 	key  string
@@ -149,7 +147,7 @@ type lineError struct {
 func (e *lineError) Error() string { return e.err.Error() }
 func (e *lineError) Unwrap() error { return e.err }
 
-// located names the document, and the lines that the errors have.
+// located adds the name of the document and the lines to errors.
 func located(name string, err error) error {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		var errs []error
@@ -175,18 +173,17 @@ var (
 	errDeep      = fmt.Errorf("is nested more than %d deep", maxDepth)
 )
 
-// maxDepth is how deep keys may lie in each other. What people write is far from it, and a document made to be deep would cost
-// more than its size.
+// maxDepth is the deepest nesting of keys. Real documents stay far below it. A hostile one would cost more than its size suggests.
 const maxDepth = 100
 
-// lineEnds counts lines on the way through a text, each once.
+// lineEnds counts lines in one pass through a text.
 type lineEnds struct {
 	data    []byte
-	counted int // bytes whose line ends are in ended
+	counted int // bytes already scanned
 	ended   int
 }
 
-// lineAt returns the line of an offset, which is not before the last one asked for.
+// lineAt returns the line of an offset. Offsets must not decrease from call to call.
 func (l *lineEnds) lineAt(offset int) int {
 	if offset > l.counted {
 		l.ended += bytes.Count(l.data[l.counted:offset], []byte("\n"))
@@ -195,7 +192,7 @@ func (l *lineEnds) lineAt(offset int) int {
 	return 1 + l.ended
 }
 
-// Line returns the line of a path, or of the nearest place above it.
+// Line returns the line of a path, or of its nearest ancestor that has one.
 func (t *Tree) Line(path string) int {
 	if t.lines == nil {
 		return 0
@@ -209,7 +206,7 @@ func (t *Tree) Line(path string) int {
 	return 0
 }
 
-// escapes reports whether a text ends in a backslash that escapes what follows.
+// escapes reports whether a text ends in a backslash that escapes the next character.
 func escapes(text string) bool {
 	return (len(text)-len(strings.TrimRight(text, `\`)))%2 == 1
 }

@@ -5,14 +5,14 @@ import (
 	"slices"
 )
 
-// place is a position in a configuration: where it is, which type it has, and whether what it holds may be shown.
+// place is a position in a configuration: its path, its type, and whether its value may be shown.
 type place struct {
 	path   string
 	typ    reflect.Type // nil: the type has no such key
-	hidden bool         // it lies in a secret, or under an unknown key
+	hidden bool         // in a secret, or below an unknown key
 }
 
-// unwrapped returns the place with its type freed from pointers and Secrets.
+// unwrapped returns the place with the type behind pointers and Secrets.
 func (p place) unwrapped() place {
 	for p.typ != nil {
 		switch {
@@ -46,7 +46,7 @@ func (p place) element(i int, t reflect.Type) place {
 	return place{path: JoinIndex(p.path, i), typ: t, hidden: p.hidden || isSecret(t)}
 }
 
-// entry returns the place of a key of the map at p. The keys of a map that is secret are secret too: its entries have its path.
+// entry returns the place of a key of the map at p. The keys of a secret map are secret, too, so its entries have the path of the map.
 func (p place) entry(key string, t reflect.Type) place {
 	next := place{path: p.path, typ: t, hidden: p.hidden || isSecret(t)}
 	if !p.hidden {
@@ -55,12 +55,12 @@ func (p place) entry(key string, t reflect.Type) place {
 	return next
 }
 
-// unknown returns the place of a key that the type at p does not have. It may be a misspelt secret.
+// unknown returns the place of a key that the type at p does not have. The key may be a misspelt secret.
 func (p place) unknown(key string) place {
 	return place{path: JoinKey(p.path, key), hidden: true}
 }
 
-// key returns the place of a key in a document, whatever the type at p is.
+// key returns the place of a key, for any type at p.
 func (p place) key(key string) place {
 	p = p.unwrapped()
 	if p.typ == nil {
@@ -80,7 +80,7 @@ func (p place) key(key string) place {
 	return p.unknown(key)
 }
 
-// index returns the place of an element in a document, whatever the type at p is.
+// index returns the place of an element, for any type at p.
 func (p place) index(i int) place {
 	p = p.unwrapped()
 	switch {
@@ -93,7 +93,7 @@ func (p place) index(i int) place {
 	return place{path: JoinIndex(p.path, i), hidden: true}
 }
 
-// sealed reports whether the keys below p must not be shown either: only those of a struct are known to be no secrets.
+// sealed reports whether the keys below p are hidden, too. Only the keys of a struct are known not to be secret.
 func (p place) sealed() bool {
 	p = p.unwrapped()
 	return p.hidden && (p.typ == nil || shapeOf(p.typ) != object)
@@ -102,7 +102,7 @@ func (p place) sealed() bool {
 // holdsSecret reports whether a value of a type can contain a secret.
 func holdsSecret(t reflect.Type) bool { return reaches(t, func(at place) bool { return at.hidden }) }
 
-// reaches reports whether a condition holds for a type or for one of those that its values hold, freed from pointers and Secrets.
+// reaches reports whether a condition holds for a type or for one below it, with pointers and Secrets unwrapped.
 func reaches(t reflect.Type, condition func(place) bool) bool {
 	return reachesFrom(place{typ: t}, condition, map[reflect.Type]bool{})
 }

@@ -13,7 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// tomlSeeds are documents about which tables and keys may be defined where, valid and not.
+// tomlSeeds are valid and invalid documents about where tables and keys may be defined.
 var tomlSeeds = []string{
 	"a = 1\nb = 'x'\n", "[a]\nb = 1\n[a.c]\nd = 2\n", "[a.b]\nc = 1\n[a]\nd = 2\n", "[a]\n[a]\n", "[a]\nb = 1\n[a.b]\n", "a = 1\n[a]\n", "a.b = 1\na.c = 2\n", "a.b = 1\n[a]\n",
 	"[f]\na.b = 1\n[f.a]\n", "[f]\na.b = 1\n[f.a.c]\nd = 1\n", "[a.b.c]\nz = 9\n[a]\nb.c.t = 1\n", "[a.b.c]\nz = 9\n[a]\nb.d = 1\n", "a = {b = 1}\na.c = 2\n", "a = {b.c = 1, b.d = 2}\n", "a = {b = 1, b = 2}\n",
@@ -23,7 +23,7 @@ var tomlSeeds = []string{
 	"a.b.c = 1\n[a.b]\n", "[a]\nb = {}\n[a.b.c]\n", "a = \"\\u00e9\\\"\\\\\"\n", "a = 1 # c\n# only a comment\n",
 }
 
-// TestTOMLAgrees reads documents as the library does: what it takes and refuses, and the values.
+// TestTOMLAgrees compares the accepted documents and their values with those of the library.
 func TestTOMLAgrees(t *testing.T) {
 	for _, text := range tomlSeeds {
 		agreeTOML(t, text)
@@ -44,7 +44,7 @@ func agreeTOML(t *testing.T, text string) {
 	got, err := readTOML([]byte(text), nil)
 	if (err == nil) != (errWant == nil) {
 		if errWant != nil && (strings.Contains(errWant.Error(), "parse") || strings.Contains(errWant.Error(), "too large")) || err != nil && strings.Contains(err.Error(), "nested") {
-			return // a number that only a wider type can hold, or a depth that is refused
+			return // a number that needs a wider type, or a depth over the limit
 		}
 		t.Errorf("%q: the library says %v, we say %v", text, errWant, err)
 		return
@@ -54,7 +54,7 @@ func agreeTOML(t *testing.T, text string) {
 	}
 }
 
-// yamlSeeds are documents with what is special about YAML.
+// yamlSeeds are documents with the special features of YAML.
 var yamlSeeds = []string{
 	"a: 1\nb: [x, 'y', \"z\"]\nc: {d: true, e: null, f: ~}\n", "a: &x {b: 1}\nc: *x\nd: {<<: *x, e: 2}\n", "a: &x {b: 1, c: 2}\nd:\n  <<: [*x, {b: 3, e: 4}]\n  c: 5\n", "a: |\n  text\n  more\nb: >\n  fold\n  ed\n",
 	"a: !!str 12\nb: !!int '3'\nc: !!float 3\nd: !!binary aGVsbG8=\ne: !!timestamp 2026-01-02\n", "a: 2026-01-02\nb: 2026-01-02T03:04:05Z\n", "a: .inf\nb: -.Inf\nc: .NaN\nd: 1e3\ne: 0x1F\nf: 0b11\ng: 0o17\nh: 1_000\n", "a:\n- b: 1\n  c: 2\n- - d\n",
@@ -62,7 +62,7 @@ var yamlSeeds = []string{
 	"a: &a {x: 1}\nb: &b {<<: *a, y: 2}\nc: {<<: *b, z: 3}\n",
 }
 
-// TestYAMLAgrees reads documents as the library does.
+// TestYAMLAgrees compares the accepted documents and their values with those of the library.
 func TestYAMLAgrees(t *testing.T) {
 	for _, text := range yamlSeeds {
 		agreeYAML(t, text)
@@ -105,7 +105,7 @@ func FuzzJSONAgrees(f *testing.F) {
 	})
 }
 
-// alike compares what we read with what a library's decoder makes of it, which may round.
+// alike compares our value with that of a library, which may be rounded.
 func alike(got, want any) bool {
 	switch g := got.(type) {
 	case map[string]any:
@@ -115,7 +115,7 @@ func alike(got, want any) bool {
 		}
 		for it := w.MapRange(); it.Next(); {
 			inner, ok := g[fmt.Sprint(it.Key())]
-			if !ok && len(g) > 0 { // a key that is no text has another form
+			if !ok && len(g) > 0 { // a key that is not a text is rewritten by the library
 				continue
 			}
 			if !alike(inner, it.Value().Interface()) {
@@ -171,7 +171,7 @@ func alikeNumber(n number, want any) bool {
 	return err != nil || g == w || math.IsNaN(g) && math.IsNaN(w)
 }
 
-// TestAbove cuts the last part off a path.
+// TestAbove removes the last part of a path.
 func TestAbove(t *testing.T) {
 	for path, want := range map[string]string{
 		"a": "", "a.b": "a", "a.b[2]": "a.b", `a."b.c"`: "a", JoinKey(JoinKey("a", `b \`), "c"): JoinKey("a", `b \`), JoinKey("a", `b \`): "a", JoinKey("a", `b "\`): "a", JoinKey("a", `"`): "a",

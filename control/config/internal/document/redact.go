@@ -6,15 +6,15 @@ import (
 	"github.com/go-os/go-os/control/config/driver"
 )
 
-// misfitError is a value that does not fit, or breaks a rule. Its text may show the value: the caller that gets the error has the
-// Value anyway. Telemetry and reports get the bare form.
+// misfitError is the error for a value that does not fit or breaks a rule. The text may show the value, since the caller has it anyway.
+// Telemetry and reports get the bare form.
 type misfitError struct{ text, bare string }
 
 func (e *misfitError) Error() string { return driver.ErrInvalid.Error() + ": " + e.text }
 func (e *misfitError) Unwrap() error { return driver.ErrInvalid }
 
-// WithoutValues returns an error without the values that it shows. It takes the error apart and puts it together again: a replacement in
-// the text would miss what another error has quoted or escaped.
+// WithoutValues returns an error without the values that it shows. It rebuilds the error: a replacement in its text would miss values that
+// another error has quoted or escaped.
 func WithoutValues(err error) error {
 	switch e := err.(type) {
 	case *driver.Error:
@@ -27,7 +27,7 @@ func WithoutValues(err error) error {
 	if !showsValue(err) {
 		return err
 	}
-	var inner []error // the text of an error that wraps others may hold theirs, so it is left out
+	var inner []error // the text of a wrapping error may contain theirs, so it is left out
 	switch e := err.(type) {
 	case interface{ Unwrap() []error }:
 		for _, one := range e.Unwrap() {
@@ -39,7 +39,7 @@ func WithoutValues(err error) error {
 	return errors.Join(inner...)
 }
 
-// showsValue reports whether an error is, or wraps, one that shows a value.
+// showsValue reports whether an error, or one that it wraps, shows a value.
 func showsValue(err error) (shows bool) {
 	EachError(err, func(one error) {
 		if _, ok := one.(*misfitError); ok {
@@ -49,7 +49,7 @@ func showsValue(err error) (shows bool) {
 	return shows
 }
 
-// EachError visits an error and all that it wraps.
+// EachError visits an error and all errors that it wraps.
 func EachError(err error, visit func(error)) {
 	visit(err)
 	switch e := err.(type) {

@@ -12,15 +12,15 @@ import (
 	"github.com/go-os/go-os/control/config/driver"
 )
 
-// ruleTag is the struct tag with rules of the validator.
+// ruleTag is the struct tag with the rules of the validator.
 const ruleTag = "validate"
 
-// trialTag is the struct tag of the types on which single rules are tried.
+// trialTag is the struct tag for trying single rules.
 const trialTag = "trial"
 
-// newRules returns a validator that applies the rules below a type, to the elements of lists and maps also without dive. It
-// returns an error for each rule that does not exist or does not fit its field: the validator itself panics when it meets the
-// value, which may be much later.
+// newRules returns a validator for the rules below a type. It applies them to elements of lists and maps without dive, too. It returns an
+// error for each rule that does not exist or does not fit its field. The validator itself would panic at the first value, possibly much
+// later.
 func newRules(t reflect.Type) (*validator.Validate, error) {
 	r := &ruleSet{full: newValidator(t), trial: newValidator(t), seen: map[reflect.Type]bool{}}
 	r.trial.SetTagName(trialTag)
@@ -37,12 +37,12 @@ func newRules(t reflect.Type) (*validator.Validate, error) {
 // ruleSet collects the rules of struct types.
 type ruleSet struct {
 	full  *validator.Validate // all rules
-	trial *validator.Validate // those of the types that try makes
+	trial *validator.Validate // rules of the types that try builds
 	seen  map[reflect.Type]bool
 	errs  []error
 }
 
-// add tries the rules of a struct and of those squashed into it, and registers those that need a dive.
+// add tries the rules of a struct and of structs squashed into it, and registers those that need a dive.
 func (r *ruleSet) add(t reflect.Type, at place) {
 	if r.seen[t] {
 		return
@@ -71,7 +71,7 @@ func (r *ruleSet) add(t reflect.Type, at place) {
 	}
 }
 
-// newValidator returns a validator that looks into the Secrets below a type.
+// newValidator returns a validator that unwraps the Secrets below a type.
 func newValidator(t reflect.Type) *validator.Validate {
 	rules := validator.New(validator.WithRequiredStructEnabled())
 	if secrets := secretTypes(t); len(secrets) > 0 {
@@ -105,10 +105,10 @@ func secretTypes(t reflect.Type) (all []any) {
 
 // rule is one rule of a tag.
 type rule struct {
-	dives       string // what leads to it: "dive,keys,"
+	dives       string // the dives before it: "dive,keys,"
 	name, param string
 	hasParam    bool
-	end         string // what ends the keys
+	end         string // the end of the keys
 }
 
 // String writes the rule as its tag does.
@@ -119,8 +119,7 @@ func (r rule) String() string {
 	return r.dives + r.name + r.end
 }
 
-// singleRules takes a tag apart: each rule stands alone. A validator that stops at the first broken rule would not come to the
-// others.
+// singleRules splits a tag into single rules: a validator that stops at the first broken rule would not try the others.
 func singleRules(tag string) (all []rule) {
 	dives, end := "", ""
 	for one := range strings.SplitSeq(tag, ",") {
@@ -158,14 +157,14 @@ func withDives(tag string, t reflect.Type) string {
 	return tag
 }
 
-// hasRules reports whether a tag `validate` lies below a type.
+// hasRules reports whether a type, or one below it, has a `validate` tag.
 func hasRules(t reflect.Type) bool {
 	return reaches(t, func(at place) bool {
 		return shapeOf(at.typ) == object && slices.ContainsFunc(partsOf(at.typ), func(p part) bool { return p.Tag.Get(ruleTag) != "" })
 	})
 }
 
-// try returns why a rule does not fit a field: it applies the rule to a struct like t in which the field is set.
+// try applies a rule to a struct like t in which the field is set, and returns why it does not fit.
 func (r *ruleSet) try(one rule, t reflect.Type, p part) error {
 	for _, name := range one.fields() {
 		if _, ok := t.FieldByName(name); !ok {
@@ -191,9 +190,9 @@ func (r *ruleSet) try(one rule, t reflect.Type, p part) error {
 	return contained(func() { _ = r.trial.Struct(like.Interface()) })
 }
 
-// sample sets a value as far as it takes for a rule behind its dives to be applied.
+// sample sets a value so that a rule behind its dives is applied.
 func sample(v reflect.Value, depth int) {
-	const deepest = 8 // types can hold themselves
+	const deepest = 8 // types may be recursive
 	if depth++; depth > deepest {
 		return
 	}
@@ -274,7 +273,7 @@ func setOf(words string) map[string]bool {
 	return set
 }
 
-// contained calls a function, and returns its panic as an error.
+// contained calls a function and returns a panic as an error.
 func contained(call func()) (err error) {
 	defer func() {
 		if v := recover(); v != nil {

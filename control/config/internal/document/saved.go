@@ -11,8 +11,8 @@ import (
 	"github.com/go-os/go-os/control/config/driver"
 )
 
-// SavedValue is a value of a document without text, as the last-good file keeps it: with its kind, since JSON alone would turn an
-// int64 into a float, and has no infinity, no time and no duration.
+// SavedValue is a value in the last-good file, for a document without text. It has a kind, since JSON would convert an int64 to a float, and
+// has no infinity, time or duration.
 type SavedValue struct {
 	Kind string                `json:"kind"`
 	Text string                `json:"text,omitempty"`
@@ -78,10 +78,10 @@ func savedByKind(v reflect.Value) (out SavedValue, err error) {
 		}
 		return out, nil
 	}
-	return out, fmt.Errorf("%w: a value of type %s cannot be kept: give it as text, a number, a list or a map", driver.ErrInvalid, v.Type())
+	return out, fmt.Errorf("%w: a value of type %s cannot be saved: give it as text, a number, a list or a map", driver.ErrInvalid, v.Type())
 }
 
-// Value returns the value again.
+// Value returns the original value.
 func (s SavedValue) Value() (any, error) {
 	switch s.Kind {
 	case "null":

@@ -15,10 +15,10 @@ import (
 	"github.com/go-os/go-os/control/config/driver"
 )
 
-// tagName is the struct tag that names a key: `config:"max_conns"`, with ",secret" and ",squash" after it.
+// tagName is the struct tag that names a key, with the options "secret" and "squash": `config:"max_conns,secret"`.
 const tagName = "config"
 
-// field is one key of a struct, as a configuration writes it.
+// field is one key of a struct.
 type field struct {
 	name   string // the key
 	index  []int  // for reflect.Value.FieldByIndex
@@ -36,15 +36,15 @@ var (
 	typeOfValidator = reflect.TypeFor[selfChecker]()
 )
 
-// part is a field of a struct as Go declares it, with what its tag says.
+// part is a field of a struct as declared in Go, with its parsed tag.
 type part struct {
 	reflect.StructField
-	name   string // the key; none if it is squashed
+	name   string // the key, or empty if squashed
 	squash bool
 	secret bool
 }
 
-// partsOf returns the fields of a struct that a configuration has. A squashed struct is one part.
+// partsOf returns the fields of a struct that belong to the configuration. A squashed struct is one part.
 func partsOf(t reflect.Type) (all []part) {
 	for i := range t.NumField() {
 		f := t.Field(i)
@@ -61,15 +61,15 @@ func partsOf(t reflect.Type) (all []part) {
 	return all
 }
 
-// squashable reports whether a part is squashed and can be: a pointer may be nil, and a text has no keys.
+// squashable reports whether a part is squashed and can be. A pointer may be nil, and a text has no keys.
 func (p part) squashable() bool {
 	return p.squash && p.Type.Kind() == reflect.Struct && shapeOf(p.Type) == object
 }
 
-// knownFields remembers the fields of every struct that was asked for: types are few and live as long as the program.
+// knownFields caches the fields of struct types, which are few and live as long as the program.
 var knownFields sync.Map // reflect.Type → []field
 
-// fieldsOf returns the keys of a struct type, those of squashed structs among them.
+// fieldsOf returns the keys of a struct type, including those of squashed structs.
 func fieldsOf(t reflect.Type) []field {
 	if known, ok := knownFields.Load(t); ok {
 		return known.([]field)
@@ -92,7 +92,7 @@ func fieldsOf(t reflect.Type) []field {
 
 func squashedFields(p part) (all []field) {
 	if !p.squashable() {
-		return nil // checkParts refuses it
+		return nil // checkParts reports it
 	}
 	for _, inner := range fieldsOf(p.Type) {
 		inner.index = append(slices.Clone(p.Index), inner.index...)
@@ -104,7 +104,7 @@ func squashedFields(p part) (all []field) {
 
 func has(options, option string) bool { return slices.Contains(strings.Split(options, ","), option) }
 
-// snake turns MaxConns into max_conns, HTTPPort into http_port, UserIDs into user_ids and IPv4Address into ipv4_address.
+// snake converts MaxConns to max_conns, HTTPPort to http_port, UserIDs to user_ids and IPv4Address to ipv4_address.
 func snake(name string) string {
 	runes := []rune(name)
 	var out strings.Builder
@@ -117,8 +117,8 @@ func snake(name string) string {
 	return out.String()
 }
 
-// beginsWord reports whether a word begins at i: at the first capital after other letters, or at the last of several capitals before
-// small letters. The s of IDs and the v of IPv4 belong to the capitals.
+// beginsWord reports whether a word begins at i: at the first upper-case letter after other letters, or at the last of several upper-case
+// letters before lower-case ones. The s of IDs and the v of IPv4 count as upper case.
 func beginsWord(runes []rune, i int) bool {
 	at := func(i int) rune {
 		if i < 0 || i >= len(runes) {
@@ -153,13 +153,13 @@ func secretType(t reflect.Type) reflect.Type {
 	return reflect.Zero(indirect(t)).Interface().(secret).innerType()
 }
 
-// shape is what may stand at a place of a configuration.
+// shape is the kind of value at a place of a configuration.
 type shape int
 
 const (
-	scalar shape = iota // one value, a text among them
-	object              // a struct: its keys are known
-	table               // a map: any key
+	scalar shape = iota // a single value, such as a text
+	object              // a struct, whose keys are known
+	table               // a map, with any keys
 	list
 	anything
 )
@@ -184,10 +184,10 @@ func shapeOf(t reflect.Type) shape {
 	}
 }
 
-// IsScalar reports whether a value of a type is written as a single one.
+// IsScalar reports whether values of a type are written as single values.
 func IsScalar(t reflect.Type) bool { return shapeOf(t) == scalar }
 
-// eachStruct visits the struct types that a configuration of type t can hold, each once, with the path of the first place.
+// eachStruct visits each struct type in t once, with the path of its first occurrence.
 func eachStruct(t reflect.Type, visit func(t reflect.Type, at place)) {
 	eachStructBelow(place{typ: t}, map[reflect.Type]bool{}, visit)
 }
@@ -209,7 +209,7 @@ func eachStructBelow(at place, seen map[reflect.Type]bool, visit func(reflect.Ty
 	}
 }
 
-// any returns the place that stands for every element of the list or map at p.
+// any returns the place of every element of the list or map at p.
 func (p place) any() place {
 	next := place{path: p.path + "[]", typ: p.typ.Elem(), hidden: p.hidden}
 	if shapeOf(p.typ) == table {
@@ -218,7 +218,7 @@ func (p place) any() place {
 	return next
 }
 
-// checkType returns why a type cannot be configured: what no text can say, and tags that contradict each other.
+// checkType returns why a type cannot be configured: values that no text can express, and tags that contradict each other.
 func checkType(t reflect.Type) error {
 	switch {
 	case t.Kind() != reflect.Struct:
@@ -244,7 +244,7 @@ func checkFields(t reflect.Type, at place) (err error) {
 	return err
 }
 
-// checkParts looks for tags that have no effect, or none that is meant.
+// checkParts reports tags without an effect, or without the intended one.
 func checkParts(t reflect.Type) (err error) {
 	for f := range t.Fields() {
 		if problem := checkTag(f); problem != "" {
@@ -287,7 +287,7 @@ func checkTag(f reflect.StructField) string {
 	return ""
 }
 
-// checkElem returns why values of a type cannot be written.
+// checkElem returns why values of a type cannot be written in a document.
 func checkElem(at place) error {
 	at = at.unwrapped()
 	switch shapeOf(at.typ) {
@@ -317,7 +317,7 @@ func cannotConfigure(at place) error {
 	return fmt.Errorf("%w: %s: the type %s cannot be configured; the tag `config:\"-\"` leaves the field out", driver.ErrInvalid, at.path, at.typ)
 }
 
-// JoinKey appends a key to a path as people read it: db.pool.max, prices."v1.2".
+// JoinKey appends a key to a path: db.pool.max, prices."v1.2".
 func JoinKey(path, key string) string {
 	if key == "" || strings.ContainsFunc(key, needsQuotes) {
 		key = fmt.Sprintf("%q", key)
@@ -328,10 +328,10 @@ func JoinKey(path, key string) string {
 	return path + "." + key
 }
 
-// needsQuotes reports whether a key with this character is quoted in a path.
+// needsQuotes reports whether a path quotes a key with this character.
 func needsQuotes(r rune) bool {
 	switch {
-	case 'a' <= r && r <= 'z', '0' <= r && r <= '9', r == '_', r == '-': // most of them
+	case 'a' <= r && r <= 'z', '0' <= r && r <= '9', r == '_', r == '-': // the common case
 		return false
 	}
 	return r == '.' || r == '"' || r == '[' || r == ']' || r == ' ' || !unicode.IsPrint(r)
@@ -340,7 +340,7 @@ func needsQuotes(r rune) bool {
 // JoinIndex appends the index of an element to a path.
 func JoinIndex(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
 
-// KeysOf returns the keys of a type, those of structs before the keys in them.
+// KeysOf returns the keys of a type. The key of a struct precedes the keys in it.
 func KeysOf(t reflect.Type) []driver.Key { return appendKeys(nil, t, nil, nil) }
 
 func appendKeys(all []driver.Key, t reflect.Type, path []string, above []reflect.Type) []driver.Key {

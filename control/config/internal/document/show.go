@@ -11,10 +11,10 @@ import (
 	"unicode/utf8"
 )
 
-// Redacted stands for what must not be shown.
+// Redacted is shown in place of a secret.
 const Redacted = "[redacted]"
 
-// OneLine shortens a text, and shows what does not print as an escape of Go: a value must not steer the terminal.
+// OneLine shortens a text, and escapes what does not print: a value must not control the terminal.
 func OneLine(s string) string {
 	s = strings.NewReplacer("\r\n", "⏎", "\n", "⏎", "\t", " ").Replace(s)
 	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) || !utf8.ValidString(s) {
@@ -24,7 +24,7 @@ func OneLine(s string) string {
 	return shorten(s)
 }
 
-// shorten cuts a text that is too long for a line.
+// shorten truncates a text that is too long for a line.
 func shorten(s string) string {
 	const longest = 80
 	if runes := []rune(s); len(runes) > longest {
@@ -33,7 +33,7 @@ func shorten(s string) string {
 	return s
 }
 
-// Show formats a value for a message. The caller has redacted secrets.
+// Show formats a value for a message. The caller must have redacted secrets.
 func Show(v any) string {
 	switch v := v.(type) {
 	case nil:
@@ -54,7 +54,7 @@ func Show(v any) string {
 	return fmt.Sprint(v)
 }
 
-// ShowText hides the password of a URL.
+// ShowText redacts the password of a URL.
 func ShowText(s string) string {
 	if strings.Contains(s, "://") && strings.Contains(s, "@") {
 		u, err := url.Parse(s)

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// ErrSize says that a text is no size. The errors of ParseSize are shown to people as they are.
-var ErrSize = sizeError("is no size: write a number and B, KB, MB, GB, TB, KiB, MiB, GiB or TiB, such as 64KiB")
+// ErrSize is the error for a text that is not a size. The errors of ParseSize are shown as they are.
+var ErrSize = sizeError("is not a size: write a number and B, KB, MB, GB, TB, KiB, MiB, GiB or TiB, such as 64KiB")
 
 var (
 	errPartOfByte  = sizeError("is not a whole number of bytes")
@@ -18,9 +18,9 @@ var (
 // sizeError returns an error that textFrom shows as it is.
 func sizeError(why string) error { return &valueError{why: why} }
 
-// ParseSize returns a number times a unit, without rounding.
+// ParseSize returns a number times a unit, or an error if the result would be rounded.
 func ParseSize(number string, unit uint64) (uint64, error) {
-	const places = 40 // a fraction with more of them is no whole number of the largest unit
+	const places = 40 // a longer fraction is not a whole number of bytes in any unit
 	l, ok := readLiteral(number)
 	switch {
 	case !ok, l.base != 10, l.negative, strings.Contains(number, "_"):

@@ -7,7 +7,7 @@ import (
 	"github.com/go-os/go-os/internal/editdistance"
 )
 
-// Suggest returns the key of a struct that an unknown one was probably meant to be, or nothing.
+// suggest returns the key of a struct that is most similar to an unknown one, or nothing.
 func suggest(key string, t reflect.Type) string {
 	var names []string
 	for _, f := range fieldsOf(t) {
@@ -16,7 +16,7 @@ func suggest(key string, t reflect.Type) string {
 	return Nearest(strings.ToLower(key), names)
 }
 
-// Nearest returns the name that a text was probably meant to be, or nothing.
+// Nearest returns the name most similar to a text, or nothing if none is similar enough.
 func Nearest(text string, names []string) string {
 	best, distance := "", len(text)/3+1
 	for _, name := range names {
@@ -30,7 +30,7 @@ func Nearest(text string, names []string) string {
 	return best
 }
 
-// edits is the distance of two names. Texts of strangers can be long, so it counts no further than the longest name.
+// edits returns the edit distance of two names. It does not compare names that are longer than any real one.
 func edits(a, b string) int {
 	const longest = 64
 	if len(a) > longest || len(b) > longest {

@@ -9,12 +9,12 @@ import (
 	"github.com/go-os/go-os/control/config/driver"
 )
 
-// defaultsTable holds what the tags `default` of the struct types in a configuration say, as documents would.
+// defaultsTable has the values of the `default` tags in a configuration, by struct type.
 type defaultsTable struct {
 	byType map[reflect.Type]map[string]any
 }
 
-// newDefaultsTable reads the tags below a type, and returns all those that are no value of their field.
+// newDefaultsTable parses the `default` tags below a type. The error has all values that do not fit their fields.
 func newDefaultsTable(t reflect.Type) (*defaultsTable, error) {
 	table := &defaultsTable{byType: map[reflect.Type]map[string]any{}}
 	eachStruct(t, func(t reflect.Type, _ place) { table.byType[t] = table.read(t, nil) })
@@ -23,10 +23,10 @@ func newDefaultsTable(t reflect.Type) (*defaultsTable, error) {
 	return table, a.err()
 }
 
-// of returns the defaults of a struct. They must not be changed.
+// of returns the defaults of a struct. Callers must not change them.
 func (d *defaultsTable) of(t reflect.Type) map[string]any { return d.byType[t] }
 
-// read returns the defaults of a struct and of the structs in it. Those behind pointers count once the pointer is set.
+// read returns the defaults of a struct and of the structs in it. Defaults behind a pointer apply once the pointer is set.
 func (d *defaultsTable) read(t reflect.Type, above []reflect.Type) map[string]any {
 	out := map[string]any{}
 	for _, f := range fieldsOf(t) {
@@ -44,7 +44,7 @@ func (d *defaultsTable) read(t reflect.Type, above []reflect.Type) map[string]an
 	return out
 }
 
-// expand reads a list, a map or a struct from the text of a tag, so that it is merged with what the sources say of it.
+// expand parses a list, a map or a struct in a tag, so that it can be merged with the values of the sources.
 func expand(def string, t reflect.Type) any {
 	switch shapeOf(t) {
 	case object, table, list:
@@ -52,10 +52,10 @@ func expand(def string, t reflect.Type) any {
 			return value
 		}
 	}
-	return text(def) // which is refused where it does not fit
+	return text(def) // rejected later if it does not fit
 }
 
-// check decodes the defaults of a struct's own fields.
+// check decodes the defaults of the fields of a struct.
 func (d *defaultsTable) check(t reflect.Type, at place, a *account) {
 	for _, f := range fieldsOf(t) {
 		if f.def == nil {
@@ -79,7 +79,7 @@ func (d *defaultsTable) check(t reflect.Type, at place, a *account) {
 	}
 }
 
-// contains reports whether a default makes a struct of type t, so that its own default would be needed for ever.
+// contains reports whether a default contains a struct of type t, so that its expansion would never end.
 func (d *defaultsTable) contains(v any, typ, t reflect.Type, seen map[reflect.Type]bool) bool {
 	at := place{typ: typ}.unwrapped()
 	switch v := v.(type) {
@@ -109,8 +109,8 @@ func (d *defaultsTable) contains(v any, typ, t reflect.Type, seen map[reflect.Ty
 	return false
 }
 
-// under puts a tree beneath another.
-func under(values, lower map[string]any) {
+// addMissing adds the values of a lower tree that are missing.
+func addMissing(values, lower map[string]any) {
 	for key, v := range lower {
 		have := values[key]
 		if have == nil { // missing, or null
@@ -119,7 +119,7 @@ func under(values, lower map[string]any) {
 		}
 		upper, isMap := have.(map[string]any)
 		if group, isGroup := v.(map[string]any); isMap && isGroup {
-			under(upper, group)
+			addMissing(upper, group)
 		}
 	}
 }

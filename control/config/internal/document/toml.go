@@ -10,8 +10,8 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// readTOML builds the values from the expressions of a document. Which tables may be extended, and by what, is decided as the library
-// does, but it looks for duplicate keys in quadratic time, and rounds numbers.
+// readTOML builds values from the expressions of a document. It extends tables by the same rules as the decoder of the library, which finds
+// duplicate keys in quadratic time and rounds numbers.
 func readTOML(data []byte, at positions) (content, error) {
 	r := &tomlReader{data: data, positions: at, ends: lineEnds{data: data}}
 	if offset, deep := tooDeepTOML(data); deep {
@@ -35,34 +35,34 @@ type tomlReader struct {
 	data   []byte
 	parser unstable.Parser
 	positions
-	ends    lineEnds   // the parser's own count begins at the top each time
-	table   *tomlTable // that key = value belongs to
+	ends    lineEnds   // the parser would count from the start each time
+	table   *tomlTable // of the next key = value
 	path    string     // of table
-	section int        // counts the headers
+	section int        // number of headers so far
 	errs    []error
 }
 
-// tomlTable is a table, or the values of an array of tables.
+// tomlTable is a table, or the last element of an array of tables.
 type tomlTable struct {
 	values map[string]any
 	below  map[string]*tomlTable
-	list   *[]any // the array of tables that this is the last element of
-	header bool   // defined by a header: no other header and no dotted key may add to it
-	dotted int    // if not 0: made by a dotted key in section dotted-1, and only added to there
+	list   *[]any // the array of tables, if this is its last element
+	header bool   // defined by a header: closed to other headers and dotted keys
+	dotted int    // if not 0: defined by a dotted key in section dotted-1, and open only there
 }
 
 func newTable() *tomlTable {
 	return &tomlTable{values: map[string]any{}, below: map[string]*tomlTable{}}
 }
 
-// add makes a table below t.
+// add adds a table below t.
 func (t *tomlTable) add(key string) *tomlTable {
 	inner := newTable()
 	t.values[key], t.below[key] = inner.values, inner
 	return inner
 }
 
-// append makes another element of the array of tables below t.
+// append adds an element to the array of tables below t.
 func (t *tomlTable) append(key string, list *[]any) *tomlTable {
 	inner := newTable()
 	inner.list = list
@@ -75,7 +75,7 @@ func (r *tomlReader) fail(path, format string, args ...any) {
 	r.errs = append(r.errs, &lineError{line: r.ends.lineAt(0), key: path, err: fmt.Errorf(format, args...)})
 }
 
-// syntax places an error of the parser.
+// syntax adds the line to an error of the parser.
 func (r *tomlReader) syntax(err error) error {
 	var at *unstable.ParserError
 	if !errors.As(err, &at) {
@@ -123,7 +123,7 @@ func (r *tomlReader) expression(root *tomlTable, e *unstable.Node) error {
 	return nil
 }
 
-// header begins the table of [a.b].
+// header starts the table [a.b].
 func (r *tomlReader) header(above, table *tomlTable, key, at string) *tomlTable {
 	_, taken := above.values[key]
 	switch {
@@ -139,7 +139,7 @@ func (r *tomlReader) header(above, table *tomlTable, key, at string) *tomlTable 
 	return table
 }
 
-// arrayHeader begins the next element of [[a.b]].
+// arrayHeader starts the next element of [[a.b]].
 func (r *tomlReader) arrayHeader(above, last *tomlTable, key, at string) (*tomlTable, string) {
 	list := new([]any)
 	if last != nil && last.list != nil {
@@ -152,7 +152,7 @@ func (r *tomlReader) arrayHeader(above, last *tomlTable, key, at string) (*tomlT
 	return above.append(key, list), at
 }
 
-// key returns one part of a key, and its path. The line of a path is where it stands first.
+// key returns one part of a key, and its path. The line of a path is that of its first occurrence.
 func (r *tomlReader) key(n *unstable.Node, path string, depth int) (key, at string, err error) {
 	line := r.ends.lineAt(int(n.Raw.Offset))
 	if depth > maxDepth {
@@ -210,7 +210,7 @@ func (r *tomlReader) value(n *unstable.Node, path string, depth int) (any, error
 		return n.Data[0] == 't', nil
 	case unstable.Integer, unstable.Float:
 		if !tomlNumber.Match(n.Data) {
-			r.fail(path, "is no number of TOML")
+			r.fail(path, "is not a number of TOML")
 		}
 		return number(n.Data), nil
 	case unstable.Array:
@@ -242,10 +242,10 @@ func (r *tomlReader) array(n *unstable.Node, path string, depth int) (any, error
 	return elements, nil
 }
 
-// tomlNumber is the grammar of numbers, which the parser does not check to the end.
+// tomlNumber is the grammar of numbers, which the parser does not check fully.
 var tomlNumber = regexp.MustCompile(`^(?:[+-]?(?:0|[1-9](?:_?[0-9])*)(?:\.[0-9](?:_?[0-9])*)?(?:[eE][+-]?[0-9](?:_?[0-9])*)?|0x[0-9A-Fa-f](?:_?[0-9A-Fa-f])*|0o[0-7](?:_?[0-7])*|0b[01](?:_?[01])*|[+-]?(?:inf|nan))$`)
 
-// time returns a date, a time or both, as the library reads them.
+// time parses a date, a time or both, as the library does.
 func (r *tomlReader) time(written, path string) any {
 	var doc struct{ At any }
 	if err := toml.Unmarshal([]byte("At = "+written), &doc); err != nil {
@@ -254,7 +254,7 @@ func (r *tomlReader) time(written, path string) any {
 	return instant{written: written, at: doc.At}
 }
 
-// tooDeepTOML reports where brackets are nested deeper than keys may lie. It is asked first, since the parser calls itself for each.
+// tooDeepTOML reports where brackets are nested too deep. It runs before the parser, which recurses for each of them.
 func tooDeepTOML(data []byte) (offset int, deep bool) {
 	depth := 0
 	for i := 0; i < len(data); i++ {
@@ -284,7 +284,7 @@ func firstLine(data []byte) []byte {
 	return line
 }
 
-// tomlText returns the length of a text that begins with its quote.
+// tomlText returns the length of a quoted text at the start of data.
 func tomlText(data []byte) int {
 	end := data[:1]
 	if bytes.HasPrefix(data, bytes.Repeat(end, 3)) {

@@ -8,19 +8,19 @@ import (
 	"time"
 )
 
-// instant is a date or a time of a document, in the form in which it is written.
+// instant is a date or a time of a document in its written form.
 type instant struct {
 	written string
 	at      any // a time.Time, or a local date or time of TOML
 }
 
-// MarshalJSON writes a time as JSON has it.
+// MarshalJSON writes the parsed time.
 func (i instant) MarshalJSON() ([]byte, error) { return json.Marshal(i.at) }
 
-// String returns the time as it is written.
+// String returns the written form.
 func (i instant) String() string { return i.written }
 
-// plain copies the tree of a source without text, in the terms in which the parsers write: map[string]any, []any, and numbers.
+// plain copies the tree of a source without text to the types that the parsers return: map[string]any, []any and number.
 func plain(v any) any {
 	switch v := v.(type) {
 	case nil, string, text, number, bool, []byte, instant, time.Time:
@@ -40,7 +40,7 @@ func plain(v any) any {
 			out[i] = plain(r.Index(i).Interface())
 		}
 		return out
-	case r.Type().PkgPath() != "": // a type of its own is taken only where it is wanted
+	case r.Type().PkgPath() != "": // a named type fits only a field of that type
 		return v
 	}
 	switch r.Kind() {

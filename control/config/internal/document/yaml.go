@@ -14,8 +14,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// readYAML builds the values from the nodes of a document. The library's decoder is not asked: it looks for duplicate keys in quadratic
-// time, and gives numbers another form.
+// readYAML builds values from the nodes of a document. The decoder of the library is not used: it finds duplicate keys in quadratic time, and
+// rewrites numbers.
 func readYAML(data []byte, at positions) (content, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, more yaml.Node
@@ -27,7 +27,7 @@ func readYAML(data []byte, at positions) (content, error) {
 	}
 	switch err := decoder.Decode(&more); {
 	case err == nil:
-		return content{}, &lineError{line: max(more.Line, 1), err: errors.New("holds a second document, which would not be read")}
+		return content{}, &lineError{line: max(more.Line, 1), err: errors.New("holds a second document: write one document only")}
 	case !errors.Is(err, io.EOF):
 		return content{}, yamlError(err, data)
 	}
@@ -43,7 +43,7 @@ func readYAML(data []byte, at positions) (content, error) {
 	return content{values, anchors(root)}, errors.Join(append(r.errs, err)...)
 }
 
-// anchors returns the keys that begin with x- and have an anchor in their value.
+// anchors returns the keys with the prefix x- and an anchor in their value.
 func anchors(root *yaml.Node) (keys []string) {
 	for i := 0; i+1 < len(root.Content); i += 2 {
 		if key := root.Content[i].Value; strings.HasPrefix(key, "x-") && hasAnchor(root.Content[i+1]) {
@@ -55,7 +55,7 @@ func anchors(root *yaml.Node) (keys []string) {
 
 func hasAnchor(n *yaml.Node) bool { return n.Anchor != "" || slices.ContainsFunc(n.Content, hasAnchor) }
 
-// The tags that the parser resolves plain scalars to.
+// The tags of plain scalars.
 const (
 	yamlNull  = "!!null"
 	yamlText  = "!!str"
@@ -63,9 +63,9 @@ const (
 )
 
 var (
-	// yamlLine is how the parser writes the line of a mistake. The first line is not written.
+	// yamlLine matches the line in an error of the parser, which omits line 1.
 	yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
-	// yamlAnchor is how it reports an alias of nothing. It quotes what may be a password.
+	// yamlAnchor matches the error for an unknown alias. It quotes a text that may be a password.
 	yamlAnchor = regexp.MustCompile(`unknown anchor '(.*)' referenced`)
 )
 
@@ -82,19 +82,19 @@ func yamlError(err error, data []byte) error {
 	return &lineError{line: max(line, 1), err: errors.New(m[2])}
 }
 
-// yamlReader makes values of nodes.
+// yamlReader builds values from nodes.
 type yamlReader struct {
 	positions
-	open    map[*yaml.Node]bool // anchors whose values are being built
-	aliased int                 // how deep in aliases
-	copies  int                 // Values built for aliases
+	open    map[*yaml.Node]bool // anchors whose values are under construction
+	aliased int                 // depth of nested aliases
+	copies  int                 // values built for aliases
 	errs    []error
 }
 
-// maxCopies is how many values aliases may stand for in all.
+// maxCopies is the largest number of values that aliases may expand to.
 const maxCopies = 100_000
 
-// fail notes a mistake that does not keep the rest from being read.
+// fail records a mistake after which reading continues.
 func (r *yamlReader) fail(n *yaml.Node, path, format string, args ...any) {
 	r.errs = append(r.errs, &lineError{line: n.Line, key: path, err: fmt.Errorf(format, args...)})
 }
@@ -119,7 +119,7 @@ func (r *yamlReader) value(n *yaml.Node, path string, depth int) (any, error) {
 	return r.scalar(n, path)
 }
 
-// alias builds what an alias stands for. Its lines are where the anchor is.
+// alias builds the value of an alias. Its lines are those of the anchor.
 func (r *yamlReader) alias(n *yaml.Node, path string, depth int) (any, error) {
 	if r.open[n.Alias] {
 		return nil, &lineError{line: n.Line, key: path, err: errors.New("an anchor contains itself")}
@@ -166,7 +166,7 @@ func (r *yamlReader) mapping(n *yaml.Node, path string, depth int) (map[string]a
 	return values, nil
 }
 
-// enter notes that a node with an anchor is being built.
+// enter marks a node with an anchor as under construction.
 func (r *yamlReader) enter(n *yaml.Node) (leave func()) {
 	if n.Anchor == "" || r.open[n] {
 		return func() {}
@@ -175,14 +175,14 @@ func (r *yamlReader) enter(n *yaml.Node) (leave func()) {
 	return func() { delete(r.open, n) }
 }
 
-// line records the line of a key or an element. It records none behind an alias, whose values are written elsewhere.
+// line records the line of a key or an element, but not inside an alias, whose values are written elsewhere.
 func (r *yamlReader) line(path string, n *yaml.Node) {
 	if r.aliased == 0 {
 		r.add(path, n.Line)
 	}
 }
 
-// key returns a key as it is written.
+// key returns a key as written.
 func (r *yamlReader) key(n *yaml.Node, path string) (string, bool) {
 	n = behind(n)
 	switch {
@@ -196,10 +196,10 @@ func (r *yamlReader) key(n *yaml.Node, path string) (string, bool) {
 	return n.Value, true
 }
 
-// errMerge is why a value cannot be merged. A list of lists could refer to itself.
+// errMerge: a value cannot be merged. A list of lists could refer to itself.
 var errMerge = errors.New("<< takes a group of keys, or a list of them")
 
-// merge adds the keys of a mapping, or of a list of mappings, that are not there yet.
+// merge adds the missing keys of a mapping, or of a list of mappings.
 func (r *yamlReader) merge(values map[string]any, n *yaml.Node, path string, depth int) error {
 	list := []*yaml.Node{n}
 	if target := behind(n); target.Kind == yaml.SequenceNode {
@@ -210,7 +210,7 @@ func (r *yamlReader) merge(values map[string]any, n *yaml.Node, path string, dep
 			r.fail(n, path, "%w", errMerge)
 			return nil
 		}
-		r.aliased++ // an inline mapping too: its keys may not count
+		r.aliased++ // also for an inline mapping, whose keys may be overridden
 		v, err := r.value(one, path, depth)
 		r.aliased--
 		if err != nil {
@@ -227,7 +227,7 @@ func (r *yamlReader) merge(values map[string]any, n *yaml.Node, path string, dep
 	return nil
 }
 
-// behind returns the node that an alias stands for.
+// behind returns the node behind an alias.
 func behind(n *yaml.Node) *yaml.Node {
 	if n.Kind == yaml.AliasNode {
 		return n.Alias
@@ -256,7 +256,7 @@ func (r *yamlReader) sequence(n *yaml.Node, path string, depth int) ([]any, erro
 	return elements, nil
 }
 
-// scalar returns a single value. A number and a time keep their form.
+// scalar returns a scalar. Numbers and times keep their written form.
 func (r *yamlReader) scalar(n *yaml.Node, path string) (any, error) {
 	if err := r.tag(n); err != nil {
 		r.fail(n, path, "%w", err)
@@ -286,14 +286,14 @@ func (r *yamlReader) scalar(n *yaml.Node, path string) (any, error) {
 	return n.Value, nil
 }
 
-// groupTag checks that a mapping or a list has no explicit tag but that of its kind.
+// groupTag reports an explicit tag of a mapping or a list that is not the tag of its kind.
 func (r *yamlReader) groupTag(n *yaml.Node, path, own string) {
 	if n.Style&yaml.TaggedStyle != 0 && n.ShortTag() != own {
 		r.fail(n, path, "has a tag that means nothing here: remove it")
 	}
 }
 
-// tag checks that a value is of the type that an explicit tag demands.
+// tag reports an explicit tag that does not match its value.
 func (r *yamlReader) tag(n *yaml.Node) error {
 	if n.Style&yaml.TaggedStyle == 0 {
 		return nil

@@ -1,4 +1,4 @@
-// Package scope is how the packages of configuration observe themselves: one duration, and no values.
+// Package scope builds the instrumentation that the packages of configuration share. It never records values of a configuration.
 package scope
 
 import (
@@ -11,7 +11,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// The attributes that several packages set.
+// The attributes of several packages.
 const (
 	NameKey    = attribute.Key("goos.config.name")
 	VersionKey = attribute.Key("goos.config.version")
