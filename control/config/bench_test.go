@@ -8,7 +8,7 @@ import (
 	"github.com/go-os/go-os/control/config"
 )
 
-// BenchmarkLoad loads documents in which one table holds all keys.
+// BenchmarkLoad measures the load of documents with all keys in one table.
 func BenchmarkLoad(b *testing.B) {
 	for _, format := range formats {
 		b.Run("50000keys/"+format, func(b *testing.B) { benchmarkLoad(b, format, 50_000) })
@@ -28,7 +28,7 @@ func benchmarkLoad(b *testing.B, format string, keys int) {
 	}
 }
 
-// BenchmarkReloadWide reloads a document of 72 KiB that is another one each time.
+// BenchmarkReloadWide measures the reload of a document of 72 KiB that changes each time.
 func BenchmarkReloadWide(b *testing.B) {
 	const size = 72 << 10
 	for _, format := range formats {

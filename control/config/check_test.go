@@ -10,7 +10,7 @@ import (
 	"github.com/go-os/go-os/control/config"
 )
 
-// refused returns what Load says of a type that it must refuse before it reads a source.
+// refused returns the error of Load for a type that it must reject before reading a source.
 func refused[T any](t *testing.T) string {
 	t.Helper()
 	_, err := config.Load[T](t.Context(), nil)
@@ -20,7 +20,7 @@ func refused[T any](t *testing.T) string {
 	return fmt.Sprint(err)
 }
 
-// TestRulesThatDoNotFit has Load refuse a rule that would panic, or never hold, once the value is there.
+// TestRulesThatDoNotFit: Load rejects a rule that would panic or never hold for a value.
 func TestRulesThatDoNotFit(t *testing.T) {
 	type inner struct {
 		On bool `validate:"omitempty,min=5"`
@@ -80,7 +80,7 @@ func TestRulesThatDoNotFit(t *testing.T) {
 		B int  `validate:"email"`
 	}](t)
 	if !strings.Contains(both, "a: the rule") || !strings.Contains(both, "b: the rule") {
-		t.Errorf("not all that is wrong: %s", both)
+		t.Errorf("not all mistakes: %s", both)
 	}
 }
 
@@ -89,7 +89,7 @@ type Squashed struct {
 	On bool `validate:"min=5"`
 }
 
-// TestRulesThatFit has Load take every way to write a rule.
+// TestRulesThatFit: Load accepts every way to write a rule.
 func TestRulesThatFit(t *testing.T) {
 	type node struct {
 		Name  string `validate:"required,alphanum"`
@@ -122,7 +122,7 @@ func reload[T any](t *testing.T, _ *config.Config[T], text string) error {
 	return err
 }
 
-// TestRulesWithoutDive has the rules in the elements of lists and maps hold without a tag that asks for it.
+// TestRulesWithoutDive: rules apply to the elements of lists and maps without dive.
 func TestRulesWithoutDive(t *testing.T) {
 	type port struct {
 		N int `validate:"min=1"`
@@ -162,7 +162,7 @@ func TestRulesWithoutDive(t *testing.T) {
 	}
 }
 
-// asked completes itself, or refuses.
+// asked is completed or rejected by its Validate method.
 type asked struct {
 	N    int
 	Done bool `config:"-"`
@@ -176,7 +176,7 @@ func (a *asked) Validate() error {
 	return nil
 }
 
-// word is a key that checks itself.
+// word is a key with a Validate method.
 type word string
 
 func (w word) Validate() error {
@@ -186,24 +186,24 @@ func (w word) Validate() error {
 	return nil
 }
 
-// Embedded is asked by the name of the struct around it, too.
+// Embedded has a Validate method that the struct around it promotes.
 type Embedded struct{ N int }
 
-// Validate refuses numbers below zero.
+// Validate rejects numbers below zero.
 func (e *Embedded) Validate() error { return (&asked{N: e.N}).Validate() }
 
 type hiddenPart struct{ N int }
 
 func (h *hiddenPart) Validate() error { return (&asked{N: h.N}).Validate() }
 
-// around has a method of its own, so that those of the embedded are not promoted.
+// around has its own method, so that the method of the embedded struct is not promoted.
 type around struct {
 	hiddenPart `config:",squash"`
 }
 
 func (around) Validate() error { return nil }
 
-// TestEveryShapeIsAsked has Validate called wherever a type that has it stands.
+// TestEveryShapeIsAsked: Validate is called on every value of a type that has it.
 func TestEveryShapeIsAsked(t *testing.T) {
 	type shapes struct {
 		F asked
@@ -253,17 +253,17 @@ func TestEveryShapeIsAsked(t *testing.T) {
 			continue
 		}
 		if n := strings.Count(err.Error(), "invalid"); n != 1 {
-			t.Errorf("%s: said %d times: %v", text, n, err)
+			t.Errorf("%s: reported %d times: %v", text, n, err)
 		}
 	}
 	cfg, err := config.Load[shapes](t.Context(), options(yaml("l: [{}]\nm: {a: {}}\ns: {n: 1}\nx: {a: [{b: {}}]}\n")))
 	must(t, err)
 	if c := cfg.Get(); !slices.Equal([]bool{c.F.Done, c.L[0].Done, c.M["a"].Done, c.S.Reveal().Done, c.X["a"][0]["b"].Done}, []bool{true, true, true, true, true}) || c.P != nil {
-		t.Errorf("what Validate completes is lost: %+v", c)
+		t.Errorf("the changes of Validate are lost: %+v", c)
 	}
 }
 
-// TestTags has Load refuse tags that have no effect, or none that is meant, at every depth.
+// TestTags: Load rejects tags without an effect, or without the intended one, at every depth.
 func TestTags(t *testing.T) {
 	type option struct {
 		P string `config:"p,sekret"`
@@ -272,7 +272,7 @@ func TestTags(t *testing.T) {
 		P string `config:"p,"`
 	}
 	type unexported struct {
-		p string `config:"p"` //nolint:unused // as in the fault
+		p string `config:"p"` //nolint:unused // as in the mistake
 	}
 	_ = unexported{}.p
 	type pointer struct {
@@ -338,7 +338,7 @@ func TestTags(t *testing.T) {
 	}
 }
 
-// Deep squashes what cannot be squashed.
+// Deep squashes a field that cannot be squashed.
 type Deep struct {
 	N int `config:",squash"`
 }

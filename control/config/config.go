@@ -170,10 +170,7 @@ type Options struct {
 
 // withDefaults returns the options with defaults in place of zeros, or ErrInvalid if one of them is negative.
 func (o *Options) withDefaults() (Options, error) {
-	var out Options
-	if o != nil {
-		out = *o
-	}
+	out := option.Copy(o)
 	err := errors.Join(
 		option.Fill("Options.Timeout", &out.Timeout, DefaultTimeout),
 		option.Fill("Options.Recheck", &out.Recheck, DefaultRecheck),

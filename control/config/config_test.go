@@ -21,7 +21,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// service is what most tests configure.
+// service is the configuration of most tests.
 type service struct {
 	Name    string        `default:"orders"`
 	Timeout time.Duration `default:"2s" validate:"min=10ms"`
@@ -57,7 +57,7 @@ type limits struct {
 	Burst     int `default:"200"`
 }
 
-// Validate checks what spans fields.
+// Validate checks rules across fields.
 func (s *service) Validate() error {
 	if s.Mode == "safe" && s.Retries == 0 {
 		return errors.New("mode safe needs retries")
@@ -82,7 +82,7 @@ func (d *doc) Read(context.Context) ([]driver.Document, error) {
 
 func yaml(text string) *doc { return &doc{name: "orders.yaml", format: config.YAML, text: text} }
 
-// off keeps telemetry out of tests that are not about it.
+// options returns options without telemetry.
 func options(sources ...config.Source) *config.Options {
 	return &config.Options{Sources: sources, Telemetry: telemetry.Off()}
 }
@@ -105,7 +105,7 @@ func write(t testing.TB, name, text string) string {
 	return path
 }
 
-// TestOrder has each source override those before it, in the order of the issue.
+// TestOrder: each source overrides those before it.
 func TestOrder(t *testing.T) {
 	store := kv.New(memkv.New(nil), &kv.Options{Telemetry: telemetry.Off()})
 	defer func() { _ = store.Close() }()
@@ -150,7 +150,7 @@ func publish(t testing.TB, v *versions.Layer, text string) versions.Version {
 	return published
 }
 
-// TestTypes reads each kind of value in each format.
+// TestTypes loads each kind of value in each format.
 func TestTypes(t *testing.T) {
 	docs := map[string]string{
 		config.YAML: "name: x\ntimeout: 1m30s\ndb: {url: 'postgres://u:p@h/d', max_conns: 9, password: pw}\nprices: {lamp: {cents: 4900}, \"v1.2\": {cents: 1, currency: USD}}\n" +
@@ -179,7 +179,7 @@ func TestTypes(t *testing.T) {
 	}
 }
 
-// TestMistakes looks at what people are told.
+// TestMistakes checks the errors of Load for mistakes in documents.
 func TestMistakes(t *testing.T) {
 	for _, test := range []struct {
 		name, format, text string
@@ -230,17 +230,17 @@ func TestMistakes(t *testing.T) {
 				t.Errorf("got  %v\nwant %v", err, test.want)
 			}
 			if err != nil && (strings.Contains(err.Error(), "hunter2")) {
-				t.Error("the error holds the value")
+				t.Error("the error shows the value")
 			}
 			var e *config.Error
 			if !errors.As(err, &e) {
-				t.Errorf("%T is no *config.Error", err)
+				t.Errorf("%T is not a *config.Error", err)
 			}
 		})
 	}
 }
 
-// TestNumbers has numbers at the edges of their types, from documents and from texts.
+// TestNumbers loads numbers at the limits of their types, from documents and from texts.
 func TestNumbers(t *testing.T) {
 	type numbers struct {
 		I8  int8
@@ -268,7 +268,7 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
-// TestDeep refuses documents that are made to be deep, and quickly.
+// TestDeep: Load rejects deeply nested documents quickly.
 func TestDeep(t *testing.T) {
 	const n = 100_000
 	for format, text := range map[string]string{
@@ -287,7 +287,7 @@ func TestDeep(t *testing.T) {
 	}
 }
 
-// TestLarge reads documents that are larger than people write them.
+// TestLarge loads documents with 50,000 keys.
 func TestLarge(t *testing.T) {
 	type large struct {
 		Prices map[string]int
@@ -316,7 +316,7 @@ func TestLarge(t *testing.T) {
 	}
 }
 
-// TestDump shows where values come from, and no secrets.
+// TestDump: Dump shows the origins of values, and no secrets.
 func TestDump(t *testing.T) {
 	cfg := load(t, yaml("retries: 4\ndb:\n  password: hunter2\n  url: postgres://me:hunter2@db/x\n"), config.Env("O_", []string{"O_RETRIES=5", "O_DB_PASSWORD=hunter2"}))
 	var out bytes.Buffer
@@ -345,7 +345,7 @@ upload        1MiB                        default
 	}
 }
 
-// TestNull takes keys away, and leaves defaults.
+// TestNull: null removes keys, but not defaults.
 func TestNull(t *testing.T) {
 	cfg := load(t, config.Defaults(service{Name: "given", Retries: 5}), yaml("prices: {lamp: {cents: 1}, desk: {cents: 2}}\nlimits: {burst: 7}\ntags: [a]\n"),
 		&doc{name: "over", format: config.YAML, text: "name:\nretries: null\nprices: {desk: null}\nlimits:\ntags:\ndb:\n"})

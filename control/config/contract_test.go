@@ -12,7 +12,7 @@ import (
 	"github.com/go-os/go-os/control/config/configtest"
 )
 
-// TestContract is what every source promises.
+// TestContract runs the contract of a source on files and URLs.
 func TestContract(t *testing.T) {
 	for name, b := range map[string]configtest.Backend{
 		"file":          {Open: func(t testing.TB) configtest.Fixture { return fileFixture(t, false) }},
@@ -36,7 +36,7 @@ func fileFixture(t testing.TB, optional bool) configtest.Fixture {
 }
 
 func urlFixture(t testing.TB) configtest.Fixture {
-	server := newMoody(t)
+	server := newScripted(t)
 	var answer atomic.Pointer[http.HandlerFunc]
 	set := func(h http.HandlerFunc) { answer.Store(&h) }
 	var broken atomic.Bool

@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-os/go-os/control/config/internal/document"
 	"github.com/go-os/go-os/control/config/internal/scope"
+	"github.com/go-os/go-os/internal/life"
 )
 
 // core is a Config without its type parameter, so that the compiler makes one copy of its code for all types.
@@ -22,6 +23,7 @@ type core struct {
 	applying turn          // one change at a time; it covers the checks of the user
 	disk     turn          // held while the last-good file is read or written
 	noticed  chan struct{} // Run has something to deliver
+	running  life.Running
 
 	// Work that a change leaves behind. It is added under mu, and runs without any lock: see deliver.
 	events, calls, writes outbox
@@ -32,7 +34,6 @@ type core struct {
 	problems  map[string]*Problem // by source
 	warnings  []error
 	changed   chan struct{} // closed and replaced by each change
-	running   bool
 	callbacks []*callback
 	unsaved   map[string][]document.Tree // by source, for the last-good file
 }

@@ -15,12 +15,12 @@ import (
 	"github.com/go-os/go-os/control/config/driver"
 )
 
-// table is what wide writes.
+// table is the type of the documents of wide.
 type table struct{ M map[string]string }
 
 var formats = []string{config.JSON, config.YAML, config.TOML}
 
-// wide writes a document with n keys in one table.
+// wide returns a document with n keys in one table.
 func wide(format string, n int) string {
 	var b strings.Builder
 	open, line, end := "m:\n", "  k%d: v\n", ""
@@ -37,7 +37,7 @@ func wide(format string, n int) string {
 	return b.String() + end
 }
 
-// keysFor returns how many keys make a wide document of a size.
+// keysFor returns the number of keys in a wide document of a size in bytes.
 func keysFor(format string, size int) int {
 	const sample = 10_000
 	return sample * size / len(wide(format, sample))
@@ -52,7 +52,7 @@ func cpu(t *testing.T, enough time.Duration, call func()) time.Duration {
 		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
 			t.Skip(err)
 		}
-		return time.Duration(u.Utime.Nano() + u.Stime.Nano()) // each alone is an estimate
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano()) // each of the two is an estimate
 	}
 	least := time.Hour
 	for range 3 {
@@ -96,7 +96,7 @@ func TestLinear(t *testing.T) {
 	}
 }
 
-// TestDeepLists refuses lists that are made to be deep, in linear time and without deep stacks.
+// TestDeepLists: Load rejects deeply nested lists and aliases that expand to many values, in linear time and without deep stacks.
 func TestDeepLists(t *testing.T) {
 	const n = 400_000
 	for format, text := range map[string]string{

@@ -18,7 +18,7 @@ import (
 	"github.com/go-os/go-os/internal/tooling/suite"
 )
 
-// live is a source in memory that tells of its changes.
+// live is a source in memory that reports its changes.
 type live struct {
 	name    string
 	mu      sync.Mutex
@@ -59,7 +59,7 @@ func (l *live) set(text string, err error) {
 	}
 }
 
-// TestBadNeverReplacesGood walks through a source that breaks in every way and heals.
+// TestBadNeverReplacesGood breaks a source in every way, and repairs it each time.
 func TestBadNeverReplacesGood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := &live{name: "a", text: "retries: 1\n"}, &live{name: "b", text: "name: b1\n"}
@@ -90,7 +90,7 @@ func TestBadNeverReplacesGood(t *testing.T) {
 			if err := cfg.Err(); err == nil || !strings.Contains(err.Error(), "(source a, for 1m") {
 				t.Fatalf("Err: %v", err)
 			}
-			a.set("retries: 12\n", nil) // bad in another way: still the same problem
+			a.set("retries: 12\n", nil) // invalid for another reason: still the same problem
 			synctest.Wait()
 			if p := cfg.Status().Problems; len(p) != 1 || p[0].Age() < time.Minute {
 				t.Fatalf("after %q, then 12: %+v", bad.text, p)
@@ -101,13 +101,13 @@ func TestBadNeverReplacesGood(t *testing.T) {
 				t.Fatalf("while a is bad, b does not change: %+v", cfg.Get())
 			}
 			b.set("name: b1\n", nil)
-			a.set("retries: 1\n", nil) // heals
+			a.set("retries: 1\n", nil) // repaired
 			synctest.Wait()
 			if err := cfg.Err(); err != nil || cfg.Get().Name != "b1" {
-				t.Fatalf("not healed: %v", err)
+				t.Fatalf("not recovered: %v", err)
 			}
 		}
-		a.set("{}\n", nil) // a key that is gone counts no longer
+		a.set("{}\n", nil) // a removed key has no effect
 		synctest.Wait()
 		if got := cfg.Get().Retries; got != 3 {
 			t.Errorf("after its key was deleted, retries = %d, want the default 3", got)
@@ -115,7 +115,7 @@ func TestBadNeverReplacesGood(t *testing.T) {
 	})
 }
 
-// TestTogether has two sources that are valid only together, in either order.
+// TestTogether changes two sources that are valid only together.
 func TestTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := &live{name: "a", text: "retries: 1\n"}, &live{name: "b", text: "mode: safe\n"}
@@ -135,7 +135,7 @@ func TestTogether(t *testing.T) {
 	})
 }
 
-// TestRetries has a failed source read again by itself, ever more seldom, and an idle one hardly at all.
+// TestRetries counts the reads of a failed source, which become rarer, and of an idle one.
 func TestRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &live{name: "a", text: "retries: 1\n"}
@@ -161,12 +161,12 @@ func TestRetries(t *testing.T) {
 		a.mu.Unlock()
 		time.Sleep(31 * time.Second)
 		if cfg.Get().Retries != 2 || cfg.Err() != nil {
-			t.Errorf("not healed: %v", cfg.Err())
+			t.Errorf("not recovered: %v", cfg.Err())
 		}
 	})
 }
 
-// TestLost has a source that is out of reach, and whose watch ends.
+// TestLost follows a source that loses its connection, and runs Run twice.
 func TestLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &live{name: "a", text: "retries: 1\n"}
@@ -188,12 +188,12 @@ func TestLost(t *testing.T) {
 			t.Errorf("a second Run: %v", err)
 		}
 		stop()
-		defer configtesting.Start(t, cfg)() // again is fine
+		defer configtesting.Start(t, cfg)() // a second Run after the first is fine
 		synctest.Wait()
 	})
 }
 
-// ending is a source whose watch ends at once, until it is told to stay.
+// ending is a source whose watch ends at once unless stay is set.
 type ending struct {
 	*live
 	watches atomic.Int64
@@ -211,7 +211,7 @@ func (e *ending) Watch(ctx context.Context, changed func(error)) error {
 	return errors.New("stream broken")
 }
 
-// TestWatchEnds has a watch that ends taken up again, told meanwhile, and not in a hot loop.
+// TestWatchEnds counts the restarts of a watch that ends. The end is a problem until a watch lasts.
 func TestWatchEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &ending{live: &live{name: "a", text: "retries: 1\n"}}
@@ -230,12 +230,12 @@ func TestWatchEnds(t *testing.T) {
 		a.stay.Store(true)
 		time.Sleep(31 * time.Second)
 		if cfg.Get().Retries != 2 || cfg.Err() != nil {
-			t.Errorf("not taken up again: %+v, %v", cfg.Get(), cfg.Err())
+			t.Errorf("not restarted: %+v, %v", cfg.Get(), cfg.Err())
 		}
 	})
 }
 
-// TestOnChange is about who is called, with what, in which order.
+// TestOnChange checks which callbacks are called, with which values, in which order.
 func TestOnChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &live{name: "a", text: "retries: 1\nprices: {lamp: {cents: 1}}\nlimits: {burst: 1}\n"}
@@ -291,7 +291,7 @@ func TestOnChange(t *testing.T) {
 	})
 }
 
-// TestChanges has loops see every state, or the newest one.
+// TestChanges: a quick loop gets every change, and a slow one gets several as one.
 func TestChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &live{name: "a", text: "retries: 1\n"}
@@ -368,7 +368,7 @@ func randomChanges(t *testing.T, changes int) {
 		value := random.IntN(1000) * 2
 		text, valid := fmt.Sprintf("%s: %d\nsame_%s: %d\n", s.name, value, s.name, value), true
 		switch random.IntN(6) {
-		case 0: // halves that do not belong together
+		case 0: // halves that do not match
 			text, valid = fmt.Sprintf("%s: %d\nsame_%s: %d\n", s.name, value, s.name, value+2), false
 		case 1:
 			text, valid = fmt.Sprintf("%s: many\n", s.name), false
@@ -399,11 +399,11 @@ func randomChanges(t *testing.T, changes int) {
 	readers.Wait()
 	t.Logf("%d changes applied, %d refused, %d looks", applied, refused, looks.Load())
 	if applied < changes/4 || refused < changes/4 || looks.Load() == 0 {
-		t.Error("the test did not test")
+		t.Error("too few changes or reads for a test")
 	}
 }
 
-// checked is valid only if its halves belong together.
+// checked is valid only if its halves match.
 type checked struct {
 	A, SameA int
 	B, SameB int
@@ -413,7 +413,7 @@ type checked struct {
 
 func (c *checked) Validate() error {
 	if c.A != c.SameA || c.B != c.SameB || c.C != c.SameC || c.A%2+c.B%2+c.C%2 != 0 {
-		return fmt.Errorf("halves do not belong together: %+v", *c)
+		return fmt.Errorf("halves do not match: %+v", *c)
 	}
 	return nil
 }

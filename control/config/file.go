@@ -68,10 +68,7 @@ func File(path string, opts *FileOptions) Source {
 
 // withDefaults returns the options with defaults in place of zeros, or ErrInvalid if one of them is negative.
 func (o *FileOptions) withDefaults() (FileOptions, error) {
-	var out FileOptions
-	if o != nil {
-		out = *o
-	}
+	out := option.Copy(o)
 	err := errors.Join(
 		option.Fill("FileOptions.MaxSize", &out.MaxSize, DefaultMaxSize),
 		option.Fill("FileOptions.Settle", &out.Settle, DefaultSettle),

@@ -31,7 +31,7 @@ func must(t testing.TB, errs ...error) {
 	}
 }
 
-// writers are the ways in which people and programs write files.
+// writers are the ways in which editors and programs write files.
 var writers = map[string]func(t testing.TB, path, text string){
 	"in place": put,
 	"in pieces": func(t testing.TB, path, text string) {
@@ -121,7 +121,7 @@ func TestFileWriters(t *testing.T) {
 	}
 }
 
-// TestConfigMap swaps the link that Kubernetes puts in front of the files of a ConfigMap.
+// TestConfigMap swaps the link in the path of a file, as Kubernetes does for a ConfigMap.
 func TestConfigMap(t *testing.T) {
 	dir := t.TempDir()
 	swap := func(n int) {
@@ -136,7 +136,7 @@ func TestConfigMap(t *testing.T) {
 	swap(1)
 	path := filepath.Join(dir, "orders.yaml")
 	must(t, os.Symlink(filepath.Join("..data", "orders.yaml"), path))
-	cfg := load(t, config.File(path, &config.FileOptions{Poll: time.Hour})) // by notification alone
+	cfg := load(t, config.File(path, &config.FileOptions{Poll: time.Hour})) // only notifications
 	configtesting.Follow(t, cfg)
 	for n := 2; n <= 10; n++ {
 		swap(n)
@@ -144,7 +144,7 @@ func TestConfigMap(t *testing.T) {
 	}
 }
 
-// TestLinkedFile edits the file behind a link in another folder.
+// TestLinkedFile edits a file behind a link from another folder.
 func TestLinkedFile(t *testing.T) {
 	real := write(t, "real.yaml", "retries: 1\n")
 	path := filepath.Join(t.TempDir(), "orders.yaml")
@@ -162,7 +162,7 @@ func TestLinkedFile(t *testing.T) {
 	configtesting.Eventually(t, "the change of the other file", func() bool { return cfg.Get().Retries == 10 })
 }
 
-// counted counts how often a file is read.
+// counted counts the reads of a source.
 type counted struct {
 	driver.Watcher
 	reads atomic.Int64
@@ -173,7 +173,7 @@ func (c *counted) Read(ctx context.Context) ([]driver.Document, error) {
 	return c.Watcher.Read(ctx)
 }
 
-// TestFileNeighbours makes noise beside the file, which must not be read for it.
+// TestFileNeighbours: changes of other files in the folder cause no read.
 func TestFileNeighbours(t *testing.T) {
 	path := write(t, "orders.yaml", "retries: 1\n")
 	source := &counted{Watcher: config.File(path, nil).(driver.Watcher)}
@@ -192,17 +192,17 @@ func TestFileNeighbours(t *testing.T) {
 	}
 }
 
-// TestFileGone deletes files that are optional and not.
+// TestFileGone deletes an optional file and a required one.
 func TestFileGone(t *testing.T) {
 	needed, optional := write(t, "needed.yaml", "retries: 1\n"), write(t, "optional.yaml", "name: x\n")
 	cfg := load(t, config.File(needed, nil), config.File(optional, &config.FileOptions{Optional: true}))
 	configtesting.Follow(t, cfg)
 	must(t, os.Remove(optional))
-	configtesting.Eventually(t, "what the optional file said is gone", func() bool { return cfg.Get().Name == "orders" })
+	configtesting.Eventually(t, "the values of the optional file are gone", func() bool { return cfg.Get().Name == "orders" })
 	must(t, os.Remove(needed))
 	configtesting.Eventually(t, "a problem", func() bool { return errors.Is(cfg.Err(), config.ErrNotFound) })
 	if cfg.Get().Retries != 1 {
-		t.Error("a file that is gone took its values with it")
+		t.Error("the values of a deleted file are gone")
 	}
 	put(t, optional, "name: y\n")
 	configtesting.Eventually(t, "the optional file is back", func() bool { return cfg.Get().Name == "y" })
@@ -210,7 +210,7 @@ func TestFileGone(t *testing.T) {
 	configtesting.Eventually(t, "the needed file is back", func() bool { return cfg.Get().Retries == 2 && cfg.Err() == nil })
 }
 
-// TestFileLimits refuses what is too large, and what is no file.
+// TestFileLimits: a file that is too large, missing or not regular is an error.
 func TestFileLimits(t *testing.T) {
 	path := write(t, "orders.yaml", "name: "+strings.Repeat("x", 100)+"\n")
 	for name, test := range map[string]struct {
@@ -227,11 +227,11 @@ func TestFileLimits(t *testing.T) {
 		}
 	}
 	if _, err := config.Load[service](t.Context(), options(config.Required(config.File(t.TempDir(), &config.FileOptions{Format: config.YAML})))); err == nil {
-		t.Error("a folder is no file")
+		t.Error("a folder is accepted as a file")
 	}
 }
 
-// TestFilePoll has no notification at all: the folder does not exist at first.
+// TestFilePoll follows a file by polling alone, since its folder does not exist at first.
 func TestFilePoll(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "later")
 	path := filepath.Join(dir, "orders.yaml")

@@ -16,10 +16,10 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// probed is a configuration whose check runs a function.
+// probed is a configuration whose Validate calls a function.
 type probed struct{ N int }
 
-// probe is what the check of probed calls.
+// probe is the function that Validate of probed calls.
 var probe atomic.Pointer[func()]
 
 func (p *probed) Validate() error {
@@ -32,7 +32,7 @@ func (p *probed) Validate() error {
 	return nil
 }
 
-// foreign is everything that a user can plug into a Config: a source, its error, a handler.
+// foreign is everything that a user can plug into a Config: a source, an error, a log handler.
 type foreign struct {
 	slog.Handler
 	reenter func(from string)
@@ -54,7 +54,7 @@ func (f *foreign) set(text string, fails bool) {
 
 func (f *foreign) Read(context.Context) ([]driver.Document, error) {
 	f.reenter("Read")
-	f.mu.Lock() // also held by a call of changed below
+	f.mu.Lock() // lose holds it, too
 	defer f.mu.Unlock()
 	if f.fails {
 		return nil, f
@@ -95,8 +95,8 @@ func (f *foreign) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// TestForeignCodeRunsWithoutLocks has every piece of foreign code call every method, while the configuration changes, is refused,
-// fails, is lost and heals.
+// TestForeignCodeRunsWithoutLocks: every piece of foreign code may call every method, while the configuration changes, is rejected, fails, is
+// lost and recovers.
 func TestForeignCodeRunsWithoutLocks(t *testing.T) {
 	var cfg atomic.Pointer[Config[probed]]
 	var seen sync.Map
@@ -166,10 +166,10 @@ func TestForeignCodeRunsWithoutLocks(t *testing.T) {
 	}
 }
 
-// useAll calls every method. Those that read the sources are called by handlers and callbacks alone, and only once in each other.
+// useAll calls every method. Only handlers and callbacks call methods that read sources, and do not nest them.
 func useAll(t *testing.T, c *Config[probed], reload bool, within *atomic.Int32) {
 	free := make(chan struct{})
-	go func() { // another goroutine may have it for a moment, but not for as long as this call lasts
+	go func() { // another goroutine may hold it for a moment
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		close(free)
@@ -201,7 +201,7 @@ func endedContext() context.Context {
 	return ctx
 }
 
-// TestFileIsWrittenWithoutLocks has the change in force before anything is written.
+// TestFileIsWrittenWithoutLocks: a change is in force before the file is written.
 func TestFileIsWrittenWithoutLocks(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "last-good")
 	f := &foreign{text: "n: 1\n", reenter: func(string) {}}

@@ -202,7 +202,7 @@ func TestEveryErrorIsAnError(t *testing.T) {
 	}
 }
 
-// TestUnknownVariable suggests the variable that was meant, and does not list one without effect.
+// TestUnknownVariable: a warning suggests a variable. Variables without an effect are not in the dump.
 func TestUnknownVariable(t *testing.T) {
 	cfg := load(t, config.Env("SVC_", []string{"SVC_RETRIS=5", "SVC_DB_MAX_CONN=1", "SVC_SERVICE_HOST=10.0.0.1"}))
 	want := []string{
@@ -222,7 +222,7 @@ func TestUnknownVariable(t *testing.T) {
 	}
 }
 
-// TestLeftOut reads the log lines of sources that are out of reach: what the service runs with depends on what they held before.
+// TestLeftOut: the log line of a source that is out of reach says whether its earlier documents stay in force.
 func TestLeftOut(t *testing.T) {
 	var out strings.Builder
 	providers := telemetry.Off()

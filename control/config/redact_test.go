@@ -147,7 +147,7 @@ x: {pass: hunter2}
 
 // TestOriginsOfContainers has no origin, dump, change or event show a secret, wherever it lies, nor what has been overridden.
 func TestOriginsOfContainers(t *testing.T) {
-	w := newWitness()
+	w := newRecorder()
 	second := &live{name: "second", text: "{}"}
 	o := options(yaml(shieldedText),
 		config.Env("X_", []string{"X_L=hunter2", `X_S=[{"pass":"hunter2"}]`, `X_M={"k":"hunter2"}`, `X_K={"hunter2":2}`, "X_U=hunter2"}),
@@ -219,7 +219,7 @@ func TestErrorsOfSecrets(t *testing.T) {
 
 func secretIsNotShown[T any](t *testing.T, source config.Source) {
 	t.Helper()
-	w := newWitness()
+	w := newRecorder()
 	o := options(config.Required(source))
 	o.Telemetry = w.Providers
 	_, err := config.Load[T](t.Context(), o)

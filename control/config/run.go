@@ -15,18 +15,11 @@ import (
 )
 
 func (c *core) run(ctx context.Context) error {
-	c.mu.Lock()
-	if c.running {
-		c.mu.Unlock()
-		return &Error{Err: fmt.Errorf("%w: already running: end the context of the other Run first", ErrInvalid)}
+	end, err := c.running.Begin()
+	if err != nil {
+		return &Error{Err: err}
 	}
-	c.running = true
-	c.mu.Unlock()
-	defer func() {
-		c.mu.Lock()
-		c.running = false
-		c.mu.Unlock()
-	}()
+	defer end()
 	var group sync.WaitGroup
 	for i, s := range c.states {
 		if s.static {

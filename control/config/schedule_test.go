@@ -20,7 +20,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// answers is a transport that answers at once, so that requests take none of a bubble's time.
+// answers is a transport that answers at once, so that requests take no time in a bubble.
 type answers struct {
 	mu       sync.Mutex
 	code     int
@@ -53,8 +53,7 @@ func (a *answers) count() int {
 	return a.requests
 }
 
-// TestURLSchedule counts the requests of a URL for minutes, well and failing, with a Backoff and a Recheck that are much shorter than
-// its Interval.
+// TestURLSchedule counts the requests of a good and of a failing URL, with a Backoff and a Recheck that are much shorter than its Interval.
 func TestURLSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &answers{code: 200, text: "retries: 1\n"}
@@ -73,14 +72,14 @@ func TestURLSchedule(t *testing.T) {
 				t.Errorf("%s: %d requests in %v, want %d to %d", what, n, d, least, most)
 			}
 		}
-		during("well", time.Minute, 59, 68)
+		during("good", time.Minute, 59, 68)
 		server.set(200, "retries: 2\n")
 		during("a change", 10*time.Second, 9, 12)
 		if got := cfg.Get().Retries; got != 2 {
 			t.Errorf("retries: %d", got)
 		}
 		server.set(200, "retries: many\n")
-		during("refused", 10*time.Second, 9, 12) // it answers, so that a repaired document is seen as soon as any
+		during("refused", 10*time.Second, 9, 12) // the server answers, so the interval stays the same
 		server.set(500, "")
 		during("failing", 2*time.Second, 1, 3)
 		during("failing for longer", 100*time.Second, 9, 16) // up to ten times Interval apart
@@ -90,12 +89,12 @@ func TestURLSchedule(t *testing.T) {
 		server.set(200, "retries: 3\n")
 		during("back", 10*time.Second, 1, 12)
 		if got := cfg.Get().Retries; got != 3 || cfg.Err() != nil {
-			t.Errorf("healed: %d, %v", got, cfg.Err())
+			t.Errorf("recovered: %d, %v", got, cfg.Err())
 		}
 	})
 }
 
-// TestURLRetryAfterDate has a server whose clock is an hour fast ask to be left alone for five seconds.
+// TestURLRetryAfterDate: a date in Retry-After is relative to the clock of the server, which is an hour fast.
 func TestURLRetryAfterDate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		theirs := time.Now().Add(time.Hour).UTC()
@@ -117,7 +116,7 @@ func TestURLRetryAfterDate(t *testing.T) {
 	})
 }
 
-// TestURLRedirects has redirects lead to the same server, which is fine, and elsewhere, where neither requests nor headers may go.
+// TestURLRedirects: redirects to the same server are followed. Neither requests nor headers reach another server.
 func TestURLRedirects(t *testing.T) {
 	var elsewhere atomic.Int64
 	reached := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -174,7 +173,7 @@ func TestURLRedirects(t *testing.T) {
 	}
 }
 
-// TestURLUpgrade follows a redirect from http to https on the usual ports.
+// TestURLUpgrade: a redirect from http to https is followed on the default ports.
 func TestURLUpgrade(t *testing.T) {
 	hops := roundTripper(func(r *http.Request) (*http.Response, error) {
 		a := &answers{code: 200, text: "retries: 4\n"}
@@ -197,7 +196,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// stuck is a source that ignores its context until it is let go.
+// stuck is a source that ignores its context until let is closed.
 type stuck struct {
 	reads atomic.Int64
 	let   chan struct{}
@@ -211,8 +210,8 @@ func (s *stuck) Read(context.Context) ([]driver.Document, error) {
 	return []driver.Document{{Name: "stuck", Format: config.YAML, Data: []byte("retries: 7\n")}}, nil
 }
 
-// TestStuckSource has a source ignore its context: Load and Reload end in time, no second read is begun meanwhile, and the source
-// counts as soon as it answers.
+// TestStuckSource has a source that ignores its context. Load and Reload end in time, there is no second read meanwhile, and the source takes
+// effect as soon as it answers.
 func TestStuckSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stuck{let: make(chan struct{})}

@@ -14,7 +14,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// TestLastGood starts while sources are down.
+// TestLastGood loads while sources are out of reach.
 func TestLastGood(t *testing.T) {
 	saved := filepath.Join(t.TempDir(), "last-good.json")
 	with := func(sources ...config.Source) *config.Options {
@@ -43,9 +43,9 @@ func TestLastGood(t *testing.T) {
 	}
 	a.set("retries: 8\n", nil)
 	if err := cfg.Reload(t.Context()); err != nil || cfg.Get().Retries != 8 || cfg.Get().DB.Password.Reveal() != "" {
-		t.Errorf("healed: %v, %+v", err, cfg.Get())
+		t.Errorf("recovered: %v, %+v", err, cfg.Get())
 	}
-	a.set("retries: 99\n", nil) // the file does not stand in for a source that is invalid
+	a.set("retries: 99\n", nil) // the file does not stand in for an invalid source
 	if _, err = config.Load[service](t.Context(), with(a, b)); !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), "a:1: retries") {
 		t.Errorf("an invalid source: %v", err)
 	}
@@ -62,7 +62,7 @@ func TestLastGood(t *testing.T) {
 	}
 }
 
-// TestStart is about what Load does when sources are bad.
+// TestStart: Load with sources that are out of reach, or with an ended context.
 func TestStart(t *testing.T) {
 	down := &doc{name: "down", err: driver.ErrUnavailable}
 	cfg, err := config.Load[service](t.Context(), options(down, yaml("retries: 4\n")))
@@ -85,8 +85,8 @@ func TestStart(t *testing.T) {
 	}
 }
 
-// TestInvalidAtStart has Load fail for every kind of invalid source, and name the mistakes of all sources, those of a source that is
-// out of reach included.
+// TestInvalidAtStart: Load fails for every kind of invalid source. The error has the mistakes of all sources, and the source that is out of
+// reach.
 func TestInvalidAtStart(t *testing.T) {
 	other := &doc{name: "other", format: config.JSON, text: "{\n\"retires\": 1, \"upload\": \"3 parsecs\"}"}
 	down := &doc{name: "down", err: driver.ErrUnavailable}
@@ -129,11 +129,11 @@ func TestInvalidAtStart(t *testing.T) {
 	}
 	_, err = config.Load[needs](t.Context(), options(yaml("{"), &doc{name: "b", format: config.YAML, text: "port: x\n"}))
 	if err == nil || strings.Contains(err.Error(), "is required") || !strings.Contains(err.Error(), "b:1: port") {
-		t.Errorf("a key that may stand in the broken document is called missing: %v", err)
+		t.Errorf("a key that the broken document may have is reported as missing: %v", err)
 	}
 }
 
-// TestLastGoodRefused starts while a source is out of reach, and its last good state does not fit the type any more.
+// TestLastGoodRefused loads while a source is out of reach and its last good state no longer fits the type.
 func TestLastGoodRefused(t *testing.T) {
 	saved := filepath.Join(t.TempDir(), "last-good.json")
 	a, b := &live{name: "a", text: "gone: 1\n"}, &live{name: "b", text: "name: one\n"}
@@ -159,7 +159,7 @@ func TestLastGoodRefused(t *testing.T) {
 	}
 }
 
-// TestSetUp is about types and options that cannot work.
+// TestSetUp: types and options that cannot work are ErrInvalid.
 func TestSetUp(t *testing.T) {
 	type badRule struct {
 		A int `validate:"mni=3"`
@@ -225,7 +225,7 @@ func TestNegativeOptions(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
-// TestUnknown has unknown keys as warnings.
+// TestUnknown: AllowUnknown makes unknown keys warnings.
 func TestUnknown(t *testing.T) {
 	o := options(yaml("retires: 1\ndb: {pasword: hunter2}\npeers: [{host: a, prot: 1}]\nname: x\n"), config.Env("ORDERS_", []string{"ORDERS_SERVICE_HOST=10.0.0.1", "ORDERS_RETRIES=5"}))
 	if _, err := config.Load[service](t.Context(), options(config.Required(o.Sources[0]))); !errors.Is(err, config.ErrUnknownKey) {

@@ -30,8 +30,8 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// witness is what reached the SDK.
-type witness struct {
+// recorder records what reaches the SDK.
+type recorder struct {
 	telemetry.Providers
 	spans  *tracetest.SpanRecorder
 	reader *sdkmetric.ManualReader
@@ -39,20 +39,20 @@ type witness struct {
 	events []string
 }
 
-func newWitness() *witness {
-	w := &witness{spans: tracetest.NewSpanRecorder(), reader: sdkmetric.NewManualReader()}
+func newRecorder() *recorder {
+	w := &recorder{spans: tracetest.NewSpanRecorder(), reader: sdkmetric.NewManualReader()}
 	w.TracerProvider = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(w.spans))
 	w.MeterProvider = sdkmetric.NewMeterProvider(sdkmetric.WithReader(w.reader))
 	w.LoggerProvider = sdklog.NewLoggerProvider(sdklog.WithProcessor(w))
 	return w
 }
 
-func (w *witness) Enabled(context.Context, sdklog.EnabledParameters) bool { return true }
-func (w *witness) Shutdown(context.Context) error                         { return nil }
-func (w *witness) ForceFlush(context.Context) error                       { return nil }
+func (w *recorder) Enabled(context.Context, sdklog.EnabledParameters) bool { return true }
+func (w *recorder) Shutdown(context.Context) error                         { return nil }
+func (w *recorder) ForceFlush(context.Context) error                       { return nil }
 
-// OnEmit writes an event on one line: its name, its severity if it is not Info, and its attributes in order.
-func (w *witness) OnEmit(_ context.Context, r *sdklog.Record) error {
+// OnEmit formats an event on one line: its name, its severity unless Info, and its attributes in order.
+func (w *recorder) OnEmit(_ context.Context, r *sdklog.Record) error {
 	attrs := map[string]string{}
 	for kv := range r.WalkAttributes {
 		attrs[string(kv.Key)] = kv.Value.String()
@@ -72,16 +72,16 @@ func (w *witness) OnEmit(_ context.Context, r *sdklog.Record) error {
 	return nil
 }
 
-// take returns the events since it was last asked.
-func (w *witness) take() string {
+// take returns the events since the last call.
+func (w *recorder) take() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	defer func() { w.events = nil }()
 	return strings.Join(w.events, "\n")
 }
 
-// points writes the metrics, without the durations' values.
-func (w *witness) points(t testing.TB) map[string]float64 {
+// points returns the values of the metrics, and the counts of histograms.
+func (w *recorder) points(t testing.TB) map[string]float64 {
 	var rm metricdata.ResourceMetrics
 	must(t, w.reader.Collect(t.Context(), &rm))
 	all := map[string]float64{}
@@ -117,7 +117,7 @@ func (w *witness) points(t testing.TB) map[string]float64 {
 
 // TestTelemetry checks all telemetry of a configuration.
 func TestTelemetry(t *testing.T) {
-	w := newWitness()
+	w := newRecorder()
 	a := &live{name: "a", text: "retries: 1\ndb: {password: hunter2}\n"}
 	load := func() (*config.Config[service], error) {
 		return config.Load[service](t.Context(), &config.Options{Name: "orders", Sources: []config.Source{a}, AllowUnknown: true, Telemetry: w.Providers})
@@ -139,7 +139,7 @@ func TestTelemetry(t *testing.T) {
 	step("retries: 99\ndb: {password: hunter4}\n", nil, "rejected WARN exception.message=config: a:1: retries: invalid: must be at most 10 key=retries name=orders source=a")
 	step("retries: 99\n", nil, "")
 	step("retries: hunter6\n", nil, "rejected WARN exception.message=config: a:1: retries: invalid: is not a whole number key=retries name=orders source=a")
-	if err := cfg.Err(); !strings.Contains(err.Error(), `"hunter6" is not a whole number`) { // who gets this has the value anyway
+	if err := cfg.Err(); !strings.Contains(err.Error(), `"hunter6" is not a whole number`) { // the caller has the value anyway
 		t.Errorf("Err: %v", err)
 	}
 	step("", driver.ErrUnavailable, "source.failed WARN exception.message=config: a: unavailable name=orders source=a")
@@ -150,7 +150,7 @@ func TestTelemetry(t *testing.T) {
 	step("retries: 3\n", nil, "applied keys=[\"retries\"] name=orders\ncallback.panicked ERROR exception.message=bug name=orders")
 	stop()
 	a.set("", errors.New("gone"))
-	if _, err := load(); err != nil { // the defaults are a configuration
+	if _, err := load(); err != nil { // the defaults are valid
 		t.Fatal(err)
 	}
 	points := w.points(t)
@@ -191,14 +191,14 @@ func draft(text string) versions.Draft {
 	return versions.Draft{Document: text, Format: config.YAML, Author: "ada", Message: "why not"}
 }
 
-// wellHealth is what a monitor says of canaries that are well.
-func wellHealth(context.Context) (versions.Health, error) {
+// goodHealth is the health of canaries without failures.
+func goodHealth(context.Context) (versions.Health, error) {
 	return versions.Health{Canary: versions.Sample{Total: 1000}, Stable: versions.Sample{Total: 1000}}, nil
 }
 
 // TestTelemetryOfVersions checks all telemetry of published versions.
 func TestTelemetryOfVersions(t *testing.T) {
-	w := newWitness()
+	w := newRecorder()
 	store := newStore(t)
 	v, err := versions.New(store, layer, &versions.Options{Name: "orders", Telemetry: w.Providers})
 	must(t, err)
@@ -211,7 +211,7 @@ func TestTelemetryOfVersions(t *testing.T) {
 	_, err = v.Rollback(ctx, 1, "bob", "")
 	must(t, err)
 	_, err = v.Stage(ctx, draft("retries: 5\n"), 10)
-	must(t, err, v.RunRollout(ctx, versions.Plan{Author: "guide", Stages: []versions.Stage{}, Every: time.Millisecond, Health: wellHealth}))
+	must(t, err, v.RunRollout(ctx, versions.Plan{Author: "guide", Stages: []versions.Stage{}, Every: time.Millisecond, Health: goodHealth}))
 	want := `published author=ada name=orders percent=100 reason= version=L@1
 rollout.started author=ada name=orders percent=10 reason=why not version=L@2
 rollout.advanced author=ada name=orders percent=20 reason=well version=L@2
@@ -226,7 +226,7 @@ rollout.promoted author=guide name=orders percent=100 reason=as planned version=
 	}
 	_, err = v.Publish(ctx, draft("a: b: c"))
 	if err == nil || w.take() != "" {
-		t.Error("a refused draft was told as published")
+		t.Error("a rejected draft was reported as published")
 	}
 	_, err = v.Head(ctx)
 	must(t, err, second(v.Get(ctx, 1)), second(v.Diff(ctx, 1, 2)), second(v.Rollout(ctx, 2)), second(v.Instances(ctx)))
@@ -246,7 +246,7 @@ rollout.promoted author=guide name=orders percent=100 reason=as planned version=
 	}
 }
 
-// TestAttributes have the version in them.
+// TestAttributes: the attributes have the fingerprint and the version.
 func TestAttributes(t *testing.T) {
 	store := newStore(t)
 	v, err := versions.New(store, layer, &versions.Options{Telemetry: telemetry.Off()})
@@ -263,7 +263,7 @@ func TestAttributes(t *testing.T) {
 	}
 }
 
-// TestAllocGet is about what a Get costs.
+// TestAllocGet: Get does not allocate.
 func TestAllocGet(t *testing.T) {
 	cfg := load(t, yaml("retries: 1\n"))
 	sum := 0
@@ -272,7 +272,7 @@ func TestAllocGet(t *testing.T) {
 	}
 }
 
-// BenchmarkGet is one read.
+// BenchmarkGet measures one Get.
 func BenchmarkGet(b *testing.B) {
 	cfg := load(b, yaml("retries: 1\n"))
 	sum := 0
@@ -285,7 +285,7 @@ func BenchmarkGet(b *testing.B) {
 	}
 }
 
-// BenchmarkReload reads, merges, decodes and checks everything.
+// BenchmarkReload measures a Reload: read, merge, decode, check.
 func BenchmarkReload(b *testing.B) {
 	a := &live{name: "a", text: "retries: 1\n"}
 	cfg := load(b, a)
@@ -346,7 +346,7 @@ level=WARN msg="configuration source failed; what it held stays in force" event=
 	}
 
 	out.Reset()
-	w := newWitness()
+	w := newRecorder()
 	w.Logger = p.Logger
 	follow(w.Providers)
 	if n := strings.Count(w.take(), "\n") + 1; out.Len() != 0 || n != strings.Count(want, "\n") {

@@ -65,10 +65,7 @@ func URL(address string, opts *URLOptions) Source {
 
 // withDefaults returns the options with defaults in place of zeros, or ErrInvalid if one of them is negative.
 func (o *URLOptions) withDefaults() (URLOptions, error) {
-	var out URLOptions
-	if o != nil {
-		out = *o
-	}
+	out := option.Copy(o)
 	err := errors.Join(
 		option.Fill("URLOptions.Interval", &out.Interval, DefaultInterval),
 		option.Fill("URLOptions.Full", &out.Full, DefaultFull),

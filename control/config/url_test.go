@@ -17,7 +17,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// serve answers every request with one document.
+// serve starts a server that answers every request with one document.
 func serve(t testing.TB, contentType, text string) *httptest.Server {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -28,8 +28,8 @@ func serve(t testing.TB, contentType, text string) *httptest.Server {
 	return server
 }
 
-// moody is a server that answers as it is told.
-type moody struct {
+// scripted is a server whose answer a test can change.
+type scripted struct {
 	*httptest.Server
 	mu          sync.Mutex
 	answer      http.HandlerFunc
@@ -37,8 +37,8 @@ type moody struct {
 	conditional atomic.Int64
 }
 
-func newMoody(t testing.TB) *moody {
-	m := &moody{}
+func newScripted(t testing.TB) *scripted {
+	m := &scripted{}
 	m.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		m.requests.Add(1)
 		if r.Header.Get("If-None-Match") != "" {
@@ -53,13 +53,13 @@ func newMoody(t testing.TB) *moody {
 	return m
 }
 
-func (m *moody) say(answer http.HandlerFunc) {
+func (m *scripted) say(answer http.HandlerFunc) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.answer = answer
 }
 
-// tagged is how a good server answers.
+// tagged returns the handler of a correct server with an ETag.
 func tagged(tag, text string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("ETag", tag)
@@ -72,9 +72,9 @@ func tagged(tag, text string) http.HandlerFunc {
 	}
 }
 
-// TestURL follows a server that is slow, breaks and lies, and is good again afterwards.
+// TestURL follows a server that is slow, fails, or answers wrongly, and recovers each time.
 func TestURL(t *testing.T) {
-	server := newMoody(t)
+	server := newScripted(t)
 	server.say(tagged(`"1"`, "retries: 1\n"))
 	cfg, err := config.Load[service](t.Context(), &config.Options{
 		Telemetry: telemetry.Off(), Timeout: 200 * time.Millisecond, Backoff: 20 * time.Millisecond, MaxBackoff: 50 * time.Millisecond,
@@ -130,13 +130,13 @@ func TestURL(t *testing.T) {
 		}
 		n = n%9 + 1
 		server.say(tagged(fmt.Sprintf("%q", "good after "+bad.name), fmt.Sprintf("retries: %d\n", n)))
-		configtesting.Eventually(t, "healed after "+bad.name, func() bool { return cfg.Get().Retries == n && cfg.Err() == nil })
+		configtesting.Eventually(t, "recovered after "+bad.name, func() bool { return cfg.Get().Retries == n && cfg.Err() == nil })
 	}
 }
 
-// TestURLLies has an ETag that does not change with the document, and a 304 that nobody asked for.
+// TestURLLies has a server with an ETag that does not change with the document, and one that answers 304 to an unconditional request.
 func TestURLLies(t *testing.T) {
-	server := newMoody(t)
+	server := newScripted(t)
 	text := atomic.Pointer[string]{}
 	first, second := "retries: 1\n", "retries: 2\n"
 	text.Store(&first)
@@ -144,7 +144,7 @@ func TestURLLies(t *testing.T) {
 	cfg := load(t, config.URL(server.URL, &config.URLOptions{Interval: 10 * time.Millisecond, Full: 300 * time.Millisecond}))
 	configtesting.Follow(t, cfg)
 	text.Store(&second)
-	configtesting.Eventually(t, "the document behind an ETag that lies", func() bool { return cfg.Get().Retries == 2 })
+	configtesting.Eventually(t, "the document behind a wrong ETag", func() bool { return cfg.Get().Retries == 2 })
 
 	server.say(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotModified) })
 	configtesting.Eventually(t, "a 304 to a request without a condition is a problem", func() bool { return cfg.Err() != nil })
@@ -154,7 +154,7 @@ func TestURLLies(t *testing.T) {
 	}
 }
 
-// TestURLRetryAfter leaves a server alone that asks for it, up to ten times Interval.
+// TestURLRetryAfter: no request during Retry-After, up to ten times Interval.
 func TestURLRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &answers{code: 200, text: "retries: 1\n"}
@@ -176,7 +176,7 @@ func TestURLRetryAfter(t *testing.T) {
 		before := server.count()
 		time.Sleep(8 * time.Second)
 		if n := server.count() - before; n > 0 {
-			t.Errorf("%d requests though the server asked to be left alone", n)
+			t.Errorf("%d requests during Retry-After", n)
 		}
 		server.set(200, "retries: 2\n")
 		time.Sleep(2 * time.Second)
@@ -187,9 +187,9 @@ func TestURLRetryAfter(t *testing.T) {
 	})
 }
 
-// TestURLHeader sends what it is given.
+// TestURLHeader: requests have URLOptions.Header.
 func TestURLHeader(t *testing.T) {
-	server := newMoody(t)
+	server := newScripted(t)
 	server.say(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer x" {
 			w.WriteHeader(http.StatusUnauthorized)

@@ -16,7 +16,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// TestContract is what every source promises.
+// TestContract runs the contract of a source on an engine in memory.
 func TestContract(t *testing.T) {
 	for name, open := range map[string]func(testing.TB, *kv.Store) configtest.Fixture{"key": keyFixture, "published": publishedFixture} {
 		t.Run(name, func(t *testing.T) {
@@ -25,7 +25,7 @@ func TestContract(t *testing.T) {
 	}
 }
 
-// TestContractEtcd is about sources on a real engine behind a network that can be cut.
+// TestContractEtcd runs the contract on etcd behind a network that can be cut.
 func TestContractEtcd(t *testing.T) {
 	engine := testenv.Etcd(t)
 	network := testenv.Proxy(t, engine.Endpoint())

@@ -7,7 +7,7 @@ import (
 	"github.com/go-os/go-os/state/kv/memkv"
 )
 
-// TestDiffTypes compares values that look alike and are not the same to every type.
+// TestDiffTypes compares values that look alike but differ for some type.
 func TestDiffTypes(t *testing.T) {
 	for name, c := range map[string]struct{ from, to, want string }{
 		"number and text":  {"a: 1\n", "a: '1'\n", `~ a: 1 → "1"`},

@@ -22,7 +22,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// backend is a real engine, a way to it through a network that can be cut, and one beside.
+// backend is a real engine with two connections: one through a network that can be cut, and a direct one.
 type backend struct {
 	near, beside *kv.Store
 	engine       *testenv.Process
@@ -62,8 +62,8 @@ func consulBackend(t *testing.T) backend {
 	return backend{connect(network.Endpoint()), connect(engine.Addr(0)), engine.Process, network, func() {}}
 }
 
-// awake waits until the engine answers.
-func (b backend) awake(t *testing.T) {
+// ready waits until the engine answers.
+func (b backend) ready(t *testing.T) {
 	configtesting.Eventually(t, "the engine answers", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -71,16 +71,16 @@ func (b backend) awake(t *testing.T) {
 	})
 }
 
-// TestEngines follows versions and a key on etcd and Consul through everything that can happen to them.
+// TestEngines follows versions and a key on etcd and Consul through restarts, compaction, and faults of the network.
 func TestEngines(t *testing.T) {
 	for name, open := range map[string]func(*testing.T) backend{"etcd": etcdBackend, "consul": consulBackend} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := open(t)
-			s := &saga{backend: b, layer: versionsIn(t, b.beside, nil)}
+			s := &scenario{backend: b, layer: versionsIn(t, b.beside, nil)}
 			s.begin(t)
 			s.restart(t)
-			s.forget(t)
+			s.compactUnseen(t)
 			s.cut(t)
 			s.silence(t)
 			s.pause(t)
@@ -92,15 +92,15 @@ func TestEngines(t *testing.T) {
 	}
 }
 
-// saga is one configuration and what happens to its engine.
-type saga struct {
+// scenario is a configuration and the faults of its engine.
+type scenario struct {
 	backend
 	layer *versions.Layer
 	cfg   *config.Config[service]
 	n     int // the last version
 }
 
-func (s *saga) options(t *testing.T) *config.Options {
+func (s *scenario) options(t *testing.T) *config.Options {
 	return &config.Options{
 		Telemetry: telemetry.Off(), Timeout: time.Second, Backoff: 50 * time.Millisecond, MaxBackoff: 500 * time.Millisecond, LastGood: t.TempDir() + "/last-good.json",
 		Sources: []config.Source{
@@ -110,8 +110,8 @@ func (s *saga) options(t *testing.T) *config.Options {
 	}
 }
 
-// next publishes a version and sets the key, as somebody whose connection is good.
-func (s *saga) next(t *testing.T) {
+// next publishes a version and sets the key, over the direct connection.
+func (s *scenario) next(t *testing.T) {
 	t.Helper()
 	s.n++
 	configtesting.Eventually(t, "published", func() bool {
@@ -128,19 +128,19 @@ func (s *saga) next(t *testing.T) {
 	})
 }
 
-// seen waits until the configuration has what was published last, and is well.
-func (s *saga) seen(t *testing.T, after string) {
+// seen waits until the configuration has the last version, and no problem.
+func (s *scenario) seen(t *testing.T, after string) {
 	t.Helper()
 	took := configtesting.Eventually(t, "seen after "+after, func() bool {
 		got := s.cfg.Get()
 		return len(got.Tags) == 1 && got.Tags[0] == fmt.Sprintf("v%d", s.n) && got.Name == fmt.Sprintf("k%d", s.n)
 	})
-	configtesting.Eventually(t, "well after "+after, func() bool { return s.cfg.Err() == nil })
+	configtesting.Eventually(t, "no problem after "+after, func() bool { return s.cfg.Err() == nil })
 	t.Logf("seen %v after %s", took.Round(time.Millisecond), after)
 }
 
-// ill waits until the configuration says that its store is out of reach, and still has what it had.
-func (s *saga) ill(t *testing.T, why string) {
+// failing waits until the configuration reports a problem. Its values must stay in force.
+func (s *scenario) failing(t *testing.T, why string) {
 	t.Helper()
 	configtesting.Eventually(t, "a problem while "+why, func() bool { return s.cfg.Err() != nil })
 	if got := s.cfg.Get(); len(got.Tags) != 1 {
@@ -148,7 +148,7 @@ func (s *saga) ill(t *testing.T, why string) {
 	}
 }
 
-func (s *saga) begin(t *testing.T) {
+func (s *scenario) begin(t *testing.T) {
 	s.next(t)
 	cfg, err := config.Load[service](t.Context(), s.options(t))
 	must(t, err)
@@ -164,17 +164,17 @@ func (s *saga) begin(t *testing.T) {
 	})
 }
 
-func (s *saga) restart(t *testing.T) {
+func (s *scenario) restart(t *testing.T) {
 	s.engine.Kill()
-	s.ill(t, "the engine is dead")
+	s.failing(t, "the engine is dead")
 	s.engine.Restart()
-	s.awake(t)
+	s.ready(t)
 	s.next(t)
 	s.seen(t, "a restart")
 }
 
-// forget compacts the engine's history while the watch cannot see it.
-func (s *saga) forget(t *testing.T) {
+// compactUnseen compacts the history of the engine while the watch is cut off.
+func (s *scenario) compactUnseen(t *testing.T) {
 	s.network.Cut()
 	for range 3 {
 		s.next(t)
@@ -186,16 +186,16 @@ func (s *saga) forget(t *testing.T) {
 	s.seen(t, "a change after a compaction")
 }
 
-func (s *saga) cut(t *testing.T) {
+func (s *scenario) cut(t *testing.T) {
 	s.network.Cut()
-	s.ill(t, "the network is cut")
+	s.failing(t, "the network is cut")
 	s.next(t)
 	s.network.Heal()
 	s.seen(t, "a cut network")
 }
 
-// silence is a network that swallows everything: it is noticed by keep-alives, or when a read times out.
-func (s *saga) silence(t *testing.T) {
+// silence drops all packets, which keep-alives or timeouts of reads notice.
+func (s *scenario) silence(t *testing.T) {
 	s.network.Drop()
 	s.next(t)
 	timer := time.NewTimer(time.Second)
@@ -204,18 +204,18 @@ func (s *saga) silence(t *testing.T) {
 	s.seen(t, "a silent network")
 }
 
-func (s *saga) pause(t *testing.T) {
+func (s *scenario) pause(t *testing.T) {
 	s.engine.Pause()
 	timer := time.NewTimer(2 * time.Second)
 	<-timer.C
 	s.engine.Resume()
-	s.awake(t)
+	s.ready(t)
 	s.next(t)
 	s.seen(t, "a pause")
 }
 
-// startWithout starts while the engine is dead: with a last-good file, and not without.
-func (s *saga) startWithout(t *testing.T) {
+// startWithout loads while the engine is down: it succeeds with a last-good file, and fails without.
+func (s *scenario) startWithout(t *testing.T) {
 	with := s.options(t)
 	_, err := config.Load[service](t.Context(), with)
 	must(t, err)
@@ -232,7 +232,7 @@ func (s *saga) startWithout(t *testing.T) {
 	}
 	configtesting.Follow(t, cfg)
 	s.engine.Restart()
-	s.awake(t)
+	s.ready(t)
 	s.cfg = cfg
 	s.next(t)
 	s.seen(t, "a start without the engine")

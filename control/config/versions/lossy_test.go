@@ -14,7 +14,7 @@ import (
 	"github.com/go-os/go-os/state/kv/memkv"
 )
 
-// plain is an engine that can compare and set, and nothing else: no lists, no watches, no TTL.
+// plain is an engine with compare-and-set as its only ability: no lists, watches or TTL.
 type plain struct{ driver.Driver }
 
 func (p plain) Capabilities() driver.Capabilities {
@@ -23,13 +23,12 @@ func (p plain) Capabilities() driver.Capabilities {
 	return c
 }
 
-// wellHealth is what a monitor says of canaries that are well.
-func wellHealth(context.Context) (versions.Health, error) {
+// goodHealth is the health of canaries without failures.
+func goodHealth(context.Context) (versions.Health, error) {
 	return versions.Health{Canary: versions.Sample{Total: 1000}, Stable: versions.Sample{Total: 1000}}, nil
 }
 
-// TestPlainEngine publishes, rolls out and follows on an engine that can do little: what is published is read again every now and
-// then.
+// TestPlainEngine publishes, rolls out and follows on an engine with few abilities, by reading every Options.Recheck.
 func TestPlainEngine(t *testing.T) {
 	store := newStore(t, plain{memkv.New(nil)})
 	v := versionsIn(t, store, nil)
@@ -45,9 +44,9 @@ func TestPlainEngine(t *testing.T) {
 	must(t, err)
 	plan := versions.Plan{Author: "guide", Stages: []versions.Stage{}, Every: time.Millisecond}
 	if err := v.RunRollout(t.Context(), plan); !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "set Plan.Health") {
-		t.Errorf("a guide that can see no canary: %v", err)
+		t.Errorf("a rollout without a view of canaries: %v", err)
 	}
-	plan.Health = wellHealth
+	plan.Health = goodHealth
 	must(t, v.RunRollout(t.Context(), plan))
 	configtesting.Eventually(t, "the rollout", func() bool { return cfg.Get().Retries == 3 && cfg.Err() == nil })
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// staged returns versions with a rollout at 10 percent.
+// staged returns a layer with a rollout at 10 percent.
 func staged(t *testing.T) *Layer {
 	t.Helper()
 	return stagedOn(t, memkv.New(nil))
@@ -38,8 +38,8 @@ func stagedOn(t *testing.T, d driver.Driver) *Layer {
 	return v
 }
 
-// TestGuideWaitsForMonitorThatBreaks has one good sample, and then a monitor that is down for the rest of the stage.
-func TestGuideWaitsForMonitorThatBreaks(t *testing.T) {
+// TestRunWaitsForMonitor: after one good sample the monitor fails for the rest of the stage.
+func TestRunWaitsForMonitor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v, asked := staged(t), 0
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
@@ -59,7 +59,7 @@ func TestGuideWaitsForMonitorThatBreaks(t *testing.T) {
 	})
 }
 
-// overtaken is a store on which something happens before the next write.
+// overtaken is a store that calls a function before its next write.
 type overtaken struct {
 	*memkv.Store
 	first atomic.Pointer[func()]
@@ -72,9 +72,9 @@ func (o *overtaken) Put(ctx context.Context, r driver.PutRequest) (driver.Versio
 	return o.Store.Put(ctx, r)
 }
 
-// TestStoryOfTheOneWhoWon has a Promote overtake an Abort that has read the head: the story is that of what happened, also when
-// the next version is published.
-func TestStoryOfTheOneWhoWon(t *testing.T) {
+// TestRecordOfTheWinner: a Promote overtakes an Abort that has already read the head. The record has the Promote, also after the next
+// publication.
+func TestRecordOfTheWinner(t *testing.T) {
 	o := &overtaken{Store: memkv.New(nil)}
 	v := stagedOn(t, o)
 	promote := func() {

@@ -18,7 +18,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// TestBuckets has a percentage take about its share of the instances, and never let one go that it has.
+// TestBuckets: a percentage selects about its share of the instances, and a larger one selects the same and more.
 func TestBuckets(t *testing.T) {
 	const instances = 10_000
 	taken := make([]bool, instances)
@@ -57,7 +57,7 @@ func TestBuckets(t *testing.T) {
 	}
 }
 
-// fleet is some instances on one store.
+// fleet is a number of instances on one store.
 type fleet struct {
 	store   *kv.Store
 	layer   *versions.Layer
@@ -87,7 +87,7 @@ func (f *fleet) close() {
 	_ = f.store.Close()
 }
 
-// running counts the instances by what they run.
+// running counts the instances by version.
 func (f *fleet) running() map[int]int {
 	synctest.Wait()
 	out := map[int]int{}
@@ -97,7 +97,7 @@ func (f *fleet) running() map[int]int {
 	return out
 }
 
-// actions tells the story of a rollout.
+// actions returns the steps of a rollout.
 func (f *fleet) actions(t *testing.T, candidate int) string {
 	r, err := f.layer.Rollout(t.Context(), candidate)
 	must(t, err)
@@ -110,7 +110,7 @@ func (f *fleet) actions(t *testing.T, candidate int) string {
 
 var plan = versions.Plan{Author: "guide", Stages: []versions.Stage{{Percent: 10, For: 10 * time.Minute}, {Percent: 50, For: 10 * time.Minute}}}
 
-// TestRollout goes step by step by hand.
+// TestRollout takes each step by hand.
 func TestRollout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 100)
@@ -172,8 +172,8 @@ func TestRollout(t *testing.T) {
 	})
 }
 
-// guided stages a candidate in a fleet and guides it to its end, which must come within three hours.
-func guided(t *testing.T, f *fleet, text string, p versions.Plan) (time.Duration, error) {
+// rollOut stages a candidate in a fleet and calls RunRollout for at most three hours.
+func rollOut(t *testing.T, f *fleet, text string, p versions.Plan) (time.Duration, error) {
 	t.Helper()
 	_, err := f.layer.Stage(t.Context(), draft(text), 10)
 	must(t, err)
@@ -184,8 +184,8 @@ func guided(t *testing.T, f *fleet, text string, p versions.Plan) (time.Duration
 	return time.Since(begun), err
 }
 
-// TestGuide has rollouts go to their end by themselves: forward, and back.
-func TestGuide(t *testing.T) {
+// TestRunRollout: rollouts are promoted, aborted or held.
+func TestRunRollout(t *testing.T) {
 	well := versions.Health{Canary: versions.Sample{Total: 200, Failed: 1}, Stable: versions.Sample{Total: 2000, Failed: 10}}
 	ill := versions.Health{Canary: versions.Sample{Total: 200, Failed: 20}, Stable: versions.Sample{Total: 2000, Failed: 10}}
 	few := versions.Health{Canary: versions.Sample{Total: 20, Failed: 20}, Stable: versions.Sample{Total: 2000, Failed: 10}}
@@ -197,7 +197,7 @@ func TestGuide(t *testing.T) {
 		why      string
 		within   [2]time.Duration
 		instance map[int]int
-		story    string
+		steps    string
 	}{
 		{"by the schedule alone", "retries: 2\n", nil, nil, "", [2]time.Duration{20 * time.Minute, 21 * time.Minute}, map[int]int{2: 20},
 			"start 10 by ada, advance 50 by guide, promote 100 by guide"},
@@ -232,7 +232,7 @@ func TestGuide(t *testing.T) {
 				if test.health != nil {
 					p.Health = func(context.Context) (versions.Health, error) { looks++; return test.health(looks) }
 				}
-				took, err := guided(t, f, test.text, p)
+				took, err := rollOut(t, f, test.text, p)
 				if !errors.Is(err, test.want) || test.why != "" && !strings.Contains(err.Error(), test.why) {
 					t.Errorf("%v", err)
 				}
@@ -242,7 +242,7 @@ func TestGuide(t *testing.T) {
 				if got := f.running(); test.instance != nil && fmt.Sprint(got) != fmt.Sprint(test.instance) {
 					t.Errorf("instances: %v", got)
 				}
-				if got := f.actions(t, 2); got != test.story {
+				if got := f.actions(t, 2); got != test.steps {
 					t.Errorf("%s", got)
 				}
 			})
@@ -265,7 +265,7 @@ func TestRunRolloutContinues(t *testing.T) {
 		begun := time.Now()
 		must(t, f.layer.RunRollout(t.Context(), plan))
 		if took := time.Since(begun); took > 9*time.Minute {
-			t.Errorf("the second RunRollout began the stage again: it took %v", took)
+			t.Errorf("the second RunRollout restarted the stage: it took %v", took)
 		}
 		_, err = f.layer.Stage(t.Context(), draft("retries: 3\n"), 10)
 		must(t, err)
@@ -277,7 +277,7 @@ func TestRunRolloutContinues(t *testing.T) {
 			t.Errorf("aborted by hand: %v", err)
 		}
 		if err := f.layer.RunRollout(t.Context(), plan); !errors.Is(err, config.ErrNotFound) {
-			t.Errorf("nothing to guide: %v", err)
+			t.Errorf("no rollout: %v", err)
 		}
 		for _, p := range []versions.Plan{{}, {Author: "x", Worse: 0.5}, {Author: "x", Stages: []versions.Stage{{Percent: 5}, {Percent: 5}}}} {
 			if err := f.layer.RunRollout(t.Context(), p); !errors.Is(err, config.ErrInvalid) {

@@ -29,17 +29,17 @@ func ok(t *testing.T, err error) {
 	}
 }
 
-// everlasting is an engine whose items do not expire.
-type everlasting struct{ *memkv.Store }
+// withoutExpiry is an engine whose items do not expire.
+type withoutExpiry struct{ *memkv.Store }
 
-func (e everlasting) Capabilities() driver.Capabilities {
+func (e withoutExpiry) Capabilities() driver.Capabilities {
 	c := e.Store.Capabilities()
 	c.Abilities &^= driver.Expiry
 	return c
 }
 
-// rehearsal is a rollout of version 2 at half of the instances.
-type rehearsal struct {
+// staging is a layer with a rollout of version 2 at 50 percent.
+type staging struct {
 	*Layer
 	t        *testing.T
 	canary   string
@@ -47,7 +47,7 @@ type rehearsal struct {
 	skew     time.Duration // of the clocks of the instances
 }
 
-func rehearse(t *testing.T, d driver.Driver, skew time.Duration) *rehearsal {
+func newStaging(t *testing.T, d driver.Driver, skew time.Duration) *staging {
 	t.Helper()
 	off := telemetry.Off()
 	store := kv.New(d, &kv.Options{Telemetry: off})
@@ -58,7 +58,7 @@ func rehearse(t *testing.T, d driver.Driver, skew time.Duration) *rehearsal {
 	ok(t, err)
 	_, err = v.Stage(t.Context(), Draft{Document: "a: 2\n", Format: config.YAML, Author: "ada"}, 50)
 	ok(t, err)
-	r := &rehearsal{Layer: v, t: t, skew: skew}
+	r := &staging{Layer: v, t: t, skew: skew}
 	head, err := v.Head(t.Context())
 	ok(t, err)
 	for i := 0; r.canary == "" || r.ordinary == ""; i++ {
@@ -71,8 +71,8 @@ func rehearse(t *testing.T, d driver.Driver, skew time.Duration) *rehearsal {
 	return r
 }
 
-// report writes a report as an instance with its own clock does.
-func (r *rehearsal) report(name string, version, rejected int) {
+// report writes a report as an instance with its own clock.
+func (r *staging) report(name string, version, rejected int) {
 	r.t.Helper()
 	one := Instance{Name: name, Version: version, Rejected: rejected, Time: time.Now().Add(r.skew)}
 	if rejected != 0 {
@@ -82,7 +82,7 @@ func (r *rehearsal) report(name string, version, rejected int) {
 }
 
 // keepReporting reports every 30 seconds until ctx ends.
-func (r *rehearsal) keepReporting(ctx context.Context, name string, version int) {
+func (r *staging) keepReporting(ctx context.Context, name string, version int) {
 	for ctx.Err() == nil {
 		r.report(name, version, 0)
 		select {
@@ -92,8 +92,8 @@ func (r *rehearsal) keepReporting(ctx context.Context, name string, version int)
 	}
 }
 
-// guideFor guides for a time, and returns what it waited for.
-func (r *rehearsal) guideFor(d time.Duration, p Plan) (waits []string, took time.Duration, err error) {
+// runFor calls RunRollout for a time, and returns the reasons for its waits.
+func (r *staging) runFor(d time.Duration, p Plan) (waits []string, took time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(r.t.Context(), d)
 	defer cancel()
 	p.Author = "guide"
@@ -105,21 +105,21 @@ func (r *rehearsal) guideFor(d time.Duration, p Plan) (waits []string, took time
 
 var tenMinutes = []Stage{{50, 10 * time.Minute}}
 
-// TestGuideIgnoresClocks has instances whose clocks are fast and slow refuse the candidate, and run it.
-func TestGuideIgnoresClocks(t *testing.T) {
+// TestRunIgnoresClocks: instances whose clocks are fast or slow reject the candidate, and run it.
+func TestRunIgnoresClocks(t *testing.T) {
 	for _, skew := range []time.Duration{-9000 * time.Hour, -2 * time.Minute, 0, 2 * time.Minute, 9000 * time.Hour} {
 		for name, engine := range map[string]func() driver.Driver{
-			"expiry": func() driver.Driver { return memkv.New(nil) }, "no expiry": func() driver.Driver { return everlasting{memkv.New(nil)} },
+			"expiry": func() driver.Driver { return memkv.New(nil) }, "no expiry": func() driver.Driver { return withoutExpiry{memkv.New(nil)} },
 		} {
 			t.Run(fmt.Sprint(name, skew), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					r := rehearse(t, engine(), skew)
+					r := newStaging(t, engine(), skew)
 					r.report(r.ordinary, 1, 0)
 					r.report(r.canary, 1, 2)
 					if all, err := r.Instances(t.Context()); err != nil || len(all) != 2 {
 						t.Errorf("instances: %v, %v", all, err)
 					}
-					if _, _, err := r.guideFor(time.Hour, Plan{Stages: tenMinutes}); !errors.Is(err, ErrAborted) || !strings.Contains(err.Error(), r.canary+" rejects it") {
+					if _, _, err := r.runFor(time.Hour, Plan{Stages: tenMinutes}); !errors.Is(err, ErrAborted) || !strings.Contains(err.Error(), r.canary+" rejects it") {
 						t.Errorf("refused by a canary: %v", err)
 					}
 					_, err := r.Stage(t.Context(), Draft{Document: "a: 3\n", Format: config.YAML, Author: "ada"}, 99.99)
@@ -128,7 +128,7 @@ func TestGuideIgnoresClocks(t *testing.T) {
 					done := make(chan struct{})
 					go func() { defer close(done); r.keepReporting(ctx, r.canary, 3) }()
 					r.report(r.ordinary, 3, 0)
-					if _, took, err := r.guideFor(time.Hour, Plan{Stages: []Stage{{99.99, 10 * time.Minute}}}); err != nil || took > 11*time.Minute {
+					if _, took, err := r.runFor(time.Hour, Plan{Stages: []Stage{{99.99, 10 * time.Minute}}}); err != nil || took > 11*time.Minute {
 						t.Errorf("run by the canaries: %v after %v", err, took)
 					}
 					cancel()
@@ -139,16 +139,16 @@ func TestGuideIgnoresClocks(t *testing.T) {
 	}
 }
 
-// TestStageLastsByTheGuide has rollouts be staged by somebody whose clock is an hour fast or slow: a stage lasts as long as it should.
-func TestStageLastsByTheGuide(t *testing.T) {
+// TestStageClock: a stage has its duration though the clock of the author is an hour fast or slow.
+func TestStageClock(t *testing.T) {
 	for _, skew := range []time.Duration{-time.Hour, 0, time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
-			r := rehearse(t, memkv.New(nil), 0)
+			r := newStaging(t, memkv.New(nil), 0)
 			head, at, err := r.log.head(t.Context())
 			ok(t, err)
 			head.Rollout.Steps[0].Time = time.Now().Add(skew)
 			ok(t, r.log.move(t.Context(), head, at))
-			_, took, err := r.guideFor(5*time.Hour, Plan{Stages: tenMinutes, Health: func(context.Context) (Health, error) {
+			_, took, err := r.runFor(5*time.Hour, Plan{Stages: tenMinutes, Health: func(context.Context) (Health, error) {
 				return Health{Canary: Sample{Total: 1000}, Stable: Sample{Total: 1000}}, nil
 			}})
 			if err != nil || took < 10*time.Minute || took > 11*time.Minute {
@@ -158,33 +158,33 @@ func TestStageLastsByTheGuide(t *testing.T) {
 	}
 }
 
-// TestGuideContinues has guides be replaced every seven minutes: a stage of ten minutes lasts hardly longer for it, and its time
-// does not count for another candidate.
-func TestGuideContinues(t *testing.T) {
+// TestRunContinuesStage replaces a run after seven minutes. A stage of ten minutes takes hardly longer, and its time does not count for
+// another candidate.
+func TestRunContinuesStage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := rehearse(t, memkv.New(nil), 0)
+		r := newStaging(t, memkv.New(nil), 0)
 		p := Plan{Stages: tenMinutes, Health: func(context.Context) (Health, error) {
 			return Health{Canary: Sample{Total: 1000}, Stable: Sample{Total: 1000}}, nil
 		}}
-		if _, _, err := r.guideFor(7*time.Minute, p); !errors.Is(err, context.DeadlineExceeded) {
+		if _, _, err := r.runFor(7*time.Minute, p); !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatal(err)
 		}
-		time.Sleep(24 * time.Hour) // no guide, so nobody has looked
-		if _, took, err := r.guideFor(time.Hour, p); err != nil || took < 3*time.Minute || took > 4*time.Minute {
-			t.Errorf("the second guide took %v: %v", took, err)
+		time.Sleep(24 * time.Hour) // no RunRollout meanwhile
+		if _, took, err := r.runFor(time.Hour, p); err != nil || took < 3*time.Minute || took > 4*time.Minute {
+			t.Errorf("the second run took %v: %v", took, err)
 		}
 		_, err := r.Stage(t.Context(), Draft{Document: "a: 3\n", Format: config.YAML, Author: "ada"}, 50)
 		ok(t, err)
-		if _, took, err := r.guideFor(time.Hour, p); err != nil || took < 10*time.Minute {
+		if _, took, err := r.runFor(time.Hour, p); err != nil || took < 10*time.Minute {
 			t.Errorf("the next rollout took %v: %v", took, err)
 		}
 	})
 }
 
-// TestGuideWaitsForCanaries has nobody report, then only others, then a canary that does not run the candidate, then one that does.
-func TestGuideWaitsForCanaries(t *testing.T) {
+// TestRunWaitsForCanaries: no reports, then only those of others, then of a canary with the old version, then of one with the candidate.
+func TestRunWaitsForCanaries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := rehearse(t, memkv.New(nil), 0)
+		r := newStaging(t, memkv.New(nil), 0)
 		ctx, cancel := context.WithCancel(t.Context())
 		steps := make(chan struct{})
 		go func() {
@@ -197,13 +197,13 @@ func TestGuideWaitsForCanaries(t *testing.T) {
 				switch {
 				case hours >= 48 && hours < 72:
 					r.report(r.canary, 1, 0)
-				case hours >= 96: // dead for a day before
+				case hours >= 96: // no reports for a day before
 					r.report(r.canary, 2, 0)
 				}
 				time.Sleep(reportEvery)
 			}
 		}()
-		waits, took, err := r.guideFor(1000*time.Hour, Plan{Stages: tenMinutes})
+		waits, took, err := r.runFor(1000*time.Hour, Plan{Stages: tenMinutes})
 		cancel()
 		<-steps
 		if err != nil || took < 96*time.Hour || took > 97*time.Hour {
@@ -221,40 +221,40 @@ func TestGuideWaitsForCanaries(t *testing.T) {
 	})
 }
 
-// TestGuideSaysWhatItWaitedFor ends a guide that waits.
-func TestGuideSaysWhatItWaitedFor(t *testing.T) {
+// TestInterruptedRun: the error of an interrupted run has the reason for its wait.
+func TestInterruptedRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, _, err := rehearse(t, memkv.New(nil), 0).guideFor(time.Hour, Plan{Stages: tenMinutes})
+		_, _, err := newStaging(t, memkv.New(nil), 0).runFor(time.Hour, Plan{Stages: tenMinutes})
 		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "the rollout waits: no canary reports") {
 			t.Errorf("%v", err)
 		}
 	})
 }
 
-// TestOldReportsWithoutExpiry has an engine keep the report of an instance that is long gone: what it ran is no sight of a canary, and
-// what it refused counts.
+// TestOldReportsWithoutExpiry: an engine keeps the report of an instance that no longer exists. Its version is not that of a canary, but its
+// rejection counts.
 func TestOldReportsWithoutExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := rehearse(t, everlasting{memkv.New(nil)}, 0)
+		r := newStaging(t, withoutExpiry{memkv.New(nil)}, 0)
 		r.report(r.canary, 2, 0)
 		time.Sleep(24 * time.Hour)
-		waits, _, err := r.guideFor(24*time.Hour, Plan{Stages: tenMinutes})
+		waits, _, err := r.runFor(24*time.Hour, Plan{Stages: tenMinutes})
 		if !errors.Is(err, context.DeadlineExceeded) || len(waits) != 1 {
 			t.Errorf("%q, %v", waits, err)
 		}
 		r.report(r.canary, 1, 2)
 		time.Sleep(24 * time.Hour)
-		if _, _, err = r.guideFor(time.Hour, Plan{Stages: tenMinutes}); !errors.Is(err, ErrAborted) {
+		if _, _, err = r.runFor(time.Hour, Plan{Stages: tenMinutes}); !errors.Is(err, ErrAborted) {
 			t.Errorf("%v", err)
 		}
 	})
 }
 
-// TestProgressIsADuration shows what guides leave for each other.
+// TestProgressIsADuration: the time spent on a stage is stored as a duration.
 func TestProgressIsADuration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := rehearse(t, memkv.New(nil), 0)
-		_, _, _ = r.guideFor(5*time.Minute, Plan{Stages: tenMinutes, Every: time.Second})
+		r := newStaging(t, memkv.New(nil), 0)
+		_, _, _ = r.runFor(5*time.Minute, Plan{Stages: tenMinutes, Every: time.Second})
 		found, err := r.log.store.Get(t.Context(), progressKey)
 		ok(t, err)
 		var p progress
@@ -265,8 +265,8 @@ func TestProgressIsADuration(t *testing.T) {
 	})
 }
 
-// TestDifferencesSteerNoTerminal shows values and keys with control characters.
-func TestDifferencesSteerNoTerminal(t *testing.T) {
+// TestDifferencesAreEscaped: a Difference has no control characters.
+func TestDifferencesAreEscaped(t *testing.T) {
 	for _, d := range []Difference{{Path: "a", Old: absent, New: "x\x1b[2J\r\ny\u202e"}, {Path: "a", Old: "\a\x00", New: "\xff\u009b"}} {
 		for _, r := range d.String() {
 			if !unicode.IsPrint(r) {

@@ -9,7 +9,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// service is a configuration that follows published documents.
+// service is the configuration of most tests.
 type service struct {
 	Name    string `default:"orders"`
 	Retries int    `default:"3" validate:"min=0,max=10"`

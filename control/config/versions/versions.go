@@ -117,10 +117,7 @@ func New(store *kv.Store, layer string, opts *Options) (*Layer, error) {
 
 // withDefaults returns the options with defaults in place of zeros, or ErrInvalid if one of them is negative.
 func (o *Options) withDefaults(layer string) (Options, error) {
-	var out Options
-	if o != nil {
-		out = *o
-	}
+	out := option.Copy(o)
 	out.Name = cmp.Or(out.Name, layer)
 	err := option.Fill("Options.MaxSize", &out.MaxSize, config.DefaultMaxSize)
 	return out, err

@@ -22,7 +22,7 @@ import (
 
 const layer = "prod/application/orders"
 
-// failing is a store whose writes of one key can be made to fail, before they are made or after.
+// failing is a store whose writes of one key can fail, before or after the write.
 type failing struct {
 	*memkv.Store
 	key           string
@@ -71,7 +71,7 @@ func history(t testing.TB, v *versions.Layer) (numbers string) {
 	return strings.TrimSpace(numbers)
 }
 
-// TestVersions publishes, compares, rolls back, and looks at what is kept of it.
+// TestVersions publishes, compares, rolls back, and checks the history.
 func TestVersions(t *testing.T) {
 	ctx := t.Context()
 	store := newStore(t, memkv.New(nil))
@@ -127,7 +127,7 @@ func TestVersions(t *testing.T) {
 	}
 }
 
-// TestPublishLimits refuses what must not be published, before anything is written.
+// TestPublishLimits: Publish rejects invalid drafts before it writes.
 func TestPublishLimits(t *testing.T) {
 	store := newStore(t, memkv.New(nil))
 	v := versionsIn(t, store, &versions.Options{
@@ -180,7 +180,7 @@ func TestPublishLimits(t *testing.T) {
 	}
 }
 
-// TestPublishRace has many publish at the same time: each number is one document, and nobody is overwritten.
+// TestPublishRace publishes concurrently: each number has one document, and none is overwritten.
 func TestPublishRace(t *testing.T) {
 	store := newStore(t, memkv.New(nil))
 	var group sync.WaitGroup
@@ -229,7 +229,7 @@ func TestPublishRace(t *testing.T) {
 	t.Logf("%d published, %d conflicts", len(won), conflicts.Load())
 }
 
-// TestPublishDies has the publisher die between its two writes, and its answer be lost.
+// TestPublishDies: the publisher fails between its two writes, or loses the answer.
 func TestPublishDies(t *testing.T) {
 	d := &failing{Store: memkv.New(nil), key: layer + "/head"}
 	store := newStore(t, d)
@@ -244,7 +244,7 @@ func TestPublishDies(t *testing.T) {
 	d.before.Store(false)
 	must(t, cfg.Reload(t.Context()))
 	if head, err := v.Head(t.Context()); err != nil || head.Stable != 1 || cfg.Get().Retries != 1 {
-		t.Errorf("what did not come to its end is in force: %+v, %v", head, err)
+		t.Errorf("an interrupted publication is in force: %+v, %v", head, err)
 	}
 	if out := publish(t, v, "retries: 3\n"); out.Number != 3 || out.Parent != 1 {
 		t.Errorf("the next: %+v", out)
@@ -262,7 +262,7 @@ func TestPublishDies(t *testing.T) {
 	}
 }
 
-// TestDamage refuses a version that somebody has changed behind our back, and a head that is gone.
+// TestDamage: a version that was modified and a head that was deleted are errors.
 func TestDamage(t *testing.T) {
 	store := newStore(t, memkv.New(nil))
 	v := versionsIn(t, store, nil)
@@ -284,7 +284,7 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// TestKeyGone keeps what a key said that is deleted, unless it is optional.
+// TestKeyGone: the value of a deleted key stays in force, unless the key is optional.
 func TestKeyGone(t *testing.T) {
 	store := newStore(t, memkv.New(nil))
 	for _, key := range []string{"needed.yaml", "optional.yaml"} {
@@ -325,7 +325,7 @@ func TestLayers(t *testing.T) {
 	}
 }
 
-// TestFollowVersions has an instance follow what is published, in the time of a bubble.
+// TestFollowVersions: an instance follows publications, and reports.
 func TestFollowVersions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := kv.New(memkv.New(nil), &kv.Options{Telemetry: telemetry.Off()})
