@@ -169,7 +169,7 @@ func TestLockedFile(t *testing.T) {
 	}
 	defer func() { _ = held.Close() }()
 	s := shell{t, "bolt://" + path, t.TempDir()}
-	const want = "one process at a time may open it: timeout; stop the other process, or use an engine that has a server, such as etcd"
+	const want = "one process at a time can open it: timeout; stop the other process, or use an engine that has a server, such as etcd"
 	if out, err := s.call("", "publish", s.file("a.yaml", "a: 1\n")); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("%v: %s", err, out)
 	}

@@ -250,7 +250,7 @@ func TestRunRollout(t *testing.T) {
 	}
 }
 
-// TestRunRolloutContinues has one RunRollout die and another continue, and somebody else end the rollout meanwhile.
+// TestRunRolloutContinues: a second RunRollout continues after the first ends, and ends when another caller aborts the rollout.
 func TestRunRolloutContinues(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 20)
