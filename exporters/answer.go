@@ -34,13 +34,13 @@ const (
 
 const protobufType = "application/x-protobuf"
 
-// httpAnswer is what the peer said over HTTP. The OTLP exporters hide the status, Retry-After and the content type from their
+// httpAnswer is the response of the peer over HTTP. The OTLP exporters hide the status, Retry-After and the content type from their
 // callers, so the transport records them here.
 type httpAnswer struct {
 	status     int
 	retryAfter time.Duration
 	location   string // of a redirect, without its secrets
-	reason     string // what the body says, on one line
+	reason     string // from the body, on one line
 	invalid    string // why a 2xx answer confirms nothing; empty if it does
 }
 

@@ -70,7 +70,7 @@ func (b *batcher[T]) sizeOf(batch []T) (n int64) {
 // add queues one item, or drops and counts it.
 func (b *batcher[T]) add(item T) { b.sender.Push(item, b.size(item)) }
 
-// forceFlush exports what is queued now. Its error says how many were lost since.
+// forceFlush exports what is queued now. Its error has the number of items lost since.
 func (b *batcher[T]) forceFlush(ctx context.Context) error { return b.sender.Flush(ctx) }
 
 // shutdown drains until ctx ends, drops and counts the rest, and closes the exporter. It returns what was lost.

@@ -23,7 +23,7 @@ func (p *Pipeline) buildLogs(ctx context.Context, res *resource.Resource) error 
 	if p.opts.EventsOnSpans {
 		processors = append(processors, trace.NewEventBridge())
 	}
-	processors = append(processors, eventEcho{p.courier.handler(p.local)})
+	processors = append(processors, eventEcho{p.forwarder.handler(p.local)})
 	sending := len(p.opts.LogProcessors) > 0
 	for _, to := range p.settings.logs.to {
 		var e sdklog.Exporter

@@ -49,7 +49,7 @@ func (p *Pipeline) buildMetrics(ctx context.Context, res *resource.Resource) err
 	return nil
 }
 
-// metricStage adds to what the provider says of a flush what its exporters have lost by it.
+// metricStage adds the losses of the exporters to the error of a flush.
 func (p *Pipeline) metricStage(flush, shutdown func(context.Context) error) stage {
 	losing := func(do func(context.Context) error) func(context.Context) error {
 		return func(ctx context.Context) error {

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-os/go-os/internal/tooling/suite"
 	"github.com/go-os/go-os/internal/tooling/testenv"
 )
 
@@ -61,6 +62,7 @@ func collectorPoints(c *testenv.CollectorHandle, service string) (n int64) {
 // TestRealCollectorKilledAndRestartedUnderLoad kills a real collector while spans are made without a pause, and starts it again.
 // What we count as exported is what it holds, it knows nothing that we count as dropped, and one line tells the story.
 func TestRealCollectorKilledAndRestartedUnderLoad(t *testing.T) {
+	suite.Short(t)
 	t.Parallel()
 	for _, protocol := range []string{GRPC, HTTP} {
 		t.Run(protocol, func(t *testing.T) {

@@ -20,17 +20,19 @@ import (
 // errConsole is about the writer of the program that console exporters write to.
 var errConsole = errors.New("the console's writer")
 
-// turnstile lets one write at a time through to a writer of the program, whichever signal it is of. The writer runs on a goroutine
-// of its own, so that one that blocks holds nobody longer than a context says: the next write waits for its turn as long.
-type turnstile struct {
+// exclusiveWriter lets one write at a time through to a writer of the program, whichever signal it is of. The writer runs on a goroutine
+// of its own, so that a writer that blocks delays no caller beyond its context. The next write waits for its turn, within its own context.
+type exclusiveWriter struct {
 	to   io.Writer
 	turn chan struct{} // holds a value while a write runs
 }
 
-func newTurnstile(w io.Writer) *turnstile { return &turnstile{w, make(chan struct{}, 1)} }
+func newExclusiveWriter(w io.Writer) *exclusiveWriter {
+	return &exclusiveWriter{w, make(chan struct{}, 1)}
+}
 
 // write writes one item, whole. If ctx ends first, the item may be written later, and counts as lost.
-func (t *turnstile) write(ctx context.Context, p []byte) error {
+func (t *exclusiveWriter) write(ctx context.Context, p []byte) error {
 	select {
 	case t.turn <- struct{}{}:
 	case <-ctx.Done():
@@ -49,7 +51,7 @@ func (t *turnstile) write(ctx context.Context, p []byte) error {
 	}
 }
 
-func (t *turnstile) through(p []byte) (err error) {
+func (t *exclusiveWriter) through(p []byte) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("%w panicked: %v", errConsole, v)
@@ -66,7 +68,7 @@ func (t *turnstile) through(p []byte) (err error) {
 }
 
 // Write implements io.Writer, for the readable log if it has the same writer as the console.
-func (t *turnstile) Write(p []byte) (int, error) {
+func (t *exclusiveWriter) Write(p []byte) (int, error) {
 	if err := t.write(context.Background(), bytes.Clone(p)); err != nil {
 		return 0, err
 	}
@@ -79,7 +81,7 @@ func sameWriter(a, b io.Writer) bool {
 }
 
 // each writes the n items of a batch one by one. What cannot be encoded costs itself alone; a writer that fails ends it.
-func (t *turnstile) each(ctx context.Context, n int, encode func(i int) ([]byte, error)) error {
+func (t *exclusiveWriter) each(ctx context.Context, n int, encode func(i int) ([]byte, error)) error {
 	var lost int64
 	var reason error
 	for i := range n {
@@ -115,38 +117,38 @@ func partly(n int, lost int64, err error) error {
 // errNotFinite is a number that JSON has no form for. Attributes can be text instead.
 var errNotFinite = errors.New("NaN and infinite values have no form in JSON")
 
-// The console exporters encode by those of the SDK, an item at a time, and write by the turnstile.
+// The console exporters encode by those of the SDK, an item at a time, and write by the exclusiveWriter.
 type (
 	consoleSpans struct {
 		*stdouttrace.Exporter
 		buf *bytes.Buffer
-		out *turnstile
+		out *exclusiveWriter
 	}
 	consoleRecords struct {
 		*stdoutlog.Exporter
 		buf *bytes.Buffer
-		out *turnstile
+		out *exclusiveWriter
 	}
 	consolePoints struct {
 		sdkmetric.Exporter
 		buf *bytes.Buffer
-		out *turnstile
+		out *exclusiveWriter
 	}
 )
 
-func newConsoleSpans(out *turnstile) (sdktrace.SpanExporter, error) {
+func newConsoleSpans(out *exclusiveWriter) (sdktrace.SpanExporter, error) {
 	buf := new(bytes.Buffer)
 	e, err := stdouttrace.New(stdouttrace.WithWriter(buf))
 	return consoleSpans{e, buf, out}, err
 }
 
-func newConsoleRecords(out *turnstile) (sdklog.Exporter, error) {
+func newConsoleRecords(out *exclusiveWriter) (sdklog.Exporter, error) {
 	buf := new(bytes.Buffer)
 	e, err := stdoutlog.New(stdoutlog.WithWriter(buf))
 	return consoleRecords{e, buf, out}, err
 }
 
-func newConsolePoints(out *turnstile) (sdkmetric.Exporter, error) {
+func newConsolePoints(out *exclusiveWriter) (sdkmetric.Exporter, error) {
 	buf := new(bytes.Buffer)
 	e, err := stdoutmetric.New(stdoutmetric.WithWriter(buf))
 	return consolePoints{e, buf, out}, err

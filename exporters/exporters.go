@@ -178,7 +178,7 @@ func Setup(ctx context.Context, opts *Options) (*Pipeline, error) {
 	p := newPipeline(&o, s)
 	before := otel.GetErrorHandler()
 	if !o.KeepOTel {
-		otel.SetErrorHandler(p.errors) // what the SDK says while it is built is not for the standard error as it is
+		otel.SetErrorHandler(p.errors) // errors of the SDK during set-up belong in the log of the pipeline
 	}
 	if err := p.build(ctx, e); err != nil {
 		if !o.KeepOTel {
@@ -188,7 +188,7 @@ func Setup(ctx context.Context, opts *Options) (*Pipeline, error) {
 		return nil, err
 	}
 	p.install(ctx)
-	p.tell(ctx, e.warnings)
+	p.reportWarnings(ctx, e.warnings)
 	return p, nil
 }
 

@@ -18,7 +18,7 @@ import (
 // used is an error, and the other OTEL_ variables count only where the file refers to them.
 //
 // otelconf parses it into its model of the schema; the pipelines are built by this package, so that they are accounted for
-// like any other. What the file says and nobody acts upon is warned of.
+// like any other. A setting of the file that nothing reads causes a warning.
 func readFile(e *environ, file string) (settings, error) {
 	fail := func(err error) (settings, error) {
 		return settings{}, fmt.Errorf("exporters: %s=%s: %w; correct the file, or unset the variable", envConfigFile, file, err)

@@ -105,7 +105,7 @@ func (t translation) periodic(at string, r *otelconf.PeriodicMetricReader) (d de
 	return d, preferences(at, &d.periodic, temporality, histograms)
 }
 
-// preferences are cumulative and explicit buckets unless the file says otherwise, whatever OTEL_ variables the exporters find.
+// preferences are cumulative and explicit buckets unless the file sets others, whatever OTEL_ variables the exporters find.
 func preferences(
 	at string, c *periodicConfig, t *otelconf.ExporterTemporalityPreference, h *otelconf.ExporterDefaultHistogramAggregation,
 ) error {

@@ -179,7 +179,7 @@ func TestConsoleOnAFullDisk(t *testing.T) {
 		t.Skip("needs /dev/full: ", err)
 	}
 	defer full.Close()
-	h, lines, err := onlyTraces(t, Options{Console: full, Environ: []string{"OTEL_TRACES_EXPORTER=console"}}, 10*time.Second)
+	h, lines, err := onlyTraces(t, Options{Console: full, ShutdownTimeout: 300 * time.Millisecond, Environ: []string{"OTEL_TRACES_EXPORTER=console"}}, 10*time.Second)
 	if err == nil || h.Dropped != 1 || h.Exported != 0 || !strings.Contains(lines, "no space left") || !strings.Contains(lines, "Options.Console") {
 		t.Errorf("dropped %d, exported %d, %v\n%s", h.Dropped, h.Exported, err, lines)
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // together runs do for 0 to n-1 side by side and joins the errors, in that order. It leaves behind what has not returned grace after ctx
-// ended, and says so in the error: processors, readers and callbacks of the program may block for ever.
+// ended, and the error names it: processors, readers and callbacks of the program may block for ever.
 func together(ctx context.Context, grace time.Duration, n int, do func(i int) error) error {
 	var mu sync.Mutex
 	errs := make([]error, n)

@@ -18,6 +18,10 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childMode) != "" {
 		os.Exit(child())
 	}
+	// Most tests here wait for peers, and few compute: more than one for each processor may run. -parallel wins.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
 	flag.Parse()
 	goleak.VerifyTestMain(m)
 }

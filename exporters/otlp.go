@@ -32,7 +32,7 @@ type otlpSettings struct {
 	tls      *tls.Config // nil for a plain connection
 }
 
-// otlp reads the settings of one signal. It reports false if nothing says where OTLP goes, and must is not set; with must the default
+// otlp reads the settings of one signal. It reports false if no endpoint is set for OTLP, and must is not set; with must the default
 // endpoint of the specification is used.
 func otlp(e *environ, o *Options, which Signal, must bool) (s otlpSettings, found bool, err error) {
 	names := func(suffix string) []string {

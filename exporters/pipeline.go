@@ -27,16 +27,16 @@ type Pipeline struct {
 	sampler   *trace.Sampler
 	leaks     bool         // the SDK would add the process's environment to the resource
 	sinks     []log.Sink   // the readable log and the program's own
-	local     slog.Handler // on the sinks: where what goes wrong with OTLP is told
-	own       *slog.Logger // of the pipeline, on local by the courier
+	local     slog.Handler // on the sinks: for failures of OTLP
+	own       *slog.Logger // of the pipeline, on local by the forwarder
 	errors    *errorLog
 	ledgers   []*ledger // complete before build ends
 	reporter  *reporter
 	stages    []stage
-	console   *turnstile    // to Options.Console
-	courier   *courier      // takes the pipeline's own lines to local
-	draining  chan struct{} // closed when Shutdown begins
-	ended     chan struct{} // closed when Shutdown is done
+	console   *exclusiveWriter // to Options.Console
+	forwarder *forwarder       // takes the pipeline's own lines to local
+	draining  chan struct{}    // closed when Shutdown begins
+	ended     chan struct{}    // closed when Shutdown is done
 	once      sync.Once
 	shutErr   error // read after ended
 }
@@ -52,7 +52,7 @@ type stage struct {
 func newPipeline(o *Options, s settings) *Pipeline {
 	draining := make(chan struct{})
 	return &Pipeline{
-		opts: o, settings: s, console: newTurnstile(o.Console), courier: &courier{}, draining: draining, ended: make(chan struct{}), sampler: trace.NewSampler(s.sampler),
+		opts: o, settings: s, console: newExclusiveWriter(o.Console), forwarder: &forwarder{}, draining: draining, ended: make(chan struct{}), sampler: trace.NewSampler(s.sampler),
 		errors: newErrorLog(o.ReportInterval, draining), reporter: newReporter(o.ReportInterval),
 	}
 }
@@ -74,7 +74,7 @@ func (p *Pipeline) buildLocal() {
 		p.sinks = append(p.sinks, log.TraceIDs(sink))
 	}
 	p.local = log.NewHandler(p.logOptions(), p.sinks...)
-	p.own = slog.New(p.courier.handler(log.Named(slog.New(p.local), "goos.exporters").Handler()))
+	p.own = slog.New(p.forwarder.handler(log.Named(slog.New(p.local), "goos.exporters").Handler()))
 	p.errors.start(p.own)
 }
 
@@ -99,12 +99,12 @@ func (p *Pipeline) Levels() *log.Levels { return p.opts.LogLevels }
 // Sampler returns the sampler, to be changed while the program runs.
 func (p *Pipeline) Sampler() *trace.Sampler { return p.sampler }
 
-// tell writes what Setup has to say of the configuration.
-func (p *Pipeline) tell(ctx context.Context, warnings []warning) {
-	said := make(map[warning]bool)
+// reportWarnings logs what Setup found in the configuration.
+func (p *Pipeline) reportWarnings(ctx context.Context, warnings []warning) {
+	reported := make(map[warning]bool)
 	for _, w := range warnings {
-		if !said[w] {
-			said[w] = true
+		if !reported[w] {
+			reported[w] = true
 			p.own.LogAttrs(ctx, slog.LevelWarn, "telemetry configuration: "+w.name+": "+w.text)
 		}
 	}
@@ -118,7 +118,7 @@ func (p *Pipeline) ForceFlush(ctx context.Context) error {
 
 // Shutdown exports what is waiting and ends the pipeline: call it last, when nothing makes telemetry any more. The signals
 // drain at once, each for Options.ShutdownTimeout and no longer than ctx. What is left then is dropped and counted;
-// the error says how much, and why. Metrics wait for the others up to half their time, so that their last export has the
+// the error has the number and the reason. Metrics wait for the others up to half their time, so that their last export has the
 // final counts.
 //
 // Shutdown returns shortly after ctx ends, even if a writer, a handler or a processor of the program blocks; its error names the signal.
@@ -162,7 +162,7 @@ func (p *Pipeline) shutdown(ctx context.Context) error {
 		return s.shutdown(ctx)
 	})
 	p.reporter.last(ctx)
-	p.courier.flush(ctx)
+	p.forwarder.flush(ctx)
 	return err
 }
 

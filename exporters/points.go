@@ -45,7 +45,7 @@ func (e *pointExporter) Aggregation(kind sdkmetric.InstrumentKind) sdkmetric.Agg
 // Export sends one collection. It returns no error: the ledger has it, and the reader would only report it a second time.
 func (e *pointExporter) Export(ctx context.Context, rm *metricdata.ResourceMetrics) error {
 	e.own.settle(rm.Resource)
-	mendMetrics(rm)
+	repairMetrics(rm)
 	n := points(rm)
 	if n == 0 {
 		return nil

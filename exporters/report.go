@@ -34,8 +34,8 @@ type reporter struct {
 	// Below belongs to the goroutine, and to last after it.
 	open     bool      // an incident was announced and is not over
 	quiet    time.Time // no line before this
-	reported tally     // losses that a line has told
-	atStart  int64     // losses told before this incident
+	reported tally     // losses that a line has reported
+	atStart  int64     // losses reported before this incident
 	seen     int64
 	lastLoss time.Time
 }
@@ -227,7 +227,7 @@ func (s state) reason(since tally) (reason, remedy string) {
 	case errors.Is(s.err, errConsole):
 		remedy = "the console exporter writes to Options.Console, by default the standard output: see that it is read, and not full"
 	case strings.Contains(reason, "invalid UTF-8"):
-		remedy = "a text that OTLP cannot carry has not been mended: report it to the authors of this package"
+		remedy = "a text is not valid UTF-8 although it should have been repaired: report it to the authors of this package"
 	case kind == "invalid_answer":
 		remedy = "something other than a collector answers there: correct the host, port and path of OTEL_EXPORTER_OTLP_ENDPOINT"
 	case len(kind) == 3 && kind[0] == '3':
@@ -242,7 +242,7 @@ func (s state) reason(since tally) (reason, remedy string) {
 	case kind == "429" || kind == "503" || kind == "RESOURCE_EXHAUSTED":
 		remedy = "the collector is overloaded: give it more capacity, or sample less"
 	case kind == "rejected":
-		remedy = "the collector rejects some of the data: its own log says why"
+		remedy = "the collector rejects some of the data: see its log for the reason"
 	default:
 		remedy = "check that the collector is up and reachable, and that OTEL_EXPORTER_OTLP_PROTOCOL is what it speaks there"
 	}

@@ -161,7 +161,7 @@ func TestRemediesFitTheReason(t *testing.T) {
 		{status.Error(codes.ResourceExhausted, "quota exceeded"), "overloaded"},
 		{&httpError{httpAnswer{status: 307}, errors.New("x")}, "where it leads"},
 		{&httpError{httpAnswer{status: 200, invalid: "its body is a page"}, errors.New("x")}, "something other than a collector"},
-		{&partialError{1, errors.New("x")}, "its own log says why"},
+		{&partialError{1, errors.New("x")}, "see its log for the reason"},
 		{fmt.Errorf("%w blocks", errConsole), "Options.Console"},
 		{errNotFinite, "finite numbers"},
 		{errors.New(`Post "http://c:4317/v1/traces": net/http: HTTP/1.x transport connection broken: malformed HTTP response`), "port 4317 usually speaks gRPC: set OTEL_EXPORTER_OTLP_PROTOCOL=grpc"},

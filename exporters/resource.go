@@ -43,7 +43,7 @@ func newResource(ctx context.Context, e *environ, o *Options, over []attribute.K
 		}
 	}
 	attrs, _ = finiteAttrs(attrs)
-	return resource.NewWithAttributes(mendText(found.SchemaURL()), mendAttrs(attrs)...)
+	return resource.NewWithAttributes(repairText(found.SchemaURL()), repairAttrs(attrs)...)
 }
 
 // service are the attributes that the Options give.

@@ -41,7 +41,7 @@ func (d deliverer) do(ctx context.Context, deadline time.Time, export func(conte
 	return retry.Do(ctx, deadline, func(attempt context.Context) error { return d.attempt(ctx, attempt, export) })
 }
 
-// attempt exports once, and records how it ended. An attempt that ends with ctx, at Shutdown, says nothing of the peer.
+// attempt exports once, and records how it ended. An attempt that ends with ctx, at Shutdown, shows nothing about the peer.
 func (d deliverer) attempt(ctx, attempt context.Context, export func(context.Context) error) error {
 	answer := new(httpAnswer)
 	err := export(context.WithValue(attempt, httpAnswerKey{}, answer))
@@ -108,7 +108,7 @@ func transient(err error) bool {
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }
 
-// refused reports whether nobody listens where the peer should be. gRPC says so in words only.
+// refused reports whether nothing listens at the address of the peer. gRPC reports that as text only.
 func refused(err error) bool {
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return true

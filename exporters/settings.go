@@ -114,7 +114,7 @@ func batch(e *environ, o *Options, prefix string, delay time.Duration) batchConf
 	return c
 }
 
-// destinations says where one signal goes. With nothing configured, metrics go to the Prometheus page and nothing to the network.
+// destinations returns where one signal goes. With nothing configured, metrics go to the Prometheus page and nothing to the network.
 func destinations(e *environ, o *Options, which Signal, like destination, accepted ...string) ([]destination, error) {
 	prefix := which.env()
 	names, set := e.list(accepted, "OTEL_"+prefix+"EXPORTER")

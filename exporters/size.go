@@ -54,7 +54,7 @@ func sizeOfSet(s *attribute.Set) (n int) {
 	return n
 }
 
-// sizeOfValue is what a value holds beside itself. The attribute package copies lists and maps for whoever asks.
+// sizeOfValue is what a value holds beside itself. The attribute package copies lists and maps for each caller.
 func sizeOfValue(v attribute.Value) (n int) {
 	switch v.Type() {
 	case attribute.STRING:

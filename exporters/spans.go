@@ -16,7 +16,7 @@ var _ sdktrace.SpanProcessor = spanBatcher{}
 
 func newSpanBatcher(l *ledger, cfg batchConfig, e sdktrace.SpanExporter) spanBatcher {
 	export := func(ctx context.Context, batch []sdktrace.ReadOnlySpan) error {
-		mendSpans(batch)
+		repairSpans(batch)
 		return e.ExportSpans(ctx, batch)
 	}
 	return spanBatcher{newBatcher(l, cfg, sizeOfSpan, export, e.Shutdown)}
@@ -41,7 +41,7 @@ var _ sdklog.Processor = recordBatcher{}
 
 func newRecordBatcher(l *ledger, cfg batchConfig, e sdklog.Exporter) recordBatcher {
 	export := func(ctx context.Context, batch []sdklog.Record) error {
-		mendRecords(batch)
+		repairRecords(batch)
 		return e.Export(ctx, batch)
 	}
 	size := func(r sdklog.Record) int64 { return sizeOfRecord(&r) }

@@ -62,7 +62,7 @@ func (s *splitter[B]) both(ctx context.Context, a, b B, deadline time.Time) erro
 
 // tooLarge reports whether a peer, or an exporter of the SDK, refused a load of that many bytes for its size.
 //
-// RESOURCE_EXHAUSTED stands for a message over the limit and for an exhausted quota, which no halving mends. Where its text does not
+// RESOURCE_EXHAUSTED stands for a message over the limit and for an exhausted quota, which no halving repairs. Where its text does not
 // say which it is, small loads are not halved further.
 func tooLarge(err error, size int64) bool {
 	if err == nil {

@@ -9,14 +9,14 @@ import (
 )
 
 // OTLP carries text as protobuf strings, which must be UTF-8: one bad byte anywhere makes an exporter refuse the whole batch,
-// and text of strangers is in most of what a service tells. So each destination looks at everything just before its exporter does,
-// and mends what needs it: each run of bad bytes becomes one U+FFFD.
+// and most telemetry holds text from outside the service. So each destination checks everything just before its exporter does,
+// and repairs what needs it: each run of bad bytes becomes one U+FFFD.
 //
 // This is done on the goroutine that exports, where it costs the service's calls nothing. Good text is only read: a look allocates
-// nothing, except for attributes that are lists or maps, which the attribute package copies for whoever asks.
+// nothing, except for attributes that are lists or maps, which the attribute package copies for each caller.
 
-// mendText returns s itself if it is UTF-8.
-func mendText(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+// repairText returns s itself if it is UTF-8.
+func repairText(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 // sound reports whether all texts within v are UTF-8. Bytes may be anything.
 func sound(v attribute.Value) bool {
@@ -67,44 +67,44 @@ func soundScope(s *instrumentation.Scope) bool {
 	return utf8.ValidString(s.Name) && utf8.ValidString(s.Version) && utf8.ValidString(s.SchemaURL) && soundSet(&s.Attributes)
 }
 
-func mend(v attribute.Value) attribute.Value {
+func repair(v attribute.Value) attribute.Value {
 	switch v.Type() {
 	case attribute.STRING:
-		return attribute.StringValue(mendText(v.AsString()))
+		return attribute.StringValue(repairText(v.AsString()))
 	case attribute.STRINGSLICE:
 		texts := v.AsStringSlice()
 		for i := range texts {
-			texts[i] = mendText(texts[i])
+			texts[i] = repairText(texts[i])
 		}
 		return attribute.StringSliceValue(texts)
 	case attribute.SLICE:
 		items := v.AsSlice()
 		for i := range items {
-			items[i] = mend(items[i])
+			items[i] = repair(items[i])
 		}
 		return attribute.SliceValue(items...)
 	case attribute.MAP:
-		return attribute.MapValue(mendAttrs(v.AsMap())...)
+		return attribute.MapValue(repairAttrs(v.AsMap())...)
 	}
 	return v
 }
 
-// mendAttrs returns attributes of its own: those that it is given may be in use elsewhere.
-func mendAttrs(attrs []attribute.KeyValue) []attribute.KeyValue {
-	mended := make([]attribute.KeyValue, len(attrs))
+// repairAttrs returns attributes of its own: those that it is given may be in use elsewhere.
+func repairAttrs(attrs []attribute.KeyValue) []attribute.KeyValue {
+	repaired := make([]attribute.KeyValue, len(attrs))
 	for i, kv := range attrs {
-		mended[i] = attribute.KeyValue{Key: attribute.Key(mendText(string(kv.Key))), Value: mend(kv.Value)}
+		repaired[i] = attribute.KeyValue{Key: attribute.Key(repairText(string(kv.Key))), Value: repair(kv.Value)}
 	}
-	return mended
+	return repaired
 }
 
-// mendSet keeps the last of the attributes whose keys become the same.
-func mendSet(s *attribute.Set) attribute.Set {
-	return attribute.NewSet(mendAttrs(s.ToSlice())...)
+// repairSet keeps the last of the attributes whose keys become the same.
+func repairSet(s *attribute.Set) attribute.Set {
+	return attribute.NewSet(repairAttrs(s.ToSlice())...)
 }
 
-func mendScope(s instrumentation.Scope) instrumentation.Scope {
+func repairScope(s instrumentation.Scope) instrumentation.Scope {
 	return instrumentation.Scope{
-		Name: mendText(s.Name), Version: mendText(s.Version), SchemaURL: mendText(s.SchemaURL), Attributes: mendSet(&s.Attributes),
+		Name: repairText(s.Name), Version: repairText(s.Version), SchemaURL: repairText(s.SchemaURL), Attributes: repairSet(&s.Attributes),
 	}
 }

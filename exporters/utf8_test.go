@@ -25,10 +25,10 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// bad is no UTF-8, and mended what becomes of it.
+// bad is no UTF-8, and repaired what becomes of it.
 const (
-	bad    = "a\xff\xfeb"
-	mended = "a\uFFFDb"
+	bad      = "a\xff\xfeb"
+	repaired = "a\uFFFDb"
 )
 
 // overBoth runs a test against a peer over gRPC and over HTTP.
@@ -73,11 +73,11 @@ func flushed(t *testing.T, peer *peer, p *Pipeline, came func() []proto.Message)
 	return all.String()
 }
 
-// wantMended counts the mended texts, so that one that is lost is noticed.
+// wantMended counts the repaired texts, so that one that is lost is noticed.
 func wantMended(t *testing.T, got string, n int) {
 	t.Helper()
-	if has := strings.Count(got, mended); has != n {
-		t.Errorf("%d mended texts, want %d: %s", has, n, got)
+	if has := strings.Count(got, repaired); has != n {
+		t.Errorf("%d repaired texts, want %d: %s", has, n, got)
 	}
 }
 
@@ -155,7 +155,7 @@ func TestBadTextLosesNoMetrics(t *testing.T) {
 			t.Fatal(err)
 		}
 		add := func() {
-			for i, v := range []string{"good", bad, "a\xfeb", mended} {
+			for i, v := range []string{"good", bad, "a\xfeb", repaired} {
 				set := metric.WithAttributes(attribute.String("k", v), attribute.StringSlice("list", []string{v}))
 				counter.Add(t.Context(), int64(1)<<(4*i), set)
 				gauge.Record(t.Context(), 7, set)
@@ -182,7 +182,7 @@ func TestBadTextLosesNoMetrics(t *testing.T) {
 			}
 			for _, h := range hist {
 				want := []float64{1, 1, 1, 1} // count, sum, min, max, of one round
-				if attr(h.Attributes, "k") == mended {
+				if attr(h.Attributes, "k") == repaired {
 					want = []float64{3, 2 + 3 + 4, 2, 4}
 				}
 				var counted uint64
@@ -233,7 +233,7 @@ func TestExemplarsAndEveryAggregationAreMended(t *testing.T) {
 			{Attributes: set(bad)}, {Attributes: set("a\xfeb")}}}},
 		{Data: metricdata.Summary{DataPoints: []metricdata.SummaryDataPoint{{Attributes: set(bad)}}}},
 	}}}}
-	mendMetrics(rm)
+	repairMetrics(rm)
 	if filtered[0].Value.AsString() != bad {
 		t.Error("the attributes of an exemplar, which the SDK still holds, have changed")
 	}
@@ -247,8 +247,8 @@ func TestExemplarsAndEveryAggregationAreMended(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n := strings.Count(string(text), mended); n != want {
-			t.Errorf("metric %d has %d mended texts, want %d: %s", i, n, want, text)
+		if n := strings.Count(string(text), repaired); n != want {
+			t.Errorf("metric %d has %d repaired texts, want %d: %s", i, n, want, text)
 		}
 		if strings.Contains(string(text), `\ufffd`) { // which is how bad text is marshalled
 			t.Errorf("metric %d still has bad text: %s", i, text)
@@ -292,7 +292,7 @@ func TestResourceWithBadText(t *testing.T) {
 	if err := p.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if got := peer.resourceAttr("region"); got != mended || peer.resourceAttr("k\uFFFD") != "1" || peer.count(Logs) == 0 || peer.count(Metrics) == 0 {
+	if got := peer.resourceAttr("region"); got != repaired || peer.resourceAttr("k\uFFFD") != "1" || peer.count(Logs) == 0 || peer.count(Metrics) == 0 {
 		t.Errorf("region is %q; %d records and %d points came", got, peer.count(Logs), peer.count(Metrics))
 	}
 	if lines := logged.lines("is not UTF-8"); len(lines) != 2 {
@@ -315,11 +315,11 @@ func TestPageWithBadLabelValue(t *testing.T) {
 	rec := httptest.NewRecorder()
 	p.MetricsHandler().ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
 	page := rec.Body.String()
-	if rec.Code != 200 || !strings.Contains(page, `k="good"`) || !strings.Contains(page, `service_version="`+mended+`"`) {
+	if rec.Code != 200 || !strings.Contains(page, `k="good"`) || !strings.Contains(page, `service_version="`+repaired+`"`) {
 		t.Errorf("%d: %s", rec.Code, page)
 	}
-	if !strings.Contains(page, `k="`+mended+`"`) && len(logged.lines("telemetry error", "UTF-8")) != 1 {
-		t.Errorf("the bad series is neither mended nor reported: %s\n%s", page, logged)
+	if !strings.Contains(page, `k="`+repaired+`"`) && len(logged.lines("telemetry error", "UTF-8")) != 1 {
+		t.Errorf("the bad series is neither repaired nor reported: %s\n%s", page, logged)
 	}
 }
 
@@ -327,7 +327,7 @@ func TestPageWithBadLabelValue(t *testing.T) {
 func TestGoodTextCostsNothing(t *testing.T) {
 	spans, records, rm := goodText(t)
 	for name, look := range map[string]func(){
-		"span": func() { mendSpans(spans) }, "record": func() { mendRecords(records) }, "points": func() { mendMetrics(rm) },
+		"span": func() { repairSpans(spans) }, "record": func() { repairRecords(records) }, "points": func() { repairMetrics(rm) },
 	} {
 		if n := testing.AllocsPerRun(100, look); n != 0 {
 			t.Errorf("a good %s costs %v allocations, want none", name, n)
@@ -338,7 +338,7 @@ func TestGoodTextCostsNothing(t *testing.T) {
 func BenchmarkLookAtGoodText(b *testing.B) {
 	spans, records, rm := goodText(b)
 	for name, look := range map[string]func(){
-		"span": func() { mendSpans(spans) }, "record": func() { mendRecords(records) }, "point": func() { mendMetrics(rm) },
+		"span": func() { repairSpans(spans) }, "record": func() { repairRecords(records) }, "point": func() { repairMetrics(rm) },
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()

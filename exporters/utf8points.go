@@ -7,28 +7,28 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 )
 
-// mendMetrics mends one collection in place: it is the reader's own copy, which is filled anew each time. What the SDK shares
+// repairMetrics repairs one collection in place: it is the reader's own copy, which is filled anew each time. What the SDK shares
 // with it, such as the attributes of exemplars, is replaced, not written to.
 //
-// Points whose attributes become the same are one series to whoever receives them. Sums and histograms of fixed buckets are
+// Points whose attributes become the same are one series to the receiver. Sums and histograms of fixed buckets are
 // added up, which is what they would be had the text been good from the start; of gauges the latest stays. Exponential
 // histograms and summaries are all kept, beside each other.
-func mendMetrics(rm *metricdata.ResourceMetrics) {
+func repairMetrics(rm *metricdata.ResourceMetrics) {
 	for i := range rm.ScopeMetrics {
 		sm := &rm.ScopeMetrics[i]
 		if !soundScope(&sm.Scope) {
-			sm.Scope = mendScope(sm.Scope)
+			sm.Scope = repairScope(sm.Scope)
 		}
 		for j := range sm.Metrics {
 			m := &sm.Metrics[j]
-			m.Name, m.Description, m.Unit = mendText(m.Name), mendText(m.Description), mendText(m.Unit)
-			m.Data = mendData(m.Data)
+			m.Name, m.Description, m.Unit = repairText(m.Name), repairText(m.Description), repairText(m.Unit)
+			m.Data = repairData(m.Data)
 		}
 	}
 }
 
-// mendData returns data itself, changed in place or not at all, unless there are fewer points now.
-func mendData(data metricdata.Aggregation) metricdata.Aggregation {
+// repairData returns data itself, changed in place or not at all, unless there are fewer points now.
+func repairData(data metricdata.Aggregation) metricdata.Aggregation {
 	switch d := data.(type) {
 	case metricdata.Gauge[int64]:
 		if shrink(&d.DataPoints, numberParts[int64], latest[int64]) {
@@ -64,19 +64,19 @@ func mendData(data metricdata.Aggregation) metricdata.Aggregation {
 	return data
 }
 
-// shrink mends the points and merges those that have become the same, if they can be merged. It reports whether there are
+// shrink repairs the points and merges those that have become the same, if they can be merged. It reports whether there are
 // fewer of them.
 //
-// parts mends what hangs on a point and returns its attributes. merge adds a point to another, or reports that it cannot.
+// parts repairs what hangs on a point and returns its attributes. merge adds a point to another, or reports that it cannot.
 func shrink[P any](points *[]P, parts func(*P) *attribute.Set, merge func(into, from *P) bool) bool {
-	mended := false
+	repaired := false
 	for i := range *points {
 		if set := parts(&(*points)[i]); !soundSet(set) {
-			*set = mendSet(set)
-			mended = true
+			*set = repairSet(set)
+			repaired = true
 		}
 	}
-	if !mended || merge == nil {
+	if !repaired || merge == nil {
 		return false
 	}
 	at := make(map[attribute.Distinct]int, len(*points))
@@ -100,26 +100,26 @@ func shrink[P any](points *[]P, parts func(*P) *attribute.Set, merge func(into, 
 }
 
 func numberParts[N int64 | float64](p *metricdata.DataPoint[N]) *attribute.Set {
-	mendExemplars(p.Exemplars)
+	repairExemplars(p.Exemplars)
 	return &p.Attributes
 }
 
 func bucketParts[N int64 | float64](p *metricdata.HistogramDataPoint[N]) *attribute.Set {
-	mendExemplars(p.Exemplars)
+	repairExemplars(p.Exemplars)
 	return &p.Attributes
 }
 
 func exponentialParts[N int64 | float64](p *metricdata.ExponentialHistogramDataPoint[N]) *attribute.Set {
-	mendExemplars(p.Exemplars)
+	repairExemplars(p.Exemplars)
 	return &p.Attributes
 }
 
 func summaryParts(p *metricdata.SummaryDataPoint) *attribute.Set { return &p.Attributes }
 
-func mendExemplars[N int64 | float64](exemplars []metricdata.Exemplar[N]) {
+func repairExemplars[N int64 | float64](exemplars []metricdata.Exemplar[N]) {
 	for i := range exemplars {
 		if e := &exemplars[i]; !soundAttrs(e.FilteredAttributes) {
-			e.FilteredAttributes = mendAttrs(e.FilteredAttributes)
+			e.FilteredAttributes = repairAttrs(e.FilteredAttributes)
 		}
 	}
 }

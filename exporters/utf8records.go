@@ -8,16 +8,16 @@ import (
 	sdklog "go.opentelemetry.io/otel/sdk/log"
 )
 
-// mendRecords mends the records of a batch in place: they are the batcher's own copies.
-func mendRecords(batch []sdklog.Record) {
+// repairRecords repairs the records of a batch in place: they are the batcher's own copies.
+func repairRecords(batch []sdklog.Record) {
 	for i := range batch {
 		if !soundRecord(&batch[i]) {
-			mendRecord(&batch[i])
+			repairRecord(&batch[i])
 		}
 	}
 }
 
-// soundRecord leaves out the resource and the scope, which newResource and loggers have mended.
+// soundRecord leaves out the resource and the scope, which newResource and loggers have repaired.
 func soundRecord(r *sdklog.Record) bool {
 	if !utf8.ValidString(r.EventName()) || !utf8.ValidString(r.SeverityText()) || !sound(r.Body()) {
 		return false
@@ -30,20 +30,20 @@ func soundRecord(r *sdklog.Record) bool {
 	return all
 }
 
-// mendRecord forgets how many attributes were dropped for a limit, a number that the SDK lets nobody else write.
-func mendRecord(r *sdklog.Record) {
-	r.SetEventName(mendText(r.EventName()))
-	r.SetSeverityText(mendText(r.SeverityText()))
-	r.SetBody(mend(r.Body()))
+// repairRecord forgets how many attributes were dropped for a limit, a number that the SDK lets nobody else write.
+func repairRecord(r *sdklog.Record) {
+	r.SetEventName(repairText(r.EventName()))
+	r.SetSeverityText(repairText(r.SeverityText()))
+	r.SetBody(repair(r.Body()))
 	attrs := make([]attribute.KeyValue, 0, r.AttributesLen())
 	r.WalkAttributes(func(kv attribute.KeyValue) bool {
 		attrs = append(attrs, kv)
 		return true
 	})
-	r.SetAttributes(mendAttrs(attrs)...)
+	r.SetAttributes(repairAttrs(attrs)...)
 }
 
-// loggers is the logger provider. It mends the scopes, and makes them finite, for a record's cannot be changed later.
+// loggers is the logger provider. It repairs the scopes, and makes them finite, for a record's cannot be changed later.
 type loggers struct{ *sdklog.LoggerProvider }
 
 // Logger implements otellog.LoggerProvider.
@@ -54,6 +54,6 @@ func (p loggers) Logger(name string, opts ...otellog.LoggerOption) otellog.Logge
 	if utf8.ValidString(name) && utf8.ValidString(version) && utf8.ValidString(schema) && soundSet(&attrs) && number.Equals(&attrs) {
 		return p.LoggerProvider.Logger(name, opts...)
 	}
-	return p.LoggerProvider.Logger(mendText(name), otellog.WithInstrumentationVersion(mendText(version)),
-		otellog.WithSchemaURL(mendText(schema)), otellog.WithInstrumentationAttributeSet(mendSet(&number)))
+	return p.LoggerProvider.Logger(repairText(name), otellog.WithInstrumentationVersion(repairText(version)),
+		otellog.WithSchemaURL(repairText(schema)), otellog.WithInstrumentationAttributeSet(repairSet(&number)))
 }

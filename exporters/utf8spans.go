@@ -8,8 +8,8 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// mendSpans replaces the spans of a batch that hold bad text.
-func mendSpans(batch []sdktrace.ReadOnlySpan) {
+// repairSpans replaces the spans of a batch that hold bad text.
+func repairSpans(batch []sdktrace.ReadOnlySpan) {
 	for i, s := range batch {
 		if !soundSpan(s) {
 			batch[i] = newMendedSpan(s)
@@ -17,7 +17,7 @@ func mendSpans(batch []sdktrace.ReadOnlySpan) {
 	}
 }
 
-// soundSpan leaves out the resource, which newResource has mended.
+// soundSpan leaves out the resource, which newResource has repaired.
 func soundSpan(s sdktrace.ReadOnlySpan) bool {
 	if !utf8.ValidString(s.Name()) || !utf8.ValidString(s.Status().Description) || !soundAttrs(s.Attributes()) {
 		return false
@@ -48,7 +48,7 @@ type rewrittenSpan struct {
 }
 
 func newMendedSpan(s sdktrace.ReadOnlySpan) *rewrittenSpan {
-	return rewriteSpan(s, mendText, mendAttrs, mendScope)
+	return rewriteSpan(s, repairText, repairAttrs, repairScope)
 }
 
 // rewriteSpan replaces what is in a span: all texts, all lists of attributes, and the scope.

@@ -17,7 +17,7 @@ const (
 	envProtocol   = "OTEL_EXPORTER_OTLP_PROTOCOL"
 )
 
-// Who reads a variable.
+// The readers of a variable.
 const (
 	readHere    = iota // this package
 	readBySDK          // the SDK, from the environment of the process

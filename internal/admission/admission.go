@@ -87,7 +87,7 @@ func (l *Lines) Begin(now time.Time) bool {
 // End follows Begin once the line is written.
 func (l *Lines) End() { l.busy.Store(false) }
 
-// TakeUnlogged returns how many refusals had no line since it was last called. Whoever calls it must log the number.
+// TakeUnlogged returns how many refusals had no line since it was last called. The caller must log the number.
 func (l *Lines) TakeUnlogged() int64 {
 	if l.unlogged.Load() == 0 { // the usual case costs no write to a shared cache line
 		return 0

@@ -140,7 +140,7 @@ func (l *Ledger) Settle(n, lost int64, err error) {
 	}
 }
 
-// Answered records an attempt that the consumer answered. err says what the consumer did not take of it; nil means nothing.
+// Answered records an attempt that the consumer answered. err is the part that the consumer refused; nil means none.
 func (l *Ledger) Answered(err error) {
 	l.mu.Lock()
 	a := &l.account.Attempts
@@ -174,7 +174,7 @@ type Mark struct {
 // Mark returns the present moment, for LossSince.
 func (l *Ledger) Mark() Mark { return Mark{l.Counts().Dropped(), time.Now()} }
 
-// LossSince returns nil if nothing was dropped since a moment. Otherwise the error says how much, and wraps the reason: the failure that
+// LossSince returns nil if nothing was dropped since a moment. Otherwise the error has the number, and wraps the reason: the failure that
 // lasts or that happened since then, or else LateErr.
 func (l *Ledger) LossSince(m Mark) error {
 	l.mu.Lock()

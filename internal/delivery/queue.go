@@ -361,7 +361,7 @@ func (q *Queue[T]) Abandon(err error) (dropped, inFlight int64) {
 			l.late(err)
 		}
 	}
-	q.owed += dropped // a flush of items in flight must go on waiting for them
+	q.owed += dropped // a flush of items in flight must keep waiting for them
 	q.release(0)
 	l.mu.Unlock()
 	if dropped > 0 {

@@ -40,7 +40,7 @@ type Retry struct {
 
 // Do attempts until deadline; zero means no deadline. The context of an attempt ends with ctx and with the deadline.
 //
-// It returns nil or the error of the last attempt. An attempt that the end of ctx interrupted says nothing of the peer: Do returns the
+// It returns nil or the error of the last attempt. An attempt that the end of ctx interrupted shows nothing about the peer: Do returns the
 // error of the attempt before it, or an error that wraps ErrOutOfTime if it was the first.
 func (r *Retry) Do(ctx context.Context, deadline time.Time, attempt func(context.Context) error) error {
 	waits := backoff.Backoff{First: or(r.First, DefaultFirst), Longest: or(r.Longest, DefaultLongest)}

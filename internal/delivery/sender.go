@@ -110,7 +110,7 @@ func (s *Sender[T]) Push(item T, size int64) Reason { return s.queue.Push(item, 
 // PushFunc is Queue.PushFunc.
 func (s *Sender[T]) PushFunc(size int64, build func() T) Reason { return s.queue.PushFunc(size, build) }
 
-// Flush sends what is queued now. Its error says how many items are lost since, or that ctx ended first.
+// Flush sends what is queued now. Its error has the number of items lost since, or is that of ctx if it ended first.
 func (s *Sender[T]) Flush(ctx context.Context) error {
 	mark := s.ledger.Mark()
 	if left := s.queue.Flush(ctx); left > 0 {
@@ -119,7 +119,7 @@ func (s *Sender[T]) Flush(ctx context.Context) error {
 	return s.ledger.LossSince(mark)
 }
 
-// Shutdown sends what waits until ctx ends, drops and counts the rest, and closes the consumer. Its error says what was lost, and wraps
+// Shutdown sends what waits until ctx ends, drops and counts the rest, and closes the consumer. Its error has the number of items lost, and wraps
 // that of SenderOptions.Close.
 //
 // The context of the first call limits the draining. That of a later call limits how long it waits for the first. Either returns no later

@@ -87,11 +87,11 @@ type classified struct{ class, err error }
 
 // Error implements error.
 func (c *classified) Error() string {
-	class, said := c.class.Error(), c.err.Error()
-	if !strings.Contains(said, class) {
-		said = class + ": " + said
+	class, text := c.class.Error(), c.err.Error()
+	if !strings.Contains(text, class) {
+		text = class + ": " + text
 	}
-	return strings.Join(slices.Compact(strings.Split(said, ": ")), ": ") // some clients repeat themselves: "nats: nats: …"
+	return strings.Join(slices.Compact(strings.Split(text, ": ")), ": ") // some clients repeat themselves: "nats: nats: …"
 }
 
 // Unwrap returns both errors.

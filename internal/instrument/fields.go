@@ -31,7 +31,7 @@ func NewFields(p propagation.TextMapPropagator, store func(string) string, more 
 // Keys returns the keys that the propagator writes. They must not be changed.
 func (f *Fields) Keys() []string { return f.keys().own }
 
-// Foreign returns the keys by which a stranger could speak to this service and to those behind it: those of the propagator,
+// Foreign returns the keys by which an untrusted caller could reach this service and those behind it: those of the propagator,
 // those of the W3C recommendations, and the additional ones. They must not be changed.
 func (f *Fields) Foreign() []string { return f.keys().foreign }
 

@@ -1,4 +1,4 @@
-// Package sanitize makes what a stranger sent fit to stand on a span or in a log.
+// Package sanitize makes text from outside the process fit for spans and logs.
 //
 // OTLP carries strings as protobuf strings, which must be UTF-8: one bad byte in one attribute makes an exporter refuse the
 // whole batch. And whatever has no bound is a way to make a service spend memory and its owner money.

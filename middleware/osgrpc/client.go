@@ -16,8 +16,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// errAbandoned stands for the outcome of a call whose making panicked, in an interceptor or a codec: nobody got an answer.
-var errAbandoned = status.Error(codes.Unknown, "the call was not made: its maker panicked")
+// errAbandoned is the outcome of a call that panicked in an interceptor or a codec, before there was an answer.
+var errAbandoned = status.Error(codes.Unknown, "the call was not made: an interceptor or a codec panicked")
 
 // client is what the client's interceptors share.
 type client struct {
@@ -36,7 +36,7 @@ func newClient(opts Options) *client {
 }
 
 // method returns what is known of a method and a target. A program such as a proxy may pass on names from outside, so only
-// so many that are not from generated code are told apart.
+// a bounded number of those that are not from generated code is distinguished.
 func (c *client) method(cc *grpc.ClientConn, fullMethod string, opts []grpc.CallOption) *method {
 	key := methodKey{target: cc.Target(), name: fullMethod, dynamic: !generated(opts)}
 	return c.methods.Get(key, func(k methodKey) *method {
@@ -114,7 +114,7 @@ func (s *clientStream) end(err error) {
 
 // inject returns ctx with what the propagator sends. The caller's metadata is copied, never changed. Values that it has under
 // the propagator's keys are replaced, or removed if there is nothing to send: a proxy that forwards the metadata of the call
-// it received forwards what was said of that call, perhaps by a stranger.
+// it received would forward the trace context of that call, perhaps of an untrusted caller.
 func (c *client) inject(ctx context.Context) context.Context {
 	if c.propagator == nil {
 		return ctx
@@ -140,7 +140,7 @@ type clientCall struct {
 	method *method
 	span   trace.Span // nil if there are no spans
 	start  time.Time
-	name   string // as the caller wrote it, if it is not told apart
+	name   string // as the caller wrote it, if it is not distinguished
 }
 
 // start opens a call. end must follow.
@@ -166,13 +166,13 @@ func (c *clientCall) end(err error, from *peer.Peer) {
 		c.span.End()
 		return
 	}
-	room := c.client.room()
-	attrs := room[:0]
+	buffer := c.client.buffer()
+	attrs := buffer[:0]
 	if from != nil {
 		attrs = c.client.hosts.peer(attrs, from.Addr)
 	}
 	if c.name != "" {
 		attrs = append(attrs, semconv.RPCMethodOriginal(c.name))
 	}
-	c.client.finish(c.span, c.method, code, message, room, len(attrs))
+	c.client.finish(c.span, c.method, code, message, buffer, len(attrs))
 }

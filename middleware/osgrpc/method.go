@@ -16,7 +16,7 @@ import (
 // otherMethod stands for all methods whose names are not known beforehand.
 const otherMethod = "_OTHER"
 
-// maxDynamic is how many methods a client tells apart that no generated code names.
+// maxDynamic is how many methods without generated code a client distinguishes.
 const maxDynamic = 500
 
 // methodKey identifies a method: on a client also by the target, as it is part of the attributes.

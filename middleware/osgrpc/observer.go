@@ -32,17 +32,17 @@ type observer struct {
 
 	methods bounded.Cache[methodKey, *method]
 	hosts   hosts
-	rooms   sync.Pool // of *attrRoom
+	buffers sync.Pool // of *attrBuffer
 }
 
-// attrRoom is where the attributes of a span are gathered, ten at most. It is pooled: SetAttributes copies what it is given.
-type attrRoom [12]attribute.KeyValue
+// attrBuffer holds the attributes of a span, ten at most. It is pooled: SetAttributes copies what it is given.
+type attrBuffer [12]attribute.KeyValue
 
-func (o *observer) room() *attrRoom {
-	if r, ok := o.rooms.Get().(*attrRoom); ok {
+func (o *observer) buffer() *attrBuffer {
+	if r, ok := o.buffers.Get().(*attrBuffer); ok {
 		return r
 	}
-	return new(attrRoom)
+	return new(attrBuffer)
 }
 
 // durationOf makes the histogram of one side.
@@ -67,7 +67,7 @@ func (o *observer) init(opts Options, newDuration durationOf) {
 	o.fields = instrument.NewFields(o.propagator, strings.ToLower)
 }
 
-// observing reports whether calls leave any trace at all.
+// observing reports whether any signal is on.
 func (o *observer) observing() bool { return o.tracing || o.metering || o.propagator != nil }
 
 // begin starts the span of a call, whose context carries whatever was propagated. The span is nil if there are no spans.
@@ -85,14 +85,14 @@ func (o *observer) record(ctx context.Context, m *method, code codes.Code, since
 	}
 }
 
-// finish ends a span with what the call ended with. The attributes are those beside the method's own, in room.
-func (o *observer) finish(span trace.Span, m *method, code codes.Code, message string, room *attrRoom, n int) {
-	attrs := append(room[:n], semconv.RPCResponseStatusCode(codeNames[code]))
+// finish ends a span with what the call ended with. The buffer holds n attributes beside those of the method.
+func (o *observer) finish(span trace.Span, m *method, code codes.Code, message string, buffer *attrBuffer, n int) {
+	attrs := append(buffer[:n], semconv.RPCResponseStatusCode(codeNames[code]))
 	if m.fault(code) {
 		attrs = append(attrs, semconv.ErrorTypeKey.String(codeNames[code]))
 		span.SetStatus(otelcodes.Error, message)
 	}
 	span.SetAttributes(append(attrs, m.attrs...)...)
-	o.rooms.Put(room)
+	o.buffers.Put(buffer)
 	span.End()
 }

@@ -53,29 +53,29 @@ func (s *server) start(ctx context.Context, fullMethod string, registered bool) 
 		c.open()
 	}
 	if s.public {
-		c.ctx = s.dropForeign(c.ctx)
+		c.ctx = s.dropTraceHeaders(c.ctx)
 	}
 	c.admitted = s.places.Acquire()
 	c.refused = !c.admitted
 	return c
 }
 
-// open starts the span of the call, in the trace of the caller unless that is a stranger.
+// open starts the span of the call, in the trace of the caller unless callers are not trusted.
 func (c *serverCall) open(more ...trace.SpanStartOption) {
 	s, ctx := c.server, c.ctx
 	start := append(c.method.start[:len(c.method.start):len(c.method.start)], more...)
 	switch {
 	case s.public && s.tracing:
-		start = append(start, s.linkForeign(ctx)...)
+		start = append(start, s.linkRemote(ctx)...)
 	case !s.public && s.propagator != nil:
 		ctx = s.propagator.Extract(ctx, incoming{ctx})
 	}
 	c.ctx, c.span = s.begin(ctx, c.method, start)
 }
 
-// linkForeign returns the options of a span that does not continue the trace of a stranger, but points to it. What is
-// extracted is not seen by anybody else.
-func (s *server) linkForeign(ctx context.Context) []trace.SpanStartOption {
+// linkRemote returns the options of a span that links to the trace of an untrusted caller instead of continuing it. The extracted
+// context is used for nothing else.
+func (s *server) linkRemote(ctx context.Context) []trace.SpanStartOption {
 	options := []trace.SpanStartOption{trace.WithNewRoot()}
 	if s.propagator == nil {
 		return options
@@ -87,9 +87,9 @@ func (s *server) linkForeign(ctx context.Context) []trace.SpanStartOption {
 	return options
 }
 
-// dropForeign returns ctx without the metadata by which a stranger could speak to the services behind this one: a proxy that
-// forwards metadata would pass it on, whatever is done with it here.
-func (s *server) dropForeign(ctx context.Context) context.Context {
+// dropTraceHeaders returns ctx without the metadata by which an untrusted caller could reach the services behind this one: a proxy
+// that forwards metadata would pass it on.
+func (s *server) dropTraceHeaders(ctx context.Context) context.Context {
 	var kept metadata.MD
 	for _, key := range s.fields.Foreign() {
 		if kept == nil {
@@ -170,8 +170,8 @@ func (c *serverCall) report(err error) {
 		c.span.End()
 		return
 	}
-	room := c.server.room()
-	attrs := room[:0]
+	buffer := c.server.buffer()
+	attrs := buffer[:0]
 	if p, ok := peer.FromContext(c.ctx); ok {
 		attrs = c.server.hosts.peer(attrs, p.Addr)
 		attrs = c.server.hosts.local(attrs, p.LocalAddr)
@@ -182,7 +182,7 @@ func (c *serverCall) report(err error) {
 	if c.failure != nil {
 		message = sanitize.Text(fmt.Sprint("panic: ", c.failure), maxDetail)
 	}
-	c.server.finish(c.span, c.method, code, message, room, len(attrs))
+	c.server.finish(c.span, c.method, code, message, buffer, len(attrs))
 }
 
 // log writes the record of the call to the access log.

@@ -29,8 +29,8 @@ func (x *exchange) logAccess(ctx context.Context, took time.Duration, fault stri
 		status = statusGone
 	}
 	peer, _ := x.peer()
-	room := [7]slog.Attr{slog.String(string(semconv.URLPathKey), sanitize.Text(x.caller.URL.Path, maxURL))}
-	attrs := room[:1]
+	buffer := [7]slog.Attr{slog.String(string(semconv.URLPathKey), sanitize.Text(x.caller.URL.Path, maxURL))}
+	attrs := buffer[:1]
 	if status != 0 { // else a handler took the connection over, and answered there or not
 		attrs = append(attrs, slog.Int(string(semconv.HTTPResponseStatusCodeKey), status))
 	}

@@ -31,7 +31,7 @@ func (b *responseBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// writeTo is WriteTo of the bodies that have it. An error of the destination is not one of the call, which goes on until the
+// writeTo is WriteTo of the bodies that have it. An error of the destination is not one of the call, which continues until the
 // body is closed.
 func (b *responseBody) writeTo(w io.Writer) (int64, error) {
 	to := &destination{Writer: w}

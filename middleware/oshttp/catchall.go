@@ -35,7 +35,7 @@ func (c *catchAll) add(path string) bool {
 	return c.paths.Add(1) == manyPaths
 }
 
-// isCatchAll reports whether a route says nothing of the path: there is none, or it matches every path.
+// isCatchAll reports whether a route does not depend on the path: there is none, or it matches every path.
 func isCatchAll(route string) bool {
 	switch route {
 	case "", "/", "/*":
@@ -44,9 +44,9 @@ func isCatchAll(route string) bool {
 	return strings.HasPrefix(route, "/{") && strings.HasSuffix(route, "...}") && strings.Count(route, "/") == 1
 }
 
-// hint reports, once for each handler, that a catch-all route hides what the service serves. Only paths that were served
-// count: strangers ask for thousands that no site has. A route that the program chose itself is meant as it is.
-func (x *exchange) hint(ctx context.Context) {
+// reportCatchAll reports, once for each handler, that a catch-all route hides what the service serves. Only paths that were served
+// count: scanners request thousands that do not exist. A route that the program chose itself is never reported.
+func (x *exchange) reportCatchAll(ctx context.Context) {
 	chosen := x.chosen || x.h.opts.Route != nil
 	served := x.status >= 200 && x.status <= 299
 	if chosen || !served || !isCatchAll(x.route) || !x.h.catchAll.add(x.caller.URL.Path) {

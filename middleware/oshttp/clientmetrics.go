@@ -29,7 +29,7 @@ type clientMetrics struct {
 	names   bounded.Cache[nameKey, string]
 }
 
-// serverID is what the conventions require a client's metrics to be told apart by.
+// serverID identifies a server on a client's metrics, as the conventions require.
 type serverID struct {
 	address string
 	port    int

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// DefaultDeadlineHeader is a name for DeadlineHeader, the header in which a client says how much longer it will wait: a whole
+// DefaultDeadlineHeader is a name for DeadlineHeader, the header with the time that a client will still wait: a whole
 // number of milliseconds in at most ten digits. No standard has such a header. The form is that of Connect-Timeout-Ms and of
 // Envoy's X-Envoy-Expected-Rq-Timeout-Ms, which may be used instead. A duration, other than a time of day, needs no
 // synchronised clocks.
@@ -51,14 +51,14 @@ func (x *exchange) limit(ctx context.Context, d time.Duration) context.Context {
 	return ctx
 }
 
-// asksForUpgrade reports whether the connection of a request may outlive its response. A stranger gains nothing by asking:
+// asksForUpgrade reports whether the connection of a request may outlive its response. A client gains nothing by asking:
 // the deadline holds until the handler agrees.
 func asksForUpgrade(r *http.Request) bool {
 	return len(r.Header["Upgrade"]) > 0 || r.Method == http.MethodConnect
 }
 
-// wasCut reports whether the deadline passed in the middle of the response. It cannot be told whether the handler had more to
-// write, so only a response that is whole by its own account is taken for whole.
+// wasCut reports whether the deadline passed in the middle of the response. Only the handler knows whether more was to
+// come, so a response counts as complete only if it has all bytes of its Content-Length.
 func (x *exchange) wasCut(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) && x.status != 0 && !x.late && !x.whole()
 }

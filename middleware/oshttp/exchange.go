@@ -20,7 +20,7 @@ type exchange struct {
 	own    *http.Request       // room for req, if it was foreseen that a context will be derived
 	method string              // known, or _OTHER
 	scheme string
-	origin origin // what a trusted proxy says of the request
+	origin origin // the request as a trusted proxy received it
 
 	span      trace.Span // nil unless recording
 	start     time.Time  // zero unless something needs the duration
@@ -41,8 +41,8 @@ type exchange struct {
 	written  int64
 	route    string
 	chosen   bool   // the route, by SetRoute
-	fault    string // error.type, "" if none but the status tells
-	detail   string // what the span's status says beside it
+	fault    string // error.type, "" if it follows from the status
+	detail   string // description of the span's status
 }
 
 // begin starts what is observed and derives the context that the handler sees.
@@ -66,17 +66,17 @@ func (x *exchange) begin() {
 		ctx = x.limit(ctx, d)
 	}
 	if ctx != x.caller.Context() {
-		x.adopt(ctx)
+		x.setContext(ctx)
 	}
 	if h.opts.Public {
-		x.dropForeign()
+		x.dropTraceHeaders()
 	}
 	x.watchBody()
 }
 
-// adopt makes the request that the handler sees, with a context of its own. Where there is room for it, the copy that
+// setContext gives the handler a request with a context of its own. If x.own is allocated already, the copy that
 // WithContext makes does not leave the stack.
-func (x *exchange) adopt(ctx context.Context) {
+func (x *exchange) setContext(ctx context.Context) {
 	if x.own == nil {
 		x.req = x.caller.WithContext(ctx)
 		return
@@ -89,7 +89,7 @@ func (x *exchange) startSpan(ctx context.Context) context.Context {
 	h := x.h
 	opts := h.start
 	if h.opts.Public {
-		opts = append(opts, x.linkForeign(ctx)...)
+		opts = append(opts, x.linkRemote(ctx)...)
 	}
 	if h.opts.SampleByRequest {
 		opts = append(opts, trace.WithAttributes(x.describe(nil)...))
@@ -101,9 +101,9 @@ func (x *exchange) startSpan(ctx context.Context) context.Context {
 	return ctx
 }
 
-// linkForeign returns the options of a span that does not continue the trace of a stranger, but points to it. What is
-// extracted is not seen by anybody else.
-func (x *exchange) linkForeign(ctx context.Context) []trace.SpanStartOption {
+// linkRemote returns the options of a span that links to the trace of an untrusted caller instead of continuing it. The extracted
+// context is used for nothing else.
+func (x *exchange) linkRemote(ctx context.Context) []trace.SpanStartOption {
 	if x.h.propagator == nil {
 		return nil
 	}
@@ -114,9 +114,9 @@ func (x *exchange) linkForeign(ctx context.Context) []trace.SpanStartOption {
 	return []trace.SpanStartOption{trace.WithNewRoot(), trace.WithLinks(trace.Link{SpanContext: remote})}
 }
 
-// dropForeign takes from the request that the handler sees what a stranger said of its trace and its deadline. Without that a
-// proxy would pass it on, whatever is done with it here.
-func (x *exchange) dropForeign() {
+// dropTraceHeaders removes the trace context and the deadline of an untrusted caller from the request that the handler sees. A proxy
+// would pass them on otherwise.
+func (x *exchange) dropTraceHeaders() {
 	var kept http.Header
 	for _, key := range x.h.fields.Foreign() {
 		if _, there := x.caller.Header[key]; !there {
@@ -131,7 +131,7 @@ func (x *exchange) dropForeign() {
 		return
 	}
 	if x.req == x.caller {
-		x.adopt(x.caller.Context())
+		x.setContext(x.caller.Context())
 	}
 	x.req.Header = kept
 }
@@ -139,18 +139,18 @@ func (x *exchange) dropForeign() {
 // end closes the exchange, however the handler ended. It must be deferred directly: it recovers.
 func (x *exchange) end() {
 	defer x.release() // also if what observes it panics, such as a log handler
-	var raise any
+	var repanic any
 	switch {
 	case !x.returned:
-		raise = x.settlePanic(recover())
+		repanic = x.finishPanic(recover())
 	case !x.filtered:
-		raise = x.settle()
+		repanic = x.finish()
 	}
 	if !x.filtered {
 		x.observe()
 	}
-	if raise != nil {
-		panic(raise)
+	if repanic != nil {
+		panic(repanic)
 	}
 }
 
@@ -180,13 +180,13 @@ func (x *exchange) observe() {
 		x.endSpan(reported)
 	}
 	if x.span != nil || x.measured {
-		x.hint(ctx)
+		x.reportCatchAll(ctx)
 	}
 }
 
 func (x *exchange) endSpan(fault string) {
-	room := x.h.rooms.Get().(*attrRoom)
-	attrs := room[:0]
+	buffer := x.h.buffers.Get().(*attrBuffer)
+	attrs := buffer[:0]
 	if !x.h.opts.SampleByRequest {
 		attrs = x.describe(attrs)
 	}
@@ -201,7 +201,7 @@ func (x *exchange) endSpan(fault string) {
 		attrs = append(attrs, semconv.ErrorTypeKey.String(fault))
 	}
 	x.span.SetAttributes(attrs...)
-	x.h.rooms.Put(room)
+	x.h.buffers.Put(buffer)
 	if x.isError(fault) {
 		x.span.SetStatus(codes.Error, x.detail)
 	}

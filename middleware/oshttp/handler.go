@@ -86,7 +86,7 @@ type handler struct {
 	exception  *instrument.Event
 	names      bounded.Cache[nameKey, string]
 	start      []trace.SpanStartOption // at its capacity, so that appending copies it
-	rooms      sync.Pool               // of *attrRoom
+	buffers    sync.Pool               // of *attrBuffer
 
 	places   *admission.Limit // nil if there is no limit
 	refusals admission.Lines
@@ -108,7 +108,7 @@ func NewHandler(next http.Handler, opts *HandlerOptions) http.Handler {
 		methods:    newMethods(o.KnownMethods),
 		exception:  instrument.NewEvent(o.Telemetry.EventLogger(scope), "http.server.request.exception", log.SeverityError),
 		start:      []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)},
-		rooms:      sync.Pool{New: newAttrRoom},
+		buffers:    sync.Pool{New: newAttrBuffer},
 		places:     admission.NewLimit(o.MaxConcurrent),
 		catchAll:   catchAll{seed: maphash.MakeSeed()},
 	}

@@ -88,7 +88,7 @@ func (b writingBody) WriteTo(w io.Writer) (int64, error) {
 // exceeded reports whether reading went over MaxBodyBytes.
 func (b *requestBody) exceeded() bool { return b != nil && b.over.Load() }
 
-// size returns how much of the body was received; a body that nobody read is as large as it said.
+// size returns how much of the body was received; for a body that was not read, that is its Content-Length.
 func (b *requestBody) size(r *http.Request) int64 {
 	if b != nil {
 		if n := b.read.Load(); n > 0 {

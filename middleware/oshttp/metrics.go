@@ -46,8 +46,8 @@ type serverMetrics struct {
 	active   *activities // nil if not chosen
 }
 
-// serverKey is what tells the series of a server's histograms apart. Nothing in it comes from a client as it is: a Host
-// header on a metric would let anybody fill the metric.
+// serverKey identifies a series of a server's histograms. No text of a client is in it: with a Host header on a metric, any client
+// could create series.
 type serverKey struct {
 	method, scheme, route, protocol, fault string
 	status                                 int

@@ -1,9 +1,9 @@
-// Package oshttp makes net/http servers and clients observed, bounded and safe under failure.
+// Package oshttp observes and protects net/http servers and clients: spans, metrics, access log, panic recovery, deadlines and limits.
 //
 //	server := &http.Server{Handler: oshttp.NewHandler(mux, &oshttp.HandlerOptions{Telemetry: pipeline.Providers()})}
 //	client := &http.Client{Transport: oshttp.NewTransport(nil, &oshttp.TransportOptions{Telemetry: pipeline.Providers()})}
 //
-// # What holds
+// # Guarantees
 //
 //   - Every request that reaches the handler ends its span and is measured exactly once, however it ends: by returning, a
 //     panic, http.ErrAbortHandler, a passed deadline, a client that left, or a hijacked connection.
@@ -25,9 +25,9 @@
 // HandlerOptions.Timeout bounds every request, and DefaultTimeout is the deadline of those whose callers set none. Both mean the
 // same in package osgrpc.
 //
-// Deadlines travel between services that are told to trust each other. A client whose TransportOptions name a DeadlineHeader sends
-// how long its context has left, and a server whose HandlerOptions name the same header obeys it. By default neither happens: strangers
-// could otherwise have requests refused or cut as they like, and the header would go to third parties.
+// Deadlines travel between services that trust each other. A client whose TransportOptions name a DeadlineHeader sends the time that
+// its context has left. A server whose HandlerOptions name the same header obeys it. Both are off by default: any client could
+// otherwise have requests refused or cut, and the header would go to third parties.
 //
 //	client := oshttp.NewTransport(nil, &oshttp.TransportOptions{DeadlineHeader: oshttp.DefaultDeadlineHeader})
 //	server := oshttp.NewHandler(mux, &oshttp.HandlerOptions{DeadlineHeader: oshttp.DefaultDeadlineHeader})
@@ -39,11 +39,11 @@
 // shows that nothing is missing. A request that arrives without time left is not served at all. The
 // deadline of an upgrade, such as a websocket's, is that of the handshake and does not apply to the connection.
 //
-// # Strangers and proxies
+// # Untrusted callers and proxies
 //
-// A server that strangers call sets HandlerOptions.Public: it takes neither trace context nor baggage nor deadlines from
-// them, and hides their headers from its handlers. What a Transport sends replaces what its request has already, be it
-// copied by a reverse proxy or of another trace: all fields of the propagator, and the deadline.
+// A server on the internet sets HandlerOptions.Public. It then takes neither trace context nor baggage nor deadlines from its callers,
+// and hides their headers from its handlers. A Transport replaces the fields of the propagator and the deadline that its request
+// already has: a reverse proxy may have copied them from another trace.
 //
 // # Routes
 //
@@ -77,9 +77,9 @@
 //	http.response.status_code     if a response was begun; not that of a connection that the handler took over
 //	error.type                    if it failed: see below
 //	url.query                     if there is one, without the values of credentials
-//	server.address, server.port   from the Host header, or what a trusted proxy says: HandlerOptions.Proxies
+//	server.address, server.port   from the Host header, or from a trusted proxy: HandlerOptions.Proxies
 //	network.peer.address, network.peer.port
-//	client.address                that of the peer, or what a trusted proxy or HandlerOptions.ClientAddress says
+//	client.address                that of the peer, or from a trusted proxy or HandlerOptions.ClientAddress
 //	user_agent.original, network.protocol.version
 //
 // Client span "{method}" or "{method} {url.template}", of kind client:
@@ -127,7 +127,7 @@
 //
 // A 4xx answer does not make the server's span an error: it is the client's doing. A client that left before it had the whole
 // answer is no error either, also if a proxy gives up its response for that: the conventions leave intentional cancellation
-// without error.type and status. If nothing was written to it there is no status code; the access log says 499, and
+// without error.type and status. If nothing was written to it there is no status code; the access log has 499 and
 // error.type canceled.
 //
 // error.type of a client is the status code from 400 on, or one of timeout, canceled, name_resolution_error,

@@ -20,9 +20,9 @@ const (
 	maxDetail     = 256              // bytes of a panic's value on the span
 )
 
-// settle decides what came of a request whose handler returned, gives the answers that it left to be given, and returns what
-// is to be raised: http.ErrAbortHandler if the response must not end as if it were whole.
-func (x *exchange) settle() (raise any) {
+// finish determines the outcome of a request whose handler returned, and writes the answer if the handler wrote none. It returns
+// http.ErrAbortHandler if the response must not end as if it were complete.
+func (x *exchange) finish() (repanic any) {
 	ctx := x.req.Context()
 	silent := x.status == 0
 	switch err := ctx.Err(); {
@@ -69,8 +69,8 @@ func (x *exchange) errorType() string {
 	return ""
 }
 
-// isError tells whether the span's status is Error. A 4xx answer and a client that left are the client's doing, and the
-// conventions leave such spans alone; a handler that gave up is an error whatever it had written before.
+// isError reports whether the span's status is Error. A 4xx answer and a client that left are not: the client caused them, and the
+// conventions leave such spans unset. A handler that gave up is an error, whatever it had written before.
 func (x *exchange) isError(fault string) bool {
 	if fault == "" || fault == faultCanceled {
 		return false

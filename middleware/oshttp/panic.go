@@ -13,9 +13,9 @@ import (
 	"github.com/go-os/go-os/internal/sanitize"
 )
 
-// settlePanic decides what came of a request whose handler did not return, and returns what is to be raised again: nil if
-// the panic ends here. value is nil if the handler left by runtime.Goexit.
-func (x *exchange) settlePanic(value any) (raise any) {
+// finishPanic determines the outcome of a request whose handler did not return. It returns the value to panic with again, nil if the
+// panic ends here. The value is nil if the handler ended by runtime.Goexit.
+func (x *exchange) finishPanic(value any) (repanic any) {
 	if value == nil || value == any(http.ErrAbortHandler) {
 		x.fault = x.abortion()
 		return value
@@ -48,7 +48,7 @@ func (x *exchange) abortion() string {
 	return faultAborted
 }
 
-// reportPanic makes a panic known, as an event, or as a log line where nobody takes events. No recovered panic is silent.
+// reportPanic emits a panic as an event, or logs it if no provider takes events. No recovered panic is silent.
 func (x *exchange) reportPanic(value any, stack []byte) {
 	ctx, route := x.req.Context(), x.findRoute()
 	attrs := notesOf(x.method, route, x.scheme)

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Proxies describe the reverse proxies in front of a server. What they say in their headers replaces what the connection shows:
+// Proxies describe the reverse proxies in front of a server. Their headers replace the addresses of the connection:
 // url.scheme, server.address, server.port and client.address are then those of the request that the client made.
 type Proxies struct {
 	// Trusted are the addresses of the proxies. A header is believed if it comes from one of them, and of a chain of proxies
@@ -20,7 +20,7 @@ type Proxies struct {
 // maxForwarded is how many bytes of the headers of proxies are read. Longer ones are ignored.
 const maxForwarded = 4096
 
-// origin is what a proxy says of the request that it received. Empty fields are not known.
+// origin is the request that a proxy received, by its headers. Empty fields are not known.
 type origin struct{ scheme, host, client string }
 
 // origin returns what is to be believed of the request, nothing if it came from elsewhere.
@@ -51,7 +51,7 @@ func (p *Proxies) trusts(address netip.Addr) bool {
 }
 
 // outermost returns which of the hops, each the peer that a proxy saw, is that of the outermost trusted proxy. The last one was
-// written by the peer of the connection; it goes on to the left for as long as the hop is a trusted proxy itself.
+// written by the peer of the connection; the search continues to the left while the hop is a trusted proxy itself.
 func (p *Proxies) outermost(hops []string) int {
 	for i := len(hops) - 1; i > 0; i-- {
 		if address, ok := addressOf(hops[i]); !ok || !p.trusts(address) {

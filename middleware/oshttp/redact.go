@@ -42,7 +42,7 @@ func redactQuery(query string) string {
 	return out.String()
 }
 
-// secretKey tells the query keys whose values are credentials: the list of the semantic conventions, the older form of
+// secretKey reports whether a query key has a credential as its value: the list of the semantic conventions, the older form of
 // signed URLs, and what OAuth 2.0 and common practice put there.
 func secretKey(key string) bool {
 	if strings.IndexByte(key, '%') >= 0 {

@@ -22,14 +22,13 @@ const (
 	maxMethod  = 64
 )
 
-// attrRoom is the room in which the attributes of a span are gathered. It is pooled: a list that passes through an interface
-// of the API is allocated otherwise. A span copies what it is given; what the last request left in the room is overwritten by
-// the next one, or collected with the pool.
-type attrRoom [18]attribute.KeyValue
+// attrBuffer holds the attributes of a span until it ends. It is pooled, because a list that passes through an interface of the API
+// would be allocated. A span copies the list. The next request overwrites what the last one left.
+type attrBuffer [18]attribute.KeyValue
 
-func newAttrRoom() any { return new(attrRoom) }
+func newAttrBuffer() any { return new(attrBuffer) }
 
-// describe appends what a request says of itself, at most 13 attributes.
+// describe appends the attributes of a request, at most 13.
 func (x *exchange) describe(attrs []attribute.KeyValue) []attribute.KeyValue {
 	r := x.caller
 	attrs = append(attrs,
@@ -68,7 +67,7 @@ func (x *exchange) describe(attrs []attribute.KeyValue) []attribute.KeyValue {
 	return attrs
 }
 
-// peer returns the other end of the connection. Some middleware puts there what a proxy's header says, so it is no safer.
+// peer returns the other end of the connection. Some middleware sets it from the header of a proxy, so it is no safer.
 func (x *exchange) peer() (address string, port int) {
 	address, port = splitAddress(x.caller.RemoteAddr)
 	return sanitize.Text(address, maxAddress), port

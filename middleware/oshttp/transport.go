@@ -60,7 +60,7 @@ type Transport struct {
 	methods    methods
 	exception  *instrument.Event
 	start      []trace.SpanStartOption // at its capacity, so that appending copies it
-	rooms      sync.Pool               // of *attrRoom
+	buffers    sync.Pool               // of *attrBuffer
 }
 
 // NewTransport wraps base in the middleware. A nil base means http.DefaultTransport.
@@ -81,7 +81,7 @@ func NewTransport(base http.RoundTripper, opts *TransportOptions) *Transport {
 		methods:    newMethods(o.KnownMethods),
 		exception:  instrument.NewEvent(o.Telemetry.EventLogger(scope), "http.client.request.exception", log.SeverityWarn),
 		start:      []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindClient)},
-		rooms:      sync.Pool{New: newAttrRoom},
+		buffers:    sync.Pool{New: newAttrBuffer},
 	}
 }
 
@@ -169,8 +169,8 @@ func (c *call) begin() *http.Request {
 	return c.sent
 }
 
-// prepare returns the request to send in place of r, under ctx. What it says of this call replaces what r has: a proxy copies
-// the headers of the request that it received, which are of another call and perhaps of a stranger.
+// prepare returns the request to send in place of r, under ctx. Its trace headers replace those of r: a proxy copies the headers of
+// the request that it received, which belong to another call and perhaps to an untrusted caller.
 func (t *Transport) prepare(ctx context.Context, r *http.Request) *http.Request {
 	key := t.opts.DeadlineHeader
 	deadline := t.deadline(ctx, r)
@@ -272,8 +272,8 @@ func (c *call) end(err error) error {
 }
 
 func (c *call) endSpan(err error, fault string) {
-	room := c.t.rooms.Get().(*attrRoom)
-	attrs := room[:0]
+	buffer := c.t.buffers.Get().(*attrBuffer)
+	attrs := buffer[:0]
 	if !c.t.opts.SampleByRequest {
 		attrs = c.describe(attrs)
 	}
@@ -292,7 +292,7 @@ func (c *call) endSpan(err error, fault string) {
 		c.span.SetStatus(codes.Error, detail)
 	}
 	c.span.SetAttributes(attrs...)
-	c.t.rooms.Put(room)
+	c.t.buffers.Put(buffer)
 	c.span.End()
 }
 

@@ -145,7 +145,7 @@ func (s *AsyncSink) Stats() AsyncStats {
 func (s *AsyncSink) Dropped() int64 { return s.ledger.Counts().Refused }
 
 // Flush waits until every record that was queued before the call has been written, or has failed. It returns an error that
-// names the sink, says how many are left, and wraps that of ctx, if ctx ends first.
+// names the sink and the number of records that are left, and wraps that of ctx, if ctx ends first.
 func (s *AsyncSink) Flush(ctx context.Context) error {
 	if left := s.worker.Flush(ctx); left > 0 {
 		return fmt.Errorf("log: sink %q: %d records not written yet: %w", s.outlet.name, left, ctx.Err())
@@ -153,8 +153,8 @@ func (s *AsyncSink) Flush(ctx context.Context) error {
 	return nil
 }
 
-// Shutdown writes what is queued and takes no more. If ctx ends first, what still waits is dropped and counted, and the error
-// says how many; a record that the sink is busy with stays in Queued until the sink returns. Later calls only wait.
+// Shutdown writes what is queued and takes no more. If ctx ends first, the records that wait are dropped and counted, and the error
+// has their number. A record that the sink is busy with stays in Queued until the sink returns. Later calls only wait.
 func (s *AsyncSink) Shutdown(ctx context.Context) error {
 	dropped, busy := s.worker.Shutdown(ctx)
 	s.lose(context.WithoutCancel(ctx), delivery.Abandoned, dropped)

@@ -10,7 +10,7 @@ import (
 type gate struct {
 	levels *Levels
 	name   string
-	hash   uint64 // tells loggers apart where messages are counted
+	hash   uint64 // distinguishes loggers where messages are counted
 	found  atomic.Pointer[found]
 }
 

@@ -177,7 +177,7 @@ func (s *setting) level() slog.Level {
 	return s.passing
 }
 
-// change applies edit to what is set for a name, nil if nothing is, publishes the result and tells of it.
+// change applies edit to what is set for a name, nil if nothing is, publishes the result and emits an event.
 func (l *Levels) change(ctx context.Context, name, reason string, revert time.Duration, edit func(*setting) error) error {
 	l.mu.Lock()
 	l.begin(slog.LevelInfo)

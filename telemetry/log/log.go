@@ -170,7 +170,7 @@ func (h *Handler) Enabled(ctx context.Context, level slog.Level) bool {
 }
 
 // Handle samples and redacts the record and gives it to every sink that takes its level. It returns what the sinks returned,
-// joined; slog.Logger ignores it, and Options.ErrorHandler has been told.
+// joined. slog.Logger ignores it; Options.ErrorHandler has got it already.
 func (h *Handler) Handle(ctx context.Context, r slog.Record) error {
 	if h.foreign && h.echo() {
 		return h.refuseEcho(ctx)

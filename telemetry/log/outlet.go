@@ -45,7 +45,7 @@ func (o *outlet) deliver(ctx context.Context, h slog.Handler, r slog.Record) (er
 	reason := reasonPanic
 	defer func() {
 		if reason == reasonPanic {
-			err = o.broke(recover())
+			err = o.unreturned(recover())
 		}
 		if err != nil && !errors.Is(err, errLoop) { // which is counted already
 			o.fail(ctx, reason, err)
@@ -59,7 +59,7 @@ func (o *outlet) deliver(ctx context.Context, h slog.Handler, r slog.Record) (er
 	return err
 }
 
-// call is not inlined: its frame on the stack tells what the sink logs itself.
+// call is not inlined: its frame on the stack shows which records the sink logs itself.
 //
 //go:noinline
 func (o *outlet) call(ctx context.Context, h slog.Handler, r slog.Record) error {
@@ -77,8 +77,8 @@ func (o *outlet) fail(ctx context.Context, reason string, err error) {
 	o.report.report(err)
 }
 
-// broke is the error of a sink whose Handle did not return. Without a panic, it has left by runtime.Goexit.
-func (o *outlet) broke(v any) error {
+// unreturned is the error of a sink whose Handle did not return. Without a panic, it has left by runtime.Goexit.
+func (o *outlet) unreturned(v any) error {
 	if v == nil {
 		return fmt.Errorf("log: sink %q ended its goroutine (runtime.Goexit)", o.name)
 	}

@@ -22,7 +22,7 @@ type Redaction struct {
 	// OnlyKeys leaves out the default keys: Keys alone are hidden.
 	OnlyKeys bool
 	// Types whose values are hidden under whatever key: T and *T for a listed T. The types that slog has a kind for,
-	// such as string and time.Duration, cannot be told by type.
+	// such as string and time.Duration, cannot be selected by type.
 	Types []reflect.Type
 	// Text stands in the place of what is hidden. Empty means "[redacted]".
 	Text string

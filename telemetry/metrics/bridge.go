@@ -12,7 +12,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 )
 
-// scopeLabel stands on each series that an OpenTelemetry exporter made, unless it was told not to.
+// scopeLabel stands on each series that an OpenTelemetry exporter made, unless its options leave the label out.
 const scopeLabel = "otel_scope_name"
 
 // targetInfo is the family in which an OpenTelemetry exporter presents its resource.

@@ -70,7 +70,7 @@ func (o *InstrumentOptions) ascending() error {
 	return nil
 }
 
-// failed tells which instrument an error is about.
+// failed adds the instrument to an error.
 func failed(kind, name string, err error) error {
 	return fmt.Errorf("telemetry/metrics: %s %q: %w", kind, name, err)
 }
@@ -113,7 +113,7 @@ func NewCounter[L comparable](
 	return &Counter[L]{inst, sets, negative}, nil
 }
 
-// Add counts n more. A negative n is refused, since it would look like a restart to whoever reads the counter: it is not
+// Add counts n more. A negative n is refused, because it would look like a restart in the series: it is not
 // counted, and the first is reported to the OpenTelemetry error handler.
 func (c *Counter[L]) Add(ctx context.Context, n int64, labels L) {
 	if n < 0 {

@@ -59,7 +59,7 @@ type PrometheusOptions struct {
 	// Namespace is put before the name of each of our metrics. Default: none.
 	Namespace string
 	// OmitScopeLabels leaves the labels otel_scope_name, otel_scope_version and otel_scope_schema_url out. They are
-	// there by default because they tell apart two packages with a metric of the same name: without them the second
+	// there by default because they distinguish two packages with a metric of the same name: without them the second
 	// one's series are lost wherever its labels are the same, and reported.
 	OmitScopeLabels bool
 	// OmitTargetInfo leaves the metric target_info out, which carries the resource attributes.

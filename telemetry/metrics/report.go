@@ -16,27 +16,27 @@ const maxReports = 100
 type reporter struct {
 	handle func(error)
 
-	mu   sync.Mutex
-	told map[string]struct{}
+	mu       sync.Mutex
+	reported map[string]struct{}
 }
 
 func newReporter(handle func(error)) *reporter {
 	if handle == nil {
 		handle = otel.Handle
 	}
-	return &reporter{handle: handle, told: make(map[string]struct{})}
+	return &reporter{handle: handle, reported: make(map[string]struct{})}
 }
 
 func (r *reporter) once(err error) {
 	key := kind(err)
 	r.mu.Lock()
-	_, told := r.told[key]
-	told = told || len(r.told) >= maxReports
-	if !told {
-		r.told[key] = struct{}{}
+	_, reported := r.reported[key]
+	reported = reported || len(r.reported) >= maxReports
+	if !reported {
+		r.reported[key] = struct{}{}
 	}
 	r.mu.Unlock()
-	if !told {
+	if !reported {
 		r.handle(err)
 	}
 }

@@ -17,7 +17,7 @@
 //
 // Tracer: one span a call. An error sets the status Error and error.type, and emits one event "exception" with
 // exception.type and exception.message; a panic has error.type "panic" and also exception.stacktrace. error.type is
-// "canceled" or "timeout" for an ended context, what the error's own ErrorType() string says, or else its Go type.
+// "canceled" or "timeout" for an ended context, the result of the error's own ErrorType() string, or else its Go type.
 //
 // Sampler (after [Sampler.Observe]): the event goos.trace.sampler.changed, with goos.trace.sampler.description and
 // goos.trace.sampler.reason (set, temporary, reverted).

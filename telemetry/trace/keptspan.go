@@ -6,7 +6,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// keptKey is the attribute that tells a kept span from a sampled one.
+// keptKey is the attribute that distinguishes a kept span from a sampled one.
 const keptKey = attribute.Key("goos.trace.kept")
 
 // keptSpan is a recorded span that is presented as a sampled one, because export pipelines drop all others.

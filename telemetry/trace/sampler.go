@@ -33,7 +33,7 @@ type Sampler struct {
 	base     sdktrace.Sampler // what a temporary change reverts to
 	revertAt time.Time        // zero when base is in force
 	revert   *time.Timer      // set when revertAt is
-	changes  uint64           // tells a late timer that it has been overtaken
+	changes  uint64           // by which a late timer sees that it is stale
 }
 
 // NewSampler returns a Sampler that begins with initial. Nil means the default of the OpenTelemetry specification:

@@ -106,7 +106,7 @@ func (s Span) fail(errorType, message string) {
 }
 
 // ErrorType returns the error.type that a Tracer gives an error: "canceled" or "timeout" if that is what ended it,
-// what the error or one it wraps says by a method ErrorType() string, or else a Go type. That is the type of the
+// the result of a method ErrorType() string of the error or one that it wraps, or else a Go type. That is the type of the
 // error, or, where fmt.Errorf or errors.Join made it, that of the innermost error in it, following the first of
 // several. An error whose own methods panic, as those of a nil pointer may, has its Go type. It is "" for nil.
 func ErrorType(err error) (errorType string) {

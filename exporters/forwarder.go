@@ -1,0 +1,108 @@
+package exporters
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-os/go-os/internal/delivery"
+)
+
+const (
+	// maxLineWait is how long a log call waits for its line. A handler may take longer, but nothing waits for it then.
+	maxLineWait = time.Second
+	// maxLines is how many lines may wait for such a handler.
+	maxLines = 256
+)
+
+// forwarder passes lines to the log handlers and writers of the program. These may block for ever, on a pipe without a reader or a disk that
+// hangs, so they run on a goroutine of the forwarder, one at a time, with no lock held.
+//
+// A log call waits until its line is written. Once a line takes longer than maxLineWait, calls stop waiting until all lines are written.
+// While maxLines wait, further lines are dropped, and the next line has their number. The zero value works.
+type forwarder struct {
+	once     sync.Once
+	ledger   *delivery.Ledger
+	worker   *delivery.Worker[line]
+	behind   atomic.Bool // calls do not wait
+	reported int64       // dropped lines that a line has counted; belongs to the worker
+}
+
+type line struct {
+	ctx    context.Context
+	to     slog.Handler
+	record slog.Record
+	done   chan struct{}
+}
+
+// handler returns a handler that forwards to next.
+func (c *forwarder) handler(next slog.Handler) slog.Handler { return forwarding{c, next} }
+
+// forwarding is a handler that passes its lines to a forwarder.
+type forwarding struct {
+	forwarder *forwarder
+	next      slog.Handler
+}
+
+// Enabled implements slog.Handler.
+func (h forwarding) Enabled(ctx context.Context, level slog.Level) bool {
+	return h.next.Enabled(ctx, level)
+}
+
+// Handle implements slog.Handler. It does not return the errors of the other handler, which reports them by itself.
+func (h forwarding) Handle(ctx context.Context, r slog.Record) error {
+	h.forwarder.take(line{ctx, h.next, r.Clone(), make(chan struct{})})
+	return nil
+}
+
+// WithAttrs implements slog.Handler.
+func (h forwarding) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return forwarding{h.forwarder, h.next.WithAttrs(attrs)}
+}
+
+// WithGroup implements slog.Handler.
+func (h forwarding) WithGroup(name string) slog.Handler {
+	return forwarding{h.forwarder, h.next.WithGroup(name)}
+}
+
+func (c *forwarder) init() {
+	c.once.Do(func() {
+		c.ledger = delivery.NewLedger(nil)
+		c.worker = delivery.NewWorker(c.ledger, c.write, delivery.Limits{Items: maxLines})
+	})
+}
+
+func (c *forwarder) take(l line) {
+	c.init()
+	if c.behind.Load() && c.ledger.Counts().Queued() == 0 {
+		c.behind.Store(false)
+	}
+	if c.worker.Push(l, 0) != delivery.Accepted || c.behind.Load() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(l.ctx, maxLineWait)
+	defer cancel()
+	if !delivery.Await(ctx, l.done, delivery.Grace) {
+		c.behind.Store(true)
+	}
+}
+
+// write hands a line to its handler. The worker survives a handler that panics.
+func (c *forwarder) write(l line) error {
+	defer close(l.done)
+	if dropped := c.ledger.Counts().Refused; dropped > c.reported {
+		l.record.AddAttrs(slog.Int64("lines_dropped_before", dropped-c.reported))
+		c.reported = dropped
+	}
+	return l.to.Handle(context.WithoutCancel(l.ctx), l.record)
+}
+
+// flush waits until all lines are written, no longer than maxLineWait and than ctx.
+func (c *forwarder) flush(ctx context.Context) {
+	c.init()
+	ctx, cancel := context.WithTimeout(ctx, maxLineWait)
+	defer cancel()
+	c.worker.Flush(ctx)
+}
