@@ -72,7 +72,7 @@ func openFile(path string, lockTimeout time.Duration) (db *bbolt.DB, err error) 
 func explainOpen(path string, err error) error {
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
-		return fmt.Errorf("%s is in use by another process: one process at a time may open it: %w", path, err)
+		return fmt.Errorf("%s is in use by another process: only one process at a time can open it: %w", path, err)
 	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
 		return fmt.Errorf("%s is not a file of boltkv, or is damaged: %w", path, err)
 	default:
