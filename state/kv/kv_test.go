@@ -297,7 +297,7 @@ func TestUpdate(t *testing.T) {
 // TestLeaseOutage has an engine that does not answer for longer than the lease lives: Run must give up then, not later.
 func TestLeaseOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := &mute{Store: memkv.New(nil)}
+		d := &mute{Driver: memkv.New(nil)}
 		s := kv.New(d, &kv.Options{Telemetry: telemetry.Off()})
 		defer s.Close()
 		l, err := s.Lease(t.Context(), 30*time.Second)
@@ -318,7 +318,7 @@ func TestLeaseOutage(t *testing.T) {
 
 // mute does not renew leases after a time.
 type mute struct {
-	*memkv.Store
+	*memkv.Driver
 	after time.Time
 }
 
@@ -326,5 +326,5 @@ func (m *mute) Renew(ctx context.Context, id driver.LeaseID) error {
 	if time.Now().After(m.after) {
 		return driver.ErrUnavailable
 	}
-	return m.Store.Renew(ctx, id)
+	return m.Driver.Renew(ctx, id)
 }

@@ -27,13 +27,13 @@ import (
 
 // cuttable is memkv with watches that can be cut.
 type cuttable struct {
-	*memkv.Store
+	*memkv.Driver
 
 	mu  sync.Mutex
 	cut chan struct{} // closed while watches are cut
 }
 
-func newCuttable() *cuttable { return &cuttable{Store: memkv.New(nil), cut: make(chan struct{})} }
+func newCuttable() *cuttable { return &cuttable{Driver: memkv.New(nil), cut: make(chan struct{})} }
 
 func (c *cuttable) state() chan struct{} {
 	c.mu.Lock()
@@ -57,7 +57,7 @@ func (c *cuttable) Watch(ctx context.Context, req driver.WatchRequest, emit func
 		case <-inner.Done():
 		}
 	}()
-	err := c.Store.Watch(inner, req, emit)
+	err := c.Driver.Watch(inner, req, emit)
 	if ctx.Err() == nil && inner.Err() != nil {
 		return driver.ErrUnavailable
 	}
@@ -74,7 +74,7 @@ func (c *cuttable) Heal() {
 
 // scripted is an engine whose watch emits what a test sends, once each.
 type scripted struct {
-	*memkv.Store
+	*memkv.Driver
 	events chan driver.Event
 }
 
@@ -279,7 +279,7 @@ func TestMirrorResync(t *testing.T) {
 	var engine *scripted
 	begin, end := driver.Event{Kind: kv.EventResync}, driver.Event{Kind: kv.EventSynced, Position: 9}
 	mirrored(t, func() driver.Driver {
-		engine = &scripted{Store: memkv.New(nil), events: make(chan driver.Event)}
+		engine = &scripted{Driver: memkv.New(nil), events: make(chan driver.Event)}
 		return engine
 	}, func(m *mirroring) {
 		m.is(kv.MirrorFilling, 0)
@@ -348,7 +348,7 @@ func TestMirrorInvalid(t *testing.T) {
 		p := telemetry.Off()
 		p.LoggerProvider = sdklog.NewLoggerProvider(sdklog.WithProcessor(names))
 		p.MeterProvider = sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))
-		engine := &scripted{Store: memkv.New(nil), events: make(chan driver.Event)}
+		engine := &scripted{Driver: memkv.New(nil), events: make(chan driver.Event)}
 		m := &mirroring{T: t, store: kv.New(engine, &kv.Options{Telemetry: p})}
 		defer m.store.Close()
 		m.mirror, _ = kv.NewMirror[int](m.store, "", nil)
@@ -583,7 +583,7 @@ func (small) Decode(data []byte) (int, error) { return int(data[0]), nil }
 // TestMirrorMemory holds the cost of an item to what the comment of Mirror says.
 func TestMirrorMemory(t *testing.T) {
 	const items = 100_000
-	engine := &scripted{Store: memkv.New(nil), events: make(chan driver.Event)}
+	engine := &scripted{Driver: memkv.New(nil), events: make(chan driver.Event)}
 	s := kv.New(engine, &kv.Options{Telemetry: telemetry.Off()})
 	defer s.Close()
 	before := testenv.Heap()

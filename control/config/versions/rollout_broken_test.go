@@ -61,7 +61,7 @@ func TestRunWaitsForMonitor(t *testing.T) {
 
 // overtaken is a store that calls a function before its next write.
 type overtaken struct {
-	*memkv.Store
+	*memkv.Driver
 	first atomic.Pointer[func()]
 }
 
@@ -69,13 +69,13 @@ func (o *overtaken) Put(ctx context.Context, r driver.PutRequest) (driver.Versio
 	if first := o.first.Swap(nil); first != nil {
 		(*first)()
 	}
-	return o.Store.Put(ctx, r)
+	return o.Driver.Put(ctx, r)
 }
 
 // TestRecordOfTheWinner: a Promote overtakes an Abort that has already read the head. The record has the Promote, also after the next
 // publication.
 func TestRecordOfTheWinner(t *testing.T) {
-	o := &overtaken{Store: memkv.New(nil)}
+	o := &overtaken{Driver: memkv.New(nil)}
 	v := stagedOn(t, o)
 	promote := func() {
 		if err := v.Promote(t.Context(), "bob", "well"); err != nil {

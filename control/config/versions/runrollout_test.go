@@ -30,10 +30,10 @@ func ok(t *testing.T, err error) {
 }
 
 // withoutExpiry is an engine whose items do not expire.
-type withoutExpiry struct{ *memkv.Store }
+type withoutExpiry struct{ *memkv.Driver }
 
 func (e withoutExpiry) Capabilities() driver.Capabilities {
-	c := e.Store.Capabilities()
+	c := e.Driver.Capabilities()
 	c.Abilities &^= driver.Expiry
 	return c
 }

@@ -24,7 +24,7 @@ const layer = "prod/application/orders"
 
 // failing is a store whose writes of one key can fail, before or after the write.
 type failing struct {
-	*memkv.Store
+	*memkv.Driver
 	key           string
 	before, after atomic.Bool
 }
@@ -33,7 +33,7 @@ func (f *failing) Put(ctx context.Context, r kvdriver.PutRequest) (kvdriver.Vers
 	if r.Key == f.key && f.before.Load() {
 		return 0, fmt.Errorf("%w: the machine has died", kvdriver.ErrUnavailable)
 	}
-	v, err := f.Store.Put(ctx, r)
+	v, err := f.Driver.Put(ctx, r)
 	if r.Key == f.key && f.after.Load() {
 		return 0, fmt.Errorf("%w: the answer is lost", kvdriver.ErrUnavailable)
 	}
@@ -231,7 +231,7 @@ func TestPublishRace(t *testing.T) {
 
 // TestPublishDies: the publisher fails between its two writes, or loses the answer.
 func TestPublishDies(t *testing.T) {
-	d := &failing{Store: memkv.New(nil), key: layer + "/head"}
+	d := &failing{Driver: memkv.New(nil), key: layer + "/head"}
 	store := newStore(t, d)
 	v := versionsIn(t, store, nil)
 	publish(t, v, "retries: 1\n")

@@ -32,18 +32,18 @@ const (
 // versionSize is the length of a version in bytes. Each file holds the version, then the value.
 const versionSize = 8
 
-// Store is the driver. It is safe for concurrent use.
-type Store struct {
+// Driver implements driver.Driver. It is safe for concurrent use.
+type Driver struct {
 	dir string
 
 	mu sync.Mutex // held by each write, so that a condition and its write are one step
 }
 
 // New returns a driver that keeps items in a folder, which must exist.
-func New(dir string) *Store { return &Store{dir: dir} }
+func New(dir string) *Driver { return &Driver{dir: dir} }
 
 // Capabilities implements driver.Driver.
-func (s *Store) Capabilities() driver.Capabilities {
+func (s *Driver) Capabilities() driver.Capabilities {
 	return driver.Capabilities{
 		System:    "files",
 		Abilities: driver.CAS | driver.List | driver.FreshReads,
@@ -53,14 +53,14 @@ func (s *Store) Capabilities() driver.Capabilities {
 }
 
 // Get implements driver.Driver.
-func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
+func (s *Driver) Get(ctx context.Context, key string) (driver.Item, error) {
 	if err := ctx.Err(); err != nil {
 		return driver.Item{}, err
 	}
 	return s.read(key)
 }
 
-func (s *Store) read(key string) (driver.Item, error) {
+func (s *Driver) read(key string) (driver.Item, error) {
 	data, err := os.ReadFile(s.path(key))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -75,7 +75,7 @@ func (s *Store) read(key string) (driver.Item, error) {
 }
 
 // Put implements driver.Driver.
-func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
+func (s *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
@@ -93,7 +93,7 @@ func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version,
 }
 
 // check returns ErrConflict if an item does not meet the condition of a write.
-func (s *Store) check(key string, absent bool, version driver.Version) error {
+func (s *Driver) check(key string, absent bool, version driver.Version) error {
 	if !absent && version == 0 {
 		return nil
 	}
@@ -108,7 +108,7 @@ func (s *Store) check(key string, absent bool, version driver.Version) error {
 }
 
 // write replaces a file atomically, so that a reader never sees half of it.
-func (s *Store) write(path string, data []byte) error {
+func (s *Driver) write(path string, data []byte) error {
 	file, err := os.CreateTemp(s.dir, ".new-*")
 	if err != nil {
 		return err
@@ -124,7 +124,7 @@ func (s *Store) write(path string, data []byte) error {
 }
 
 // Delete implements driver.Driver.
-func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
+func (s *Driver) Delete(ctx context.Context, req driver.DeleteRequest) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -140,10 +140,10 @@ func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
 }
 
 // Close implements driver.Driver. No file is open between two calls.
-func (s *Store) Close() error { return nil }
+func (s *Driver) Close() error { return nil }
 
 // List implements driver.Lister. os.ReadDir sorts by name, and hexadecimal names sort like the bytes of their keys.
-func (s *Store) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
+func (s *Driver) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
 	files, err := os.ReadDir(s.dir)
 	if err != nil {
 		return driver.Page{}, driver.Classify(driver.ErrUnavailable, err)
@@ -171,4 +171,4 @@ func (s *Store) List(ctx context.Context, req driver.ListRequest) (driver.Page, 
 }
 
 // path returns the file of a key. In hexadecimal digits every key is a valid file name.
-func (s *Store) path(key string) string { return filepath.Join(s.dir, hex.EncodeToString([]byte(key))) }
+func (s *Driver) path(key string) string { return filepath.Join(s.dir, hex.EncodeToString([]byte(key))) }

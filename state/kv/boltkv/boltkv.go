@@ -58,8 +58,8 @@ func (o *Options) withDefaults() (Options, error) {
 	)
 }
 
-// Store is the engine. It is safe for concurrent use.
-type Store struct {
+// Driver is the engine. It is safe for concurrent use.
+type Driver struct {
 	db   *bbolt.DB
 	caps driver.Capabilities
 	feed *feed.Feed
@@ -76,7 +76,7 @@ type Store struct {
 
 // Open opens the file at path, or creates it, and removes items that have expired. It returns an error that names the file if another
 // process has opened it, or if it is truncated, damaged, or not a file of this package. The file is then unlocked.
-func Open(path string, opts *Options) (*Store, error) {
+func Open(path string, opts *Options) (*Driver, error) {
 	o, err := opts.withDefaults()
 	if err != nil {
 		return nil, fmt.Errorf("boltkv: %w", err)
@@ -95,7 +95,7 @@ func Open(path string, opts *Options) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("boltkv: %w", err), db.Close())
 	}
-	s := &Store{
+	s := &Driver{
 		db: db,
 		caps: driver.Capabilities{
 			System: "bbolt",
@@ -117,10 +117,10 @@ func Open(path string, opts *Options) (*Store, error) {
 func nothing(*writer) error { return nil }
 
 // Capabilities implements driver.Driver.
-func (s *Store) Capabilities() driver.Capabilities { return s.caps }
+func (s *Driver) Capabilities() driver.Capabilities { return s.caps }
 
 // Get implements driver.Driver.
-func (s *Store) Get(ctx context.Context, key string) (it driver.Item, err error) {
+func (s *Driver) Get(ctx context.Context, key string) (it driver.Item, err error) {
 	err = s.view(ctx, func(tx *bbolt.Tx) error {
 		it, err = read(tx, key, time.Now())
 		return err
@@ -129,7 +129,7 @@ func (s *Store) Get(ctx context.Context, key string) (it driver.Item, err error)
 }
 
 // Put implements driver.Driver.
-func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
+func (s *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	var version driver.Version // not a named result: the transaction may set it after the context has ended
 	err := s.apply(ctx, func(w *writer) (err error) {
 		version, err = w.put(req)
@@ -142,18 +142,18 @@ func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version,
 }
 
 // Delete implements driver.Driver.
-func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
+func (s *Driver) Delete(ctx context.Context, req driver.DeleteRequest) error {
 	return s.apply(ctx, func(w *writer) error { return w.delete(req) })
 }
 
 // Path returns the path of the file.
-func (s *Store) Path() string { return s.db.Path() }
+func (s *Driver) Path() string { return s.db.Path() }
 
 // Compact forgets the history of changes: watches that resume from before start over with a snapshot.
-func (s *Store) Compact() { s.feed.Compact() }
+func (s *Driver) Compact() { s.feed.Compact() }
 
 // Close implements driver.Driver. It waits for the transaction that is being written.
-func (s *Store) Close() error {
+func (s *Driver) Close() error {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -170,7 +170,7 @@ func (s *Store) Close() error {
 }
 
 // view reads in one transaction.
-func (s *Store) view(ctx context.Context, do func(*bbolt.Tx) error) error {
+func (s *Driver) view(ctx context.Context, do func(*bbolt.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/go-os/go-os/state/kv/kvtest"
 )
 
-func open(t testing.TB, path string) *boltkv.Store {
+func open(t testing.TB, path string) *boltkv.Driver {
 	t.Helper()
 	s, err := boltkv.Open(path, &boltkv.Options{MaxValue: 1 << 20})
 	if err != nil {
@@ -25,7 +25,7 @@ func backend() kvtest.Backend {
 		Open:      func(t testing.TB) driver.Driver { return open(t, filepath.Join(t.TempDir(), "kv.db")) },
 		Defaults:  defaults,
 		FakeClock: true,
-		Compact:   func(_ testing.TB, s driver.Driver) { s.(*boltkv.Store).Compact() },
+		Compact:   func(_ testing.TB, s driver.Driver) { s.(*boltkv.Driver).Compact() },
 		Restart:   restart,
 	}
 }
@@ -43,7 +43,7 @@ func defaults(t testing.TB) driver.Capabilities {
 // restart opens the file as it is at this moment, while the old store still has it: what a process that is killed leaves.
 func restart(t testing.TB, old driver.Driver) driver.Driver {
 	t.Helper()
-	data, err := os.ReadFile(old.(*boltkv.Store).Path())
+	data, err := os.ReadFile(old.(*boltkv.Driver).Path())
 	if err != nil {
 		t.Fatal(err)
 	}

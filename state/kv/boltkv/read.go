@@ -11,7 +11,7 @@ import (
 )
 
 // List implements driver.Lister. Page.Next is the last key of the page.
-func (s *Store) List(ctx context.Context, req driver.ListRequest) (page driver.Page, err error) {
+func (s *Driver) List(ctx context.Context, req driver.ListRequest) (page driver.Page, err error) {
 	after, _ := req.Next.(string)
 	err = s.view(ctx, func(tx *bbolt.Tx) error {
 		return scan(tx, req.Prefix, after, func(it driver.Item) bool {
@@ -27,7 +27,7 @@ func (s *Store) List(ctx context.Context, req driver.ListRequest) (page driver.P
 }
 
 // GetMany implements driver.Batcher: all items as of one moment.
-func (s *Store) GetMany(ctx context.Context, keys []string) ([]driver.Result, error) {
+func (s *Driver) GetMany(ctx context.Context, keys []string) ([]driver.Result, error) {
 	results := make([]driver.Result, len(keys))
 	err := s.view(ctx, func(tx *bbolt.Tx) error {
 		now := time.Now()
@@ -41,7 +41,7 @@ func (s *Store) GetMany(ctx context.Context, keys []string) ([]driver.Result, er
 }
 
 // PutMany implements driver.Batcher. It is one transaction, but an item that fails does not affect the others.
-func (s *Store) PutMany(ctx context.Context, reqs []driver.PutRequest) ([]driver.Result, error) {
+func (s *Driver) PutMany(ctx context.Context, reqs []driver.PutRequest) ([]driver.Result, error) {
 	results := make([]driver.Result, len(reqs))
 	err := s.apply(ctx, func(w *writer) error {
 		for i, req := range reqs {
@@ -57,7 +57,7 @@ func (s *Store) PutMany(ctx context.Context, reqs []driver.PutRequest) ([]driver
 }
 
 // Watch implements driver.Watcher.
-func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
+func (s *Driver) Watch(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
 	// A commit between Follow and Begin would be shown twice: in the snapshot and as events.
 	s.commit.Lock()
 	follower, err := s.feed.Follow(req)
@@ -87,7 +87,7 @@ func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(dr
 
 // emitAll emits the snapshot that a watch begins with. It reads all of it first. The file cannot grow during a read transaction, so a
 // consumer that writes would wait for its own watch.
-func (s *Store) emitAll(ctx context.Context, tx *bbolt.Tx, req driver.WatchRequest, emit func(driver.Event) error) error {
+func (s *Driver) emitAll(ctx context.Context, tx *bbolt.Tx, req driver.WatchRequest, emit func(driver.Event) error) error {
 	var items []driver.Item
 	err := guarded(s.db.Path(), func() error {
 		defer func() { _ = tx.Rollback() }() // a read transaction can only fail to roll back if it has ended already

@@ -20,7 +20,7 @@ type command struct {
 
 // apply runs a write, in one transaction with concurrent writes. If do returns an error, it must have written nothing: the other writes of
 // the transaction are committed.
-func (s *Store) apply(ctx context.Context, do func(*writer) error) error {
+func (s *Driver) apply(ctx context.Context, do func(*writer) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -37,7 +37,7 @@ func (s *Store) apply(ctx context.Context, do func(*writer) error) error {
 }
 
 // enqueue adds a command to the queue, and starts the goroutine that processes it if necessary. It returns false if the store is closed.
-func (s *Store) enqueue(c *command) bool {
+func (s *Driver) enqueue(c *command) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -52,7 +52,7 @@ func (s *Store) enqueue(c *command) bool {
 }
 
 // lead runs queued commands until the queue is empty. While one transaction is written to the disk, the commands of the next one queue up.
-func (s *Store) lead() {
+func (s *Driver) lead() {
 	for {
 		s.mu.Lock()
 		batch := s.queue
@@ -68,7 +68,7 @@ func (s *Store) lead() {
 }
 
 // write runs commands in one transaction and notifies the watches.
-func (s *Store) write(batch []*command) {
+func (s *Driver) write(batch []*command) {
 	var w *writer
 	s.commit.Lock()
 	err := guarded(s.db.Path(), func() error {
@@ -100,7 +100,7 @@ func (s *Store) write(batch []*command) {
 }
 
 // wake sets the alarm for the item that expires first. end is in Unix nanoseconds; 0 means none.
-func (s *Store) wake(end int64) {
+func (s *Driver) wake(end int64) {
 	if end == 0 {
 		return
 	}

@@ -77,8 +77,8 @@ func (o *Options) withDefaults() (Options, error) {
 	return all, err
 }
 
-// Store is the driver. It is safe for concurrent use.
-type Store struct {
+// Driver implements driver.Driver. It is safe for concurrent use.
+type Driver struct {
 	client *api.Client
 	caps   driver.Capabilities
 	wait   time.Duration
@@ -87,9 +87,9 @@ type Store struct {
 }
 
 // New returns a driver on a client.
-func New(client *api.Client, opts *Options) *Store {
+func New(client *api.Client, opts *Options) *Driver {
 	o, err := opts.withDefaults()
-	return &Store{client: client, wait: o.Wait, fault: cmp.Or(options.Given("consulkv: New", "client", client), err), caps: driver.Capabilities{
+	return &Driver{client: client, wait: o.Wait, fault: cmp.Or(options.Given("consulkv: New", "client", client), err), caps: driver.Capabilities{
 		System: "consul",
 		Abilities: driver.CAS | driver.Expiry | driver.List | driver.Watch | driver.Leases |
 			driver.Durable | driver.SnapshotList | driver.FreshReads,
@@ -102,13 +102,13 @@ func New(client *api.Client, opts *Options) *Store {
 }
 
 // Validate implements driver.Validator.
-func (s *Store) Validate() error { return s.fault }
+func (s *Driver) Validate() error { return s.fault }
 
 // Capabilities implements driver.Driver.
-func (s *Store) Capabilities() driver.Capabilities { return s.caps }
+func (s *Driver) Capabilities() driver.Capabilities { return s.caps }
 
 // Get implements driver.Driver. It does not return the TTL.
-func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
+func (s *Driver) Get(ctx context.Context, key string) (driver.Item, error) {
 	pairs, err := s.transact(ctx, &api.KVTxnOp{Verb: api.KVGet, Key: key})
 	switch {
 	case errors.Is(err, errAbsent):
@@ -131,7 +131,7 @@ func item(pair *api.KVPair) driver.Item {
 //
 // The key is removed and written in one transaction, so that it no longer ends with the session it was written with before, and so that
 // its version changes even if its value does not.
-func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
+func (s *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	write := &api.KVTxnOp{Verb: api.KVSet, Key: req.Key, Value: req.Value}
 	session := string(req.Lease)
 	if req.TTL > 0 {
@@ -163,7 +163,7 @@ var errAbsent = errors.New("the key does not exist")
 
 // replace writes a key if the conditions hold, and ends the session of the item that it replaces. A transaction fails if it reads a key that
 // does not exist, so one transaction replaces a key and another creates it.
-func (s *Store) replace(ctx context.Context, req driver.PutRequest, write *api.KVTxnOp) (*api.KVPair, error) {
+func (s *Driver) replace(ctx context.Context, req driver.PutRequest, write *api.KVTxnOp) (*api.KVPair, error) {
 	for {
 		if !req.IfAbsent {
 			pairs, err := s.end(ctx, req.Key, req.IfVersion, write)
@@ -188,7 +188,7 @@ func (s *Store) replace(ctx context.Context, req driver.PutRequest, write *api.K
 
 // end removes an item, and its session if that belongs to it alone. The item must have this version, or any if version is zero. The other
 // operations are part of the transaction.
-func (s *Store) end(ctx context.Context, key string, version driver.Version, others ...*api.KVTxnOp) ([]*api.KVPair, error) {
+func (s *Driver) end(ctx context.Context, key string, version driver.Version, others ...*api.KVTxnOp) ([]*api.KVPair, error) {
 	ops := api.KVTxnOps{{Verb: api.KVGet, Key: key}}
 	if version != 0 {
 		ops = append(ops, &api.KVTxnOp{Verb: api.KVCheckIndex, Key: key, Index: uint64(version)})
@@ -210,7 +210,7 @@ func refused(err error) bool {
 }
 
 // Delete implements driver.Driver.
-func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
+func (s *Driver) Delete(ctx context.Context, req driver.DeleteRequest) error {
 	_, err := s.end(ctx, req.Key, req.IfVersion)
 	if errors.Is(err, errAbsent) {
 		if req.IfVersion == 0 {
@@ -222,7 +222,7 @@ func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
 }
 
 // transact runs a transaction and returns its results. If one of its operations fails, none has an effect.
-func (s *Store) transact(ctx context.Context, ops ...*api.KVTxnOp) ([]*api.KVPair, error) {
+func (s *Driver) transact(ctx context.Context, ops ...*api.KVTxnOp) ([]*api.KVPair, error) {
 	done, resp, _, err := s.client.KV().Txn(ops, (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx))
 	switch {
 	case err != nil:
@@ -246,7 +246,7 @@ func (s *Store) transact(ctx context.Context, ops ...*api.KVTxnOp) ([]*api.KVPai
 }
 
 // Ping implements driver.Pinger. It asks the agent for the leader of the cluster.
-func (s *Store) Ping(ctx context.Context) error {
+func (s *Driver) Ping(ctx context.Context) error {
 	leader, err := s.client.Status().LeaderWithQueryOptions((&api.QueryOptions{}).WithContext(ctx))
 	if err == nil && leader == "" {
 		err = errors.New("no cluster leader")
@@ -255,13 +255,13 @@ func (s *Store) Ping(ctx context.Context) error {
 }
 
 // Close implements driver.Driver. It does not change the client.
-func (s *Store) Close() error {
+func (s *Driver) Close() error {
 	s.life.End()
 	return nil
 }
 
 // classify adds the class to an error of the client, which stays reachable. It returns nil for nil.
-func (s *Store) classify(ctx context.Context, err error) error {
+func (s *Driver) classify(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}

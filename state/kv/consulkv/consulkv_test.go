@@ -16,13 +16,13 @@ import (
 
 // owner ends the client's connections with the driver: each has a client of its own, so that what it leaves behind can be told.
 type owner struct {
-	*consulkv.Store
+	*consulkv.Driver
 	client    *api.Client
 	transport *http.Transport
 }
 
 func (o *owner) Close() error {
-	err := o.Store.Close()
+	err := o.Driver.Close()
 	o.transport.CloseIdleConnections()
 	return err
 }
@@ -48,7 +48,7 @@ func connect(t testing.TB, addr string, sent *atomic.Int64) *owner {
 	if o.client, err = api.NewClient(config); err != nil {
 		t.Fatal(err)
 	}
-	o.Store = consulkv.New(o.client, &consulkv.Options{Wait: 2 * time.Second})
+	o.Driver = consulkv.New(o.client, &consulkv.Options{Wait: 2 * time.Second})
 	return o
 }
 

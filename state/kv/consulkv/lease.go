@@ -17,7 +17,7 @@ import (
 const lockDelay = time.Millisecond
 
 // Grant implements driver.Leaser. A lease is a session whose keys are deleted when it ends. It has no health checks, which could end it early.
-func (s *Store) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {
+func (s *Driver) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {
 	id, _, err := s.client.Session().CreateNoChecks(&api.SessionEntry{
 		TTL: ttl.String(), Behavior: api.SessionBehaviorDelete, LockDelay: lockDelay,
 	}, (&api.WriteOptions{}).WithContext(ctx))
@@ -28,7 +28,7 @@ func (s *Store) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, e
 }
 
 // Renew implements driver.Leaser.
-func (s *Store) Renew(ctx context.Context, id driver.LeaseID) error {
+func (s *Driver) Renew(ctx context.Context, id driver.LeaseID) error {
 	session, _, err := s.client.Session().Renew(string(id), (&api.WriteOptions{}).WithContext(ctx))
 	switch {
 	case gone(err), err == nil && session == nil:
@@ -48,7 +48,7 @@ func gone(err error) bool {
 }
 
 // Revoke implements driver.Leaser.
-func (s *Store) Revoke(ctx context.Context, id driver.LeaseID) error {
+func (s *Driver) Revoke(ctx context.Context, id driver.LeaseID) error {
 	_, err := s.client.Session().Destroy(string(id), (&api.WriteOptions{}).WithContext(ctx))
 	if gone(err) {
 		return nil

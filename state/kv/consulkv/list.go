@@ -10,7 +10,7 @@ import (
 )
 
 // List implements driver.Lister. The first call reads all items; Page.Next holds the remaining ones.
-func (s *Store) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
+func (s *Driver) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
 	left, begun := req.Next.([]driver.Item)
 	if !begun {
 		var err error
@@ -26,7 +26,7 @@ func (s *Store) List(ctx context.Context, req driver.ListRequest) (driver.Page, 
 }
 
 // tree returns the items below a prefix, in order, and the index of the response.
-func (s *Store) tree(ctx context.Context, prefix string, q *api.QueryOptions) ([]driver.Item, uint64, error) {
+func (s *Driver) tree(ctx context.Context, prefix string, q *api.QueryOptions) ([]driver.Item, uint64, error) {
 	pairs, meta, err := s.client.KV().List(plain(prefix), q.WithContext(ctx))
 	if err != nil {
 		return nil, 0, s.classify(ctx, err)

@@ -20,8 +20,8 @@ const (
 )
 
 // Watch implements driver.Watcher.
-func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
-	w := &watch{Store: s, key: req.Key, prefix: req.Prefix, emit: emit}
+func (s *Driver) Watch(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
+	w := &watch{Driver: s, key: req.Key, prefix: req.Prefix, emit: emit}
 	if req.Key != "" {
 		w.prefix = req.Key
 	}
@@ -63,7 +63,7 @@ func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(dr
 
 // watch is one watch under way.
 type watch struct {
-	*Store
+	*Driver
 	key, prefix string
 	emit        func(driver.Event) error
 	known       map[string]driver.Version // the versions of the last response

@@ -5,7 +5,7 @@
 //   - An acknowledged write is on the disks of a majority.
 //   - A listing shows one revision. It fails with ErrUnavailable if etcd compacts that revision while the list is read.
 //   - A watch sees every change in order, and resumes until etcd compacts. An idle driver polls nothing.
-//   - Keys are etcd's keys, byte for byte: no prefix is added. Use Store.Namespace to share a cluster.
+//   - Keys are etcd's keys, byte for byte: no prefix is added. Use Driver.Namespace to share a cluster.
 //
 // An item with a TTL has a lease of its own, which ends when the item is written again or deleted. etcd counts in whole seconds, two at
 // least, and never early. After a change of its leader every lease gets its whole TTL again; MaxLateness does not include that. Reads do
@@ -52,8 +52,8 @@ func (o *Options) withDefaults() (Options, error) {
 	return all, options.Default("etcdkv.Options.MaxRequest", &all.MaxRequest, DefaultMaxRequest)
 }
 
-// Store is the driver. It is safe for concurrent use.
-type Store struct {
+// Driver implements driver.Driver. It is safe for concurrent use.
+type Driver struct {
 	client *clientv3.Client
 	caps   driver.Capabilities
 	fault  error // of every call; nil unless New was given invalid arguments
@@ -61,9 +61,9 @@ type Store struct {
 }
 
 // New returns a driver on a client, which it does not close.
-func New(client *clientv3.Client, opts *Options) *Store {
+func New(client *clientv3.Client, opts *Options) *Driver {
 	o, err := opts.withDefaults()
-	return &Store{client: client, fault: cmp.Or(options.Given("etcdkv: New", "client", client), err), caps: driver.Capabilities{
+	return &Driver{client: client, fault: cmp.Or(options.Given("etcdkv: New", "client", client), err), caps: driver.Capabilities{
 		System: "etcd",
 		Abilities: driver.CAS | driver.Expiry | driver.List | driver.Watch | driver.Leases |
 			driver.Durable | driver.ExactEvents | driver.SnapshotList | driver.FreshReads,
@@ -74,13 +74,13 @@ func New(client *clientv3.Client, opts *Options) *Store {
 }
 
 // Validate implements driver.Validator.
-func (s *Store) Validate() error { return s.fault }
+func (s *Driver) Validate() error { return s.fault }
 
 // Capabilities implements driver.Driver.
-func (s *Store) Capabilities() driver.Capabilities { return s.caps }
+func (s *Driver) Capabilities() driver.Capabilities { return s.caps }
 
 // Get implements driver.Driver.
-func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
+func (s *Driver) Get(ctx context.Context, key string) (driver.Item, error) {
 	resp, err := s.client.Get(ctx, key)
 	if err != nil {
 		return driver.Item{}, s.classify(ctx, err)
@@ -93,7 +93,7 @@ func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
 
 // Put implements driver.Driver. A write with a TTL needs a second request, which grants its lease. A write that replaces an item with a TTL
 // needs another, which revokes that item's lease.
-func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
+func (s *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	lease, err := s.leaseOf(ctx, req)
 	if err != nil {
 		return 0, err
@@ -108,7 +108,7 @@ func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version,
 
 // write writes one key if the conditions hold, and revokes the lease of the item that it replaces if no other item has it. The response must
 // contain the replaced item: etcd does not return its lease without its value.
-func (s *Store) write(ctx context.Context, conds []clientv3.Cmp, op clientv3.Op) (driver.Version, error) {
+func (s *Driver) write(ctx context.Context, conds []clientv3.Cmp, op clientv3.Op) (driver.Version, error) {
 	version, replaced, err := s.commit(ctx, conds, op)
 	if err != nil {
 		return 0, err
@@ -120,7 +120,7 @@ func (s *Store) write(ctx context.Context, conds []clientv3.Cmp, op clientv3.Op)
 }
 
 // commit returns the revision of a write, and the items that it replaced. Without conditions it is not a transaction, which costs etcd more.
-func (s *Store) commit(ctx context.Context, conds []clientv3.Cmp, op clientv3.Op) (driver.Version, []*mvccpb.KeyValue, error) {
+func (s *Driver) commit(ctx context.Context, conds []clientv3.Cmp, op clientv3.Op) (driver.Version, []*mvccpb.KeyValue, error) {
 	if len(conds) == 0 {
 		resp, err := s.client.Do(ctx, op)
 		switch {
@@ -171,19 +171,19 @@ func conditions(key string, absent bool, version driver.Version) (all []clientv3
 }
 
 // Delete implements driver.Driver.
-func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
+func (s *Driver) Delete(ctx context.Context, req driver.DeleteRequest) error {
 	_, err := s.write(ctx, conditions(req.Key, false, req.IfVersion), clientv3.OpDelete(req.Key, clientv3.WithPrevKV()))
 	return err
 }
 
 // Close implements driver.Driver. The client stays open.
-func (s *Store) Close() error {
+func (s *Driver) Close() error {
 	s.life.End()
 	return nil
 }
 
 // classify adds the class to an error of the client, which stays reachable.
-func (s *Store) classify(ctx context.Context, err error) error {
+func (s *Driver) classify(ctx context.Context, err error) error {
 	class := etcderr.Class(err)
 	switch {
 	case ctx.Err() != nil:

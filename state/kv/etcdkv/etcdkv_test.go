@@ -18,11 +18,11 @@ import (
 
 // owner closes the client with the driver: each has one of its own, so that what it leaves behind can be told.
 type owner struct {
-	*etcdkv.Store
+	*etcdkv.Driver
 	client *clientv3.Client
 }
 
-func (o *owner) Close() error { return errors.Join(o.Store.Close(), o.client.Close()) }
+func (o *owner) Close() error { return errors.Join(o.Driver.Close(), o.client.Close()) }
 
 func connect(t testing.TB, endpoints ...string) *owner {
 	t.Helper()
@@ -33,7 +33,7 @@ func connect(t testing.TB, endpoints ...string) *owner {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &owner{Store: etcdkv.New(client, nil), client: client}
+	return &owner{Driver: etcdkv.New(client, nil), client: client}
 }
 
 // backend is a driver that reaches etcd by one way, and one beside it that takes another.

@@ -29,7 +29,7 @@ func own(id clientv3.LeaseID) bool { return id&ownMask == ownMark }
 func newOwn() int64 { return int64(rand.Uint64()>>1)&^ownMask | ownMark }
 
 // leaseOf returns the lease of a write: the one that it names, a new one for a TTL, or none.
-func (s *Store) leaseOf(ctx context.Context, req driver.PutRequest) (clientv3.LeaseID, error) {
+func (s *Driver) leaseOf(ctx context.Context, req driver.PutRequest) (clientv3.LeaseID, error) {
 	if req.TTL == 0 {
 		return parse(req.Lease)
 	}
@@ -48,7 +48,7 @@ func (s *Store) leaseOf(ctx context.Context, req driver.PutRequest) (clientv3.Le
 }
 
 // endOwn revokes the lease of an item that no longer exists, if the lease belonged to it alone. If this fails, the lease ends after its TTL.
-func (s *Store) endOwn(ctx context.Context, id clientv3.LeaseID) {
+func (s *Driver) endOwn(ctx context.Context, id clientv3.LeaseID) {
 	if own(id) {
 		_, _ = s.client.Revoke(ctx, id)
 	}
@@ -66,7 +66,7 @@ func parse(id driver.LeaseID) (clientv3.LeaseID, error) {
 }
 
 // Grant implements driver.Leaser. It revokes a lease whose ID has the mark by chance, and grants another.
-func (s *Store) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {
+func (s *Driver) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {
 	for {
 		resp, err := s.client.Grant(ctx, int64(ttl/time.Second))
 		if err != nil {
@@ -80,7 +80,7 @@ func (s *Store) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, e
 }
 
 // Renew implements driver.Leaser.
-func (s *Store) Renew(ctx context.Context, id driver.LeaseID) error {
+func (s *Driver) Renew(ctx context.Context, id driver.LeaseID) error {
 	n, err := parse(id)
 	if err != nil {
 		return err
@@ -92,7 +92,7 @@ func (s *Store) Renew(ctx context.Context, id driver.LeaseID) error {
 }
 
 // Revoke implements driver.Leaser.
-func (s *Store) Revoke(ctx context.Context, id driver.LeaseID) error {
+func (s *Driver) Revoke(ctx context.Context, id driver.LeaseID) error {
 	n, err := parse(id)
 	if err != nil {
 		return err

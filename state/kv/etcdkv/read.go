@@ -30,14 +30,14 @@ type cursor struct {
 }
 
 // List implements driver.Lister.
-func (s *Store) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
+func (s *Driver) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
 	from, _ := req.Next.(cursor)
 	page, _, err := s.list(ctx, req.Prefix, from, req.Limit)
 	return page, err
 }
 
 // list returns a page and its revision.
-func (s *Store) list(ctx context.Context, prefix string, from cursor, limit int) (page driver.Page, revision int64, err error) {
+func (s *Driver) list(ctx context.Context, prefix string, from cursor, limit int) (page driver.Page, revision int64, err error) {
 	begin, end := prefix, clientv3.GetPrefixRangeEnd(prefix)
 	if prefix == "" {
 		begin, end = "\x00", "\x00" // all keys
@@ -63,7 +63,7 @@ func (s *Store) list(ctx context.Context, prefix string, from cursor, limit int)
 }
 
 // Watch implements driver.Watcher.
-func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
+func (s *Driver) Watch(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
 	if req.From >= math.MaxInt64 {
 		return driver.ErrCompacted
 	}
@@ -115,7 +115,7 @@ func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(dr
 
 // revision returns the revision of the cluster from a linearizable read. A watch without a revision begins at that of its server. If the
 // server lags, such a watch shows writes that were acknowledged before it began. The client must have the right to read the key.
-func (s *Store) revision(ctx context.Context, key string) (int64, error) {
+func (s *Driver) revision(ctx context.Context, key string) (int64, error) {
 	resp, err := s.client.Get(ctx, key, clientv3.WithCountOnly())
 	if err != nil {
 		return 0, s.classify(ctx, err)
@@ -126,7 +126,7 @@ func (s *Store) revision(ctx context.Context, key string) (int64, error) {
 // remembers returns nil if etcd has the changes after a revision. It must be called before the watch: etcd first reports that a watch is in
 // place, and then that its revision is compacted. A watch does not detect a future revision either, which comes from another cluster, or from
 // this one before it was restored from a backup.
-func (s *Store) remembers(ctx context.Context, revision int64) error {
+func (s *Driver) remembers(ctx context.Context, revision int64) error {
 	_, err := s.client.Get(ctx, "\x00", clientv3.WithRev(revision), clientv3.WithCountOnly())
 	switch {
 	case err == nil:
@@ -139,7 +139,7 @@ func (s *Store) remembers(ctx context.Context, revision int64) error {
 }
 
 // snapshot emits the existing items, and returns their revision.
-func (s *Store) snapshot(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) (int64, error) {
+func (s *Driver) snapshot(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) (int64, error) {
 	if err := emit(driver.Event{Kind: driver.EventResync}); err != nil {
 		return 0, err
 	}
@@ -194,7 +194,7 @@ func emitAll(events []*clientv3.Event, emit func(driver.Event) error) error {
 
 // endWithConnection ends a watch when the client loses its connection. The client would resume the watch by itself, without a gap, but would
 // not report that the known state is stale until then.
-func (s *Store) endWithConnection(ctx context.Context, end context.CancelFunc) {
+func (s *Driver) endWithConnection(ctx context.Context, end context.CancelFunc) {
 	conn := s.client.ActiveConnection()
 	for state := conn.GetState(); state == connectivity.Ready; state = conn.GetState() {
 		if !conn.WaitForStateChange(ctx, state) {

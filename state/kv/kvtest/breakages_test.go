@@ -36,7 +36,7 @@ func brokenValues() map[string]breakage {
 	return map[string]breakage{
 		"invents a value": {func(b *broken) {
 			b.get = func(ctx context.Context, key string) (driver.Item, error) {
-				it, err := b.Store.Get(ctx, key)
+				it, err := b.Driver.Get(ctx, key)
 				if err != nil {
 					return driver.Item{Key: key, Value: []byte{}, Version: 1}, nil
 				}
@@ -46,13 +46,13 @@ func brokenValues() map[string]breakage {
 		"cuts a value at a zero": {func(b *broken) {
 			b.put = func(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 				req.Value, _, _ = bytes.Cut(req.Value, []byte{0})
-				return b.Store.Put(ctx, req)
+				return b.Driver.Put(ctx, req)
 			}
 		}, "values/round trip"},
 		"hands out the same slice": {func(b *broken) {
 			kept := map[string]driver.Item{}
 			b.get = func(ctx context.Context, key string) (driver.Item, error) {
-				it, err := b.Store.Get(ctx, key)
+				it, err := b.Driver.Get(ctx, key)
 				if old, ok := kept[key]; ok && old.Version == it.Version {
 					return old, err
 				}
@@ -62,29 +62,29 @@ func brokenValues() map[string]breakage {
 		}, "values/belong to the caller"},
 		"gives a version twice": {func(b *broken) {
 			b.put = func(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
-				_, err := b.Store.Put(ctx, req)
+				_, err := b.Driver.Put(ctx, req)
 				return 7, err
 			}
 		}, "values/versions"},
 		"deletes what begins with the key": {func(b *broken) {
 			b.delete = func(ctx context.Context, req driver.DeleteRequest) error {
-				page, err := b.Store.List(ctx, driver.ListRequest{Prefix: req.Key, Limit: 100})
+				page, err := b.Driver.List(ctx, driver.ListRequest{Prefix: req.Key, Limit: 100})
 				for _, it := range page.Items {
-					err = errors.Join(err, b.Store.Delete(ctx, driver.DeleteRequest{Key: it.Key}))
+					err = errors.Join(err, b.Driver.Delete(ctx, driver.DeleteRequest{Key: it.Key}))
 				}
 				return err
 			}
 		}, "values/delete"},
 		"mixes keys up": {func(b *broken) {
 			b.get = func(ctx context.Context, key string) (driver.Item, error) {
-				it, err := b.Store.Get(ctx, strings.ToLower(key))
+				it, err := b.Driver.Get(ctx, strings.ToLower(key))
 				it.Key = key
 				return it, err
 			}
 		}, "keys/round trip"},
 		"says the same twice": {func(b *broken) {
 			b.get = func(ctx context.Context, key string) (driver.Item, error) {
-				it, err := b.Store.Get(ctx, key)
+				it, err := b.Driver.Get(ctx, key)
 				if err != nil {
 					err = fmt.Errorf("%w: %w", err, err)
 				}
@@ -93,7 +93,7 @@ func brokenValues() map[string]breakage {
 		}, "values/missing"},
 		"has no class for its errors": {func(b *broken) {
 			b.get = func(ctx context.Context, key string) (driver.Item, error) {
-				it, err := b.Store.Get(ctx, key)
+				it, err := b.Driver.Get(ctx, key)
 				if errors.Is(err, driver.ErrNotFound) {
 					err = fmt.Errorf("no such key: %s", key)
 				}
@@ -108,28 +108,28 @@ func brokenConditions() map[string]breakage {
 		"ignores IfAbsent": {func(b *broken) {
 			b.put = func(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 				req.IfAbsent = false
-				return b.Store.Put(ctx, req)
+				return b.Driver.Put(ctx, req)
 			}
 		}, "cas/if absent"},
 		"ignores IfVersion": {func(b *broken) {
 			b.put = func(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 				req.IfVersion = 0
-				return b.Store.Put(ctx, req)
+				return b.Driver.Put(ctx, req)
 			}
 		}, "cas/if version"},
 		"ignores IfVersion of Delete": {func(b *broken) {
 			b.delete = func(ctx context.Context, req driver.DeleteRequest) error {
-				return b.Store.Delete(ctx, driver.DeleteRequest{Key: req.Key})
+				return b.Driver.Delete(ctx, driver.DeleteRequest{Key: req.Key})
 			}
 		}, "cas/delete"},
 		"compares, then sets": {func(b *broken) {
 			b.put = func(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
-				if it, err := b.Store.Get(ctx, req.Key); req.IfVersion != 0 && (err != nil || it.Version != req.IfVersion) {
+				if it, err := b.Driver.Get(ctx, req.Key); req.IfVersion != 0 && (err != nil || it.Version != req.IfVersion) {
 					return 0, driver.ErrConflict
 				}
 				runtime.Gosched()
 				req.IfVersion = 0
-				return b.Store.Put(ctx, req)
+				return b.Driver.Put(ctx, req)
 			}
 		}, "cas/no update is lost"},
 		"reads what was": {func(b *broken) {
@@ -137,7 +137,7 @@ func brokenConditions() map[string]breakage {
 			seen := map[string]driver.Item{}
 			reads := 0
 			b.get = func(ctx context.Context, key string) (driver.Item, error) {
-				it, err := b.Store.Get(ctx, key)
+				it, err := b.Driver.Get(ctx, key)
 				mu.Lock()
 				defer mu.Unlock()
 				old, ok := seen[key]
@@ -160,16 +160,16 @@ func lagging(b *broken, reads int) {
 	change := func(ctx context.Context, key string) {
 		mu.Lock()
 		defer mu.Unlock()
-		before[key], _ = b.Store.Get(ctx, key)
+		before[key], _ = b.Driver.Get(ctx, key)
 		left[key] = reads
 	}
 	b.put = func(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 		change(ctx, req.Key)
-		return b.Store.Put(ctx, req)
+		return b.Driver.Put(ctx, req)
 	}
 	b.delete = func(ctx context.Context, req driver.DeleteRequest) error {
 		change(ctx, req.Key)
-		return b.Store.Delete(ctx, req)
+		return b.Driver.Delete(ctx, req)
 	}
 	b.get = func(ctx context.Context, key string) (driver.Item, error) {
 		mu.Lock()
@@ -177,7 +177,7 @@ func lagging(b *broken, reads int) {
 		if left[key]--; left[key] >= 0 && before[key].Version != 0 {
 			return before[key], nil
 		}
-		return b.Store.Get(ctx, key)
+		return b.Driver.Get(ctx, key)
 	}
 }
 
@@ -206,13 +206,13 @@ func brokenTimes() map[string]breakage {
 		"ignores a TTL": {func(b *broken) {
 			b.put = func(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 				req.TTL = 0
-				return b.Store.Put(ctx, req)
+				return b.Driver.Put(ctx, req)
 			}
 		}, "ttl/in time"},
 		"rounds a TTL down": {func(b *broken) {
 			b.put = func(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 				req.TTL -= req.TTL / 10
-				return b.Store.Put(ctx, req)
+				return b.Driver.Put(ctx, req)
 			}
 		}, "ttl/in time"},
 		"keeps the TTL of the write before": {func(b *broken) {
@@ -222,7 +222,7 @@ func brokenTimes() map[string]breakage {
 					req.TTL = ttls[req.Key]
 				}
 				ttls[req.Key] = req.TTL
-				return b.Store.Put(ctx, req)
+				return b.Driver.Put(ctx, req)
 			}
 		}, "ttl/a new write counts anew"},
 	}
@@ -232,14 +232,14 @@ func brokenLists() map[string]breakage {
 	return map[string]breakage{
 		"lists without order": {func(b *broken) {
 			b.list = func(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
-				page, err := b.Store.List(ctx, req)
+				page, err := b.Driver.List(ctx, req)
 				slices.Reverse(page.Items)
 				return page, err
 			}
 		}, "list/order and prefix"},
 		"lists one page": {func(b *broken) {
 			b.list = func(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
-				page, err := b.Store.List(ctx, req)
+				page, err := b.Driver.List(ctx, req)
 				page.Next = nil
 				return page, err
 			}
@@ -247,7 +247,7 @@ func brokenLists() map[string]breakage {
 		"lists by offset": {func(b *broken) {
 			b.list = func(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
 				offset, _ := req.Next.(int)
-				page, err := b.Store.List(ctx, driver.ListRequest{Prefix: req.Prefix, Limit: 1 << 20})
+				page, err := b.Driver.List(ctx, driver.ListRequest{Prefix: req.Prefix, Limit: 1 << 20})
 				page.Items = page.Items[min(offset, len(page.Items)):]
 				if page.Next = nil; len(page.Items) > req.Limit {
 					page.Items, page.Next = page.Items[:req.Limit], offset+req.Limit
@@ -258,7 +258,7 @@ func brokenLists() map[string]breakage {
 		"lists several moments": {func(b *broken) {
 			b.list = func(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
 				after, _ := req.Next.(string)
-				page, err := b.Store.List(ctx, driver.ListRequest{Prefix: req.Prefix, Limit: 1 << 20})
+				page, err := b.Driver.List(ctx, driver.ListRequest{Prefix: req.Prefix, Limit: 1 << 20})
 				page.Items = slices.DeleteFunc(page.Items, func(it driver.Item) bool { return it.Key <= after })
 				if page.Next = nil; len(page.Items) > req.Limit {
 					page.Items = page.Items[:req.Limit]
@@ -275,7 +275,7 @@ func brokenWatches() map[string]breakage {
 		"shows the neighbours of a key": {func(b *broken) {
 			b.watch = func(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
 				req.Prefix, req.Key = req.Key, ""
-				return b.Store.Watch(ctx, req, emit)
+				return b.Driver.Watch(ctx, req, emit)
 			}
 		}, "watch/key"},
 		"loses deletes": {func(b *broken) {
@@ -289,12 +289,12 @@ func brokenWatches() map[string]breakage {
 		"begins without what is there": {func(b *broken) {
 			b.watch = func(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
 				if !req.Snapshot {
-					return b.Store.Watch(ctx, req, emit)
+					return b.Driver.Watch(ctx, req, emit)
 				}
 				if err := emit(driver.Event{Kind: driver.EventResync}); err != nil {
 					return err
 				}
-				return b.Store.Watch(ctx, driver.WatchRequest{Key: req.Key, Prefix: req.Prefix}, emit)
+				return b.Driver.Watch(ctx, driver.WatchRequest{Key: req.Key, Prefix: req.Prefix}, emit)
 			}
 		}, "watch/current"},
 		"doubles one event in a hundred": {func(b *broken) {
@@ -314,10 +314,10 @@ func brokenJoins() map[string]breakage {
 		"leaves a gap behind what is there": {func(b *broken) {
 			b.watch = func(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
 				if !req.Snapshot {
-					return b.Store.Watch(ctx, req, emit)
+					return b.Driver.Watch(ctx, req, emit)
 				}
 				done := errors.New("shown")
-				err := b.Store.Watch(ctx, req, func(ev driver.Event) error {
+				err := b.Driver.Watch(ctx, req, func(ev driver.Event) error {
 					if ev.Kind == driver.EventSynced {
 						return done
 					}
@@ -327,14 +327,14 @@ func brokenJoins() map[string]breakage {
 					return err
 				}
 				<-time.After(5 * time.Millisecond) // in which writes go unseen
-				return b.Store.Watch(ctx, driver.WatchRequest{Key: req.Key, Prefix: req.Prefix}, emit)
+				return b.Driver.Watch(ctx, driver.WatchRequest{Key: req.Key, Prefix: req.Prefix}, emit)
 			}
 		}, "watch/joins without a gap"},
 		"says nothing of expiry": {func(b *broken) {
 			gone := map[string]bool{}
 			b.delete = func(ctx context.Context, req driver.DeleteRequest) error {
 				gone[req.Key] = true
-				return b.Store.Delete(ctx, req)
+				return b.Driver.Delete(ctx, req)
 			}
 			b.watch = filtered(b, func(ev driver.Event) []driver.Event {
 				if ev.Kind == driver.EventDelete && !gone[ev.Item.Key] {
@@ -345,14 +345,14 @@ func brokenJoins() map[string]breakage {
 		}, "watch/expiry"},
 		"watches on after its context": {func(b *broken) {
 			b.watch = func(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
-				err := b.Store.Watch(ctx, req, emit)
+				err := b.Driver.Watch(ctx, req, emit)
 				<-time.After(2 * time.Second)
 				return err
 			}
 		}, "watch/ends with its context"},
 		"watches on after its loop": {func(b *broken) {
 			b.watch = func(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
-				return b.Store.Watch(ctx, req, func(ev driver.Event) error { _ = emit(ev); return nil })
+				return b.Driver.Watch(ctx, req, func(ev driver.Event) error { _ = emit(ev); return nil })
 			}
 		}, "watch/is told of a lost loop"},
 	}
@@ -363,7 +363,7 @@ func brokenResumes() map[string]breakage {
 		"begins at the next event but one": {func(b *broken) {
 			b.watch = func(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
 				skip := req.From != 0
-				return b.Store.Watch(ctx, req, func(ev driver.Event) error {
+				return b.Driver.Watch(ctx, req, func(ev driver.Event) error {
 					if skip && ev.Kind == driver.EventPut {
 						skip = false
 						return nil
@@ -374,10 +374,10 @@ func brokenResumes() map[string]breakage {
 		}, "resume/from a position, resume/from an item"},
 		"goes on after a gap": {func(b *broken) {
 			b.watch = func(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
-				err := b.Store.Watch(ctx, req, emit)
+				err := b.Driver.Watch(ctx, req, emit)
 				if errors.Is(err, driver.ErrCompacted) {
 					req.From = 0
-					return b.Store.Watch(ctx, req, emit)
+					return b.Driver.Watch(ctx, req, emit)
 				}
 				return err
 			}
@@ -389,7 +389,7 @@ func brokenRest() map[string]breakage {
 	return map[string]breakage{
 		"returns a batch in another order": {func(b *broken) {
 			b.many = func(ctx context.Context, keys []string) ([]driver.Result, error) {
-				results, err := b.Store.GetMany(ctx, keys)
+				results, err := b.Driver.GetMany(ctx, keys)
 				slices.Reverse(results)
 				return results, err
 			}
@@ -453,7 +453,7 @@ func brokenMirrors() map[string]breakage {
 		"writes whatever the version": {func(b *broken) {
 			b.put = func(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 				req.IfAbsent, req.IfVersion = false, 0
-				return b.Store.Put(ctx, req)
+				return b.Driver.Put(ctx, req)
 			}
 		}, "update/no change is lost"},
 		"deletes nothing under a condition": {func(b *broken) {
@@ -461,7 +461,7 @@ func brokenMirrors() map[string]breakage {
 				if req.IfVersion != 0 {
 					return nil
 				}
-				return b.Store.Delete(ctx, req)
+				return b.Driver.Delete(ctx, req)
 			}
 		}, "update/skipped and deleted"},
 	}

@@ -21,7 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // broken is memkv with one promise broken: whatever field is set takes the place of the method.
 type broken struct {
-	*memkv.Store
+	*memkv.Driver
 	caps   func(driver.Capabilities) driver.Capabilities
 	get    func(context.Context, string) (driver.Item, error)
 	put    func(context.Context, driver.PutRequest) (driver.Version, error)
@@ -36,78 +36,78 @@ type broken struct {
 
 func (b *broken) Capabilities() driver.Capabilities {
 	if b.caps != nil {
-		return b.caps(b.Store.Capabilities())
+		return b.caps(b.Driver.Capabilities())
 	}
-	return b.Store.Capabilities()
+	return b.Driver.Capabilities()
 }
 
 func (b *broken) Get(ctx context.Context, key string) (driver.Item, error) {
 	if b.get != nil {
 		return b.get(ctx, key)
 	}
-	return b.Store.Get(ctx, key)
+	return b.Driver.Get(ctx, key)
 }
 
 func (b *broken) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	if b.put != nil {
 		return b.put(ctx, req)
 	}
-	return b.Store.Put(ctx, req)
+	return b.Driver.Put(ctx, req)
 }
 
 func (b *broken) Delete(ctx context.Context, req driver.DeleteRequest) error {
 	if b.delete != nil {
 		return b.delete(ctx, req)
 	}
-	return b.Store.Delete(ctx, req)
+	return b.Driver.Delete(ctx, req)
 }
 
 func (b *broken) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
 	if b.list != nil {
 		return b.list(ctx, req)
 	}
-	return b.Store.List(ctx, req)
+	return b.Driver.List(ctx, req)
 }
 
 func (b *broken) Watch(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
 	if b.watch != nil {
 		return b.watch(ctx, req, emit)
 	}
-	return b.Store.Watch(ctx, req, emit)
+	return b.Driver.Watch(ctx, req, emit)
 }
 
 func (b *broken) Renew(ctx context.Context, id driver.LeaseID) error {
 	if b.renew != nil {
 		return b.renew(ctx, id)
 	}
-	return b.Store.Renew(ctx, id)
+	return b.Driver.Renew(ctx, id)
 }
 
 func (b *broken) Revoke(ctx context.Context, id driver.LeaseID) error {
 	if b.revoke != nil {
 		return b.revoke(ctx, id)
 	}
-	return b.Store.Revoke(ctx, id)
+	return b.Driver.Revoke(ctx, id)
 }
 
 func (b *broken) GetMany(ctx context.Context, keys []string) ([]driver.Result, error) {
 	if b.many != nil {
 		return b.many(ctx, keys)
 	}
-	return b.Store.GetMany(ctx, keys)
+	return b.Driver.GetMany(ctx, keys)
 }
 
 func (b *broken) Close() error {
 	if b.close != nil {
-		return errors.Join(b.Store.Close(), b.close())
+		return errors.Join(b.Driver.Close(), b.close())
 	}
-	return b.Store.Close()
+	return b.Driver.Close()
 }
 
 // filtered is a watch whose events pass through a filter, which returns what to emit instead.
 func filtered(b *broken, filter func(driver.Event) []driver.Event) func(context.Context, driver.WatchRequest, func(driver.Event) error) error {
 	return func(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
-		return b.Store.Watch(ctx, req, func(ev driver.Event) error {
+		return b.Driver.Watch(ctx, req, func(ev driver.Event) error {
 			for _, ev := range filter(ev) {
 				if err := emit(ev); err != nil {
 					return err
@@ -132,7 +132,7 @@ func TestBroken(t *testing.T) {
 				patience:  2 * time.Second,
 				Compact:   func(_ testing.TB, s driver.Driver) { s.(*broken).Compact() },
 				Open: func(testing.TB) driver.Driver {
-					b := &broken{Store: memkv.New(nil)}
+					b := &broken{Driver: memkv.New(nil)}
 					c.spoil(b)
 					return b
 				},
@@ -191,7 +191,7 @@ func TestChatty(t *testing.T) {
 	open := b.Open
 	b.Open = func(t testing.TB) driver.Driver {
 		r := open(t).(*remote)
-		return &broken{Store: r.Store, watch: func(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
+		return &broken{Driver: r.Driver, watch: func(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
 			tick := time.NewTicker(100 * time.Millisecond)
 			defer tick.Stop()
 			go func() {
@@ -230,7 +230,7 @@ func TestDeaf(t *testing.T) {
 		open := b.Open
 		b.Open = func(t testing.TB) driver.Driver {
 			r := open(t).(*remote)
-			spoiled := &broken{Store: r.Store}
+			spoiled := &broken{Driver: r.Driver}
 			spoil(r, spoiled)
 			return spoiled
 		}

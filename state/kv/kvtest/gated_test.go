@@ -15,7 +15,7 @@ import (
 
 // gate stands for the way between drivers and an engine: memkv behind it can be cut off, silent or slow.
 type gate struct {
-	engine *memkv.Store
+	engine *memkv.Driver
 
 	mu      sync.Mutex
 	state   string        // "", "cut", "silent" or "slow"

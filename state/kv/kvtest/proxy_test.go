@@ -14,7 +14,7 @@ import (
 
 // remote makes memkv look like an engine behind a network that can be cut or go silent.
 type remote struct {
-	*memkv.Store
+	*memkv.Driver
 	requests atomic.Int64
 
 	mu     sync.Mutex
@@ -25,7 +25,7 @@ type remote struct {
 var errCut = fmt.Errorf("%w: %w", driver.ErrUnavailable, errors.New("connection reset"))
 
 func newRemote() *remote {
-	r := &remote{Store: memkv.New(nil), cut: make(chan struct{}), silent: make(chan struct{})}
+	r := &remote{Driver: memkv.New(nil), cut: make(chan struct{}), silent: make(chan struct{})}
 	close(r.silent)
 	return r
 }
@@ -59,28 +59,28 @@ func (r *remote) Get(ctx context.Context, key string) (driver.Item, error) {
 	if err := r.ask(ctx); err != nil {
 		return driver.Item{}, err
 	}
-	return r.Store.Get(ctx, key)
+	return r.Driver.Get(ctx, key)
 }
 
 func (r *remote) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	if err := r.ask(ctx); err != nil {
 		return 0, err
 	}
-	return r.Store.Put(ctx, req)
+	return r.Driver.Put(ctx, req)
 }
 
 func (r *remote) Delete(ctx context.Context, req driver.DeleteRequest) error {
 	if err := r.ask(ctx); err != nil {
 		return err
 	}
-	return r.Store.Delete(ctx, req)
+	return r.Driver.Delete(ctx, req)
 }
 
 func (r *remote) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
 	if err := r.ask(ctx); err != nil {
 		return driver.Page{}, err
 	}
-	return r.Store.List(ctx, req)
+	return r.Driver.List(ctx, req)
 }
 
 // Watch ends when the connection is cut.
@@ -98,7 +98,7 @@ func (r *remote) Watch(ctx context.Context, req driver.WatchRequest, emit func(d
 		case <-inner.Done():
 		}
 	}()
-	err := r.Store.Watch(inner, req, emit)
+	err := r.Driver.Watch(inner, req, emit)
 	if errors.Is(context.Cause(inner), errCut) {
 		return errCut
 	}

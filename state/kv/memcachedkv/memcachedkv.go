@@ -67,8 +67,8 @@ func (o *Options) withDefaults() (Options, error) {
 	return all, options.Default("memcachedkv.Options.MaxItem", &all.MaxItem, DefaultMaxItem)
 }
 
-// Store is the driver. It is safe for concurrent use.
-type Store struct {
+// Driver implements driver.Driver. It is safe for concurrent use.
+type Driver struct {
 	client *memcache.Client
 	caps   driver.Capabilities
 	fault  error // of every call; nil unless New was given invalid arguments
@@ -76,9 +76,9 @@ type Store struct {
 }
 
 // New returns a driver on a client, which it does not close.
-func New(client *memcache.Client, opts *Options) *Store {
+func New(client *memcache.Client, opts *Options) *Driver {
 	o, err := opts.withDefaults()
-	return &Store{client: client, fault: cmp.Or(options.Given("memcachedkv: New", "client", client), err), caps: driver.Capabilities{
+	return &Driver{client: client, fault: cmp.Or(options.Given("memcachedkv: New", "client", client), err), caps: driver.Capabilities{
 		System:    "memcached",
 		Abilities: driver.CAS | driver.Expiry | driver.FreshReads,
 		TTL:       driver.TTLLimits{Min: time.Second, Max: MaxTTL, Granularity: time.Second, MaxLateness: 2 * time.Second},
@@ -88,13 +88,13 @@ func New(client *memcache.Client, opts *Options) *Store {
 }
 
 // Validate implements driver.Validator.
-func (s *Store) Validate() error { return s.fault }
+func (s *Driver) Validate() error { return s.fault }
 
 // Capabilities implements driver.Driver.
-func (s *Store) Capabilities() driver.Capabilities { return s.caps }
+func (s *Driver) Capabilities() driver.Capabilities { return s.caps }
 
 // Get implements driver.Driver. It does not return the TTL, which memcached does not report.
-func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
+func (s *Driver) Get(ctx context.Context, key string) (driver.Item, error) {
 	version, found, err := s.find(ctx, key)
 	if err != nil {
 		return driver.Item{}, err
@@ -103,7 +103,7 @@ func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
 }
 
 // find reads an item with its token.
-func (s *Store) find(ctx context.Context, key string) (driver.Version, *memcache.Item, error) {
+func (s *Driver) find(ctx context.Context, key string) (driver.Version, *memcache.Item, error) {
 	found, err := within(ctx, s.longest(), func() (*memcache.Item, error) { return s.client.Get(escape(key)) })
 	if err != nil {
 		return 0, nil, s.classify(ctx, err)
@@ -113,7 +113,7 @@ func (s *Store) find(ctx context.Context, key string) (driver.Version, *memcache
 }
 
 // Put implements driver.Driver.
-func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
+func (s *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	version := sealed.NewVersion()
 	item := &memcache.Item{Key: escape(req.Key), Value: sealed.Seal(version, req.Value), Expiration: seconds(req.TTL)}
 	var err error
@@ -140,7 +140,7 @@ func seconds(ttl time.Duration) int32 {
 }
 
 // swap replaces the item with this version.
-func (s *Store) swap(ctx context.Context, key string, version driver.Version, item *memcache.Item) error {
+func (s *Driver) swap(ctx context.Context, key string, version driver.Version, item *memcache.Item) error {
 	there, found, err := s.find(ctx, key)
 	switch {
 	case errors.Is(err, driver.ErrNotFound):
@@ -159,7 +159,7 @@ func (s *Store) swap(ctx context.Context, key string, version driver.Version, it
 }
 
 // Delete implements driver.Driver.
-func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
+func (s *Driver) Delete(ctx context.Context, req driver.DeleteRequest) error {
 	if req.IfVersion != 0 {
 		const expired = -1
 		return s.swap(ctx, req.Key, req.IfVersion, &memcache.Item{Key: escape(req.Key), Expiration: expired})
@@ -172,22 +172,22 @@ func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
 }
 
 // Ping implements driver.Pinger. It asks every server.
-func (s *Store) Ping(ctx context.Context) error { return s.do(ctx, s.client.Ping) }
+func (s *Driver) Ping(ctx context.Context) error { return s.do(ctx, s.client.Ping) }
 
 // Close implements driver.Driver. The client stays open.
-func (s *Store) Close() error {
+func (s *Driver) Close() error {
 	s.life.End()
 	return nil
 }
 
 // do is within for a call that returns only an error, which do classifies.
-func (s *Store) do(ctx context.Context, ask func() error) error {
+func (s *Driver) do(ctx context.Context, ask func() error) error {
 	_, err := within(ctx, s.longest(), func() (struct{}, error) { return struct{}{}, ask() })
 	return s.classify(ctx, err)
 }
 
 // longest returns how long a call of the client can take: the time to connect, and the time to answer.
-func (s *Store) longest() time.Duration {
+func (s *Driver) longest() time.Duration {
 	if s.client.Timeout > 0 {
 		return 2 * s.client.Timeout
 	}
@@ -224,7 +224,7 @@ func within[T any](ctx context.Context, longest time.Duration, ask func() (T, er
 }
 
 // classify adds the class to an error of the client, which stays reachable. It returns nil for nil.
-func (s *Store) classify(ctx context.Context, err error) error {
+func (s *Driver) classify(ctx context.Context, err error) error {
 	class := driver.ErrUnavailable
 	switch {
 	case err == nil:

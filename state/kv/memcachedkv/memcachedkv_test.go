@@ -18,16 +18,16 @@ import (
 
 // owner closes the client with the driver.
 type owner struct {
-	*memcachedkv.Store
+	*memcachedkv.Driver
 	client *memcache.Client
 }
 
-func (o *owner) Close() error { return errors.Join(o.Store.Close(), o.client.Close()) }
+func (o *owner) Close() error { return errors.Join(o.Driver.Close(), o.client.Close()) }
 
 func connect(addr string) *owner {
 	client := memcache.New(addr)
 	client.MaxIdleConns = 16
-	return &owner{Store: memcachedkv.New(client, nil), client: client}
+	return &owner{Driver: memcachedkv.New(client, nil), client: client}
 }
 
 // backend is a driver behind a network that can be cut.

@@ -45,16 +45,16 @@ func (d *deadlines) Pop() any {
 	return end
 }
 
-func (s *Store) schedule(end *deadline) *deadline {
+func (s *Driver) schedule(end *deadline) *deadline {
 	heap.Push(&s.ending, end)
 	s.setAlarm()
 	return end
 }
 
 // unschedule does not reset the alarm: one that finds nothing to do costs less than a reset at every write.
-func (s *Store) unschedule(end *deadline) { heap.Remove(&s.ending, end.index) }
+func (s *Driver) unschedule(end *deadline) { heap.Remove(&s.ending, end.index) }
 
-func (s *Store) setAlarm() {
+func (s *Driver) setAlarm() {
 	if len(s.ending) == 0 {
 		return
 	}
@@ -67,7 +67,7 @@ func (s *Store) setAlarm() {
 }
 
 // expireDue removes what has expired, so that watches report it even if nobody calls the store.
-func (s *Store) expireDue() {
+func (s *Driver) expireDue() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.closed {
@@ -76,7 +76,7 @@ func (s *Store) expireDue() {
 	}
 }
 
-func (s *Store) expire() {
+func (s *Driver) expire() {
 	if len(s.ending) == 0 {
 		return
 	}
@@ -90,7 +90,7 @@ func (s *Store) expire() {
 	}
 }
 
-// lease is the shared lifetime of several items. Store.mu guards its fields.
+// lease is the shared lifetime of several items. Driver.mu guards its fields.
 type lease struct {
 	id    driver.LeaseID
 	ttl   time.Duration
@@ -99,7 +99,7 @@ type lease struct {
 }
 
 // Grant implements driver.Leaser.
-func (s *Store) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {
+func (s *Driver) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {
 	if err := s.lock(ctx); err != nil {
 		return "", err
 	}
@@ -113,7 +113,7 @@ func (s *Store) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, e
 }
 
 // Renew implements driver.Leaser.
-func (s *Store) Renew(ctx context.Context, id driver.LeaseID) error {
+func (s *Driver) Renew(ctx context.Context, id driver.LeaseID) error {
 	if err := s.lock(ctx); err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func (s *Store) Renew(ctx context.Context, id driver.LeaseID) error {
 }
 
 // Revoke implements driver.Leaser.
-func (s *Store) Revoke(ctx context.Context, id driver.LeaseID) error {
+func (s *Driver) Revoke(ctx context.Context, id driver.LeaseID) error {
 	if err := s.lock(ctx); err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func (s *Store) Revoke(ctx context.Context, id driver.LeaseID) error {
 }
 
 // drop ends a lease and removes its items in the order of their keys, so that watches show them in a fixed order.
-func (s *Store) drop(l *lease) {
+func (s *Driver) drop(l *lease) {
 	s.unschedule(l.end)
 	delete(s.leases, l.id)
 	for _, key := range slices.Sorted(maps.Keys(l.items)) {

@@ -53,8 +53,8 @@ func (o *Options) withDefaults() (Options, error) {
 	)
 }
 
-// Store is the engine. It is safe for concurrent use.
-type Store struct {
+// Driver is the engine. It is safe for concurrent use.
+type Driver struct {
 	caps  driver.Capabilities
 	feed  *feed.Feed
 	fault error // of every call; nil unless an option is negative
@@ -79,9 +79,9 @@ type item struct {
 }
 
 // New returns an empty store.
-func New(opts *Options) *Store {
+func New(opts *Options) *Driver {
 	o, err := opts.withDefaults()
-	return &Store{
+	return &Driver{
 		fault: err,
 		caps: driver.Capabilities{
 			System:    "memory",
@@ -98,13 +98,13 @@ func New(opts *Options) *Store {
 }
 
 // Validate implements driver.Validator.
-func (s *Store) Validate() error { return s.fault }
+func (s *Driver) Validate() error { return s.fault }
 
 // Capabilities implements driver.Driver.
-func (s *Store) Capabilities() driver.Capabilities { return s.caps }
+func (s *Driver) Capabilities() driver.Capabilities { return s.caps }
 
 // Get implements driver.Driver.
-func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
+func (s *Driver) Get(ctx context.Context, key string) (driver.Item, error) {
 	if err := ctx.Err(); err != nil {
 		return driver.Item{}, err
 	}
@@ -128,7 +128,7 @@ func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
 }
 
 // Put implements driver.Driver.
-func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
+func (s *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	if err := s.lock(ctx); err != nil {
 		return 0, err
 	}
@@ -136,7 +136,7 @@ func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version,
 	return s.put(req)
 }
 
-func (s *Store) put(req driver.PutRequest) (driver.Version, error) {
+func (s *Driver) put(req driver.PutRequest) (driver.Version, error) {
 	old := s.items[req.Key]
 	if req.IfAbsent && old != nil || !matches(old, req.IfVersion) {
 		return 0, driver.ErrConflict
@@ -166,7 +166,7 @@ func (s *Store) put(req driver.PutRequest) (driver.Version, error) {
 }
 
 // record appends a change to the history. The version of a write is its position there.
-func (s *Store) record(kind driver.EventKind, it driver.Item) driver.Version {
+func (s *Driver) record(kind driver.EventKind, it driver.Item) driver.Version {
 	return s.feed.Append(driver.Event{Kind: kind, Item: it})
 }
 
@@ -175,7 +175,7 @@ func matches(it *item, want driver.Version) bool {
 }
 
 // Delete implements driver.Driver.
-func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
+func (s *Driver) Delete(ctx context.Context, req driver.DeleteRequest) error {
 	if err := s.lock(ctx); err != nil {
 		return err
 	}
@@ -191,7 +191,7 @@ func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
 }
 
 // remove deletes an item and notifies the watches.
-func (s *Store) remove(it *item) {
+func (s *Driver) remove(it *item) {
 	s.release(it)
 	delete(s.items, it.key)
 	s.order.Delete(it.key)
@@ -199,7 +199,7 @@ func (s *Store) remove(it *item) {
 }
 
 // release removes an item from its lease and from the schedule, before it is removed or replaced.
-func (s *Store) release(it *item) {
+func (s *Driver) release(it *item) {
 	switch {
 	case it == nil || it.end == nil:
 	case it.lease != nil:
@@ -210,7 +210,7 @@ func (s *Store) release(it *item) {
 }
 
 // lock takes the write lock and removes what has expired.
-func (s *Store) lock(ctx context.Context) error {
+func (s *Driver) lock(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -224,10 +224,10 @@ func (s *Store) lock(ctx context.Context) error {
 }
 
 // Compact forgets the history of changes: watches that resume from before start over with a snapshot.
-func (s *Store) Compact() { s.feed.Compact() }
+func (s *Driver) Compact() { s.feed.Compact() }
 
 // Close implements driver.Driver. It ends all watches and frees the memory.
-func (s *Store) Close() error {
+func (s *Driver) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {

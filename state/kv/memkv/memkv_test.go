@@ -14,7 +14,7 @@ func backend() kvtest.Backend {
 		Open:      func(testing.TB) driver.Driver { return memkv.New(&memkv.Options{MaxKey: 1 << 10, MaxValue: 1 << 20}) },
 		Defaults:  func(testing.TB) driver.Capabilities { return memkv.New(nil).Capabilities() },
 		FakeClock: true,
-		Compact:   func(_ testing.TB, s driver.Driver) { s.(*memkv.Store).Compact() },
+		Compact:   func(_ testing.TB, s driver.Driver) { s.(*memkv.Driver).Compact() },
 	}
 }
 

@@ -19,7 +19,7 @@ type cursor struct {
 }
 
 // List implements driver.Lister.
-func (s *Store) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
+func (s *Driver) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
 	from, resumed := req.Next.(cursor)
 	if err := ctx.Err(); err != nil {
 		return driver.Page{}, err
@@ -63,7 +63,7 @@ func (it *item) show() (shown driver.Item, alive bool) {
 }
 
 // GetMany implements driver.Batcher: all items as of one moment.
-func (s *Store) GetMany(ctx context.Context, keys []string) ([]driver.Result, error) {
+func (s *Driver) GetMany(ctx context.Context, keys []string) ([]driver.Result, error) {
 	if err := s.lock(ctx); err != nil {
 		return nil, err
 	}
@@ -81,7 +81,7 @@ func (s *Store) GetMany(ctx context.Context, keys []string) ([]driver.Result, er
 }
 
 // PutMany implements driver.Batcher.
-func (s *Store) PutMany(ctx context.Context, reqs []driver.PutRequest) ([]driver.Result, error) {
+func (s *Driver) PutMany(ctx context.Context, reqs []driver.PutRequest) ([]driver.Result, error) {
 	if err := s.lock(ctx); err != nil {
 		return nil, err
 	}
@@ -95,7 +95,7 @@ func (s *Store) PutMany(ctx context.Context, reqs []driver.PutRequest) ([]driver
 }
 
 // Watch implements driver.Watcher.
-func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
+func (s *Driver) Watch(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
 	if err := s.lock(ctx); err != nil {
 		return err
 	}

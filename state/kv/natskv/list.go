@@ -19,12 +19,12 @@ import (
 const readers = 16
 
 // List implements driver.Lister.
-func (s *Store) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
+func (s *Driver) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
 	return paged.List(ctx, req, s.keys, s.read)
 }
 
 // keys returns the keys below a prefix, in order.
-func (s *Store) keys(ctx context.Context, prefix string) ([]string, error) {
+func (s *Driver) keys(ctx context.Context, prefix string) ([]string, error) {
 	bucket, err := s.open(ctx)
 	if err != nil {
 		return nil, err
@@ -52,7 +52,7 @@ func (s *Store) keys(ctx context.Context, prefix string) ([]string, error) {
 }
 
 // read returns the items of some keys, without those that were deleted meanwhile.
-func (s *Store) read(ctx context.Context, keys []string) ([]driver.Item, error) {
+func (s *Driver) read(ctx context.Context, keys []string) ([]driver.Item, error) {
 	items := make([]driver.Item, len(keys))
 	group, inner := errgroup.WithContext(ctx)
 	group.SetLimit(readers)

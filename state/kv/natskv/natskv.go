@@ -26,7 +26,7 @@
 // replicas and is read by direct get, which takes a third less time. After such a bucket gets replicas, a read may come from one that
 // lags, until the store looks the bucket up again within a minute. So may reads of a bucket that has a mirror with MirrorDirect.
 //
-// In all other cases no read is older than an event, a write or a read that this Store saw before: if the server that answers lags, the read
+// In all other cases no read is older than an event, a write or a read that this Driver has seen before: if the server that answers lags, the read
 // waits for it. A listing and the snapshot of a watch come from a replica, and wait until it has the state of the leader. One gap
 // remains: a leader that was paused or cut off, and replaced meanwhile, may answer once more before it learns of that. Its answer can miss
 // recent writes.
@@ -94,8 +94,8 @@ func (o *Options) withDefaults() (Options, error) {
 	return all, options.Default("natskv.Options.MaxPayload", &all.MaxPayload, DefaultMaxPayload)
 }
 
-// Store is the driver. It is safe for concurrent use.
-type Store struct {
+// Driver implements driver.Driver. It is safe for concurrent use.
+type Driver struct {
 	js     jetstream.JetStream
 	bucket string
 	caps   driver.Capabilities
@@ -121,13 +121,13 @@ type opened struct {
 const lookEvery = time.Minute
 
 // New returns a driver on a bucket, which must exist by the first call. It does not close the connection.
-func New(js jetstream.JetStream, bucket string, opts *Options) *Store {
+func New(js jetstream.JetStream, bucket string, opts *Options) *Driver {
 	o, err := opts.withDefaults()
 	abilities := driver.CAS | driver.Expiry | driver.List | driver.Watch | driver.FreshReads
 	if o.Durable {
 		abilities |= driver.Durable
 	}
-	return &Store{js: js, bucket: bucket, fault: cmp.Or(options.Given("natskv: New", "JetStream client", js), err), caps: driver.Capabilities{
+	return &Driver{js: js, bucket: bucket, fault: cmp.Or(options.Given("natskv: New", "JetStream client", js), err), caps: driver.Capabilities{
 		System:    "nats",
 		Abilities: abilities,
 		TTL:       driver.TTLLimits{Min: time.Second, Max: maxTTL, Granularity: time.Second, MaxLateness: 2 * time.Second},
@@ -140,25 +140,25 @@ func New(js jetstream.JetStream, bucket string, opts *Options) *Store {
 const maxTTL = 100 * 365 * 24 * time.Hour
 
 // Validate implements driver.Validator.
-func (s *Store) Validate() error { return s.fault }
+func (s *Driver) Validate() error { return s.fault }
 
 // Capabilities implements driver.Driver.
-func (s *Store) Capabilities() driver.Capabilities { return s.caps }
+func (s *Driver) Capabilities() driver.Capabilities { return s.caps }
 
 // Close implements driver.Driver. The connection stays open.
-func (s *Store) Close() error {
+func (s *Driver) Close() error {
 	s.life.End()
 	return nil
 }
 
 // stream is the name of the bucket's stream.
-func (s *Store) stream() string { return "KV_" + s.bucket }
+func (s *Driver) stream() string { return "KV_" + s.bucket }
 
 // subject is the subject of an escaped key or pattern.
-func (s *Store) subject(name string) string { return subjects + s.bucket + "." + name }
+func (s *Driver) subject(name string) string { return subjects + s.bucket + "." + name }
 
 // open returns the bucket. The first call that needs it looks it up.
-func (s *Store) open(ctx context.Context) (*opened, error) {
+func (s *Driver) open(ctx context.Context) (*opened, error) {
 	s.mu.Lock()
 	found := s.opened
 	due := found == nil || found.single && time.Since(s.looked) >= lookEvery
@@ -172,7 +172,7 @@ func (s *Store) open(ctx context.Context) (*opened, error) {
 	return s.lookUp(ctx)
 }
 
-func (s *Store) lookUp(ctx context.Context) (*opened, error) {
+func (s *Driver) lookUp(ctx context.Context) (*opened, error) {
 	watches, err := s.js.KeyValue(ctx, s.bucket)
 	if err != nil {
 		return nil, s.classify(ctx, err)
@@ -206,7 +206,7 @@ func apiOption(o jetstream.JetStreamOptions) []nats.JSOpt {
 }
 
 // classify adds the class to an error of the client, which stays reachable. It returns nil for nil.
-func (s *Store) classify(ctx context.Context, err error) error {
+func (s *Driver) classify(ctx context.Context, err error) error {
 	class := driver.ErrUnavailable
 	switch {
 	case err == nil:

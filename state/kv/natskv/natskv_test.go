@@ -22,12 +22,12 @@ import (
 
 // owner closes the connection with the driver: each has one of its own, so that what it leaves behind can be told.
 type owner struct {
-	*natskv.Store
+	*natskv.Driver
 	js jetstream.JetStream
 }
 
 func (o *owner) Close() error {
-	err := o.Store.Close()
+	err := o.Driver.Close()
 	o.js.Conn().Close()
 	return err
 }
@@ -47,7 +47,7 @@ func connect(t testing.TB, urls ...string) *owner {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &owner{Store: natskv.New(js, bucket, &natskv.Options{Durable: true}), js: js}
+	return &owner{Driver: natskv.New(js, bucket, &natskv.Options{Durable: true}), js: js}
 }
 
 // backend is a driver behind a network that can be cut, and one beside it.

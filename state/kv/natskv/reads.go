@@ -86,10 +86,10 @@ func (h *progress) rewound(last uint64) bool {
 }
 
 // link returns the number of the connection, which grows with each reconnection.
-func (s *Store) link() uint64 { return s.js.Conn().Stats().Reconnects }
+func (s *Driver) link() uint64 { return s.js.Conn().Stats().Reconnects }
 
 // last returns the last message of a subject, which may be a pattern, or nil if there is none.
-func (s *Store) last(ctx context.Context, subject string) (*nats.RawStreamMsg, error) {
+func (s *Driver) last(ctx context.Context, subject string) (*nats.RawStreamMsg, error) {
 	b, err := s.open(ctx)
 	if err != nil {
 		return nil, err
@@ -114,7 +114,7 @@ func (s *Store) last(ctx context.Context, subject string) (*nats.RawStreamMsg, e
 
 // request reads the last message of a subject from the bucket's leader. A direct get costs less, but any replica may answer it, so it is for
 // buckets on one server. It accepts no pattern, and does not report why there is no answer.
-func (s *Store) request(ctx context.Context, b *opened, subject string) (*nats.RawStreamMsg, error) {
+func (s *Driver) request(ctx context.Context, b *opened, subject string) (*nats.RawStreamMsg, error) {
 	if b.single && !strings.ContainsAny(subject, "*>") {
 		msg, err := b.reads.GetLastMsg(s.stream(), subject, nats.Context(ctx), nats.DirectGet())
 		if !errors.Is(err, nats.ErrNoResponders) {
@@ -125,7 +125,7 @@ func (s *Store) request(ctx context.Context, b *opened, subject string) (*nats.R
 }
 
 // position returns the sequence of the bucket's last message, once its leader has reached what the store has seen.
-func (s *Store) position(ctx context.Context) (uint64, error) {
+func (s *Driver) position(ctx context.Context) (uint64, error) {
 	for {
 		need, link := s.progress.needed(), s.link()
 		stream, err := ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return s.js.Stream(ctx, s.stream()) })
@@ -144,7 +144,7 @@ func (s *Store) position(ctx context.Context) (uint64, error) {
 }
 
 // rewound reports whether the bucket was created again under its name, or restored to an earlier state.
-func (s *Store) rewound(last uint64, created time.Time) bool {
+func (s *Driver) rewound(last uint64, created time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.created.Equal(created) {
@@ -188,7 +188,7 @@ func gone(msg *nats.RawStreamMsg) bool {
 }
 
 // Get implements driver.Driver. It does not return the TTL.
-func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
+func (s *Driver) Get(ctx context.Context, key string) (driver.Item, error) {
 	msg, err := s.last(ctx, s.subject(escape(key)))
 	switch {
 	case err != nil:

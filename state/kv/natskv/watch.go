@@ -17,7 +17,7 @@ import (
 var errLost = errors.New("the connection to NATS is lost")
 
 // Watch implements driver.Watcher.
-func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
+func (s *Driver) Watch(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
 	bucket, err := s.open(ctx)
 	if err != nil {
 		return err
@@ -46,7 +46,7 @@ func (s *Store) Watch(ctx context.Context, req driver.WatchRequest, emit func(dr
 		return s.classify(ctx, err)
 	}
 	defer end(watcher)
-	w := &watch{Store: s, source: source{watcher: watcher, lost: lost, name: name}, prefix: req.Prefix, emit: emit, at: now}
+	w := &watch{Driver: s, source: source{watcher: watcher, lost: lost, name: name}, prefix: req.Prefix, emit: emit, at: now}
 	if req.Snapshot {
 		err = w.snapshot(ctx)
 	}
@@ -68,7 +68,7 @@ type source struct {
 
 // watch is one watch under way.
 type watch struct {
-	*Store
+	*Driver
 	source source
 	prefix string
 	emit   func(driver.Event) error
@@ -98,7 +98,7 @@ const recheck = 50 * time.Millisecond
 // current reads the existing messages from a watcher, and returns the sequence of the last one. The replica that delivers may lag, so current
 // continues until it has the last message of the leader. Messages after those that the replica had at first are late: they may replace
 // earlier ones.
-func (s *Store) current(ctx context.Context, from source, take func(entry jetstream.KeyValueEntry, late bool) error) (shown uint64, err error) {
+func (s *Driver) current(ctx context.Context, from source, take func(entry jetstream.KeyValueEntry, late bool) error) (shown uint64, err error) {
 	target, err := s.newest(ctx, from.name)
 	for began := false; err == nil && (!began || shown < target); {
 		var entry jetstream.KeyValueEntry
@@ -118,7 +118,7 @@ func (s *Store) current(ctx context.Context, from source, take func(entry jetstr
 }
 
 // newest returns the sequence of the last message of a pattern, or zero.
-func (s *Store) newest(ctx context.Context, name string) (uint64, error) {
+func (s *Driver) newest(ctx context.Context, name string) (uint64, error) {
 	msg, err := s.last(ctx, s.subject(name))
 	return sequence(msg), err
 }
@@ -151,7 +151,7 @@ func (w *watch) event(entry jetstream.KeyValueEntry) (driver.Event, bool, error)
 }
 
 // next returns the next entry of a watcher. A nil entry means that all messages that existed at the start were delivered.
-func (s *Store) next(ctx context.Context, from source) (jetstream.KeyValueEntry, error) {
+func (s *Driver) next(ctx context.Context, from source) (jetstream.KeyValueEntry, error) {
 	select {
 	case <-ctx.Done():
 		return nil, ctx.Err()
@@ -172,7 +172,7 @@ func (s *Store) next(ctx context.Context, from source) (jetstream.KeyValueEntry,
 var errNothing = errors.New("nothing was delivered")
 
 // nextWithin is next. If brief, it returns errNothing after the time of recheck.
-func (s *Store) nextWithin(ctx context.Context, from source, brief bool) (jetstream.KeyValueEntry, error) {
+func (s *Driver) nextWithin(ctx context.Context, from source, brief bool) (jetstream.KeyValueEntry, error) {
 	if !brief {
 		return s.next(ctx, from)
 	}

@@ -20,7 +20,7 @@ const (
 )
 
 // Put implements driver.Driver. It is one request. A write with IfAbsent of a key that was removed before takes three, and a conflict two.
-func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
+func (s *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	msg := &nats.Msg{Subject: s.subject(escape(req.Key)), Data: req.Value}
 	var opts []jetstream.PublishOpt
 	if req.TTL > 0 {
@@ -36,7 +36,7 @@ func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version,
 }
 
 // publish writes a message.
-func (s *Store) publish(ctx context.Context, msg *nats.Msg, opts ...jetstream.PublishOpt) (driver.Version, error) {
+func (s *Driver) publish(ctx context.Context, msg *nats.Msg, opts ...jetstream.PublishOpt) (driver.Version, error) {
 	if _, err := s.open(ctx); err != nil {
 		return 0, err
 	}
@@ -52,7 +52,7 @@ func (s *Store) publish(ctx context.Context, msg *nats.Msg, opts ...jetstream.Pu
 // publishAfter writes a message if the subject's last message has this sequence; zero means that there is none. The leader also refuses a
 // write because of another that the replicas have not accepted yet. Reads do not show that one, and it may fail. So a refusal is a conflict
 // only if a read shows another message than the expected one.
-func (s *Store) publishAfter(ctx context.Context, msg *nats.Msg, last uint64, opts ...jetstream.PublishOpt) (driver.Version, error) {
+func (s *Driver) publishAfter(ctx context.Context, msg *nats.Msg, last uint64, opts ...jetstream.PublishOpt) (driver.Version, error) {
 	opts = append(slices.Clone(opts), jetstream.WithExpectLastSequencePerSubject(last))
 	for {
 		version, err := s.publish(ctx, msg, opts...)
@@ -81,7 +81,7 @@ func sequence(msg *nats.RawStreamMsg) uint64 {
 }
 
 // add writes a key that must not exist: its subject has no message, or the last one is a removal.
-func (s *Store) add(ctx context.Context, msg *nats.Msg, opts []jetstream.PublishOpt) (driver.Version, error) {
+func (s *Driver) add(ctx context.Context, msg *nats.Msg, opts []jetstream.PublishOpt) (driver.Version, error) {
 	for last := uint64(0); ; {
 		version, err := s.publishAfter(ctx, msg, last, opts...)
 		if !errors.Is(err, driver.ErrConflict) {
@@ -100,7 +100,7 @@ func (s *Store) add(ctx context.Context, msg *nats.Msg, opts []jetstream.Publish
 
 // Delete implements driver.Driver. It writes a removal. Without a condition it reads the key first and leaves one that does not exist, since a
 // watch would show the removal.
-func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
+func (s *Driver) Delete(ctx context.Context, req driver.DeleteRequest) error {
 	subject := s.subject(escape(req.Key))
 	if req.IfVersion != 0 {
 		return s.remove(ctx, subject, uint64(req.IfVersion))
@@ -117,7 +117,7 @@ func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
 }
 
 // remove deletes a key whose last message has this sequence.
-func (s *Store) remove(ctx context.Context, subject string, last uint64) error {
+func (s *Driver) remove(ctx context.Context, subject string, last uint64) error {
 	_, err := s.publishAfter(ctx, &nats.Msg{Subject: subject, Header: nats.Header{operation: {removed}}}, last)
 	return err
 }

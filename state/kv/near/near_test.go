@@ -25,7 +25,7 @@ import (
 
 // counted is memkv that counts reads, whose watch can be cut, and whose reads can be held up.
 type counted struct {
-	*memkv.Store
+	*memkv.Driver
 	reads atomic.Int64
 	held  func() // called after a read, before it returns; nil for nothing
 
@@ -35,11 +35,11 @@ type counted struct {
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func newCounted() *counted { return &counted{Store: memkv.New(nil), cut: make(chan struct{})} }
+func newCounted() *counted { return &counted{Driver: memkv.New(nil), cut: make(chan struct{})} }
 
 func (c *counted) Get(ctx context.Context, key string) (driver.Item, error) {
 	c.reads.Add(1)
-	it, err := c.Store.Get(ctx, key)
+	it, err := c.Driver.Get(ctx, key)
 	if c.held != nil {
 		c.held()
 	}
@@ -59,7 +59,7 @@ func (c *counted) Watch(ctx context.Context, req driver.WatchRequest, emit func(
 		case <-inner.Done():
 		}
 	}()
-	err := c.Store.Watch(inner, req, emit)
+	err := c.Driver.Watch(inner, req, emit)
 	if ctx.Err() == nil && inner.Err() != nil {
 		return driver.ErrUnavailable
 	}

@@ -54,8 +54,8 @@ func (o *Options) withDefaults() (Options, error) {
 	return all, options.Default("peerkv.Options.MaxValue", &all.MaxValue, DefaultMaxValue)
 }
 
-// Store is the driver. It is safe for concurrent use.
-type Store struct {
+// Driver implements driver.Driver. It is safe for concurrent use.
+type Driver struct {
 	items olric.DMap
 	caps  driver.Capabilities
 	fault error // of every call; nil unless New was given invalid arguments
@@ -63,9 +63,9 @@ type Store struct {
 }
 
 // New returns a driver on a distributed map, which it does not close.
-func New(items olric.DMap, opts *Options) *Store {
+func New(items olric.DMap, opts *Options) *Driver {
 	o, err := opts.withDefaults()
-	return &Store{items: items, fault: cmp.Or(options.Given("peerkv: New", "map", items), err), caps: driver.Capabilities{
+	return &Driver{items: items, fault: cmp.Or(options.Given("peerkv: New", "map", items), err), caps: driver.Capabilities{
 		System:    "olric",
 		Abilities: driver.Expiry,
 		TTL:       driver.TTLLimits{Min: time.Millisecond, Max: maxTTL, Granularity: time.Millisecond, MaxLateness: maxLateness},
@@ -84,13 +84,13 @@ const (
 )
 
 // Validate implements driver.Validator.
-func (s *Store) Validate() error { return s.fault }
+func (s *Driver) Validate() error { return s.fault }
 
 // Capabilities implements driver.Driver.
-func (s *Store) Capabilities() driver.Capabilities { return s.caps }
+func (s *Driver) Capabilities() driver.Capabilities { return s.caps }
 
 // Get implements driver.Driver.
-func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
+func (s *Driver) Get(ctx context.Context, key string) (driver.Item, error) {
 	if err := ctx.Err(); err != nil {
 		return driver.Item{}, err
 	}
@@ -110,7 +110,7 @@ func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
 }
 
 // Put implements driver.Driver.
-func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
+func (s *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
@@ -126,7 +126,7 @@ func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version,
 }
 
 // Delete implements driver.Driver.
-func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
+func (s *Driver) Delete(ctx context.Context, req driver.DeleteRequest) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -135,13 +135,13 @@ func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
 }
 
 // Close implements driver.Driver. The map stays open.
-func (s *Store) Close() error {
+func (s *Driver) Close() error {
 	s.life.End()
 	return nil
 }
 
 // classify adds the class to an error of olric, which stays reachable. It returns nil for nil.
-func (s *Store) classify(ctx context.Context, err error) error {
+func (s *Driver) classify(ctx context.Context, err error) error {
 	class := driver.ErrUnavailable
 	switch {
 	case err == nil:

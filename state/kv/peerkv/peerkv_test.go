@@ -143,7 +143,7 @@ func FuzzKeys(f *testing.F) {
 // TestEveryNodeSeesEveryItem writes through one node and reads through the others.
 func TestEveryNodeSeesEveryItem(t *testing.T) {
 	nodes := cluster(t)
-	var stores []*peerkv.Store
+	var stores []*peerkv.Driver
 	for _, n := range nodes {
 		stores = append(stores, peerkv.New(n.items(t, "shared"), nil))
 	}

@@ -11,13 +11,13 @@ import (
 )
 
 // cached returns the item at key, from memory if possible.
-func (s *Store) cached(ctx context.Context, key string) (driver.Item, error) {
+func (s *Driver) cached(ctx context.Context, key string) (driver.Item, error) {
 	item, _, err := s.look(ctx, key)
 	return item, err
 }
 
 // look is cached, and reports whether the answer came from memory.
-func (s *Store) look(ctx context.Context, key string) (item driver.Item, hit bool, err error) {
+func (s *Driver) look(ctx context.Context, key string) (item driver.Item, hit bool, err error) {
 	result := s.client.DoCache(ctx, s.client.B().Get().Key(key).Cache().Pin(), s.cacheTTL)
 	item, err = s.item(ctx, key, result)
 	if err == nil {
@@ -29,7 +29,7 @@ func (s *Store) look(ctx context.Context, key string) (item driver.Item, hit boo
 // awaitCache returns the outcome of a write once the cache no longer has the previous item. The client writes on one connection and receives
 // invalidations on another, so the answer to a write may arrive before the invalidation. version is the version that was written; zero means
 // a removal.
-func (s *Store) awaitCache(ctx context.Context, key string, version driver.Version, outcome error) error {
+func (s *Driver) awaitCache(ctx context.Context, key string, version driver.Version, outcome error) error {
 	conflict := errors.Is(outcome, driver.ErrConflict)
 	if s.cacheTTL == 0 || outcome != nil && !conflict {
 		return outcome

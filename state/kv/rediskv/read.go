@@ -15,7 +15,7 @@ import (
 )
 
 // GetMany implements driver.Batcher: one pipeline. On a cluster it is one for each node.
-func (s *Store) GetMany(ctx context.Context, keys []string) ([]driver.Result, error) {
+func (s *Driver) GetMany(ctx context.Context, keys []string) ([]driver.Result, error) {
 	commands := make(rueidis.Commands, len(keys))
 	for i, key := range keys {
 		commands[i] = s.get(key)
@@ -28,7 +28,7 @@ func (s *Store) GetMany(ctx context.Context, keys []string) ([]driver.Result, er
 }
 
 // PutMany implements driver.Batcher: one pipeline. On a cluster it is one for each node.
-func (s *Store) PutMany(ctx context.Context, reqs []driver.PutRequest) ([]driver.Result, error) {
+func (s *Driver) PutMany(ctx context.Context, reqs []driver.PutRequest) ([]driver.Result, error) {
 	results := make([]driver.Result, len(reqs))
 	commands := make(rueidis.Commands, len(reqs))
 	for i, req := range reqs {
@@ -48,12 +48,12 @@ func (s *Store) PutMany(ctx context.Context, reqs []driver.PutRequest) ([]driver
 const scanCount = 1000
 
 // List implements driver.Lister.
-func (s *Store) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
+func (s *Driver) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
 	return paged.List(ctx, req, s.keys, s.read)
 }
 
 // read returns the items of some keys, without those that were deleted meanwhile.
-func (s *Store) read(ctx context.Context, keys []string) ([]driver.Item, error) {
+func (s *Driver) read(ctx context.Context, keys []string) ([]driver.Item, error) {
 	found, err := s.GetMany(ctx, keys)
 	if err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func (s *Store) read(ctx context.Context, keys []string) ([]driver.Item, error) 
 }
 
 // keys returns the keys below a prefix, in order. It includes every key that exists during the whole scan.
-func (s *Store) keys(ctx context.Context, prefix string) ([]string, error) {
+func (s *Driver) keys(ctx context.Context, prefix string) ([]string, error) {
 	pattern := literal(prefix) + "*"
 	seen := map[string]struct{}{} // a scan may show a key more than once
 	for _, node := range s.primaries(ctx) {
@@ -99,7 +99,7 @@ func (s *Store) keys(ctx context.Context, prefix string) ([]string, error) {
 }
 
 // primaries returns a client for each node to scan. Replicas of a cluster have the same keys, or not yet all of them.
-func (s *Store) primaries(ctx context.Context) []rueidis.Client {
+func (s *Driver) primaries(ctx context.Context) []rueidis.Client {
 	if s.client.Mode() != rueidis.ClientModeCluster {
 		return []rueidis.Client{s.client}
 	}

@@ -25,7 +25,7 @@
 // With Options.CacheTTL a Get is answered from the memory of this process, and the server reports when a cached key has changed (RESP3
 // tracking):
 //
-//   - A Get after a write of the same Store sees that write, and a Get after a conflict sees the item that caused it. For that a write
+//   - A Get after a write of the same Driver sees that write, and a Get after a conflict sees the item that caused it. For that a write
 //     reads its key again, which costs a second request and caches the key.
 //   - A Get sees the writes of other processes as soon as the server's message has arrived.
 //   - When the connection is lost, the cache is emptied. When it is cut silently, a Get may be stale until the client notices
@@ -89,8 +89,8 @@ func (o *Options) withDefaults() (Options, error) {
 	)
 }
 
-// Store is the driver. It is safe for concurrent use.
-type Store struct {
+// Driver implements driver.Driver. It is safe for concurrent use.
+type Driver struct {
 	client   rueidis.Client
 	caps     driver.Capabilities
 	cacheTTL time.Duration
@@ -99,7 +99,7 @@ type Store struct {
 }
 
 // New returns a driver on a client, which it does not close.
-func New(client rueidis.Client, opts *Options) *Store {
+func New(client rueidis.Client, opts *Options) *Driver {
 	o, err := opts.withDefaults()
 	abilities := driver.CAS | driver.Expiry | driver.List | driver.Batch
 	if o.Durable {
@@ -108,7 +108,7 @@ func New(client rueidis.Client, opts *Options) *Store {
 	if o.CacheTTL == 0 {
 		abilities |= driver.FreshReads
 	}
-	return &Store{client: client, cacheTTL: o.CacheTTL, fault: cmp.Or(options.Given("rediskv: New", "client", client), err), caps: driver.Capabilities{
+	return &Driver{client: client, cacheTTL: o.CacheTTL, fault: cmp.Or(options.Given("rediskv: New", "client", client), err), caps: driver.Capabilities{
 		System:    "redis",
 		Abilities: abilities,
 		TTL:       driver.TTLLimits{Min: time.Millisecond, Max: maxTTL, Granularity: time.Millisecond, MaxLateness: maxLateness},
@@ -126,13 +126,13 @@ const (
 )
 
 // Validate implements driver.Validator.
-func (s *Store) Validate() error { return s.fault }
+func (s *Driver) Validate() error { return s.fault }
 
 // Capabilities implements driver.Driver.
-func (s *Store) Capabilities() driver.Capabilities { return s.caps }
+func (s *Driver) Capabilities() driver.Capabilities { return s.caps }
 
 // Get implements driver.Driver. It does not return the TTL, which would need another command.
-func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
+func (s *Driver) Get(ctx context.Context, key string) (driver.Item, error) {
 	if s.cacheTTL > 0 {
 		return s.cached(ctx, key)
 	}
@@ -141,12 +141,12 @@ func (s *Store) Get(ctx context.Context, key string) (driver.Item, error) {
 
 // get returns the command that reads a key. All commands that the client repeats after a lost connection must be pinned. The client reuses the
 // memory of a command that was answered, while the goroutine of the lost connection may still read it.
-func (s *Store) get(key string) rueidis.Completed {
+func (s *Driver) get(key string) rueidis.Completed {
 	return s.client.B().Get().Key(key).Build().Pin()
 }
 
 // item returns the item in the answer to a GET.
-func (s *Store) item(ctx context.Context, key string, result rueidis.RedisResult) (driver.Item, error) {
+func (s *Driver) item(ctx context.Context, key string, result rueidis.RedisResult) (driver.Item, error) {
 	stored, err := result.AsBytes()
 	if err != nil {
 		return driver.Item{}, s.classify(ctx, err)
@@ -159,7 +159,7 @@ func (s *Store) item(ctx context.Context, key string, result rueidis.RedisResult
 }
 
 // Put implements driver.Driver.
-func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
+func (s *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	version := sealed.NewVersion()
 	if err := s.awaitCache(ctx, req.Key, version, s.written(ctx, s.client.Do(ctx, s.put(req, version)))); err != nil {
 		return 0, err
@@ -168,7 +168,7 @@ func (s *Store) Put(ctx context.Context, req driver.PutRequest) (driver.Version,
 }
 
 // Delete implements driver.Driver.
-func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
+func (s *Driver) Delete(ctx context.Context, req driver.DeleteRequest) error {
 	command := s.client.B().Del().Key(req.Key).Build()
 	if req.IfVersion != 0 {
 		head := string(sealed.Seal(req.IfVersion, nil))
@@ -178,18 +178,18 @@ func (s *Store) Delete(ctx context.Context, req driver.DeleteRequest) error {
 }
 
 // Ping implements driver.Pinger.
-func (s *Store) Ping(ctx context.Context) error {
+func (s *Driver) Ping(ctx context.Context) error {
 	return s.classify(ctx, s.client.Do(ctx, s.client.B().Ping().Build().Pin()).Error())
 }
 
 // Close implements driver.Driver. The client stays open.
-func (s *Store) Close() error {
+func (s *Driver) Close() error {
 	s.life.End()
 	return nil
 }
 
 // classify adds the class to an error of the client, which stays reachable. It returns nil for nil.
-func (s *Store) classify(ctx context.Context, err error) error {
+func (s *Driver) classify(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}

@@ -17,12 +17,12 @@ import (
 
 // owner closes the client with the driver: each has one of its own, so that what it leaves behind can be told.
 type owner struct {
-	*rediskv.Store
+	*rediskv.Driver
 	client rueidis.Client
 }
 
 func (o *owner) Close() error {
-	err := o.Store.Close()
+	err := o.Driver.Close()
 	o.client.Close()
 	return err
 }
@@ -33,7 +33,7 @@ func connect(t testing.TB, opts *rediskv.Options, addr ...string) *owner {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &owner{Store: rediskv.New(client, opts), client: client}
+	return &owner{Driver: rediskv.New(client, opts), client: client}
 }
 
 // backend is a driver behind a network that can be cut, and one beside it.

@@ -22,7 +22,7 @@ return redis.call('DEL', KEYS[1])`
 )
 
 // put returns the command for a write. Its answer is nil if a condition does not hold.
-func (s *Store) put(req driver.PutRequest, version driver.Version) rueidis.Completed {
+func (s *Driver) put(req driver.PutRequest, version driver.Version) rueidis.Completed {
 	stored := rueidis.BinaryString(sealed.Seal(version, req.Value))
 	if req.IfVersion != 0 {
 		args := []string{string(sealed.Seal(req.IfVersion, nil)), stored}
@@ -45,7 +45,7 @@ func (s *Store) put(req driver.PutRequest, version driver.Version) rueidis.Compl
 }
 
 // written returns the outcome of a write: driver.ErrConflict if its condition does not hold.
-func (s *Store) written(ctx context.Context, result rueidis.RedisResult) error {
+func (s *Driver) written(ctx context.Context, result rueidis.RedisResult) error {
 	err := result.Error()
 	if rueidis.IsRedisNil(err) {
 		return driver.ErrConflict
