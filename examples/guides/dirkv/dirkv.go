@@ -171,4 +171,6 @@ func (s *Driver) List(ctx context.Context, req driver.ListRequest) (driver.Page,
 }
 
 // path returns the file of a key. In hexadecimal digits every key is a valid file name.
-func (s *Driver) path(key string) string { return filepath.Join(s.dir, hex.EncodeToString([]byte(key))) }
+func (s *Driver) path(key string) string {
+	return filepath.Join(s.dir, hex.EncodeToString([]byte(key)))
+}
