@@ -12,8 +12,9 @@ import (
 )
 
 // eventEcho writes OTel events to the readable log: a decision or an exception is seen there whether or not a collector is.
-// The message is the event's name, and the logger's name the scope that emitted it, by which Levels can quieten it. Records
-// that came from slog have no event name; they are on the readable log already.
+// The line has the form of internal/instrument.Event: the message is the body of the event, or else its name, and the attribute "event" is the
+// name. The logger's name is the scope that emitted it, by which Levels can quieten it. Records that came from slog have no event name; they
+// are on the readable log already.
 type eventEcho struct{ next slog.Handler }
 
 var _ sdklog.Processor = eventEcho{}
@@ -37,12 +38,21 @@ func (e eventEcho) OnEmit(ctx context.Context, r *sdklog.Record) error {
 	if at.IsZero() {
 		at = r.ObservedTimestamp()
 	}
-	line := slog.NewRecord(at, level, r.EventName(), 0)
+	line := slog.NewRecord(at, level, messageOf(r), 0)
+	line.AddAttrs(slog.String("event", r.EventName()))
 	r.WalkAttributes(func(kv attribute.KeyValue) bool {
 		line.AddAttrs(slog.Any(string(kv.Key), kv.Value.AsInterface()))
 		return true
 	})
 	return h.Handle(ctx, line)
+}
+
+// messageOf returns the text of an event: its body if that is a text, otherwise its name.
+func messageOf(r *sdklog.Record) string {
+	if text, ok := r.Body().AsInterface().(string); ok && text != "" {
+		return text
+	}
+	return r.EventName()
 }
 
 // Shutdown implements sdklog.Processor.

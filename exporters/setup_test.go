@@ -34,14 +34,14 @@ func TestDefaults(t *testing.T) {
 	p, logged := setup(t, Options{})
 	ctx, span := p.Providers().Tracer("shop").Start(t.Context(), "buy")
 	p.Logger().InfoContext(ctx, "bought", "what", "tea")
-	event := instrument.NewEvent(p.Providers().EventLogger("shop/breaker"), "shop.breaker.opened", otellog.SeverityWarn)
+	event := instrument.NewEventOrLine(p.Providers(), "shop/breaker", "shop.breaker.opened", otellog.SeverityWarn, "breaker opened")
 	event.Emit(ctx, attribute.String("reason", "slow"))
 	span.End()
 	id := span.SpanContext().TraceID().String()
 	if lines := logged.lines("bought", "what=tea", "trace_id="+id); len(lines) != 1 {
 		t.Errorf("the log has no line with the trace: %s", logged)
 	}
-	if lines := logged.lines("shop.breaker.opened", "level=WARN", "reason=slow", "logger=shop/breaker", "trace_id="+id); len(lines) != 1 {
+	if lines := logged.lines(`msg="breaker opened"`, "level=WARN", "event=shop.breaker.opened", "reason=slow", "logger=shop/breaker", "trace_id="+id); len(lines) != 1 {
 		t.Errorf("the log has no line about the event: %s", logged)
 	}
 	rec := httptest.NewRecorder()

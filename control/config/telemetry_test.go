@@ -303,7 +303,7 @@ func lines() (telemetry.Providers, *strings.Builder) {
 	var out strings.Builder
 	p := telemetry.Off()
 	p.Logger = slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey || a.Key == "goos.config.fingerprint" || a.Key == "exception.stacktrace" {
+		if a.Key == slog.TimeKey || a.Key == "goos.config.fingerprint" || a.Key == "exception.stacktrace" || a.Key == "exception.type" {
 			return slog.Attr{}
 		}
 		return a
@@ -331,14 +331,14 @@ func TestEventFallback(t *testing.T) {
 	}
 	p, out := lines()
 	follow(p)
-	const want = `level=WARN msg="configuration key ignored" event=goos.config.unknown goos.config.name=orders goos.config.source=a goos.config.key=retires error="config: a:2: retires: unknown key: did you mean retries?"
+	const want = `level=WARN msg="configuration key ignored" event=goos.config.unknown goos.config.name=orders goos.config.source=a goos.config.key=retires exception.message="config: a:2: retires: unknown key: did you mean retries?"
 level=INFO msg="configuration applied" event=goos.config.applied goos.config.name=orders goos.config.keys=[]
-level=WARN msg="configuration source left out; the service runs without it" event=goos.config.source.failed goos.config.name=orders goos.config.source=b error="config: b: unavailable"
-level=WARN msg="last-good file of the configuration failed" event=goos.config.source.failed goos.config.name=orders goos.config.source="last good file" error="config: FILE"
-level=WARN msg="configuration rejected; the last good one stays in force" event=goos.config.rejected goos.config.name=orders goos.config.source=a goos.config.key=retries error="config: a:1: retries: invalid: must be at most 10"
+level=WARN msg="configuration source left out; the service runs without it" event=goos.config.source.failed goos.config.name=orders goos.config.source=b exception.message="config: b: unavailable"
+level=WARN msg="last-good file of the configuration failed" event=goos.config.source.failed goos.config.name=orders goos.config.source="last good file" exception.message="config: FILE"
+level=WARN msg="configuration rejected; the last good one stays in force" event=goos.config.rejected goos.config.name=orders goos.config.source=a goos.config.key=retries exception.message="config: a:1: retries: invalid: must be at most 10"
 level=INFO msg="configuration source recovered" event=goos.config.source.recovered goos.config.name=orders goos.config.source=a
 level=INFO msg="configuration applied" event=goos.config.applied goos.config.name=orders goos.config.keys="[db.password retries]"
-level=WARN msg="configuration source failed; what it held stays in force" event=goos.config.source.failed goos.config.name=orders goos.config.source=a error="config: a: unavailable"
+level=WARN msg="configuration source failed; what it held stays in force" event=goos.config.source.failed goos.config.name=orders goos.config.source=a exception.message="config: a: unavailable"
 `
 	got := regexp.MustCompile(`"config: /[^"]*"`).ReplaceAllString(out.String(), `"config: FILE"`)
 	if got != want {
@@ -364,7 +364,7 @@ func TestPanicFallback(t *testing.T) {
 	must(t, err)
 	a.set("retries: 2\n", nil)
 	must(t, cfg.Reload(t.Context()))
-	const want = `level=ERROR msg="configuration callback panicked" event=goos.config.callback.panicked error="panic: bug"`
+	const want = `level=ERROR msg="configuration callback panicked" event=goos.config.callback.panicked exception.message=bug`
 	if !strings.Contains(out.String(), want) {
 		t.Errorf("got\n%s\nwant\n%s", out, want)
 	}

@@ -3,7 +3,6 @@ package config
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -129,7 +128,5 @@ func (w *watchers) recordIgnored(ctx context.Context, warnings []error) {
 
 // recordPanic records that a callback panicked.
 func (w *watchers) recordPanic(ctx context.Context, value any, stack []byte) {
-	if !w.panicked.EmitPanic(ctx, value, stack, w.attrs...) {
-		w.panicked.EmitError(ctx, fmt.Errorf("panic: %v", value), w.with(attribute.String("exception.stacktrace", string(stack)))...)
-	}
+	w.panicked.EmitPanic(ctx, value, stack, w.attrs...)
 }

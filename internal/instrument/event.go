@@ -2,38 +2,43 @@ package instrument
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/log"
 
 	"github.com/go-os/go-os/internal/sanitize"
+	"github.com/go-os/go-os/telemetry"
 )
 
-// Event emits OTel events of one name: log records whose EventName is that name, correlated with the span in the context.
-// It is immutable and safe for concurrent use.
+// Event emits OTel events of one name: log records whose EventName is that name, correlated with the span in the context. An event that
+// nobody takes is a line of a slog.Logger, if the event has a message. The line has the level of the event and the message, the attribute
+// "event" with the name, and then the attributes of the event, exception.* included. A consumer of the event finds the message in its body.
+// Event is immutable and safe for concurrent use.
 type Event struct {
 	logger   log.Logger
 	name     string
 	severity log.Severity
 	gate     log.EnabledParameters
 
-	message string // of the line in the place of an event that nobody takes
+	message string // no lines if it is empty
 	people  func() *slog.Logger
 }
 
 // Event returns the emitter of events of this name. The name is of low cardinality, "goos.<capability>.<what>" or one of the
 // semantic conventions; what varies belongs in the attributes. If nobody takes OTel events, the Logger of the Providers gets a line with
-// this message, the name, the error and the attributes. Without a message there is no line.
+// this message. Without a message there is no line.
 func (s *Scope) Event(name string, severity log.Severity, message string) *Event {
 	e := NewEvent(s.events, name, severity)
 	e.message, e.people = message, s.people
 	return e
 }
 
-// NewEvent is Scope.Event for code that has a logger but no Scope.
+// NewEvent returns the emitter of events that are never lines, for code that has no Scope.
 func NewEvent(logger log.Logger, name string, severity log.Severity) *Event {
 	return &Event{
 		logger:   logger,
@@ -41,6 +46,13 @@ func NewEvent(logger log.Logger, name string, severity log.Severity) *Event {
 		severity: severity,
 		gate:     log.EnabledParameters{Severity: severity, EventName: name},
 	}
+}
+
+// NewEventOrLine is Scope.Event for code that has no Scope.
+func NewEventOrLine(p telemetry.Providers, scope, name string, severity log.Severity, message string) *Event {
+	e := NewEvent(p.EventLogger(scope), name, severity)
+	e.message, e.people = message, p.Slog
+	return e
 }
 
 // Enabled reports whether anybody takes the OTel event.
@@ -64,43 +76,53 @@ func (e *Event) EmitError(ctx context.Context, err error, attrs ...attribute.Key
 	e.write(ctx, err, attrs)
 }
 
-// write puts an event that nobody takes into the log. Severities and slog's levels are the same scale, nine apart.
+// write logs an event that nobody takes.
 func (e *Event) write(ctx context.Context, err error, attrs []attribute.KeyValue) {
-	if e.message == "" {
+	logger, level, ok := e.line(ctx)
+	if !ok {
 		return
 	}
-	logger, level := e.people(), slog.Level(e.severity-log.SeverityInfo)
-	if !logger.Enabled(ctx, level) {
-		return
+	if err != nil {
+		attrs = append(attrs[:len(attrs):len(attrs)],
+			attribute.String(exceptionType, errorType(err)),
+			attribute.String(exceptionMessage, ErrorMessage(err)),
+		)
 	}
-	line := make([]slog.Attr, 0, len(attrs)+2)
+	line := make([]slog.Attr, 0, len(attrs)+1)
 	line = append(line, slog.String("event", e.name))
 	for _, kv := range attrs {
 		line = append(line, slog.Any(string(kv.Key), kv.Value.AsInterface()))
 	}
-	if err != nil {
-		line = append(line, slog.String("error", ErrorMessage(err)))
-	}
 	logger.LogAttrs(ctx, level, e.message, line...)
 }
 
+// line returns the logger of the lines and their level, and false if there are none. Severities and slog's levels are the same scale, nine
+// apart.
+func (e *Event) line(ctx context.Context) (logger *slog.Logger, level slog.Level, ok bool) {
+	if e.message == "" {
+		return nil, 0, false
+	}
+	logger, level = e.people(), slog.Level(e.severity-log.SeverityInfo)
+	return logger, level, logger.Enabled(ctx, level)
+}
+
 // EmitPanic records one exception event for a recovered panic value, with the stack that was taken where it was recovered.
-// If it returns false, nobody listens, and the caller must report the panic some other way.
-func (e *Event) EmitPanic(ctx context.Context, value any, stack []byte, attrs ...attribute.KeyValue) bool {
+func (e *Event) EmitPanic(ctx context.Context, value any, stack []byte, attrs ...attribute.KeyValue) {
 	if !e.Enabled(ctx) {
-		return false
+		if _, _, ok := e.line(ctx); !ok {
+			return
+		}
 	}
 	attrs = append(attrs[:len(attrs):len(attrs)],
 		attribute.String("exception.stacktrace", sanitize.Text(string(stack), maxStack)))
 	if err, ok := value.(error); ok {
-		e.emit(ctx, err, attrs)
-		return true
+		e.EmitError(ctx, err, attrs...)
+		return
 	}
-	e.emit(ctx, nil, append(attrs,
+	e.Emit(ctx, append(attrs,
 		attribute.String(exceptionType, fmt.Sprintf("%T", value)),
 		attribute.String(exceptionMessage, Message(fmt.Sprint(value))),
-	))
-	return true
+	)...)
 }
 
 const (
@@ -113,6 +135,9 @@ func (e *Event) emit(ctx context.Context, err error, attrs []attribute.KeyValue)
 	r.SetEventName(e.name)
 	r.SetTimestamp(time.Now())
 	r.SetSeverity(e.severity)
+	if e.message != "" {
+		r.SetBody(attribute.StringValue(e.message))
+	}
 	if err != nil {
 		addError(&r, err)
 	}
@@ -125,7 +150,7 @@ func (e *Event) emit(ctx context.Context, err error, attrs []attribute.KeyValue)
 func addError(r *log.Record, err error) {
 	text, ok := errorText(err)
 	if !ok {
-		name := fmt.Sprintf("%T", err)
+		name := errorType(err)
 		r.AddAttributes(attribute.String(exceptionType, name), attribute.String(exceptionMessage, name))
 		return
 	}
@@ -134,3 +159,30 @@ func addError(r *log.Record, err error) {
 		r.AddAttributes(attribute.String(exceptionMessage, Message(text)))
 	}
 }
+
+// errorType returns the exception.type of err as the SDK derives it: its own ErrorType if it has one, otherwise the type of the first error
+// that fmt.Errorf did not make.
+func errorType(err error) string {
+	if _, ok := errorText(err); !ok {
+		return fmt.Sprintf("%T", err)
+	}
+	if typed, ok := err.(interface{ ErrorType() string }); ok {
+		if name := typed.ErrorType(); name != "" {
+			return name
+		}
+	}
+	for reflect.TypeOf(err) == formatted {
+		next := errors.Unwrap(err)
+		if next == nil {
+			break
+		}
+		err = next
+	}
+	if t := reflect.TypeOf(err); t.PkgPath() != "" && t.Name() != "" {
+		return t.PkgPath() + "." + t.Name()
+	}
+	return fmt.Sprintf("%T", err)
+}
+
+// formatted is the type of the errors that fmt.Errorf makes of a format with one %w.
+var formatted = reflect.TypeOf(fmt.Errorf("%w", errors.New("")))

@@ -15,7 +15,8 @@
 //
 // Decisions and exceptions are OTel events ([Event]): log records with an EventName, correlated with the span in the
 // context. Span events are not used (OTEP 4430). An event that nobody takes becomes a line of the Logger of the Providers, so that a lost
-// lock or lease is never silent.
+// lock or lease is not silent. Such a line has one form everywhere: a message, the attribute "event" with the name of the event, and the
+// attributes of the event. The readable log of exporters has the same form.
 package instrument
 
 import (

@@ -1,13 +1,16 @@
 package instrument_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -366,7 +369,7 @@ func TestEventFallback(t *testing.T) {
 	off.Event("goos.kv.resync", log.SeverityInfo, "starts over").Emit(t.Context())
 	off.Event("goos.kv.noise", log.SeverityDebug, "below the level of the logger").Emit(t.Context())
 	off.Event("goos.kv.quiet", log.SeverityWarn, "").Emit(t.Context())
-	want := `level=WARN msg="lease lost" event=goos.kv.lease.lost ttl=3 error=missing` + "\n" +
+	want := `level=WARN msg="lease lost" event=goos.kv.lease.lost ttl=3 exception.type=not_found exception.message=missing` + "\n" +
 		`level=INFO msg="starts over" event=goos.kv.resync` + "\n"
 	if lines.String() != want {
 		t.Errorf("lines %q, want %q", lines.String(), want)
@@ -378,6 +381,52 @@ func TestEventFallback(t *testing.T) {
 	instrument.New(config(), s.Providers).Event("goos.kv.lease.lost", log.SeverityWarn, "lease lost").Emit(t.Context())
 	if lines.Len() != 0 || len(s.events.records) != 1 {
 		t.Errorf("with a taker: lines %q, %d events", lines.String(), len(s.events.records))
+	}
+}
+
+// TestLinesHaveTheAttributesOfEvents: an event and the line in its place have the same attributes.
+func TestLinesHaveTheAttributesOfEvents(t *testing.T) {
+	note := attribute.Int("ttl", 3)
+	wrapped := fmt.Errorf("renew: %w", errors.New("bad \xff byte"))
+	for name, emit := range map[string]func(*instrument.Event){
+		"event":          func(e *instrument.Event) { e.Emit(t.Context(), note) },
+		"error":          func(e *instrument.Event) { e.EmitError(t.Context(), errMissing, note) },
+		"wrapped error":  func(e *instrument.Event) { e.EmitError(t.Context(), wrapped, note) },
+		"joined errors":  func(e *instrument.Event) { e.EmitError(t.Context(), errors.Join(wrapped, errMissing)) },
+		"value error":    func(e *instrument.Event) { e.EmitError(t.Context(), syscall.ENOENT) },
+		"nil pointer":    func(e *instrument.Event) { e.EmitError(t.Context(), (*brittle)(nil)) },
+		"panic":          func(e *instrument.Event) { e.EmitPanic(t.Context(), "bug", []byte("stack"), note) },
+		"panic of error": func(e *instrument.Event) { e.EmitPanic(t.Context(), wrapped, []byte("stack"), note) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(sdktrace.AlwaysSample())
+			emit(instrument.NewEventOrLine(s.Providers, "scope", "goos.happened", log.SeverityWarn, "it happened"))
+			r := s.events.records[0]
+			want := map[string]any{"level": "WARN", "msg": r.Body().AsString(), "event": r.EventName()}
+			r.WalkAttributes(func(kv attribute.KeyValue) bool {
+				want[string(kv.Key)] = kv.Value.Emit()
+				return true
+			})
+			if want["msg"] != "it happened" {
+				t.Errorf("the body of the event is %q, want the message", want["msg"])
+			}
+
+			var line bytes.Buffer
+			p := telemetry.Off()
+			p.Logger = slog.New(slog.NewJSONHandler(&line, nil))
+			emit(instrument.NewEventOrLine(p, "scope", "goos.happened", log.SeverityWarn, "it happened"))
+			got := map[string]any{}
+			if err := json.Unmarshal(line.Bytes(), &got); err != nil {
+				t.Fatal(err)
+			}
+			delete(got, "time")
+			for key, value := range got {
+				got[key] = fmt.Sprint(value)
+			}
+			if !maps.Equal(got, want) {
+				t.Errorf("line %v\nevent %v", got, want)
+			}
+		})
 	}
 }
 

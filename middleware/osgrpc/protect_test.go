@@ -143,7 +143,7 @@ func TestPanicsAreToldOnce(t *testing.T) {
 			if n := strings.Count(out.String(), "panic in gRPC handler"); n != c.lines || len(r.records()) != c.taken {
 				t.Errorf("%d lines and %d events, want %d and %d:\n%s", n, len(r.records()), c.lines, c.taken, &out)
 			}
-			if c.lines > 0 && !(strings.Contains(out.String(), "exception.message=boom") && strings.Contains(out.String(), "rpc.method=grpc.testing.TestService/UnaryCall")) {
+			if c.lines > 0 && !(strings.Contains(out.String(), "event=rpc.server.call.exception") && strings.Contains(out.String(), "exception.message=boom") && strings.Contains(out.String(), "rpc.method=grpc.testing.TestService/UnaryCall")) {
 				t.Errorf("the line does not tell what panicked, and where: %s", &out)
 			}
 		})

@@ -48,7 +48,7 @@ func newServer(opts Options) *server {
 	s := &server{
 		deadlines: newDeadlines(opts),
 		other:     newServerMethod(otherMethod),
-		exception: instrument.NewEvent(opts.Telemetry.EventLogger(scope), exceptionEvent, log.SeverityError),
+		exception: instrument.NewEventOrLine(opts.Telemetry, scope, exceptionEvent, log.SeverityError, "panic in gRPC handler"),
 		public:    opts.Public,
 		recovers:  !opts.NoRecovery,
 		logs:      opts.AccessLog,

@@ -111,9 +111,7 @@ func (s *server) dropTraceHeaders(ctx context.Context) context.Context {
 func (c *serverCall) panicked(value any) error {
 	if value != nil {
 		attrs := []attribute.KeyValue{semconv.RPCSystemNameGRPC, semconv.RPCMethod(c.methodName())}
-		if stack := debug.Stack(); !c.server.exception.EmitPanic(c.ctx, value, stack, attrs...) {
-			c.logPanic(value, stack)
-		}
+		c.server.exception.EmitPanic(c.ctx, value, debug.Stack(), attrs...)
 	}
 	c.failure, c.crashing = value, value == nil
 	return errPanicked
@@ -125,16 +123,6 @@ func (c *serverCall) methodName() string {
 		return c.method.name
 	}
 	return c.name
-}
-
-// logPanic logs a panic that no provider of events takes: a panic that was recovered must not be silent.
-func (c *serverCall) logPanic(value any, stack []byte) {
-	c.server.telemetry.Slog().LogAttrs(c.ctx, slog.LevelError, "panic in gRPC handler",
-		slog.String(string(semconv.RPCMethodKey), c.methodName()),
-		slog.String(string(semconv.ExceptionTypeKey), fmt.Sprintf("%T", value)),
-		slog.String(string(semconv.ExceptionMessageKey), fmt.Sprint(value)),
-		slog.String(string(semconv.ExceptionStacktraceKey), string(stack)),
-	)
 }
 
 // end closes the call, or leaves that to the stats handler, which knows what the caller really got.

@@ -106,7 +106,7 @@ func NewHandler(next http.Handler, opts *HandlerOptions) http.Handler {
 		fields:     instrument.NewFields(p, headerKey, cmp.Or(o.DeadlineHeader, DefaultDeadlineHeader)),
 		metrics:    shareMeter(o.Telemetry.Meter(scope)).choose(o.Metrics),
 		methods:    newMethods(o.KnownMethods),
-		exception:  instrument.NewEvent(o.Telemetry.EventLogger(scope), "http.server.request.exception", log.SeverityError),
+		exception:  instrument.NewEventOrLine(o.Telemetry, scope, "http.server.request.exception", log.SeverityError, "panic in HTTP handler"),
 		start:      []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)},
 		buffers:    sync.Pool{New: newAttrBuffer},
 		places:     admission.NewLimit(o.MaxConcurrent),

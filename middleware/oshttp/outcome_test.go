@@ -188,7 +188,7 @@ func TestPanicThatIsAnEventForNobody(t *testing.T) {
 	mux.HandleFunc("/thing", func(http.ResponseWriter, *http.Request) { brokenFunction() })
 	h := oshttp.NewHandler(mux, &oshttp.HandlerOptions{Telemetry: p})
 	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/thing", nil))
-	line := `level=ERROR msg="panic in HTTP handler" http.request.method=GET http.route=/thing exception.type=string exception.message="it broke"`
+	line := `level=ERROR msg="panic in HTTP handler" event=http.server.request.exception http.request.method=GET url.scheme=http http.route=/thing exception.type=string exception.message="it broke"`
 	if got := g.lines.String(); got != line {
 		t.Errorf("log\n%s\nwant\n%s", got, line)
 	}

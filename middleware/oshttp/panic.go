@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"runtime/debug"
-
-	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 
 	"github.com/go-os/go-os/internal/sanitize"
 )
@@ -22,7 +19,7 @@ func (x *exchange) finishPanic(value any) (repanic any) {
 	}
 	x.fault = faultPanic
 	x.detail = sanitize.Text(fmt.Sprint(value), maxDetail)
-	x.reportPanic(value, debug.Stack())
+	x.h.exception.EmitPanic(x.req.Context(), value, debug.Stack(), notesOf(x.method, x.findRoute(), x.scheme)...)
 	switch {
 	case x.h.opts.NoRecovery:
 		return value
@@ -46,20 +43,4 @@ func (x *exchange) abortion() string {
 		return faultCanceled
 	}
 	return faultAborted
-}
-
-// reportPanic emits a panic as an event, or logs it if no provider takes events. No recovered panic is silent.
-func (x *exchange) reportPanic(value any, stack []byte) {
-	ctx, route := x.req.Context(), x.findRoute()
-	attrs := notesOf(x.method, route, x.scheme)
-	if x.h.exception.EmitPanic(ctx, value, stack, attrs...) {
-		return
-	}
-	x.h.opts.Telemetry.Slog().LogAttrs(ctx, slog.LevelError, "panic in HTTP handler",
-		slog.String(string(semconv.HTTPRequestMethodKey), x.method),
-		slog.String(string(semconv.HTTPRouteKey), route),
-		slog.String(string(semconv.ExceptionTypeKey), fmt.Sprintf("%T", value)),
-		slog.String(string(semconv.ExceptionMessageKey), fmt.Sprint(value)),
-		slog.String(string(semconv.ExceptionStacktraceKey), string(stack)),
-	)
 }
