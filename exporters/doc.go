@@ -92,6 +92,6 @@
 //   - otel.sdk.exporter.operation.duration, histogram, s: one export with all its attempts
 //   - go.*: the runtime, from the OpenTelemetry project's own instrumentation, unless Options.NoRuntimeMetrics
 //
-// OTel events are also on the readable log, with the event's name, and the scope as the logger's name: decisions and exceptions are visible
+// OTel events are also on the readable log, with the attribute "event", and the scope as the logger's name: decisions and exceptions are visible
 // without a collector. The pipeline itself logs as goos.exporters.
 package exporters
