@@ -58,6 +58,7 @@ func TestContract(t *testing.T) {
 	network := testenv.Proxy(t, engine.Endpoint())
 	tap := testenv.Tap(t, network.Endpoint())
 	synctest.Run(t, synctest.Backend{
+		TTL:    5 * time.Second, // a request has a third of it, while sixteen promises share the processors with the server
 		Begin:  func(testing.TB) synctest.Open { return opens(tap.Endpoint()) },
 		Beside: opens(engine.Endpoint()),
 		Kill:   func(testing.TB) { engine.Kill() }, Revive: func(testing.TB) { engine.Restart() },
