@@ -103,8 +103,8 @@ import (
 
 	"github.com/go-os/go-os/control/config/driver"
 	"github.com/go-os/go-os/control/config/internal/document"
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/internal/fault"
-	"github.com/go-os/go-os/internal/option"
 	"github.com/go-os/go-os/telemetry"
 )
 
@@ -170,12 +170,12 @@ type Options struct {
 
 // withDefaults returns the options with defaults in place of zeros, or ErrInvalid if one of them is negative.
 func (o *Options) withDefaults() (Options, error) {
-	out := option.Copy(o)
+	out := defaults.Copy(o)
 	err := errors.Join(
-		option.Fill("Options.Timeout", &out.Timeout, DefaultTimeout),
-		option.Fill("Options.Recheck", &out.Recheck, DefaultRecheck),
-		option.Fill("Options.Backoff", &out.Backoff, DefaultBackoff),
-		option.Fill("Options.MaxBackoff", &out.MaxBackoff, DefaultMaxBackoff),
+		defaults.Fill("Options.Timeout", &out.Timeout, DefaultTimeout),
+		defaults.Fill("Options.Recheck", &out.Recheck, DefaultRecheck),
+		defaults.Fill("Options.Backoff", &out.Backoff, DefaultBackoff),
+		defaults.Fill("Options.MaxBackoff", &out.MaxBackoff, DefaultMaxBackoff),
 	)
 	return out, err
 }

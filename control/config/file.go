@@ -16,7 +16,7 @@ import (
 
 	"github.com/go-os/go-os/control/config/driver"
 	"github.com/go-os/go-os/control/config/internal/document"
-	"github.com/go-os/go-os/internal/option"
+	"github.com/go-os/go-os/internal/defaults"
 )
 
 // The formats of documents.
@@ -68,11 +68,11 @@ func File(path string, opts *FileOptions) Source {
 
 // withDefaults returns the options with defaults in place of zeros, or ErrInvalid if one of them is negative.
 func (o *FileOptions) withDefaults() (FileOptions, error) {
-	out := option.Copy(o)
+	out := defaults.Copy(o)
 	err := errors.Join(
-		option.Fill("FileOptions.MaxSize", &out.MaxSize, DefaultMaxSize),
-		option.Fill("FileOptions.Settle", &out.Settle, DefaultSettle),
-		option.Fill("FileOptions.Poll", &out.Poll, DefaultPoll),
+		defaults.Fill("FileOptions.MaxSize", &out.MaxSize, DefaultMaxSize),
+		defaults.Fill("FileOptions.Settle", &out.Settle, DefaultSettle),
+		defaults.Fill("FileOptions.Poll", &out.Poll, DefaultPoll),
 	)
 	return out, err
 }

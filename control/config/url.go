@@ -18,7 +18,7 @@ import (
 	"github.com/go-os/go-os/control/config/driver"
 	"github.com/go-os/go-os/control/config/internal/document"
 	"github.com/go-os/go-os/internal/backoff"
-	"github.com/go-os/go-os/internal/option"
+	"github.com/go-os/go-os/internal/defaults"
 )
 
 // The defaults of URLOptions.
@@ -65,11 +65,11 @@ func URL(address string, opts *URLOptions) Source {
 
 // withDefaults returns the options with defaults in place of zeros, or ErrInvalid if one of them is negative.
 func (o *URLOptions) withDefaults() (URLOptions, error) {
-	out := option.Copy(o)
+	out := defaults.Copy(o)
 	err := errors.Join(
-		option.Fill("URLOptions.Interval", &out.Interval, DefaultInterval),
-		option.Fill("URLOptions.Full", &out.Full, DefaultFull),
-		option.Fill("URLOptions.MaxSize", &out.MaxSize, DefaultMaxSize),
+		defaults.Fill("URLOptions.Interval", &out.Interval, DefaultInterval),
+		defaults.Fill("URLOptions.Full", &out.Full, DefaultFull),
+		defaults.Fill("URLOptions.MaxSize", &out.MaxSize, DefaultMaxSize),
 	)
 	return out, err
 }

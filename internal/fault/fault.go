@@ -80,8 +80,14 @@ func Type(err error) (errorType string) {
 }
 
 // Classify returns an error that is both a class and the error of an engine: errors.Is and errors.As find both. The message has no text
-// twice in a row, and the class only if the engine's error does not say the same.
-func Classify(class, err error) error { return &classified{class: class, err: err} }
+// twice in a row, and the class only if the engine's error does not say the same. A nil err is nil, so that a method may end with
+// Classify; without a class the result is err.
+func Classify(class, err error) error {
+	if class == nil || err == nil {
+		return err
+	}
+	return &classified{class: class, err: err}
+}
 
 type classified struct{ class, err error }
 

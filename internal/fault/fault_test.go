@@ -67,3 +67,13 @@ func TestTypeCost(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+func TestClassifyNothing(t *testing.T) {
+	broken := errors.New("broken")
+	if err := fault.Classify(fault.Unavailable, nil); err != nil {
+		t.Errorf("success became %v", err)
+	}
+	if err := fault.Classify(nil, broken); err != broken {
+		t.Errorf("without a class %v became %v", broken, err)
+	}
+}

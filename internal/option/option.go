@@ -1,15 +1,7 @@
-// Package option fills in the defaults of options and refuses values that make no sense, in the same words everywhere. Zero means the
-// default; a negative number is a mistake.
+// Package option checks the numbers among the options of a constructor that cannot return an error, or that returns all mistakes in one.
+// Zero means the default; a negative number is a mistake. See package defaults for all others.
 //
-//	func (o *Options) withDefaults() (Options, error) {
-//		all := option.Copy(o)
-//		return all, cmp.Or(
-//			option.Fill("kv.Options.PageSize", &all.PageSize, DefaultPageSize),
-//			option.Fill("kv.Options.Backoff", &all.Backoff, DefaultBackoff),
-//		)
-//	}
-//
-// A constructor that can report no error calls [Default] instead, which uses the default and reports the mistake.
+//	option.Default("osgrpc.Options", "Timeout", &opts.Timeout) // reports a negative value and sets it to zero
 package option
 
 import (
@@ -24,35 +16,6 @@ import (
 // Number is a type of options whose zero means the default.
 type Number interface {
 	~int | ~int64
-}
-
-// Copy returns a copy of the options, which may be nil.
-func Copy[T any](o *T) (all T) {
-	if o != nil {
-		all = *o
-	}
-	return all
-}
-
-// Fill sets an option that is zero to its default. It returns fault.Invalid if the value is negative or not a number. The name has the
-// package: "kv.Options.PageSize".
-func Fill[T Number | ~float64](name string, value *T, standard T) error {
-	switch {
-	case *value == 0:
-		*value = standard
-	case !(*value > 0): // NaN is invalid, too
-		return fault.Classify(fault.Invalid, fmt.Errorf("%s is %v: give a positive value, or 0 for the default, %v", name, *value, standard))
-	}
-	return nil
-}
-
-// Given returns fault.Invalid if what a constructor needs is nil. call names the constructor, such as "etcdkv: New"; what is its argument.
-func Given[T comparable](call, what string, given T) error {
-	var missing T
-	if given == missing {
-		return fmt.Errorf("%w: %s: the %s is nil", fault.Invalid, call, what)
-	}
-	return nil
 }
 
 // Field is an option with its name.

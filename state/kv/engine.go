@@ -64,7 +64,7 @@ func (e *engine) observe() {
 		*op = s.Op(name, name+target, attribute.String("db.operation.name", name))
 	}
 	e.watchLost = s.Event("goos.kv.watch.lost", log.SeverityWarn, "key-value watch lost its engine and retries")
-	e.watchResync = s.Event("goos.kv.watch.resync", log.SeverityInfo, "key-value watch starts over")
+	e.watchResync = s.Event("goos.kv.watch.resync", log.SeverityInfo, "key-value watch begins with a snapshot")
 	e.mirrorInvalid = s.Event("goos.kv.mirror.invalid", log.SeverityWarn, "key-value mirror skips an item that does not decode")
 	e.invalidItems = s.Meter().Counter("goos.kv.mirror.invalid_items", "{item}", "Items that a mirror could not decode.")
 	e.attrs = metric.WithAttributeSet(attribute.NewSet(slices.Clone(attrs)...))

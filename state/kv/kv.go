@@ -25,7 +25,8 @@
 // # Errors
 //
 // Every error is an [*Error] that names the operation and the key, and wraps one of the sentinels below, the error of the
-// context, or errors.ErrUnsupported. The engine's own error stays reachable by errors.As.
+// context, or errors.ErrUnsupported. The engine's own error stays reachable by errors.As. kv.ErrUnavailable, sync.ErrUnavailable and
+// config.ErrUnavailable are one value, and so are the others of one name.
 //
 // # Telemetry
 //
@@ -42,7 +43,7 @@
 // OTel events:
 //
 //   - goos.kv.watch.lost (warning): the connection of a watch is lost; with goos.kv.key and exception.*
-//   - goos.kv.watch.resync (info): a watch starts over with a snapshot; with goos.kv.key
+//   - goos.kv.watch.resync (info): a watch begins, or starts over, with a snapshot; with goos.kv.key
 //   - goos.kv.lease.lost (warning): a lease under Run has ended; with exception.*
 //
 // A [Mirror] emits goos.kv.mirror.invalid (warning) for an item that does not decode, with goos.kv.key and exception.*, and counts these
@@ -56,8 +57,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/internal/life"
-	"github.com/go-os/go-os/state/internal/options"
 	"github.com/go-os/go-os/state/kv/driver"
 	"github.com/go-os/go-os/telemetry"
 )
@@ -82,7 +83,7 @@ var (
 
 // Error is the error of every operation of this package.
 type Error struct {
-	// Op is the operation, as in the telemetry: "get", "put", …, and "watch", "require".
+	// Op is the operation, as in the telemetry: "get", "put", …, and "watch", "mirror", "near", "require".
 	Op string
 	// Key is the key, the prefix of a listing or a watch, or empty.
 	Key string
@@ -94,13 +95,18 @@ type Error struct {
 func (e *Error) Error() string {
 	const longest = 64
 	switch {
-	case e.Key == "" && !errors.Is(e.Err, ErrInvalid):
+	case e.Key == "" && (keyless[e.Op] || !errors.Is(e.Err, ErrInvalid)):
 		return fmt.Sprintf("kv: %s: %v", e.Op, e.Err)
 	case len(e.Key) > longest:
 		return fmt.Sprintf("kv: %s %q…: %v", e.Op, e.Key[:longest], e.Err)
 	default:
 		return fmt.Sprintf("kv: %s %q: %v", e.Op, e.Key, e.Err)
 	}
+}
+
+// keyless are the operations without a key. In the others an empty key may be what is wrong.
+var keyless = map[string]bool{
+	"require": true, "ping": true, "get_many": true, "put_many": true, "lease_grant": true, "lease_renew": true, "lease_revoke": true,
 }
 
 // Unwrap returns the cause.
@@ -210,12 +216,12 @@ func New(d driver.Driver, opts *Options) *Store {
 }
 
 func (o *Options) withDefaults() (Options, error) {
-	all := options.Copy(o)
+	all := defaults.Copy(o)
 	return all, cmp.Or(
-		options.Default("kv.Options.PageSize", &all.PageSize, DefaultPageSize),
-		options.Default("kv.Options.Parallel", &all.Parallel, DefaultParallel),
-		options.Default("kv.Options.Backoff", &all.Backoff, DefaultBackoff),
-		options.Default("kv.Options.MaxBackoff", &all.MaxBackoff, DefaultMaxBackoff),
+		defaults.Fill("kv.Options.PageSize", &all.PageSize, DefaultPageSize),
+		defaults.Fill("kv.Options.Parallel", &all.Parallel, DefaultParallel),
+		defaults.Fill("kv.Options.Backoff", &all.Backoff, DefaultBackoff),
+		defaults.Fill("kv.Options.MaxBackoff", &all.MaxBackoff, DefaultMaxBackoff),
 	)
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 	"github.com/go-os/go-os/state/kv/memkv"
 	"github.com/go-os/go-os/telemetry"
+	"github.com/go-os/go-os/telemetry/telemetrytest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -314,6 +315,65 @@ func TestLeaseOutage(t *testing.T) {
 			t.Errorf("Run gave up after %s; the last renewal was at most 60 s after the start, and holds for 30 s", took)
 		}
 	})
+}
+
+// TestRevokeEndsRun revokes a lease while it is renewed: that is no loss.
+func TestRevokeEndsRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		recorder := telemetrytest.New()
+		s := kv.New(memkv.New(nil), &kv.Options{Telemetry: recorder.Providers})
+		defer s.Close()
+		l, err := s.Lease(t.Context(), time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error)
+		go func() { done <- l.Run(t.Context()) }()
+		synctest.Wait()
+		if err := l.Run(t.Context()); !errors.Is(err, kv.ErrInvalid) {
+			t.Errorf("a second Run: %v, want ErrInvalid", err)
+		}
+		began := time.Now()
+		if err := l.Revoke(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil || time.Since(began) > 0 {
+			t.Errorf("Run after Revoke: %v, after %v", err, time.Since(began))
+		}
+		if events := recorder.Events(); len(events) > 0 {
+			t.Errorf("events %v", events)
+		}
+	})
+}
+
+// stuck is an engine whose second page is the first one again.
+type stuck struct{ *memkv.Driver }
+
+func (d stuck) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
+	req.Next = nil
+	return d.Driver.List(ctx, req)
+}
+
+// TestPagesThatDoNotAdvance ends a list instead of repeating it for ever.
+func TestPagesThatDoNotAdvance(t *testing.T) {
+	s := kv.New(stuck{memkv.New(nil)}, &kv.Options{PageSize: 2, Telemetry: telemetry.Off()})
+	defer s.Close()
+	for _, key := range []string{"a", "b", "c"} {
+		if _, err := s.Put(t.Context(), key, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []string
+	var failure error
+	for it, err := range s.List(t.Context(), "") {
+		if failure = err; err == nil {
+			got = append(got, it.Key)
+		}
+	}
+	want := `kv: list: the driver returned "a" after "b": pages must be in the order of the keys`
+	if len(got) != 2 || failure == nil || failure.Error() != want {
+		t.Errorf("%q, %v; want two items and %q", got, failure, want)
+	}
 }
 
 // mute does not renew leases after a time.

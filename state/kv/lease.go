@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/go-os/go-os/internal/life"
 	"github.com/go-os/go-os/state/internal/leases"
 	"github.com/go-os/go-os/state/kv/driver"
 )
@@ -17,6 +18,9 @@ type Lease struct {
 	leaser driver.Leaser
 	id     driver.LeaseID
 	ttl    time.Duration
+
+	life    life.Life // until Revoke
+	running life.Running
 }
 
 // Lease grants a lease that ends after ttl unless it is renewed. A ttl outside the engine's limits is ErrInvalid.
@@ -56,27 +60,40 @@ func (l *Lease) Renew(ctx context.Context) (err error) {
 	return l.leaser.Renew(ctx, l.id)
 }
 
-// Revoke ends the lease and deletes its items. A lease that has already ended is not an error.
+// Revoke ends the lease and deletes its items. A lease that has already ended is not an error. A Run of this Lease then ends, and later calls
+// return ErrNotFound.
 func (l *Lease) Revoke(ctx context.Context) (err error) {
 	ctx, call := l.store.engine.revoke.Start(ctx, "")
 	defer call.End(ctx, &err)
 	if err := l.store.usable(ctx); err != nil {
 		return err
 	}
-	return l.leaser.Revoke(ctx, l.id)
+	if err := l.leaser.Revoke(ctx, l.id); err != nil {
+		return err
+	}
+	l.life.End()
+	return nil
 }
 
-// Run renews the lease three times a TTL, and returns nil when ctx ends. The lease then lasts for the rest of its TTL.
-// A renewal that fails is retried. Run returns an error that wraps ErrNotFound when the lease has ended: the engine reported it, or a
-// whole TTL has passed since the last successful renewal was sent.
+// Run renews the lease three times a TTL, and returns nil when ctx ends or this Lease is revoked. After the end of ctx the lease lasts for the
+// rest of its TTL. A renewal that fails is retried. Run returns an error that wraps ErrNotFound when the lease has ended: the engine reported
+// it, or a whole TTL has passed since the last successful renewal was sent. It returns ErrClosed if the store is closed, and ErrInvalid if it
+// is already running.
 func (l *Lease) Run(ctx context.Context) error {
+	end, err := l.running.Begin()
+	if err != nil {
+		return &Error{Op: "lease_renew", Err: err}
+	}
+	defer end()
+	within, leave := l.life.Within(ctx)
+	defer leave()
 	upkeep := leases.Upkeep{
 		TTL:   l.ttl,
 		Renew: func(ctx context.Context, _ time.Time) error { return l.Renew(ctx) },
 		Final: func(err error) bool { return errors.Is(err, ErrNotFound) || errors.Is(err, ErrClosed) },
 		Retry: func(int) time.Duration { return l.ttl / 10 },
 	}
-	err := upkeep.Run(ctx, time.Now(), 0)
+	err = upkeep.Run(within, time.Now(), 0)
 	if expired, ok := errors.AsType[*leases.Expired](err); ok {
 		err = &Error{Op: "lease_renew", Err: fmt.Errorf("%w: %w", ErrNotFound, expired)}
 	}

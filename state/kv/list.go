@@ -2,7 +2,9 @@ package kv
 
 import (
 	"context"
+	"fmt"
 	"iter"
+	"strings"
 
 	"github.com/go-os/go-os/state/kv/driver"
 )
@@ -15,14 +17,18 @@ import (
 func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
 		req := driver.ListRequest{Limit: s.engine.opts.PageSize}
+		var last *string // key of the pages before
 		for {
-			page, err := s.page(ctx, prefix, req)
+			page, err := s.page(ctx, prefix, req, last)
 			if err != nil {
 				yield(Item{}, err)
 				return
 			}
+			if n := len(page.Items); n > 0 {
+				last = &page.Items[n-1].Key
+			}
 			for _, it := range page.Items {
-				it.Key = it.Key[len(s.prefix):]
+				it.Key = strings.TrimPrefix(it.Key, s.prefix)
 				if !yield(it, nil) {
 					return
 				}
@@ -34,7 +40,8 @@ func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[Item, error] 
 	}
 }
 
-func (s *Store) page(ctx context.Context, prefix string, req driver.ListRequest) (page driver.Page, err error) {
+// page requests one page, which must begin after the last key of those before: a list that did not advance would never end.
+func (s *Store) page(ctx context.Context, prefix string, req driver.ListRequest, last *string) (page driver.Page, err error) {
 	ctx, call := s.engine.list.Start(ctx, prefix)
 	defer call.End(ctx, &err)
 	if err := s.usable(ctx); err != nil {
@@ -47,5 +54,9 @@ func (s *Store) page(ctx context.Context, prefix string, req driver.ListRequest)
 	if req.Prefix, err = s.full(prefix); err != nil {
 		return page, err
 	}
-	return lister.List(ctx, req)
+	page, err = lister.List(ctx, req)
+	if err == nil && last != nil && len(page.Items) > 0 && page.Items[0].Key <= *last {
+		return driver.Page{}, fmt.Errorf("the driver returned %q after %q: pages must be in the order of the keys", page.Items[0].Key, *last)
+	}
+	return page, err
 }

@@ -61,7 +61,10 @@ type MirrorStatus struct {
 //	mirror, err := kv.NewMirror[Route](store, "route/", nil)
 //	…
 //	go mirror.Run(ctx)
-//	<-mirror.Complete()
+//	select {
+//	case <-mirror.Complete():
+//	case <-ctx.Done(): // the engine has not answered
+//	}
 //	item, ok := mirror.Get("route/eu")
 //
 // Reads do no I/O and never wait for the engine. Keys are those of the store, with the prefix: for keys without one, mirror

@@ -31,11 +31,14 @@ const (
 	EventPut = driver.EventPut
 	// EventDelete: the item was removed, or has expired.
 	EventDelete = driver.EventDelete
-	// EventResync: the state known so far may be wrong. All existing items follow as Puts, up to Synced.
+	// EventResync: the state known so far may be wrong. All existing items follow, each as an EventPut, up to
+	// EventSynced.
 	EventResync = driver.EventResync
-	// EventSynced: the watch is in place, and no change will be missed. After a Resync, items that were not shown since then do not exist.
+	// EventSynced: the watch is in place, and no change will be missed. Items that were not shown since the last EventResync
+	// do not exist.
 	EventSynced = driver.EventSynced
-	// EventLost: the connection is lost, and the watch reconnects. The state known so far may be stale until Synced.
+	// EventLost: the connection is lost, and the watch reconnects. The state known so far may be stale until
+	// EventSynced.
 	EventLost = driver.EventLost
 )
 
@@ -48,7 +51,7 @@ type WatchOption interface {
 // the watch begins as with Current.
 func From(v Version) WatchOption { return from(v) }
 
-// Current begins with the existing items: Resync, a Put for each item, Synced. Changes follow without a gap.
+// Current begins with the existing items: EventResync, an EventPut for each item, EventSynced. Changes follow without a gap.
 func Current() WatchOption { return current{} }
 
 type (
@@ -86,14 +89,14 @@ func (s *Store) Watch(ctx context.Context, key string, opts ...WatchOption) iter
 }
 
 // WatchPrefix returns the changes of the keys that begin with prefix, in order. An empty prefix means all keys. Without an option it shows
-// the changes after the first event, which is Synced.
+// the changes after the first event, which is EventSynced.
 //
-// A watch that loses its connection emits Lost and reconnects, for as long as the loop runs. If the engine still has the changes since then,
-// the watch emits Synced and continues there. Otherwise it starts over with Resync, the existing items, and Synced. A caller that keeps a
-// copy must do four things: set on Put, remove on Delete, mark all items as unseen on Resync, and remove the unseen on Synced.
-// [Mirror] does that.
+// A watch that loses its connection emits EventLost and reconnects, for as long as the loop runs. If the engine still has the changes since
+// then, the watch emits EventSynced and continues there. Otherwise it starts over with EventResync, the existing items, and EventSynced. A
+// caller that keeps a copy must do four things: set on EventPut, remove on EventDelete, mark all items as unseen on EventResync, and remove
+// the unseen on EventSynced. [Mirror] does that.
 //
-// On engines with the ability ExactEvents no change is missed between two Resyncs. On others a state that was soon replaced may be left
+// On engines with the ability ExactEvents no change is missed between two of EventResync. On others a state that was soon replaced may be left
 // out, but never the latest.
 //
 // The loop ends without an error when ctx ends. Any other end is an error in the last pair: ErrClosed, ErrInvalid or

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/state/kv"
 )
 
@@ -29,6 +30,7 @@ import (
 type Fence struct {
 	store *kv.Store
 	epoch uint32
+	fault error // of every call; nil unless there is no store
 }
 
 // FenceOptions configure NewFence.
@@ -38,13 +40,10 @@ type FenceOptions struct {
 	Epoch uint32
 }
 
-// NewFence returns a Fence for the items of a store. If the store lacks the ability kv.CAS, calls return errors.ErrUnsupported. A Fence
-// promises no more than its store: one that loses writes may lose a token with them.
+// NewFence returns a Fence for the items of a store. Without a store, calls return ErrInvalid, and errors.ErrUnsupported if the store
+// lacks the ability kv.CAS. A Fence promises no more than its store: one that loses writes may lose a token with them.
 func NewFence(store *kv.Store, opts *FenceOptions) *Fence {
-	if store == nil {
-		store = kv.New(nil, nil)
-	}
-	f := &Fence{store: store}
+	f := &Fence{store: store, fault: defaults.Given("sync: NewFence", "store", store)}
 	if opts != nil {
 		f.epoch = opts.Epoch
 	}
@@ -64,9 +63,12 @@ func (f *Fence) Delete(ctx context.Context, t Token, key string) error {
 
 // Get returns an item and the token that it was written with. It returns kv.ErrNotFound if there is none.
 func (f *Fence) Get(ctx context.Context, key string) (value []byte, t Token, err error) {
+	if f.fault != nil {
+		return nil, 0, &Error{Op: "fence", Name: key, Err: f.fault}
+	}
 	it, err := f.store.Get(ctx, key)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, ofStore(key, err)
 	}
 	s, err := unseal(key, it.Value)
 	if err == nil && s.deleted {
@@ -99,6 +101,9 @@ func (f *Fence) write(ctx context.Context, t Token, key string, value []byte, de
 // update is a read-modify-write by compare-and-set, which it repeats after a conflict. next returns the new value, and whether the item is
 // deleted. A missing item counts as deleted.
 func (f *Fence) update(ctx context.Context, t Token, key string, next func(old seal) seal) error {
+	if f.fault != nil {
+		return &Error{Op: "fence", Name: key, Err: f.fault}
+	}
 	if t == 0 {
 		return &Error{Op: "fence", Name: key, Err: fmt.Errorf("%w: no token: use Grant.Token", ErrInvalid)}
 	}
@@ -112,7 +117,7 @@ func (f *Fence) update(ctx context.Context, t Token, key string, next func(old s
 			}
 			condition = kv.IfVersion(it.Version)
 		case !errors.Is(err, kv.ErrNotFound):
-			return err
+			return ofStore(key, err)
 		}
 		grant, err := f.admit(old, t, grantsOf(ctx, t))
 		if err != nil {
@@ -121,9 +126,20 @@ func (f *Fence) update(ctx context.Context, t Token, key string, next func(old s
 		s := next(old)
 		s.token, s.epoch, s.grant = t, f.epoch, grant
 		if _, err := f.store.Put(ctx, key, s.bytes(), condition); !errors.Is(err, kv.ErrConflict) {
-			return err
+			return ofStore(key, err)
 		}
 	}
+}
+
+// ofStore returns the error of a call of the store as one of the Fence. It takes the cause alone: both name the key.
+func ofStore(key string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*kv.Error](err); ok {
+		err = e.Err
+	}
+	return &Error{Op: "fence", Name: key, Err: err}
 }
 
 // admit returns ErrFenced if an item refuses a token. Otherwise it returns the grant to store with the item: the caller's if it is known, or

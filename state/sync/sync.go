@@ -37,7 +37,8 @@
 // # Errors
 //
 // Every error is an [*Error] that names the operation and the name, and wraps one of the sentinels below, the error of the context,
-// or errors.ErrUnsupported. The engine's own error stays reachable by errors.As.
+// or errors.ErrUnsupported. The engine's own error stays reachable by errors.As. sync.ErrUnavailable, kv.ErrUnavailable and
+// config.ErrUnavailable are one value, and so are the others of one name.
 //
 // # Telemetry
 //
@@ -68,10 +69,10 @@ import (
 	gosync "sync"
 	"time"
 
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/internal/fault"
 	"github.com/go-os/go-os/internal/life"
 	"github.com/go-os/go-os/state/internal/leases"
-	"github.com/go-os/go-os/state/internal/options"
 	"github.com/go-os/go-os/state/sync/driver"
 	"github.com/go-os/go-os/telemetry"
 )
@@ -204,12 +205,12 @@ func New(d driver.Driver, opts *Options) *Session {
 
 // withDefaults also rounds the TTL, and checks the options against the engine's limits.
 func (o *Options) withDefaults(caps Capabilities) (Options, error) {
-	all := options.Copy(o)
+	all := defaults.Copy(o)
 	err := cmp.Or(
-		options.Default("sync.Options.TTL", &all.TTL, DefaultTTL),
-		options.Default("sync.Options.Timeout", &all.Timeout, DefaultTimeout),
-		options.Default("sync.Options.Backoff", &all.Backoff, DefaultBackoff),
-		options.Default("sync.Options.MaxBackoff", &all.MaxBackoff, DefaultMaxBackoff),
+		defaults.Fill("sync.Options.TTL", &all.TTL, DefaultTTL),
+		defaults.Fill("sync.Options.Timeout", &all.Timeout, DefaultTimeout),
+		defaults.Fill("sync.Options.Backoff", &all.Backoff, DefaultBackoff),
+		defaults.Fill("sync.Options.MaxBackoff", &all.MaxBackoff, DefaultMaxBackoff),
 	)
 	if err != nil {
 		return all, err
@@ -217,7 +218,7 @@ func (o *Options) withDefaults(caps Capabilities) (Options, error) {
 	if all.TTL, err = leases.Limits(caps.Lease).Fit(caps.System, all.TTL); err != nil {
 		return all, err
 	}
-	if err := options.Default("sync.Options.Margin", &all.Margin, all.TTL/10); err != nil {
+	if err := defaults.Fill("sync.Options.Margin", &all.Margin, all.TTL/10); err != nil {
 		return all, err
 	}
 	if all.Margin >= all.TTL/2 {

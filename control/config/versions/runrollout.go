@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/go-os/go-os/control/config"
-	"github.com/go-os/go-os/internal/option"
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/state/kv"
 )
 
@@ -88,10 +88,10 @@ func (p Plan) withDefaults() (Plan, error) {
 	}
 	p.MinSample = cmp.Or(p.MinSample, DefaultMinSample)
 	err := errors.Join(
-		option.Fill("Plan.Every", &p.Every, DefaultHealthWindow),
-		option.Fill("Plan.BadInARow", &p.BadInARow, DefaultBadInARow),
-		option.Fill("Plan.Worse", &p.Worse, DefaultWorse),
-		option.Fill("Plan.Margin", &p.Margin, DefaultMargin),
+		defaults.Fill("Plan.Every", &p.Every, DefaultHealthWindow),
+		defaults.Fill("Plan.BadInARow", &p.BadInARow, DefaultBadInARow),
+		defaults.Fill("Plan.Worse", &p.Worse, DefaultWorse),
+		defaults.Fill("Plan.Margin", &p.Margin, DefaultMargin),
 		p.check(),
 	)
 	return p, err

@@ -53,7 +53,7 @@ import (
 	"github.com/go-os/go-os/control/config"
 	"github.com/go-os/go-os/control/config/driver"
 	"github.com/go-os/go-os/control/config/internal/document"
-	"github.com/go-os/go-os/internal/option"
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/telemetry"
 )
@@ -117,9 +117,9 @@ func New(store *kv.Store, layer string, opts *Options) (*Layer, error) {
 
 // withDefaults returns the options with defaults in place of zeros, or ErrInvalid if one of them is negative.
 func (o *Options) withDefaults(layer string) (Options, error) {
-	out := option.Copy(o)
+	out := defaults.Copy(o)
 	out.Name = cmp.Or(out.Name, layer)
-	err := option.Fill("Options.MaxSize", &out.MaxSize, config.DefaultMaxSize)
+	err := defaults.Fill("Options.MaxSize", &out.MaxSize, config.DefaultMaxSize)
 	return out, err
 }
 

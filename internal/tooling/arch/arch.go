@@ -64,7 +64,7 @@ var vendors = map[string][]string{
 }
 
 // forDrivers are packages of internal that a driver may import: they have no policy and no telemetry.
-var forDrivers = []string{"internal/backoff", "internal/life"}
+var forDrivers = []string{"internal/backoff", "internal/defaults", "internal/life"}
 
 // storeless are packages of control that a program links without any of state. What they share lies in their internal folders.
 var storeless = []string{"control/config"}

@@ -102,7 +102,7 @@ func TestMutations(t *testing.T) {
 		{"lifetime in a driver", "state/sync/etcdsync/etcdsync.go", ours + "internal/life", ""},
 		{"what a layer shares in a portable type", "state/kv/lease.go", ours + "state/internal/leases", ""},
 		{"what a layer shares in package driver", "state/kv/driver/capabilities.go", ours + "state/internal/leases", ""},
-		{"what a layer shares in a driver", "state/kv/memkv/memkv.go", ours + "state/internal/options", ""},
+		{"defaults in a driver", "state/kv/memkv/memkv.go", ours + "internal/defaults", ""},
 		{"extension of the standard library", "state/kv/batch.go", "golang.org/x/sync/errgroup", ""},
 		{"what drivers on one vendor share", "state/sync/etcdsync/etcdsync.go", ours + "state/internal/etcderr", ""},
 		{"vendor in what its drivers share", "state/internal/etcderr/etcderr.go", "go.etcd.io/etcd/api/v3/v3rpc/rpctypes", ""},

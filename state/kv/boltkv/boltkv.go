@@ -24,7 +24,7 @@ import (
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 
-	"github.com/go-os/go-os/state/internal/options"
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/state/kv/driver"
 	"github.com/go-os/go-os/state/kv/internal/feed"
 )
@@ -50,11 +50,11 @@ type Options struct {
 }
 
 func (o *Options) withDefaults() (Options, error) {
-	all := options.Copy(o)
+	all := defaults.Copy(o)
 	return all, cmp.Or(
-		options.Default("boltkv.Options.History", &all.History, feed.DefaultLength),
-		options.Default("boltkv.Options.MaxValue", &all.MaxValue, DefaultMaxValue),
-		options.Default("boltkv.Options.LockTimeout", &all.LockTimeout, DefaultLockTimeout),
+		defaults.Fill("boltkv.Options.History", &all.History, feed.DefaultLength),
+		defaults.Fill("boltkv.Options.MaxValue", &all.MaxValue, DefaultMaxValue),
+		defaults.Fill("boltkv.Options.LockTimeout", &all.LockTimeout, DefaultLockTimeout),
 	)
 }
 

@@ -38,9 +38,9 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/internal/life"
 	"github.com/go-os/go-os/state/internal/consulerr"
-	"github.com/go-os/go-os/state/internal/options"
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
@@ -68,10 +68,10 @@ type Options struct {
 }
 
 func (o *Options) withDefaults() (Options, error) {
-	all := options.Copy(o)
+	all := defaults.Copy(o)
 	err := cmp.Or(
-		options.Default("consulkv.Options.MaxRequest", &all.MaxRequest, DefaultMaxRequest),
-		options.Default("consulkv.Options.Wait", &all.Wait, DefaultWait),
+		defaults.Fill("consulkv.Options.MaxRequest", &all.MaxRequest, DefaultMaxRequest),
+		defaults.Fill("consulkv.Options.Wait", &all.Wait, DefaultWait),
 	)
 	all.Wait = min(all.Wait, maxWait)
 	return all, err
@@ -89,7 +89,7 @@ type Driver struct {
 // New returns a driver on a client.
 func New(client *api.Client, opts *Options) *Driver {
 	o, err := opts.withDefaults()
-	return &Driver{client: client, wait: o.Wait, fault: cmp.Or(options.Given("consulkv: New", "client", client), err), caps: driver.Capabilities{
+	return &Driver{client: client, wait: o.Wait, fault: cmp.Or(defaults.Given("consulkv: New", "client", client), err), caps: driver.Capabilities{
 		System: "consul",
 		Abilities: driver.CAS | driver.Expiry | driver.List | driver.Watch | driver.Leases |
 			driver.Durable | driver.SnapshotList | driver.FreshReads,

@@ -26,9 +26,9 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/internal/life"
 	"github.com/go-os/go-os/state/internal/etcderr"
-	"github.com/go-os/go-os/state/internal/options"
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
@@ -48,8 +48,8 @@ type Options struct {
 }
 
 func (o *Options) withDefaults() (Options, error) {
-	all := options.Copy(o)
-	return all, options.Default("etcdkv.Options.MaxRequest", &all.MaxRequest, DefaultMaxRequest)
+	all := defaults.Copy(o)
+	return all, defaults.Fill("etcdkv.Options.MaxRequest", &all.MaxRequest, DefaultMaxRequest)
 }
 
 // Driver implements driver.Driver. It is safe for concurrent use.
@@ -63,7 +63,7 @@ type Driver struct {
 // New returns a driver on a client, which it does not close.
 func New(client *clientv3.Client, opts *Options) *Driver {
 	o, err := opts.withDefaults()
-	return &Driver{client: client, fault: cmp.Or(options.Given("etcdkv: New", "client", client), err), caps: driver.Capabilities{
+	return &Driver{client: client, fault: cmp.Or(defaults.Given("etcdkv: New", "client", client), err), caps: driver.Capabilities{
 		System: "etcd",
 		Abilities: driver.CAS | driver.Expiry | driver.List | driver.Watch | driver.Leases |
 			driver.Durable | driver.ExactEvents | driver.SnapshotList | driver.FreshReads,

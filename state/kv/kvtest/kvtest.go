@@ -32,7 +32,7 @@ import (
 	"github.com/go-os/go-os/telemetry/telemetrytest"
 )
 
-// Backend is a driver under test, and the strings by which its engine can be pulled.
+// Backend is a driver under test, and the hooks that inject faults into its engine.
 type Backend struct {
 	// Open returns a driver on an empty key space. The suite closes it. Required.
 	Open func(t testing.TB) driver.Driver

@@ -38,8 +38,8 @@ import (
 
 	"github.com/bradfitz/gomemcache/memcache"
 
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/internal/life"
-	"github.com/go-os/go-os/state/internal/options"
 	"github.com/go-os/go-os/state/kv/driver"
 	"github.com/go-os/go-os/state/kv/internal/sealed"
 )
@@ -63,8 +63,8 @@ type Options struct {
 }
 
 func (o *Options) withDefaults() (Options, error) {
-	all := options.Copy(o)
-	return all, options.Default("memcachedkv.Options.MaxItem", &all.MaxItem, DefaultMaxItem)
+	all := defaults.Copy(o)
+	return all, defaults.Fill("memcachedkv.Options.MaxItem", &all.MaxItem, DefaultMaxItem)
 }
 
 // Driver implements driver.Driver. It is safe for concurrent use.
@@ -78,7 +78,7 @@ type Driver struct {
 // New returns a driver on a client, which it does not close.
 func New(client *memcache.Client, opts *Options) *Driver {
 	o, err := opts.withDefaults()
-	return &Driver{client: client, fault: cmp.Or(options.Given("memcachedkv: New", "client", client), err), caps: driver.Capabilities{
+	return &Driver{client: client, fault: cmp.Or(defaults.Given("memcachedkv: New", "client", client), err), caps: driver.Capabilities{
 		System:    "memcached",
 		Abilities: driver.CAS | driver.Expiry | driver.FreshReads,
 		TTL:       driver.TTLLimits{Min: time.Second, Max: MaxTTL, Granularity: time.Second, MaxLateness: 2 * time.Second},

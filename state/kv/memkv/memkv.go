@@ -23,7 +23,7 @@ import (
 
 	"github.com/tidwall/btree"
 
-	"github.com/go-os/go-os/state/internal/options"
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/state/kv/driver"
 	"github.com/go-os/go-os/state/kv/internal/feed"
 )
@@ -45,11 +45,11 @@ type Options struct {
 }
 
 func (o *Options) withDefaults() (Options, error) {
-	all := options.Copy(o)
+	all := defaults.Copy(o)
 	return all, cmp.Or(
-		options.Default("memkv.Options.History", &all.History, feed.DefaultLength),
-		options.Default("memkv.Options.MaxKey", &all.MaxKey, DefaultMaxKey),
-		options.Default("memkv.Options.MaxValue", &all.MaxValue, DefaultMaxValue),
+		defaults.Fill("memkv.Options.History", &all.History, feed.DefaultLength),
+		defaults.Fill("memkv.Options.MaxKey", &all.MaxKey, DefaultMaxKey),
+		defaults.Fill("memkv.Options.MaxValue", &all.MaxValue, DefaultMaxValue),
 	)
 }
 

@@ -59,8 +59,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/internal/life"
-	"github.com/go-os/go-os/state/internal/options"
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
@@ -90,8 +90,8 @@ func Config(bucket string) jetstream.KeyValueConfig {
 }
 
 func (o *Options) withDefaults() (Options, error) {
-	all := options.Copy(o)
-	return all, options.Default("natskv.Options.MaxPayload", &all.MaxPayload, DefaultMaxPayload)
+	all := defaults.Copy(o)
+	return all, defaults.Fill("natskv.Options.MaxPayload", &all.MaxPayload, DefaultMaxPayload)
 }
 
 // Driver implements driver.Driver. It is safe for concurrent use.
@@ -127,7 +127,7 @@ func New(js jetstream.JetStream, bucket string, opts *Options) *Driver {
 	if o.Durable {
 		abilities |= driver.Durable
 	}
-	return &Driver{js: js, bucket: bucket, fault: cmp.Or(options.Given("natskv: New", "JetStream client", js), err), caps: driver.Capabilities{
+	return &Driver{js: js, bucket: bucket, fault: cmp.Or(defaults.Given("natskv: New", "JetStream client", js), err), caps: driver.Capabilities{
 		System:    "nats",
 		Abilities: abilities,
 		TTL:       driver.TTLLimits{Min: time.Second, Max: maxTTL, Granularity: time.Second, MaxLateness: 2 * time.Second},

@@ -16,6 +16,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,8 +26,8 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/internal/life"
-	"github.com/go-os/go-os/state/internal/options"
 	"github.com/go-os/go-os/state/kv"
 )
 
@@ -91,22 +92,34 @@ type load struct {
 	stale   bool
 }
 
-// New returns a cache in front of s, whose engine must have the ability Watch: Run fails if it does not. Until Run is called,
-// every Get reads from the store. If an option is negative, Get and Run return kv.ErrInvalid.
+// New returns a cache in front of s. Until Run is called, every Get reads from the store. Get and Run return kv.ErrInvalid if the store is
+// nil or an option is negative, and errors.ErrUnsupported if the engine lacks the ability kv.Watch: its items could never be cached.
 func New(s *kv.Store, opts *Options) *Cache {
-	if s == nil {
-		s = kv.New(nil, nil)
-	}
 	c := &Cache{store: s, loads: make(map[string]*load)}
 	c.opts, c.fault = opts.withDefaults()
+	if c.fault == nil {
+		c.fault = defaults.Given("near: New", "store", s)
+	}
+	if c.fault == nil {
+		c.fault = able(s)
+	}
 	return c
 }
 
+// able returns why a store cannot be watched, or nil.
+func able(s *kv.Store) error {
+	err := s.Require(kv.Watch)
+	if e, ok := errors.AsType[*kv.Error](err); ok {
+		return e.Err
+	}
+	return err
+}
+
 func (o *Options) withDefaults() (Options, error) {
-	all := options.Copy(o)
+	all := defaults.Copy(o)
 	return all, cmp.Or(
-		options.Default("near.Options.MaxItems", &all.MaxItems, DefaultMaxItems),
-		options.Default("near.Options.MaxStale", &all.MaxStale, DefaultMaxStale),
+		defaults.Fill("near.Options.MaxItems", &all.MaxItems, DefaultMaxItems),
+		defaults.Fill("near.Options.MaxStale", &all.MaxStale, DefaultMaxStale),
 	)
 }
 

@@ -270,7 +270,27 @@ func TestNearStaleness(t *testing.T) {
 
 // TestWithoutDriver reads through a cache that was made of nothing: the error names what is missing.
 func TestWithoutDriver(t *testing.T) {
-	if _, err := near.New(nil, nil).Get(t.Context(), "k"); !errors.Is(err, kv.ErrInvalid) || !strings.Contains(err.Error(), "no driver") {
+	if _, err := near.New(nil, nil).Get(t.Context(), "k"); !errors.Is(err, kv.ErrInvalid) || !strings.Contains(err.Error(), "store is nil") {
 		t.Errorf("Get without a store: %v", err)
+	}
+}
+
+// blind is an engine that cannot be watched.
+type blind struct{ *memkv.Driver }
+
+func (b blind) Capabilities() driver.Capabilities {
+	c := b.Driver.Capabilities()
+	c.Abilities &^= driver.Watch
+	return c
+}
+
+// TestWithoutWatch makes a cache that could never keep an item: it says so at the first call.
+func TestWithoutWatch(t *testing.T) {
+	c := near.New(kv.New(blind{memkv.New(nil)}, &kv.Options{Telemetry: telemetry.Off()}), nil)
+	if _, err := c.Get(t.Context(), "k"); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("Get: %v, want ErrUnsupported", err)
+	}
+	if err := c.Run(t.Context()); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("Run: %v, want ErrUnsupported", err)
 	}
 }

@@ -29,8 +29,8 @@ import (
 
 	"github.com/olric-data/olric"
 
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/internal/life"
-	"github.com/go-os/go-os/state/internal/options"
 	"github.com/go-os/go-os/state/kv/driver"
 	"github.com/go-os/go-os/state/kv/internal/sealed"
 )
@@ -50,8 +50,8 @@ type Options struct {
 }
 
 func (o *Options) withDefaults() (Options, error) {
-	all := options.Copy(o)
-	return all, options.Default("peerkv.Options.MaxValue", &all.MaxValue, DefaultMaxValue)
+	all := defaults.Copy(o)
+	return all, defaults.Fill("peerkv.Options.MaxValue", &all.MaxValue, DefaultMaxValue)
 }
 
 // Driver implements driver.Driver. It is safe for concurrent use.
@@ -65,7 +65,7 @@ type Driver struct {
 // New returns a driver on a distributed map, which it does not close.
 func New(items olric.DMap, opts *Options) *Driver {
 	o, err := opts.withDefaults()
-	return &Driver{items: items, fault: cmp.Or(options.Given("peerkv: New", "map", items), err), caps: driver.Capabilities{
+	return &Driver{items: items, fault: cmp.Or(defaults.Given("peerkv: New", "map", items), err), caps: driver.Capabilities{
 		System:    "olric",
 		Abilities: driver.Expiry,
 		TTL:       driver.TTLLimits{Min: time.Millisecond, Max: maxTTL, Granularity: time.Millisecond, MaxLateness: maxLateness},

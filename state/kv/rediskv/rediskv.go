@@ -53,8 +53,8 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/internal/life"
-	"github.com/go-os/go-os/state/internal/options"
 	"github.com/go-os/go-os/state/internal/rediserr"
 	"github.com/go-os/go-os/state/kv/driver"
 	"github.com/go-os/go-os/state/kv/internal/sealed"
@@ -82,10 +82,10 @@ type Options struct {
 }
 
 func (o *Options) withDefaults() (Options, error) {
-	all := options.Copy(o)
+	all := defaults.Copy(o)
 	return all, cmp.Or(
-		options.Default("rediskv.Options.MaxValue", &all.MaxValue, DefaultMaxValue),
-		options.Default("rediskv.Options.CacheTTL", &all.CacheTTL, 0),
+		defaults.Fill("rediskv.Options.MaxValue", &all.MaxValue, DefaultMaxValue),
+		defaults.Fill("rediskv.Options.CacheTTL", &all.CacheTTL, 0),
 	)
 }
 
@@ -108,7 +108,7 @@ func New(client rueidis.Client, opts *Options) *Driver {
 	if o.CacheTTL == 0 {
 		abilities |= driver.FreshReads
 	}
-	return &Driver{client: client, cacheTTL: o.CacheTTL, fault: cmp.Or(options.Given("rediskv: New", "client", client), err), caps: driver.Capabilities{
+	return &Driver{client: client, cacheTTL: o.CacheTTL, fault: cmp.Or(defaults.Given("rediskv: New", "client", client), err), caps: driver.Capabilities{
 		System:    "redis",
 		Abilities: abilities,
 		TTL:       driver.TTLLimits{Min: time.Millisecond, Max: maxTTL, Granularity: time.Millisecond, MaxLateness: maxLateness},

@@ -46,9 +46,9 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/internal/life"
 	"github.com/go-os/go-os/state/internal/consulerr"
-	"github.com/go-os/go-os/state/internal/options"
 	"github.com/go-os/go-os/state/sync/driver"
 )
 
@@ -85,9 +85,9 @@ type Options struct {
 }
 
 func (o *Options) withDefaults() (Options, error) {
-	all := options.Copy(o)
+	all := defaults.Copy(o)
 	all.Prefix, all.Node = cmp.Or(all.Prefix, DefaultPrefix), cmp.Or(all.Node, DefaultNode)
-	err := options.Default("consulsync.Options.Wait", &all.Wait, DefaultWait)
+	err := defaults.Fill("consulsync.Options.Wait", &all.Wait, DefaultWait)
 	all.Wait = min(all.Wait, maxWait)
 	return all, err
 }
@@ -107,7 +107,7 @@ type Driver struct {
 func New(client *api.Client, opts *Options) *Driver {
 	o, err := opts.withDefaults()
 	return &Driver{
-		client: client, prefix: o.Prefix, node: o.Node, wait: o.Wait, fault: cmp.Or(options.Given("consulsync: New", "client", client), err),
+		client: client, prefix: o.Prefix, node: o.Node, wait: o.Wait, fault: cmp.Or(defaults.Given("consulsync: New", "client", client), err),
 	}
 }
 

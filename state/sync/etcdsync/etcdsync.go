@@ -49,9 +49,9 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/internal/life"
 	"github.com/go-os/go-os/state/internal/etcderr"
-	"github.com/go-os/go-os/state/internal/options"
 	"github.com/go-os/go-os/state/sync/driver"
 )
 
@@ -71,7 +71,7 @@ type Options struct {
 }
 
 func (o *Options) withDefaults() Options {
-	all := options.Copy(o)
+	all := defaults.Copy(o)
 	all.Prefix = cmp.Or(all.Prefix, DefaultPrefix)
 	return all
 }
@@ -87,7 +87,7 @@ type Driver struct {
 // New returns a driver on a client, which it does not close.
 func New(client *clientv3.Client, opts *Options) *Driver {
 	o := opts.withDefaults()
-	return &Driver{client: client, prefix: o.Prefix, fault: options.Given("etcdsync: New", "client", client)}
+	return &Driver{client: client, prefix: o.Prefix, fault: defaults.Given("etcdsync: New", "client", client)}
 }
 
 // Validate implements driver.Validator.

@@ -17,8 +17,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/internal/life"
-	"github.com/go-os/go-os/state/internal/options"
 	"github.com/go-os/go-os/state/sync/driver"
 )
 
@@ -43,7 +43,7 @@ type Driver struct {
 
 // New returns a driver.
 func New(opts *Options) *Driver {
-	o := options.Copy(opts)
+	o := defaults.Copy(opts)
 	if o.Space == nil {
 		o.Space = NewSpace()
 	}

@@ -50,8 +50,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/internal/life"
-	"github.com/go-os/go-os/state/internal/options"
 	"github.com/go-os/go-os/state/sync/driver"
 	"github.com/go-os/go-os/state/sync/internal/notify"
 )
@@ -80,9 +80,9 @@ type Options struct {
 }
 
 func (o *Options) withDefaults() (Options, error) {
-	all := options.Copy(o)
+	all := defaults.Copy(o)
 	all.Schema = cmp.Or(all.Schema, DefaultSchema)
-	return all, options.Default("pgsync.Options.Poll", &all.Poll, DefaultPoll)
+	return all, defaults.Fill("pgsync.Options.Poll", &all.Poll, DefaultPoll)
 }
 
 // Driver is the driver. It is safe for concurrent use.
@@ -99,7 +99,7 @@ type Driver struct {
 // New returns a driver on a pool of at least two connections, which it does not close. Call Migrate before.
 func New(pool *pgxpool.Pool, opts *Options) *Driver {
 	o, err := opts.withDefaults()
-	d := &Driver{pool: pool, opts: o, fault: cmp.Or(options.Given("pgsync: New", "pool", pool), err)}
+	d := &Driver{pool: pool, opts: o, fault: cmp.Or(defaults.Given("pgsync: New", "pool", pool), err)}
 	d.hub = notify.New(&d.life, d.listen)
 	if d.fault == nil {
 		config := pool.Config()

@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/go-os/go-os/state/internal/options"
+	"github.com/go-os/go-os/internal/defaults"
 )
 
 // object is a schema or a table that the driver needs.
@@ -65,7 +65,7 @@ func objects() []object {
 // and the right that the role lacks.
 func Migrate(ctx context.Context, pool *pgxpool.Pool, opts *Options) error {
 	o, err := opts.withDefaults()
-	if err = cmp.Or(options.Given("pgsync: Migrate", "pool", pool), err); err != nil {
+	if err = cmp.Or(defaults.Given("pgsync: Migrate", "pool", pool), err); err != nil {
 		return err
 	}
 	if err := migrate(ctx, pool, o.Schema); err != nil {

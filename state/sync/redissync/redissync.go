@@ -45,8 +45,8 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/internal/life"
-	"github.com/go-os/go-os/state/internal/options"
 	"github.com/go-os/go-os/state/internal/rediserr"
 	"github.com/go-os/go-os/state/sync/driver"
 	"github.com/go-os/go-os/state/sync/internal/notify"
@@ -73,9 +73,9 @@ type Options struct {
 }
 
 func (o *Options) withDefaults() (Options, error) {
-	all := options.Copy(o)
+	all := defaults.Copy(o)
 	all.Prefix = cmp.Or(all.Prefix, DefaultPrefix)
-	return all, options.Default("redissync.Options.Poll", &all.Poll, DefaultPoll)
+	return all, defaults.Fill("redissync.Options.Poll", &all.Poll, DefaultPoll)
 }
 
 // Driver is the driver. It is safe for concurrent use.
@@ -92,7 +92,7 @@ type Driver struct {
 func New(client rueidis.Client, opts *Options) *Driver {
 	o, err := opts.withDefaults()
 	d := &Driver{
-		client: client, prefix: o.Prefix, poll: o.Poll, fault: cmp.Or(options.Given("redissync: New", "client", client), err),
+		client: client, prefix: o.Prefix, poll: o.Poll, fault: cmp.Or(defaults.Given("redissync: New", "client", client), err),
 	}
 	d.hub = notify.New(&d.life, d.listen)
 	return d

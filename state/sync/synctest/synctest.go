@@ -37,7 +37,7 @@ import (
 // Open makes a driver on an engine. Each stands for a process.
 type Open func(t testing.TB) driver.Driver
 
-// Backend is a driver under test, and the strings by which its engine can be pulled.
+// Backend is a driver under test, and the hooks that inject faults into its engine.
 type Backend struct {
 	// Begin prepares the engine for one promise, and returns what makes drivers on it. Other promises may be under way: it leaves
 	// alone what they hold. Required.

@@ -1,4 +1,4 @@
-package options_test
+package main_test
 
 import (
 	"errors"
