@@ -2,6 +2,7 @@ package config
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"runtime/debug"
 	"slices"
@@ -72,15 +73,22 @@ type callback struct {
 
 // OnChange calls fn after every change of the value at a path, such as "limits" or "prices.lamp", or of one below it. The path "" means every
 // change. Run and Reload make the calls, one at a time, in the order of the changes and then of the registrations. A slow fn delays later
-// calls, but not Get. A panic is recovered, and emitted as an event. OnChange returns ErrInvalid if the type has no such path; a key of a
-// map need not exist yet. stop ends the calls.
+// calls, but not Get. A panic is recovered, and emitted as an event. OnChange returns ErrInvalid if fn is nil, or if the type has no such
+// path; a key of a map need not exist yet. stop ends the calls.
 func (c *Config[T]) OnChange(path string, fn func(old, new *T)) (stop func(), err error) {
-	return c.onChange(path, func(old, new any) { fn(old.(*T), new.(*T)) })
+	var call func(old, new any)
+	if fn != nil {
+		call = func(old, new any) { fn(old.(*T), new.(*T)) }
+	}
+	return c.onChange(path, call)
 }
 
 func (c *core) onChange(path string, call func(old, new any)) (stop func(), err error) {
 	if err := document.CheckPath(c.builder.Type, path); err != nil {
 		return func() {}, err
+	}
+	if call == nil {
+		return func() {}, &Error{Key: path, Err: fmt.Errorf("%w: OnChange has no function to call", ErrInvalid)}
 	}
 	one := &callback{path: path, call: call}
 	c.mu.Lock()

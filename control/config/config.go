@@ -57,7 +57,7 @@
 //     takes effect while another source is bad.
 //   - Load fails if a source is invalid: broken syntax, an unknown key, a value that does not fit its type, a broken rule. The error
 //     has all mistakes of all sources. A typo never starts a service on its defaults.
-//   - Load fails if a source can never work: a malformed URL, a nil store, an empty path, a negative option.
+//   - Load fails if a source can never work: a malformed URL, a nil store, an empty path, an unknown format, a negative option.
 //   - Load does not fail if a source cannot be reached. The file of Options.LastGood stands in for it. Without that file the source is left
 //     out, unless it is [Required]. Status reports it.
 //   - Values do not reach logs, spans, events or reports, except in the message of a Validate method. A returned error may show a value
@@ -68,7 +68,8 @@
 // # Errors
 //
 // Every error is an [*Error], or joins several. An *Error has the source, document, line and key, and wraps one of the sentinels below or
-// the error of the context.
+// the error of the context. A sentinel that several packages have is one value: kv.ErrUnavailable, sync.ErrUnavailable and
+// config.ErrUnavailable are equal, so one errors.Is suffices for all of them.
 //
 // # Telemetry
 //
@@ -77,7 +78,7 @@
 // "config load" is the span of Load, and "config reload" the span of a Reload or, with goos.config.source, of a read by Run. "config read" is the span of
 // reading one source, with goos.config.source; sources of the process itself, such as [Env], have none. The spans are of kind internal. Each
 // is also a point on goos.config.operation.duration, in seconds, with goos.config.operation and, on failure, error.type: invalid, syntax,
-// unknown_key, not_found, unavailable, too_large, canceled, timeout or _OTHER.
+// unknown_key, not_found, denied, unavailable, too_large, canceled, timeout or _OTHER.
 //
 //   - goos.config.changes, counter, {change}: with goos.config.result, applied or rejected
 //   - goos.config.problems, gauge, {problem}: 1 while a source is invalid or out of reach, with goos.config.source
@@ -86,7 +87,7 @@
 // Events:
 //
 //   - goos.config.applied (info): a configuration came into force: goos.config.version, goos.config.fingerprint, goos.config.keys (those that
-//     changed, at most 32)
+//     changed, at most 32; not set if no value changed, nor by Load)
 //   - goos.config.rejected (warning): a change was rejected: goos.config.source, goos.config.key, exception.*
 //   - goos.config.source.failed (warning): a source could not be read or reached: goos.config.source, exception.*
 //   - goos.config.source.recovered (info): a source is valid and in reach again: goos.config.source
@@ -118,6 +119,9 @@ var (
 	ErrUnknownKey = document.ErrUnknownKey
 	// ErrNotFound: a file, a key or a version does not exist.
 	ErrNotFound = driver.ErrNotFound
+	// ErrDenied: a source refuses the client, whose credentials or rights do not suffice. A retry fails until somebody grants them. Load
+	// leaves such a source out like one that did not answer, unless it is Required.
+	ErrDenied = driver.ErrDenied
 	// ErrUnavailable: a source did not answer, or not in time.
 	ErrUnavailable = driver.ErrUnavailable
 	// ErrTooLarge: a document is over its size limit.

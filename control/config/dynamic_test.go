@@ -264,6 +264,9 @@ func TestOnChange(t *testing.T) {
 				t.Errorf("OnChange(%q): %v", path, err)
 			}
 		}
+		if _, err := cfg.OnChange("retries", nil); !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), "no function to call") {
+			t.Errorf("OnChange without a function: %v", err)
+		}
 		defer configtesting.Start(t, cfg)()
 		synctest.Wait()
 		for _, step := range []struct{ text, want string }{
@@ -289,6 +292,21 @@ func TestOnChange(t *testing.T) {
 			t.Errorf("called after stop: %s", got)
 		}
 	})
+}
+
+// TestViewWithoutFunction: a View ignores a nil function.
+func TestViewWithoutFunction(t *testing.T) {
+	providers, out := lines()
+	a := &live{name: "a", text: "retries: 1\n"}
+	cfg, err := config.Load[service](t.Context(), &config.Options{Sources: []config.Source{a}, Telemetry: providers})
+	must(t, err)
+	stop := config.NewView(cfg, func(s *service) *int { return &s.Retries }).OnChange(nil)
+	a.set("retries: 2\n", nil)
+	must(t, cfg.Reload(t.Context()))
+	stop()
+	if strings.Contains(out.String(), "panicked") {
+		t.Error(out.String())
+	}
 }
 
 // TestChanges: a quick loop gets every change, and a slow one gets several as one.

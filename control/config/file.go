@@ -53,13 +53,14 @@ type FileOptions struct {
 
 // File returns a source that reads a file. It notices every way to write a file: in place, by renaming another file over it, by swapping a
 // link in its path as Kubernetes does for ConfigMaps, by deleting and creating it. It ignores other files of the folder, such as temporary
-// files of editors. Load returns ErrInvalid if the path is empty or an option is negative.
+// files of editors. Load returns ErrInvalid if the path is empty, if the format is none of the three, or if an option is negative.
 func File(path string, opts *FileOptions) Source {
 	f := &fileSource{path: path}
 	f.opts, f.invalid = opts.withDefaults()
 	if f.opts.Format == "" {
 		f.opts.Format = document.FormatOf(path)
 	}
+	f.badFormat = document.CheckFormat(f.opts.Format, "set FileOptions.Format")
 	if path == "" {
 		f.invalid = errors.Join(fmt.Errorf("%w: the path of File is empty: name a file, or leave the source out", driver.ErrInvalid), f.invalid)
 	}
@@ -78,9 +79,10 @@ func (o *FileOptions) withDefaults() (FileOptions, error) {
 }
 
 type fileSource struct {
-	path    string
-	opts    FileOptions
-	invalid error // why the source can never work
+	path      string
+	opts      FileOptions
+	invalid   error // why the source can never work
+	badFormat error // the same, for the format; Parse reports it if the file can be read
 }
 
 func (f *fileSource) Name() string { return strings.TrimSpace("file " + f.path) }
@@ -94,11 +96,11 @@ func (f *fileSource) Read(ctx context.Context) ([]driver.Document, error) {
 	for {
 		before, err := os.Stat(f.path)
 		if err != nil {
-			return f.missing(err)
+			return nil, f.unread(err)
 		}
 		data, err := f.readAll()
 		if err != nil {
-			return f.missing(err)
+			return nil, f.unread(err)
 		}
 		after, err := os.Stat(f.path)
 		if err == nil && os.SameFile(before, after) && before.Size() == after.Size() && before.ModTime().Equal(after.ModTime()) {
@@ -154,7 +156,7 @@ func kindOf(mode fs.FileMode) string {
 
 // readLimited reads to the end. The result is never nil.
 func readLimited(r io.Reader, limit int64) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(r, limit+1))
+	data, err := io.ReadAll(io.LimitReader(r, max(limit, limit+1))) // the sum overflows if there is no limit
 	if err != nil {
 		return nil, err
 	}
@@ -164,14 +166,21 @@ func readLimited(r io.Reader, limit int64) ([]byte, error) {
 	return append([]byte{}, data...), nil
 }
 
-func (f *fileSource) missing(err error) ([]driver.Document, error) {
-	switch {
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, err
-	case f.opts.Optional:
-		return nil, nil
+// unread returns the error for a file that cannot be read. That does not hide an unknown format, which would come out much later.
+func (f *fileSource) unread(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: %w", driver.ErrNotFound, err)
+		if f.opts.Optional {
+			err = nil
+		}
 	}
-	return nil, fmt.Errorf("%w: %w", driver.ErrNotFound, err)
+	switch {
+	case err == nil:
+		return f.badFormat
+	case f.badFormat != nil:
+		return fmt.Errorf("%w; %w", f.badFormat, err)
+	}
+	return err
 }
 
 // Watch watches the folder rather than the file, which may be replaced.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -225,6 +226,9 @@ func TestFileLimits(t *testing.T) {
 		if !errors.Is(err, test.want) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	if cfg := load(t, config.File(write(t, "small.yaml", "retries: 4\n"), &config.FileOptions{MaxSize: math.MaxInt64})); cfg.Get().Retries != 4 {
+		t.Error("the largest limit lets nothing through")
 	}
 	if _, err := config.Load[service](t.Context(), options(config.Required(config.File(t.TempDir(), &config.FileOptions{Format: config.YAML})))); err == nil {
 		t.Error("a folder is accepted as a file")

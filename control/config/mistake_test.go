@@ -8,9 +8,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/go-os/go-os/control/config"
 	"github.com/go-os/go-os/control/config/versions"
+	"github.com/go-os/go-os/internal/tooling/configtesting"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/memkv"
 	"github.com/go-os/go-os/telemetry"
@@ -133,6 +135,7 @@ func TestRulesBesideMisfits(t *testing.T) {
 // TestSourcesThatCannotWork has sources that no later moment can mend: Load fails, and says what to write.
 func TestSourcesThatCannotWork(t *testing.T) {
 	const address = "write http://host/path or https://host/path"
+	store := newStore(t)
 	for name, test := range map[string]struct {
 		source config.Source
 		want   string
@@ -154,6 +157,13 @@ func TestSourcesThatCannotWork(t *testing.T) {
 		"file":            {config.File("", nil), "config: file: invalid: the path of File is empty: name a file, or leave the source out"},
 		"file, optional":  {config.File("", &config.FileOptions{Optional: true}), "the path of File is empty"},
 		"format":          {config.File(write(t, "x.ini", "a=1"), nil), `the format "ini" is none of yaml, json, toml: set Format in the options of the source, such as FileOptions.Format`},
+		"no such file":    {config.File("/nowhere/shop.ini", nil), `the format "ini" is none of yaml, json, toml: set FileOptions.Format; not found: `},
+		"optional format": {config.File("/nowhere/shop", &config.FileOptions{Optional: true}), `the format "" is none of yaml, json, toml: set FileOptions.Format`},
+		"format, key":     {versions.Key(store, "k", nil), `config: key k: invalid: the format "" is none of yaml, json, toml: set KeyOptions.Format`},
+		"URL, down":       {config.URL("http://127.0.0.1:1/x", &config.URLOptions{Format: "ini"}), `the format "ini" is none of yaml, json, toml: set URLOptions.Format`},
+		"no layers":       {versions.Published(store, nil), "PublishedOptions.Layers is empty"},
+		"an empty layer":  {versions.Published(store, &versions.PublishedOptions{Layers: []string{"a", ""}}), "PublishedOptions.Layers[1] is empty: name a layer"},
+		"a layer twice":   {versions.Published(store, &versions.PublishedOptions{Layers: []string{"a", "b", "a"}}), `config: published: invalid: PublishedOptions.Layers has "a" twice: remove one`},
 		"format of a URL": {config.URL(serve(t, "text/plain", "a: 1").URL, nil), "set URLOptions.Format"},
 	} {
 		_, err := config.Load[service](t.Context(), options(test.source))
@@ -168,6 +178,29 @@ func TestSourcesThatCannotWork(t *testing.T) {
 
 	if _, err := versions.New(nil, "a", nil); !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), "config: invalid: the store of versions.New is nil") {
 		t.Errorf("versions: %v", err)
+	}
+}
+
+// TestAllTagsAreChecked: one error has the mistakes of all kinds of tags.
+func TestAllTagsAreChecked(t *testing.T) {
+	type inner struct {
+		D bool `validate:"min=1"`
+	}
+	type wrong struct {
+		A int `config:"a,nosuchoption"`
+		B int `default:"x"`
+		C int `validate:"mni=3"`
+		L []inner
+		P *inner `config:",squash"`
+	}
+	_, err := config.Load[wrong](t.Context(), nil)
+	if !errors.Is(err, config.ErrInvalid) {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`wrong.A: the tag`, "b: the tag `default`: invalid", "c: the rule mni=3", "l[].d: the rule min=1", "cannot be squashed"} {
+		if strings.Count(err.Error(), want) != 1 {
+			t.Errorf("want %q once in\n%v", want, err)
+		}
 	}
 }
 
@@ -220,6 +253,26 @@ func TestUnknownVariable(t *testing.T) {
 	if strings.Contains(out.String(), "SVC_") || !strings.Contains(out.String(), "retries") {
 		t.Errorf("dump:\n%s", out.String())
 	}
+}
+
+// TestWatchEndsInOneLine: the problem of a watch that ended has one line, which names its class once.
+func TestWatchEndsInOneLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		providers, out := lines()
+		store := kv.New(memkv.New(nil), &kv.Options{Telemetry: telemetry.Off()})
+		source := versions.Published(store, &versions.PublishedOptions{Layers: []string{"base"}})
+		cfg, err := config.Load[service](t.Context(), &config.Options{Telemetry: providers, Sources: []config.Source{source}})
+		must(t, err)
+		stop := configtesting.Start(t, cfg)
+		synctest.Wait()
+		must(t, store.Close())
+		synctest.Wait()
+		stop()
+		const want = `exception.message="config: published: unavailable: changes are not seen: the watch ended: kv: watch \"head\": closed"`
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("got\n%s\nwant %s", out.String(), want)
+		}
+	})
 }
 
 // TestLeftOut: the log line of a source that is out of reach says whether its earlier documents stay in force.

@@ -12,6 +12,7 @@ import (
 	"github.com/go-os/go-os/control/config/internal/document"
 	"github.com/go-os/go-os/control/config/internal/scope"
 	"github.com/go-os/go-os/internal/backoff"
+	"github.com/go-os/go-os/internal/fault"
 )
 
 func (c *core) run(ctx context.Context) error {
@@ -120,12 +121,20 @@ func (f *follower) listen(ctx context.Context, w driver.Watcher) {
 		if ctx.Err() != nil {
 			return
 		}
-		f.changed(ctx, errors.Join(errors.New("the watch ended"), err))
+		f.changed(ctx, watchEnded(err))
 		if time.Since(begun) > f.core.opts.MaxBackoff {
 			retries.Reset()
 		}
 		_ = retries.Wait(ctx) // the loop ends with ctx
 	}
+}
+
+// watchEnded returns the error for a watch that ended with an error, or with nil.
+func watchEnded(err error) error {
+	if err == nil {
+		return errors.New("the watch ended")
+	}
+	return fmt.Errorf("the watch ended: %w", err)
 }
 
 func (f *follower) watch(ctx context.Context, w driver.Watcher) (err error) {
@@ -142,7 +151,7 @@ func (f *follower) changed(ctx context.Context, lost error) {
 	c := f.core
 	var p *Problem
 	if lost != nil {
-		p = newProblem(f.state.name, &Error{Source: f.state.name, Err: fmt.Errorf("%w: changes are not seen: %w", ErrUnavailable, lost)}, false)
+		p = newProblem(f.state.name, &Error{Source: f.state.name, Err: fault.Classify(ErrUnavailable, fmt.Errorf("changes are not seen: %w", lost))}, false)
 	}
 	c.mu.Lock()
 	f.state.lost = lost

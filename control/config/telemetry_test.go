@@ -132,7 +132,7 @@ func TestTelemetry(t *testing.T) {
 			t.Errorf("after %q\ngot\n%s\nwant\n%s", text, got, want)
 		}
 	}
-	if got := w.take(); got != "applied keys=[] name=orders" {
+	if got := w.take(); got != "applied name=orders" {
 		t.Errorf("loaded: %s", got)
 	}
 	step("retries: 2\ndb: {password: hunter3}\n", nil, "applied keys=[\"db.password\",\"retries\"] name=orders")
@@ -332,7 +332,7 @@ func TestEventFallback(t *testing.T) {
 	p, out := lines()
 	follow(p)
 	const want = `level=WARN msg="configuration key ignored" event=goos.config.unknown goos.config.name=orders goos.config.source=a goos.config.key=retires exception.message="config: a:2: retires: unknown key: did you mean retries?"
-level=INFO msg="configuration applied" event=goos.config.applied goos.config.name=orders goos.config.keys=[]
+level=INFO msg="configuration applied" event=goos.config.applied goos.config.name=orders
 level=WARN msg="configuration source left out; the service runs without it" event=goos.config.source.failed goos.config.name=orders goos.config.source=b exception.message="config: b: unavailable"
 level=WARN msg="last-good file of the configuration failed" event=goos.config.source.failed goos.config.name=orders goos.config.source="last good file" exception.message="config: FILE"
 level=WARN msg="configuration rejected; the last good one stays in force" event=goos.config.rejected goos.config.name=orders goos.config.source=a goos.config.key=retries exception.message="config: a:1: retries: invalid: must be at most 10"

@@ -48,11 +48,12 @@ type URLOptions struct {
 
 // URL returns a source that fetches a document by HTTP. Requests have If-None-Match or If-Modified-Since (RFC 9110, section 13), so that an
 // unchanged document is not sent again. After a response that is not a configuration (an error, an HTML page, a truncated document), the
-// last document stays in force. The query and the password of the URL do not reach errors or telemetry.
+// last document stays in force. The statuses 401 and 403 are ErrDenied, 404 and 410 ErrNotFound, and all others ErrUnavailable. The query
+// and the password of the URL do not reach errors or telemetry.
 //
 // A redirect is followed only on the same host and port, or from http to https on the same host and their default ports. Another host must
-// neither provide the configuration nor receive URLOptions.Header. Load returns ErrInvalid if the address is not an http or https URL, or if
-// an option is negative.
+// neither provide the configuration nor receive URLOptions.Header. Load returns ErrInvalid if the address is not an http or https URL, if the
+// format is none of the three, or if an option is negative.
 func URL(address string, opts *URLOptions) Source {
 	u := &urlSource{address: address, turn: make(chan struct{}, 1)}
 	var badOptions, badAddress error
@@ -60,6 +61,9 @@ func URL(address string, opts *URLOptions) Source {
 	u.client = restrict(u.opts.Client)
 	u.shown, badAddress = shownURL(address)
 	u.invalid = errors.Join(badAddress, badOptions)
+	if u.opts.Format != "" {
+		u.invalid = errors.Join(u.invalid, document.CheckFormat(u.opts.Format, "set URLOptions.Format to one of them"))
+	}
 	return u
 }
 
@@ -201,6 +205,8 @@ func (u *urlSource) take(response *http.Response, conditional bool) error {
 		return fmt.Errorf("%w: the server answers 304 Not Modified to a request without a condition", driver.ErrUnavailable)
 	case code == http.StatusNotFound, code == http.StatusGone:
 		return fmt.Errorf("%w: the server answers %s", driver.ErrNotFound, response.Status)
+	case code == http.StatusUnauthorized, code == http.StatusForbidden:
+		return fmt.Errorf("%w: the server answers %s: check URLOptions.Header", driver.ErrDenied, response.Status)
 	case code != http.StatusOK:
 		return fmt.Errorf("%w: the server answers %s", driver.ErrUnavailable, response.Status)
 	}

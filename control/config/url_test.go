@@ -187,6 +187,23 @@ func TestURLRetryAfter(t *testing.T) {
 	})
 }
 
+// TestURLDenied: a server that refuses the credentials is no server that is down.
+func TestURLDenied(t *testing.T) {
+	for code, want := range map[int]error{401: config.ErrDenied, 403: config.ErrDenied, 404: config.ErrNotFound, 500: config.ErrUnavailable} {
+		server := newScripted(t)
+		server.say(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) })
+		_, err := config.Load[service](t.Context(), options(config.Required(config.URL(server.URL, nil))))
+		for _, class := range []error{config.ErrDenied, config.ErrNotFound, config.ErrUnavailable} {
+			if errors.Is(err, class) != (class == want) {
+				t.Errorf("%d: %v", code, err)
+			}
+		}
+		if _, err := config.Load[service](t.Context(), options(config.URL(server.URL, nil))); err != nil {
+			t.Errorf("%d: the source is not left out: %v", code, err)
+		}
+	}
+}
+
 // TestURLHeader: requests have URLOptions.Header.
 func TestURLHeader(t *testing.T) {
 	server := newScripted(t)

@@ -81,7 +81,11 @@ func (w *watchers) recordApplied(ctx context.Context, before, now []attribute.Ke
 		w.info.Record(ctx, 0, w.option(before...))
 	}
 	w.info.Record(ctx, 1, w.option(now...))
-	w.applied.Emit(ctx, w.with(append(slices.Clip(now), keysKey.StringSlice(keys[:min(len(keys), maxKeys)]))...)...)
+	attrs := w.with(now...)
+	if len(keys) > 0 {
+		attrs = append(attrs, keysKey.StringSlice(keys[:min(len(keys), maxKeys)]))
+	}
+	w.applied.Emit(ctx, attrs...)
 }
 
 // recordProblem records a new problem.

@@ -24,6 +24,8 @@ import (
 var (
 	// ErrNotFound: the document does not exist.
 	ErrNotFound = fault.NotFound
+	// ErrDenied: the source refuses the client, whose credentials or rights do not suffice.
+	ErrDenied = fault.Denied
 	// ErrUnavailable: the source did not answer.
 	ErrUnavailable = fault.Unavailable
 	// ErrTooLarge: a document is over its size limit.

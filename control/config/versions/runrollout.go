@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -59,7 +60,8 @@ type Plan struct {
 	// Author of the steps, such as the name of the calling program. Required.
 	Author string
 	// Stages of the rollout, with growing percentages. Stages that the rollout has already passed are skipped. After the last stage the
-	// candidate is promoted. Default: DefaultStages.
+	// candidate is promoted. A rollout that Stage started at 60 % thus skips all of DefaultStages: the first good check promotes it.
+	// Default: DefaultStages.
 	Stages []Stage
 	// Health returns the latest samples. It is called once in each interval of Every. An error means that the health is unknown: the
 	// rollout waits, since a broken monitor is a reason neither to advance nor to abort. Default: none; then the reports of the
@@ -72,10 +74,10 @@ type Plan struct {
 	Every time.Duration
 	// MinSample is the number of requests of the canaries that a judgement needs. Default: DefaultMinSample.
 	MinSample uint64
-	// Worse is the factor by which the share of failures of the canaries may exceed that of the others, at least 1. The canaries are bad
-	// when their share is above Worse times that of the others, plus Margin. Default: DefaultWorse.
+	// Worse is the factor by which the share of failures of the canaries may exceed that of the others, at least 1 and finite. The
+	// canaries are bad when their share is above Worse times that of the others, plus Margin. Default: DefaultWorse.
 	Worse float64
-	// Margin is the share of failures, from 0 to 1, that is tolerated beyond that. Default: DefaultMargin.
+	// Margin is the share of failures, up to 1, that is tolerated beyond that: 0.02 is two percent. Default: DefaultMargin.
 	Margin float64
 	// BadInARow is the number of consecutive bad samples that aborts the rollout. Default: DefaultBadInARow.
 	BadInARow int
@@ -97,13 +99,16 @@ func (p Plan) withDefaults() (Plan, error) {
 	return p, err
 }
 
-// check returns ErrInvalid if the author is missing, if Worse is below 1, or if the stages do not grow.
+// check returns ErrInvalid if the author is missing, if Worse or Margin is out of its range, or if the stages do not grow.
 func (p Plan) check() error {
 	if p.Author == "" {
 		return fmt.Errorf("%w: Plan.Author is missing: name the program that runs the rollout", config.ErrInvalid)
 	}
-	if p.Worse > 0 && p.Worse < 1 {
-		return fmt.Errorf("%w: Plan.Worse is %v: give at least 1", config.ErrInvalid, p.Worse)
+	if p.Worse > 0 && p.Worse < 1 || math.IsInf(p.Worse, 1) {
+		return fmt.Errorf("%w: Plan.Worse is %v: give at least 1, and a finite number", config.ErrInvalid, p.Worse)
+	}
+	if p.Margin > 1 {
+		return fmt.Errorf("%w: Plan.Margin is %v: give a share of at most 1, such as 0.02 for two percent", config.ErrInvalid, p.Margin)
 	}
 	last := 0.0
 	for i, s := range p.Stages {

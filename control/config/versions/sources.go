@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 
 	"github.com/go-os/go-os/control/config"
 	"github.com/go-os/go-os/control/config/driver"
 	"github.com/go-os/go-os/control/config/internal/document"
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/state/kv"
 )
 
@@ -22,7 +24,8 @@ type KeyOptions struct {
 }
 
 // Key returns a source with the document at one key of a store. If the store has the ability kv.Watch, changes take effect at once. Otherwise the
-// key is read every config.Options.Recheck. Load returns ErrInvalid if the store is nil or the key is empty.
+// key is read every config.Options.Recheck. Load returns ErrInvalid if the store is nil, if the key is empty, or if the format is none of the
+// three.
 func Key(store *kv.Store, key string, opts *KeyOptions) config.Source {
 	k := &keySource{store: store, key: key, format: document.FormatOf(key)}
 	if opts != nil {
@@ -46,6 +49,9 @@ func (k *keySource) Name() string { return "key " + k.key }
 func (k *keySource) Read(ctx context.Context) ([]driver.Document, error) {
 	if k.store == nil {
 		return nil, errNoStore("Key")
+	}
+	if err := document.CheckFormat(k.format, "set KeyOptions.Format"); err != nil {
+		return nil, err
 	}
 	found, err := k.store.Get(ctx, k.key)
 	switch {
@@ -83,7 +89,7 @@ func watchKey(ctx context.Context, store *kv.Store, key string, changed func(err
 	synced := false // a snapshot is reported as a whole at its end
 	for event, err := range store.Watch(ctx, key) {
 		if err != nil {
-			return storeError(err)
+			return err // Run reports it as unavailable
 		}
 		switch event.Kind {
 		case kv.EventLost:
@@ -114,22 +120,42 @@ type PublishedOptions struct {
 }
 
 // Published returns a source with the published documents of the layers of a store. A layer without a published document has no keys. Load
-// returns ErrInvalid if the store is nil, or if there are no layers.
+// returns ErrInvalid if the store is nil, if there are no layers, or if a layer is empty or there twice.
 func Published(store *kv.Store, opts *PublishedOptions) config.Source {
-	p := &publishedSource{noStore: store == nil}
-	if opts != nil && store != nil {
-		p.instance = opts.Instance
-		for _, name := range opts.Layers {
-			p.layers = append(p.layers, &layerReader{name: name, log: &versionLog{store: store.Namespace(name)}})
-		}
+	given := defaults.Copy(opts)
+	p := &publishedSource{instance: given.Instance, invalid: checkLayers(given.Layers)}
+	if store == nil {
+		p.invalid = errNoStore("Published")
+	}
+	if p.invalid != nil {
+		return p
+	}
+	for _, name := range given.Layers {
+		p.layers = append(p.layers, &layerReader{name: name, log: &versionLog{store: store.Namespace(name)}})
 	}
 	return p
+}
+
+// checkLayers returns ErrInvalid if there are no layers, or if one is empty or there twice.
+func checkLayers(layers []string) error {
+	if len(layers) == 0 {
+		return fmt.Errorf("%w: PublishedOptions.Layers is empty", config.ErrInvalid)
+	}
+	for i, name := range layers {
+		if name == "" {
+			return fmt.Errorf("%w: PublishedOptions.Layers[%d] is empty: name a layer", config.ErrInvalid, i)
+		}
+		if first := slices.Index(layers, name); first < i {
+			return fmt.Errorf("%w: PublishedOptions.Layers has %q twice: remove one", config.ErrInvalid, name)
+		}
+	}
+	return nil
 }
 
 type publishedSource struct {
 	layers   []*layerReader
 	instance string
-	noStore  bool
+	invalid  error // why the source can never work
 }
 
 // layerReader reads one layer. It caches the version in force, since versions never change.
@@ -145,11 +171,8 @@ type layerReader struct {
 func (p *publishedSource) Name() string { return "published" }
 
 func (p *publishedSource) Read(ctx context.Context) (docs []driver.Document, _ error) {
-	if p.noStore {
-		return nil, errNoStore("Published")
-	}
-	if len(p.layers) == 0 {
-		return nil, fmt.Errorf("%w: PublishedOptions.Layers is empty", config.ErrInvalid)
+	if p.invalid != nil {
+		return nil, p.invalid
 	}
 	for _, l := range p.layers {
 		v, err := l.read(ctx, p.instance)

@@ -16,7 +16,8 @@
 // # Errors
 //
 // Every error is a *config.Error with the operation in Op, or joins several. It wraps one of the sentinels of package config,
-// [ErrAborted], or the error of the context.
+// [ErrAborted], or the error of the context. A sentinel that several packages have is one value: kv.ErrUnavailable and
+// config.ErrUnavailable are equal, so one errors.Is suffices for a store and its layers.
 //
 // # Telemetry
 //
@@ -25,7 +26,7 @@
 // The operations are publish, get, head, history (for each page of 16 versions), diff, rollback, stage, advance, promote, abort, rollout and
 // instances. Each is a span of kind internal, such as "config publish", with goos.config.version if it is about one version. It is also a
 // point on goos.config.operation.duration, in seconds, with goos.config.operation and, on failure, error.type: conflict, invalid, syntax,
-// unknown_key, not_found, unavailable, too_large, unsupported, canceled, timeout or _OTHER. RunRollout has no span of its own; its steps
+// unknown_key, not_found, denied, unavailable, too_large, unsupported, canceled, timeout or _OTHER. RunRollout has no span of its own; its steps
 // have.
 //
 // Events, with goos.config.version, goos.config.author, goos.config.reason and goos.config.percent:
@@ -153,6 +154,9 @@ func (v *Layer) Publish(ctx context.Context, d Draft) (out Version, err error) {
 
 // Stage checks a document and starts a rollout: a percentage of the instances, above 0 and below 100, takes the document as the candidate. Its
 // errors are those of Publish.
+//
+// RunRollout skips the stages of its plan that the percentage has already passed: with DefaultStages, the first good check promotes a
+// candidate that was staged at 60 %.
 func (v *Layer) Stage(ctx context.Context, d Draft, percent float64) (out Version, err error) {
 	err = v.do(ctx, "stage", 0, func(ctx context.Context) error {
 		if !(percent > 0 && percent < 100) {

@@ -25,12 +25,13 @@ type Builder struct {
 
 // NewBuilder returns a builder for a type. It returns driver.ErrInvalid with every tag and every type below it that cannot work.
 func NewBuilder(t reflect.Type, allowUnknown bool) (*Builder, error) {
+	badTags := checkTags(t)
 	if err := checkType(t); err != nil {
-		return nil, asErrors(err)
+		return nil, asErrors(errors.Join(badTags, err))
 	}
 	c, badRules := newChecker(t)
 	d, badDefaults := newDefaultsTable(t)
-	if err := errors.Join(badRules, badDefaults); err != nil {
+	if err := errors.Join(badTags, badRules, badDefaults); err != nil {
 		return nil, asErrors(err)
 	}
 	return &Builder{Type: t, checker: c, defaults: d, allowUnknown: allowUnknown}, nil

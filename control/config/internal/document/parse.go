@@ -92,6 +92,14 @@ func (read grammar) lines(data []byte) func() positions {
 // libraries are not used: they round numbers on the way into an any, rewrite keys, and find duplicate keys in quadratic time.
 var grammars = map[string]grammar{YAML: readYAML, JSON: readJSON, TOML: readTOML}
 
+// CheckFormat returns driver.ErrInvalid with a remedy unless Parse supports the format.
+func CheckFormat(format, remedy string) error {
+	if KnownFormat(format) {
+		return nil
+	}
+	return fmt.Errorf("%w: the format %q is none of yaml, json, toml: %s", driver.ErrInvalid, format, remedy)
+}
+
 // KnownFormat reports whether Parse supports a format.
 func KnownFormat(format string) bool { return grammars[format] != nil }
 
@@ -103,10 +111,10 @@ func Parse(d driver.Document) (t Tree, err error) {
 		t.Values, _ = plain(d.Tree).(map[string]any)
 		return t, nil
 	}
-	read, ok := grammars[d.Format]
-	if !ok {
-		return t, &driver.Error{Document: d.Name, Err: fmt.Errorf("%w: the format %q is none of yaml, json, toml: set Format in the options of the source, such as FileOptions.Format", driver.ErrInvalid, d.Format)}
+	if err := CheckFormat(d.Format, "set Format in the options of the source, such as FileOptions.Format"); err != nil {
+		return t, &driver.Error{Document: d.Name, Err: err}
 	}
+	read := grammars[d.Format]
 	data := bytes.TrimPrefix(d.Data, []byte("\xef\xbb\xbf")) // the byte order mark of some editors on Windows
 	switch {
 	case len(bytes.TrimSpace(data)) == 0:

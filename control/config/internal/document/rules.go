@@ -50,7 +50,7 @@ func (r *ruleSet) add(t reflect.Type, at place) {
 	r.seen[t] = true
 	tags := map[string]string{}
 	for _, p := range partsOf(t) {
-		if p.squash {
+		if p.squashable() {
 			r.add(p.Type, at)
 		}
 		tag := p.Tag.Get(ruleTag)

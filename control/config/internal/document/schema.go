@@ -218,7 +218,14 @@ func (p place) any() place {
 	return next
 }
 
-// checkType returns why a type cannot be configured: values that no text can express, and tags that contradict each other.
+// checkTags returns the tags `config` below a type that cannot work.
+func checkTags(t reflect.Type) error {
+	var errs []error
+	eachStruct(t, func(t reflect.Type, _ place) { errs = append(errs, checkParts(t)) })
+	return errors.Join(errs...)
+}
+
+// checkType returns why a type cannot be configured: values that no text can express, and keys that exist twice.
 func checkType(t reflect.Type) error {
 	switch {
 	case t.Kind() != reflect.Struct:
@@ -227,7 +234,7 @@ func checkType(t reflect.Type) error {
 		return fmt.Errorf("%w: the type of a configuration is a struct of keys; %s is written as one text", driver.ErrInvalid, t)
 	}
 	var errs []error
-	eachStruct(t, func(t reflect.Type, at place) { errs = append(errs, checkParts(t), checkFields(t, at)) })
+	eachStruct(t, func(t reflect.Type, at place) { errs = append(errs, checkFields(t, at)) })
 	return errors.Join(errs...)
 }
 
