@@ -70,7 +70,7 @@ func runConfig(ctx context.Context, r *record) error {
 	if _, err := cfg.OnChange("", func(_, _ *shopConfig) { panic(errDemo) }); err != nil {
 		return err
 	}
-	for _, now := range []textSource{{text: "{}"}, {text: "retries: 99\n"}, {err: driver.ErrUnavailable}, {text: "retries: {}\n"}, {text: "{"}, {text: "{}"}} {
+	for _, now := range []textSource{{text: "retries: 2\n"}, {text: "retries: 99\n"}, {err: driver.ErrUnavailable}, {text: "retries: {}\n"}, {text: "{"}, {text: "{}"}} {
 		*source = now
 		_ = cfg.Reload(ctx)
 	}
