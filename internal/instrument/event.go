@@ -27,14 +27,18 @@ type Event struct {
 
 	message string // no lines if it is empty
 	people  func() *slog.Logger
+	outbox  *outbox // of the Scope; nil delivers in the call
 }
 
 // Event returns the emitter of events of this name. The name is of low cardinality, "goos.<capability>.<what>" or one of the
 // semantic conventions; what varies belongs in the attributes. If nobody takes OTel events, the Logger of the Providers gets a line with
 // this message. Without a message there is no line.
+//
+// Processors and log handlers are called one at a time and in order, under a context that has the values of the caller's and does not end. The
+// caller waits for them for a tenth of a second at most; a panic of theirs goes to OpenTelemetry's error handler.
 func (s *Scope) Event(name string, severity log.Severity, message string) *Event {
 	e := NewEvent(s.events, name, severity)
-	e.message, e.people = message, s.people
+	e.message, e.people, e.outbox = message, s.people, &s.outbox
 	return e
 }
 
@@ -60,15 +64,21 @@ func (e *Event) Enabled(ctx context.Context) bool { return e.logger.Enabled(ctx,
 
 // Emit records one event, now.
 func (e *Event) Emit(ctx context.Context, attrs ...attribute.KeyValue) {
-	if e.Enabled(ctx) {
-		e.emit(ctx, nil, attrs)
-		return
-	}
-	e.write(ctx, nil, attrs)
+	e.EmitError(ctx, nil, attrs...)
 }
 
 // EmitError records one event with an error: the SDK adds exception.type and this adds exception.message, see ErrorMessage.
 func (e *Event) EmitError(ctx context.Context, err error, attrs ...attribute.KeyValue) {
+	if e.outbox == nil {
+		e.deliver(ctx, err, attrs)
+		return
+	}
+	ctx = context.WithoutCancel(ctx)
+	e.outbox.deliver(func() { e.deliver(ctx, err, attrs) })
+}
+
+// deliver passes an event to those that take it.
+func (e *Event) deliver(ctx context.Context, err error, attrs []attribute.KeyValue) {
 	if e.Enabled(ctx) {
 		e.emit(ctx, err, attrs)
 		return

@@ -61,7 +61,7 @@ type Config struct {
 	Wrap func(operation, subject string, err error) error
 }
 
-// Scope is the instrumentation of one portable type. It is immutable and safe for concurrent use.
+// Scope is the instrumentation of one portable type. It is safe for concurrent use.
 type Scope struct {
 	cfg      Config
 	tracer   trace.Tracer
@@ -70,6 +70,7 @@ type Scope struct {
 	duration metric.Float64Histogram
 	events   log.Logger
 	people   func() *slog.Logger
+	outbox   outbox
 }
 
 // New returns the Scope that cfg describes, on p. It cannot fail: see [Meter].

@@ -60,7 +60,6 @@
 package osgrpc
 
 import (
-	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -111,10 +110,14 @@ type Options struct {
 	Exact bool
 }
 
-// NotHealth is the default Filter: all calls but those of grpc.health.v1.Health. Probes and balancers call these every few seconds and do
+// NotHealth is the default Filter: all calls but Check, List and Watch of grpc.health.v1.Health. Probes and balancers call these every few seconds and do
 // not show how the service is used. A probe that MaxConcurrent refused would get a healthy process killed.
 func NotHealth(fullMethod string) bool {
-	return !strings.HasPrefix(fullMethod, "/grpc.health.v1.Health/")
+	switch fullMethod {
+	case "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/List", "/grpc.health.v1.Health/Watch":
+		return false
+	}
+	return true
 }
 
 // Everything is the Filter that excludes no call.

@@ -8,6 +8,9 @@ func NotHealth(r *http.Request) bool {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != "" { // a client's "" is GET
 		return true
 	}
+	if r.URL == nil { // a client's mistake, which the transport reports
+		return true
+	}
 	switch r.URL.Path {
 	case "/livez", "/readyz", "/startupz", "/healthz":
 		return false

@@ -85,7 +85,7 @@ func (l *Lease) Run(ctx context.Context) error {
 		return &Error{Op: "lease_renew", Err: err}
 	}
 	defer end()
-	within, leave := l.life.Within(ctx)
+	within, leave := l.within(ctx)
 	defer leave()
 	upkeep := leases.Upkeep{
 		TTL:   l.ttl,
@@ -94,6 +94,9 @@ func (l *Lease) Run(ctx context.Context) error {
 		Retry: func(int) time.Duration { return l.ttl / 10 },
 	}
 	err = upkeep.Run(within, time.Now(), 0)
+	if closed := l.store.usable(context.WithoutCancel(ctx)); err == nil && ctx.Err() == nil && closed != nil {
+		err = &Error{Op: "lease_renew", Err: closed}
+	}
 	if expired, ok := errors.AsType[*leases.Expired](err); ok {
 		err = &Error{Op: "lease_renew", Err: fmt.Errorf("%w: %w", ErrNotFound, expired)}
 	}
@@ -101,4 +104,19 @@ func (l *Lease) Run(ctx context.Context) error {
 		l.store.engine.leaseLost.EmitError(ctx, err)
 	}
 	return err
+}
+
+// within returns a context that ends with ctx, with Revoke, and with the store and those that it is a namespace of.
+func (l *Lease) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	inner, leave := l.life.Within(ctx)
+	leaves := []context.CancelFunc{leave}
+	for s := l.store; s != nil; s = s.parent {
+		inner, leave = s.life.Within(inner)
+		leaves = append(leaves, leave)
+	}
+	return inner, func() {
+		for _, leave := range leaves {
+			leave()
+		}
+	}
 }

@@ -4,6 +4,7 @@ package leases
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/go-os/go-os/internal/fault"
@@ -23,7 +24,7 @@ type Limits struct {
 // the engine.
 func (l Limits) Fit(system string, ttl time.Duration) (time.Duration, error) {
 	switch {
-	case ttl >= l.Min && (l.Max <= 0 || ttl <= l.Max):
+	case ttl >= l.Min && (l.Max <= 0 || ttl <= l.Max && l.roundUp(ttl) <= l.Max):
 		return l.roundUp(ttl), nil
 	case l.Max <= 0:
 		return 0, fmt.Errorf("%w: a TTL of %s, where %s takes %s or more", fault.Invalid, ttl, system, l.Min)
@@ -36,10 +37,18 @@ func (l Limits) roundUp(ttl time.Duration) time.Duration {
 	if l.Granularity <= 0 || ttl%l.Granularity == 0 {
 		return ttl
 	}
-	return ttl + l.Granularity - ttl%l.Granularity
+	whole := ttl - ttl%l.Granularity
+	if whole > math.MaxInt64-l.Granularity {
+		return whole // the longest that a Duration holds
+	}
+	return whole + l.Granularity
 }
 
-// Latest returns how long after its last renewal a lease with this TTL is over, at most.
+// Latest returns how long after its last renewal a lease with this TTL is over, at most. It is math.MaxInt64 if a Duration cannot hold it.
 func (l Limits) Latest(ttl time.Duration) time.Duration {
-	return time.Duration(max(l.Stretch, 1))*l.roundUp(ttl) + l.MaxLateness
+	stretch, ttl := time.Duration(max(l.Stretch, 1)), l.roundUp(ttl)
+	if ttl > (math.MaxInt64-l.MaxLateness)/stretch {
+		return math.MaxInt64
+	}
+	return stretch*ttl + l.MaxLateness
 }

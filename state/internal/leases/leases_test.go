@@ -2,6 +2,7 @@ package leases_test
 
 import (
 	"errors"
+	"math"
 	"testing"
 	"time"
 
@@ -28,6 +29,8 @@ func TestFit(t *testing.T) {
 		{open, 100*ms + 1, 100*ms + 1, ""},
 		{open, 99 * ms, 0, "invalid: a TTL of 99ms, where db takes 100ms or more"},
 		{leases.Limits{}, time.Nanosecond, time.Nanosecond, ""},
+		{leases.Limits{Granularity: s}, math.MaxInt64, math.MaxInt64 / s * s, ""},
+		{leases.Limits{Max: 10*s + 1, Granularity: s}, 10*s + 1, 0, "invalid: a TTL of 10.000000001s, where db takes 0s to 10.000000001s"},
 	} {
 		got, err := c.limits.Fit("db", c.ttl)
 		if got != c.want || c.err == "" && err != nil || c.err != "" && (err == nil || err.Error() != c.err || !errors.Is(err, fault.Invalid)) {
@@ -44,6 +47,9 @@ func TestLatest(t *testing.T) {
 	}{
 		{leases.Limits{}, s, s},
 		{leases.Limits{MaxLateness: s}, 2 * s, 3 * s},
+		{leases.Limits{Stretch: 2}, math.MaxInt64 / 2, math.MaxInt64 - 1},
+		{leases.Limits{Stretch: 2}, math.MaxInt64/2 + 1, math.MaxInt64},
+		{leases.Limits{MaxLateness: s}, math.MaxInt64, math.MaxInt64},
 		{leases.Limits{Granularity: s, Stretch: 2, MaxLateness: 5 * s}, 10 * s, 25 * s},
 		{leases.Limits{Granularity: s, Stretch: 2, MaxLateness: 5 * s}, 10*s + 1, 27 * s}, // the engine stretches what was rounded up
 	} {

@@ -3,6 +3,7 @@ package leases
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -38,8 +39,13 @@ type Expired struct {
 // Error implements error.
 func (e *Expired) Error() string { return fmt.Sprintf("no renewal within %s: %v", e.After, e.Err) }
 
-// Unwrap returns Err.
-func (e *Expired) Unwrap() error { return e.Err }
+// Unwrap returns Err, unless it is that of a context: the time of a renewal has passed, not that of the caller.
+func (e *Expired) Unwrap() error {
+	if errors.Is(e.Err, context.DeadlineExceeded) || errors.Is(e.Err, context.Canceled) {
+		return nil
+	}
+	return e.Err
+}
 
 // Run renews the lease until ctx ends, and returns nil then. It returns the error of a renewal that is Final, and an *Expired when the lease
 // is over by the clock. renewed is when the grant, or the last successful renewal, was sent. The first renewal follows after wait.

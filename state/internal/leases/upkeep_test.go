@@ -159,7 +159,7 @@ func TestPausedProcess(t *testing.T) {
 		e := &engine{}
 		err := e.upkeep().Run(t.Context(), time.Now().Add(-8*second), 0)
 		var expired *leases.Expired
-		if !errors.As(err, &expired) || !errors.Is(err, context.DeadlineExceeded) {
+		if !errors.As(err, &expired) || errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Run: %v", err)
 		}
 		e.want(t)

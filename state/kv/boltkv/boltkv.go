@@ -101,7 +101,7 @@ func Open(path string, opts *Options) (*Driver, error) {
 			System: "bbolt",
 			Abilities: driver.CAS | driver.Expiry | driver.List | driver.Watch | driver.Batch |
 				driver.Durable | driver.ExactEvents | driver.FreshReads,
-			TTL:      driver.TTLLimits{Min: time.Millisecond},
+			TTL:      driver.TTLLimits{Min: time.Millisecond, Max: maxTTL},
 			MaxKey:   MaxKey,
 			MaxValue: o.MaxValue,
 		},
@@ -194,3 +194,6 @@ func classify(err error) error {
 	}
 	return driver.Classify(driver.ErrUnavailable, err)
 }
+
+// maxTTL is long enough, and a time in nanoseconds does not overflow.
+const maxTTL = 100 * 365 * 24 * time.Hour

@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"math"
 	"math/bits"
 	"strings"
 	"time"
@@ -100,7 +101,11 @@ type TTLLimits struct {
 
 // Latest returns how long after it was written an item with this TTL may still be seen. An engine with a coarse clock may be a tick late.
 func (l TTLLimits) Latest(ttl time.Duration) time.Duration {
-	return leases.Limits(l).Latest(ttl) + l.Granularity
+	latest := leases.Limits(l).Latest(ttl)
+	if latest > math.MaxInt64-l.Granularity {
+		return math.MaxInt64
+	}
+	return latest + l.Granularity
 }
 
 // Has reports whether all of these abilities are declared.
