@@ -39,7 +39,8 @@ type Providers struct {
 	TracerProvider trace.TracerProvider
 	// MeterProvider makes instruments. Nil means otel.GetMeterProvider.
 	MeterProvider metric.MeterProvider
-	// LoggerProvider takes OTel events: exceptions and decisions. Nil means otel.GetLoggerProvider.
+	// LoggerProvider takes OTel events: exceptions and decisions. Nil means otel.GetLoggerProvider. An event that nobody takes, such as a
+	// lost lock or a recovered panic, is a line of Logger.
 	LoggerProvider log.LoggerProvider
 	// Propagator carries context between processes. Nil means otel.GetTextMapPropagator.
 	Propagator propagation.TextMapPropagator
@@ -48,6 +49,7 @@ type Providers struct {
 }
 
 // Off returns Providers that do nothing: no spans, no metrics, no events, no logs, and no propagation.
+// A lost lock and a recovered panic are then silent. Set Logger in the result to keep their lines.
 func Off() Providers {
 	return Providers{
 		TracerProvider: tracenoop.NewTracerProvider(),

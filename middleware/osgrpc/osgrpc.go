@@ -71,7 +71,8 @@ import (
 const scope = "github.com/go-os/go-os/middleware/osgrpc"
 
 // Options of a server or a client. Nil and the zero value work: spans, metrics and, on a server, panic recovery are on; the
-// access log, deadlines and the limit are off. Fields that speak of one side only have no effect on the other.
+// access log, deadlines and the limit are off. Fields that speak of one side only have no effect on the other. A negative option is
+// reported to OpenTelemetry's error handler, and the default is used.
 type Options struct {
 	// Telemetry is where spans, metrics, events and logs go. A no-op provider turns its signal off; trace context is propagated with spans
 	// off, too.

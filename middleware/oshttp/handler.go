@@ -21,12 +21,13 @@ import (
 // scope is the name of the instrumentation scope.
 const scope = "github.com/go-os/go-os/middleware/oshttp"
 
-// HandlerOptions configure NewHandler. The zero value traces, measures and recovers, and limits nothing.
+// HandlerOptions configure NewHandler. The zero value traces, measures and recovers, and limits nothing. A negative option
+// is reported to OpenTelemetry's error handler, and the default is used.
 type HandlerOptions struct {
 	// Telemetry is where spans, metrics, events and logs go. A no-op provider turns its signal off.
 	Telemetry telemetry.Providers
-	// Filter returns whether a request passes through the middleware. Other requests get no telemetry, no deadline, no limit of their
-	// body and no place under MaxConcurrent, and Public does not change them. Their panics are recovered nevertheless. Nil means
+	// Filter returns whether a request passes through the middleware. Other requests get no span, no metrics, no deadline, no limit of
+	// their body and no place under MaxConcurrent, and Public does not change them. Their panics are recovered and reported as events. Nil means
 	// NotHealth; Everything excludes no request: a proxy that serves the health checks of others needs it.
 	Filter func(r *http.Request) bool
 	// Metrics chooses the instruments. Default: DefaultServerMetrics.
@@ -94,6 +95,7 @@ type handler struct {
 }
 
 // NewHandler wraps next in the middleware. It should be the outermost one, around the router, so that it sees every request and response.
+// A nil next panics in every request, which is answered 500: pass http.DefaultServeMux by name.
 func NewHandler(next http.Handler, opts *HandlerOptions) http.Handler {
 	o := opts.withDefaults()
 	p := propagator(o.Telemetry)

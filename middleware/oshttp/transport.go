@@ -20,7 +20,8 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// TransportOptions configure NewTransport. The zero value traces, measures, and propagates context and deadlines.
+// TransportOptions configure NewTransport. The zero value traces, measures and propagates trace context, and sends no deadline.
+// A negative option is reported to OpenTelemetry's error handler, and the default is used.
 type TransportOptions struct {
 	// Telemetry is where spans, metrics and events go. A no-op provider turns its signal off.
 	Telemetry telemetry.Providers

@@ -148,8 +148,9 @@ func limits(out *bytes.Buffer, drivers []proved) {
 	out.WriteString(`
 ## Limits
 
-Of a driver without options; where an option sets a limit, its documentation says so. An item with a TTL is never gone before its time, and seen
-no longer after it than the lateness. TTLs are rounded up to the granularity; one outside of the limits is refused.
+These are the limits of a driver without options. If an option sets a limit, its documentation says so. TTLs are rounded up to the
+granularity. One outside the limits is refused. An item never disappears before its TTL ends. It may be seen after that for the lateness and
+one granularity more, since an engine with a coarse clock may be a tick late.
 
 | driver | key | value | batch | TTL from | to | granularity | lateness |
 |---|---|---|---|---|---|---|---|

@@ -61,6 +61,9 @@ func runConfig(ctx context.Context, r *record) error {
 		return err
 	}
 	source := &textSource{text: "retires: 1\n"}
+	if _, err := config.Load[shopConfig](ctx, &config.Options{Name: "shop", Telemetry: p, Sources: []config.Source{source}}); err == nil {
+		return fmt.Errorf("an unknown key was accepted")
+	}
 	cfg, err := config.Load[shopConfig](ctx, &config.Options{Name: "shop", AllowUnknown: true, Telemetry: p, Sources: []config.Source{
 		versions.Published(store, &versions.PublishedOptions{Layers: []string{layer}}), source,
 	}})
@@ -110,7 +113,21 @@ func rollOut(ctx context.Context, v *versions.Layer) error {
 	if _, err := v.Rollback(ctx, 1, "ada", "ill after all"); err != nil {
 		return err
 	}
+	canceled, cancel := context.WithCancel(ctx)
+	cancel()
+	refuse(canceled, v, draft)
 	return readBack(ctx, v)
+}
+
+// refuse calls each operation with a context that has ended.
+func refuse(canceled context.Context, v *versions.Layer, draft versions.Draft) {
+	_, _ = v.Publish(canceled, draft)
+	_, _ = v.Stage(canceled, draft, 5)
+	_ = v.Advance(canceled, 10, "ada", "well")
+	_ = v.Promote(canceled, "ada", "well")
+	_ = v.Abort(canceled, "ada", "ill")
+	_, _ = v.Rollback(canceled, 1, "ada", "ill after all")
+	_ = readBack(canceled, v)
 }
 
 // readBack calls each operation that only reads.

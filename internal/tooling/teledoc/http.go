@@ -9,8 +9,8 @@ import (
 	"github.com/go-os/go-os/middleware/oshttp"
 )
 
-// runHTTP serves and makes requests over loopback: answered, refused, failed, panicking, timed out, of an unknown method and
-// to nobody, with every instrument on.
+// runHTTP serves and makes requests over loopback: answered, refused, failed, panicking with and without a route, timed out, abandoned, of an
+// unknown method and to nobody, with every instrument on.
 func runHTTP(ctx context.Context, r *record) error {
 	p := r.providers()
 	mux := http.NewServeMux()
@@ -21,18 +21,30 @@ func runHTTP(ctx context.Context, r *record) error {
 		http.Error(w, "out of stock", http.StatusInternalServerError)
 	})
 	mux.HandleFunc("POST /panic", func(http.ResponseWriter, *http.Request) { panic("bug") })
-	mux.HandleFunc("POST /slow", func(_ http.ResponseWriter, req *http.Request) { <-req.Context().Done() })
+	arrived := make(chan struct{}, 16)
+	mux.HandleFunc("POST /slow", func(_ http.ResponseWriter, req *http.Request) {
+		_, _ = io.Copy(io.Discard, req.Body) // net/http notices that a client has left once the body is read
+		arrived <- struct{}{}
+		<-req.Context().Done()
+	})
 
 	served := make(chan struct{}, 16)
-	handler := oshttp.NewHandler(mux, &oshttp.HandlerOptions{
+	options := oshttp.HandlerOptions{
 		Telemetry: p,
-		Timeout:   20 * time.Millisecond,
 		Metrics:   oshttp.MetricDuration | oshttp.MetricActiveRequests | oshttp.MetricRequestBodySize | oshttp.MetricResponseBodySize,
-	})
-	url, stop, err := serve(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		defer func() { served <- struct{}{} }()
-		handler.ServeHTTP(w, req)
-	}))
+	}
+	patient, stop, err := serveCounted(mux, options, served)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	options.Timeout = 20 * time.Millisecond
+	url, stop, err := serveCounted(mux, options, served)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	lost, stop, err := serveCounted(nil, options, served) // a nil handler panics, before a router has named the route
 	if err != nil {
 		return err
 	}
@@ -45,10 +57,15 @@ func runHTTP(ctx context.Context, r *record) error {
 		Metrics:   oshttp.MetricDuration | oshttp.MetricActiveRequests,
 		Template:  func(req *http.Request) string { return "/{thing}" },
 	})}
-	for _, path := range []string{"/users/7?verbose=1", "/orders", "/panic", "/slow", "/nowhere"} {
-		post(ctx, client, url+path, "hello")
+	for _, target := range []string{url + "/users/7?verbose=1", url + "/orders", url + "/panic", url + "/slow", url + "/nowhere", lost} {
+		post(ctx, client, target, "hello")
 		<-served
 	}
+	<-arrived // that of the request that timed out
+	leaving, leave := context.WithCancel(ctx)
+	go func() { <-arrived; leave() }()
+	post(leaving, client, patient+"/slow", "hello")
+	<-served
 	if req, err := http.NewRequestWithContext(ctx, "FROB", url+"/users/7", nil); err == nil {
 		if resp, err := client.Do(req); err == nil {
 			_ = resp.Body.Close()
@@ -57,4 +74,13 @@ func runHTTP(ctx context.Context, r *record) error {
 	}
 	post(ctx, client, "http://127.0.0.1:1/nobody", "hello")
 	return nil
+}
+
+// serveCounted serves next through the middleware, and reports each request that has been served.
+func serveCounted(next http.Handler, options oshttp.HandlerOptions, served chan<- struct{}) (url string, stop func(), err error) {
+	handler := oshttp.NewHandler(next, &options)
+	return serve(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		defer func() { served <- struct{}{} }()
+		handler.ServeHTTP(w, req)
+	}))
 }

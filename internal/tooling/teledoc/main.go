@@ -49,8 +49,8 @@ func run(file string, check bool) error {
 
 const head = `# Telemetry
 
-Every span, metric and event that Go OS emits. Written by %sgo generate ./...%s from what reaches an SDK when each package is
-put through its situations; CI checks that it is fresh. Names follow the OpenTelemetry semantic conventions v1.43; what they do not
+Every span, metric and event that Go OS emits. Written by %sgo generate ./...%s from what reaches an SDK when
+each package succeeds and fails; CI checks that it is fresh. Names follow the OpenTelemetry semantic conventions v1.43; what they do not
 name is under %sgoos.*%s. An attribute in parentheses is there only when it applies, such as error.type.
 `
 

@@ -17,9 +17,6 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/go-os/go-os/exporters"
-	"github.com/go-os/go-os/state/kv"
-	"github.com/go-os/go-os/state/kv/memkv"
-	"github.com/go-os/go-os/state/kv/near"
 	"github.com/go-os/go-os/telemetry"
 	oslog "github.com/go-os/go-os/telemetry/log"
 	"github.com/go-os/go-os/telemetry/metrics"
@@ -190,67 +187,4 @@ func post(ctx context.Context, client *http.Client, url, body string) {
 		_, _ = io.Copy(io.Discard, resp.Body)
 		_ = resp.Body.Close()
 	}
-}
-
-// runKV makes every call of a store, some of which fail, and a watch that begins with a snapshot.
-func runKV(ctx context.Context, r *record) error {
-	store := kv.New(memkv.New(nil), &kv.Options{Name: "carts", Telemetry: r.providers()})
-	_, err := store.Put(ctx, "cart/7", []byte("tea"))
-	if err != nil {
-		return err
-	}
-	_, _ = store.Get(ctx, "cart/7")
-	_, _ = store.Get(ctx, "cart/8")
-	_, _ = store.Put(ctx, "cart/7", nil, kv.IfAbsent())
-	_, _ = store.Update(ctx, "cart/7", func(kv.Item) ([]byte, error) { return []byte("coffee"), nil })
-	_, _ = store.GetMany(ctx, []string{"cart/7", "cart/8"})
-	_, _ = store.PutMany(ctx, []kv.Entry{{Key: "cart/9"}})
-	_ = store.Ping(ctx)
-	for range store.List(ctx, "cart/") {
-	}
-	for range store.WatchPrefix(ctx, "cart/", kv.Current()) {
-		break
-	}
-	if err := runMirror(ctx, store); err != nil {
-		return err
-	}
-	_ = store.Delete(ctx, "cart/7")
-	if lease, err := store.Lease(ctx, time.Minute); err == nil {
-		_ = lease.Revoke(ctx)
-	}
-	return store.Close()
-}
-
-// runMirror fills a mirror with items that do not decode.
-func runMirror(ctx context.Context, store *kv.Store) error {
-	mirror, err := kv.NewMirror[int](store, "cart/", nil)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	ended := make(chan error, 1)
-	go func() { ended <- mirror.Run(ctx) }()
-	<-mirror.Complete()
-	cancel()
-	return <-ended
-}
-
-// runNear collects while a near cache runs, which reports nothing before and after. The spans of its store are those of state/kv.
-func runNear(ctx context.Context, r *record) error {
-	metrics := telemetry.Off()
-	metrics.MeterProvider = r.providers().MeterProvider
-	store := kv.New(memkv.New(nil), &kv.Options{Name: "carts", Telemetry: metrics})
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	ended := make(chan error, 1)
-	go func() { ended <- near.New(store, nil).Run(ctx) }()
-	for len(r.metrics) == 0 {
-		if err := r.collect(ctx); err != nil {
-			return err
-		}
-		time.Sleep(time.Millisecond)
-	}
-	cancel()
-	return errors.Join(<-ended, store.Close())
 }

@@ -38,6 +38,10 @@ func runSync(ctx context.Context, r *record) error {
 
 	_ = session.Semaphore("exports", 2).Do(ctx, func(context.Context, *sync.Grant) error { return nil })
 	_, _ = session.Mutex("").Lock(ctx)
+	canceled, giveUp := context.WithCancel(ctx)
+	giveUp()
+	_, _ = session.Semaphore("exports", 2).Acquire(canceled)
+	_, _ = session.Election("nightly").Campaign(canceled, nil)
 	held, err := session.Mutex("ledger").Lock(ctx)
 	if err != nil {
 		return err
@@ -72,6 +76,9 @@ func lead(ctx context.Context, session *sync.Session) error {
 			return candidate.Resign(ctx)
 		}
 		if _, err := candidate.Campaign(ctx, []byte("host-a")); err != nil {
+			return err
+		}
+		if _, err := candidate.Leader(ctx); err != nil {
 			return err
 		}
 	}

@@ -95,7 +95,8 @@ type TTLLimits struct {
 	Granularity time.Duration
 	// Stretch is the factor by which an engine may lengthen a TTL. Zero means one.
 	Stretch int
-	// MaxLateness is how long after its stretched TTL an item may still be seen. An item never disappears before its TTL ends.
+	// MaxLateness is how long after its stretched TTL an item may still be seen, in addition to one Granularity: see Latest. An item never
+	// disappears before its TTL ends.
 	MaxLateness time.Duration
 }
 
