@@ -33,8 +33,8 @@ func (p *Pipeline) buildTraces(ctx context.Context, res *resource.Resource) erro
 	}
 	var sampler sdktrace.Sampler = p.sampler
 	processors := append([]sdktrace.SpanProcessor(nil), p.opts.SpanProcessors...)
-	if p.opts.Keep != nil && len(out) > 0 {
-		keep := *p.opts.Keep
+	if p.opts.KeepTraces != nil && len(out) > 0 {
+		keep := *p.opts.KeepTraces
 		keep.Telemetry = p.providers
 		keeper := trace.NewKeeper(out, &keep)
 		sampler = keeper.Sampler(sampler)

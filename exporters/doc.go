@@ -71,7 +71,7 @@
 // The file is parsed by otelconf, in version 1.0 of the schema. Resource, propagators, limits, samplers, batch and simple processors,
 // periodic readers, views, and OTLP and console exporters are honoured, with the same accounts as above. Every other setting of the file is
 // ignored, with a warning. A signal without a section is off. Options that add something (Sinks, processors, readers, Gatherer,
-// Keep), QueueBytes and BatchBytes apply beside the file. A file that is empty, of another version, or that has a value of a wrong type is an
+// KeepTraces), QueueBytes and BatchBytes apply beside the file. A file that is empty, of another version, or that has a value of a wrong type is an
 // error. Beside the file, OTEL_ variables of the process count only where the file refers to them as ${NAME}.
 //
 // # Telemetry

@@ -191,7 +191,7 @@ func ExampleOptions_keep() {
 	ctx := context.Background()
 	kept := counter{}
 	pipeline, err := exporters.Setup(ctx, &exporters.Options{
-		KeepGlobals: true, LogWriter: nothing{}, Sampler: sdktrace.NeverSample(), Keep: &trace.KeepOptions{}, Endpoint: kept.start(),
+		KeepGlobals: true, LogWriter: nothing{}, Sampler: sdktrace.NeverSample(), KeepTraces: &trace.KeepOptions{}, Endpoint: kept.start(),
 	})
 	if err != nil {
 		fmt.Println(err)

@@ -61,9 +61,9 @@ type Options struct {
 	// Sampler decides which traces are recorded; it can be changed later by Pipeline.Sampler. Default: every trace whose parent, if
 	// it has one, is sampled.
 	Sampler sdktrace.Sampler
-	// Keep exports traces that the sampler dropped if they end with an error or are slow, see trace.KeepOptions. Default: nil,
+	// KeepTraces exports traces that the sampler dropped if they end with an error or are slow, see trace.KeepOptions. Default: nil,
 	// which keeps none.
-	Keep *trace.KeepOptions
+	KeepTraces *trace.KeepOptions
 
 	// Gatherer is an existing registry of the program, such as prometheus.DefaultGatherer. MetricsHandler serves it on the same page.
 	// Default: none.

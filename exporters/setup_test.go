@@ -196,7 +196,7 @@ func TestRegistryOfTheProgram(t *testing.T) {
 
 func TestKeepExportsWhatTheSamplerDropped(t *testing.T) {
 	peer := startPeer(t)
-	p, _ := setup(t, Options{Endpoint: peer.endpoint(HTTP), Sampler: sdktrace.NeverSample(), Keep: &gotrace.KeepOptions{}})
+	p, _ := setup(t, Options{Endpoint: peer.endpoint(HTTP), Sampler: sdktrace.NeverSample(), KeepTraces: &gotrace.KeepOptions{}})
 	tracer := p.Providers().Tracer("t")
 	for i := range 10 {
 		ctx, root := tracer.Start(t.Context(), "root")

@@ -404,7 +404,7 @@ func TestLinesHaveTheAttributesOfEvents(t *testing.T) {
 			r := s.events.records[0]
 			want := map[string]any{"level": "WARN", "msg": r.Body().AsString(), "event": r.EventName()}
 			r.WalkAttributes(func(kv attribute.KeyValue) bool {
-				want[string(kv.Key)] = kv.Value.Emit()
+				want[string(kv.Key)] = kv.Value.String()
 				return true
 			})
 			if want["msg"] != "it happened" {

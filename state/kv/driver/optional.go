@@ -64,8 +64,8 @@ const (
 	EventDelete
 	// EventResync: the state known so far may be wrong. All existing items follow as EventPut, up to EventSynced.
 	EventResync
-	// EventSynced: the watch is in place, and no change will be missed. After a Resync it also says that what was not shown since
-	// then does not exist.
+	// EventSynced: the watch is in place, and no change will be missed. Items that were not shown since the last EventResync
+	// do not exist.
 	EventSynced
 	// EventLost: the connection is lost, and the state known so far may be stale until EventSynced. Only the portable type emits it.
 	EventLost
