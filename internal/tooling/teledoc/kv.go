@@ -39,8 +39,13 @@ func runKV(ctx context.Context, r *record) error {
 		return err
 	}
 	callStore(ctx, store, lease)
-	if err := lease.Run(ctx); !errors.Is(err, kv.ErrNotFound) {
-		return fmt.Errorf("Run of a revoked lease: %w", err)
+	abandoned, err := store.Lease(ctx, 30*time.Millisecond)
+	if err != nil {
+		return err
+	}
+	time.Sleep(2 * abandoned.TTL())
+	if err := abandoned.Run(ctx); !errors.Is(err, kv.ErrNotFound) {
+		return fmt.Errorf("run of a lease that has ended: %w", err)
 	}
 	if err := runMirror(ctx, store); err != nil {
 		return err
