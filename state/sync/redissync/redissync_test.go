@@ -36,6 +36,9 @@ func dial(t testing.TB, addr ...string) rueidis.Client {
 	return client
 }
 
+// ttl is that of the suite's sessions. A request has a third of it, while sixteen promises share the processors with the server.
+const ttl = 3 * time.Second
+
 // poll is long, so that what is asked for without a reason does not hide what has one.
 const poll = 10 * time.Second
 
@@ -87,6 +90,7 @@ func TestContract(t *testing.T) {
 	synctest.Run(t, synctest.Backend{
 		Begin:  func(testing.TB) synctest.Open { return opens(tap.Endpoint()) },
 		Beside: opens(engine.Addr(0)),
+		TTL:    ttl,
 		Kill:   func(testing.TB) { engine.Kill() }, Revive: func(testing.TB) { engine.Restart() },
 		Pause: func(testing.TB) { engine.Pause() }, Resume: func(testing.TB) { engine.Resume() },
 		Cut: func(testing.TB) { network.Cut() }, Drop: func(testing.TB) { network.Drop() }, Heal: func(testing.TB) { network.Heal() },
@@ -111,6 +115,7 @@ func TestContractCluster(t *testing.T) {
 	}
 	synctest.Run(t, synctest.Backend{
 		Begin:  func(testing.TB) synctest.Open { return opens(addr...) },
+		TTL:    ttl,
 		Record: "testdata/contract-cluster.json",
 		// The client closes later what it no longer needs.
 		EngineFuncs: append(testenv.Goroutines(), "github.com/redis/rueidis.(*clusterClient)._refresh.func2"),
