@@ -163,7 +163,7 @@ func ExamplePipeline_Providers() {
 	r.SetSeverity(otellog.SeverityWarn)
 	r.AddAttributes(attribute.String("peer", "payments"))
 	pipeline.Providers().EventLogger("shop/orders").Emit(ctx, r)
-	// Output: level=WARN msg=shop.breaker.opened logger=shop/orders peer=payments
+	// Output: level=WARN msg=shop.breaker.opened logger=shop/orders event=shop.breaker.opened peer=payments
 }
 
 // The level of one logger is raised while the program runs.
@@ -182,7 +182,7 @@ func ExamplePipeline_Levels() {
 	}
 	orders.Debug("shown")
 	// Output:
-	// level=INFO msg=goos.log.level.changed logger=github.com/go-os/go-os/telemetry/log goos.log.logger=orders goos.log.level=DEBUG goos.log.previous_level=INFO goos.log.reason=set
+	// level=INFO msg=goos.log.level.changed logger=github.com/go-os/go-os/telemetry/log event=goos.log.level.changed goos.log.logger=orders goos.log.level=DEBUG goos.log.previous_level=INFO goos.log.reason=set
 	// level=DEBUG msg=shown logger=orders
 }
 
