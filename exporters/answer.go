@@ -27,7 +27,7 @@ import (
 const (
 	// maxConfirmation bounds the body of a successful answer, as the OTLP specification recommends.
 	maxConfirmation = 4 << 20
-	// maxRefusal bounds what is read of the body of any other answer, and maxReason what an error shows of it.
+	// maxRefusal bounds the bytes read from the body of any other answer. maxReason bounds the part of it that an error shows.
 	maxRefusal = 64 << 10
 	maxReason  = 512
 )
@@ -46,12 +46,12 @@ type httpAnswer struct {
 
 type httpAnswerKey struct{}
 
-// failed reports whether the peer answered, and its answer is why the export failed.
+// failed reports whether the peer answered and its answer made the export fail.
 func (a *httpAnswer) failed() bool {
 	return a.invalid != "" || a.status != 0 && (a.status < 200 || a.status > 299)
 }
 
-// httpError is a failed export that the peer answered.
+// httpError is the error of an export that failed by the peer's answer.
 type httpError struct {
 	answer httpAnswer
 	err    error
@@ -72,20 +72,19 @@ func (e *httpError) Error() string {
 
 func (e *httpError) Unwrap() error { return e.err }
 
-// errNoOTLP is a 2xx answer that is no OTLP answer.
+// errNoOTLP reports a 2xx answer that is not an OTLP answer.
 var errNoOTLP = errors.New("the answer is no OTLP answer")
 
-// otlpTransport sends the requests of an OTLP exporter, and lets only an answer that confirms the export count as one.
+// otlpTransport sends the requests of an OTLP exporter. Only an answer that confirms the export counts as a success.
 //
-// An exporter of the SDK takes every 2xx answer for a success, whatever it holds: the page of a captive portal, or of a web
-// server at the wrong port.
+// An exporter of the SDK accepts any 2xx answer, whatever its body: the page of a captive portal, or of a web server at the wrong port.
 type otlpTransport struct {
 	signal   Signal
 	endpoint *url.URL
 	next     *http.Transport
 }
 
-// RoundTrip implements http.RoundTripper. The URL is that of the configuration: the exporters lose its query, and change its path.
+// RoundTrip implements http.RoundTripper. It sets the configured URL, because the exporters drop its query and change its path.
 func (t *otlpTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	answer, ok := r.Context().Value(httpAnswerKey{}).(*httpAnswer)
 	if !ok {
@@ -111,11 +110,11 @@ func (t *otlpTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.confirm(resp, answer)
 }
 
-// CloseIdleConnections lets http.Client end the connections.
+// CloseIdleConnections lets http.Client close the connections.
 func (t *otlpTransport) CloseIdleConnections() { t.next.CloseIdleConnections() }
 
-// refuse notes why the peer did not take the data, and replaces the body by the reason: the exporters copy it into their errors
-// whole, a page of HTML too.
+// refuse records why the peer did not take the data, and replaces the body by the reason. The exporters copy the whole body into their
+// errors, even a page of HTML.
 func (a *httpAnswer) refuse(resp *http.Response) (*http.Response, error) {
 	if at, err := resp.Location(); err == nil && resp.StatusCode < 400 {
 		a.location = redactURL(at.String())
@@ -128,7 +127,7 @@ func (a *httpAnswer) refuse(resp *http.Response) (*http.Response, error) {
 	return replaceBody(resp, []byte(a.reason)), nil
 }
 
-// reasonOf makes one line of a body: the message of a google.rpc.Status, which OTLP asks for, or the text itself.
+// reasonOf reduces a body to one line: the message of a google.rpc.Status, which OTLP requires, or the text itself.
 func reasonOf(contentType string, body []byte) string {
 	text := string(body)
 	if kind, _, _ := mime.ParseMediaType(contentType); kind == protobufType {
@@ -150,8 +149,8 @@ func reasonOf(contentType string, body []byte) string {
 	return text
 }
 
-// confirm passes a 2xx answer on if it is one of OTLP. The exporter always gets it as protobuf, the only form that each of them reads
-// a partial success from.
+// confirm passes a 2xx answer on if it is an OTLP answer. The exporter always receives it as protobuf, the only form from which every
+// exporter reads a partial success.
 func (t *otlpTransport) confirm(resp *http.Response, a *httpAnswer) (*http.Response, error) {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxConfirmation+1))
 	_ = resp.Body.Close()
@@ -169,8 +168,8 @@ func (t *otlpTransport) confirm(resp *http.Response, a *httpAnswer) (*http.Respo
 	return replaceBody(resp, body), nil
 }
 
-// decode returns the answer as protobuf, or why it is none. OTLP asks for 200; some backends send 202 or 204 for what they keep, and
-// leave the body empty, which is the encoding of an empty answer.
+// decode returns the answer as protobuf, or why it is invalid. OTLP requires 200. Some backends send 202 or 204 for data that they
+// keep, with an empty body, which is the encoding of an empty answer.
 func (t *otlpTransport) decode(resp *http.Response, body []byte) (out []byte, invalid string) {
 	switch resp.StatusCode {
 	case http.StatusOK, http.StatusAccepted, http.StatusNoContent:
@@ -197,7 +196,7 @@ func (t *otlpTransport) decode(resp *http.Response, body []byte) (out []byte, in
 	return out, ""
 }
 
-// confirmation is the answer to an export of the signal.
+// confirmation returns an empty response message of the signal.
 func confirmation(which Signal) proto.Message {
 	switch which {
 	case Traces:
@@ -211,7 +210,7 @@ func confirmation(which Signal) proto.Message {
 
 var errForeign = errors.New("its fields are not those of OTLP")
 
-// decodeProtobuf refuses a message of unknown fields alone. Beside known ones they belong to a later version.
+// decodeProtobuf rejects a message that has only unknown fields. Unknown fields beside known ones belong to a later version.
 func decodeProtobuf(body []byte, m proto.Message) error {
 	if err := proto.Unmarshal(body, m); err != nil {
 		return errors.New("its body is not the protobuf of one")

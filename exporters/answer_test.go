@@ -15,7 +15,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// liar is an HTTP server that reads every request and gives one answer. It counts what reaches a path of its own by a redirect.
+// liar is an HTTP server that reads every request and always gives the same answer. It counts the requests that a redirect sends
+// to a separate path.
 type liar struct {
 	*httptest.Server
 	requests, redirected atomic.Int64
@@ -41,7 +42,7 @@ func startLiar(t *testing.T, status int, contentType, body string) *liar {
 	return l
 }
 
-// sendOne exports one item of a signal, alone, and returns its account, the log and the error of Shutdown.
+// sendOne exports a single item of a signal, and returns its account, the log and the error of Shutdown.
 func sendOne(t *testing.T, which Signal, protocol, endpoint string) (SignalHealth, *logBuffer, error) {
 	t.Helper()
 	environ := []string{"OTEL_TRACES_EXPORTER=none", "OTEL_METRICS_EXPORTER=none", "OTEL_LOGS_EXPORTER=none"}
@@ -57,7 +58,7 @@ func sendOne(t *testing.T, which Signal, protocol, endpoint string) (SignalHealt
 	return map[Signal]SignalHealth{Traces: all.Traces, Metrics: all.Metrics, Logs: all.Logs}[which], log, err
 }
 
-// TestOnlyAnOTLPAnswerConfirms sends each signal to servers that take nothing and answer all the same.
+// TestOnlyAnOTLPAnswerConfirms sends each signal to servers that answer but accept nothing.
 func TestOnlyAnOTLPAnswerConfirms(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -100,7 +101,7 @@ func TestOnlyAnOTLPAnswerConfirms(t *testing.T) {
 	}
 }
 
-// TestARedirectIsNamedWithItsRemedy wants the place that the endpoint should name, without what may be secret in it.
+// TestARedirectIsNamedWithItsRemedy expects the location that the endpoint should name, without its secrets.
 func TestARedirectIsNamedWithItsRemedy(t *testing.T) {
 	t.Parallel()
 	l := startLiar(t, 308, "", "")
@@ -115,7 +116,8 @@ func TestARedirectIsNamedWithItsRemedy(t *testing.T) {
 	}
 }
 
-// TestPartialSuccessInEveryEncoding has a peer whose answer rejects one item, in the encodings and content types that peers use.
+// TestPartialSuccessInEveryEncoding uses a peer whose answer rejects one item, in the encodings and content types that peers
+// use.
 func TestPartialSuccessInEveryEncoding(t *testing.T) {
 	t.Parallel()
 	field := map[Signal]string{Traces: "rejectedSpans", Logs: "rejectedLogRecords", Metrics: "rejectedDataPoints"}
@@ -133,7 +135,7 @@ func TestPartialSuccessInEveryEncoding(t *testing.T) {
 	}
 }
 
-// TestTheReasonOfARefusalIsShortAndReadable has peers that refuse with the Status that OTLP asks for, and with a page of HTML.
+// TestTheReasonOfARefusalIsShortAndReadable uses peers that refuse with the Status that OTLP requires, and with a page of HTML.
 func TestTheReasonOfARefusalIsShortAndReadable(t *testing.T) {
 	t.Parallel()
 	encoded, err := proto.Marshal(&status.Status{Code: 3, Message: "span has no name"})

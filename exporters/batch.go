@@ -12,20 +12,20 @@ type batchConfig struct {
 	queue      int           // items that may wait
 	batch      int           // items of one export
 	delay      time.Duration // longest wait for a full batch
-	timeout    time.Duration // longest time that one batch is tried, retries included; zero is no limit
+	timeout    time.Duration // longest time to deliver one batch, retries included; zero is no limit
 	queueBytes int64         // bytes that may wait or be exported; zero is the default
 	batchBytes int64         // bytes of one export, unless one item is larger; zero is the default
 }
 
-// batcher exports items in batches, by a delivery.Sender. It replaces the batch processors of the SDK, which do not report what they drop,
-// give a batch up when nothing listens, and drain without a deadline of their own.
+// batcher exports items in batches through a delivery.Sender. It replaces the batch processors of the SDK. Those do not report what
+// they drop, give a batch up when nothing listens, and drain without a deadline of their own.
 type batcher[T any] struct {
 	ledger *ledger
-	size   func(T) int64 // estimate of the bytes that an item holds
+	size   func(T) int64 // estimated bytes of an item
 	sender *delivery.Sender[T]
 }
 
-// newBatcher starts a batcher. close is called once, after the last export.
+// newBatcher starts a batcher, which calls close once, after the last export.
 func newBatcher[T any](
 	l *ledger, cfg batchConfig, size func(T) int64, export func(context.Context, []T) error, close func(context.Context) error,
 ) *batcher[T] {
@@ -52,7 +52,7 @@ func newBatcher[T any](
 	return b
 }
 
-// until is the deadline of an export that may take so long; zero is no limit.
+// until returns the deadline of an export with this timeout; zero is no limit.
 func until(timeout time.Duration) time.Time {
 	if timeout <= 0 {
 		return time.Time{}
@@ -70,8 +70,8 @@ func (b *batcher[T]) sizeOf(batch []T) (n int64) {
 // add queues one item, or drops and counts it.
 func (b *batcher[T]) add(item T) { b.sender.Push(item, b.size(item)) }
 
-// forceFlush exports what is queued now. Its error has the number of items lost since.
+// forceFlush exports the items that are queued now. Its error has the number of items lost since the call.
 func (b *batcher[T]) forceFlush(ctx context.Context) error { return b.sender.Flush(ctx) }
 
-// shutdown drains until ctx ends, drops and counts the rest, and closes the exporter. It returns what was lost.
+// shutdown drains until ctx ends, drops and counts the rest, and closes the exporter. Its error reports the lost items.
 func (b *batcher[T]) shutdown(ctx context.Context) error { return b.sender.Shutdown(ctx) }

@@ -48,7 +48,7 @@ func (s *sink) export(ctx context.Context, items []int) error {
 	return nil
 }
 
-// size of an int is its value, and a byte at least.
+// size of an int is its value, and at least one byte.
 func (s *sink) size(i int) int64 { return max(1, int64(i)) }
 
 func (s *sink) shutdown(context.Context) error {
@@ -116,7 +116,7 @@ func TestBatcherDropsTheNewestWhenItsQueueIsFull(t *testing.T) {
 		for _, i := range numbers(10) {
 			b.add(i)
 		}
-		synctest.Wait() // these ten are with the exporter, which blocks
+		synctest.Wait() // the exporter, which blocks, has these ten
 		for i := 10; i < 50; i++ {
 			b.add(i)
 		}
@@ -197,7 +197,7 @@ func TestBatcherDoesNotRetryWhatFailsForGood(t *testing.T) {
 	})
 }
 
-// An exporter panics on a goroutine that no recover of the program reaches.
+// The exporter panics on a goroutine that no recover of the program reaches.
 func TestBatcherSurvivesAnExporterThatPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sink{fail: func(call int) error {
@@ -278,8 +278,8 @@ func TestBatcherFlushEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// TestBatcherAccountHoldsAtAnyMoment looks at the account from one side while items come from several others and exports fail now
-// and then.
+// TestBatcherAccountHoldsAtAnyMoment reads the account from one goroutine while several others add items and exports sometimes
+// fail.
 func TestBatcherAccountHoldsAtAnyMoment(t *testing.T) {
 	s := &sink{fail: func(call int) error {
 		if call%3 == 0 {

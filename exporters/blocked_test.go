@@ -21,7 +21,7 @@ import (
 	"github.com/go-os/go-os/telemetry/log"
 )
 
-// stuck blocks whatever calls it until the test ends: a writer, a handler, a processor, a collector.
+// stuck blocks its callers until the test ends. It serves as a writer, a handler, a processor and a collector.
 type stuck struct{ release chan struct{} }
 
 func newStuck(t *testing.T) stuck {
@@ -52,7 +52,7 @@ type stuckRecords struct{ stuck }
 func (stuckRecords) Enabled(context.Context, sdklog.EnabledParameters) bool { return true }
 func (stuckRecords) OnEmit(context.Context, *sdklog.Record) error           { return nil }
 
-// TestNothingWaitsForACallerForEver has each thing of the program that the pipeline calls block, and a collector that is down.
+// TestNothingWaitsForACallerForEver blocks each part of the program that the pipeline calls, with a collector that is down.
 func TestNothingWaitsForACallerForEver(t *testing.T) {
 	t.Parallel()
 	for name, set := range map[string]func(s stuck, o *Options){
@@ -114,7 +114,7 @@ func TestNothingWaitsForACallerForEver(t *testing.T) {
 	}
 }
 
-// consoles sends every signal to the console, and to others before it.
+// consoles sends every signal to the console, after the other exporters.
 func consoles(others string) []string {
 	return []string{
 		"OTEL_TRACES_EXPORTER=" + others + "console", "OTEL_METRICS_EXPORTER=" + others + "console", "OTEL_LOGS_EXPORTER=" + others + "console",
@@ -122,7 +122,7 @@ func consoles(others string) []string {
 	}
 }
 
-// emitQuietly makes spans, records and events, none of them by the program's own log calls, which write to the log themselves.
+// emitQuietly emits spans, records and events without the program's own log calls, which write to the log themselves.
 func emitQuietly(t *testing.T, p *Pipeline, n int) {
 	logger := p.Providers().LoggerProvider.Logger("test")
 	for range n {
@@ -136,7 +136,7 @@ func emitQuietly(t *testing.T, p *Pipeline, n int) {
 	}
 }
 
-// within fails the test if do takes longer than d, and leaves it behind.
+// within fails the test if do takes longer than d, and abandons it.
 func within(t *testing.T, what string, d time.Duration, do func()) {
 	t.Helper()
 	done := make(chan struct{})
@@ -152,7 +152,7 @@ func within(t *testing.T, what string, d time.Duration, do func()) {
 	}
 }
 
-// TestEveryCallOfShutdownObeysItsOwnContext has a first call with all the time of the world, and a later one with little.
+// TestEveryCallOfShutdownObeysItsOwnContext makes a first call with ample time, and a later one with little.
 func TestEveryCallOfShutdownObeysItsOwnContext(t *testing.T) {
 	t.Parallel()
 	p, _ := setup(t, Options{Endpoint: "http://" + blackhole(t), ShutdownTimeout: 3 * time.Second})
@@ -181,8 +181,8 @@ func (p *Pipeline) isDraining() bool {
 	}
 }
 
-// TestShutdownWithAnEndedContext is the mistake of a program that hands its own context on after a signal. All that was made is in the
-// account and the error, the metrics of the last interval too, with the reason and the remedy.
+// TestShutdownWithAnEndedContext covers a program that passes its own context on after a signal. All items are in the account and the
+// error, including the metrics of the last interval, with the reason and the remedy.
 func TestShutdownWithAnEndedContext(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, protocol string) {
@@ -204,14 +204,14 @@ func TestShutdownWithAnEndedContext(t *testing.T) {
 				t.Errorf("%q is not in the error %v", text, err)
 			}
 		}
-		// The line is that of Shutdown, or one that the first loss caused just before it.
+		// The line comes from Shutdown, or from the first loss just before it.
 		if lines := out.lines("lost", "reason=\"Shutdown ran out of time: interrupt\"", "context.WithoutCancel"); len(lines) != 1 {
 			t.Errorf("the log says %s", out)
 		}
 	})
 }
 
-// TestCollectorThatIsDownStaysTheReason has Shutdown run out of time while nobody listens.
+// TestCollectorThatIsDownStaysTheReason runs Shutdown out of time while nothing listens.
 func TestCollectorThatIsDownStaysTheReason(t *testing.T) {
 	t.Parallel()
 	p, out := setup(t, Options{Endpoint: "http://" + refusedAddr(t), BatchDelay: time.Millisecond})
@@ -227,7 +227,7 @@ func TestCollectorThatIsDownStaysTheReason(t *testing.T) {
 	}
 }
 
-// TestForwarderWritesInOrderAndDropsBehindABlockedHandler is about lines of one goroutine.
+// TestForwarderWritesInOrderAndDropsBehindABlockedHandler covers the lines of one goroutine.
 func TestForwarderWritesInOrderAndDropsBehindABlockedHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &gate{open: make(chan struct{})}
@@ -255,7 +255,7 @@ func TestForwarderWritesInOrderAndDropsBehindABlockedHandler(t *testing.T) {
 	})
 }
 
-// gate is a writer that blocks while it is shut.
+// gate is a writer that blocks while it is closed.
 type gate struct {
 	logBuffer
 	open chan struct{}
@@ -276,7 +276,7 @@ func (g *gate) Write(p []byte) (int, error) {
 	return g.logBuffer.Write(p)
 }
 
-// TestForwarderSurvivesAPanic has a handler that panics on a goroutine which no recover of the program reaches.
+// TestForwarderSurvivesAPanic uses a handler that panics on a goroutine that no recover of the program reaches.
 func TestForwarderSurvivesAPanic(t *testing.T) {
 	c := &forwarder{}
 	logger := slog.New(c.handler(panicking{slog.NewTextHandler(io.Discard, nil)}))

@@ -10,7 +10,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// build makes the providers.
+// build creates the providers.
 func (p *Pipeline) build(ctx context.Context, e *environ) error {
 	if p.settings.disabled {
 		p.buildOff()
@@ -32,8 +32,8 @@ func (p *Pipeline) build(ctx context.Context, e *environ) error {
 	return p.finish()
 }
 
-// buildOff makes what OTEL_SDK_DISABLED leaves: propagation, as the specification has it, the readable log, and the
-// registry that the program had.
+// buildOff creates what OTEL_SDK_DISABLED leaves: propagation, as the specification requires, the readable log, and the program's
+// registry.
 func (p *Pipeline) buildOff() {
 	p.providers = telemetry.Off()
 	p.providers.Propagator = p.settings.propagator
@@ -43,7 +43,7 @@ func (p *Pipeline) buildOff() {
 	p.reporter.start(p.own, nil)
 }
 
-// finish observes what the signals are made of.
+// finish registers the pipeline's own metrics and starts its reports.
 func (p *Pipeline) finish() error {
 	p.reporter.start(p.own, p.ledgers)
 	if err := observe(p.providers, p.ledgers); err != nil {
@@ -60,7 +60,7 @@ func (p *Pipeline) finish() error {
 	return nil
 }
 
-// open begins the account of one destination.
+// open creates the ledger of one destination.
 func (p *Pipeline) open(signal Signal, exporter string, queue int) *ledger {
 	n := 0
 	for _, l := range p.ledgers {
@@ -75,7 +75,7 @@ func (p *Pipeline) open(signal Signal, exporter string, queue int) *ledger {
 	return l
 }
 
-// sized adds the bounds in bytes, which only the Options have.
+// sized adds the limits in bytes, which only the Options have.
 func (p *Pipeline) sized(c batchConfig) batchConfig {
 	c.queueBytes, c.batchBytes = int64(p.opts.QueueBytes), int64(p.opts.BatchBytes)
 	return c

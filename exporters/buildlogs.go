@@ -55,7 +55,7 @@ func (p *Pipeline) buildLogs(ctx context.Context, res *resource.Resource) error 
 	return nil
 }
 
-// logger is the program's: what local is, and the logger provider if any of it leaves the process.
+// logger returns the program's logger: the local handler, and the logger provider if logs leave the process.
 func (p *Pipeline) logger(sending bool) *slog.Logger {
 	if !sending {
 		return slog.New(p.local)

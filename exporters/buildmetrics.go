@@ -60,7 +60,7 @@ func (p *Pipeline) metricStage(flush, shutdown func(context.Context) error) stag
 					before[l] = l.Mark()
 				}
 			}
-			if err := do(ctx); !errors.Is(err, sdkmetric.ErrReaderShutdown) { // which is no news
+			if err := do(ctx); !errors.Is(err, sdkmetric.ErrReaderShutdown) { // which needs no report
 				errs = append(errs, err)
 			}
 			for l, mark := range before {
@@ -112,10 +112,10 @@ func (p *Pipeline) periodic(e sdkmetric.Exporter, kind string, cfg periodicConfi
 	return drainingReader{sdkmetric.NewPeriodicReader(newPointExporter(p.open(Metrics, kind, 0), cfg, p.draining, own, e), opts...)}
 }
 
-// forever is the timeout of a reader that has none: the SDK takes zero for its default.
+// forever replaces a timeout of zero, which the SDK would take for its default.
 const forever = 24 * time.Hour
 
-// pageOptions are those of the page with the program's registry and ours.
+// pageOptions returns the options of the page that serves the program's registry and the pipeline's.
 func (p *Pipeline) pageOptions() *metrics.PrometheusOptions {
 	o := p.opts.Prometheus
 	o.Existing = p.opts.Gatherer
@@ -125,7 +125,7 @@ func (p *Pipeline) pageOptions() *metrics.PrometheusOptions {
 	return &o
 }
 
-// plainPage is the page without metrics of ours.
+// plainPage returns the page without the pipeline's metrics.
 func plainPage(g prometheus.Gatherer, o metrics.PrometheusOptions) http.Handler {
 	if g == nil {
 		g = prometheus.Gatherers{}

@@ -59,7 +59,7 @@ func (p *Pipeline) buildTraces(ctx context.Context, res *resource.Resource) erro
 	return nil
 }
 
-// fanout is several span processors as one, for the Keeper has one behind it.
+// fanout joins several span processors into one, because a Keeper takes only one.
 type fanout []spanBatcher
 
 var _ sdktrace.SpanProcessor = fanout(nil)

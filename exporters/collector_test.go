@@ -59,8 +59,8 @@ func collectorPoints(c *testenv.CollectorHandle, service string) (n int64) {
 	return n
 }
 
-// TestRealCollectorKilledAndRestartedUnderLoad kills a real collector while spans are made without a pause, and starts it again.
-// What we count as exported is what it holds, it knows nothing that we count as dropped, and one line tells the story.
+// TestRealCollectorKilledAndRestartedUnderLoad kills a real collector while spans are emitted without a pause, and restarts it. The
+// collector holds what the pipeline counts as exported, and nothing that it counts as dropped. One line reports the incident.
 func TestRealCollectorKilledAndRestartedUnderLoad(t *testing.T) {
 	suite.Short(t)
 	t.Parallel()
@@ -112,8 +112,8 @@ func TestRealCollectorKilledAndRestartedUnderLoad(t *testing.T) {
 			for _, s := range collector.Spans() {
 				held[s.ID()] = true
 			}
-			// A request whose answer the kill took away is sent again: the collector may hold spans twice, which the set undoes, or
-			// hold what we gave up in the end, of which there is one batch at most.
+			// A request whose answer the kill lost is sent again. The collector may hold spans twice, which the set removes, or
+			// hold what the pipeline gave up in the end, at most one batch.
 			extra := int64(len(held)) - h.Traces.Exported
 			if extra < 0 || extra > 512 {
 				t.Errorf("exported %d, and the collector holds %d", h.Traces.Exported, len(held))

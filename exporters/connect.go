@@ -23,10 +23,9 @@ import (
 	"github.com/go-os/go-os/internal/delivery"
 )
 
-// httpClient makes the HTTP client of one exporter. The exporters would otherwise share a transport whose connections nobody
-// can close.
+// httpClient returns the HTTP client of one exporter. Without it the exporters share a transport whose connections nobody can close.
 //
-// It follows no redirect: a redirected POST may arrive as a GET without a body, and its headers may reach another host.
+// The client follows no redirect: a redirected POST may arrive as a GET without a body, and its headers may reach another host.
 func (s otlpSettings) httpClient(which Signal) *http.Client {
 	return &http.Client{
 		Timeout:       s.timeout,
@@ -43,7 +42,7 @@ func (s otlpSettings) httpClient(which Signal) *http.Client {
 	}
 }
 
-// credentials are given to the exporters for a plain connection too: they would take certificates from the environment before it.
+// credentials are set for a plain connection too. Otherwise the exporters take certificates from the environment.
 func (s otlpSettings) credentials() credentials.TransportCredentials {
 	if s.tls == nil {
 		return insecure.NewCredentials()
@@ -51,11 +50,11 @@ func (s otlpSettings) credentials() credentials.TransportCredentials {
 	return credentials.NewTLS(s.tls)
 }
 
-// base is the endpoint as far as the exporters of the SDK need it. The rest, such as a query, is added by otlpTransport.
+// base returns the part of the endpoint that the exporters of the SDK need. otlpTransport adds the rest, such as a query.
 func (p endpoint) base() string { return p.url.Scheme + "://" + p.url.Host + "/" }
 
-// reconnect bounds gRPC's waits between connections. Its own grow to two minutes, for which a collector that is back would
-// get nothing.
+// reconnect bounds the backoff between gRPC's connection attempts. By default it grows to two minutes, during which a restarted
+// collector would receive nothing.
 func reconnect() grpc.DialOption {
 	c := backoff.DefaultConfig
 	c.MaxDelay = delivery.DefaultLongest
@@ -136,7 +135,7 @@ func (s otlpSettings) points(ctx context.Context) (sdkmetric.Exporter, string, e
 	return closingPoints{e, client}, "otlp_http_metric_exporter", err
 }
 
-// The closing exporters end their connections with themselves.
+// The closing exporters close their connections on Shutdown.
 type (
 	closingSpans struct {
 		sdktrace.SpanExporter

@@ -17,11 +17,11 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// errConsole is about the writer of the program that console exporters write to.
+// errConsole reports a failure of the program's console writer.
 var errConsole = errors.New("the console's writer")
 
-// exclusiveWriter lets one write at a time through to a writer of the program, whichever signal it is of. The writer runs on a goroutine
-// of its own, so that a writer that blocks delays no caller beyond its context. The next write waits for its turn, within its own context.
+// exclusiveWriter serializes the writes of all signals to a writer of the program. The writer runs on a separate goroutine, so that a
+// writer that blocks delays no caller beyond its context. The next write waits for its turn, within its own context.
 type exclusiveWriter struct {
 	to   io.Writer
 	turn chan struct{} // holds a value while a write runs
@@ -31,7 +31,7 @@ func newExclusiveWriter(w io.Writer) *exclusiveWriter {
 	return &exclusiveWriter{w, make(chan struct{}, 1)}
 }
 
-// write writes one item, whole. If ctx ends first, the item may be written later, and counts as lost.
+// write writes one item, whole. If ctx ends first, the item counts as lost, although it may be written later.
 func (t *exclusiveWriter) write(ctx context.Context, p []byte) error {
 	select {
 	case t.turn <- struct{}{}:
@@ -67,7 +67,7 @@ func (t *exclusiveWriter) through(p []byte) (err error) {
 	return nil
 }
 
-// Write implements io.Writer, for the readable log if it has the same writer as the console.
+// Write implements io.Writer, for a readable log that shares its writer with the console.
 func (t *exclusiveWriter) Write(p []byte) (int, error) {
 	if err := t.write(context.Background(), bytes.Clone(p)); err != nil {
 		return 0, err
@@ -75,12 +75,12 @@ func (t *exclusiveWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// sameWriter reports whether a and b are one writer, as far as they can be compared.
+// sameWriter reports whether a and b are the same writer. Writers that cannot be compared count as different.
 func sameWriter(a, b io.Writer) bool {
 	return a != nil && b != nil && reflect.TypeOf(a).Comparable() && reflect.TypeOf(b).Comparable() && a == b
 }
 
-// each writes the n items of a batch one by one. What cannot be encoded costs itself alone; a writer that fails ends it.
+// each writes the n items of a batch one by one. An item that cannot be encoded is lost alone; an error of the writer ends the batch.
 func (t *exclusiveWriter) each(ctx context.Context, n int, encode func(i int) ([]byte, error)) error {
 	var lost int64
 	var reason error
@@ -97,7 +97,7 @@ func (t *exclusiveWriter) each(ctx context.Context, n int, encode func(i int) ([
 	return partly(n, lost, reason)
 }
 
-// partialError is an export of which some items arrived.
+// partialError is the error of an export of which some items arrived.
 type partialError struct {
 	lost int64
 	err  error
@@ -106,7 +106,7 @@ type partialError struct {
 func (e *partialError) Error() string { return e.err.Error() }
 func (e *partialError) Unwrap() error { return e.err }
 
-// partly is the error of an export that lost some of n items, or all.
+// partly returns the error of an export that lost some or all of n items.
 func partly(n int, lost int64, err error) error {
 	if lost == 0 || lost == int64(n) {
 		return err
@@ -114,10 +114,10 @@ func partly(n int, lost int64, err error) error {
 	return &partialError{lost, err}
 }
 
-// errNotFinite is a number that JSON has no form for. Attributes can be text instead.
+// errNotFinite reports a data point that JSON cannot express. An attribute is written as text instead.
 var errNotFinite = errors.New("NaN and infinite values have no form in JSON")
 
-// The console exporters encode by those of the SDK, an item at a time, and write by the exclusiveWriter.
+// The console exporters encode one item at a time with the SDK's exporters, and write it through the exclusiveWriter.
 type (
 	consoleSpans struct {
 		*stdouttrace.Exporter
@@ -171,7 +171,7 @@ func (e consoleRecords) Export(ctx context.Context, records []sdklog.Record) err
 	})
 }
 
-// Export implements sdkmetric.Exporter. The points of a collection that JSON cannot carry are left out, and lost.
+// Export implements sdkmetric.Exporter. Points that JSON cannot express are left out and count as lost.
 func (e consolePoints) Export(ctx context.Context, rm *metricdata.ResourceMetrics) error {
 	n := int(points(rm))
 	kept := finiteMetrics(rm)
@@ -191,7 +191,7 @@ func (e consolePoints) Export(ctx context.Context, rm *metricdata.ResourceMetric
 	return nil
 }
 
-// encoded runs an exporter that writes to buf, and returns what it wrote: the caller's own, for a write that blocks outlives it.
+// encoded runs an exporter that writes to buf and returns a copy of the output. A write that blocks may outlive the buffer.
 func encoded(buf *bytes.Buffer, export func() error) ([]byte, error) {
 	buf.Reset()
 	err := export()

@@ -21,7 +21,7 @@ import (
 
 var notFinite = []float64{math.NaN(), math.Inf(1), math.Inf(-1)}
 
-// oddAttrs are all attributes that can hold a number which is not finite.
+// oddAttrs returns an attribute of each type that can hold a number which is not finite.
 func oddAttrs(f float64) []attribute.KeyValue {
 	return []attribute.KeyValue{
 		attribute.Float64("ratio", f), attribute.Float64Slice("ratios", []float64{1, f}),
@@ -46,7 +46,8 @@ func documents(t *testing.T, text string) (docs []map[string]any) {
 	}
 }
 
-// TestNumbersThatAreNotFiniteOnTheConsole puts them wherever the API takes one. An attribute is written as text; a point costs itself.
+// TestNumbersThatAreNotFiniteOnTheConsole puts them wherever the API accepts one. An attribute is written as text; a point is lost
+// alone.
 func TestNumbersThatAreNotFiniteOnTheConsole(t *testing.T) {
 	t.Parallel()
 	for _, f := range notFinite {
@@ -104,7 +105,7 @@ func TestNumbersThatAreNotFiniteOnTheConsole(t *testing.T) {
 	}
 }
 
-// TestOTLPCarriesNumbersThatAreNotFinite is what the console cannot do.
+// TestOTLPCarriesNumbersThatAreNotFinite shows that OTLP keeps what the console loses.
 func TestOTLPCarriesNumbersThatAreNotFinite(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, protocol string) {
@@ -122,7 +123,7 @@ func TestOTLPCarriesNumbersThatAreNotFinite(t *testing.T) {
 	})
 }
 
-// exclusive is a writer that fails the test if two goroutines write at a time, and is slow enough for them to try.
+// exclusive is a writer that fails the test on concurrent writes. It is slow enough to provoke them.
 type exclusive struct {
 	t      *testing.T
 	inside atomic.Int32
@@ -138,7 +139,7 @@ func (w *exclusive) Write(p []byte) (int, error) {
 	return w.out.Write(p)
 }
 
-// TestOneWriteAtATime has all signals and the readable log on one writer.
+// TestOneWriteAtATime shares one writer between all signals and the readable log.
 func TestOneWriteAtATime(t *testing.T) {
 	t.Parallel()
 	w := &exclusive{t: t}
@@ -152,7 +153,7 @@ func TestOneWriteAtATime(t *testing.T) {
 	}
 }
 
-// failing is a writer that takes so many writes, and then fails, panics, or takes half.
+// failing is a writer that accepts a number of writes, and then fails, panics, or accepts half.
 type failing struct {
 	left int
 	how  string
@@ -172,7 +173,7 @@ func (w *failing) Write(p []byte) (int, error) {
 	return 0, errors.New("disk full")
 }
 
-// TestAConsoleThatFailsCountsWhatItTook has a writer that works for two spans of ten.
+// TestAConsoleThatFailsCountsWhatItTook uses a writer that accepts two spans of ten.
 func TestAConsoleThatFailsCountsWhatItTook(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"fails", "panics", "takes half"} {

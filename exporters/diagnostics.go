@@ -8,8 +8,7 @@ import (
 	"time"
 )
 
-// sdkLog shows the SDK's own log as far as OTEL_LOG_LEVEL says. logr passes the SDK's levels on as slog levels of its own
-// making, which are put right here.
+// sdkLog filters the SDK's own log by OTEL_LOG_LEVEL. logr maps the SDK's levels to nonstandard slog levels, which sdkLog corrects.
 type sdkLog struct {
 	slog.Handler
 	least slog.Level
@@ -36,8 +35,8 @@ func (h sdkLog) WithGroup(name string) slog.Handler {
 	return sdkLog{h.Handler.WithGroup(name), h.least}
 }
 
-// sdkToSlog gives a message of the SDK its proper level. What is shown at all has been asked for by OTEL_LOG_LEVEL, so it is
-// never below Info, which loggers show by default.
+// sdkToSlog returns the slog level of an SDK message. It is never below Info, which loggers show by default: OTEL_LOG_LEVEL has already
+// selected the message.
 func sdkToSlog(level slog.Level) slog.Level {
 	switch {
 	case level >= slog.LevelError:
@@ -49,11 +48,11 @@ func sdkToSlog(level slog.Level) slog.Level {
 	}
 }
 
-// errorLog is the OpenTelemetry error handler: each error is one line at first, and one line an interval with the number of
-// times it came again. It remembers so many errors and no more; the rest share one entry.
+// errorLog is the OpenTelemetry error handler. It logs an error once, then at most once an interval with the number of repeats. It
+// remembers a bounded number of errors; the rest share one entry.
 type errorLog struct {
 	interval time.Duration
-	draining <-chan struct{} // what is cancelled after it is closed is meant to be
+	draining <-chan struct{} // cancellations after it is closed are expected
 
 	mu     sync.Mutex
 	logger *slog.Logger // nil until start
@@ -65,14 +64,14 @@ type errorCount struct {
 	again int
 }
 
-// errorsRemembered bounds the memory of an errorLog whose errors all differ.
+// errorsRemembered bounds the memory of an errorLog when all errors differ.
 const errorsRemembered = 64
 
 func newErrorLog(interval time.Duration, draining <-chan struct{}) *errorLog {
 	return &errorLog{interval: interval, draining: draining, seen: make(map[string]*errorCount)}
 }
 
-// start gives the errors a place to go. What was handled before comes again if it lasts.
+// start sets the logger. Earlier errors are not logged, but an error that lasts recurs.
 func (l *errorLog) start(logger *slog.Logger) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -95,7 +94,7 @@ func (l *errorLog) Handle(err error) {
 	logger.LogAttrs(context.Background(), slog.LevelWarn, "telemetry error", attrs...)
 }
 
-// meant reports whether err is only that a shutdown has interrupted something, such as a collection of metrics.
+// meant reports whether err only means that a shutdown interrupted something, such as a collection of metrics.
 func (l *errorLog) meant(err error) bool {
 	select {
 	case <-l.draining:
@@ -105,7 +104,7 @@ func (l *errorLog) meant(err error) bool {
 	}
 }
 
-// admit returns the logger for a line that is due, and how often the error came since the last one.
+// admit returns the logger for a line that is due, and the number of repeats since the last line.
 func (l *errorLog) admit(text string, now time.Time) (logger *slog.Logger, again int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -133,7 +132,7 @@ func (l *errorLog) admit(text string, now time.Time) (logger *slog.Logger, again
 	return l.logger, again
 }
 
-// forget drops the errors that have not come again for an interval.
+// forget discards the errors that have not recurred for an interval.
 func (l *errorLog) forget(now time.Time) {
 	for text, c := range l.seen {
 		if !now.Before(c.next) && c.again == 0 {

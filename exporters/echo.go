@@ -11,10 +11,10 @@ import (
 	"github.com/go-os/go-os/telemetry/log"
 )
 
-// eventEcho writes OTel events to the readable log: a decision or an exception is seen there whether or not a collector is.
-// The line has the form of internal/instrument.Event: the message is the body of the event, or else its name, and the attribute "event" is the
-// name. The logger's name is the scope that emitted it, by which Levels can quieten it. Records that came from slog have no event name; they
-// are on the readable log already.
+// eventEcho writes OTel events to the readable log, so that decisions and exceptions are visible without a collector. The line has the
+// form of internal/instrument.Event: the message is the body of the event, or else its name, and the attribute "event" is the name. The
+// logger's name is the scope of the event, so that Levels can filter it. Records from slog have no event name and are skipped: they are
+// on the readable log already.
 type eventEcho struct{ next slog.Handler }
 
 var _ sdklog.Processor = eventEcho{}
@@ -47,7 +47,7 @@ func (e eventEcho) OnEmit(ctx context.Context, r *sdklog.Record) error {
 	return h.Handle(ctx, line)
 }
 
-// messageOf returns the text of an event: its body if that is a text, otherwise its name.
+// messageOf returns the text of an event: its body if that is a string, otherwise its name.
 func messageOf(r *sdklog.Record) string {
 	if text, ok := r.Body().AsInterface().(string); ok && text != "" {
 		return text

@@ -10,14 +10,14 @@ import (
 	"google.golang.org/grpc/resolver"
 )
 
-// endpoint is where OTLP goes.
+// endpoint is the destination of OTLP.
 type endpoint struct {
 	url    *url.URL // over HTTP, with the path of the signal
 	target string   // over gRPC, as grpc.NewClient takes it
-	secure bool     // by TLS
+	secure bool     // uses TLS
 }
 
-// String is the endpoint without what may be secret in it.
+// String returns the endpoint without its secrets.
 func (p endpoint) String() string {
 	if p.url == nil {
 		return p.target
@@ -25,9 +25,9 @@ func (p endpoint) String() string {
 	return redactURL(p.url.String())
 }
 
-// findEndpoint finds the endpoint of a signal: its own variable, the general one, the Options. That of the signal alone is taken as it is;
-// over HTTP the general one and that of the Options have the signal's path added. What is no endpoint is named and counts as unset. If
-// nothing is left the default of the specification is used, if there must be one.
+// findEndpoint returns the endpoint of a signal: from its own variable, the general variable, or the Options, in this order. The
+// signal's own endpoint is used unchanged. Over HTTP the signal's path is added to the others. A malformed endpoint causes a warning
+// and counts as unset. If none is left and must is set, the default of the specification is used.
 func findEndpoint(e *environ, o *Options, which Signal, protocol string, must bool) (endpoint, bool, error) {
 	insecure := e.boolean("OTEL_EXPORTER_OTLP_"+which.env()+"INSECURE", "OTEL_EXPORTER_OTLP_INSECURE")
 	own, general := "OTEL_EXPORTER_OTLP_"+which.env()+"ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -79,7 +79,7 @@ func (e *environ) unused(names []string, why []error, instead string) {
 	}
 }
 
-// of adds the path of a signal over HTTP, unless the endpoint is the signal's own. What there is of a path is left as it is.
+// of adds the path of a signal over HTTP, unless the endpoint is the signal's own. It keeps the existing path.
 func (p endpoint) of(which Signal, own bool) endpoint {
 	if p.url == nil {
 		return p
@@ -98,8 +98,8 @@ func (p endpoint) of(which Signal, own bool) endpoint {
 	return p
 }
 
-// parseEndpoint reads an endpoint: a URL, over gRPC any target, such as unix:/path, dns:///host:port or host:port. One that says nothing of
-// TLS has it, unless insecure is set; a socket of this machine has none. The notes say what of it is not used.
+// parseEndpoint parses an endpoint: a URL, or over gRPC any target, such as unix:/path, dns:///host:port or host:port. Without http://
+// or https:// it uses TLS unless insecure is set; a socket of this machine never does. The notes list the parts that are not used.
 func parseEndpoint(value, protocol string, insecure bool) (at endpoint, notes []string, err error) {
 	if scheme, _, ok := strings.Cut(value, ":"); protocol == GRPC && ok && isTarget(scheme) {
 		local := strings.HasPrefix(scheme, "unix")
@@ -132,12 +132,12 @@ func parseEndpoint(value, protocol string, insecure bool) (at endpoint, notes []
 	return endpoint{target: u.Host, secure: u.Scheme == "https"}, notes, nil
 }
 
-// isTarget reports whether gRPC knows the scheme of a target. Those that are registered later, as by importing xds, count as well.
+// isTarget reports whether gRPC knows the scheme of a target, including schemes that are registered later, such as xds.
 func isTarget(scheme string) bool {
 	return scheme == "unix" || scheme == "unix-abstract" || scheme != "http" && scheme != "https" && resolver.Get(scheme) != nil
 }
 
-// parseURL reads a URL of HTTP. Its errors do not hold the URL, in which a password may be.
+// parseURL parses an HTTP URL. Its errors omit the URL, which may hold a password.
 func parseURL(value string) (*url.URL, error) {
 	u, err := url.Parse(value)
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 	"google.golang.org/grpc"
 )
 
-// socketPeer is a peer over gRPC at a socket of this machine.
+// socketPeer is a gRPC peer at a socket of this machine.
 func socketPeer(t *testing.T, addr string) *peer {
 	t.Helper()
 	p := startPeer(t)
@@ -38,10 +38,11 @@ func socketPeer(t *testing.T, addr string) *peer {
 	return p
 }
 
-// TestEveryFormOfTargetIsDialled exports all signals to each form that gRPC takes, by the environment, the Options and a file.
+// TestEveryFormOfTargetIsDialled exports all signals to each form of gRPC target, configured by the environment, the Options and a
+// file.
 func TestEveryFormOfTargetIsDialled(t *testing.T) {
 	t.Parallel()
-	dir, err := os.MkdirTemp("", "otlp") // a short path: a socket's may have some 100 bytes
+	dir, err := os.MkdirTemp("", "otlp") // a short path: that of a socket is limited to about 100 bytes
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +77,8 @@ meter_provider: {readers: [{periodic: {exporter: {otlp_grpc: {endpoint: "TARGET"
 	}
 }
 
-// TestURLIsUsedAsItIs keeps user, query and path of an endpoint, which the exporters of the SDK lose, and the log has none of them.
+// TestURLIsUsedAsItIs expects the endpoint's user, query and path in requests, although the exporters of the SDK lose them, and not
+// in the log.
 func TestURLIsUsedAsItIs(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -117,7 +119,7 @@ func TestURLIsUsedAsItIs(t *testing.T) {
 	}
 }
 
-// TestAnEndpointThatIsNoneExportsNothing is a slip in the scheme: Setup says so, and nothing is sent to some other place.
+// TestAnEndpointThatIsNoneExportsNothing misspells the scheme: Setup reports it, and nothing is sent elsewhere.
 func TestAnEndpointThatIsNoneExportsNothing(t *testing.T) {
 	for _, protocol := range protocols {
 		p, log := setup(t, Options{Environ: []string{"OTEL_EXPORTER_OTLP_ENDPOINT=htp://collector:4318", "OTEL_EXPORTER_OTLP_PROTOCOL=" + protocol}})
@@ -164,8 +166,8 @@ tracer_provider: {processors: [{simple: {exporter: {`+exporter+`: {endpoint: "`+
 	}
 }
 
-// TestTheProcessDoesNotLeakIn has resource attributes in the process's own environment, which the SDK reads by itself, where they do
-// not count: beside a file, beside Options.Environ, and where one bad entry discards them all.
+// TestTheProcessDoesNotLeakIn sets resource attributes in the process's own environment, which the SDK reads by itself. They must
+// not count beside a file, beside Options.Environ, or where one bad entry discards them all.
 func TestTheProcessDoesNotLeakIn(t *testing.T) {
 	t.Setenv(envResource, "leak=yes,bad=%zz")
 	t.Setenv(envService, "leaking")
@@ -213,7 +215,7 @@ meter_provider: {readers: [{periodic: {exporter: {otlp_http: {endpoint: "http://
 	}
 }
 
-// TestResourceAttributesAreDecodedOnBothSides reads OTEL_RESOURCE_ATTRIBUTES as the specification has it.
+// TestResourceAttributesAreDecodedOnBothSides decodes OTEL_RESOURCE_ATTRIBUTES by the specification.
 func TestResourceAttributesAreDecodedOnBothSides(t *testing.T) {
 	e := newEnviron([]string{envResource + "=a%2Cb= c%3Dd ,e=f=g,,"})
 	attrs := e.resource(envResource)
@@ -222,7 +224,7 @@ func TestResourceAttributesAreDecodedOnBothSides(t *testing.T) {
 	}
 }
 
-// One bad entry discards all of OTEL_RESOURCE_ATTRIBUTES, those before it too.
+// One bad entry discards all of OTEL_RESOURCE_ATTRIBUTES, including the entries before it.
 func TestABadResourceAttributeDiscardsAll(t *testing.T) {
 	for _, list := range []string{"good=1,bad", "good=1,bad=%zz", "good=1,=x", "%zz=x,good=1"} {
 		e := newEnviron([]string{envResource + "=" + list})
@@ -232,7 +234,7 @@ func TestABadResourceAttributeDiscardsAll(t *testing.T) {
 	}
 }
 
-// TestLimitsOfLogRecords has the general limits hold for log records too, and the own ones over them.
+// TestLimitsOfLogRecords applies the general limits to log records, and their own limits over them.
 func TestLimitsOfLogRecords(t *testing.T) {
 	peer := startPeer(t)
 	p, _ := setup(t, Options{Endpoint: peer.endpoint(HTTP), Environ: []string{
@@ -248,7 +250,7 @@ func TestLimitsOfLogRecords(t *testing.T) {
 	}
 }
 
-// TestATimeoutOfZeroIsNone has a peer that is slower than any timeout of one millisecond, which zero must not become.
+// TestATimeoutOfZeroIsNone uses a peer that is slower than one millisecond, which zero must not become.
 func TestATimeoutOfZeroIsNone(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, protocol string) {

@@ -17,14 +17,14 @@ import (
 	"github.com/go-os/go-os/internal/editdistance"
 )
 
-// environ is the environment as the specification has it read: an empty variable is unset, and one that cannot be
-// understood is named in a warning and treated as unset.
+// environ reads the environment by the rules of the specification. An empty variable is unset; an invalid one causes a warning and
+// counts as unset.
 type environ struct {
 	vars     map[string]string
 	warnings []warning
 }
 
-// warning is something about the configuration that a person should know. The name is a variable, or a file.
+// warning is a problem of the configuration to report. The name is a variable or a file.
 type warning struct{ name, text string }
 
 func newEnviron(pairs []string) *environ {
@@ -60,8 +60,8 @@ func (e *environ) set(names ...string) bool {
 	return name != ""
 }
 
-// understood returns the value of the first variable that parse accepts, or def. Those before it count as unset: each is named
-// in a warning, with the problem that parse returned and what is used instead. shown is def in words.
+// understood returns the value of the first variable that parse accepts, or def. Each rejected variable before it causes a warning,
+// with the problem that parse returned and the value used instead. shown is def in words.
 func understood[T any](e *environ, def T, shown string, parse func(string) (v T, problem string), names ...string) T {
 	used := def
 	var bad []warning
@@ -83,7 +83,7 @@ func understood[T any](e *environ, def T, shown string, parse func(string) (v T,
 	return used
 }
 
-// boolean reads true, in any case, as true; false or unset as false.
+// boolean parses a boolean. "true", in any case, is true; "false" or unset is false.
 func (e *environ) boolean(names ...string) bool {
 	return understood(e, false, "false", func(value string) (bool, string) {
 		switch strings.ToLower(value) {
@@ -96,7 +96,7 @@ func (e *environ) boolean(names ...string) bool {
 	}, names...)
 }
 
-// number reads a whole number that is at least least.
+// number parses an integer of at least least.
 func (e *environ) number(def, least int, names ...string) int {
 	return understood(e, def, strconv.Itoa(def), func(value string) (int, string) {
 		n, err := strconv.Atoi(value)
@@ -110,7 +110,7 @@ func (e *environ) number(def, least int, names ...string) int {
 	}, names...)
 }
 
-// millis reads a duration in milliseconds, the unit of all durations in the specification, that is at least least of them.
+// millis parses a duration in milliseconds, the specification's unit for all durations, of at least least.
 func (e *environ) millis(least int64, def time.Duration, names ...string) time.Duration {
 	return understood(e, def, strconv.FormatInt(def.Milliseconds(), 10), func(value string) (time.Duration, string) {
 		n, err := strconv.ParseInt(value, 10, 64)
@@ -126,12 +126,12 @@ func (e *environ) millis(least int64, def time.Duration, names ...string) time.D
 	}, names...)
 }
 
-// timeout reads a duration of which zero means none.
+// timeout parses a duration. Zero means no timeout.
 func (e *environ) timeout(def time.Duration, names ...string) time.Duration {
 	return e.millis(0, def, names...)
 }
 
-// oneOf reads one of the accepted words, in lower case.
+// oneOf parses one of the accepted words, in lower case.
 func (e *environ) oneOf(def string, accepted []string, names ...string) string {
 	return understood(e, def, cmp.Or(def, "the default"), func(value string) (string, string) {
 		word := strings.ToLower(value)
@@ -142,7 +142,7 @@ func (e *environ) oneOf(def string, accepted []string, names ...string) string {
 	}, names...)
 }
 
-// list reads a comma list of accepted words. Those it does not know are named and left out.
+// list parses a comma-separated list of accepted words. Unknown words cause a warning and are left out.
 func (e *environ) list(accepted []string, name string) (words []string, set bool) {
 	value := e.vars[name]
 	if value == "" {
@@ -167,16 +167,16 @@ func (e *environ) list(accepted []string, name string) (words []string, set bool
 	return words, len(words) > 0
 }
 
-// pair is an entry of a list key=value,key=value; at is its place, from 1.
+// pair is an entry of a list key=value,key=value; at is its position, from 1.
 type pair struct {
 	at         int
 	key, value string
-	err        error // not a word of the entry, which may be secret
+	err        error // contains no part of the entry, which may be secret
 }
 
 var errPair = errors.New("is not key=value with percent-encoding")
 
-// pairs reads key=value,key=value, percent-encoded as in the W3C baggage header, on both sides.
+// pairs parses key=value,key=value. Keys and values are percent-encoded as in the W3C baggage header.
 func pairs(list string) (all []pair) {
 	at := 0
 	for entry := range strings.SplitSeq(list, ",") {
@@ -197,7 +197,7 @@ func pairs(list string) (all []pair) {
 	return all
 }
 
-// resource reads attributes. One bad entry discards them all, as the specification has it.
+// resource parses attributes. One bad entry discards them all, as the specification requires.
 func (e *environ) resource(name string) (attrs []attribute.KeyValue) {
 	for _, p := range pairs(e.vars[name]) {
 		if p.err != nil {
@@ -209,7 +209,7 @@ func (e *environ) resource(name string) (attrs []attribute.KeyValue) {
 	return attrs
 }
 
-// headers reads the headers of OTLP requests. A bad entry is named by its place, and left out: the others may be all that is needed.
+// headers parses the headers of OTLP requests. A bad entry is reported by its position and left out, since the others may suffice.
 func (e *environ) headers(protocol string, names ...string) map[string]string {
 	name, value := e.first(names...)
 	if name == "" {
@@ -230,7 +230,7 @@ func (e *environ) headers(protocol string, names ...string) map[string]string {
 	return headers
 }
 
-// ratio reads a number between 0 and 1.
+// ratio parses a number between 0 and 1.
 func (e *environ) ratio(def float64, name string) float64 {
 	value := e.vars[name]
 	if value == "" {
@@ -244,7 +244,7 @@ func (e *environ) ratio(def float64, name string) float64 {
 	return r
 }
 
-// didYouMean names the nearest word, if one is near enough for a slip of the hand.
+// didYouMean suggests the nearest word, if it is near enough to be a typo.
 func didYouMean(word string, words []string) string {
 	best, least := "", 1+len(word)/4
 	for _, w := range words {

@@ -13,7 +13,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// TestEnvironmentMistakesAreNamed is the table of what can be misspelt or invalid: one warning names the variable and what is used
+// TestEnvironmentMistakesAreNamed is a table of misspelt and invalid variables. One warning names the variable and the value used
 // instead, and the service starts.
 func TestEnvironmentMistakesAreNamed(t *testing.T) {
 	garbage := filepath.Join(t.TempDir(), "garbage.pem")
@@ -113,7 +113,7 @@ func TestEnvironmentMistakesAreNamed(t *testing.T) {
 	}
 }
 
-// TestEnvironmentIsHonoured is the table of variables that are set as they should be.
+// TestEnvironmentIsHonoured is a table of valid variables.
 func TestEnvironmentIsHonoured(t *testing.T) {
 	read := func(t *testing.T, o *Options, env ...string) settings {
 		t.Helper()
@@ -233,7 +233,8 @@ func TestEnvironmentIsHonoured(t *testing.T) {
 	})
 }
 
-// TestAMistakeForOneSignalLeavesTheGeneralValue: what cannot be understood is unset, and then the general variable counts.
+// TestAMistakeForOneSignalLeavesTheGeneralValue checks that an invalid variable counts as unset, so that the general variable
+// applies.
 func TestAMistakeForOneSignalLeavesTheGeneralValue(t *testing.T) {
 	const traces, general = "OTEL_EXPORTER_OTLP_TRACES_", "OTEL_EXPORTER_OTLP_"
 	e := newEnviron([]string{

@@ -19,7 +19,7 @@ import (
 	"github.com/go-os/go-os/telemetry/trace"
 )
 
-// text is a readable log without what differs from run to run.
+// text is a readable log without the parts that vary from run to run.
 func text(hide ...string) log.Sink {
 	return log.Text(os.Stdout, &log.SinkOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		for _, key := range append(hide, slog.TimeKey) {
@@ -31,7 +31,7 @@ func text(hide ...string) log.Sink {
 	}})
 }
 
-// Nothing is configured: a readable log, a page for Prometheus, and no network.
+// Without configuration: a readable log, a page for Prometheus, and no network.
 func ExampleSetup() {
 	ctx := context.Background()
 	pipeline, err := exporters.Setup(ctx, &exporters.Options{ServiceName: "orders", KeepGlobals: true})
@@ -52,7 +52,7 @@ func ExampleSetup() {
 	// Output: true true
 }
 
-// A mistake in the environment is named, and the service starts.
+// A warning names a mistake in the environment, and the service starts.
 func ExampleSetup_environment() {
 	ctx := context.Background()
 	pipeline, err := exporters.Setup(ctx, &exporters.Options{
@@ -69,12 +69,12 @@ func ExampleSetup_environment() {
 	// level=WARN msg="telemetry configuration: OTEL_BSP_SCHEDULE_DELAY: \"5s\" is not a whole number of milliseconds; 5000 is used" logger=goos.exporters
 }
 
-// nothing is a log writer that leaves the output to the example's own sink.
+// nothing is a log writer that discards, so that only the example's own sink prints.
 type nothing struct{}
 
 func (nothing) Write(p []byte) (int, error) { return len(p), nil }
 
-// The registry that a program had before is served on the same page.
+// The page also serves an existing registry of the program.
 func ExampleOptions_gatherer() {
 	ctx := context.Background()
 	registry := prometheus.NewRegistry()
@@ -98,7 +98,7 @@ func ExampleOptions_gatherer() {
 	// Output: theirs_total 7
 }
 
-// A collector that is not there costs telemetry, not the service; what is lost is known.
+// An unreachable collector costs telemetry, not the service. The loss is counted.
 func ExamplePipeline_Health() {
 	ctx := context.Background()
 	pipeline, err := exporters.Setup(ctx, &exporters.Options{
@@ -125,7 +125,7 @@ func ExamplePipeline_Health() {
 	// after: emitted 10, exported 0, dropped 10, queued 0, working false, error true
 }
 
-// How much is sampled can be changed while the program runs.
+// The sampling ratio can be changed while the program runs.
 func ExamplePipeline_Sampler() {
 	ctx := context.Background()
 	pipeline, err := exporters.Setup(ctx, &exporters.Options{KeepGlobals: true, Sampler: sdktrace.NeverSample()})
@@ -149,7 +149,7 @@ func ExamplePipeline_Sampler() {
 	// true
 }
 
-// An event is a log record with a name. It goes over OTLP, and is on the readable log as well.
+// An event is a log record with a name. It is exported over OTLP and written to the readable log.
 func ExamplePipeline_Providers() {
 	ctx := context.Background()
 	pipeline, err := exporters.Setup(ctx, &exporters.Options{KeepGlobals: true, LogWriter: nothing{}, Sinks: []slog.Handler{text()}})
@@ -166,7 +166,7 @@ func ExamplePipeline_Providers() {
 	// Output: level=WARN msg=shop.breaker.opened logger=shop/orders event=shop.breaker.opened peer=payments
 }
 
-// The level of one logger is raised while the program runs.
+// The level of one logger is lowered while the program runs.
 func ExamplePipeline_Levels() {
 	ctx := context.Background()
 	pipeline, err := exporters.Setup(ctx, &exporters.Options{KeepGlobals: true, LogWriter: nothing{}, Sinks: []slog.Handler{text()}})
@@ -206,7 +206,7 @@ func ExampleOptions_keep() {
 	// Output: 1
 }
 
-// counter is a collector that takes everything.
+// counter is a collector that accepts everything.
 type counter struct{ server *httptest.Server }
 
 func (c *counter) start() string {

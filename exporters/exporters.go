@@ -26,10 +26,10 @@ import (
 	"github.com/go-os/go-os/telemetry/trace"
 )
 
-// ErrInvalid is what Setup returns if an option is negative or contradicts another one.
+// ErrInvalid is the error of Setup for an option that is negative or contradicts another one.
 var ErrInvalid = fault.Invalid
 
-// Options of Setup. Nil and the zero value work. The environment goes before them, see the package comment.
+// Options configure Setup. Nil and the zero value work. The environment overrides them; see the package comment.
 type Options struct {
 	// ServiceName is the attribute service.name. Default: "unknown_service:" and the name of the executable.
 	ServiceName string
@@ -39,19 +39,19 @@ type Options struct {
 	ServiceNamespace string
 	// InstanceID is the attribute service.instance.id, unique to this process. Default: a random UUID.
 	InstanceID string
-	// Attributes of the resource, beside those and what is detected. Default: none.
+	// Attributes are further attributes of the resource, beside the above and the detected ones. Default: none.
 	Attributes []attribute.KeyValue
 	// Detectors add attributes to the resource; one that fails does not fail Setup. Default: those of the SDK for the host, the
 	// container, the operating system and the process.
 	Detectors []resource.Detector
 
-	// Endpoint is where OTLP goes: http://host:port, or https:// for TLS. Over HTTP the path of each signal is added. Over GRPC it may be
-	// any target of gRPC, such as unix:/path or dns:///host:port, with TLS unless that is a socket of this machine.
-	// Default: empty, which sends nothing to the network.
+	// Endpoint is the destination of OTLP: http://host:port, or https:// for TLS. Over HTTP the path of each signal is added. Over GRPC
+	// it may be any target of gRPC, such as unix:/path or dns:///host:port, with TLS unless that is a socket of this machine. Default:
+	// empty, which sends nothing to the network.
 	Endpoint string
 	// Protocol is GRPC, HTTP or HTTPJSON. Default: HTTP.
 	Protocol string
-	// Headers go with every OTLP request. One that the protocol cannot send is an error. Default: none.
+	// Headers are sent with every OTLP request. A header that the protocol cannot send is an error. Default: none.
 	Headers map[string]string
 	// Compression of OTLP requests, "gzip" or "none". Default: none.
 	Compression string
@@ -68,13 +68,12 @@ type Options struct {
 	// Gatherer is an existing registry of the program, such as prometheus.DefaultGatherer. MetricsHandler serves it on the same page.
 	// Default: none.
 	Gatherer prometheus.Gatherer
-	// Prometheus shapes the page: OpenMetrics, scope labels, a namespace. Gatherer is its Existing registry; its ErrorHandler, if there is one,
-	// gets the problems of the page instead of the pipeline. Default: that of metrics.PrometheusOptions.
+	// Prometheus configures the page: OpenMetrics, scope labels, a namespace. Gatherer replaces its Existing registry. Its
+	// ErrorHandler, if set, receives the problems of the page instead of the pipeline. Default: that of metrics.PrometheusOptions.
 	Prometheus metrics.PrometheusOptions
 	// BridgeRegistry sends the metrics of Gatherer over OTLP too. Default: false.
 	BridgeRegistry bool
-	// NoRuntimeMetrics leaves out the metrics of the Go runtime, go.*. Set it if Gatherer has a Go collector of its own and
-	// one of the two is enough. Default: false.
+	// NoRuntimeMetrics leaves out the metrics of the Go runtime, go.*. Set it if Gatherer already has a Go collector. Default: false.
 	NoRuntimeMetrics bool
 	// MetricInterval is the time between two exports of metrics. Default: 1 minute.
 	MetricInterval time.Duration
@@ -88,7 +87,7 @@ type Options struct {
 	LogJSON bool
 	// Console is the writer of the exporter named console, which writes JSON. Default: os.Stdout.
 	Console io.Writer
-	// Sinks get every log record and event too, with the ids of the span as the readable log has them, see log.TraceIDs. The program
+	// Sinks also receive every log record and event, with the ids of the span as in the readable log; see log.TraceIDs. The program
 	// closes them, after Shutdown. Default: none.
 	Sinks []slog.Handler
 	// LogLevels decide what is logged, by the logger's name. Default: Info and above.
@@ -105,40 +104,41 @@ type Options struct {
 	// LogProcessors are the program's own. They are shut down by Shutdown. Default: none.
 	LogProcessors []sdklog.Processor
 
-	// KeepGlobals leaves everything of the process as it is, KeepOTel and KeepSlog in one: for several pipelines in one process.
-	// Default: false.
+	// KeepGlobals leaves all globals of the process unchanged. It implies KeepOTel and KeepSlog, and allows several pipelines in one
+	// process. Default: false.
 	KeepGlobals bool
-	// KeepOTel leaves the providers and the propagator of the otel package, its error handler and its logger. Default: false, which sets
-	// them; those that a program has set before are replaced, with a warning.
+	// KeepOTel leaves the otel package unchanged: its providers, propagator, error handler and logger. Default: false, which sets them.
+	// Providers that the program has set before are replaced, with a warning.
 	KeepOTel bool
-	// KeepSlog leaves slog.Default. Default: false, which sets it; one that was set before is replaced, with a warning.
+	// KeepSlog leaves slog.Default unchanged. Default: false, which sets it. A logger that the program has set before is replaced, with
+	// a warning.
 	KeepSlog bool
-	// StandardLog takes what the standard log package writes, as slog.SetDefault does by itself. Default: false, which leaves that
-	// package alone.
+	// StandardLog redirects the standard log package, as slog.SetDefault does by itself. Default: false, which leaves that package
+	// unchanged.
 	StandardLog bool
-	// Environ is the environment, as os.Environ returns it. Default: os.Environ(). The variables that the SDK reads by itself (the
+	// Environ is the environment, in the form of os.Environ. Default: os.Environ(). The variables that the SDK reads by itself (the
 	// exemplar filter, the preferences of OTLP metrics) still come from the process.
 	Environ []string
 
-	// QueueSize is how many spans, and how many log records, may wait for each destination. Further ones are dropped and counted.
+	// QueueSize is the number of spans, and of log records, that may wait for each destination. Further ones are dropped and counted.
 	// Default: 2048.
 	QueueSize int
-	// QueueBytes is how many bytes of spans, and of log records, may wait for each destination or be in flight to it, by an estimate of
-	// their memory. Further ones are dropped and counted. Default: 32 MiB.
+	// QueueBytes is the number of bytes of spans, and of log records, that may wait for each destination or be in flight to it, by an
+	// estimate of their memory. Further ones are dropped and counted. Default: 32 MiB.
 	QueueBytes int
-	// BatchBytes is how many bytes are exported at a time, by the same estimate. A larger item is exported alone. A batch that a peer
-	// refuses as too large is sent in halves, and batches stay smaller from then on. Default: 2 MiB.
+	// BatchBytes is the number of bytes of one export, by the same estimate. A larger item is exported alone. A batch that a peer
+	// refuses as too large is sent in halves, and later batches stay smaller. Default: 2 MiB.
 	BatchBytes int
-	// BatchSize is how many items are exported at a time. Default: 512.
+	// BatchSize is the number of items of one export. Default: 512.
 	BatchSize int
 	// BatchDelay is the longest wait for a batch to fill. Default: 5 seconds for spans, 1 second for log records.
 	BatchDelay time.Duration
 	// ExportTimeout is the time for one batch, with retries, before it is dropped and counted. Waits that the peer requests do not
 	// count. Default: 30 seconds.
 	ExportTimeout time.Duration
-	// ShutdownTimeout is the time that each signal has to drain in Shutdown, within that of its context. Default: 5 seconds.
+	// ShutdownTimeout is the time that each signal has to drain in Shutdown. The context of Shutdown bounds it too. Default: 5 seconds.
 	ShutdownTimeout time.Duration
-	// ReportInterval is the least time between two log lines about telemetry that is lost. Default: 1 minute.
+	// ReportInterval is the least time between two log lines about lost telemetry. Default: 1 minute.
 	ReportInterval time.Duration
 }
 

@@ -13,8 +13,8 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// emit makes n spans, n log records and one point for each of n attribute sets, and returns how many data points the next
-// collection will have besides those that are there anyway.
+// emit emits n spans, n log records and one point for each of n attribute sets. It returns the number of data points that the
+// next collection has beside the usual ones.
 func emit(t testing.TB, p *Pipeline, n int) {
 	t.Helper()
 	tracer := p.Providers().Tracer("test")
@@ -30,7 +30,7 @@ func emit(t testing.TB, p *Pipeline, n int) {
 	}
 }
 
-// drained shuts a pipeline down within a time and checks every account against what the peer has.
+// drained shuts a pipeline down within a time and compares every account with the peer's counts.
 func drained(t testing.TB, p *Pipeline, within time.Duration, peer *peer) Health {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), within)
@@ -59,7 +59,7 @@ func drained(t testing.TB, p *Pipeline, within time.Duration, peer *peer) Health
 	return h
 }
 
-// protocols are those with exporters of their own.
+// protocols are the protocols with exporters of their own.
 var protocols = []string{GRPC, HTTP, HTTPJSON}
 
 func eachProtocol(t *testing.T, test func(t *testing.T, protocol string)) {
@@ -150,7 +150,7 @@ func TestPartialSuccessWithoutRejectionLosesNothing(t *testing.T) {
 	})
 }
 
-// TestOverloadedPeerIsObeyed has a peer that turns the first requests of each signal away, and asks to wait.
+// TestOverloadedPeerIsObeyed uses a peer that refuses the first requests of each signal, and requests a wait.
 func TestOverloadedPeerIsObeyed(t *testing.T) {
 	t.Parallel()
 	for _, turnAway := range []answer{
@@ -208,8 +208,8 @@ func TestPeerThatRefusesTheDataGetsItOnce(t *testing.T) {
 	})
 }
 
-// TestConnectionResetMidway has a peer that takes requests and resets connections in place of an answer: nothing is lost, and
-// what had been taken comes again, for nobody can know.
+// TestConnectionResetMidway uses a peer that reads requests and resets connections in place of an answer. Nothing is lost,
+// and data that the peer had accepted arrives again, because the sender cannot know.
 func TestConnectionResetMidway(t *testing.T) {
 	t.Parallel()
 	for _, lose := range []bool{true, false} {
@@ -239,8 +239,8 @@ func TestConnectionResetMidway(t *testing.T) {
 	}
 }
 
-// TestPeerNotThere covers a peer that refuses, and one that never answers: the emitting program does not notice, memory is
-// bounded by the queue, shutdown keeps its time, and one line says it.
+// TestPeerNotThere covers a peer that refuses, and one that never answers. The program is not slowed down, the queue bounds
+// memory, shutdown returns in time, and one line reports the loss.
 func TestPeerNotThere(t *testing.T) {
 	t.Parallel()
 	for name, address := range map[string]func(testing.TB) string{"refused": refusedAddr, "unreachable": blackhole} {
@@ -309,7 +309,7 @@ func TestSlowPeerDropsAndRecovers(t *testing.T) {
 	}
 }
 
-// TestPeerComesBack kills a peer under load and starts it again at the same place.
+// TestPeerComesBack kills a peer under load and restarts it at the same address.
 func TestPeerComesBack(t *testing.T) {
 	t.Parallel()
 	for _, protocol := range []string{GRPC, HTTP} {

@@ -14,11 +14,11 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// readFile reads the file that OTEL_CONFIG_FILE names. As the specification has it, a file that cannot be read, parsed or
-// used is an error, and the other OTEL_ variables count only where the file refers to them.
+// readFile reads the file that OTEL_CONFIG_FILE names. The specification requires an error if the file cannot be read, parsed or used.
+// The other OTEL_ variables count only where the file refers to them.
 //
-// otelconf parses it into its model of the schema; the pipelines are built by this package, so that they are accounted for
-// like any other. A setting of the file that nothing reads causes a warning.
+// otelconf parses it into its model of the schema. This package builds the pipelines, so that they have the same accounts as any other.
+// A setting of the file that nothing reads causes a warning.
 func readFile(e *environ, file string) (settings, error) {
 	fail := func(err error) (settings, error) {
 		return settings{}, fmt.Errorf("exporters: %s=%s: %w; correct the file, or unset the variable", envConfigFile, file, err)
@@ -66,7 +66,7 @@ func readFile(e *environ, file string) (settings, error) {
 	return s, nil
 }
 
-// parseTree decodes a file as it is, before variables are put in. It must be one YAML document with something in it.
+// parseTree decodes a file before variables are substituted. It must be one YAML document that is not empty.
 func parseTree(text []byte) (map[string]any, error) {
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	var tree map[string]any
@@ -83,7 +83,7 @@ func parseTree(text []byte) (map[string]any, error) {
 	return tree, nil
 }
 
-// checkFormat accepts the version of the schema that is implemented, 1.0 with its candidates, and later ones that are compatible.
+// checkFormat accepts the implemented version of the schema, 1.0 with its candidates, and later compatible ones.
 func checkFormat(version string) (newer bool, err error) {
 	number, _, _ := strings.Cut(version, "-")
 	major, minor, ok := strings.Cut(number, ".")
@@ -93,8 +93,7 @@ func checkFormat(version string) (newer bool, err error) {
 	return minor != "0", nil
 }
 
-// unknown returns the paths of what a YAML tree has and a type of the model has no field for, for decoding drops it without
-// a word.
+// unknown returns the paths of a YAML tree that have no field in the model. Decoding drops them silently.
 func unknown(path string, tree any, model reflect.Type) (paths []string) {
 	for model.Kind() == reflect.Pointer {
 		model = model.Elem()

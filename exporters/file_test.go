@@ -27,7 +27,7 @@ func configFile(t *testing.T, text string) string {
 
 const fileHeader = "file_format: \"1.0\"\n"
 
-// TestConfigFileMistakes are errors of Setup: each names the file and what to correct.
+// TestConfigFileMistakes checks the errors of Setup: each names the file and the mistake.
 func TestConfigFileMistakes(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"not YAML", "a: [", "yaml"},
@@ -65,7 +65,7 @@ func TestConfigFileMistakes(t *testing.T) {
 	}
 }
 
-// TestConfigFileSaysWhatItIgnores has what the schema knows and nobody acts upon: each is named in one warning.
+// TestConfigFileSaysWhatItIgnores uses settings that the schema defines and nothing reads: one warning names each.
 func TestConfigFileSaysWhatItIgnores(t *testing.T) {
 	file := configFile(t, fileHeader+`
 frobnicate: 1
@@ -101,7 +101,7 @@ meter_provider:
 	}
 }
 
-// TestConfigFile runs pipelines that a file describes against a peer, over both protocols, with our accounts.
+// TestConfigFile runs pipelines that a file describes against a peer, over both protocols, and checks their accounts.
 func TestConfigFile(t *testing.T) {
 	peer := startPeer(t)
 	file := configFile(t, fileHeader+`
@@ -203,7 +203,7 @@ func checkConfigured(t *testing.T, peer *peer) {
 	t.Errorf("test.other did not arrive: %v", peer.metrics)
 }
 
-// TestConfigFileWithoutSections makes no provider for a signal whose section is not there, as the specification has it.
+// TestConfigFileWithoutSections builds no provider for a signal without a section, as the specification requires.
 func TestConfigFileWithoutSections(t *testing.T) {
 	p, log := setup(t, Options{Environ: []string{"OTEL_CONFIG_FILE=" + configFile(t, fileHeader)}, Endpoint: "http://127.0.0.1:1"})
 	_, span := p.Providers().Tracer("t").Start(t.Context(), "a")
@@ -224,7 +224,7 @@ func TestConfigFileWithoutSections(t *testing.T) {
 	_ = p.Shutdown(t.Context())
 }
 
-// TestConfigFileSaysThatThereIsNothing has a file that makes no provider.
+// TestConfigFileSaysThatThereIsNothing uses a file that configures no provider.
 func TestConfigFileSaysThatThereIsNothing(t *testing.T) {
 	for text, want := range map[string]int{
 		fileHeader: 1, fileHeader + "disabled: true\n": 0, fileHeader + "tracer_provider: {processors: []}\n": 0, "file_format: \"1.0-rc.3\"\ndisabled: true\n": 0,
@@ -275,7 +275,7 @@ resource:
 	}
 }
 
-// TestFilePatterns is about the attribute keys of a view.
+// TestFilePatterns covers the attribute keys of a view.
 func TestFilePatterns(t *testing.T) {
 	for _, c := range []struct {
 		pattern, key string

@@ -7,8 +7,8 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 )
 
-// typedAttribute has the type that the file declares, or else that of the YAML. A value of another type is an error: a file that says
-// "type: int" and has a text in its place is mistaken about one of the two.
+// typedAttribute returns an attribute of the type that the file declares, or else of the YAML type. A value of another type is an
+// error: "type: int" with a string contradicts itself.
 func typedAttribute(a otelconf.AttributeNameValue) (kv attribute.KeyValue, err error) {
 	kind := typeOf(a.Value)
 	if a.Type != nil {
@@ -38,7 +38,7 @@ func typedAttribute(a otelconf.AttributeNameValue) (kv attribute.KeyValue, err e
 	return kv, fmt.Errorf("the value of %q is a %T, not a %s; quote a text", a.Name, a.Value, kind)
 }
 
-// typeOf is the type of a value whose type the file does not declare: that of the YAML, of the first item for a list.
+// typeOf returns the YAML type of a value whose type the file does not declare, or for a list the type of its first item.
 func typeOf(value any) string {
 	switch v := value.(type) {
 	case bool:

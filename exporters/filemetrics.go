@@ -20,7 +20,7 @@ func (t translation) metrics(s *settings) error {
 		s.metrics.off = true
 		return nil
 	}
-	// The page is the program's own to serve, whatever the file sends elsewhere.
+	// The program serves the page itself, whatever the file configures.
 	s.metrics.to = []destination{{exporter: toPrometheus}}
 	for i, r := range mp.Readers {
 		at := fmt.Sprintf("meter_provider.readers[%d]", i)
@@ -105,7 +105,7 @@ func (t translation) periodic(at string, r *otelconf.PeriodicMetricReader) (d de
 	return d, preferences(at, &d.periodic, temporality, histograms)
 }
 
-// preferences are cumulative and explicit buckets unless the file sets others, whatever OTEL_ variables the exporters find.
+// preferences defaults to cumulative temporality and explicit buckets. OTEL_ variables that the exporters would read do not count.
 func preferences(
 	at string, c *periodicConfig, t *otelconf.ExporterTemporalityPreference, h *otelconf.ExporterDefaultHistogramAggregation,
 ) error {
@@ -135,7 +135,7 @@ func preferences(
 	return nil
 }
 
-// exponential has the sizes that the specification gives as defaults.
+// exponential uses the specification's default sizes.
 func exponential(kind sdkmetric.InstrumentKind) sdkmetric.Aggregation {
 	if kind == sdkmetric.InstrumentKindHistogram {
 		return sdkmetric.AggregationBase2ExponentialHistogram{MaxSize: 160, MaxScale: 20}
@@ -191,7 +191,7 @@ func fileView(v otelconf.View) (sdkmetric.View, error) {
 	return sdkmetric.NewView(selector, stream), nil
 }
 
-// matchesAny reports whether a key is one of the patterns, in which ? stands for one character and * for any number of them.
+// matchesAny reports whether a key matches one of the patterns. ? matches one character, * any number of them.
 func matchesAny(patterns []string, key string) bool {
 	return slices.ContainsFunc(patterns, func(pattern string) bool { return matches(pattern, key) })
 }
@@ -245,7 +245,7 @@ func instrumentKind(t *otelconf.InstrumentType) (sdkmetric.InstrumentKind, error
 	return kind, nil
 }
 
-// aggregation of nil leaves the choice to the reader.
+// aggregation returns the aggregation for a; nil leaves the choice to the reader.
 func aggregation(a *otelconf.Aggregation) sdkmetric.Aggregation {
 	noMinMax := func(record *bool) bool { return record != nil && !*record }
 	switch {

@@ -12,7 +12,7 @@ import (
 	"go.opentelemetry.io/contrib/otelconf"
 )
 
-// fileOTLP is what the model's four OTLP exporters have in common.
+// fileOTLP holds the settings that the model's four OTLP exporters share.
 type fileOTLP struct {
 	protocol                           string
 	endpoint, compression, headersList *string
@@ -48,7 +48,7 @@ func fromGRPC(e *otelconf.OTLPGrpcExporter) fileOTLP {
 	return f
 }
 
-// fileExporter finds the one exporter that a processor has.
+// exporter returns the one exporter of a processor.
 func (t translation) exporter(
 	at string, which Signal, console bool, http *otelconf.OTLPHttpExporter, grpc *otelconf.OTLPGrpcExporter,
 ) (string, otlpSettings, error) {
@@ -98,7 +98,8 @@ func (f fileOTLP) settings(at string, which Signal) (s otlpSettings, err error) 
 	return s, nil
 }
 
-// allHeaders are those of the list, under those that are named. One that cannot be sent is left out, and named without its value.
+// allHeaders merges the header list and the named headers, which take precedence. A header that cannot be sent is left out and reported
+// without its value.
 func (f fileOTLP) allHeaders(at string) map[string]string {
 	headers := make(map[string]string)
 	if f.headersList != nil {
@@ -129,7 +130,7 @@ func (f fileOTLP) allHeaders(at string) map[string]string {
 	return headers
 }
 
-// find finds the endpoint, which over HTTP has the signal's path already. One without a scheme is allowed over gRPC.
+// find returns the endpoint, which over HTTP already has the signal's path. Over gRPC it may lack a scheme.
 func (f fileOTLP) find(at string, which Signal) (endpoint, error) {
 	value := "http://localhost:4318/v1/" + string(which)
 	if f.protocol == GRPC {

@@ -11,13 +11,13 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// JSON has no NaN and no infinity, and an encoder refuses everything around one. So an attribute that is not finite goes to the
-// console as the text that protobuf's JSON has for it, and a data point that is not finite is left out. The resource, and the scopes of
-// loggers, which cannot be changed later, are made finite for all.
+// JSON has no NaN and no infinity, and an encoder rejects everything around one. So the console shows an attribute that is not finite
+// as the text that protobuf's JSON mapping has for it, and leaves out such a data point. The resource, and the scopes of loggers,
+// cannot be changed later, so they are made finite for all exporters.
 
 func finite(f float64) bool { return !math.IsNaN(f) && !math.IsInf(f, 0) }
 
-// finiteValue returns v with text in the place of numbers that are not finite, and whether there are any.
+// finiteValue replaces numbers that are not finite by text, and reports whether there were any.
 func finiteValue(v attribute.Value) (attribute.Value, bool) {
 	switch v.Type() {
 	case attribute.FLOAT64:
@@ -48,7 +48,7 @@ func finiteList[E any](items []E, value func(E) attribute.Value, all attribute.V
 	return attribute.SliceValue(values...), true
 }
 
-// numberText is how protobuf writes a number in JSON that JSON has no form for.
+// numberText returns protobuf's JSON text for a number that JSON cannot express.
 func numberText(f float64) string {
 	switch {
 	case math.IsInf(f, 1):
@@ -118,7 +118,7 @@ func finiteSpan(s sdktrace.ReadOnlySpan) sdktrace.ReadOnlySpan {
 	return rewriteSpan(s, same, attrs, finiteScope)
 }
 
-// makeFinite changes a record in place: it is the batcher's own copy.
+// makeFinite changes a record in place. The record is the batcher's own copy.
 func makeFinite(r *sdklog.Record) {
 	if body, changed := finiteValue(r.Body()); changed {
 		r.SetBody(body)
@@ -133,7 +133,7 @@ func makeFinite(r *sdklog.Record) {
 	}
 }
 
-// finiteMetrics returns the collection without the points that are not finite. The points that it keeps may be changed.
+// finiteMetrics returns the collection without the points that are not finite. It may change the points that it keeps.
 func finiteMetrics(rm *metricdata.ResourceMetrics) *metricdata.ResourceMetrics {
 	kept := &metricdata.ResourceMetrics{Resource: rm.Resource}
 	for _, sm := range rm.ScopeMetrics {
@@ -181,7 +181,7 @@ func finiteData(data metricdata.Aggregation) metricdata.Aggregation {
 	return data
 }
 
-// keepFinite returns the points that ok keeps, which it may change.
+// keepFinite returns the points that ok accepts. ok may change them.
 func keepFinite[P any](points []P, ok func(*P) bool) []P {
 	kept := make([]P, 0, len(points))
 	for _, p := range points {

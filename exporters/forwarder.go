@@ -11,17 +11,17 @@ import (
 )
 
 const (
-	// maxLineWait is how long a log call waits for its line. A handler may take longer, but nothing waits for it then.
+	// maxLineWait bounds the wait of a log call for its line. A handler may take longer, but then no call waits for it.
 	maxLineWait = time.Second
-	// maxLines is how many lines may wait for such a handler.
+	// maxLines bounds the lines that may wait for such a handler.
 	maxLines = 256
 )
 
-// forwarder passes lines to the log handlers and writers of the program. These may block for ever, on a pipe without a reader or a disk that
-// hangs, so they run on a goroutine of the forwarder, one at a time, with no lock held.
+// forwarder passes lines to the log handlers and writers of the program. These may block forever, on a pipe without a reader or a disk
+// that hangs. So they run on a goroutine of the forwarder, one at a time, with no lock held.
 //
-// A log call waits until its line is written. Once a line takes longer than maxLineWait, calls stop waiting until all lines are written.
-// While maxLines wait, further lines are dropped, and the next line has their number. The zero value works.
+// A log call waits until its line is written. Once a line takes longer than maxLineWait, calls stop waiting until all lines are
+// written. While maxLines lines wait, further lines are dropped, and the next line reports their number. The zero value works.
 type forwarder struct {
 	once     sync.Once
 	ledger   *delivery.Ledger
@@ -51,7 +51,7 @@ func (h forwarding) Enabled(ctx context.Context, level slog.Level) bool {
 	return h.next.Enabled(ctx, level)
 }
 
-// Handle implements slog.Handler. It does not return the errors of the other handler, which reports them by itself.
+// Handle implements slog.Handler. It does not return the errors of the next handler, which reports them itself.
 func (h forwarding) Handle(ctx context.Context, r slog.Record) error {
 	h.forwarder.take(line{ctx, h.next, r.Clone(), make(chan struct{})})
 	return nil
@@ -89,7 +89,7 @@ func (c *forwarder) take(l line) {
 	}
 }
 
-// write hands a line to its handler. The worker survives a handler that panics.
+// write passes a line to its handler. The worker survives a handler that panics.
 func (c *forwarder) write(l line) error {
 	defer close(l.done)
 	if dropped := c.ledger.Counts().Refused; dropped > c.reported {
@@ -99,7 +99,7 @@ func (c *forwarder) write(l line) error {
 	return l.to.Handle(context.WithoutCancel(l.ctx), l.record)
 }
 
-// flush waits until all lines are written, no longer than maxLineWait and than ctx.
+// flush waits until all lines are written, or for maxLineWait, or until ctx ends.
 func (c *forwarder) flush(ctx context.Context) {
 	c.init()
 	ctx, cancel := context.WithTimeout(ctx, maxLineWait)

@@ -11,14 +11,14 @@ import (
 	"go.opentelemetry.io/otel"
 )
 
-// keep applies KeepGlobals to the choices that it stands for.
+// keep applies KeepGlobals to the options that it implies.
 func (o *Options) keep() {
 	o.KeepOTel = o.KeepOTel || o.KeepGlobals
 	o.KeepSlog = o.KeepSlog || o.KeepGlobals
 }
 
-// install makes the pipeline that of the process, as far as the Options say, and reports what it has set. The error handler is there
-// already.
+// install sets the process's globals to the pipeline's, as far as the Options allow, and reports which it has set. The error handler
+// is set already.
 func (p *Pipeline) install(ctx context.Context) {
 	var set []slog.Attr
 	replaced := false
@@ -56,7 +56,7 @@ func (p *Pipeline) installOTel() {
 	otel.SetTextMapPropagator(p.providers.Propagator)
 }
 
-// installSlog leaves the standard log package as it is, which slog.SetDefault would take over as well.
+// installSlog sets slog.Default but leaves the standard log package unchanged, which slog.SetDefault would redirect as well.
 func (p *Pipeline) installSlog() {
 	w, flags := stdlog.Writer(), stdlog.Flags()
 	slog.SetDefault(p.providers.Logger)
@@ -69,7 +69,7 @@ func (p *Pipeline) installStandardLog() {
 	stdlog.SetFlags(0)
 }
 
-// otelIsSet reports whether the program has set one of the process-wide providers. Those of the otel package itself wait for that.
+// otelIsSet reports whether the program has set one of the process-wide providers. The otel package's own are placeholders until then.
 func otelIsSet() bool {
 	for _, global := range []any{otel.GetTracerProvider(), otel.GetMeterProvider(), otel.GetLoggerProvider(), otel.GetTextMapPropagator()} {
 		if t := reflect.Indirect(reflect.ValueOf(global)).Type(); !strings.HasPrefix(t.PkgPath(), "go.opentelemetry.io/otel/") ||

@@ -15,7 +15,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// TestChoicesAboutTheProcess runs each choice in a process of its own, and looks at what it has set and what it says.
+// TestChoicesAboutTheProcess runs each choice in a separate process, and checks which globals it sets and reports.
 func TestChoicesAboutTheProcess(t *testing.T) {
 	if choice := os.Getenv("GO_OS_CHOICE"); choice != "" {
 		choose(choice)
@@ -40,7 +40,7 @@ func TestChoicesAboutTheProcess(t *testing.T) {
 	}
 }
 
-// choose is the process: it sets up, and writes a line of what is whose.
+// choose runs in the process: it calls Setup, and prints the owner of each global.
 func choose(choice string) {
 	ctx := context.Background()
 	var standard, lines bytes.Buffer
@@ -91,7 +91,7 @@ func choose(choice string) {
 	_ = p.Shutdown(ctx)
 }
 
-// TestSinksOfTheProgramHaveTraceIDs gives a handler of slog what the readable log has.
+// TestSinksOfTheProgramHaveTraceIDs expects the ids of the readable log in a slog handler.
 func TestSinksOfTheProgramHaveTraceIDs(t *testing.T) {
 	out := &logBuffer{}
 	p, _ := setup(t, Options{Sinks: []slog.Handler{slog.NewJSONHandler(out, nil)}})

@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// The errors of checkHeader follow "entry 2" or the name of the header. No part of a header is in them: a secret may be on either side.
+// The errors of checkHeader follow "entry 2" or the name of the header. They contain no part of the header, because a secret may be on
+// either side.
 var (
 	errHeaderName  = errors.New("has a name that is no header name")
 	errHeaderValue = errors.New("has a value with a line break or another character that no header may have")
@@ -28,12 +29,12 @@ func checkHeader(protocol, name, value string) error {
 	return nil
 }
 
-// tokenChars are what a name may have (RFC 9110, section 5.6.2).
+// tokenChars are the characters allowed in a name (RFC 9110, section 5.6.2).
 const tokenChars = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 func isControl(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
 
-// checkMetadata has the further rules of gRPC: fewer characters in names, and printable ASCII in values that are not binary.
+// checkMetadata applies the further rules of gRPC: fewer characters in names, and printable ASCII in values that are not binary.
 func checkMetadata(name, value string) error {
 	if strings.HasPrefix(name, "grpc-") {
 		return errHeaderOwn
@@ -60,7 +61,7 @@ func setByExporter(name string) bool {
 	return false
 }
 
-// checkHeaders finds what is wrong with Options.Headers, for the protocol of a signal.
+// checkHeaders validates Options.Headers for the protocol of a signal.
 func (o *Options) checkHeaders(protocol string) error {
 	var errs []error
 	for _, name := range sortedKeys(o.Headers) {

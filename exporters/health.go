@@ -12,36 +12,37 @@ const (
 	Logs    Signal = "logs"
 )
 
-// Health is what a Pipeline knows of its exports.
+// Health holds the accounts of a Pipeline's exports.
 type Health struct {
 	Traces, Metrics, Logs SignalHealth
 }
 
-// SignalHealth is the account of one signal. It counts spans, log records or metric data points, over all destinations
-// of the signal: a span that is sent to two places counts twice. Without a destination it is all zero.
+// SignalHealth is the account of one signal. It counts spans, log records or metric data points over all destinations of the signal: a
+// span that is sent to two destinations counts twice. Without a destination it is all zero.
 //
-// Emitted = Exported + Dropped + Queued holds in every one.
+// Emitted = Exported + Dropped + Queued holds in every SignalHealth.
 type SignalHealth struct {
-	// Emitted is what the program made for export: sampled spans, log records, data points of each collection.
+	// Emitted counts the items made for export: sampled spans, log records, data points of each collection.
 	Emitted int64
-	// Exported is what a destination has confirmed.
+	// Exported counts the items that a destination has confirmed.
 	Exported int64
-	// Dropped is what is lost: the queue was full, the export failed for good, the peer rejected it, or the time to drain was over.
+	// Dropped counts the lost items: the queue was full, the export failed for good, the peer rejected it, or the time to drain was
+	// over.
 	Dropped int64
-	// Queued is what waits, or is on its way.
+	// Queued counts the items that wait or are in flight.
 	Queued int64
-	// LastSuccess is when a destination last confirmed an export. Zero means never.
+	// LastSuccess is the time of the last confirmed export. Zero means never.
 	LastSuccess time.Time
-	// FailuresInARow is the number of failed attempts since then, of the destination that has most.
+	// FailuresInARow is the number of failed attempts since the last success, of the destination that has most.
 	FailuresInARow int
-	// LastError is the reason of the last failed attempt, also when later ones worked. Nil means none failed.
+	// LastError is the error of the last failed attempt, even if later ones succeeded. Nil means that none failed.
 	LastError error
 }
 
-// Working reports whether the last attempt of every destination succeeded, and true if there was none yet.
+// Working reports whether the last attempt of every destination succeeded. It is true if there was no attempt yet.
 func (h SignalHealth) Working() bool { return h.FailuresInARow == 0 }
 
-// Health returns the account of each signal, as of now.
+// Health returns the current account of each signal.
 func (p *Pipeline) Health() Health {
 	var h Health
 	for _, l := range p.ledgers {

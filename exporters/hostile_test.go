@@ -29,7 +29,7 @@ func hostile(t *testing.T, serve func(request int64, w http.ResponseWriter, r *h
 	return srv.URL
 }
 
-// onlyTraces exports one span by HTTP and returns its account and the error of Shutdown.
+// onlyTraces exports one span over HTTP and returns its account and the error of Shutdown.
 func onlyTraces(t *testing.T, o Options, within time.Duration) (SignalHealth, string, error) {
 	t.Helper()
 	o.Environ = append(o.Environ, "OTEL_METRICS_EXPORTER=none", "OTEL_LOGS_EXPORTER=none")
@@ -49,7 +49,7 @@ func onlyTraces(t *testing.T, o Options, within time.Duration) (SignalHealth, st
 	return h, lines.String(), err
 }
 
-// A peer that asks for a wait by a date gets its request at that time, and no sooner.
+// A peer that requests a wait until a date gets its request at that time, and no sooner.
 func TestRetryAfterADate(t *testing.T) {
 	var first, second atomic.Int64
 	url := hostile(t, func(n int64, w http.ResponseWriter, _ *http.Request) {
@@ -67,7 +67,7 @@ func TestRetryAfterADate(t *testing.T) {
 	}
 }
 
-// What stands between an exporter and its collector does not change what counts as an answer.
+// Intermediaries between an exporter and its collector do not change which answers count.
 func TestAnswersOnTheWay(t *testing.T) {
 	zipped := func(w http.ResponseWriter, r *http.Request, status int, body string) {
 		if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
@@ -128,7 +128,7 @@ func TestAnswersOnTheWay(t *testing.T) {
 	}
 }
 
-// A peer that sends headers and then nothing holds an export no longer than its time.
+// A peer that sends headers and then nothing holds an export no longer than its timeout.
 func TestAnswerWithoutAnEnd(t *testing.T) {
 	url := hostile(t, func(_ int64, w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", "10")
@@ -141,7 +141,7 @@ func TestAnswerWithoutAnEnd(t *testing.T) {
 	}
 }
 
-// Of two destinations the one that hangs costs the other nothing.
+// A destination that hangs does not affect the other one.
 func TestOneDestinationOfTwoHangs(t *testing.T) {
 	url := hostile(t, func(_ int64, _ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	out := new(logBuffer)
@@ -172,7 +172,7 @@ func TestOneDestinationOfTwoHangs(t *testing.T) {
 	}
 }
 
-// A console on a full disk loses what it was given, with the account and the remedy.
+// A console on a full disk loses its items, with the account and the remedy.
 func TestConsoleOnAFullDisk(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
@@ -185,7 +185,7 @@ func TestConsoleOnAFullDisk(t *testing.T) {
 	}
 }
 
-// Each set of signals works without the others.
+// Each subset of the signals works without the others.
 func TestEverySetOfSignals(t *testing.T) {
 	for set := range 8 {
 		peer := startPeer(t)

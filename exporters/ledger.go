@@ -11,13 +11,13 @@ import (
 	"github.com/go-os/go-os/internal/delivery"
 )
 
-// Why something never reached an exporter: values of error.type. The first is the name that the semantic conventions give.
+// The reasons why an item never reached an exporter: values of error.type. The semantic conventions define the first.
 const (
 	lossQueueFull = "queue_full"
 	lossShutdown  = "already_shutdown"
 )
 
-// component names one half of a destination, as the semantic conventions do: "otlp_grpc_span_exporter/0".
+// component names the processor or the exporter of a destination, by the semantic conventions: "otlp_grpc_span_exporter/0".
 type component struct{ kind, name string }
 
 func (c component) attributes() []attribute.KeyValue {
@@ -27,7 +27,7 @@ func (c component) attributes() []attribute.KeyValue {
 	}
 }
 
-// ledger is the account of one destination of one signal. Its numbers are those of package delivery, where delivered is exported.
+// ledger is the account of one destination of one signal. Its numbers are those of package delivery; delivered means exported.
 type ledger struct {
 	*delivery.Ledger
 
@@ -36,10 +36,10 @@ type ledger struct {
 	exporter  component
 	capacity  int64
 
-	duration atomic.Pointer[metric.Float64Histogram] // nil until a meter is there
+	duration atomic.Pointer[metric.Float64Histogram] // nil until there is a meter
 }
 
-// newLedger returns an empty account. alarm is called when something was lost or failed; it must not block.
+// newLedger returns an empty account. It calls alarm when items are lost or an export fails; alarm must not block.
 func newLedger(signal Signal, processor, exporter component, capacity int, alarm func()) *ledger {
 	return &ledger{
 		signal: signal, processor: processor, exporter: exporter, capacity: int64(capacity),
@@ -49,7 +49,7 @@ func newLedger(signal Signal, processor, exporter component, capacity int, alarm
 	}
 }
 
-// attempted notes how one attempt to export ended. A partial rejection is an answer of a peer that works.
+// attempted records the outcome of one attempt to export. A partial rejection shows that the peer works.
 func (l *ledger) attempted(err error) {
 	if _, partial := rejected(err); err == nil || partial {
 		l.Answered(err)
@@ -58,7 +58,7 @@ func (l *ledger) attempted(err error) {
 	}
 }
 
-// measure records the duration of one export, all its attempts together.
+// measure records the duration of one export with all its attempts.
 func (l *ledger) measure(ctx context.Context, took time.Duration, err error) {
 	duration := l.duration.Load()
 	if duration == nil {
@@ -71,14 +71,14 @@ func (l *ledger) measure(ctx context.Context, took time.Duration, err error) {
 	(*duration).Record(ctx, took.Seconds(), metric.WithAttributes(attrs...))
 }
 
-// page is a copy of a ledger at one moment.
+// page is a snapshot of a ledger.
 type page struct {
 	delivery.Account
 
 	signal              Signal
 	processor, exporter component
 	capacity            int64
-	overBytes           int64            // of those refused for a full queue: for its bytes
+	overBytes           int64            // refused because the queue was full in bytes
 	refused             map[string]int64 // RefusedBy, by error.type
 }
 
@@ -98,7 +98,7 @@ func (l *ledger) read() page {
 	return p
 }
 
-// items is what a signal is counted in.
+// items returns the plural noun for the items of a signal.
 func (s Signal) items() string {
 	switch s {
 	case Traces:

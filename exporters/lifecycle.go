@@ -10,8 +10,8 @@ import (
 	"github.com/go-os/go-os/internal/delivery"
 )
 
-// together runs do for 0 to n-1 side by side and joins the errors, in that order. It leaves behind what has not returned grace after ctx
-// ended, and the error names it: processors, readers and callbacks of the program may block for ever.
+// together runs do for 0 to n-1 in parallel and joins the errors in that order. It abandons calls that have not returned grace after
+// ctx ended, and the error names them: processors, readers and callbacks of the program may block forever.
 func together(ctx context.Context, grace time.Duration, n int, do func(i int) error) error {
 	var mu sync.Mutex
 	errs := make([]error, n)
@@ -44,14 +44,14 @@ func together(ctx context.Context, grace time.Duration, n int, do func(i int) er
 
 var errUnfinished = errors.New("a processor, a reader or one of its callbacks has not returned")
 
-// lifecycle is what span processors and log processors have in common.
+// lifecycle holds the methods that span processors and log processors share.
 type lifecycle interface {
 	ForceFlush(context.Context) error
 	Shutdown(context.Context) error
 }
 
-// atOnce flushes and shuts processors down side by side, where a provider would do one after the other, under one
-// deadline. The provider itself is not shut down: it would discard what comes later without counting it.
+// atOnce flushes and shuts down processors in parallel, where a provider would do so in sequence under one deadline. The provider
+// itself is not shut down: it would discard later items without counting them.
 type atOnce []lifecycle
 
 func (a atOnce) stage(signal Signal) stage {

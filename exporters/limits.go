@@ -5,14 +5,14 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// The limits of the specification where nothing else is set. The depth is the SDK's.
+// The specification's default limits. The depth is the SDK's.
 const (
 	defaultCount  = 128
 	defaultLength = -1 // none
 )
 
-// limits reads the limits of spans and log records: those of a signal, over the general ones. They are given to the SDK, which would
-// lift a limit that is negative, and does not fall back to the general ones for log records.
+// limits reads the limits of spans and log records. The limits of a signal override the general ones. The SDK receives all of them,
+// because it treats a negative limit as none, and ignores the general ones for log records.
 func (e *environ) limits() (*sdktrace.SpanLimits, []sdklog.LoggerProviderOption) {
 	count := e.limit(defaultCount, "OTEL_ATTRIBUTE_COUNT_LIMIT")
 	length := e.limit(defaultLength, "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT")
@@ -33,5 +33,5 @@ func (e *environ) limits() (*sdktrace.SpanLimits, []sdklog.LoggerProviderOption)
 	return spans, records
 }
 
-// limit reads a number that is not negative.
+// limit parses a number that is not negative.
 func (e *environ) limit(def int, name string) int { return e.number(def, 0, name) }

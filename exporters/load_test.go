@@ -25,7 +25,7 @@ import (
 	"github.com/go-os/go-os/middleware/oshttp"
 )
 
-// handler is a small service: a backend that takes two milliseconds, a span around it, a log line.
+// handler is a small service: a backend of two milliseconds, a span around it, a log line.
 func handler(p *Pipeline) http.Handler {
 	tracer, logger := p.Providers().Tracer("load"), p.Logger()
 	mux := http.NewServeMux()
@@ -40,19 +40,19 @@ func handler(p *Pipeline) http.Handler {
 	return oshttp.NewHandler(mux, &oshttp.HandlerOptions{Telemetry: p.Providers()})
 }
 
-// nowhere is a response writer for requests that do not come over a network, whose noise would drown what is measured.
+// nowhere is a response writer for requests without a network, whose noise would hide the effect.
 type nowhere struct{ header http.Header }
 
 func (w *nowhere) Header() http.Header         { return w.header }
 func (w *nowhere) Write(p []byte) (int, error) { return len(p), nil }
 func (w *nowhere) WriteHeader(int)             {}
 
-// think is how long a client waits between two requests: with eight of them that makes about 1,000 requests a second, each of
-// two spans and a log record. A service that is driven as fast as it goes measures what exporting costs, which is another
-// question: on two cores, at 3,800 requests a second, a collector that works adds 12 % to the 99th percentile.
+// think is the pause of a client between two requests. With eight clients that makes about 1,000 requests a second, each of two spans
+// and a log record. A service at full load would measure the cost of exporting, a different question: on two cores, at 3,800 requests
+// a second, a working collector adds 12 % to the 99th percentile.
 const think = 6 * time.Millisecond
 
-// window serves requests from several clients for a while and returns the 99th percentile of their times.
+// window serves requests from several clients for a while and returns the 99th percentile of their durations.
 func window(h http.Handler, clients int, d time.Duration) time.Duration {
 	times := make([][]time.Duration, clients)
 	var wg sync.WaitGroup
@@ -74,8 +74,8 @@ func window(h http.Handler, clients int, d time.Duration) time.Duration {
 	return all[len(all)*99/100]
 }
 
-// badDays are what a collector can do to a service; each returns the endpoint. Peers that answer are processes of their own, for
-// what they do must not count as the service's.
+// badDays are the ways in which a collector can fail; each returns the endpoint. Peers that answer are separate processes, because
+// their work must not count as the service's.
 func badDays(window time.Duration) map[string]func(t *testing.T) string {
 	misbehaving := func(mode string) func(t *testing.T) string {
 		return func(t *testing.T) string {
@@ -93,8 +93,8 @@ func badDays(window time.Duration) map[string]func(t *testing.T) string {
 	}
 }
 
-// killedAndRestarted is a peer that is up and down in turns, each for so long, while the test measures. Its processes begin and
-// end on the machine that is measured, so a window must hold as much of that as any other.
+// killedAndRestarted is a peer that is up and down in turns, each for the given time, while the test measures. Its processes start
+// and stop on the measured machine, so every window must contain equally many of them.
 func killedAndRestarted(t *testing.T, each time.Duration) string {
 	kill, addr := peerProcess(t, "200", "127.0.0.1:0")
 	stop, done := make(chan struct{}), make(chan struct{})
@@ -120,7 +120,7 @@ func killedAndRestarted(t *testing.T, each time.Duration) string {
 	return "http://" + addr
 }
 
-// peerProcess runs serveBadly in another process. kill ends it without a word.
+// peerProcess runs serveBadly in another process. kill ends it abruptly.
 func peerProcess(t *testing.T, mode, at string) (kill func(), addr string) {
 	t.Helper()
 	self, err := os.Executable()
@@ -150,11 +150,11 @@ func peerProcess(t *testing.T, mode, at string) (kill func(), addr string) {
 	return kill, strings.TrimSpace(line)
 }
 
-// peerAddr is the variable that says where serveBadly listens.
+// peerAddr is the variable with the address on which serveBadly listens.
 const peerAddr = "EXPORTERS_TEST_PEER"
 
-// serveBadly answers every request with the status that mode is, or with 200 after a while, until its input ends, which it does
-// with the test.
+// serveBadly answers every request with the status in mode, or with 200 after a while. It runs until its input ends, together with
+// the test.
 func serveBadly(mode string) int {
 	l, err := net.Listen("tcp", os.Getenv(peerAddr))
 	if err != nil {
@@ -180,15 +180,15 @@ func serveBadly(mode string) int {
 	return 0
 }
 
-// TestP99WhileTheCollectorIsInTrouble serves the same load with no export and with an export to a collector in trouble, in
-// turns in one process, and compares the 99th percentiles pair by pair.
+// TestP99WhileTheCollectorIsInTrouble serves the same load without export and with an export to a failing collector. It alternates in
+// one process, and compares the 99th percentiles pair by pair.
 //
-// With -long, which wants a machine that does nothing else, the median of the ratios is held to 5 %. The short form is for
-// machines that are shared, where the 99th percentile is mostly that of the others: it holds the lower quartile of the ratios to half
-// as much again, which an export that blocks the service now and then misses by far.
+// With -long, which needs an otherwise idle machine, the median of the ratios may be at most 5 % above 1. The short form is for
+// shared machines, where other processes dominate the 99th percentile. It allows the lower quartile of the ratios 50 %, which an
+// export that sometimes blocks the service exceeds by far.
 //
-// It compares times, so it is skipped under the race detector, whose own work on a busy machine is most of a 99th percentile.
-// What it would find there is not lost: the other tests send through the same code with the detector on. Run this one without:
+// It compares times, so it is skipped under the race detector, whose own work dominates a 99th percentile on a busy machine. The
+// other tests cover the same code with the detector on. Run this one without:
 //
 //	OS_TEST_LONG=short go test -run P99 ./exporters
 func TestP99WhileTheCollectorIsInTrouble(t *testing.T) {
@@ -203,8 +203,8 @@ func TestP99WhileTheCollectorIsInTrouble(t *testing.T) {
 		pairs, each, quantile, limit = 40, time.Second, 0.5, 1.05
 	}
 	const clients = 8
-	// What a service holds in memory. With next to nothing the collector of garbage would run many times a second, and be the
-	// 99th percentile in both configurations.
+	// The live memory of a service. With almost none, the garbage collector would run many times a second, and determine the 99th
+	// percentile in both configurations.
 	held := make([]byte, 128<<20)
 	defer runtime.KeepAlive(held)
 	for name, trouble := range badDays(each) {
@@ -218,10 +218,10 @@ func TestP99WhileTheCollectorIsInTrouble(t *testing.T) {
 			with, _ := setup(t, opts)
 			plain, exporting := handler(without), handler(with)
 			window(plain, clients, each)
-			window(exporting, clients, each) // fills the queue: what follows is the steady state of a bad day
+			window(exporting, clients, each) // fills the queue, so that the rest measures the steady state
 			ratios := make([]float64, pairs)
 			for i := range ratios {
-				var p99 [2]time.Duration // without and with, which goes first in turn
+				var p99 [2]time.Duration // without and with export, in alternating order
 				for j := range p99 {
 					at := (i + j) % 2
 					p99[at] = window([]http.Handler{plain, exporting}[at], clients, each)
@@ -247,7 +247,7 @@ func TestP99WhileTheCollectorIsInTrouble(t *testing.T) {
 	}
 }
 
-// onlyOurs passes the pipeline's own lines on. The others are written in both configurations, but only one keeps them.
+// onlyOurs passes only the pipeline's own lines on. The others are written in both configurations, but only one keeps them.
 type onlyOurs struct{ w io.Writer }
 
 func (o onlyOurs) Write(p []byte) (int, error) {
@@ -257,7 +257,7 @@ func (o onlyOurs) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestMemoryIsBoundedWhileNothingIsExported makes far more than the queue holds, twice, and compares the heap.
+// TestMemoryIsBoundedWhileNothingIsExported emits far more than the queue holds, twice, and compares the heap.
 func TestMemoryIsBoundedWhileNothingIsExported(t *testing.T) {
 	for name, address := range map[string]func(testing.TB) string{"refused": refusedAddr, "unreachable": blackhole} {
 		t.Run(name, func(t *testing.T) {

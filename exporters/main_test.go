@@ -18,7 +18,8 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childMode) != "" {
 		os.Exit(child())
 	}
-	// Most tests here wait for peers, and few compute: more than one for each processor may run. -parallel wins.
+	// Most tests here wait for peers, and few compute, so more than one per processor may run. -parallel
+	// overrides this.
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
@@ -26,7 +27,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// logBuffer is a log that tests read while it is written.
+// logBuffer is a log that tests can read while it is written.
 type logBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -44,7 +45,7 @@ func (b *logBuffer) String() string {
 	return b.buf.String()
 }
 
-// lines returns those that contain all of the texts.
+// lines returns the lines that contain all of the texts.
 func (b *logBuffer) lines(texts ...string) (found []string) {
 	for line := range strings.Lines(b.String()) {
 		matches := true
@@ -58,7 +59,7 @@ func (b *logBuffer) lines(texts ...string) (found []string) {
 	return found
 }
 
-// setup is Setup for tests: no globals, an environment of its own, the log in a buffer.
+// setup is Setup for tests: no globals, a separate environment, the log in a buffer.
 func setup(t testing.TB, o Options) (*Pipeline, *logBuffer) {
 	t.Helper()
 	log := &logBuffer{}
@@ -76,7 +77,7 @@ func setup(t testing.TB, o Options) (*Pipeline, *logBuffer) {
 	return p, log
 }
 
-// balanced checks the account of a signal.
+// balanced checks that the account of a signal adds up.
 func balanced(t testing.TB, signal Signal, h SignalHealth) {
 	t.Helper()
 	if h.Emitted != h.Exported+h.Dropped+h.Queued {

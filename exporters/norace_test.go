@@ -2,5 +2,5 @@
 
 package exporters
 
-// raced is whether the race detector is on, see race_test.go.
+// raced reports whether the race detector is on, see race_test.go.
 const raced = false

@@ -11,18 +11,18 @@ import (
 	"time"
 )
 
-// The protocols of OTLP, as in OTEL_EXPORTER_OTLP_PROTOCOL.
+// The protocols of OTLP, by their names in OTEL_EXPORTER_OTLP_PROTOCOL.
 const (
 	GRPC     = "grpc"
 	HTTP     = "http/protobuf"
 	HTTPJSON = "http/json"
 )
 
-// errScheme is about an endpoint such as "collector:4317".
+// errScheme reports an endpoint without a scheme, such as "collector:4317".
 var errScheme = errors.New("it has no scheme: write http://host:port, or https:// for TLS")
 
-// otlpSettings are how one signal reaches its OTLP endpoint. They are complete: the exporters of the SDK are given every one,
-// so that what they would read from the environment themselves does not matter.
+// otlpSettings describe how one signal reaches its OTLP endpoint. They are complete: the SDK's exporters receive every setting, so that
+// they read none from the environment.
 type otlpSettings struct {
 	protocol string
 	endpoint endpoint
@@ -32,8 +32,8 @@ type otlpSettings struct {
 	tls      *tls.Config // nil for a plain connection
 }
 
-// otlp reads the settings of one signal. It reports false if no endpoint is set for OTLP, and must is not set; with must the default
-// endpoint of the specification is used.
+// otlp reads the settings of one signal. It reports false if no OTLP endpoint is set, unless must is set; then it uses the
+// specification's default endpoint.
 func otlp(e *environ, o *Options, which Signal, must bool) (s otlpSettings, found bool, err error) {
 	names := func(suffix string) []string {
 		return []string{"OTEL_EXPORTER_OTLP_" + which.env() + suffix, "OTEL_EXPORTER_OTLP_" + suffix}
@@ -86,8 +86,8 @@ func protocol(e *environ, o *Options, which Signal) (string, error) {
 	return e.oneOf(def, accepted, "OTEL_EXPORTER_OTLP_"+which.env()+"PROTOCOL", envProtocol), nil
 }
 
-// tlsConfig adds the certificates that the environment names. One that cannot be read is left out, with a warning: the
-// handshake then fails where the peer wants it, and the service runs.
+// tlsConfig adds the certificates that the environment names. An unreadable certificate is left out, with a warning. The service runs;
+// the handshake fails only if the peer requires the certificate.
 func tlsConfig(e *environ, o *Options, names func(string) []string) *tls.Config {
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
 	if o.TLS != nil {

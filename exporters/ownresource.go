@@ -11,10 +11,10 @@ import (
 
 // ownResource keeps the environment of the process out of a provider's resource.
 //
-// Each provider of the SDK puts the process's OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME under the resource that it is given: also
-// beside a file, which is to be all of the configuration, beside Options.Environ, and where a bad entry is to discard them all. The
-// merged resource is the provider's alone, and nothing has read it when the first span starts, the first record is emitted or the first
-// collection is exported. There it is made what it was to be: no option of the SDK leaves the environment out.
+// Each provider of the SDK merges the process's OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME under its resource. That is wrong beside
+// a configuration file, beside Options.Environ, and where a bad entry must discard all attributes. No option of the SDK turns this off.
+// So ownResource replaces the merged resource in place when the first span starts, the first record is emitted or the first collection
+// is exported. The merged resource belongs to the provider alone, and nothing has read it before.
 type ownResource struct {
 	want *resource.Resource
 	once sync.Once
@@ -34,7 +34,7 @@ func (o *ownResource) settle(of *resource.Resource) {
 	})
 }
 
-// spanResource settles the resource of a tracer provider, as the first of its processors.
+// spanResource corrects the resource of a tracer provider. It is the first of its processors.
 type spanResource struct{ *ownResource }
 
 var _ sdktrace.SpanProcessor = spanResource{}
@@ -51,12 +51,12 @@ func (spanResource) ForceFlush(context.Context) error { return nil }
 // Shutdown implements sdktrace.SpanProcessor.
 func (spanResource) Shutdown(context.Context) error { return nil }
 
-// recordResource settles the resource of a logger provider, as the first of its processors.
+// recordResource corrects the resource of a logger provider. It is the first of its processors.
 type recordResource struct{ *ownResource }
 
 var _ sdklog.Processor = recordResource{}
 
-// Enabled implements sdklog.Processor. It makes nobody emit what no other processor wants.
+// Enabled implements sdklog.Processor. It reports false, so that it enables no record that every other processor rejects.
 func (recordResource) Enabled(context.Context, sdklog.EnabledParameters) bool { return false }
 
 // OnEmit implements sdklog.Processor.

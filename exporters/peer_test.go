@@ -32,7 +32,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// answer is how the peer answers one request. The zero value takes everything.
+// answer configures how the peer answers one request. The zero value accepts everything.
 type answer struct {
 	status     int        // over HTTP; zero is 200
 	code       codes.Code // over gRPC
@@ -40,11 +40,11 @@ type answer struct {
 	reject     int64 // of a partial success
 	say        string
 	delay      time.Duration
-	reset      bool // takes the request, and resets the connection in place of an answer
-	lose       bool // with reset: takes nothing
+	reset      bool // reads the request, and resets the connection in place of an answer
+	lose       bool // with reset: accepts nothing
 }
 
-// peer is an OTLP endpoint over both protocols that misbehaves as it is told.
+// peer is an OTLP endpoint over both protocols with configurable faults.
 type peer struct {
 	t         testing.TB
 	httpAddr  string
@@ -62,7 +62,7 @@ type peer struct {
 	spans    []*spanpb.ResourceSpans
 	records  []*logpb.ResourceLogs
 	metrics  []*metricpb.ResourceMetrics
-	ids      map[string]int // times that each span id came
+	ids      map[string]int // number of arrivals of each span id
 	header   map[string][]string
 }
 
@@ -102,21 +102,21 @@ func listen(t testing.TB, addr string) net.Listener {
 	return l
 }
 
-// close is a kill: connections end without a word.
+// close ends connections abruptly, like a kill.
 func (p *peer) close() {
 	p.once.Do(func() { close(p.done) })
 	_ = p.http.Close()
 	p.grpc.Stop()
 }
 
-// answering sets how each request is answered from now on.
+// answering sets the answers to later requests.
 func (p *peer) answering(respond func(signal Signal, request int) answer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.respond = respond
 }
 
-// count returns how many items of a signal the peer has kept.
+// count returns the number of items of a signal that the peer has kept.
 func (p *peer) count(signal Signal) int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -129,7 +129,8 @@ func (p *peer) requestCount(signal Signal) int {
 	return p.requests[signal]
 }
 
-// uniqueSpans returns how many different spans came, and how many came more than once.
+// uniqueSpans returns the number of different spans that arrived, and of those that arrived more than
+// once.
 func (p *peer) uniqueSpans() (unique, repeated int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -141,7 +142,7 @@ func (p *peer) uniqueSpans() (unique, repeated int) {
 	return len(p.ids), repeated
 }
 
-// next decides on a request and, unless it is lost, takes its items.
+// next chooses the answer to a request and, unless the request is lost, accepts its items.
 func (p *peer) next(signal Signal, n int64, take func()) answer {
 	p.mu.Lock()
 	p.requests[signal]++
@@ -208,7 +209,7 @@ func (p *peer) points(r *metricspb.ExportMetricsServiceRequest) answer {
 func (p *peer) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := readBody(r)
 	if err != nil {
-		return // the client went away
+		return // the client disconnected
 	}
 	p.mu.Lock()
 	p.header = r.Header
@@ -274,12 +275,13 @@ func readBody(r *http.Request) ([]byte, error) {
 	return io.ReadAll(z)
 }
 
-// jsonIDs decodes OTLP's JSON, in which ids are hex and protojson expects base64: good enough to count.
+// jsonIDs decodes OTLP's JSON. Its ids are hex, where protojson expects base64; this is good enough to
+// count.
 func jsonIDs(body []byte, m proto.Message) error {
 	return protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(body, m)
 }
 
-// resetHTTP ends the connection by a TCP reset.
+// resetHTTP closes the connection with a TCP reset.
 func resetHTTP(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -289,7 +291,7 @@ func resetHTTP(w http.ResponseWriter) {
 	_ = conn.Close()
 }
 
-// rpc turns an answer into what a gRPC method returns.
+// rpc converts an answer to the result of a gRPC method.
 func (p *peer) rpc(ctx context.Context, a answer) error {
 	if md, ok := metadata.FromIncomingContext(ctx); ok {
 		p.mu.Lock()
@@ -349,7 +351,7 @@ func (s peerMetrics) Export(ctx context.Context, r *metricspb.ExportMetricsServi
 	return &metricspb.ExportMetricsServiceResponse{PartialSuccess: &metricspb.ExportMetricsPartialSuccess{RejectedDataPoints: a.reject, ErrorMessage: a.say}}, nil
 }
 
-// trackedListener remembers its connections, to reset them.
+// trackedListener records its connections, to reset them.
 type trackedListener struct {
 	net.Listener
 	mu    sync.Mutex
@@ -376,7 +378,7 @@ func (l *trackedListener) reset() {
 	l.conns = nil
 }
 
-// resourceAttr returns an attribute of the resource of what came first.
+// resourceAttr returns an attribute of the resource that arrived first.
 func (p *peer) resourceAttr(key string) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -395,7 +397,7 @@ func attr(attrs []*commonpb.KeyValue, key string) string {
 	return ""
 }
 
-// refusedAddr is an address at which nobody listens.
+// refusedAddr returns an address at which nothing listens.
 func refusedAddr(t testing.TB) string {
 	t.Helper()
 	l := listen(t, "127.0.0.1:0")
@@ -403,7 +405,7 @@ func refusedAddr(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// blackhole accepts connections, in the kernel at least, and never reads.
+// blackhole accepts connections, at least in the kernel, and never reads.
 func blackhole(t testing.TB) string {
 	t.Helper()
 	l := listen(t, "127.0.0.1:0")
@@ -411,7 +413,7 @@ func blackhole(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// endpoint of the peer for a protocol.
+// endpoint returns the endpoint of the peer for a protocol.
 func (p *peer) endpoint(protocol string) string {
 	if protocol == GRPC {
 		return "http://" + p.grpcAddr

@@ -17,7 +17,7 @@ import (
 	"github.com/go-os/go-os/telemetry/trace"
 )
 
-// Pipeline is what Setup has built. It is safe for concurrent use.
+// Pipeline is the result of Setup. It is safe for concurrent use.
 type Pipeline struct {
 	opts      *Options
 	settings  settings
@@ -41,14 +41,14 @@ type Pipeline struct {
 	shutErr   error // read after ended
 }
 
-// stage is one signal's way out.
+// stage flushes and shuts down one signal.
 type stage struct {
 	signal   Signal
 	flush    func(context.Context) error
 	shutdown func(context.Context) error
 }
 
-// newPipeline makes what build completes.
+// newPipeline returns a pipeline that build completes.
 func newPipeline(o *Options, s settings) *Pipeline {
 	draining := make(chan struct{})
 	return &Pipeline{
@@ -57,7 +57,7 @@ func newPipeline(o *Options, s settings) *Pipeline {
 	}
 }
 
-// buildLocal makes the readable log, once there is a meter for what it drops, and lets the pipeline report on it.
+// buildLocal creates the readable log, once there is a meter for its dropped records, and the logger of the pipeline itself.
 func (p *Pipeline) buildLocal() {
 	w := p.opts.LogWriter
 	if sameWriter(w, p.opts.Console) {
@@ -84,22 +84,22 @@ func (p *Pipeline) logOptions() *log.Options {
 	}
 }
 
-// Providers returns the handles to give to every package.
+// Providers returns the handles to pass to every package.
 func (p *Pipeline) Providers() telemetry.Providers { return p.providers }
 
 // MetricsHandler returns the page for Prometheus: the program's metrics, and those of Options.Gatherer.
 func (p *Pipeline) MetricsHandler() http.Handler { return p.page }
 
-// Logger returns the logger of the program: the readable log, Options.Sinks, and OTLP if logs go there.
+// Logger returns the logger of the program. It writes to the readable log, to Options.Sinks, and to OTLP if logs are exported.
 func (p *Pipeline) Logger() *slog.Logger { return p.providers.Logger }
 
-// Levels returns what decides how much is logged, to be changed while the program runs.
+// Levels returns the log levels, which can be changed while the program runs.
 func (p *Pipeline) Levels() *log.Levels { return p.opts.LogLevels }
 
-// Sampler returns the sampler, to be changed while the program runs.
+// Sampler returns the sampler, which can be changed while the program runs.
 func (p *Pipeline) Sampler() *trace.Sampler { return p.sampler }
 
-// reportWarnings logs what Setup found in the configuration.
+// reportWarnings logs the problems that Setup found in the configuration.
 func (p *Pipeline) reportWarnings(ctx context.Context, warnings []warning) {
 	reported := make(map[warning]bool)
 	for _, w := range warnings {
@@ -116,13 +116,12 @@ func (p *Pipeline) ForceFlush(ctx context.Context) error {
 	return p.each(ctx, func(s stage) error { return s.flush(ctx) })
 }
 
-// Shutdown exports what is waiting and ends the pipeline: call it last, when nothing makes telemetry any more. The signals
-// drain at once, each for Options.ShutdownTimeout and no longer than ctx. What is left then is dropped and counted;
-// the error has the number and the reason. Metrics wait for the others up to half their time, so that their last export has the
-// final counts.
+// Shutdown exports the waiting items and ends the pipeline. Call it last, when nothing emits telemetry any more. The signals drain in
+// parallel, each for Options.ShutdownTimeout and no longer than ctx. The rest is dropped and counted; the error has the number and the
+// reason. Metrics wait for the others up to half their time, so that their last export has the final counts.
 //
-// Shutdown returns shortly after ctx ends, even if a writer, a handler or a processor of the program blocks; its error names the signal.
-// Give it a context that has not ended: that of the program's run has, as a rule, when the program stops (context.WithoutCancel).
+// Shutdown returns shortly after ctx ends, even if a writer, a handler or a processor of the program blocks; its error names the
+// signal. Pass a context that has not ended (context.WithoutCancel): that of the program's run usually has when the program stops.
 //
 // Spans that end and records that are emitted afterwards are counted as dropped. A second call waits for the first, no longer than its
 // own ctx, and returns the same error.
@@ -134,7 +133,7 @@ func (p *Pipeline) Shutdown(ctx context.Context) error {
 			p.shutErr = p.shutdown(ctx)
 		}()
 	})
-	// Each step of shutdown is bounded by the context of the first call and a little Grace.
+	// The context of the first call and a short Grace bound each step of shutdown.
 	if !delivery.Await(ctx, p.ended, 5*delivery.Grace) {
 		return fmt.Errorf("exporters: Shutdown has not finished: %w", context.Cause(ctx))
 	}
@@ -166,7 +165,7 @@ func (p *Pipeline) shutdown(ctx context.Context) error {
 	return err
 }
 
-// await waits for done, for limit, or for half of what ctx leaves.
+// await waits until done, for limit, or for half of the time left in ctx.
 func await(ctx context.Context, done <-chan struct{}, limit time.Duration) {
 	if deadline, ok := ctx.Deadline(); ok {
 		limit = min(limit, time.Until(deadline)/2)
@@ -180,7 +179,7 @@ func await(ctx context.Context, done <-chan struct{}, limit time.Duration) {
 	}
 }
 
-// each runs do for all signals at once and joins the errors, in the order of the signals.
+// each runs do for all signals in parallel and joins the errors, in the order of the signals.
 func (p *Pipeline) each(ctx context.Context, do func(stage) error) error {
 	return together(ctx, 3*delivery.Grace, len(p.stages), func(i int) error {
 		if err := do(p.stages[i]); err != nil {
@@ -190,7 +189,7 @@ func (p *Pipeline) each(ctx context.Context, do func(stage) error) error {
 	})
 }
 
-// abandon frees what a Setup that fails has started. Nothing was emitted yet, so nothing is drained.
+// abandon frees the resources of a failed Setup. Nothing was emitted yet, so nothing is drained.
 func (p *Pipeline) abandon() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()

@@ -9,8 +9,8 @@ import (
 	"github.com/go-os/go-os/internal/delivery"
 )
 
-// pointExporter counts the data points that a periodic reader exports, and repeats failed exports within the reader's
-// timeout. A cumulative point that is lost is made good by the next one; it counts as dropped all the same.
+// pointExporter counts the data points that a periodic reader exports, and retries failed exports within the reader's
+// timeout. A lost cumulative point counts as dropped, although the next one makes up for it.
 type pointExporter struct {
 	sdkmetric.Exporter
 	ledger *ledger
@@ -42,7 +42,7 @@ func (e *pointExporter) Aggregation(kind sdkmetric.InstrumentKind) sdkmetric.Agg
 	return e.Exporter.Aggregation(kind)
 }
 
-// Export sends one collection. It returns no error: the ledger has it, and the reader would only report it a second time.
+// Export sends one collection. It returns no error: the ledger records it, and the reader would report it a second time.
 func (e *pointExporter) Export(ctx context.Context, rm *metricdata.ResourceMetrics) error {
 	e.own.settle(rm.Resource)
 	repairMetrics(rm)
@@ -57,8 +57,8 @@ func (e *pointExporter) Export(ctx context.Context, rm *metricdata.ResourceMetri
 	return nil
 }
 
-// drainingReader is a periodic reader whose last collection is made even if the context of Shutdown has ended, so that what
-// cannot be sent any more is counted. Collecting asks nobody outside the process; the export obeys the context.
+// drainingReader is a periodic reader that collects once more on Shutdown, even if the context has ended, so that unsent
+// points are counted. Collecting involves no other process; the export obeys the context.
 type drainingReader struct{ *sdkmetric.PeriodicReader }
 
 type drainKey struct{}
@@ -68,7 +68,7 @@ func (r drainingReader) Shutdown(ctx context.Context) error {
 	return r.PeriodicReader.Shutdown(context.WithValue(context.WithoutCancel(ctx), drainKey{}, ctx))
 }
 
-// drainingContext ends with the context of the Shutdown that an export is part of, if it is of one.
+// drainingContext returns a context that also ends with the context of Shutdown, if the export is part of one.
 func drainingContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	drain, ok := ctx.Value(drainKey{}).(context.Context)
 	if !ok {

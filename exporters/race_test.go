@@ -2,5 +2,5 @@
 
 package exporters
 
-// raced is whether the race detector is on, which makes everything several times slower, and not evenly.
+// raced reports whether the race detector is on. It slows everything down several times, and unevenly.
 const raced = true

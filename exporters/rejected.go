@@ -13,10 +13,10 @@ import (
 	"github.com/go-os/go-os/internal/delivery"
 )
 
-// rejected returns how many items of an export the peer took but did not keep, and whether err is such a partial success.
+// rejected returns the number of items that the peer rejected, and whether err is such a partial success.
 //
-// Each OTLP exporter has its own, unexported type for it, all with the field RejectedItems. It is found by that name; the
-// tests send a partial success through every exporter, so that a release which renames it is noticed.
+// Each OTLP exporter has its own, unexported type for it, all with the field RejectedItems. rejected finds it by that name. The
+// tests send a partial success through every exporter, so that they fail if a release renames it.
 func rejected(err error) (items int64, partial bool) {
 	if err == nil {
 		return 0, false
@@ -38,7 +38,7 @@ func rejected(err error) (items int64, partial bool) {
 	return 0, false
 }
 
-// rejectedAmong is partial only if all of the errors are: beside any other failure the export as a whole has failed.
+// rejectedAmong reports a partial success only if all errors are. With any other failure the whole export has failed.
 func rejectedAmong(errs []error) (items int64, partial bool) {
 	for _, err := range errs {
 		n, ok := rejected(err)
@@ -50,7 +50,7 @@ func rejectedAmong(errs []error) (items int64, partial bool) {
 	return items, partial
 }
 
-// lostOf is how many of n items an export lost that ended with err.
+// lostOf returns the number of items that an export of n items lost, given its error.
 func lostOf(n int64, err error) int64 {
 	if err == nil {
 		return 0
@@ -61,8 +61,8 @@ func lostOf(n int64, err error) int64 {
 	return n
 }
 
-// errorType is the error.type of a failed export: few values, known beforehand. It is rejected for a partial success,
-// invalid_answer for a 2xx answer that is not OTLP, the status for any other answer over HTTP, the code's name for one over gRPC.
+// errorType returns the error.type of a failed export, from a small fixed set. It is rejected for a partial success,
+// invalid_answer for a 2xx answer that is not OTLP, the status for any other HTTP answer, and the code's name for a gRPC answer.
 func errorType(err error) string {
 	if _, partial := rejected(err); partial {
 		return "rejected"

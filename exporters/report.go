@@ -13,16 +13,16 @@ import (
 )
 
 const (
-	// failingGrace is how long attempts may fail, with nothing lost yet, before it is worth a line.
+	// failingGrace is how long attempts may fail without a loss before a line reports it.
 	failingGrace = 5 * time.Second
-	// reportTick is how often the reporter looks while something is wrong.
+	// reportTick is the interval between looks while something is wrong.
 	reportTick = time.Second
-	// settleTime without a loss ends an incident in which the exports themselves worked.
+	// settleTime without a loss ends an incident in which the exports themselves succeeded.
 	settleTime = 5 * time.Second
 )
 
-// reporter writes the log lines about lost telemetry: one when it begins, at most one an interval while it lasts, one when
-// it is over. All destinations share them, since what breaks one usually breaks all.
+// reporter writes the log lines about lost telemetry: one when the loss begins, at most one an interval while it lasts,
+// one when it ends. All destinations share them, since one cause usually breaks all.
 type reporter struct {
 	ledgers  []*ledger
 	logger   *slog.Logger
@@ -31,7 +31,7 @@ type reporter struct {
 	stop     chan struct{}
 	done     chan struct{}
 
-	// Below belongs to the goroutine, and to last after it.
+	// The fields below belong to the goroutine, and to last after it ends.
 	open     bool      // an incident was announced and is not over
 	quiet    time.Time // no line before this
 	reported tally     // losses that a line has reported
@@ -46,20 +46,20 @@ func newReporter(interval time.Duration) *reporter {
 	}
 }
 
-// tally is what is lost, and of that what no peer is to blame for.
+// tally counts the lost items, and those of them that are not the fault of a peer.
 type tally struct {
 	lost      int64
 	overBytes int64 // the queue had no room for the bytes
 	late      int64 // Shutdown ran out of time
 }
 
-// start begins to look at the ledgers. Alarms before it are not lost.
+// start starts watching the ledgers. It does not miss earlier alarms.
 func (r *reporter) start(logger *slog.Logger, ledgers []*ledger) {
 	r.logger, r.ledgers = logger, ledgers
 	go r.run()
 }
 
-// alarm makes the reporter look. It is called where telemetry is lost, so it neither blocks nor allocates.
+// alarm wakes the reporter. The code that loses telemetry calls it, so it neither blocks nor allocates.
 func (r *reporter) alarm() {
 	select {
 	case r.rung <- struct{}{}:
@@ -67,7 +67,7 @@ func (r *reporter) alarm() {
 	}
 }
 
-// halt ends the lines until last: while a pipeline drains, what is lost is not known yet.
+// halt suppresses lines until last: the losses of a draining pipeline are not known yet.
 func (r *reporter) halt() {
 	if r.logger != nil {
 		close(r.stop)
@@ -79,7 +79,7 @@ func (r *reporter) run() {
 	tick := time.NewTicker(reportTick)
 	defer tick.Stop()
 	for {
-		// Between two looks at least a tick passes: an alarm for each of a million dropped spans costs nothing here.
+		// At least a tick passes between two looks: a million dropped spans cost one look, not one each.
 		select {
 		case <-r.rung:
 			r.look(time.Now())
@@ -97,18 +97,18 @@ func (r *reporter) run() {
 	}
 }
 
-// state is what all ledgers say together.
+// state sums up all ledgers.
 type state struct {
 	tally
 	queued  int64
-	failing time.Time // since when; zero if all work
+	failing time.Time // since when; zero if all succeed
 	pages   []page    // those that lost or fail
 	err     error
 	failed  page  // the page of err
 	lateErr error // why Shutdown had no time
 }
 
-// recentError is how long after it an error still is the reason for a loss, though later attempts worked.
+// recentError is how long an error explains a loss, even if later attempts succeeded.
 const recentError = 10 * time.Second
 
 func (r *reporter) state(now time.Time) state {
@@ -180,7 +180,7 @@ func (r *reporter) warn(s state, now time.Time) {
 		slog.Duration("next_report", r.interval))
 }
 
-// last reports what no line has reported yet, for nobody looks after it. It follows halt.
+// last reports the losses that no line has reported yet, because nothing looks after it. Call halt first.
 func (r *reporter) last(ctx context.Context) {
 	if r.logger == nil || !delivery.Await(ctx, r.done, delivery.Grace) {
 		return
@@ -206,7 +206,7 @@ func (s state) signals() string {
 	return strings.Join(names, ",")
 }
 
-// reason puts the trouble since an earlier tally into words, with what a person can do.
+// reason describes the losses since an earlier tally, and a remedy.
 func (s state) reason(since tally) (reason, remedy string) {
 	switch {
 	case s.lateErr != nil && s.late > since.late && s.failing.IsZero():
@@ -249,7 +249,7 @@ func (s state) reason(since tally) (reason, remedy string) {
 	return reason, remedy + mismatch(s.err)
 }
 
-// mismatch adds a hint for the commonest mistake of all: one protocol sent to the port of the other.
+// mismatch adds a hint for the most common mistake: one protocol sent to the port of the other.
 func mismatch(err error) string {
 	text := err.Error()
 	switch {
@@ -261,7 +261,7 @@ func mismatch(err error) string {
 	return ""
 }
 
-// redactURL removes what may be secret from an endpoint before it is logged.
+// redactURL removes possible secrets from an endpoint before it is logged.
 func redactURL(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {

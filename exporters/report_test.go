@@ -19,7 +19,7 @@ import (
 	"github.com/go-os/go-os/telemetry/log"
 )
 
-// incident is a reporter over one ledger, in a bubble of its own time.
+// incident runs a reporter over one ledger in a synctest bubble.
 func incident(t *testing.T, test func(l *ledger, out *logBuffer, close func())) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &logBuffer{}
@@ -33,7 +33,7 @@ func incident(t *testing.T, test func(l *ledger, out *logBuffer, close func())) 
 	})
 }
 
-// lose drops n items for the full queue.
+// lose drops n items because the queue is full.
 func lose(l *ledger, n int64) {
 	for range n {
 		l.Refuse(1, delivery.QueueFull)
@@ -47,7 +47,7 @@ func TestReporterSaysTheFirstLossAtOnceAndThenOncePerInterval(t *testing.T) {
 		if lines := out.lines("WARN", "telemetry is lost", "lost=1", "signals=traces", "remedy="); len(lines) != 1 {
 			t.Fatalf("the first loss: %s", out)
 		}
-		for range 1000 { // 100 seconds of it
+		for range 1000 { // 100 seconds
 			l.attempted(io.EOF)
 			lose(l, 100)
 			<-time.After(100 * time.Millisecond)
@@ -102,7 +102,8 @@ func TestReporterSaysThatNothingIsExportedBeforeAnythingIsLost(t *testing.T) {
 	})
 }
 
-// TestReporterBoundsAFlappingPeer has one that fails and recovers every 20 seconds: at most two lines a minute.
+// TestReporterBoundsAFlappingPeer uses a peer that fails and recovers every 20 seconds: at most two lines a
+// minute.
 func TestReporterBoundsAFlappingPeer(t *testing.T) {
 	incident(t, func(l *ledger, out *logBuffer, close func()) {
 		for range 60 {

@@ -12,10 +12,10 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 )
 
-// newResource describes the process: what can be detected, under what the Options say, under what is configured. A
-// detector that fails, or that speaks another version of the conventions, costs its own attributes at most, and is warned of.
+// newResource describes the process. Configured attributes override the Options, which override the detected ones. A detector
+// that fails, or that uses another version of the conventions, causes a warning and loses at most its own attributes.
 //
-// The command line of the process is left out, for it may hold secrets.
+// The command line of the process is left out, because it may hold secrets.
 func newResource(ctx context.Context, e *environ, o *Options, over []attribute.KeyValue) *resource.Resource {
 	found, err := resource.New(ctx,
 		resource.WithTelemetrySDK(), resource.WithHost(), resource.WithOSType(), resource.WithContainer(),
@@ -29,7 +29,7 @@ func newResource(ctx context.Context, e *environ, o *Options, over []attribute.K
 	if found == nil {
 		found = resource.Empty()
 	}
-	// Of two attributes with one key the later stands.
+	// The later of two attributes with one key wins.
 	attrs := []attribute.KeyValue{
 		semconv.ServiceName("unknown_service:" + filepath.Base(os.Args[0])),
 		semconv.ServiceInstanceID(randomID()),
@@ -46,7 +46,7 @@ func newResource(ctx context.Context, e *environ, o *Options, over []attribute.K
 	return resource.NewWithAttributes(repairText(found.SchemaURL()), repairAttrs(attrs)...)
 }
 
-// service are the attributes that the Options give.
+// service returns the attributes that the Options set.
 func (o *Options) service() []attribute.KeyValue {
 	var attrs []attribute.KeyValue
 	for _, kv := range []attribute.KeyValue{
@@ -62,7 +62,7 @@ func (o *Options) service() []attribute.KeyValue {
 	return append(attrs, o.Attributes...)
 }
 
-// randomID returns a random UUID (RFC 9562, version 4), which is what the conventions want where nothing better is known.
+// randomID returns a random UUID (RFC 9562, version 4), which the conventions require if no better id is known.
 func randomID() string {
 	var b [16]byte
 	rand.Read(b[:]) // never fails

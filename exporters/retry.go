@@ -17,20 +17,20 @@ import (
 	"github.com/go-os/go-os/internal/delivery"
 )
 
-// refusedAtExit is the number of attempts for a batch while draining when nothing listens at the peer's address. Waiting for the deadline
-// would only make every exit slow.
+// refusedAtExit bounds the attempts for a batch during Shutdown when nothing listens at the peer's address. Retrying until the deadline
+// would only slow down every exit.
 const refusedAtExit = 3
 
-// deliverer repeats an export until it works, fails for good, or its time is over.
+// deliverer retries an export until it succeeds, fails for good, or its time is over.
 //
-// The retries of the OTLP exporters are turned off. Over HTTP they give up at once when nothing listens, as while a collector restarts,
-// and they report no failed attempt before the last one.
+// The retries of the OTLP exporters are turned off. Over HTTP they give up at once when nothing listens, as while a collector restarts.
+// They also report only the last failed attempt.
 type deliverer struct {
 	ledger   *ledger
 	draining <-chan struct{} // closed when Shutdown begins
 }
 
-// do attempts an export until deadline; zero means no deadline. The waits that the peer asks for move it.
+// do attempts an export until deadline; zero means no deadline. Waits that the peer requests extend it.
 func (d deliverer) do(ctx context.Context, deadline time.Time, export func(context.Context) error) (err error) {
 	start := time.Now()
 	defer func() { d.ledger.measure(context.WithoutCancel(ctx), time.Since(start), err) }()
@@ -41,7 +41,7 @@ func (d deliverer) do(ctx context.Context, deadline time.Time, export func(conte
 	return retry.Do(ctx, deadline, func(attempt context.Context) error { return d.attempt(ctx, attempt, export) })
 }
 
-// attempt exports once, and records how it ended. An attempt that ends with ctx, at Shutdown, shows nothing about the peer.
+// attempt exports once and records the outcome. An attempt that ends with ctx, at Shutdown, shows nothing about the peer.
 func (d deliverer) attempt(ctx, attempt context.Context, export func(context.Context) error) error {
 	answer := new(httpAnswer)
 	err := export(context.WithValue(attempt, httpAnswerKey{}, answer))
@@ -55,7 +55,7 @@ func (d deliverer) attempt(ctx, attempt context.Context, export func(context.Con
 	return err
 }
 
-// interrupted reports whether an export failed because ctx has ended. A peer that took a part has answered.
+// interrupted reports whether an export failed because ctx has ended. A partial success is an answer, and no interruption.
 func interrupted(ctx context.Context, err error) bool {
 	if _, partial := rejected(err); partial {
 		return false
@@ -64,7 +64,7 @@ func interrupted(ctx context.Context, err error) bool {
 	return delivery.Interrupted(ctx, err) || code == codes.Canceled || code == codes.DeadlineExceeded
 }
 
-// retryAfter returns the wait that the peer asked for, over either protocol.
+// retryAfter returns the wait that the peer requested, over either protocol.
 func retryAfter(err error) time.Duration {
 	var answered *httpError
 	if errors.As(err, &answered) {
@@ -80,8 +80,8 @@ func retryAfter(err error) time.Duration {
 	return 0
 }
 
-// transient reports whether the same export may work later, by the tables of the OTLP specification; what is no answer of
-// the peer at all is a connection that failed.
+// transient reports whether the same export may succeed later, by the tables of the OTLP specification. An error without an answer of
+// the peer is a failed connection, and transient.
 func transient(err error) bool {
 	if _, partial := rejected(err); partial {
 		return false
@@ -108,7 +108,7 @@ func transient(err error) bool {
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }
 
-// refused reports whether nothing listens at the address of the peer. gRPC reports that as text only.
+// refused reports whether nothing listens at the address of the peer. gRPC reports this only as text.
 func refused(err error) bool {
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return true
@@ -117,7 +117,7 @@ func refused(err error) bool {
 	return ok && code == codes.Unavailable && strings.Contains(err.Error(), "connection refused")
 }
 
-// rpcCode returns the status of a gRPC call, and false for an error that is none.
+// rpcCode returns the status of a gRPC call, and false for any other error.
 func rpcCode(err error) (codes.Code, bool) {
 	var call interface{ GRPCStatus() *status.Status }
 	if !errors.As(err, &call) {

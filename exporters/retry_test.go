@@ -59,7 +59,7 @@ func TestRetryAfterIsReadInBothForms(t *testing.T) {
 	}
 }
 
-// The context of a batcher lives as long as its process: what an attempt hangs on it must go with the attempt.
+// The context of a batcher lives as long as its process, so an attempt must remove everything that it registers on it.
 func TestAttemptsLeaveNothingBehind(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -79,7 +79,8 @@ func TestAttemptsLeaveNothingBehind(t *testing.T) {
 	}
 }
 
-// TestThrottleDoesNotCountAgainstTheBudget has a peer that asks for more than the whole budget, once, and for an absurd time.
+// TestThrottleDoesNotCountAgainstTheBudget uses a peer that once requests a wait longer than the whole budget, and one that
+// is absurd.
 func TestThrottleDoesNotCountAgainstTheBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLedger(Traces, component{}, component{}, 1, func() {})

@@ -14,7 +14,7 @@ import (
 // scope is the instrumentation scope of the pipeline's own metrics.
 const scope = "github.com/go-os/go-os/exporters"
 
-// noun is what the semantic conventions call an item of the signal, in names and in units.
+// noun returns what the semantic conventions call an item of the signal, in names and in units.
 func (s Signal) noun() (name, unit string) {
 	switch s {
 	case Traces:
@@ -26,8 +26,7 @@ func (s Signal) noun() (name, unit string) {
 	}
 }
 
-// gauges are the instruments of one signal. They read the ledgers when they are collected, so that counting costs the
-// program nothing.
+// gauges are the instruments of one signal. They read the ledgers on collection, so that counting costs the program nothing.
 type gauges struct {
 	processed       metric.Int64ObservableCounter
 	size, capacity  metric.Int64ObservableUpDownCounter
@@ -40,7 +39,7 @@ type gauges struct {
 	name, unit, the string // of the items: in metric names, as unit, in descriptions
 }
 
-// observe puts the ledgers' accounts onto the meter provider, as otel.sdk.* metrics.
+// observe registers the ledgers with the meter provider, as otel.sdk.* metrics.
 func observe(p telemetry.Providers, ledgers []*ledger) error {
 	meter := p.Meter(scope)
 	duration, err := meter.Float64Histogram("otel.sdk.exporter.operation.duration", metric.WithUnit("s"),
@@ -97,7 +96,7 @@ func (g *gauges) upDown(name, description string) metric.Int64ObservableUpDownCo
 	return c
 }
 
-// read turns one page into points. A processor has processed the items that it gave to the exporter, and those that it refused, by
+// read observes one page. A processor has processed the items that it passed to the exporter, and those that it refused, by
 // error.type.
 func (g *gauges) read(o metric.Observer, p page) {
 	if g.queued {

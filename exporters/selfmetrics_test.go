@@ -41,7 +41,7 @@ func TestSelfMetricsAreThoseOfTheConventions(t *testing.T) {
 	spans(40)
 	p.Logger().Info("refused")
 	_ = p.ForceFlush(t.Context())
-	spans(50) // a full batch, which the peer is slow to take
+	spans(50) // a full batch, which the peer accepts slowly
 	eventually(t, 5*time.Second, saying("the batch is on its way"), func() bool { return peer.requestCount(Traces) == 2 })
 	spans(60)
 	var rm metricdata.ResourceMetrics

@@ -23,7 +23,7 @@ const (
 	toPrometheus = "prometheus"
 )
 
-// settings are what the file, or else the environment, the Options and the defaults come to.
+// settings combine the file, or else the environment, with the Options and the defaults.
 type settings struct {
 	disabled   bool
 	sdkLevel   slog.Level
@@ -38,13 +38,13 @@ type settings struct {
 	logs       signalSettings
 }
 
-// signalSettings say where one signal goes.
+// signalSettings are the destinations of one signal.
 type signalSettings struct {
-	off bool // nowhere, and it is not made at all
+	off bool // has no destination, and is not built
 	to  []destination
 }
 
-// destination is one exporter and how it is fed.
+// destination is one exporter and the settings of its input.
 type destination struct {
 	exporter string
 	otlp     otlpSettings // for toOTLP
@@ -52,17 +52,17 @@ type destination struct {
 	periodic periodicConfig
 }
 
-// periodicConfig are the numbers of one periodic export of metrics. A nil selector leaves the choice to the exporter.
+// periodicConfig configures one periodic export of metrics. A nil selector leaves the choice to the exporter.
 type periodicConfig struct {
 	interval    time.Duration
-	timeout     time.Duration // of one export, with the collection before it
+	timeout     time.Duration // of one export, including the collection
 	temporality sdkmetric.TemporalitySelector
 	aggregation sdkmetric.AggregationSelector
 	cardinality sdkmetric.CardinalityLimitSelector
 }
 
-// resolve reads the environment once. Its error is about the Options, or the file: what else is wrong with the environment is
-// a warning.
+// resolve reads the environment once. It returns an error for mistakes in the Options or the file. Any other mistake in the
+// environment is a warning.
 func resolve(e *environ, o *Options) (settings, error) {
 	e.checkNames()
 	if file := e.vars[envConfigFile]; file != "" {
@@ -114,7 +114,8 @@ func batch(e *environ, o *Options, prefix string, delay time.Duration) batchConf
 	return c
 }
 
-// destinations returns where one signal goes. With nothing configured, metrics go to the Prometheus page and nothing to the network.
+// destinations returns the destinations of one signal. Without configuration, metrics go to the Prometheus page and nothing to the
+// network.
 func destinations(e *environ, o *Options, which Signal, like destination, accepted ...string) ([]destination, error) {
 	prefix := which.env()
 	names, set := e.list(accepted, "OTEL_"+prefix+"EXPORTER")
@@ -143,7 +144,7 @@ func destinations(e *environ, o *Options, which Signal, like destination, accept
 	return to, nil
 }
 
-// env is the signal in the names of variables, with an underscore after it.
+// env returns the signal's part of variable names, with an underscore after it.
 func (s Signal) env() string {
 	switch s {
 	case Traces:
@@ -183,7 +184,7 @@ func sampler(e *environ, o *Options) sdktrace.Sampler {
 	return def
 }
 
-// propagator is composed by autoprop, which knows the names of the specification and those that a program registered there.
+// propagator is built by autoprop, which knows the names of the specification and those that a program registered there.
 func propagator(e *environ) propagation.TextMapPropagator {
 	const name = "OTEL_PROPAGATORS"
 	def := propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
@@ -202,15 +203,15 @@ func propagator(e *environ) propagation.TextMapPropagator {
 	return p
 }
 
-// The levels of slog for those at which the SDK logs through logr: a warning is V(1), information V(4), detail V(8).
+// The slog levels at which the SDK logs through logr: a warning is V(1), information V(4), detail V(8).
 const (
 	sdkWarn  = slog.Level(-1)
 	sdkInfo  = slog.Level(-4)
 	sdkDebug = slog.Level(-8)
 )
 
-// sdkLevel is how much of the SDK's own log is shown. By default that is its warnings, although the specification says
-// information: the Go SDK describes every provider it makes at that level.
+// sdkLevel returns the least level of the SDK's own log that is shown. The default is warnings. The specification says information,
+// but at that level the Go SDK describes every provider that it creates.
 func sdkLevel(word string) slog.Level {
 	switch word {
 	case "none":

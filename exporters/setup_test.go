@@ -26,7 +26,7 @@ import (
 	gotrace "github.com/go-os/go-os/telemetry/trace"
 )
 
-// TestDefaults is a program that configures nothing: a readable log with trace ids, a page, and no network.
+// TestDefaults runs a program without configuration: a readable log with trace ids, a page, and no network.
 func TestDefaults(t *testing.T) {
 	var dialed []string
 	stop := watchDials(t, &dialed)
@@ -66,8 +66,8 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// watchDials notes every name that is looked up through the default resolver, which the exporters would have to use, and
-// listens where they would go by default.
+// watchDials records every name that is looked up through the default resolver, which the exporters must use, and
+// listens at their default ports.
 func watchDials(t *testing.T, dialed *[]string) (stop func()) {
 	t.Helper()
 	var listeners []net.Listener
@@ -154,7 +154,7 @@ func TestResource(t *testing.T) {
 	}
 }
 
-// broken is a detector that finds nothing, and old one of another version of the conventions.
+// broken is a detector that finds nothing; old is one of another version of the conventions.
 type broken struct{}
 
 func (broken) Detect(context.Context) (*resource.Resource, error) {
@@ -167,7 +167,7 @@ func (old) Detect(context.Context) (*resource.Resource, error) {
 	return resource.NewWithAttributes("https://opentelemetry.io/schemas/1.4.0", attribute.String("old", "yes")), nil
 }
 
-// TestRegistryOfTheProgram is served on the page, and sent over OTLP if asked.
+// TestRegistryOfTheProgram expects the registry on the page, and over OTLP if requested.
 func TestRegistryOfTheProgram(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	theirs := prometheus.NewCounter(prometheus.CounterOpts{Name: "theirs_total"})
@@ -255,7 +255,7 @@ func TestExtrasOfTheProgram(t *testing.T) {
 	}
 }
 
-// TestAfterShutdown makes telemetry that comes too late: no panic, and it is counted.
+// TestAfterShutdown emits telemetry too late: no panic, and it is counted.
 func TestAfterShutdown(t *testing.T) {
 	peer := startPeer(t)
 	p, _ := setup(t, Options{Endpoint: peer.endpoint(HTTP)})
@@ -297,7 +297,7 @@ func TestShutdownGivesEachSignalItsOwnTime(t *testing.T) {
 	}
 }
 
-// TestOTLPRecordsCarryTheTrace sees that log records and events arrive with the ids of the span they belong to.
+// TestOTLPRecordsCarryTheTrace checks that log records and events arrive with the ids of their span.
 func TestOTLPRecordsCarryTheTrace(t *testing.T) {
 	peer := startPeer(t)
 	p, logged := setup(t, Options{Endpoint: peer.endpoint(HTTP)})
@@ -330,7 +330,7 @@ func TestOTLPRecordsCarryTheTrace(t *testing.T) {
 	}
 }
 
-// TestConsole has all signals on the console, through the same accounts as any destination.
+// TestConsole sends all signals to the console, with the same accounts as any destination.
 func TestConsole(t *testing.T) {
 	console := &logBuffer{}
 	p, _ := setup(t, Options{Console: console, Environ: []string{

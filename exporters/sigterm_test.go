@@ -21,8 +21,8 @@ import (
 	"github.com/go-os/go-os/middleware/oshttp"
 )
 
-// childMode is the variable that makes the test binary another process: "service", whose telemetry goes where the OTEL_ variables
-// say, or else a peer, see peerProcess.
+// childMode is the variable that turns the test binary into another process: "service", which sends telemetry as the OTEL_
+// variables configure, or else a peer, see peerProcess.
 const childMode = "EXPORTERS_TEST_CHILD"
 
 func child() int {
@@ -32,14 +32,14 @@ func child() int {
 	return serve()
 }
 
-// childReport is what the service says of itself when it ends.
+// childReport is the report of the service when it ends.
 type childReport struct {
 	Entered, Left int64
 	Health        Health
 	Error         string
 }
 
-// serve is a small service: it serves until SIGTERM, lets every request end, and flushes last.
+// serve is a small service: it serves until SIGTERM, finishes every request, and flushes last.
 func serve() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
@@ -76,7 +76,7 @@ func serve() int {
 	}
 	report.Health = p.Health()
 	for _, s := range []*SignalHealth{&report.Health.Traces, &report.Health.Metrics, &report.Health.Logs} {
-		s.LastError = nil // an interface, which JSON cannot read back; report.Error has what matters
+		s.LastError = nil // an interface, which JSON cannot read back; report.Error has the text
 	}
 	_ = json.NewEncoder(os.Stdout).Encode(report)
 	return 0
@@ -115,7 +115,7 @@ func startService(t *testing.T, endpoint, protocol string) *service {
 	return s
 }
 
-// terminate sends SIGTERM and returns what the service says of itself.
+// terminate sends SIGTERM and returns the report of the service.
 func (s *service) terminate(t *testing.T) childReport {
 	t.Helper()
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -134,7 +134,7 @@ func (s *service) terminate(t *testing.T) childReport {
 // load sends requests from several clients until it is stopped, and counts the answers.
 type load struct {
 	answered atomic.Int64
-	broken   atomic.Int64 // answers that began and did not end, or were no 200
+	broken   atomic.Int64 // incomplete answers, and those without status 200
 	stop     chan struct{}
 	wg       sync.WaitGroup
 	client   *http.Client
@@ -159,7 +159,7 @@ func startLoad(url string, clients int) *load {
 	return l
 }
 
-// request reports false once the service takes no more.
+// request reports false once the service accepts no more.
 func (l *load) request(url string) bool {
 	resp, err := l.client.Get(url)
 	if err != nil {
@@ -181,8 +181,8 @@ func (l *load) end() {
 	l.client.CloseIdleConnections()
 }
 
-// TestSIGTERMUnderLoad ends a real process while requests are on their way: every request that was accepted is answered, and
-// every one of its spans has arrived.
+// TestSIGTERMUnderLoad ends a real process while requests are in flight. Every accepted request is answered, and all of its spans
+// arrive.
 func TestSIGTERMUnderLoad(t *testing.T) {
 	t.Parallel()
 	for _, protocol := range []string{GRPC, HTTP} {

@@ -7,8 +7,8 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// Sizes are what an item holds in memory, estimated: the size of its structs, and the length of its texts and bytes. The protobuf
-// encoding of an item is smaller. The resource and the scope are shared, and count for nothing.
+// Sizes estimate the memory of an item: its structs, and the length of its strings and bytes. The protobuf encoding of an item is
+// smaller. The resource and the scope are shared and do not count.
 const (
 	spanOverhead   = 512
 	recordOverhead = 512
@@ -54,7 +54,7 @@ func sizeOfSet(s *attribute.Set) (n int) {
 	return n
 }
 
-// sizeOfValue is what a value holds beside itself. The attribute package copies lists and maps for each caller.
+// sizeOfValue returns the size of a value beyond its struct. The attribute package copies lists and maps for each caller.
 func sizeOfValue(v attribute.Value) (n int) {
 	switch v.Type() {
 	case attribute.STRING:

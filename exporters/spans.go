@@ -7,7 +7,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// spanBatcher is a batcher as the SDK's span processor.
+// spanBatcher adapts a batcher to the SDK's span processor.
 type spanBatcher struct {
 	*batcher[sdktrace.ReadOnlySpan]
 }
@@ -24,7 +24,7 @@ func newSpanBatcher(l *ledger, cfg batchConfig, e sdktrace.SpanExporter) spanBat
 
 func (b spanBatcher) OnStart(context.Context, sdktrace.ReadWriteSpan) {}
 
-// OnEnd takes sampled spans only, as the specification says of every exporting processor.
+// OnEnd accepts sampled spans only, as the specification requires of every exporting processor.
 func (b spanBatcher) OnEnd(s sdktrace.ReadOnlySpan) {
 	if s.SpanContext().IsSampled() {
 		b.add(s)
@@ -34,7 +34,7 @@ func (b spanBatcher) OnEnd(s sdktrace.ReadOnlySpan) {
 func (b spanBatcher) ForceFlush(ctx context.Context) error { return b.forceFlush(ctx) }
 func (b spanBatcher) Shutdown(ctx context.Context) error   { return b.shutdown(ctx) }
 
-// recordBatcher is a batcher as the SDK's log record processor.
+// recordBatcher adapts a batcher to the SDK's log record processor.
 type recordBatcher struct{ *batcher[sdklog.Record] }
 
 var _ sdklog.Processor = recordBatcher{}
@@ -50,7 +50,7 @@ func newRecordBatcher(l *ledger, cfg batchConfig, e sdklog.Exporter) recordBatch
 
 func (b recordBatcher) Enabled(context.Context, sdklog.EnabledParameters) bool { return true }
 
-// OnEmit copies the record, which belongs to the caller again afterwards.
+// OnEmit copies the record, because the caller may reuse it afterwards.
 func (b recordBatcher) OnEmit(_ context.Context, r *sdklog.Record) error {
 	b.sender.PushFunc(sizeOfRecord(r), func() sdklog.Record { return r.Clone() })
 	return nil

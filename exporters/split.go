@@ -12,11 +12,11 @@ import (
 	"github.com/go-os/go-os/internal/delivery"
 )
 
-// smallestLoad is the least size, in bytes, to which a peer's refusals shrink the loads that follow.
+// smallestLoad is the least size, in bytes, to which a peer's refusals reduce later loads.
 const smallestLoad = 64 << 10
 
-// splitter delivers loads, and delivers in halves what its peer finds too large, so that an item which is too large by itself is all
-// that is lost. It remembers what the peer refused: later loads are halved before they are sent. One goroutine uses it.
+// splitter delivers loads, and splits those that its peer refuses as too large, so that only an item over the limit is lost. It
+// remembers the refused size and splits later loads before it sends them. Only one goroutine may use it.
 type splitter[B any] struct {
 	deliver deliverer
 	limit   int64 // bytes of one load
@@ -24,10 +24,10 @@ type splitter[B any] struct {
 	count   func(B) int64
 	size    func(B) int64
 	halve   func(B) (a, b B, ok bool)
-	settle  func(n, lost int64, err error) // puts a part of a load into the account
+	settle  func(n, lost int64, err error) // records the outcome of a part of a load
 }
 
-// send delivers a load until deadline; zero is never. The account of each part is settled when send returns.
+// send delivers a load until deadline; zero is never. The outcome of each part is recorded when send returns.
 func (s *splitter[B]) send(ctx context.Context, load B, deadline time.Time) error {
 	size := s.size(load)
 	if size > s.limit {
@@ -37,7 +37,7 @@ func (s *splitter[B]) send(ctx context.Context, load B, deadline time.Time) erro
 	}
 	var err error
 	if ctx.Err() != nil {
-		err = delivery.OutOfTime(ctx) // without the cost of encoding a load that nobody will take
+		err = delivery.OutOfTime(ctx) // without encoding a load that cannot be sent
 	} else {
 		err = s.deliver.do(ctx, deadline, func(ctx context.Context) error { return s.export(ctx, load) })
 	}
@@ -62,8 +62,8 @@ func (s *splitter[B]) both(ctx context.Context, a, b B, deadline time.Time) erro
 
 // tooLarge reports whether a peer, or an exporter of the SDK, refused a load of that many bytes for its size.
 //
-// RESOURCE_EXHAUSTED stands for a message over the limit and for an exhausted quota, which no halving repairs. Where its text does not
-// say which it is, small loads are not halved further.
+// RESOURCE_EXHAUSTED means a message over the limit or an exhausted quota, which splitting does not cure. If the text does not tell
+// them apart, small loads are not split further.
 func tooLarge(err error, size int64) bool {
 	if err == nil {
 		return false
@@ -83,7 +83,7 @@ func tooLarge(err error, size int64) bool {
 	}
 }
 
-// saysTooLarge knows what the implementations of gRPC say of a message over their limit: C++ and Go, Java, .NET, Rust.
+// saysTooLarge recognizes the messages of gRPC implementations about a message over their limit: C++ and Go, Java, .NET, Rust.
 func saysTooLarge(err error) bool {
 	text := strings.ToLower(err.Error())
 	for _, phrase := range []string{"larger than max", "exceeds maximum", "exceeds the maximum", "length too large", "too large"} {

@@ -29,7 +29,7 @@ import (
 	"github.com/go-os/go-os/internal/tooling/testenv"
 )
 
-// TestBatchesAreBoundedInBytes has items of 400 to 1000 bytes, and batches of 1000.
+// TestBatchesAreBoundedInBytes uses items of 400 to 1000 bytes, and batches of 1000.
 func TestBatchesAreBoundedInBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sink{}
@@ -48,7 +48,7 @@ func TestBatchesAreBoundedInBytes(t *testing.T) {
 	})
 }
 
-// TestBytesThatFillABatchAreExportedAtOnce has far fewer items than a batch holds.
+// TestBytesThatFillABatchAreExportedAtOnce uses far fewer items than a batch holds.
 func TestBytesThatFillABatchAreExportedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sink{}
@@ -67,7 +67,7 @@ func TestBytesThatFillABatchAreExportedAtOnce(t *testing.T) {
 	})
 }
 
-// TestTheQueueIsBoundedInBytes counts what waits and what is being exported.
+// TestTheQueueIsBoundedInBytes counts the items that wait and those that are being exported.
 func TestTheQueueIsBoundedInBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sink{block: make(chan struct{})}
@@ -92,7 +92,7 @@ func TestTheQueueIsBoundedInBytes(t *testing.T) {
 	})
 }
 
-// TestWhatIsTooLargeIsAllThatIsLost has a peer with a limit, and one item over it among many.
+// TestWhatIsTooLargeIsAllThatIsLost uses a peer with a limit, and one item over it among many.
 func TestWhatIsTooLargeIsAllThatIsLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for name, refusal := range map[string]error{
@@ -143,7 +143,7 @@ func TestWhatIsTooLargeIsAllThatIsLost(t *testing.T) {
 	})
 }
 
-// TestAQuotaIsNotASize has a peer that refuses everything by the code for a message that is too large.
+// TestAQuotaIsNotASize uses a peer that refuses everything with the code for a message that is too large.
 func TestAQuotaIsNotASize(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sink{fail: func(int) error { return status.Error(codes.ResourceExhausted, "quota") }}
@@ -159,7 +159,7 @@ func TestAQuotaIsNotASize(t *testing.T) {
 	})
 }
 
-// limited is an OTLP endpoint over both protocols that takes requests up to a size, and counts what it takes.
+// limited is an OTLP endpoint over both protocols that accepts requests up to a size, and counts the items that it accepts.
 func limited(t *testing.T, protocol string, limit int) (endpoint string, p *peer) {
 	t.Helper()
 	p = startPeer(t)
@@ -188,7 +188,7 @@ func limited(t *testing.T, protocol string, limit int) (endpoint string, p *peer
 	return "http://" + l.Addr().String(), p
 }
 
-// TestOneLargeItemAmongSmallOnes is about each signal and protocol, and a peer that takes 1 MiB at a time.
+// TestOneLargeItemAmongSmallOnes covers each signal and protocol, with a peer that accepts 1 MiB at a time.
 func TestOneLargeItemAmongSmallOnes(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, protocol string) {
@@ -221,7 +221,7 @@ func TestOneLargeItemAmongSmallOnes(t *testing.T) {
 	})
 }
 
-// TestRealCollectorTakesLargeItemsAmongSmallOnes sends more than the collector's limit of 4 MiB over gRPC, by items of 10 KiB and one
+// TestRealCollectorTakesLargeItemsAmongSmallOnes sends more than the collector's limit of 4 MiB over gRPC, in items of 10 KiB and one
 // of 5 MiB.
 func TestRealCollectorTakesLargeItemsAmongSmallOnes(t *testing.T) {
 	t.Parallel()
@@ -242,7 +242,7 @@ func TestRealCollectorTakesLargeItemsAmongSmallOnes(t *testing.T) {
 	}
 }
 
-// TestMemoryIsBoundedInBytes makes 600 spans and records of 1 MiB with a peer that never answers.
+// TestMemoryIsBoundedInBytes emits 600 spans and records of 1 MiB to a peer that never answers.
 func TestMemoryIsBoundedInBytes(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, protocol string) {

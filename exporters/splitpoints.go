@@ -2,7 +2,8 @@ package exporters
 
 import "go.opentelemetry.io/otel/sdk/metric/metricdata"
 
-// halvePoints splits a collection: by its metrics, and one metric by its points. The parts share the points with it.
+// halvePoints splits a collection by its metrics, and a single metric by its points. The halves share the points
+// with the original.
 func halvePoints(rm *metricdata.ResourceMetrics) (a, b *metricdata.ResourceMetrics, ok bool) {
 	metrics := 0
 	for _, sm := range rm.ScopeMetrics {
@@ -26,7 +27,7 @@ func halvePoints(rm *metricdata.ResourceMetrics) (a, b *metricdata.ResourceMetri
 	return rm, nil, false
 }
 
-// splitMetrics puts the first n metrics into one collection, and the rest into another.
+// splitMetrics returns the first n metrics as one collection, and the rest as another.
 func splitMetrics(rm *metricdata.ResourceMetrics, n int) (a, b *metricdata.ResourceMetrics) {
 	a, b = &metricdata.ResourceMetrics{Resource: rm.Resource}, &metricdata.ResourceMetrics{Resource: rm.Resource}
 	for _, sm := range rm.ScopeMetrics {
@@ -42,7 +43,7 @@ func splitMetrics(rm *metricdata.ResourceMetrics, n int) (a, b *metricdata.Resou
 	return a, b
 }
 
-// onlyMetric is a collection of one metric of a scope, with other points.
+// onlyMetric returns a collection of one metric of a scope, with other points.
 func onlyMetric(rm *metricdata.ResourceMetrics, scope int, m metricdata.Metrics, data metricdata.Aggregation) *metricdata.ResourceMetrics {
 	m.Data = data
 	return &metricdata.ResourceMetrics{Resource: rm.Resource, ScopeMetrics: []metricdata.ScopeMetrics{

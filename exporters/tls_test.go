@@ -22,7 +22,7 @@ import (
 	"google.golang.org/grpc/credentials"
 )
 
-// certificate makes a self-signed pair for 127.0.0.1, as files and as a certificate.
+// certificate creates a self-signed pair for 127.0.0.1, as files and as a certificate.
 func certificate(t *testing.T) (certFile, keyFile string, pair tls.Certificate) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -57,7 +57,7 @@ func certificate(t *testing.T) (certFile, keyFile string, pair tls.Certificate) 
 	return certFile, keyFile, pair
 }
 
-// startTLS puts a peer behind TLS that asks for a client certificate, over both protocols.
+// startTLS puts a peer behind TLS that requires a client certificate, over both protocols.
 func startTLS(t *testing.T, p *peer, pair tls.Certificate) (httpURL, grpcURL string) {
 	t.Helper()
 	pool := x509.NewCertPool()
@@ -79,8 +79,8 @@ func startTLS(t *testing.T, p *peer, pair tls.Certificate) (httpURL, grpcURL str
 	return "https://" + hl.Addr().String(), "https://" + gl.Addr().String()
 }
 
-// TestTLS exports spans with the certificates of the environment, of the Options, and of a file, to a peer that wants one of its
-// clients.
+// TestTLS exports spans with the certificates of the environment, of the Options, and of a file, to a peer that requires a
+// client certificate.
 func TestTLS(t *testing.T) {
 	certFile, keyFile, pair := certificate(t)
 	peer := startPeer(t)
@@ -119,7 +119,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// TestPlainEndpointWithCertificatesInTheEnvironment has certificates meant for another process: a plain endpoint stays plain.
+// TestPlainEndpointWithCertificatesInTheEnvironment sets certificates for another process: a plain endpoint stays plain.
 func TestPlainEndpointWithCertificatesInTheEnvironment(t *testing.T) {
 	certFile, _, _ := certificate(t)
 	t.Setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", certFile)

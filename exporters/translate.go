@@ -16,7 +16,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// translation turns the model of a configuration file into settings.
+// translation converts the model of a configuration file to settings.
 type translation struct {
 	model  *otelconf.OpenTelemetryConfiguration
 	ignore func(section, why string)
@@ -38,7 +38,7 @@ func (t translation) settings() (s settings, err error) {
 	return s, errors.Join(t.traces(&s), t.metrics(&s), t.logs(&s))
 }
 
-// severityWord maps the file's severity numbers onto the words of OTEL_LOG_LEVEL: "warn2" is a warning.
+// severityWord maps the file's severity to a word of OTEL_LOG_LEVEL: "warn2" is a warning.
 func severityWord(severity string) string {
 	switch word := strings.TrimRight(severity, "234"); word {
 	case "trace":
@@ -172,12 +172,13 @@ func (t translation) logs(s *settings) error {
 	return nil
 }
 
-// immediately is what "simple" comes to: each item is exported by itself, at once, but not while the program waits for it.
+// immediately configures the "simple" processor: each item is exported by itself, at once, but the program does not wait
+// for it.
 func immediately() batchConfig {
 	return batchConfig{queue: 2048, batch: 1, delay: time.Second, timeout: 30 * time.Second}
 }
 
-// fileMillis reads a duration in milliseconds. For a limit zero means none, here and in the settings.
+// fileMillis converts a duration in milliseconds. If it is a limit, zero means none, here and in the settings.
 func fileMillis(v *int, def time.Duration) time.Duration {
 	if v == nil {
 		return def
@@ -203,8 +204,8 @@ func fileBatch(at string, delay time.Duration, scheduleDelay, exportTimeout, max
 	return c, nil
 }
 
-// spanLimits are those of the section, over the general ones, over the defaults. The SDK's constructor of limits would read
-// the environment, which does not count beside a file.
+// spanLimits returns the limits of the section, over the general ones, over the defaults. The SDK's constructor of limits
+// would read the environment, which does not count beside a file.
 func (t translation) spanLimits(l *otelconf.SpanLimits) *sdktrace.SpanLimits {
 	var limits sdktrace.SpanLimits
 	limits.AttributeValueDepthLimit = sdktrace.DefaultAttributeValueDepthLimit

@@ -8,17 +8,17 @@ import (
 	"go.opentelemetry.io/otel/sdk/instrumentation"
 )
 
-// OTLP carries text as protobuf strings, which must be UTF-8: one bad byte anywhere makes an exporter refuse the whole batch,
-// and most telemetry holds text from outside the service. So each destination checks everything just before its exporter does,
-// and repairs what needs it: each run of bad bytes becomes one U+FFFD.
+// OTLP carries text as protobuf strings, which must be UTF-8. One bad byte makes an exporter refuse the whole batch, and most
+// telemetry holds text from outside the service. So each destination checks everything just before its exporter does, and repairs
+// it: each run of bad bytes becomes one U+FFFD.
 //
-// This is done on the goroutine that exports, where it costs the service's calls nothing. Good text is only read: a look allocates
-// nothing, except for attributes that are lists or maps, which the attribute package copies for each caller.
+// The exporting goroutine does this, at no cost to the service's calls. Checking good text allocates nothing, except for
+// attributes that are lists or maps, which the attribute package copies for each caller.
 
 // repairText returns s itself if it is UTF-8.
 func repairText(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
-// sound reports whether all texts within v are UTF-8. Bytes may be anything.
+// sound reports whether all strings within v are UTF-8. Bytes may be anything.
 func sound(v attribute.Value) bool {
 	switch v.Type() {
 	case attribute.STRING:
@@ -89,7 +89,7 @@ func repair(v attribute.Value) attribute.Value {
 	return v
 }
 
-// repairAttrs returns attributes of its own: those that it is given may be in use elsewhere.
+// repairAttrs returns a new slice: its argument may be in use elsewhere.
 func repairAttrs(attrs []attribute.KeyValue) []attribute.KeyValue {
 	repaired := make([]attribute.KeyValue, len(attrs))
 	for i, kv := range attrs {
@@ -98,7 +98,7 @@ func repairAttrs(attrs []attribute.KeyValue) []attribute.KeyValue {
 	return repaired
 }
 
-// repairSet keeps the last of the attributes whose keys become the same.
+// repairSet repairs a set. If keys become equal, the last attribute wins.
 func repairSet(s *attribute.Set) attribute.Set {
 	return attribute.NewSet(repairAttrs(s.ToSlice())...)
 }

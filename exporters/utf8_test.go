@@ -25,7 +25,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// bad is no UTF-8, and repaired what becomes of it.
+// bad is not UTF-8; repaired is its repaired form.
 const (
 	bad      = "a\xff\xfeb"
 	repaired = "a\uFFFDb"
@@ -54,7 +54,7 @@ func overBoth(t *testing.T, test func(t *testing.T, peer *peer, p *Pipeline)) {
 	}
 }
 
-// flushed sends what is waiting and returns what came as JSON, in which text can be counted wherever it stands.
+// flushed exports the waiting items and returns the received ones as JSON, in which text can be counted anywhere.
 func flushed(t *testing.T, peer *peer, p *Pipeline, came func() []proto.Message) string {
 	t.Helper()
 	if err := p.ForceFlush(t.Context()); err != nil {
@@ -73,7 +73,7 @@ func flushed(t *testing.T, peer *peer, p *Pipeline, came func() []proto.Message)
 	return all.String()
 }
 
-// wantMended counts the repaired texts, so that one that is lost is noticed.
+// wantMended counts the repaired texts, so that a lost one is noticed.
 func wantMended(t *testing.T, got string, n int) {
 	t.Helper()
 	if has := strings.Count(got, repaired); has != n {
@@ -162,7 +162,7 @@ func TestBadTextLosesNoMetrics(t *testing.T) {
 				histogram.Record(t.Context(), float64(1+i), set)
 			}
 		}
-		for round := int64(1); round <= 3; round++ { // cumulative: what stopped the first would stop all
+		for round := int64(1); round <= 3; round++ { // cumulative: a failure of the first would repeat in all
 			add()
 			peer.mu.Lock()
 			peer.metrics = nil
@@ -198,7 +198,7 @@ func TestBadTextLosesNoMetrics(t *testing.T) {
 	})
 }
 
-// pointsNamed returns the metric that came last under a name.
+// pointsNamed returns the metric that arrived last under a name.
 func pointsNamed(p *peer, name string) *metricpb.Metric {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -215,7 +215,7 @@ func pointsNamed(p *peer, name string) *metricpb.Metric {
 	return found
 }
 
-// TestExemplarsAndEveryAggregationAreMended has the kinds that the SDK makes only if asked, or never.
+// TestExemplarsAndEveryAggregationAreMended covers the kinds that the SDK produces only on request, or never.
 func TestExemplarsAndEveryAggregationAreMended(t *testing.T) {
 	set := func(v string) attribute.Set { return attribute.NewSet(attribute.String("k", v)) }
 	filtered := []attribute.KeyValue{attribute.String("k", bad)}
@@ -238,7 +238,7 @@ func TestExemplarsAndEveryAggregationAreMended(t *testing.T) {
 		t.Error("the attributes of an exemplar, which the SDK still holds, have changed")
 	}
 	metrics := rm.ScopeMetrics[0].Metrics
-	// The first has one in an exemplar. The third's later value stays, the fourth's buckets do not fit each other.
+	// The first has one in an exemplar. The third keeps its later value; the fourth's buckets do not match each other.
 	for i, want := range []int{1, 1, 1, 2, 1, 2, 1} {
 		if got := pointsOf(metrics[i].Data); got != want {
 			t.Errorf("metric %d has %d points, want %d", i, got, want)
@@ -250,7 +250,7 @@ func TestExemplarsAndEveryAggregationAreMended(t *testing.T) {
 		if n := strings.Count(string(text), repaired); n != want {
 			t.Errorf("metric %d has %d repaired texts, want %d: %s", i, n, want, text)
 		}
-		if strings.Contains(string(text), `\ufffd`) { // which is how bad text is marshalled
+		if strings.Contains(string(text), `\ufffd`) { // the escaped form of invalid text
 			t.Errorf("metric %d still has bad text: %s", i, text)
 		}
 	}
@@ -259,8 +259,8 @@ func TestExemplarsAndEveryAggregationAreMended(t *testing.T) {
 	}
 }
 
-// TestMergedPointsShareNothing looks at what the reader uses again: after two points have become one, the room that is left
-// has none of their slices.
+// TestMergedPointsShareNothing checks the memory that the reader reuses: after two points are merged, the free slot has none
+// of their slices.
 func TestMergedPointsShareNothing(t *testing.T) {
 	set := func(v string) attribute.Set { return attribute.NewSet(attribute.String("k", v)) }
 	points := []metricdata.DataPoint[int64]{{Attributes: set(bad)}, {Attributes: set("a\xfeb")}, {Attributes: set("good"),
@@ -280,7 +280,7 @@ func TestMergedPointsShareNothing(t *testing.T) {
 	}
 }
 
-// TestResourceWithBadText has bad text in the environment, in a value and in a key, where the SDK reads it as well.
+// TestResourceWithBadText sets invalid text in the environment, in a value and in a key, where the SDK reads it as well.
 func TestResourceWithBadText(t *testing.T) {
 	variable := "region=a%FF%FEb,k%FF=1"
 	t.Setenv(envResource, variable)
@@ -300,8 +300,8 @@ func TestResourceWithBadText(t *testing.T) {
 	}
 }
 
-// TestPageWithBadLabelValue is about an instrument of the program's own on the page for Prometheus: the page stands, with all
-// other series.
+// TestPageWithBadLabelValue uses an instrument of the program on the page for Prometheus: the page works, with all other
+// series.
 func TestPageWithBadLabelValue(t *testing.T) {
 	p, logged := setup(t, Options{NoRuntimeMetrics: true, ServiceVersion: bad})
 	defer func() { _ = p.Shutdown(context.Background()) }()
@@ -323,7 +323,7 @@ func TestPageWithBadLabelValue(t *testing.T) {
 	}
 }
 
-// TestGoodTextCostsNothing looks at what a span, a record and a point cost for being looked at.
+// TestGoodTextCostsNothing measures the allocations of checking a span, a record and a point.
 func TestGoodTextCostsNothing(t *testing.T) {
 	spans, records, rm := goodText(t)
 	for name, look := range map[string]func(){
@@ -349,7 +349,7 @@ func BenchmarkLookAtGoodText(b *testing.B) {
 	}
 }
 
-// goodText is a span, a record and a point as a server makes them.
+// goodText returns a span, a record and a point as a server emits them.
 func goodText(t testing.TB) ([]sdktrace.ReadOnlySpan, []sdklog.Record, *metricdata.ResourceMetrics) {
 	t.Helper()
 	var attrs []attribute.KeyValue

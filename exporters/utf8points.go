@@ -7,12 +7,11 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 )
 
-// repairMetrics repairs one collection in place: it is the reader's own copy, which is filled anew each time. What the SDK shares
-// with it, such as the attributes of exemplars, is replaced, not written to.
+// repairMetrics repairs one collection in place: it is the reader's own copy, which is filled anew each time. Data that the SDK
+// shares with it, such as the attributes of exemplars, is replaced, not modified.
 //
-// Points whose attributes become the same are one series to the receiver. Sums and histograms of fixed buckets are
-// added up, which is what they would be had the text been good from the start; of gauges the latest stays. Exponential
-// histograms and summaries are all kept, beside each other.
+// Points whose attributes become equal are one series to the receiver. Sums and histograms of fixed buckets are added up, which
+// gives the result of good text. Of gauges, the latest stays. Exponential histograms and summaries all stay, separately.
 func repairMetrics(rm *metricdata.ResourceMetrics) {
 	for i := range rm.ScopeMetrics {
 		sm := &rm.ScopeMetrics[i]
@@ -27,7 +26,7 @@ func repairMetrics(rm *metricdata.ResourceMetrics) {
 	}
 }
 
-// repairData returns data itself, changed in place or not at all, unless there are fewer points now.
+// repairData returns data itself, changed in place or not at all, unless points were merged.
 func repairData(data metricdata.Aggregation) metricdata.Aggregation {
 	switch d := data.(type) {
 	case metricdata.Gauge[int64]:
@@ -64,10 +63,9 @@ func repairData(data metricdata.Aggregation) metricdata.Aggregation {
 	return data
 }
 
-// shrink repairs the points and merges those that have become the same, if they can be merged. It reports whether there are
-// fewer of them.
+// shrink repairs the points and merges those that become equal, if possible. It reports whether there are fewer of them.
 //
-// parts repairs what hangs on a point and returns its attributes. merge adds a point to another, or reports that it cannot.
+// parts repairs the data of a point and returns its attributes. merge adds a point to another, or reports that it cannot.
 func shrink[P any](points *[]P, parts func(*P) *attribute.Set, merge func(into, from *P) bool) bool {
 	repaired := false
 	for i := range *points {
@@ -92,7 +90,7 @@ func shrink[P any](points *[]P, parts func(*P) *attribute.Set, merge func(into, 
 		}
 		kept = append(kept, p)
 	}
-	// The reader uses the points again, with the slices on them: none may be on two.
+	// The reader reuses the points with their slices, so no slice may belong to two points.
 	clear((*points)[len(kept):])
 	fewer := len(kept) < len(*points)
 	*points = kept
@@ -161,7 +159,7 @@ func addBuckets[N int64 | float64](into, from *metricdata.HistogramDataPoint[N])
 func less[N int64 | float64](a, b N) bool { return a < b }
 func more[N int64 | float64](a, b N) bool { return a > b }
 
-// extreme returns the further of two extrema, of which either may be unknown.
+// extreme returns the further of two extrema. Either may be unknown.
 func extreme[N int64 | float64](a, b metricdata.Extrema[N], further func(a, b N) bool) metricdata.Extrema[N] {
 	va, known := a.Value()
 	vb, other := b.Value()

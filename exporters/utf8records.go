@@ -17,7 +17,7 @@ func repairRecords(batch []sdklog.Record) {
 	}
 }
 
-// soundRecord leaves out the resource and the scope, which newResource and loggers have repaired.
+// soundRecord skips the resource and the scope, which newResource and loggers have repaired.
 func soundRecord(r *sdklog.Record) bool {
 	if !utf8.ValidString(r.EventName()) || !utf8.ValidString(r.SeverityText()) || !sound(r.Body()) {
 		return false
@@ -30,7 +30,7 @@ func soundRecord(r *sdklog.Record) bool {
 	return all
 }
 
-// repairRecord forgets how many attributes were dropped for a limit, a number that the SDK lets nobody else write.
+// repairRecord loses the number of attributes dropped by a limit: the SDK lets no other code set it.
 func repairRecord(r *sdklog.Record) {
 	r.SetEventName(repairText(r.EventName()))
 	r.SetSeverityText(repairText(r.SeverityText()))
@@ -43,7 +43,8 @@ func repairRecord(r *sdklog.Record) {
 	r.SetAttributes(repairAttrs(attrs)...)
 }
 
-// loggers is the logger provider. It repairs the scopes, and makes them finite, for a record's cannot be changed later.
+// loggers is a logger provider that repairs the scopes, and makes them finite, because the scope of a record cannot be
+// changed later.
 type loggers struct{ *sdklog.LoggerProvider }
 
 // Logger implements otellog.LoggerProvider.

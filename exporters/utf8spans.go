@@ -8,7 +8,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// repairSpans replaces the spans of a batch that hold bad text.
+// repairSpans replaces the spans of a batch that hold invalid text.
 func repairSpans(batch []sdktrace.ReadOnlySpan) {
 	for i, s := range batch {
 		if !soundSpan(s) {
@@ -17,7 +17,7 @@ func repairSpans(batch []sdktrace.ReadOnlySpan) {
 	}
 }
 
-// soundSpan leaves out the resource, which newResource has repaired.
+// soundSpan skips the resource, which newResource has repaired.
 func soundSpan(s sdktrace.ReadOnlySpan) bool {
 	if !utf8.ValidString(s.Name()) || !utf8.ValidString(s.Status().Description) || !soundAttrs(s.Attributes()) {
 		return false
@@ -36,7 +36,7 @@ func soundSpan(s sdktrace.ReadOnlySpan) bool {
 	return soundScope(&scope)
 }
 
-// rewrittenSpan is a span of which some is replaced. The span itself may wait for another destination, so it is left alone.
+// rewrittenSpan is a span with replaced parts. It leaves the original unchanged, which may wait for another destination.
 type rewrittenSpan struct {
 	sdktrace.ReadOnlySpan
 	name   string
@@ -51,7 +51,7 @@ func newMendedSpan(s sdktrace.ReadOnlySpan) *rewrittenSpan {
 	return rewriteSpan(s, repairText, repairAttrs, repairScope)
 }
 
-// rewriteSpan replaces what is in a span: all texts, all lists of attributes, and the scope.
+// rewriteSpan replaces the contents of a span: all strings, all lists of attributes, and the scope.
 func rewriteSpan(
 	s sdktrace.ReadOnlySpan, text func(string) string, attrs func([]attribute.KeyValue) []attribute.KeyValue,
 	scope func(instrumentation.Scope) instrumentation.Scope,

@@ -21,17 +21,17 @@ const (
 const (
 	readHere    = iota // this package
 	readBySDK          // the SDK, from the environment of the process
-	notSupports        // nobody: known to the specification, without effect here
+	notSupports        // nobody: defined by the specification, without effect here
 )
 
-// variable is one that this package knows of.
+// variable is an environment variable that this package knows.
 type variable struct {
 	name   string
 	reader int
 	note   string // for notSupports: what to do instead
 }
 
-// variables are all that the specification and the Go SDK define.
+// variables returns all variables that the specification and the Go SDK define.
 func variables() []variable {
 	here := []string{
 		envConfigFile, envDisabled, envLogLevel, envService, envResource, envSampler, envSamplerArg, "OTEL_PROPAGATORS",
@@ -79,7 +79,7 @@ func variables() []variable {
 	return all
 }
 
-// foreign are prefixes that the specification reserves for others than its own variables: languages, and what runs beside.
+// foreign returns the prefixes that the specification reserves for languages and for companion programs.
 func foreign() []string {
 	return []string{
 		"OTEL_GO_", "OTEL_JAVA", "OTEL_JS_", "OTEL_NODE_", "OTEL_PYTHON_", "OTEL_DOTNET_", "OTEL_PHP_", "OTEL_RUBY_", "OTEL_RUST_",
@@ -88,7 +88,7 @@ func foreign() []string {
 	}
 }
 
-// checkNames warns of variables that have no effect: misspelt ones, and ones that are not supported here.
+// checkNames warns about variables that have no effect: misspelt ones, and ones that are not supported here.
 func (e *environ) checkNames() {
 	known := variables()
 	names := make([]string, len(known))
@@ -115,7 +115,7 @@ func sortedKeys[V any](m map[string]V) []string {
 	return keys
 }
 
-// checkSDK warns of invalid values in the variables that only the SDK reads, which does not name them itself.
+// checkSDK warns about invalid values in the variables that only the SDK reads. The SDK does not name them itself.
 func (e *environ) checkSDK() {
 	e.oneOf("trace_based", []string{"always_on", "always_off", "trace_based"}, "OTEL_METRICS_EXEMPLAR_FILTER")
 	e.oneOf("cumulative", []string{"cumulative", "delta", "lowmemory"}, "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE")

@@ -1,14 +1,13 @@
 // Package telemetry holds the OpenTelemetry handles that every package of Go OS takes.
 //
-// A capability never builds, configures or ships telemetry. It is given a [Providers], asks it for a tracer, a meter and an
-// event logger once, in its constructor, and uses those. What stands behind the handles (the SDK, a bridge, nothing at
-// all) is decided in main, usually by exporters.Setup.
+// A capability never builds, configures or ships telemetry. Its constructor receives a [Providers] and gets a tracer, a meter and an
+// event logger from it once. main decides what is behind the handles (the SDK, a bridge, nothing at all), usually by exporters.Setup.
 //
 // # Which handle is used
 //
-// Each field of Providers stands alone. A nil field means the process-wide provider of the otel package, or slog.Default
-// for the logger: a program that calls otel.SetTracerProvider needs to pass nothing. [Off] turns everything off
-// explicitly, at no cost per call.
+// Each field of Providers is independent. A nil field means the process-wide provider of the otel package, or slog.Default for the
+// logger: a program that calls otel.SetTracerProvider needs to pass nothing. [Off] turns everything off explicitly, at no cost per
+// call.
 //
 // This package imports the OpenTelemetry API only, never its SDK: a program that uses Go OS without telemetry does not link one.
 package telemetry
@@ -27,29 +26,29 @@ import (
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 )
 
-// SchemaURL is the version of the semantic conventions that Go OS emits. Tracers, meters and event loggers of its own packages have it.
+// SchemaURL is the version of the semantic conventions that Go OS emits. Its packages' tracers, meters and event loggers carry it.
 const SchemaURL = "https://opentelemetry.io/schemas/1.43.0"
 
 const module = "github.com/go-os/go-os"
 
-// Providers are the OpenTelemetry API handles that a package observes itself with. The zero value is ready to use: every
-// nil field means the process-wide one. A Providers is a value: copy it, change a field, pass it on.
+// Providers are the OpenTelemetry API handles that a package observes itself with. The zero value is ready to use: every nil field
+// means the process-wide one. Providers is a value: copy it, change a field, pass it on.
 type Providers struct {
-	// TracerProvider makes spans. Nil means otel.GetTracerProvider.
+	// TracerProvider creates spans. Nil means otel.GetTracerProvider.
 	TracerProvider trace.TracerProvider
-	// MeterProvider makes instruments. Nil means otel.GetMeterProvider.
+	// MeterProvider creates instruments. Nil means otel.GetMeterProvider.
 	MeterProvider metric.MeterProvider
-	// LoggerProvider takes OTel events: exceptions and decisions. Nil means otel.GetLoggerProvider. An event that nobody takes, such as a
-	// lost lock or a recovered panic, is a line of Logger.
+	// LoggerProvider receives OTel events: exceptions and decisions. Nil means otel.GetLoggerProvider. If it is disabled, an event such
+	// as a lost lock or a recovered panic is a line of Logger instead.
 	LoggerProvider log.LoggerProvider
 	// Propagator carries context between processes. Nil means otel.GetTextMapPropagator.
 	Propagator propagation.TextMapPropagator
-	// Logger takes what is written for people, such as access logs. Nil means slog.Default at the time of the call.
+	// Logger receives records for people, such as access logs. Nil means slog.Default at the time of the call.
 	Logger *slog.Logger
 }
 
-// Off returns Providers that do nothing: no spans, no metrics, no events, no logs, and no propagation.
-// A lost lock and a recovered panic are then silent. Set Logger in the result to keep their lines.
+// Off returns Providers that do nothing: no spans, no metrics, no events, no logs, and no propagation. A lost lock and a recovered
+// panic are then silent. Set Logger in the result to keep their lines.
 func Off() Providers {
 	return Providers{
 		TracerProvider: tracenoop.NewTracerProvider(),
@@ -60,8 +59,8 @@ func Off() Providers {
 	}
 }
 
-// schemaOf is the version of the conventions that a scope speaks: that of Go OS for its own packages, and none for those of a program, of
-// whose attributes nothing is known.
+// schemaOf returns the version of the conventions for a scope: SchemaURL for the packages of Go OS, and none for those of a program,
+// whose attributes are unknown.
 func schemaOf(scope string) string {
 	if rest, ok := strings.CutPrefix(scope, module); ok && (rest == "" || rest[0] == '/') {
 		return SchemaURL
@@ -104,7 +103,7 @@ func (p Providers) TextMapPropagator() propagation.TextMapPropagator {
 	return p.Propagator
 }
 
-// Slog returns the logger for people. If Logger is nil it is the current slog.Default, so ask again rather than keep it.
+// Slog returns the logger for people. If Logger is nil, it is the current slog.Default, so call Slog again rather than keep the result.
 func (p Providers) Slog() *slog.Logger {
 	if p.Logger == nil {
 		return slog.Default()
@@ -112,8 +111,8 @@ func (p Providers) Slog() *slog.Logger {
 	return p.Logger
 }
 
-// Tracing reports whether spans can ever be recorded: false only for the no-op provider. It is true for the
-// process-wide provider, since an SDK may be installed behind it later.
+// Tracing reports whether spans can ever be recorded. It is false only for the no-op provider. For the process-wide provider it is
+// true, since an SDK may be installed behind it later.
 func (p Providers) Tracing() bool {
 	_, off := p.TracerProvider.(tracenoop.TracerProvider)
 	return !off

@@ -47,9 +47,9 @@ var installed = sync.OnceValue(func() *tracetest.SpanRecorder {
 	return spans
 })
 
-// TestZeroIsProcessWide shows that a Providers taken before the process-wide provider was installed reaches it after. A
-// tracer of the otel package goes over to the first provider that is installed, for good; so the test installs one once,
-// for every time that it is run.
+// TestZeroIsProcessWide shows that a Providers taken before the process-wide provider was installed reaches it
+// afterwards. A tracer of the otel package switches for good to the first provider that is installed, so the test
+// installs one once, for all its runs.
 func TestZeroIsProcessWide(t *testing.T) {
 	var p telemetry.Providers
 	tracer := p.Tracer("github.com/go-os/go-os/telemetry")
@@ -74,7 +74,7 @@ func TestZeroIsProcessWide(t *testing.T) {
 	}
 }
 
-// TestSchemaIsThatOfOurScopes leaves the instruments of a program without our version of the conventions.
+// TestSchemaIsThatOfOurScopes checks that a program's instruments do not carry our version of the conventions.
 func TestSchemaIsThatOfOurScopes(t *testing.T) {
 	spans := tracetest.NewSpanRecorder()
 	p := telemetry.Providers{TracerProvider: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))}

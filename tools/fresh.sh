@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Fails if a generated file is stale: makes all of them again, in a copy of the tree, and compares.
+# Fails if a generated file is stale: regenerates all files in a copy of the tree, and compares.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export GOFLAGS="${GOFLAGS:--buildvcs=false}"
 
-# The copy of a checkout is always at the same place: there the build cache knows its packages.
+# The copy of a checkout always has the same path, so that the build cache knows its packages.
 copy="${XDG_CACHE_HOME:-$HOME/.cache}/go-os/fresh-$(printf '%s' "$PWD" | cksum | cut -d ' ' -f 1)"
 rm -rf "$copy"
 mkdir -p "$copy"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the test engines that are not Go programs, where they are missing: Redis, memcached, PostgreSQL and PgBouncer from
-# Debian's packages. Does nothing on a machine that has them. None is left running: tests start their own, on loopback ports.
+# Installs the missing test engines that are not Go programs, from Debian's packages: Redis, memcached, PostgreSQL and PgBouncer. Does
+# nothing on a machine that has them. Leaves no server running: tests start their own, on loopback ports.
 set -euo pipefail
 
 missing=()

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Lint: gofmt, vet and staticcheck over every module of ours, govulncheck over the one that users import. The linters are
-# pinned in tools/go.mod.
+# Runs gofmt, vet and staticcheck on all our modules, and govulncheck on the one that users import. tools/go.mod pins the linters.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export GOFLAGS="${GOFLAGS:--buildvcs=false}"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Prints the value of OS_TEST_LONG for a commit, HEAD by default: the packages of one vendor's drivers, and those of the memory drivers.
-# Their suites run whole, and compare their records. The vendors take turns, by the hash of the commit.
+# Their suites run whole, and compare their records. The hash of the commit chooses the vendor, so that the vendors take turns.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

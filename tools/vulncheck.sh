@@ -1,9 +1,9 @@
 #!/bin/sh
 # Checks the module for known vulnerabilities in the code that it reaches: sh tools/vulncheck.sh [packages], default ./...
 #
-# govulncheck asks the public database at vuln.go.dev. Where that cannot be reached nothing is known, and this says so: it
-# ends with 0, for a machine without network must still be able to run the checks, unless OS_VULNCHECK=require, which is
-# for a pipeline that has the network and relies on the answer. A vulnerability found ends it with govulncheck's own status.
+# govulncheck queries the public database at vuln.go.dev. If the database cannot be reached, the script reports that nothing was checked and
+# exits with 0, because a machine without network must still be able to run the checks. With OS_VULNCHECK=require it exits with 1; this is
+# for a pipeline that has the network and relies on the answer. If a vulnerability is found, it exits with govulncheck's own status.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 [ $# -gt 0 ] || set -- ./...

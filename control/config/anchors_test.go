@@ -9,7 +9,7 @@ import (
 	"github.com/go-os/go-os/control/config/versions"
 )
 
-// TestAnchorKeys loads documents in which keys beginning with x- hold anchors for the other keys.
+// TestAnchorKeys loads documents whose keys with the prefix x- have anchors for the other keys.
 func TestAnchorKeys(t *testing.T) {
 	type pool struct{ Min, Max int }
 	type pools struct {

@@ -66,8 +66,8 @@ func (c *core) apply(ctx context.Context) {
 	c.commit(ctx, decision{chosen: make(set, len(all)), refused: refused})
 }
 
-// applyParts applies all documents but those of fixed sources that an error names: an invalid variable must not block the other ones. It
-// returns false if the result is not new or not valid.
+// applyParts applies all documents except those of fixed sources that an error names, so that an invalid variable does not block the
+// others. It returns false if the result is not new or not valid.
 func (c *core) applyParts(ctx context.Context, dirty []int, refused error) bool {
 	chosen, taken := c.knownSet(), parts{}
 	for _, i := range dirty {

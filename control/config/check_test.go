@@ -10,7 +10,7 @@ import (
 	"github.com/go-os/go-os/control/config"
 )
 
-// refused returns the error of Load for a type that it must reject before reading a source.
+// refused returns the error of Load for a type that Load must reject before it reads a source.
 func refused[T any](t *testing.T) string {
 	t.Helper()
 	_, err := config.Load[T](t.Context(), nil)
@@ -162,7 +162,7 @@ func TestRulesWithoutDive(t *testing.T) {
 	}
 }
 
-// asked is completed or rejected by its Validate method.
+// asked has a Validate method that completes or rejects it.
 type asked struct {
 	N    int
 	Done bool `config:"-"`

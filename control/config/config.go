@@ -33,7 +33,7 @@
 //
 // Durations, times, URLs (url.URL), [Size], [Secret] and every encoding.TextUnmarshaler are written as text. Such a type also accepts a
 // number or a time, as written. No value is rounded, truncated or guessed: it is stored as written, or it is an error. 1.5 is not an int,
-// "80" in a file is not a number, 30 is not a duration, 16777217 is not a float32, and 0644 is not a number, since some parsers read it as
+// "80" in a file is not a number, 30 is not a duration, and 16777217 is not a float32. 0644 is not a number, since some parsers read it as
 // octal. A float may have as many digits as its type can represent. A field of type any holds whole numbers as int64, or as uint64 if they
 // are larger, and other numbers as float64. Keys are texts as written, quoted or not.
 //
@@ -75,10 +75,10 @@
 //
 // The scope is github.com/go-os/go-os/control/config. goos.config.name is Options.Name, if set, on everything below.
 //
-// "config load" is the span of Load, and "config reload" the span of a Reload or, with goos.config.source, of a read by Run. "config read" is the span of
-// reading one source, with goos.config.source; sources of the process itself, such as [Env], have none. The spans are of kind internal. Each
-// is also a point on goos.config.operation.duration, in seconds, with goos.config.operation and, on failure, error.type: invalid, syntax,
-// unknown_key, not_found, denied, unavailable, too_large, canceled, timeout or _OTHER.
+// "config load" is the span of Load, and "config reload" the span of a Reload or, with goos.config.source, of a read by Run. "config read"
+// is the span of reading one source, with goos.config.source; sources of the process itself, such as [Env], have none. The spans are of
+// kind internal. Each is also a point on goos.config.operation.duration, in seconds, with goos.config.operation and, on failure,
+// error.type: invalid, syntax, unknown_key, not_found, denied, unavailable, too_large, canceled, timeout or _OTHER.
 //
 //   - goos.config.changes, counter, {change}: with goos.config.result, applied or rejected
 //   - goos.config.problems, gauge, {problem}: 1 while a source is invalid or out of reach, with goos.config.source
@@ -153,9 +153,9 @@ type Options struct {
 	// AllowUnknown makes keys that the type does not have warnings. They are ignored, reported by Status, and an event each. Default: they
 	// are errors.
 	AllowUnknown bool
-	// LastGood is a file with the last good documents of the sources. At start-up it stands in for sources that are out of reach. It contains
-	// the secrets of the sources. The file must belong to the user of this process, have the mode 0600, be at most 64 MiB large, and not
-	// be a link. Any other file is reported, and replaced by the next good state. Default: none.
+	// LastGood is a file with the last good documents of the sources. At start-up it stands in for sources that are out of reach. It
+	// contains the secrets of the sources. The file must belong to the user of this process, have the mode 0600, be at most 64 MiB large,
+	// and not be a link. Any other file is reported, and replaced by the next good state. Default: none.
 	LastGood string
 	// Timeout limits each read of a source with its parsing, each report to a source, and each read or write of LastGood. A source that
 	// exceeds it is abandoned. Default: DefaultTimeout.

@@ -65,7 +65,7 @@ func (s *service) Validate() error {
 	return nil
 }
 
-// doc is a source in memory.
+// doc is a source with one document in memory.
 type doc struct {
 	name, format, text string
 	err                error

@@ -28,7 +28,7 @@ type core struct {
 	// Work that a change leaves behind. It is added under mu, and runs without any lock: see deliver.
 	events, calls, writes outbox
 
-	// mu guards the fields below and those of the states. No foreign code runs under it: no telemetry, callback, source, check, Error
+	// mu guards the fields below and in the states. No foreign code runs under it: no telemetry, callback, source, check, Error
 	// method or file access.
 	mu        sync.Mutex
 	problems  map[string]*Problem // by source

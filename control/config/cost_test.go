@@ -37,14 +37,14 @@ func wide(format string, n int) string {
 	return b.String() + end
 }
 
-// keysFor returns the number of keys in a wide document of a size in bytes.
+// keysFor returns the number of keys in a wide document of the given size, in bytes.
 func keysFor(format string, size int) int {
 	const sample = 10_000
 	return sample * size / len(wide(format, sample))
 }
 
-// cpu returns the processor time of a call: the minimum of three calls, or the first that takes no longer than enough. The time of other
-// processes does not count.
+// cpu returns the processor time of a call: the minimum of three calls, or the first that takes no longer than enough. It excludes the
+// time of other processes.
 func cpu(t *testing.T, enough time.Duration, call func()) time.Duration {
 	t.Helper()
 	used := func() time.Duration {
@@ -170,13 +170,13 @@ func allocated(call func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// changing is a document that is another one each time it is read.
+// changing is a document that differs at each read.
 type changing struct {
 	doc
 	texts [2]string
 }
 
-// newChanging returns a document of a size.
+// newChanging returns a document of the given size.
 func newChanging(format string, size int) *changing {
 	n := keysFor(format, size)
 	return &changing{doc{name: "wide", format: format}, [2]string{wide(format, n), wide(format, n+1)}}

@@ -12,7 +12,7 @@ import (
 	"github.com/go-os/go-os/control/config"
 )
 
-// host has a default that every host must get, wherever it is written.
+// host has a default that applies wherever the host is written.
 type host struct {
 	Name string
 	Port int `default:"5432"`
@@ -24,7 +24,7 @@ type host struct {
 
 func (h host) whole() bool { return h.Port == 5432 && h.TLS.Min == "1.3" && h.Tags["zone"] == "a" }
 
-// TestDefaultsEverywhere writes structs in every container and by every source: what is not written has its default.
+// TestDefaultsEverywhere: a missing field has its default in every container and every source.
 func TestDefaultsEverywhere(t *testing.T) {
 	type hosts struct {
 		L []host
@@ -76,7 +76,7 @@ func TestDefaultsEverywhere(t *testing.T) {
 	}
 }
 
-// TestNullInLists has a null be no element, with a warning, unless its type can hold it.
+// TestNullInLists: a null is left out of a list with a warning, unless the element type can hold it.
 func TestNullInLists(t *testing.T) {
 	type lists struct {
 		N []int
@@ -103,7 +103,7 @@ func TestNullInLists(t *testing.T) {
 	}
 }
 
-// TestDefaultMaps merges the map of a tag as it merges that of a source.
+// TestDefaultMaps: the map of a default tag is merged like the map of a source.
 func TestDefaultMaps(t *testing.T) {
 	type byTag struct {
 		M map[string]int  `default:"{\"a\":1,\"b\":1}"`
@@ -131,7 +131,7 @@ func TestDefaultMaps(t *testing.T) {
 	}
 }
 
-// grade reads texts and writes none.
+// grade implements TextUnmarshaler, but not TextMarshaler.
 type grade int
 
 func (g *grade) UnmarshalText(text []byte) error {
@@ -146,13 +146,13 @@ func (g *grade) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// masked writes a text that is not its value.
+// masked is a text whose MarshalText hides the value.
 type masked string
 
 func (m masked) MarshalText() ([]byte, error)     { return []byte("***"), nil }
 func (m *masked) UnmarshalText(text []byte) error { *m = masked(text); return nil }
 
-// TestDefaultsOfTextTypes hands on values as they are, also of types that cannot write themselves, or write something else.
+// TestDefaultsOfTextTypes: Defaults keeps values of text types, even if MarshalText is missing or hides the value.
 func TestDefaultsOfTextTypes(t *testing.T) {
 	type texts struct {
 		G grade

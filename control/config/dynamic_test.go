@@ -135,7 +135,7 @@ func TestTogether(t *testing.T) {
 	})
 }
 
-// TestRetries counts the reads of a failed source, which become rarer, and of an idle one.
+// TestRetries counts the reads of a source: while it fails they become rarer, and while it is idle they are rare.
 func TestRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &live{name: "a", text: "retries: 1\n"}
@@ -166,7 +166,7 @@ func TestRetries(t *testing.T) {
 	})
 }
 
-// TestLost follows a source that loses its connection, and runs Run twice.
+// TestLost follows a source that loses its connection, and calls Run twice.
 func TestLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &live{name: "a", text: "retries: 1\n"}
@@ -346,7 +346,7 @@ func TestChanges(t *testing.T) {
 	})
 }
 
-// TestRandomChanges makes changes, valid and invalid, of three sources, while others read. A reader sees only valid snapshots, each with
+// TestRandomChanges makes valid and invalid changes of three sources during concurrent reads. A reader sees only valid snapshots, each with
 // whole changes. After each change the last valid documents are in force.
 func TestRandomChanges(t *testing.T) { randomChanges(t, 1_000) }
 
@@ -374,7 +374,7 @@ func randomChanges(t *testing.T, changes int) {
 					return
 				}
 				looks.Add(1)
-				time.Sleep(20 * time.Microsecond) // four readers that never rest would leave Reload no processor
+				time.Sleep(20 * time.Microsecond) // four busy readers would leave no processor for Reload
 			}
 		})
 	}

@@ -18,9 +18,9 @@ import (
 
 // Env returns the variables of an environment, usually os.Environ(), whose names begin with a prefix such as "SHOP_".
 //
-// SHOP_DB_MAX_CONNS sets the key db.max_conns or db.max-conns: in a variable, every character but letters and digits is an underscore. A list
-// is written with commas or as JSON. A map or a struct is a JSON object, which is merged with other sources; SHOP_DB_MAX_CONNS overrides
-// SHOP_DB. An empty variable is an empty text or list, and an error for any other type.
+// SHOP_DB_MAX_CONNS sets the key db.max_conns or db.max-conns: in a variable, every character but letters and digits is an underscore. A
+// list is written with commas or as JSON. A map or a struct is a JSON object, which is merged with other sources; SHOP_DB_MAX_CONNS
+// overrides SHOP_DB. An empty variable is an empty text or list, and an error for any other type.
 //
 // Load returns ErrInvalid if one variable would set two keys, or if a value is invalid. A variable with the prefix that sets no key is a
 // warning, since Kubernetes sets SHOP_SERVICE_HOST for a service called shop.
@@ -104,7 +104,7 @@ func (s *settings) add(name string, k driver.Key, value any) {
 	*s = append(*s, one{k, driver.Document{Name: name, Tree: tree}})
 }
 
-// documents returns the settings in order: those of a group precede those of the keys in it.
+// documents returns the settings in order. The setting of a group precedes the settings of its keys.
 func (s settings) documents() (docs []driver.Document) {
 	slices.SortStableFunc(s, func(a, b one) int { return cmp.Compare(len(a.key.Path), len(b.key.Path)) })
 	for _, one := range s {
@@ -134,8 +134,8 @@ func put(tree map[string]any, k driver.Key, value any) {
 // -db-max-conns set the key db.max_conns. Flags that match no key are ignored.
 //
 // The value is the String of the flag, written as for Env. A flag.Value for a list, a map or a struct can return it from Get (flag.Getter)
-// instead. A flag.Func has no value: if its name is that of a key, Load returns ErrInvalid. Load also returns ErrInvalid if the set is nil or
-// not parsed.
+// instead. A flag.Func has no value: if its name is that of a key, Load returns ErrInvalid. Load also returns ErrInvalid if the set is nil
+// or not parsed.
 func Flags(set *flag.FlagSet) Source { return &flagSource{set: set} }
 
 type flagSource struct {
@@ -190,7 +190,7 @@ func (f *flagSource) Read(context.Context) ([]driver.Document, error) {
 	return set.documents(), errors.Join(errs...)
 }
 
-// flagValue returns the value of a flag, or an error if the flag.Value does not keep it.
+// flagValue returns the value of a flag, or an error if the flag.Value does not provide it.
 func flagValue(v flag.Value, t reflect.Type) (any, error) {
 	getter, hasGet := v.(flag.Getter)
 	if hasGet && !document.IsScalar(t) {

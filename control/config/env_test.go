@@ -28,7 +28,7 @@ type reachable struct {
 	}
 }
 
-// TestEnvironment sets every kind of key.
+// TestEnvironment sets keys of every kind by variables.
 func TestEnvironment(t *testing.T) {
 	cfg, err := config.Load[reachable](t.Context(), options(yaml("db: {host: file, port: 1}\nname: file\n"), config.Env("X_", []string{
 		"X_DB_POOL_MAX=9", `X_DB={"port": 2, "pool": {"max": 3, "min": 4}}`, "X_MAX_CONNS=5", "X_A_B=dotted", "X_NAME=", "X_HOSTS=", `X_NODES=[{"host": "a"}]`, "X_SERVICE_HOST=10.0.0.1",
@@ -46,7 +46,7 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
-// TestEnvironmentMistakes has each bad variable refused by its name, and all of them at once.
+// TestEnvironmentMistakes: the error of Load names every bad variable.
 func TestEnvironmentMistakes(t *testing.T) {
 	for variable, want := range map[string]string{
 		"X_PORT=tcp://10.0.0.1:8080":    `$X_PORT: port: invalid: "tcp://10.0.0.1:8080" is not a whole number: Kubernetes sets this variable for a service of that name; set enableServiceLinks: false`,
@@ -73,7 +73,7 @@ func TestEnvironmentMistakes(t *testing.T) {
 	}
 }
 
-// TestEnvironmentChanges has a variable go bad while the service runs: it is refused alone, until it heals.
+// TestEnvironmentChanges: a variable that becomes invalid at run time is rejected alone, until it is valid again.
 func TestEnvironmentChanges(t *testing.T) {
 	environ := []string{"X_PORT=1", "X_NAME=one", "X_MAX_CONNS=1"}
 	file := &live{name: "file", text: "hosts: [a]\n"}
@@ -100,18 +100,18 @@ func TestEnvironmentChanges(t *testing.T) {
 	}
 }
 
-// hosts is a flag that is given several times. Its String is for people.
+// hosts is a flag that may be repeated. Its String is for people, and cannot be parsed.
 type hosts []string
 
 func (h *hosts) String() string     { return fmt.Sprint([]string(*h)) }
 func (h *hosts) Set(s string) error { *h = append(*h, s); return nil }
 
-// gettable says its values.
+// gettable is hosts with the method of a flag.Getter.
 type gettable struct{ hosts }
 
 func (g *gettable) Get() any { return []string(g.hosts) }
 
-// TestFlagValues has every kind of flag.Value.
+// TestFlagValues sets keys by every kind of flag.Value.
 func TestFlagValues(t *testing.T) {
 	flags := func(define func(*flag.FlagSet), args ...string) config.Source {
 		set := flag.NewFlagSet("x", flag.ContinueOnError)
@@ -146,7 +146,7 @@ func TestFlagValues(t *testing.T) {
 	}
 }
 
-// TestNames has abbreviations in the names of fields.
+// TestNames derives keys from field names with abbreviations.
 func TestNames(t *testing.T) {
 	type names struct {
 		UserIDs, BackendURLs []int

@@ -245,17 +245,17 @@ func ExampleSecret() {
 	// false 6
 }
 
-// Observed is a part of a configuration that steers telemetry.
+// Observed is the part of a configuration that controls telemetry.
 type Observed struct {
 	Levels   map[string]slog.Level // by the names of loggers
 	Sampling float64               `default:"0.01" validate:"min=0,max=1"`
 	Debug    struct {
-		Tenant, Trace string    // everything of this tenant, and of this trace, is traced
-		Until         time.Time // and then no more
+		Tenant, Trace string    // all requests of this tenant, and this trace, are sampled
+		Until         time.Time // the end of Tenant and Trace
 	}
 }
 
-// debugSampler samples what a tenant does, and one trace, and the rest as before.
+// debugSampler samples all requests of one tenant, and one trace. The base sampler decides about the rest.
 type debugSampler struct {
 	tenant, trace string
 	sdktrace.Sampler
@@ -272,8 +272,8 @@ func (s debugSampler) ShouldSample(p sdktrace.SamplingParameters) sdktrace.Sampl
 	return s.Sampler.ShouldSample(p)
 }
 
-// Example_telemetry is how a main joins configuration with the levels of loggers and the sampler. What is temporary reverts by
-// itself, whatever becomes of the configuration meanwhile.
+// Example_telemetry connects configuration to the levels of loggers and to the sampler. Temporary settings revert by themselves, even if
+// the configuration does not change again.
 func Example_telemetry() {
 	levels, sampler := log.NewLevels(slog.LevelInfo), trace.NewSampler(nil)
 	steer := func(_, o *Observed) {

@@ -87,8 +87,8 @@ type fileSource struct {
 
 func (f *fileSource) Name() string { return strings.TrimSpace("file " + f.path) }
 
-// Read returns a consistent copy of the file: it reads again if the file changes during the read. It returns ErrInvalid if the path is not a
-// regular file. Reading a named pipe, for example, could block for ever, and would find nothing the next time.
+// Read returns a consistent copy of the file: it reads again if the file changes during the read. It returns ErrInvalid if the path is not
+// a regular file. Reading a named pipe, for example, could block for ever, and would find nothing the next time.
 func (f *fileSource) Read(ctx context.Context) ([]driver.Document, error) {
 	if f.invalid != nil {
 		return nil, f.invalid
@@ -166,7 +166,7 @@ func readLimited(r io.Reader, limit int64) ([]byte, error) {
 	return append([]byte{}, data...), nil
 }
 
-// unread returns the error for a file that cannot be read. That does not hide an unknown format, which would come out much later.
+// unread returns the error for a file that cannot be read. It includes an unknown format, which would otherwise be reported much later.
 func (f *fileSource) unread(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%w: %w", driver.ErrNotFound, err)
@@ -258,7 +258,7 @@ func (w *fileWatch) follow() {
 
 // run calls changed after the file has changed and then stayed unchanged for Settle.
 func (w *fileWatch) run(ctx context.Context, changed func(error)) error {
-	const longest = 20 // at most so many times Settle, for a file that changes all the time
+	const longest = 20 // the longest wait, as a multiple of Settle, for a file that changes all the time
 	poll := time.NewTicker(w.opts.Poll)
 	defer poll.Stop()
 	settled := time.NewTimer(0)
@@ -302,8 +302,8 @@ func (w *fileWatch) channels() (<-chan fsnotify.Event, <-chan error) {
 	return w.notifier.Events, w.notifier.Errors
 }
 
-// concerns reports whether an event names the file. The stamp does not suffice: two writes within one tick of the file system's clock have the
-// same stamp.
+// concerns reports whether an event names the file. The stamp does not suffice: two writes within one tick of the file system's clock have
+// the same stamp.
 func (w *fileWatch) concerns(event fsnotify.Event) bool {
 	if event.Op == fsnotify.Chmod {
 		return false

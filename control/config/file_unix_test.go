@@ -11,7 +11,7 @@ import (
 	"github.com/go-os/go-os/control/config"
 )
 
-// TestFileThatIsNone refuses what is no regular file, without waiting for it.
+// TestFileThatIsNone: a path that is not a regular file is an error at once.
 func TestFileThatIsNone(t *testing.T) {
 	pipe := t.TempDir() + "/pipe.yaml"
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {

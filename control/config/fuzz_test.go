@@ -9,8 +9,8 @@ import (
 	"github.com/go-os/go-os/control/config"
 )
 
-// FuzzDecode gives the decoders whatever there is: the outcome is a configuration that keeps its rules, or an *Error that does
-// not hold the secret. Formats are told by a number: 0 YAML, 1 JSON, 2 TOML.
+// FuzzDecode decodes arbitrary documents. The result is a configuration that satisfies its rules, or an *Error that does not show the
+// secret. The format is a number: 0 is YAML, 1 is JSON, 2 is TOML.
 func FuzzDecode(f *testing.F) {
 	for _, seed := range []string{
 		"retries: 3\ntimeout: 2s\nprices: {lamp: {cents: 1}}\n", "{\"retries\": 3, \"peers\": [{\"host\": \"a\"}]}", "retries = 3\n[db]\nmax_conns = 1\n[[peers]]\nhost = 'a'\n",
@@ -58,7 +58,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// FuzzPath asks for any path.
+// FuzzPath asks for arbitrary paths.
 func FuzzPath(f *testing.F) {
 	f.Add("prices.lamp")
 	f.Add(`prices."v1.2".cents`)

@@ -10,7 +10,7 @@ import (
 	"github.com/go-os/go-os/control/config"
 )
 
-// hostile is a configuration that takes values of every kind.
+// hostile is a configuration that accepts values of every kind.
 type hostile struct {
 	A, B   string
 	N      int
@@ -24,7 +24,7 @@ type hostile struct {
 	}
 }
 
-// nested returns lists that each hold the one before twice.
+// nested returns YAML lists, each of which contains the previous list twice.
 func nested(n int) string {
 	var b strings.Builder
 	b.WriteString("&a0 []")
@@ -34,8 +34,8 @@ func nested(n int) string {
 	return b.String()
 }
 
-// TestHostileDocuments refuses documents that would crash or delay the process, or that mean something else than they seem to. The errors
-// are short and place the mistake.
+// TestHostileDocuments: Load rejects documents that would crash or delay the process, and documents that do not mean what they seem to. The
+// errors are short and locate the mistake.
 func TestHostileDocuments(t *testing.T) {
 	digits := strings.Repeat("3", 500_000)
 	for _, c := range []struct{ format, text, want string }{
@@ -83,7 +83,7 @@ func TestHostileDocuments(t *testing.T) {
 	}
 }
 
-// TestManyDuplicates reports the first of many duplicate keys, and how many more there are.
+// TestManyDuplicates: the error reports the first duplicate keys, and how many more there are.
 func TestManyDuplicates(t *testing.T) {
 	for format, line := range map[string]string{config.YAML: "a: x\n", config.TOML: "a = 'x'\n", config.JSON: `, "a": "x"`} {
 		text := strings.Repeat(line, 1000)
@@ -97,7 +97,7 @@ func TestManyDuplicates(t *testing.T) {
 	}
 }
 
-// TestOddDocuments takes documents that look wrong and are right.
+// TestOddDocuments: Load accepts valid documents that look wrong.
 func TestOddDocuments(t *testing.T) {
 	for _, c := range []struct{ format, text, want string }{
 		{config.YAML, "a: &k b\n*k : y\n", "b y"},
@@ -122,7 +122,7 @@ func TestOddDocuments(t *testing.T) {
 	}
 }
 
-// TestVariableEncoding refuses JSON in a variable that is not UTF-8: it would hold other characters than were written.
+// TestVariableEncoding: JSON in a variable must be UTF-8, since the decoder would replace other bytes.
 func TestVariableEncoding(t *testing.T) {
 	for _, variable := range []string{"H_ANY={\"k\": \"\xff\"}", "H_PRICES={\"\xff\": {\"cents\": 1}}", "H_TAGS=[\"\xff\"]"} {
 		type tagged struct {
@@ -139,8 +139,8 @@ func TestVariableEncoding(t *testing.T) {
 	}
 }
 
-// TestManyUnknownKeys reports thousands of unknown keys, each close to a key of the type. A search for what was meant, or for what is new,
-// that takes as long as their number squared took a minute here.
+// TestManyUnknownKeys: thousands of unknown keys, each similar to a key of the type, are reported quickly. A quadratic search for
+// suggestions or for new warnings took a minute.
 func TestManyUnknownKeys(t *testing.T) {
 	var text strings.Builder
 	const n = 5000

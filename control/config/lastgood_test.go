@@ -22,7 +22,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// TestSavedValues keeps every kind of value as it is.
+// TestSavedValues: the saved form keeps values of every kind.
 func TestSavedValues(t *testing.T) {
 	moment := time.Date(2026, 2, 3, 4, 5, 6, 789, time.FixedZone("", 3600))
 	for _, test := range []struct{ given, want any }{
@@ -73,7 +73,7 @@ func savedAndBack(t *testing.T, v any) any {
 	return back
 }
 
-// given is a source that a test sets.
+// given is a source whose documents and error a test sets.
 type given struct {
 	name string
 	docs []driver.Document
@@ -84,7 +84,7 @@ func (g *given) Name() string { return g.name }
 
 func (g *given) Read(context.Context) ([]driver.Document, error) { return g.docs, g.err }
 
-// TestLastGoodWithoutText has a source without text serve from the file, beside one whose values cannot be kept.
+// TestLastGoodWithoutText: the file stands in for a source without text, although it cannot keep the values of another source.
 func TestLastGoodWithoutText(t *testing.T) {
 	type document struct {
 		N int64
@@ -117,7 +117,7 @@ func TestLastGoodWithoutText(t *testing.T) {
 	}
 }
 
-// TestLastGoodOfOthers refuses a last-good file that somebody else may have written, says why, and replaces it when all is well.
+// TestLastGoodOfOthers: a last-good file that another user may have written is rejected with a reason, and replaced by the next good state.
 func TestLastGoodOfOthers(t *testing.T) {
 	type document struct{ A string }
 	source := &given{name: "source", docs: []driver.Document{{Name: "doc", Format: YAML, Data: []byte("a: fine\n")}}}
@@ -180,7 +180,7 @@ func ok(t *testing.T, err error) {
 	}
 }
 
-// TestParsingEndsInTime has documents that take longer to parse than Options.Timeout, and than the context of Reload.
+// TestParsingEndsInTime: Load abandons documents that take longer to parse than Options.Timeout.
 func TestParsingEndsInTime(t *testing.T) {
 	text := []byte(strings.Repeat("- {a: 1, b: [2, 3], c: {d: 4}}\n", 5000))
 	source := &given{name: "large"}

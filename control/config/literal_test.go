@@ -12,12 +12,12 @@ import (
 	"github.com/go-os/go-os/control/config"
 )
 
-// literally is a text type that keeps what it was given.
+// literally is a text type that keeps its text as written.
 type literally string
 
 func (l *literally) UnmarshalText(b []byte) error { *l = literally(b); return nil }
 
-// everywhere has a type in every position.
+// everywhere has values of a type in every position.
 type everywhere[T any] struct {
 	V T
 	P *T
@@ -27,7 +27,7 @@ type everywhere[T any] struct {
 	X config.Secret[T]
 }
 
-// positions writes a value in every position of each format.
+// positions returns a document for each format, with the value in every position.
 func positions(value string) map[string]string {
 	return map[string]string{
 		config.YAML: strings.ReplaceAll("v: ?\np: ?\nl: [?]\nm: {k: ?}\ns: {v: ?}\nx: ?\n", "?", value),
@@ -38,7 +38,7 @@ func positions(value string) map[string]string {
 
 func (e everywhere[T]) all() []T { return []T{e.V, *e.P, e.L[0], e.M["k"], e.S.V, e.X.Reveal()} }
 
-// takenIn checks that a value in every position of some formats becomes what it should.
+// takenIn checks that the value is decoded to want in every position of the formats.
 func takenIn[T any](t *testing.T, value, want string, formats ...string) {
 	t.Helper()
 	docs := positions(value)
@@ -56,7 +56,7 @@ func takenIn[T any](t *testing.T, value, want string, formats ...string) {
 	}
 }
 
-// refusedIn checks that a value is refused in every position, each with its line and key.
+// refusedIn checks that the value is rejected in every position, with the line and the key of each.
 func refusedIn[T any](t *testing.T, value string, formats ...string) {
 	t.Helper()
 	docs := positions(value)
@@ -80,7 +80,7 @@ func refusedIn[T any](t *testing.T, value string, formats ...string) {
 
 const allFormats = "yaml json toml"
 
-// TestNothingRounded has numbers of every kind in every position of every format.
+// TestNothingRounded: numbers of every kind, in every position of every format, are stored exactly or rejected.
 func TestNothingRounded(t *testing.T) {
 	all, y, yt := strings.Fields(allFormats), []string{config.YAML}, []string{config.YAML, config.TOML}
 	for _, value := range []string{"1.10", "1e3", "123456789012345678901234567890", "-0", "0.0"} {
@@ -134,7 +134,7 @@ func TestNothingRounded(t *testing.T) {
 	refusedIn[literally](t, "true", all...)
 }
 
-// TestAny has numbers where any value may stand: they are of the type that holds them, whatever the format.
+// TestAny: a number in a field of type any gets the type that can hold it, in every format.
 func TestAny(t *testing.T) {
 	for value, want := range map[string]any{
 		"1": int64(1), "9007199254740993": int64(9007199254740993), "18446744073709551615": uint64(math.MaxUint64), "-5": int64(-5), "1.5": 1.5, "1e3": float64(1000), "true": true, `"x"`: "x",
@@ -158,7 +158,7 @@ func TestAny(t *testing.T) {
 	refusedIn[any](t, "0644", config.YAML)
 }
 
-// TestKeysAsWritten has keys that a parser of YAML takes for numbers and more.
+// TestKeysAsWritten: keys stay as written, even if YAML parsers read them as numbers, booleans or dates.
 func TestKeysAsWritten(t *testing.T) {
 	type named string
 	type keys struct {
@@ -188,7 +188,7 @@ func TestKeysAsWritten(t *testing.T) {
 	}
 }
 
-// TestTextsOfNumbers has numbers in texts: the environment, and defaults of tags.
+// TestTextsOfNumbers decodes numbers from texts: variables of the environment, and defaults in tags.
 func TestTextsOfNumbers(t *testing.T) {
 	type numbers struct {
 		N int

@@ -186,7 +186,7 @@ func (c *core) readOne(ctx context.Context, s *state) (o outcome) {
 	return o
 }
 
-// late returns the outcome of a read that exceeded its time.
+// late returns the outcome of a read that exceeded its timeout.
 func (s *state) late(ctx context.Context, why string) outcome {
 	return outcome{err: &Error{Source: s.name, Err: fmt.Errorf("%w: %s: %w", ErrUnavailable, why, ctx.Err())}, unread: true}
 }
@@ -248,8 +248,8 @@ func (s *state) blame(err error) error {
 	return &Error{Source: s.name, Err: err}
 }
 
-// first builds the first configuration from what was read and what was saved. An invalid source is an error: a typo must not start a service
-// on its defaults. A source that is out of reach is replaced by its saved documents, or left out. No other goroutine has c yet.
+// first builds the first configuration from what was read and what was saved. An invalid source is an error: a typo must not start a
+// service on its defaults. A source that is out of reach is replaced by its saved documents, or left out. No other goroutine has c yet.
 func (c *core) first(ctx context.Context, outcomes map[int]outcome, saved map[string]remembered) error {
 	var invalid, away []error
 	for i, s := range c.states {
@@ -306,7 +306,8 @@ func (c *core) note(ctx context.Context, outcomes map[int]outcome) {
 	}
 }
 
-// standIn replaces a source that is out of reach by its saved documents. It returns why the source failed, and why the file cannot serve.
+// standIn replaces a source that is out of reach by its saved documents. It returns the failure of the source, joined with that of the
+// file.
 func (c *core) standIn(ctx context.Context, s *state, err error, saved map[string]remembered) error {
 	if bad := c.problems[lastGoodName]; bad != nil && !s.static {
 		err = errors.Join(err, bad.Err)
@@ -363,8 +364,8 @@ func names(err error, source string) (found bool) {
 	return found
 }
 
-// otherFaults returns the further mistakes when a source is missing: those of the sources that were read. It leaves out mistakes that name
-// no source, since the missing source may be their cause.
+// otherFaults returns the mistakes of the sources that were read when another source is missing. It omits mistakes that name no source,
+// since the missing source may be their cause.
 func (c *core) otherFaults() error {
 	_, _, err := c.compose(c.knownSet(), nil)
 	var errs []error

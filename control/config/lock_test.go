@@ -95,8 +95,8 @@ func (f *foreign) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// TestForeignCodeRunsWithoutLocks: every piece of foreign code may call every method, while the configuration changes, is rejected, fails, is
-// lost and recovers.
+// TestForeignCodeRunsWithoutLocks: every piece of foreign code may call every method, while the configuration changes, is rejected, fails,
+// is lost and recovers.
 func TestForeignCodeRunsWithoutLocks(t *testing.T) {
 	var cfg atomic.Pointer[Config[probed]]
 	var seen sync.Map
@@ -166,7 +166,7 @@ func TestForeignCodeRunsWithoutLocks(t *testing.T) {
 	}
 }
 
-// useAll calls every method. Only handlers and callbacks call methods that read sources, and do not nest them.
+// useAll calls every method of the Config. Only handlers and callbacks call the methods that read sources, and never in a nested call.
 func useAll(t *testing.T, c *Config[probed], reload bool, within *atomic.Int32) {
 	free := make(chan struct{})
 	go func() { // another goroutine may hold it for a moment

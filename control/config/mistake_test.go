@@ -18,7 +18,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// wants loads documents of a format, the first one lowest, and wants a text in the error.
+// wants loads documents of a format, with ascending precedence, and checks that the error contains want.
 func wants(t *testing.T, want, format string, texts ...string) {
 	t.Helper()
 	var sources []config.Source
@@ -31,7 +31,7 @@ func wants(t *testing.T, want, format string, texts ...string) {
 	}
 }
 
-// TestUnknownNull reports an unknown key also if its value is null, which the merged values do not hold.
+// TestUnknownNull: an unknown key is reported even if its value is null, which the merged values do not contain.
 func TestUnknownNull(t *testing.T) {
 	wants(t, "config: base:2: nmae: unknown key: did you mean name?", config.YAML, "retries: 1\nnmae:\n")
 	wants(t, "config: base:2: limts: unknown key: did you mean limits?", config.YAML, "retries: 1\nlimts:\n  # burst: 1\n")
@@ -58,7 +58,7 @@ func TestUnknownNull(t *testing.T) {
 	}
 }
 
-// TestEmptyGroups places a mistake whose value has no keys or elements.
+// TestEmptyGroups: the error has the place of a value without keys or elements.
 func TestEmptyGroups(t *testing.T) {
 	wants(t, "config: base:2: pricse: unknown key: did you mean prices?", config.YAML, "retries: 1\npricse: {}\n")
 	wants(t, "config: base:2: tgas: unknown key: did you mean tags?", config.YAML, "retries: 1\ntgas: []\n")
@@ -72,7 +72,7 @@ func TestEmptyGroups(t *testing.T) {
 	wants(t, "config: base:1: db.hst: unknown key", config.YAML, "db: {hst: {}}\n", "db: {url: 'http://a'}\n")
 }
 
-// TestKinds says what a value is that is of another kind than its type.
+// TestKinds: the error names the kind of a value that is of the wrong kind for its type.
 func TestKinds(t *testing.T) {
 	for text, want := range map[string]string{
 		"retries: 99999999999999999999": "retries: invalid: 99999999999999999999 is out of range: write a whole number from -9223372036854775808 to 9223372036854775807",
@@ -96,7 +96,7 @@ func TestKinds(t *testing.T) {
 	}
 }
 
-// TestRulesBesideMisfits reports broken rules of the values that fit, and none that a value that does not fit may have broken.
+// TestRulesBesideMisfits: broken rules are reported, but not those that a value of the wrong type may have broken.
 func TestRulesBesideMisfits(t *testing.T) {
 	type element struct {
 		Weight int `validate:"gt=0"`
@@ -124,7 +124,7 @@ func TestRulesBesideMisfits(t *testing.T) {
 			t.Errorf("%q:\ngot  %v\nwant %v", text, err, want)
 		}
 	}
-	// a method Validate may look at every field: none is called while one does not fit
+	// A Validate method may read every field: none is called while a value does not fit its type.
 	wants(t, "config: base:2: retries: invalid: \"x\" is not a whole number", config.YAML, "mode: safe\nretries: x\n")
 	_, err := config.Load[service](t.Context(), options(yaml("mode: safe\nretries: x\n")))
 	if err == nil || strings.Contains(err.Error(), "mode safe") {
@@ -132,7 +132,7 @@ func TestRulesBesideMisfits(t *testing.T) {
 	}
 }
 
-// TestSourcesThatCannotWork has sources that no later moment can mend: Load fails, and says what to write.
+// TestSourcesThatCannotWork: Load fails for a source that can never work, with the remedy.
 func TestSourcesThatCannotWork(t *testing.T) {
 	const address = "write http://host/path or https://host/path"
 	store := newStore(t)
@@ -181,7 +181,7 @@ func TestSourcesThatCannotWork(t *testing.T) {
 	}
 }
 
-// TestAllTagsAreChecked: one error has the mistakes of all kinds of tags.
+// TestAllTagsAreChecked: one error lists the mistakes in all kinds of tags.
 func TestAllTagsAreChecked(t *testing.T) {
 	type inner struct {
 		D bool `validate:"min=1"`
@@ -204,7 +204,7 @@ func TestAllTagsAreChecked(t *testing.T) {
 	}
 }
 
-// TestEveryErrorIsAnError has mistakes in types and tags, and calls that end early.
+// TestEveryErrorIsAnError: every error is an *Error, including errors about types and tags, and errors of canceled calls.
 func TestEveryErrorIsAnError(t *testing.T) {
 	type rules struct {
 		A int `validate:"nosuchrule"`

@@ -2,5 +2,5 @@
 
 package config_test
 
-// raced is whether the race detector is on.
+// raced reports whether the race detector is on.
 const raced = false

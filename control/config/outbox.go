@@ -59,14 +59,14 @@ func (t turn) take(ctx context.Context) bool {
 	}
 }
 
-// release gives the turn back.
+// release ends the turn.
 func (t turn) release() { <-t }
 
 // grace is how long inTime waits for work after the context has ended.
 const grace = 250 * time.Millisecond
 
-// inTime runs work in a goroutine, and waits for it until ctx has ended. It abandons work that ignores ctx. Abandoned work keeps the turn until
-// it ends, and the next call waits for that, so that at most one goroutine is left behind.
+// inTime runs work in a goroutine, and waits for it until ctx has ended. It abandons work that ignores ctx. Abandoned work keeps the turn
+// until it ends, and the next call waits for that, so that at most one goroutine is left behind.
 func inTime[R any](ctx context.Context, busy turn, work func() R) (result R, ok bool) {
 	if !busy.take(ctx) {
 		return result, false

@@ -13,7 +13,8 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// labels is a source of an application: texts by the names that it derives from the keys. It has every ability of Env.
+// labels is a source of an application. It derives names from the keys, has a text for each name, and implements every interface that Env
+// does.
 type labels struct {
 	set   map[string]string
 	order []string
@@ -58,8 +59,8 @@ func (*labels) Suggest(name string) string {
 
 func (*labels) Fixed() {}
 
-// TestSourceFromOutside has a source of an application do what Env does: it sets numbers, lists and structs by texts, merges objects,
-// takes unknown names for warnings, keeps one bad text from blocking the others, and stays out of the last-good file.
+// TestSourceFromOutside: a source of an application can do everything that Env does. It sets numbers, lists and structs by texts, and
+// merges objects. Its unknown names are warnings, one bad text does not block the others, and the last-good file does not contain it.
 func TestSourceFromOutside(t *testing.T) {
 	l := &labels{
 		set:   map[string]string{"retries": "5", "db/max_conns": "7", "tags": "a, b", "prices": `{"lamp": {"cents": 1}}`, "retires": "6"},
@@ -95,7 +96,7 @@ func TestSourceFromOutside(t *testing.T) {
 	}
 }
 
-// TestTextIsKept has the last-good file stand in for a source of texts that is out of reach.
+// TestTextIsKept: the last-good file stands in for a source of texts that is out of reach.
 func TestTextIsKept(t *testing.T) {
 	o := options(&texts{})
 	o.LastGood = filepath.Join(t.TempDir(), "last-good.json")
@@ -109,7 +110,7 @@ func TestTextIsKept(t *testing.T) {
 	}
 }
 
-// texts is a source of a text that is not fixed.
+// texts is a source of one text. It is not a driver.Fixed.
 type texts struct{ err error }
 
 func (*texts) Name() string { return "texts" }

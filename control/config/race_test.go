@@ -2,5 +2,5 @@
 
 package config_test
 
-// raced is whether the race detector is on, which makes everything several times slower, and not evenly.
+// raced reports whether the race detector is on. It makes code several times slower, and not evenly.
 const raced = true

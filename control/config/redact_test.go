@@ -20,7 +20,7 @@ import (
 
 const password = "hunter2"
 
-// leaks reports whether a text shows the password, also as hexadecimal digits or as the numbers of its bytes.
+// leaks reports whether a text shows the password: plain, in hexadecimal digits, or as the numbers of its bytes.
 func leaks(text string) bool {
 	for _, form := range []string{password, fmt.Sprintf("%x", password), fmt.Sprintf("%X", password), strings.Trim(fmt.Sprint([]byte(password)), "[]"), fmt.Sprintf("% x", password)} {
 		if strings.Contains(text, form) {
@@ -30,7 +30,7 @@ func leaks(text string) bool {
 	return false
 }
 
-// unexported holds secrets where printers cannot call methods.
+// unexported has secrets in unexported fields, where printers cannot call methods.
 type unexported struct {
 	s config.Secret[string]
 	p *config.Secret[string]
@@ -53,7 +53,7 @@ func newUnexported() unexported {
 	return u
 }
 
-// TestSecretInUnexportedFields prints structs whose secrets lie in unexported fields with every verb, log and encoding.
+// TestSecretInUnexportedFields: no verb, log handler or encoding shows a secret in an unexported field.
 func TestSecretInUnexportedFields(t *testing.T) {
 	u := newUnexported()
 	type around struct {
@@ -93,12 +93,12 @@ func TestSecretInUnexportedFields(t *testing.T) {
 	}
 }
 
-// wrapping is an error that prints what it holds.
+// wrapping is an error whose text prints its contents.
 type wrapping struct{ u unexported }
 
 func (w wrapping) Error() string { return fmt.Sprintf("%+v", w.u) }
 
-// TestEqualSecrets has secrets of equal values deeply equal, that of the zero value and the zero Secret too.
+// TestEqualSecrets: Secrets of equal values are deeply equal. A Secret of the zero value equals the zero Secret.
 func TestEqualSecrets(t *testing.T) {
 	if !reflect.DeepEqual(config.NewSecret("a"), config.NewSecret("a")) || reflect.DeepEqual(config.NewSecret("a"), config.NewSecret("b")) {
 		t.Error("secrets are not compared by their values")
@@ -145,7 +145,7 @@ v: ["postgres://u:hunter2@db/x"]
 x: {pass: hunter2}
 `
 
-// TestOriginsOfContainers has no origin, dump, change or event show a secret, wherever it lies, nor what has been overridden.
+// TestOriginsOfContainers: no origin, dump, change or event shows a secret or an overridden secret, in any container.
 func TestOriginsOfContainers(t *testing.T) {
 	w := newRecorder()
 	second := &live{name: "second", text: "{}"}
@@ -180,7 +180,7 @@ func TestOriginsOfContainers(t *testing.T) {
 	}
 }
 
-// TestErrorsOfSecrets breaks every secret in every way; neither errors nor telemetry show it.
+// TestErrorsOfSecrets: neither errors nor telemetry show a secret that is invalid, in any way.
 func TestErrorsOfSecrets(t *testing.T) {
 	type pin struct {
 		Pin  config.Secret[int]

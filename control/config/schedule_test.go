@@ -20,7 +20,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// answers is a transport that answers at once, so that requests take no time in a bubble.
+// answers is a transport that responds at once, so that requests take no time in a synctest bubble.
 type answers struct {
 	mu       sync.Mutex
 	code     int
@@ -53,7 +53,7 @@ func (a *answers) count() int {
 	return a.requests
 }
 
-// TestURLSchedule counts the requests of a good and of a failing URL, with a Backoff and a Recheck that are much shorter than its Interval.
+// TestURLSchedule counts the requests of a good and of a failing URL. Backoff and Recheck are much shorter than its Interval.
 func TestURLSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &answers{code: 200, text: "retries: 1\n"}
@@ -210,7 +210,7 @@ func (s *stuck) Read(context.Context) ([]driver.Document, error) {
 	return []driver.Document{{Name: "stuck", Format: config.YAML, Data: []byte("retries: 7\n")}}, nil
 }
 
-// TestStuckSource has a source that ignores its context. Load and Reload end in time, there is no second read meanwhile, and the source takes
+// TestStuckSource: Load and Reload end in time although a source ignores its context. No second read starts meanwhile, and the source takes
 // effect as soon as it answers.
 func TestStuckSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

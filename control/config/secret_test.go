@@ -17,7 +17,7 @@ import (
 	"github.com/go-os/go-os/control/config"
 )
 
-// TestSecret prints secrets in every way that there is.
+// TestSecret: every printer, log handler and encoder redacts a Secret.
 func TestSecret(t *testing.T) {
 	type holder struct {
 		A config.Secret[string]
@@ -60,7 +60,7 @@ func TestSecret(t *testing.T) {
 	}
 }
 
-// TestSecretsOfTypes decodes secrets of several types, and has rules look at what is in them.
+// TestSecretsOfTypes decodes Secrets of several types, and applies rules to their values.
 func TestSecretsOfTypes(t *testing.T) {
 	type keys struct {
 		Text  config.Secret[string] `validate:"required,min=8"`
@@ -87,7 +87,7 @@ func TestSecretsOfTypes(t *testing.T) {
 	}
 }
 
-// TestSize reads and writes sizes.
+// TestSize parses and formats sizes.
 func TestSize(t *testing.T) {
 	for text, want := range map[string]config.Size{
 		"0": 0, "512": 512, "512B": 512, "1KiB": 1024, "1 KiB": 1024, "1.5MB": 1_500_000, "64KiB": 65536, "2GiB": 2 << 30, "1kB": 1000, "0.5KiB": 512, "18446744073709551615": math.MaxUint64, "1.005MB": 1_005_000, "9007199254740993.0": 9007199254740993, "1e3KB": 1_000_000, "0.0009765625KiB": 1,
@@ -110,7 +110,7 @@ func TestSize(t *testing.T) {
 	}
 }
 
-// FuzzSize has every size that is read come back as it was written.
+// FuzzSize: every size that can be parsed has a text that parses to the same size.
 func FuzzSize(f *testing.F) {
 	f.Add("1.5MB")
 	f.Fuzz(func(t *testing.T, text string) {

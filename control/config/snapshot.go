@@ -18,7 +18,7 @@ type Snapshot[T any] struct {
 	Value T
 	// Serial is the number of the snapshot in this Config, from 1.
 	Serial uint64
-	// Version is the version of the versioned source, those of several sources joined by +, or empty.
+	// Version is the version of the versioned source, or empty. The versions of several sources are joined by +.
 	Version string
 	// Fingerprint identifies the configuration: a prefix of the SHA-256 of the contents of all sources.
 	Fingerprint string

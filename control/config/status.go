@@ -37,7 +37,7 @@ func (p Problem) Age() time.Duration { return time.Since(p.Since) }
 
 // Status is the state of a configuration and its sources.
 type Status struct {
-	// Version, Fingerprint and Applied are those of the configuration in force, as in Snapshot.
+	// Version, Fingerprint and Applied describe the configuration in force, as in Snapshot.
 	Version, Fingerprint string
 	Applied              time.Time
 	// Problems are the current problems, in the order of the names of their sources.

@@ -30,7 +30,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// recorder records what reaches the SDK.
+// recorder records the telemetry that reaches the SDK.
 type recorder struct {
 	telemetry.Providers
 	spans  *tracetest.SpanRecorder
@@ -72,7 +72,7 @@ func (w *recorder) OnEmit(_ context.Context, r *sdklog.Record) error {
 	return nil
 }
 
-// take returns the events since the last call.
+// take returns the events since the previous call.
 func (w *recorder) take() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -298,7 +298,7 @@ func BenchmarkReload(b *testing.B) {
 	}
 }
 
-// lines returns Providers that take no OTel events, and the lines of their Logger, without their time.
+// lines returns Providers that take no OTel events, and the lines of their Logger without timestamps.
 func lines() (telemetry.Providers, *strings.Builder) {
 	var out strings.Builder
 	p := telemetry.Off()
@@ -311,7 +311,7 @@ func lines() (telemetry.Providers, *strings.Builder) {
 	return p, &out
 }
 
-// TestEventFallback: an event that nobody takes becomes a line of the Logger, and one that somebody takes does not.
+// TestEventFallback: an event becomes a line of the Logger only if no OTel event logger takes it.
 func TestEventFallback(t *testing.T) {
 	follow := func(p telemetry.Providers) {
 		a, b := &live{name: "a", text: "retries: 1\nretires: 2\n"}, &live{name: "b", err: driver.ErrUnavailable}
@@ -370,7 +370,7 @@ func TestPanicFallback(t *testing.T) {
 	}
 }
 
-// TestRolloutFallback: steps of a rollout that nobody takes as events are lines.
+// TestRolloutFallback: the steps of a rollout become lines of the Logger if no OTel event logger takes the events.
 func TestRolloutFallback(t *testing.T) {
 	p, out := lines()
 	v, err := versions.New(newStore(t), layer, &versions.Options{Name: "orders", Telemetry: p})

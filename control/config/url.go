@@ -52,8 +52,8 @@ type URLOptions struct {
 // and the password of the URL do not reach errors or telemetry.
 //
 // A redirect is followed only on the same host and port, or from http to https on the same host and their default ports. Another host must
-// neither provide the configuration nor receive URLOptions.Header. Load returns ErrInvalid if the address is not an http or https URL, if the
-// format is none of the three, or if an option is negative.
+// neither provide the configuration nor receive URLOptions.Header. Load returns ErrInvalid if the address is not an http or https URL, if
+// the format is none of the three, or if an option is negative.
 func URL(address string, opts *URLOptions) Source {
 	u := &urlSource{address: address, turn: make(chan struct{}, 1)}
 	var badOptions, badAddress error
@@ -78,8 +78,8 @@ func (o *URLOptions) withDefaults() (URLOptions, error) {
 	return out, err
 }
 
-// shownURL returns an address without parts that may contain a password or a token, and why it cannot be fetched. An address that is not a URL
-// may contain one anywhere, so nothing of it is shown.
+// shownURL returns an address without parts that may contain a password or a token, and why it cannot be fetched. An address that is not a
+// URL may contain one anywhere, so nothing of it is shown.
 func shownURL(address string) (shown string, err error) {
 	const remedy = "write http://host/path or https://host/path; for a file use File"
 	parsed, err := url.Parse(address)
@@ -169,7 +169,7 @@ func (u *urlSource) refuse(wait time.Duration, err error) {
 	u.until, u.refusal = time.Now().Add(wait), err
 }
 
-// refused returns how long the server has asked to wait, and its answer.
+// refused returns the remaining wait of the last Retry-After, and the error of that response.
 func (u *urlSource) refused() (time.Duration, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

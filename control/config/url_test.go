@@ -72,7 +72,7 @@ func tagged(tag, text string) http.HandlerFunc {
 	}
 }
 
-// TestURL follows a server that is slow, fails, or answers wrongly, and recovers each time.
+// TestURL follows a server that is slow, fails or sends wrong responses, and recovers each time.
 func TestURL(t *testing.T) {
 	server := newScripted(t)
 	server.say(tagged(`"1"`, "retries: 1\n"))
@@ -134,7 +134,7 @@ func TestURL(t *testing.T) {
 	}
 }
 
-// TestURLLies has a server with an ETag that does not change with the document, and one that answers 304 to an unconditional request.
+// TestURLLies follows a server whose ETag does not change with the document, and one that answers 304 to an unconditional request.
 func TestURLLies(t *testing.T) {
 	server := newScripted(t)
 	text := atomic.Pointer[string]{}
@@ -154,7 +154,7 @@ func TestURLLies(t *testing.T) {
 	}
 }
 
-// TestURLRetryAfter: no request during Retry-After, up to ten times Interval.
+// TestURLRetryAfter: the source sends no request during Retry-After, up to ten times Interval.
 func TestURLRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &answers{code: 200, text: "retries: 1\n"}
@@ -187,7 +187,7 @@ func TestURLRetryAfter(t *testing.T) {
 	})
 }
 
-// TestURLDenied: a server that refuses the credentials is no server that is down.
+// TestURLDenied: rejected credentials are ErrDenied, not ErrUnavailable.
 func TestURLDenied(t *testing.T) {
 	for code, want := range map[int]error{401: config.ErrDenied, 403: config.ErrDenied, 404: config.ErrNotFound, 500: config.ErrUnavailable} {
 		server := newScripted(t)

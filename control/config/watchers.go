@@ -25,7 +25,7 @@ const (
 	fingerprintKey = attribute.Key("goos.config.fingerprint")
 )
 
-// watchers observe a configuration: metrics and events. An event that nobody takes becomes a line of the Logger.
+// watchers emit the metrics and events of a configuration. If no OTel event logger takes an event, it becomes a line of the Logger.
 type watchers struct {
 	attrs              []attribute.KeyValue
 	load, reload, read *instrument.Op

@@ -11,7 +11,7 @@ import (
 	"github.com/go-os/go-os/control/config/versions"
 )
 
-// TestHealthThatHangs asks a monitor that takes requests and does not answer the first one.
+// TestHealthThatHangs uses a monitor that accepts requests and does not answer the first one.
 func TestHealthThatHangs(t *testing.T) {
 	dir := t.TempDir()
 	s := shell{t, "bolt://" + filepath.Join(dir, "config.db"), dir}

@@ -1,10 +1,10 @@
-// Command configctl publishes configuration to a store that services follow (versions.Published), shows what was published,
-// compares, rolls back and rolls out.
+// Command configctl publishes configuration to a store that services follow with versions.Published. It lists and compares versions, rolls
+// back, and rolls out.
 //
 //	go run ./examples/configctl -store etcd://127.0.0.1:2379 -layer prod/application/shop publish shop.yaml
 //	go run ./examples/configctl -store bolt:///tmp/config.db -layer prod/base history
 //
-// -h lists the commands, and a command's -h its flags.
+// The flag -h lists the commands, and after a command its flags.
 package main
 
 import (
@@ -43,17 +43,17 @@ func main() {
 
 var errUsage = errors.New("see -h")
 
-// command is one thing that configctl does.
+// command is one command of configctl.
 type command struct {
 	name, args, what string
-	// flags adds the command's own flags, and returns what it does with what is left of the command line.
+	// flags defines the flags of the command, and returns its action.
 	flags func(*flag.FlagSet) action
 }
 
-// action does what a command is for.
+// action runs a command with the arguments that are left after its flags.
 type action func(ctx context.Context, t *tool, args []string) error
 
-// tool is what commands work with.
+// tool has the layer and the streams that commands use.
 type tool struct {
 	store    *kv.Store
 	versions *versions.Layer
@@ -63,11 +63,11 @@ type tool struct {
 	streams
 }
 
-// options are the flags in front of the command.
+// options are the flags before the command.
 type options struct {
 	store, layer, author, schema string
 	timeout                      time.Duration
-	creates                      bool // the command may begin a store
+	creates                      bool // the command may create the store
 }
 
 var commands = []command{
@@ -84,7 +84,7 @@ var commands = []command{
 	{"watch", "", "print every change until interrupted (not on redis)", watch},
 }
 
-// run is the program.
+// run parses the command line and runs the command.
 func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) error {
 	var o options
 	std := newStreams(in, out, errs)
@@ -122,7 +122,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	return o.with(ctx, std, func(t *tool) error { return do(ctx, t, rest) })
 }
 
-// parseMixed takes flags before and after the other arguments.
+// parseMixed parses flags before and after the other arguments.
 func parseMixed(set *flag.FlagSet, args []string) (rest []string, err error) {
 	for {
 		if err := set.Parse(args); err != nil {
@@ -135,7 +135,7 @@ func parseMixed(set *flag.FlagSet, args []string) (rest []string, err error) {
 	}
 }
 
-// usageError marks what package flag has said already.
+// usageError marks an error of package flag as errUsage, unless it is flag.ErrHelp.
 func usageError(err error) error {
 	if errors.Is(err, flag.ErrHelp) {
 		return err
@@ -153,7 +153,7 @@ func usage(set *flag.FlagSet) {
 	printFlags(set)
 }
 
-// printFlags prints the flags of a set with spaces for the tabs of package flag: the output escapes tabs.
+// printFlags prints the flags of a set. It replaces the tabs of package flag by spaces, since the output escapes tabs.
 func printFlags(set *flag.FlagSet) {
 	out := set.Output()
 	defer set.SetOutput(out)

@@ -34,14 +34,14 @@ import (
 
 const layer = "prod/application/shop"
 
-// shell calls configctl on one store.
+// shell runs commands of configctl on one store.
 type shell struct {
 	t     *testing.T
 	store string
 	dir   string
 }
 
-// call runs a command and returns what it prints on both streams.
+// call runs a command and returns its output on both streams.
 func (s shell) call(in string, args ...string) (string, error) {
 	var out bytes.Buffer
 	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
@@ -50,7 +50,7 @@ func (s shell) call(in string, args ...string) (string, error) {
 	return out.String(), err
 }
 
-// expect wants a command to print a text.
+// expect checks that a command succeeds and prints a text.
 func (s shell) expect(want string, args ...string) {
 	s.t.Helper()
 	out, err := s.call("", args...)
@@ -59,7 +59,7 @@ func (s shell) expect(want string, args ...string) {
 	}
 }
 
-// refuse wants a command to fail.
+// refuse checks that a command fails with an error.
 func (s shell) refuse(is error, want string, args ...string) {
 	s.t.Helper()
 	out, err := s.call("", args...)
@@ -77,7 +77,7 @@ func (s shell) file(name, text string) string {
 	return path
 }
 
-// TestCommands goes through all commands on a file.
+// TestCommands runs all commands on a bolt file.
 func TestCommands(t *testing.T) {
 	dir := t.TempDir()
 	s := shell{t, "bolt://" + filepath.Join(dir, "config.db"), dir}
@@ -111,7 +111,7 @@ func TestCommands(t *testing.T) {
 	s.expect("-n shows more", "history", "-n", "2")
 }
 
-// TestMistakes looks at what is said about them.
+// TestMistakes checks the errors of mistakes on the command line.
 func TestMistakes(t *testing.T) {
 	dir := t.TempDir()
 	s := shell{t, "bolt://" + filepath.Join(dir, "config.db"), dir}
@@ -146,7 +146,7 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
-// TestHelp reads what -h prints: no escapes, and which store can be shared.
+// TestHelp checks the output of -h: it has no escapes, and states which stores can be shared.
 func TestHelp(t *testing.T) {
 	for _, args := range [][]string{{"-h"}, {"publish", "-h"}, {"guide", "-h"}} {
 		var out bytes.Buffer
@@ -160,7 +160,7 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-// TestLockedFile has another process hold the file of a store, as a service does that follows it.
+// TestLockedFile runs a command while another process holds the file of the store, as a service would.
 func TestLockedFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.db")
 	held, err := boltkv.Open(path, nil)
@@ -185,7 +185,7 @@ func TestRedis(t *testing.T) {
 	s.refuse(errors.ErrUnsupported, "repeat status", "watch")
 }
 
-// transcript is what a command prints meanwhile.
+// transcript collects the output of a running command.
 type transcript struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -197,7 +197,7 @@ func (w *transcript) Write(p []byte) (int, error) {
 	return w.text.Write(p)
 }
 
-// await waits until texts were printed, one after the other.
+// await waits until the texts have been printed in this order.
 func (w *transcript) await(t *testing.T, texts ...string) {
 	t.Helper()
 	testenv.Eventually(t, 20*time.Second, fmt.Sprint(texts), func() error {
@@ -215,7 +215,7 @@ func (w *transcript) await(t *testing.T, texts ...string) {
 	})
 }
 
-// TestEtcd watches what others do on a real engine, and guides rollouts to both of their ends, with an instance that reports.
+// TestEtcd runs watch and guide on a real engine, with an instance that reports. One rollout is promoted, and one is aborted.
 func TestEtcd(t *testing.T) {
 	engine := testenv.Etcd(t)
 	s := shell{t, "etcd://" + engine.Endpoint(), t.TempDir()}
@@ -260,7 +260,7 @@ func TestEtcd(t *testing.T) {
 	}
 }
 
-// instance follows the layer as a service would, until the test ends.
+// instance follows the layer as a service does, until the test ends.
 func instance(t *testing.T, endpoint string) {
 	client, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, Logger: zap.NewNop()})
 	if err != nil {
@@ -284,8 +284,8 @@ func instance(t *testing.T, endpoint string) {
 	})
 }
 
-// TestControlCharacters publishes under names and messages, and with keys and values, that would steer a terminal. No command shows
-// one, but for get into a file, which gives the document as it is.
+// TestControlCharacters publishes authors, messages, keys and values with control characters. No command prints them to a terminal. Only
+// get into a file writes the document unchanged.
 func TestControlCharacters(t *testing.T) {
 	const evil = "\x1b]0;owned\a\x1b[2J\u202e\u200b\u009b\r"
 	dir := t.TempDir()
@@ -327,7 +327,7 @@ func TestControlCharacters(t *testing.T) {
 	s.expect(document, "get", "1")
 }
 
-// onBolt does something to a store that no command has open.
+// onBolt calls do with the store while no command has it open.
 func onBolt(t *testing.T, where string, do func(*kv.Store)) {
 	t.Helper()
 	store, closeStore, err := options{store: where, timeout: time.Minute, creates: true}.open(t.Context())
@@ -340,7 +340,8 @@ func onBolt(t *testing.T, where string, do func(*kv.Store)) {
 	}
 }
 
-// TestHistoryOfARace has eight publish at a time: history tells the versions that came into force from those that lost.
+// TestHistoryOfARace publishes eight versions concurrently. The history distinguishes the versions that came into force from those that
+// lost.
 func TestHistoryOfARace(t *testing.T) {
 	dir := t.TempDir()
 	where := "bolt://" + filepath.Join(dir, "config.db")
@@ -391,7 +392,7 @@ func TestHistoryOfARace(t *testing.T) {
 	}
 }
 
-// TestEmptyLayer has every command but publish say that the layer is empty, and no command that reads create a file.
+// TestEmptyLayer: every command but publish reports an empty layer. No command that reads creates a file.
 func TestEmptyLayer(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "config.db")

@@ -72,7 +72,7 @@ func advance(set *flag.FlagSet) action {
 	}
 }
 
-// ending is a command that ends a rollout.
+// ending returns the flags function of a command that ends a rollout.
 func ending(done string, end func(v *versions.Layer, ctx context.Context, author, reason string) error) func(*flag.FlagSet) action {
 	return func(set *flag.FlagSet) action {
 		message := set.String("message", "", "why")
@@ -102,7 +102,7 @@ func guide(set *flag.FlagSet) action {
 		}
 		if *health != "" {
 			plan.Health = func(ctx context.Context) (versions.Health, error) {
-				ctx, cancel := t.bounded(ctx) // a monitor that hangs must not keep the guide from what instances refuse
+				ctx, cancel := t.bounded(ctx) // a monitor that hangs must not delay an abort after a rejection by an instance
 				defer cancel()
 				return ask(ctx, *health)
 			}
@@ -140,7 +140,7 @@ func parseStages(text string) (stages []versions.Stage, err error) {
 	return stages, nil
 }
 
-// ask fetches how the canaries are.
+// ask fetches the health of the canaries.
 func ask(ctx context.Context, url string) (h versions.Health, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -157,7 +157,7 @@ func ask(ctx context.Context, url string) (h versions.Health, err error) {
 	return h, json.NewDecoder(io.LimitReader(resp.Body, 1<<16)).Decode(&h)
 }
 
-// tellSteps prints the steps of the rollout as they are made.
+// tellSteps prints each step of the rollout.
 func (t *tool) tellSteps(ctx context.Context) {
 	said := 0
 	for range t.heads(ctx) {
@@ -219,7 +219,7 @@ func watch(*flag.FlagSet) action {
 	}
 }
 
-// tellChange prints what a new head means.
+// tellChange prints the changes between two heads.
 func (t *tool) tellChange(ctx context.Context, was, is versions.Head) error {
 	at := time.Now().Format(time.TimeOnly)
 	if r := is.Rollout; r != nil && (was.Rollout == nil || was.Rollout.Percent != r.Percent || was.Rollout.Candidate != r.Candidate) {
@@ -238,7 +238,7 @@ func (t *tool) tellChange(ctx context.Context, was, is versions.Head) error {
 	}
 	_, _ = fmt.Fprintf(t.out, "%s  version %d is in force\n", at, is.Stable)
 	if was.Rollout != nil && was.Rollout.Candidate == is.Stable {
-		return nil // its differences were shown
+		return nil // its differences have been printed
 	}
 	return t.diff(ctx, was.Stable, is.Stable)
 }

@@ -14,7 +14,7 @@ import (
 type streams struct {
 	in       io.Reader
 	out, err io.Writer // for people; safe for concurrent use
-	raw      io.Writer // out, for documents as they are
+	raw      io.Writer // out without escapes, for documents
 }
 
 // newStreams returns the streams of a command. Writes to out and errs are serialized together, since both may be the same writer.
@@ -39,8 +39,8 @@ func (s *serial) Write(text []byte) (int, error) {
 	return s.w.Write(text)
 }
 
-// printable writes text for people. What does not print is shown as an escape of Go, so that a message, a key or a value cannot steer
-// the terminal. Lines stay lines.
+// printable writes text for people. Characters that do not print become Go escapes, so that a message, a key or a value cannot control the
+// terminal. Newlines are kept.
 type printable struct{ w io.Writer }
 
 func (p printable) Write(text []byte) (int, error) {
@@ -50,10 +50,10 @@ func (p printable) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// field returns a text from the store as a part of a line: it can neither end the line nor begin another column.
+// field escapes a text from the store for one column of a line. The text can neither end the line nor begin another column.
 func field(text string) string { return escaped(text, ' ') }
 
-// escaped replaces every rune that does not print, but for one that may.
+// escaped replaces every rune that does not print by its escape, except may.
 func escaped(text string, may rune) string {
 	var b strings.Builder
 	for i := 0; i < len(text); {
@@ -72,7 +72,7 @@ func escaped(text string, may rune) string {
 	return b.String()
 }
 
-// isTerminal reports whether what is written goes to a terminal, rather than into a file or another program.
+// isTerminal reports whether a writer is a terminal, rather than a file or a pipe.
 func isTerminal(w io.Writer) bool {
 	file, ok := w.(*os.File)
 	if !ok {

@@ -11,10 +11,10 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// quiet is what the command observes itself with: its output is for people.
+// quiet disables telemetry, since the output of the command is for people.
 var quiet = telemetry.Off()
 
-// open opens the store of the options once it has answered. Only a command that creates a store creates its bolt file: others would find
+// open opens the store of the options, and returns when it has answered. Only a command that writes creates a bolt file: others would find
 // nothing in it.
 func (o options) open(ctx context.Context) (*kv.Store, func() error, error) {
 	e, err := engine.Open(ctx, o.store, engine.Options{

@@ -18,12 +18,12 @@ import (
 	"github.com/go-os/go-os/control/config/versions"
 )
 
-// bounded is ctx with the time that the store may take.
+// bounded returns ctx with the timeout for the store.
 func (t *tool) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, t.timeout)
 }
 
-// advice adds to an error what to do about it.
+// advice adds the remedy to a conflict.
 func advice(err error) error {
 	if errors.Is(err, config.ErrConflict) {
 		return fmt.Errorf("%w\n  `configctl history` and `configctl diff` show what was done; then do it again on top of that", err)
@@ -38,7 +38,7 @@ func none(args []string) error {
 	return nil
 }
 
-// number reads a version's number.
+// number parses the number of a version.
 func number(s string) (int, error) {
 	n, err := strconv.Atoi(strings.TrimPrefix(s, "v"))
 	if err != nil || n < 0 {
@@ -90,7 +90,7 @@ func read(name string, in io.Reader) (string, error) {
 	return string(text), err
 }
 
-// said prints what was done, if it was.
+// said prints a message, or returns the error with advice.
 func (t *tool) said(err error, format string, args ...any) error {
 	if err != nil {
 		return advice(err)
@@ -126,7 +126,7 @@ func get(*flag.FlagSet) action {
 	}
 }
 
-// hint adds to the error of any command that there is nothing in the layer yet, if that is why something was not found.
+// hint adds to a config.ErrNotFound that the layer is empty, if it is.
 func (t *tool) hint(ctx context.Context, err error) error {
 	if !errors.Is(err, config.ErrNotFound) {
 		return err
@@ -139,7 +139,7 @@ func (t *tool) hint(ctx context.Context, err error) error {
 	return err
 }
 
-// nothing says that the layer is empty, and what to do about it.
+// nothing returns the message for an empty layer, with the remedy.
 func (t *tool) nothing() string {
 	return fmt.Sprintf("nothing was published in layer %s: is its name right? `configctl publish FILE` begins one", field(t.layer))
 }
@@ -182,10 +182,10 @@ func history(set *flag.FlagSet) action {
 type lineage struct {
 	*tool
 	head versions.Head
-	next int // the newest version that was in force, of those that have not been seen
+	next int // the next older version that was in force
 }
 
-// state returns what a version is: each version that was in force names the one before it as its parent.
+// state describes a version. Each version that was in force has its predecessor as its parent.
 func (l *lineage) state(ctx context.Context, v versions.Version) (string, error) {
 	if v.Number == l.next {
 		l.next = v.Parent
@@ -203,7 +203,7 @@ func (l *lineage) state(ctx context.Context, v versions.Version) (string, error)
 	switch _, err := l.versions.Rollout(ctx, v.Number); {
 	case err == nil:
 		return "candidate, aborted", nil
-	case errors.Is(err, config.ErrNotFound): // its publication lost a race, or broke off
+	case errors.Is(err, config.ErrNotFound): // its publication lost a race, or was interrupted
 		return "never in force", nil
 	default:
 		return "", err
@@ -222,7 +222,7 @@ func diff(*flag.FlagSet) action {
 	}
 }
 
-// pair returns what is to be compared.
+// pair returns the versions to compare.
 func (t *tool) pair(ctx context.Context, args []string) (from, to int, err error) {
 	if len(args) > 2 {
 		return 0, 0, none(args[2:])

@@ -1,2 +1,2 @@
-// Command hello is the program in the README, word for word; a test keeps it so.
+// Command hello is the program in the README. A test checks that the two are identical.
 package main

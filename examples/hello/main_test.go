@@ -16,7 +16,7 @@ import (
 	"github.com/go-os/go-os/examples/internal/childtest"
 )
 
-// freeAddr is an address that nobody listens at.
+// freeAddr returns an address that no program listens on.
 func freeAddr(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -27,7 +27,7 @@ func freeAddr(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// at has the go command compile the program with another address in the place of its own, which may be taken here.
+// at makes the go command compile the program with another listen address, since the original one may be in use.
 func at(t *testing.T, addr string) {
 	t.Helper()
 	source, err := filepath.Abs("main.go")
@@ -52,8 +52,8 @@ func at(t *testing.T, addr string) {
 	t.Setenv("GOFLAGS", strings.TrimSpace(os.Getenv("GOFLAGS")+" -overlay="+overlay))
 }
 
-// TestHelloReachesItsShutdown stops the program after one request: the span of it must be at the collector, and the program ends
-// with code 0, also where the collector is down.
+// TestHelloReachesItsShutdown stops the program after one request. The collector must have its span, and the program must exit with
+// code 0, even if the collector is down.
 func TestHelloReachesItsShutdown(t *testing.T) {
 	addr := freeAddr(t)
 	at(t, addr)
@@ -82,7 +82,7 @@ func TestHelloReachesItsShutdown(t *testing.T) {
 	}
 }
 
-// answer asks until the program listens.
+// answer repeats a request until the program answers.
 func answer(t *testing.T, url string) string {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {

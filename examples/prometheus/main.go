@@ -1,12 +1,12 @@
-// Command prometheus is a service that has been measured with client_golang for years and now adds Go OS: its registry and
-// its collectors stay as they are, and every series of both is on one page.
+// Command prometheus adds Go OS to a service that already uses client_golang. Its registry and its collectors stay as they are, and one
+// page serves every series of both.
 //
 //	go run ./examples/prometheus
 //	curl http://127.0.0.1:8080/hello/world
 //	curl http://127.0.0.1:8080/metrics
 //
-// One of its histograms has a name that Go OS emits too, http_server_request_duration_seconds. The service keeps that name, so
-// no dashboard breaks; ours is served as otel_http_server_request_duration_seconds.
+// Both have a histogram called http_server_request_duration_seconds. The service keeps that name, so no dashboard breaks. The histogram of
+// Go OS becomes otel_http_server_request_duration_seconds.
 package main
 
 import (
@@ -47,7 +47,7 @@ func run(ctx context.Context, addr string) error {
 	existing := newInstruments()
 	pipeline, err := exporters.Setup(ctx, &exporters.Options{
 		ServiceName: "existing",
-		Gatherer:    existing.registry, // the one line that puts both on one page
+		Gatherer:    existing.registry, // serves both on one page
 	})
 	if err != nil {
 		return err
@@ -57,17 +57,18 @@ func run(ctx context.Context, addr string) error {
 	mux.HandleFunc("GET /hello/{name}", existing.hello)
 	slog.Info("listening", "url", "http://"+listener.Addr().String())
 	server := &http.Server{Handler: oshttp.NewHandler(mux, nil), ReadHeaderTimeout: 5 * time.Second}
-	go func() { _ = server.Serve(listener) }() // ends by Shutdown
+	go func() { _ = server.Serve(listener) }() // ends with Shutdown
 	<-ctx.Done()
 	draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	err = server.Shutdown(draining) // requests first
-	// Telemetry last, in a time of its own (Options.ShutdownTimeout). What is lost is in the log, and is no failure of the service.
+	// Telemetry comes last, with its own timeout (Options.ShutdownTimeout). The log reports lost telemetry, which is not a failure of the
+	// service.
 	_ = pipeline.Shutdown(context.WithoutCancel(ctx))
 	return err
 }
 
-// instruments are what the service had before.
+// instruments are the existing metrics of the service.
 type instruments struct {
 	registry  *prometheus.Registry
 	greetings *prometheus.CounterVec

@@ -11,8 +11,8 @@ import (
 	"github.com/go-os/go-os/internal/tooling/testenv"
 )
 
-// TestPrometheusKeepsEverySeries has a real Prometheus scrape a program that had its own registry before: every series of
-// both is there, also where a name is taken.
+// TestPrometheusKeepsEverySeries scrapes a program with a registry of its own, using a real Prometheus. Every series of both registries
+// must be there, even if both use the same name.
 func TestPrometheusKeepsEverySeries(t *testing.T) {
 	prometheus := testenv.Prometheus(t, nil)
 	var built childtest.Program
@@ -24,7 +24,7 @@ func TestPrometheusKeepsEverySeries(t *testing.T) {
 	for range calls {
 		hello(t, url)
 	}
-	// client_golang's, under the names they always had.
+	// Series of client_golang keep their names.
 	for query, want := range map[string]float64{
 		`greetings_total{name="world"}`:                                         calls,
 		`greeting_bytes_count`:                                                  calls,
@@ -37,7 +37,7 @@ func TestPrometheusKeepsEverySeries(t *testing.T) {
 	} {
 		wantValue(t, prometheus, query, want)
 	}
-	// Ours: beside them, and under another name where theirs has it.
+	// Series of Go OS get another name if client_golang uses theirs.
 	for query, want := range map[string]float64{
 		`otel_http_server_request_duration_seconds_count{http_route="/hello/{name}"}`:                calls,
 		`count(http_server_request_duration_seconds_count{http_route="/hello/{name}"}) or vector(0)`: 0,

@@ -1,9 +1,9 @@
-// Command quickstart is the smallest service that is traced, measured and logged. Try it:
+// Command quickstart is a minimal service with traces, metrics and logs:
 //
 //	go run ./examples/quickstart
 //	curl http://127.0.0.1:8080/hello/world http://127.0.0.1:8080/metrics
 //
-// Set OTEL_EXPORTER_OTLP_ENDPOINT, and everything goes to an OpenTelemetry collector as well.
+// Set OTEL_EXPORTER_OTLP_ENDPOINT to send its telemetry to an OpenTelemetry collector as well.
 package main
 
 import (
@@ -50,12 +50,13 @@ func run(ctx context.Context, addr string) error {
 	})
 	slog.Info("listening", "url", "http://"+listener.Addr().String())
 	server := &http.Server{Handler: oshttp.NewHandler(mux, nil), ReadHeaderTimeout: 5 * time.Second}
-	go func() { _ = server.Serve(listener) }() // ends by Shutdown
+	go func() { _ = server.Serve(listener) }() // ends with Shutdown
 	<-ctx.Done()
 	draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	err = server.Shutdown(draining) // requests first
-	// Telemetry last, in a time of its own (Options.ShutdownTimeout). What is lost is in the log, and is no failure of the service.
+	// Telemetry comes last, with its own timeout (Options.ShutdownTimeout). The log reports lost telemetry, which is not a failure of the
+	// service.
 	_ = pipeline.Shutdown(context.WithoutCancel(ctx))
 	return err
 }

@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// TestQuickstart runs the program and does what its comment says.
+// TestQuickstart runs the program and follows the instructions in its package comment.
 func TestQuickstart(t *testing.T) {
 	program := childtest.Start(t, &built, nil, "-addr", "127.0.0.1:0")
 	url := program.Await(`listening.* url=(http://\S+)`)[1]
@@ -55,7 +55,7 @@ func get(t *testing.T, url string) string {
 	return string(body)
 }
 
-// TestCleanStopWithoutACollector ends with code 0 where only the collector is down, and the log says what is lost.
+// TestCleanStopWithoutACollector: the program exits with code 0 if only the collector is down, and the log reports the lost telemetry.
 func TestCleanStopWithoutACollector(t *testing.T) {
 	program := childtest.Start(t, &built, []string{"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1"}, "-addr", "127.0.0.1:0")
 	get(t, program.Await(`listening.* url=(http://\S+)`)[1]+"/hello/world")

@@ -13,19 +13,19 @@ import (
 	"github.com/go-os/go-os/state/kv"
 )
 
-// cartLife is how long a cart waits for its customer's next step.
+// cartLife is the lifetime of a cart after its last change.
 const cartLife = 30 * time.Minute
 
-// cart is what a customer means to buy: quantities by product.
+// cart has the quantities in a customer's cart, by product.
 type cart map[string]int32
 
-// carts are the carts of all customers. Every storefront on the same store sees the same carts.
+// carts has the carts of all customers. Storefronts on the same store share the carts.
 type carts struct {
 	store *kv.Store
 	typed *kv.Typed[cart]
 }
 
-// newCarts fails if the engine cannot do what carts need, before a customer finds out.
+// newCarts returns an error if the engine lacks an ability that carts need.
 func newCarts(store *kv.Store) (*carts, error) {
 	if err := store.Require(kv.CAS, kv.Expiry); err != nil {
 		return nil, fmt.Errorf("carts: %w", err)
@@ -33,7 +33,7 @@ func newCarts(store *kv.Store) (*carts, error) {
 	return &carts{store: store, typed: kv.NewTyped[cart](store, nil)}, nil
 }
 
-// set changes the quantity of one product. Two browser windows of one customer may do so at once: neither change is lost.
+// set changes the quantity of one product. Concurrent changes, as from two browser windows, are not lost.
 func (c *carts) set(ctx context.Context, customer, product string, quantity int32) (now cart, err error) {
 	_, err = c.typed.Update(ctx, customer, func(old kv.TypedItem[cart]) (cart, error) {
 		if now = old.Value; now == nil {
@@ -56,7 +56,7 @@ func (c *carts) take(ctx context.Context, customer string) (cart, error) {
 	return item.Value, c.typed.Delete(ctx, customer, kv.IfVersion(item.Version))
 }
 
-// putBack gives a customer the cart again whose order did not work out, unless a new one was begun.
+// putBack restores a cart after a failed order, unless the customer has begun a new one.
 func (c *carts) putBack(ctx context.Context, customer string, taken cart) error {
 	_, err := c.typed.Put(ctx, customer, taken, kv.IfAbsent(), kv.TTL(cartLife))
 	if errors.Is(err, kv.ErrConflict) {
@@ -95,7 +95,7 @@ func (s *storefront) setInCart(w http.ResponseWriter, r *http.Request) {
 	s.write(w, r, http.StatusOK, now)
 }
 
-// orderCart orders what is in a cart, product by product. What could not be ordered is in the cart again.
+// orderCart orders the products in a cart one by one. After an error it puts the remaining products back into the cart.
 func (s *storefront) orderCart(w http.ResponseWriter, r *http.Request) {
 	var body struct {
 		Card string `json:"card"`
@@ -127,7 +127,7 @@ func (s *storefront) orderCart(w http.ResponseWriter, r *http.Request) {
 	s.write(w, r, http.StatusCreated, map[string]any{"orders": placed})
 }
 
-// cartFailed tells a customer what became of a cart.
+// cartFailed responds with an error about a cart.
 func (s *storefront) cartFailed(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.Is(err, kv.ErrNotFound):

@@ -14,7 +14,7 @@ import (
 	"github.com/go-os/go-os/internal/tooling/testenv"
 )
 
-// ask makes a request and returns status and body.
+// ask sends a request and returns the status and the body of the response.
 func ask(t *testing.T, method, url, body string) string {
 	t.Helper()
 	req, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), method, url, strings.NewReader(body))
@@ -33,7 +33,7 @@ func ask(t *testing.T, method, url, body string) string {
 	return strconv.Itoa(resp.StatusCode) + " " + strings.TrimSpace(string(answer))
 }
 
-// expect makes requests "METHOD /path body" and compares their answers.
+// expect sends requests "METHOD /path body" and compares the responses.
 func expect(t *testing.T, url string, steps ...[2]string) {
 	t.Helper()
 	for _, step := range steps {
@@ -71,7 +71,7 @@ func TestCarts(t *testing.T) {
 	shop.Wait()
 }
 
-// TestCartsSurviveTheShop keeps carts in a file: another shop finds them there.
+// TestCartsSurviveTheShop: a new shop on the same file has the carts of the previous one.
 func TestCartsSurviveTheShop(t *testing.T) {
 	t.Parallel()
 	where := "bolt://" + filepath.Join(t.TempDir(), "carts.db")
@@ -87,7 +87,7 @@ func TestCartsSurviveTheShop(t *testing.T) {
 	}
 }
 
-// TestCartsMove keeps carts in engines that two shops share, and that die and come back.
+// TestCartsMove shares carts between two shops on engines that fail and recover.
 func TestCartsMove(t *testing.T) {
 	t.Parallel()
 	t.Run("etcd", func(t *testing.T) {

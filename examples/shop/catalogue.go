@@ -6,17 +6,17 @@ import (
 	"time"
 )
 
-// scope names the shop's own instrumentation.
+// scope is the instrumentation scope of the shop.
 const scope = "github.com/go-os/go-os/examples/shop"
 
-// product is one thing the shop sells.
+// product is one product of the shop.
 type product struct {
 	ID    string `json:"id" config:"-"` // the key among the products
 	Name  string `json:"name"`
 	Cents int64  `json:"cents"`
 }
 
-// work stands for what a real service would do: it takes about this long, or until the request is given up.
+// work simulates the work of a real service. It takes about the given time, or until ctx ends.
 func work(ctx context.Context, about time.Duration) error {
 	timer := time.NewTimer(about/2 + rand.N(about))
 	defer timer.Stop()

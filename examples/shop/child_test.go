@@ -20,13 +20,13 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// child is a shop in a process of its own.
+// child is a shop in a separate process.
 type child struct {
 	*childtest.Child
 	t *testing.T
 }
 
-// startShop runs the program and returns once it has said where its services are.
+// startShop starts the program, and returns when it has printed the addresses of its services.
 func startShop(t *testing.T, env []string, args ...string) child {
 	t.Helper()
 	c := child{childtest.Start(t, &program, env, args...), t}
@@ -34,7 +34,7 @@ func startShop(t *testing.T, env []string, args ...string) child {
 	return c
 }
 
-// url returns where a service is: what it serves, and its metrics.
+// url returns the address of a service, and the URL of its metrics.
 func (c child) url(service string) (serves, metrics string) {
 	c.t.Helper()
 	return urlOf(c.t, c.Output(), service)
@@ -52,7 +52,7 @@ func urlOf(t *testing.T, output, service string) (serves, metrics string) {
 // account is one row of the table of telemetry.
 type account struct{ emitted, exported, dropped, queued int }
 
-// accountOf reads a row of the table that the shop printed.
+// accountOf parses a row of the printed table.
 func accountOf(t *testing.T, output, service, signal string) (a account) {
 	t.Helper()
 	m := regexp.MustCompile(`(?m)^  ` + service + ` +` + signal + ` +(\d+) +(\d+) +(\d+) +(\d+)`).FindStringSubmatch(output)

@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// console writes to a terminal that has one line of progress at its foot; log lines go above it. Without a terminal the
-// progress is a plain line now and then.
+// console writes to a terminal. Its last line shows the progress, and log lines are above it. Without a terminal, progress is a plain line
+// every few seconds.
 type console struct {
 	out, err io.Writer
-	every    time.Duration // between two lines of progress
+	every    time.Duration // interval between two progress lines
 	terminal bool
 
 	mu     sync.Mutex
-	status string // the line of progress on the screen
+	status string // the progress line on the screen
 }
 
 func newConsole(out, err io.Writer) *console {
@@ -44,7 +44,7 @@ func (c *console) Write(p []byte) (int, error) {
 	return c.err.Write(p)
 }
 
-// progress replaces the line of progress.
+// progress replaces the progress line.
 func (c *console) progress(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -57,7 +57,7 @@ func (c *console) progress(format string, args ...any) {
 	fmt.Fprint(c.out, clearLine, line)
 }
 
-// printf ends the line of progress, if there is one, and writes below it.
+// printf ends the progress line, if there is one, and writes below it.
 func (c *console) printf(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -12,7 +12,7 @@ import (
 	"github.com/go-os/go-os/internal/tooling/testenv"
 )
 
-// TestCollectorHoldsEverything runs the shop against a real collector, over each protocol, and asks the collector.
+// TestCollectorHoldsEverything runs the shop with a real collector over each protocol, and checks the telemetry in the collector.
 func TestCollectorHoldsEverything(t *testing.T) {
 	for _, protocol := range []string{"grpc", "http/protobuf"} {
 		t.Run(protocol, func(t *testing.T) {
@@ -37,7 +37,7 @@ func TestCollectorHoldsEverything(t *testing.T) {
 
 var services = []string{"storefront", "orders", "payments"}
 
-// export is the environment that sends everything to a collector.
+// export returns the environment variables that send all telemetry to a collector.
 func export(c *testenv.CollectorHandle, protocol string) []string {
 	endpoint := c.HTTPEndpoint()
 	if protocol == "grpc" {
@@ -50,7 +50,7 @@ func export(c *testenv.CollectorHandle, protocol string) []string {
 	}
 }
 
-// checkAccount compares what the shop says it exported with what the collector holds.
+// checkAccount compares the exported count of the shop with the count in the collector.
 func checkAccount(t *testing.T, output, service, signal string, held int) {
 	t.Helper()
 	a := accountOf(t, output, service, signal)
@@ -75,8 +75,8 @@ func requestsSent(t *testing.T, output string) int {
 	return n
 }
 
-// TestPrometheusScrapesTheShop has a real Prometheus scrape the three services, and asks it for rates and exemplars. The
-// traces that the exemplars point to must be in the collector.
+// TestPrometheusScrapesTheShop scrapes the three services with a real Prometheus, and queries rates and exemplars. The collector must have
+// the traces of the exemplars.
 func TestPrometheusScrapesTheShop(t *testing.T) {
 	t.Parallel()
 	collector := testenv.Collector(t, nil)
@@ -131,7 +131,7 @@ func TestPrometheusScrapesTheShop(t *testing.T) {
 	}
 }
 
-// wantLabels waits until a query's result has, among others, a sample for each of these values of a label.
+// wantLabels waits until the result of a query has a sample for each of the label values. Other samples are ignored.
 func wantLabels(t *testing.T, p *testenv.PrometheusHandle, query, label string, values ...string) {
 	t.Helper()
 	p.WaitQuery(query, func(samples []testenv.Sample) error {

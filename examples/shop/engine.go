@@ -14,7 +14,7 @@ import (
 // engineWithin is how long an engine may take to answer when the shop opens.
 const engineWithin = 5 * time.Second
 
-// openEngine opens the store that a URL names: what an application chooses in its main, and the library does not know of.
+// openEngine opens the store that a URL names. The choice of an engine belongs to the application: the library has no URLs.
 func openEngine(ctx context.Context, name, flag, where string, t telemetry.Providers) (*engine.Engine, error) {
 	e, err := engine.Open(ctx, where, engine.Options{
 		Flag: flag, Schemes: []string{"memory", "bolt", "etcd", "consul", "redis"}, Within: engineWithin,
@@ -23,7 +23,7 @@ func openEngine(ctx context.Context, name, flag, where string, t telemetry.Provi
 	return e, usage(err)
 }
 
-// usage has a URL that names no engine be a mistake of usage.
+// usage marks the error for a URL that names no engine as errUsage.
 func usage(err error) error {
 	if errors.Is(err, engine.ErrURL) {
 		return fmt.Errorf("%w: %w", err, errUsage)

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// flags are the command line.
+// flags are the flags of the command line.
 type flags struct {
 	duration      time.Duration
 	rate          float64

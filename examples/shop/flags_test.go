@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// TestRatesThatAreNone refuses what is no number of requests a second.
+// TestRatesThatAreNone: a rate that is not a number of requests per second is rejected.
 func TestRatesThatAreNone(t *testing.T) {
 	for _, rate := range []string{"NaN", "Inf", "-Inf", "-1", "10001"} {
 		if _, err := parse([]string{"-rate", rate}, io.Discard); !errors.Is(err, errUsage) {
@@ -22,7 +22,7 @@ func TestRatesThatAreNone(t *testing.T) {
 	}
 }
 
-// TestARateOfAlmostNothing waits longer than any clock counts.
+// TestARateOfAlmostNothing uses a rate whose interval exceeds the range of time.Duration.
 func TestARateOfAlmostNothing(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()

@@ -11,14 +11,14 @@ import (
 	"github.com/go-os/go-os/internal/tooling/testenv"
 )
 
-// hop is one span of an order's way through the shop.
+// hop is one span in the trace of an order.
 type hop struct {
 	service string
 	kind    tracepb.Span_SpanKind
 	name    string
 }
 
-// way is the way of every order that the bank is asked about, callers first.
+// way has the spans of every order that reaches the bank, callers first.
 var way = []hop{
 	{"storefront", tracepb.Span_SPAN_KIND_SERVER, "POST /orders"},
 	{"storefront", tracepb.Span_SPAN_KIND_CLIENT, "shop.orders.v1.Orders/Place"},
@@ -28,7 +28,7 @@ var way = []hop{
 	{"payments", tracepb.Span_SPAN_KIND_INTERNAL, "authorize"},
 }
 
-// checkWay follows every authorization back to the root of its trace.
+// checkWay checks the spans from every authorization up to the root of its trace.
 func checkWay(t *testing.T, spans []testenv.Span) {
 	t.Helper()
 	byID := make(map[string]testenv.Span, len(spans))
@@ -67,8 +67,8 @@ func checkWay(t *testing.T, spans []testenv.Span) {
 	}
 }
 
-// checkLogs wants every line that was written for a request on a span of the same service, and for every order that was
-// placed one line of each service on its server span.
+// checkLogs checks that every log line of a request is on a span of the same service. Each placed order must have one line of each service
+// on the server span of that service.
 func checkLogs(t *testing.T, spans []testenv.Span, records []testenv.LogRecord) {
 	t.Helper()
 	owner := make(map[string]testenv.Span, len(spans))
@@ -104,7 +104,7 @@ func checkLogs(t *testing.T, spans []testenv.Span, records []testenv.LogRecord) 
 	}
 }
 
-// checkMetrics wants the metrics of each service, with exemplars that point to spans the collector holds.
+// checkMetrics checks the metrics of each service. Their exemplars must point to spans in the collector.
 func checkMetrics(t *testing.T, c *testenv.CollectorHandle) {
 	t.Helper()
 	held := make(map[string]bool)
@@ -135,7 +135,7 @@ func checkMetrics(t *testing.T, c *testenv.CollectorHandle) {
 	checkOrders(t, c)
 }
 
-// checkOrders compares the business metric with the log: as many orders counted as placed as were logged.
+// checkOrders checks that the metric shop.orders counts as many placed orders as the log shows.
 func checkOrders(t *testing.T, c *testenv.CollectorHandle) {
 	t.Helper()
 	logged := int64(0)
@@ -145,7 +145,7 @@ func checkOrders(t *testing.T, c *testenv.CollectorHandle) {
 		}
 	}
 	counted := int64(0)
-	for _, m := range c.MetricsNamed("shop.orders") { // the last export stands
+	for _, m := range c.MetricsNamed("shop.orders") { // the last export counts
 		for _, p := range m.GetSum().GetDataPoints() {
 			if testenv.Attribute(p.GetAttributes(), "result") == "placed" {
 				counted = p.GetAsInt()
@@ -157,7 +157,7 @@ func checkOrders(t *testing.T, c *testenv.CollectorHandle) {
 	}
 }
 
-// count counts what a service has sent.
+// count returns how many of the items come from a service.
 func count[T interface{ Service() string }](all []T, service string) (n int) {
 	for _, one := range all {
 		if one.Service() == service {
@@ -182,7 +182,7 @@ func countPoints(all []*metricspb.ResourceMetrics, service string) (n int) {
 	return n
 }
 
-// roots counts the traces that a customer's request began. The storefront's look at its engine, when it opens, is another.
+// roots counts the traces that begin with a customer's request. The storefront's check of its engine at start-up is a trace of its own.
 func roots(spans []testenv.Span) (n int) {
 	for _, s := range spans {
 		if s.Parent() == "" && s.Kind == tracepb.Span_SPAN_KIND_SERVER {

@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// maxInFlight bounds the requests under way: a shop that hangs must not pile them up without end.
+// maxInFlight is the largest number of concurrent requests, in case the shop hangs.
 const maxInFlight = 64
 
-// load plays the customers of a storefront: a fixed mix of requests at a fixed rate.
+// load simulates the customers of a storefront. It sends a fixed mix of requests at a fixed rate.
 type load struct {
 	url    string
 	client *http.Client
@@ -34,7 +34,7 @@ func buy(id string, quantity int, card string) visit {
 	return visit{http.MethodPost, "/orders", fmt.Sprintf(`{"product":%q,"quantity":%d,"card":%q}`, id, quantity, card)}
 }
 
-// toCart, showCart and buyCart are the steps of a customer who does not buy at once.
+// toCart, showCart and buyCart are the requests of a customer with a cart.
 func toCart(customer, id string, quantity int) visit {
 	return visit{http.MethodPut, "/carts/" + customer + "/" + id, fmt.Sprintf(`{"quantity":%d}`, quantity)}
 }
@@ -45,9 +45,8 @@ func buyCart(customer, card string) visit {
 	return visit{http.MethodPost, "/carts/" + customer + "/order", fmt.Sprintf(`{"card":%q}`, card)}
 }
 
-// mix is what forty-four visits in a row ask for, so that even a short run sees every kind: most look at products, some buy,
-// one fills a cart first, one waits for a review, one is refused, one asks for what is not there, and one trips over the bug
-// in payments.
+// mix returns 44 visits, so that even a short run has every kind. Most show products and some place orders. One customer fills a cart
+// first. One order waits for a review, one is refused, one visit requests an unknown product, and one triggers the bug in payments.
 func mix() []visit {
 	const good, refused, short = "4242424242424242", "4000000000000002", "42"
 	var visits []visit
@@ -58,7 +57,7 @@ func mix() []visit {
 	return append(visits, toCart("ann", "lamp", 1), toCart("ann", "lamp", 2), showCart("ann"), buyCart("ann", good))
 }
 
-// run sends requests at this rate a second until ctx ends, and returns when the last of them has been answered.
+// run sends requests at the given rate per second until ctx ends. It returns when all of them have ended.
 func (l *load) run(ctx context.Context, rate float64) {
 	if rate <= 0 {
 		return

@@ -1,17 +1,17 @@
-// Command shop is three services calling each other, observed end to end: storefront (HTTP) calls orders (gRPC), which calls
-// payments (HTTP). Each has a resource, a telemetry pipeline and a port of its own, as if it ran on a machine of its own.
+// Command shop runs three services with complete telemetry: storefront (HTTP) calls orders (gRPC), which calls payments (HTTP). Each has
+// its own resource, telemetry pipeline and port, as if it ran on a separate machine.
 //
 //	go run ./examples/shop            until interrupted
-//	go run ./examples/shop -for 10s   ends by itself
+//	go run ./examples/shop -for 10s   for ten seconds
 //
-// A small load generator plays the customers. At the end the shop shows what its own telemetry holds: one request's trace
-// across the services with its log lines, request rates and latencies by route, and what became of everything emitted.
-// Nothing needs to be installed.
+// A load generator simulates the customers. At the end the shop prints its own telemetry: the trace of one request across the services with
+// its log lines, request rates and latencies by route, and how much telemetry was emitted, exported and dropped. The shop needs no other
+// programs.
 //
-// With OTEL_EXPORTER_OTLP_ENDPOINT set, traces, metrics and logs go to an OpenTelemetry collector as well; a Prometheus
-// can scrape the /metrics URLs that are printed at the start.
+// With OTEL_EXPORTER_OTLP_ENDPOINT set, traces, metrics and logs go to an OpenTelemetry collector as well. A Prometheus can scrape the
+// /metrics URLs that the shop prints at start-up.
 //
-// Read storefront.go, orders.go and payments.go for what a service does to be observed, and service.go for its set-up.
+// See storefront.go, orders.go and payments.go for the instrumentation of a service, and service.go for its set-up.
 package main
 
 import (
@@ -37,7 +37,7 @@ func main() {
 	}
 }
 
-// run is the program: it returns when ctx ends or the time is over, after a clean stop.
+// run runs the shop until ctx ends or the time is over, and shuts it down.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f, err := parse(args, stderr)
 	if err != nil {
@@ -58,8 +58,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return s.finish(ctx)
 }
 
-// finish stops the shop in order (requests first, telemetry last) and reports. Telemetry that is lost is told, but is no
-// failure of the shop.
+// finish stops the shop, requests first and telemetry last, and prints the report. Lost telemetry is reported, but is not a failure of the
+// shop.
 func (s *shop) finish(ctx context.Context) error {
 	elapsed := time.Since(s.began)
 	drained := s.drain(ctx)

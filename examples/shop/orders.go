@@ -26,7 +26,7 @@ import (
 	"github.com/go-os/go-os/telemetry/trace"
 )
 
-// orders takes orders over gRPC and has payments charge them over HTTP.
+// orders accepts orders over gRPC, and charges them through the payments service over HTTP.
 type orders struct {
 	ordersv1.UnimplementedOrdersServer
 	pipeline *exporters.Pipeline
@@ -72,7 +72,7 @@ func (o *orders) server() *grpc.Server {
 // Place implements ordersv1.OrdersServer.
 func (o *orders) Place(ctx context.Context, req *ordersv1.PlaceRequest) (*ordersv1.PlaceResponse, error) {
 	log := o.pipeline.Logger().With("product", req.GetProduct())
-	now := o.settings.Get() // one state of the settings for the whole order
+	now := o.settings.Get() // the same settings for the whole order
 	item, ok := now.find(req.GetProduct())
 	if !ok || req.GetQuantity() < 1 {
 		return nil, status.Errorf(codes.NotFound, "no product %q in quantity %d", req.GetProduct(), req.GetQuantity())
@@ -116,7 +116,7 @@ func (o *orders) charge(ctx context.Context, c charge) error {
 		return err
 	}
 	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil { // read to the end, so that the connection is used again
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil { // read to the end, so that the connection can be reused
 		return err
 	}
 	switch resp.StatusCode {

@@ -15,13 +15,13 @@ import (
 	"github.com/go-os/go-os/telemetry/trace"
 )
 
-// payments charges cards: the last service of the chain, over HTTP.
+// payments charges cards over HTTP. It is the last service of the chain.
 type payments struct {
 	pipeline *exporters.Pipeline
 	tracer   *trace.Tracer
 	charges  *metrics.Counter[chargeLabels]
 
-	settlement atomic.Pointer[settlement] // nil until the service knows where it is
+	settlement atomic.Pointer[settlement] // nil until the address of the service is known
 }
 
 // chargeLabels are the labels of shop.charges.
@@ -35,7 +35,7 @@ type charge struct {
 	Cents int64  `json:"cents"`
 }
 
-// reviewFrom is the amount from which a person looks at a charge: these requests are slow.
+// reviewFrom is the amount, in cents, from which a person reviews a charge. These requests are slow.
 const reviewFrom = 500_00
 
 func newPayments(p *exporters.Pipeline) (*payments, error) {
@@ -70,7 +70,7 @@ func (p *payments) charge(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the body is not a charge: "+err.Error(), http.StatusBadRequest)
 		return
 	}
-	// A card number of fewer than four digits panics here. The bug is the demo's: see what becomes of it in the trace.
+	// A card number of fewer than four digits panics here. The bug is deliberate: the trace shows its effect.
 	card := slog.String("card", "…"+c.Card[len(c.Card)-4:])
 	var authorized bool
 	err := p.tracer.Do(ctx, "authorize", func(ctx context.Context) (err error) {
@@ -92,7 +92,7 @@ func (p *payments) charge(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// authorize stands for the bank. A refusal is an answer, not an error.
+// authorize simulates the bank. A refusal is not an error.
 func authorize(ctx context.Context, c charge) (bool, error) {
 	if err := work(ctx, 4*time.Millisecond); err != nil {
 		return false, err

@@ -11,7 +11,7 @@ import (
 	"github.com/go-os/go-os/exporters"
 )
 
-// announce says where everything is.
+// announce prints the addresses of the services.
 func (s *shop) announce() {
 	var b strings.Builder
 	for i := len(s.services) - 1; i >= 0; i-- {
@@ -29,7 +29,7 @@ func (s *shop) announce() {
 	s.console.printf("\n")
 }
 
-// report shows what the telemetry of this run holds.
+// report prints the telemetry of this run.
 func (s *shop) report(routes []*show.Route, elapsed time.Duration) error {
 	var b strings.Builder
 	if s.load != nil && s.load.sent.Load() > 0 {
@@ -53,7 +53,7 @@ func (s *shop) report(routes []*show.Route, elapsed time.Duration) error {
 	return errors.Join(tree, rates, health)
 }
 
-// health is the account of every pipeline: what was emitted is exported, dropped or still queued.
+// health returns a table with the account of every pipeline: emitted telemetry is exported, dropped or still queued.
 func (s *shop) health() [][]string {
 	rows := [][]string{{"service", "signal", " emitted", "exported", " dropped", "  queued"}}
 	for i := len(s.services) - 1; i >= 0; i-- {

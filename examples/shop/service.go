@@ -21,7 +21,7 @@ import (
 	"github.com/go-os/go-os/exporters"
 )
 
-// service is one of the three as it runs: where it listens, what it reports through, and how it stops.
+// service is one running service: its addresses, its pipeline and its shutdown.
 type service struct {
 	name     string
 	pipeline *exporters.Pipeline
@@ -31,15 +31,15 @@ type service struct {
 	stop     []func(context.Context) error // each drains one listener
 }
 
-// start gives a service its pipeline. Three services in one process keep out of each other's way by KeepGlobals: nothing
-// is process-wide, every constructor is handed the pipeline it reports through.
+// start creates a service with its own pipeline. The services share one process, so KeepGlobals avoids process-wide providers, and every
+// constructor takes a pipeline.
 func (s *shop) start(ctx context.Context, name string) (*service, error) {
 	mark := &stamp{}
 	pipeline, err := exporters.Setup(ctx, &exporters.Options{
 		ServiceName:      name,
 		ServiceNamespace: "shop",
 		KeepGlobals:      true,
-		LogWriter:        io.Discard, // a line for every order would bury the rest: the terminal gets a choice
+		LogWriter:        io.Discard, // a line for every order would hide the rest: the terminal shows a selection
 		Sinks:            []slog.Handler{s.terminal, s.recorder.Sink(name)},
 		SpanProcessors:   []sdktrace.SpanProcessor{mark, s.recorder},
 		MetricReaders:    []sdkmetric.Reader{s.rates.Reader()},
@@ -53,11 +53,10 @@ func (s *shop) start(ctx context.Context, name string) (*service, error) {
 	return svc, nil
 }
 
-// isServiceName finds the variable that would give all three services one name.
+// isServiceName reports whether an environment entry is the variable that would give all three services the same name.
 func isServiceName(kv string) bool { return strings.HasPrefix(kv, "OTEL_SERVICE_NAME=") }
 
-// serveHTTP serves a handler with /metrics beside it, and returns its URL. /metrics itself is not observed: a scraper would
-// fill the traces.
+// serveHTTP serves a handler and /metrics, and returns the URL. /metrics is not instrumented, since a scraper would fill the traces.
 func (s *service) serveHTTP(addr string, handler http.Handler) (string, error) {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", s.pipeline.MetricsHandler())
@@ -90,7 +89,7 @@ func (s *service) serveGRPC(addr string, server *grpc.Server) (string, error) {
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
 	s.stop = append(s.stop, func(ctx context.Context) error {
-		drained := context.AfterFunc(ctx, server.Stop) // cuts off what is not done in time
+		drained := context.AfterFunc(ctx, server.Stop) // cancels requests that take longer
 		defer drained()
 		server.GracefulStop()
 		return <-done
@@ -98,7 +97,7 @@ func (s *service) serveGRPC(addr string, server *grpc.Server) (string, error) {
 	return listener.Addr().String(), nil
 }
 
-// drain lets every accepted request end, then closes the listeners.
+// drain waits for every accepted request, then closes the listeners.
 func (s *service) drain(ctx context.Context) error {
 	var errs []error
 	for _, stop := range s.stop {

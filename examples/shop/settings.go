@@ -14,7 +14,7 @@ import (
 	"github.com/go-os/go-os/control/config/versions"
 )
 
-// settings are what can be changed while the shop runs, see shop.yaml.
+// settings is the configuration of the shop, which can change at run time. See shop.yaml.
 type settings struct {
 	Products map[string]product `validate:"dive"`
 	Switches struct {
@@ -27,7 +27,7 @@ type settings struct {
 	}
 }
 
-// Validate has every product cost something, and bear a name.
+// Validate checks that every product has a price and a name.
 func (s *settings) Validate() error {
 	var errs []error
 	for id, p := range s.Products {
@@ -38,18 +38,18 @@ func (s *settings) Validate() error {
 	return errors.Join(errs...)
 }
 
-// assortment is what the shop sells if nobody says anything else.
+// assortment has the default products.
 var assortment = settings{Products: map[string]product{
 	"lamp":  {Name: "Desk lamp", Cents: 49_00},
 	"chair": {Name: "Office chair", Cents: 189_00},
 	"desk":  {Name: "Standing desk", Cents: 640_00},
 }}
 
-// layer is where configctl publishes for the shop.
+// layer is the layer of published configuration for the shop.
 const layer = "prod/application/shop"
 
-// configure gives a service its settings, and follows them until it is drained. Each service has its own, as if it ran on a
-// machine of its own.
+// configure loads the settings of a service, and follows them until the service is drained. Each service has its own Config, as if it ran
+// on a separate machine.
 func (s *shop) configure(ctx context.Context, svc *service) (*config.Config[settings], error) {
 	sources := []config.Source{config.Defaults(assortment)}
 	if s.flags.config != "" {
@@ -73,7 +73,7 @@ func (s *shop) configure(ctx context.Context, svc *service) (*config.Config[sett
 	svc.stamp.settings.Store(cfg)
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var group sync.WaitGroup
-	group.Go(func() { _ = cfg.Run(running) }) // it is run once, so there is no error
+	group.Go(func() { _ = cfg.Run(running) }) // no error, since it runs only once
 	svc.stop = append(svc.stop, func(context.Context) error {
 		cancel()
 		group.Wait()
@@ -82,13 +82,13 @@ func (s *shop) configure(ctx context.Context, svc *service) (*config.Config[sett
 	return cfg, nil
 }
 
-// instance names a service of this process among all.
+// instance returns a unique name for a service of this process.
 func instance(service string) string {
 	host, _ := os.Hostname()
 	return strings.Join([]string{cmp.Or(host, "localhost"), fmt.Sprint(os.Getpid()), service}, "-")
 }
 
-// find returns a product as it is sold now.
+// find returns a product from the current settings.
 func (s *settings) find(id string) (product, bool) {
 	p, ok := s.Products[id]
 	p.ID = id

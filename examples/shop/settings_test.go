@@ -27,7 +27,7 @@ import (
 
 const settingsWithin = 10 * time.Second
 
-// answers waits until a request is answered with a text in it.
+// answers waits until the response to a request contains a text.
 func answers(t *testing.T, want, method, url, body string) {
 	t.Helper()
 	testenv.Eventually(t, settingsWithin, want, func() error {
@@ -38,7 +38,7 @@ func answers(t *testing.T, want, method, url, body string) {
 	})
 }
 
-// TestSettingsFile edits the shop's file while it sells, well and badly.
+// TestSettingsFile makes valid and invalid edits to the settings file of a running shop.
 func TestSettingsFile(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("shop.yaml")
@@ -80,7 +80,7 @@ func TestSettingsFile(t *testing.T) {
 	answers(t, `"cents":9800`, http.MethodPost, url+"/orders", order)
 }
 
-// TestStamp finds the version on the spans that were begun while it was in force.
+// TestStamp: a span has the version of the configuration that was in force at its start.
 func TestStamp(t *testing.T) {
 	store := kv.New(memkv.New(nil), &kv.Options{Telemetry: telemetry.Off()})
 	t.Cleanup(func() { _ = store.Close() })
@@ -121,7 +121,7 @@ func TestStamp(t *testing.T) {
 	}
 }
 
-// TestSettingsMistake has the shop refuse to start with a file that it cannot use.
+// TestSettingsMistake: the shop does not start with an invalid file.
 func TestSettingsMistake(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "shop.yaml")
 	if err := os.WriteFile(path, []byte("switches: {card: true}\n"), 0o600); err != nil {
@@ -138,7 +138,7 @@ func TestSettingsMistake(t *testing.T) {
 	}
 }
 
-// configctl runs the command beside the shop.
+// configctl runs the command configctl.
 func configctl(t *testing.T, in string, args ...string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "go", append([]string{"run", "../configctl"}, args...)...)
@@ -148,7 +148,7 @@ func configctl(t *testing.T, in string, args ...string) {
 	}
 }
 
-// TestSettingsPublished changes a price in all shops that follow a store.
+// TestSettingsPublished publishes a price to all shops that follow a store.
 func TestSettingsPublished(t *testing.T) {
 	t.Parallel()
 	engine := testenv.Etcd(t)
@@ -169,7 +169,7 @@ func TestSettingsPublished(t *testing.T) {
 		urls = append(urls, url)
 	}
 	for _, cents := range []int{4900, 1900, 2900} {
-		if cents != 4900 { // that is what the shop has by itself
+		if cents != 4900 { // 4900 is the default
 			configctl(t, fmt.Sprintf("products: {lamp: {cents: %d}}\n", cents), "-store", "etcd://"+engine.Endpoint(), "-layer", layer, "publish", "-", "-format", "yaml")
 		}
 		for _, url := range urls {

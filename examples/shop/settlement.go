@@ -17,11 +17,11 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// leaseTTL is how long nobody settles after the payments service that did was killed.
+// leaseTTL is the longest time without a leader after the leading payments service was killed.
 const leaseTTL = 5 * time.Second
 
-// settlement hands over to the bank, every night, what was charged. It must not happen twice, so of all payments services one does it: the
-// elected leader.
+// settlement sends the charges of each night to the bank. A night must not be settled twice, so only the elected leader of the payments
+// services settles.
 type settlement struct {
 	pipeline *exporters.Pipeline
 	election *sync.Election
@@ -30,7 +30,7 @@ type settlement struct {
 	settled  atomic.Int64
 }
 
-// newSettlement fails if locks at the engine are worth too little to settle by, before a night is settled twice.
+// newSettlement returns an error if the guarantees of the engine's locks are too weak for a settlement.
 func newSettlement(p *exporters.Pipeline, session *sync.Session, shared bool, night time.Duration, address string) (*settlement, error) {
 	if shared {
 		if err := session.Require(sync.SessionBound); err != nil {
@@ -40,7 +40,7 @@ func newSettlement(p *exporters.Pipeline, session *sync.Session, shared bool, ni
 	return &settlement{pipeline: p, election: session.Election("settlement"), night: night, address: address}, nil
 }
 
-// run settles whenever this service leads, until ctx ends.
+// run settles while this service is the leader, until ctx ends.
 func (s *settlement) run(ctx context.Context) {
 	err := s.election.Do(ctx, []byte(s.address), func(ctx context.Context, g *sync.Grant) error {
 		s.pipeline.Logger().InfoContext(ctx, "settling from now on", slog.Uint64("token", uint64(g.Token())))
@@ -52,7 +52,7 @@ func (s *settlement) run(ctx context.Context) {
 				return ctx.Err()
 			case <-nights.C:
 			}
-			if ctx.Err() != nil { // both may have come while the process was stopped
+			if ctx.Err() != nil { // both may have fired while the process was stopped
 				return ctx.Err()
 			}
 			n := s.settled.Add(1)
@@ -64,7 +64,7 @@ func (s *settlement) run(ctx context.Context) {
 	}
 }
 
-// show tells who settles, and how many nights this service has.
+// show responds with the address of the leader, and the number of nights that this service has settled.
 func (s *settlement) show(w http.ResponseWriter, r *http.Request) {
 	leader, err := s.election.Leader(r.Context())
 	if err != nil && !errors.Is(err, sync.ErrNotHeld) {
@@ -72,7 +72,7 @@ func (s *settlement) show(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(map[string]any{"leader": string(leader.Value), "settled_here": s.settled.Load()}) // or the caller has gone
+	_ = json.NewEncoder(w).Encode(map[string]any{"leader": string(leader.Value), "settled_here": s.settled.Load()}) // the client may be gone
 }
 
 // locks are a session and the client behind it.
@@ -81,7 +81,7 @@ type locks struct {
 	client func() error
 }
 
-// stopAfter ends what runs on the session, then the session, then its client.
+// stopAfter stops the goroutines that use the session, then the session, then its client.
 func (l *locks) stopAfter(cancel context.CancelFunc, running *gosync.WaitGroup) func(context.Context) error {
 	return func(ctx context.Context) error {
 		cancel()

@@ -12,7 +12,7 @@ import (
 	"github.com/go-os/go-os/internal/tooling/testenv"
 )
 
-// settling is what a payments service says of the settlement.
+// settling is the response of a payments service about the settlement.
 type settling struct {
 	Leader  string `json:"leader"`
 	Settled int    `json:"settled_here"`
@@ -27,7 +27,7 @@ func settlementAt(t *testing.T, url string) (s settling) {
 	return s
 }
 
-// TestSettlementMoves kills the payments service that settles: the other does from then on, and both know.
+// TestSettlementMoves kills the leading payments service: the other one settles from then on, and reports itself as the leader.
 func TestSettlementMoves(t *testing.T) {
 	t.Parallel()
 	for name, where := range map[string]func(*testing.T) string{

@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	drainTime = 10 * time.Second // for requests under way
+	drainTime = 10 * time.Second // for requests in flight
 	flushTime = 10 * time.Second // for telemetry, afterwards
 )
 
-// shop is what runs in this process: the three services, or one of them.
+// shop has the services that run in this process: all three, or one of them.
 type shop struct {
 	flags    flags
 	console  *console
@@ -28,7 +28,7 @@ type shop struct {
 	began    time.Time
 }
 
-// open starts the services, callees first, so that each knows where to find the next.
+// open starts the services, callees first, so that each knows the address of the next.
 func open(ctx context.Context, f flags, c *console) (*shop, error) {
 	s := &shop{flags: f, console: c, terminal: newTerminal(c), recorder: show.NewRecorder(), began: time.Now()}
 	for _, open := range []func(context.Context) error{s.openPayments, s.openOrders, s.openStorefront} {
@@ -58,13 +58,13 @@ func (s *shop) openPayments(ctx context.Context) error {
 	return s.settle(ctx, svc, p)
 }
 
-// settle has a payments service stand for election, and settle when it leads.
+// settle makes a payments service a candidate for leader of the settlement. The leader settles.
 func (s *shop) settle(ctx context.Context, svc *service, p *payments) error {
 	locks, err := openLocks(ctx, s.flags.sync, svc.pipeline.Providers())
 	if err != nil {
 		return err
 	}
-	running, cancel := context.WithCancel(context.WithoutCancel(ctx)) // the service goes on until it is drained
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx)) // the service runs until it is drained
 	var group sync.WaitGroup
 	svc.stop = append(svc.stop, locks.stopAfter(cancel, &group))
 	nightly, err := newSettlement(svc.pipeline, locks.Session, s.flags.sync != "memory", s.flags.night, s.flags.payments)
@@ -131,7 +131,7 @@ func (s *shop) openStorefront(ctx context.Context) error {
 	return err
 }
 
-// serve lets customers come until ctx ends, and returns when the last has been answered.
+// serve runs the load until ctx ends, and returns when all requests have ended.
 func (s *shop) serve(ctx context.Context) {
 	s.began = time.Now()
 	if s.load == nil {
@@ -153,7 +153,7 @@ func (s *shop) serve(ctx context.Context) {
 	s.load.client.CloseIdleConnections()
 }
 
-// drain stops the services, callers before their callees, so that none loses a request to a peer that has gone.
+// drain stops the services, callers before callees, so that no request fails because a callee has stopped.
 func (s *shop) drain(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
@@ -164,7 +164,7 @@ func (s *shop) drain(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// flush sends what telemetry is still queued. It comes last: requests that drain are traced to their end. It has a time of its own.
+// flush sends the queued telemetry. It runs last, so that the traces of draining requests are complete, and has its own timeout.
 func (s *shop) flush(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTime)
 	defer cancel()
@@ -177,5 +177,5 @@ func (s *shop) flush(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// collector is where telemetry goes besides /metrics, as far as the environment says.
+// collector returns the address of the collector from the environment, or nothing.
 func collector() string { return os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") }

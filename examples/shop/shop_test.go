@@ -15,7 +15,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// TestRun runs the whole shop in this process, with no collector and no Prometheus, and reads what it prints.
+// TestRun runs the whole shop in this process, without a collector or a Prometheus, and checks its output.
 func TestRun(t *testing.T) {
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "")
 	defer goleak.VerifyNone(t)
@@ -25,7 +25,7 @@ func TestRun(t *testing.T) {
 	}
 	output := out.String()
 	t.Logf("\n%s", output)
-	// The worst request is the one that trips over the bug in payments, seen from every service.
+	// The worst request is the one that triggers the bug in payments. The trace shows it in every service.
 	inOrder(t, output,
 		"  POST /orders ", "storefront", "server", "ERROR 502",
 		"└─ shop.orders.v1.Orders/Place", "storefront", "client", "ERROR UNAVAILABLE",
@@ -71,7 +71,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestLessTelemetry runs the shop with telemetry turned down by the environment: it must serve, and say what is missing.
+// TestLessTelemetry runs the shop with telemetry disabled in part by the environment. The shop must serve, and report what is missing.
 func TestLessTelemetry(t *testing.T) {
 	for env, want := range map[string][]string{
 		"OTEL_SDK_DISABLED=true":         {"No trace was recorded", "no request was measured"},
@@ -172,7 +172,7 @@ func TestFlags(t *testing.T) {
 	}
 }
 
-// TestPortTaken wants a clear error, and nothing left behind by the services that did start.
+// TestPortTaken: a port in use is a clear error, and the services that have started leave nothing behind.
 func TestPortTaken(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -185,8 +185,8 @@ func TestPortTaken(t *testing.T) {
 	}
 }
 
-// TestCollectorDown runs the shop against a port that nobody listens on: customers notice nothing, nothing is lost silently,
-// and the end is clean.
+// TestCollectorDown runs the shop with a collector that is down. Customers notice nothing, every loss is reported, and the shutdown is
+// clean.
 func TestCollectorDown(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -213,7 +213,7 @@ func TestCollectorDown(t *testing.T) {
 	}
 }
 
-// TestOneServiceAProcess runs the three services as three programs that know each other by address.
+// TestOneServiceAProcess runs the three services in three processes that reach each other by address.
 func TestOneServiceAProcess(t *testing.T) {
 	t.Parallel()
 	payments := startShop(t, nil, "-service", "payments")

@@ -17,8 +17,8 @@ import (
 	"github.com/go-os/go-os/internal/tooling/testenv"
 )
 
-// TestSIGTERMUnderLoad stops a busy shop. It must end cleanly, every request that it answered must have been answered in full,
-// and the storefront's span of each must be in the collector.
+// TestSIGTERMUnderLoad stops a busy shop. The shutdown must be clean, every response must be complete, and the collector must have the
+// storefront's span of each request.
 func TestSIGTERMUnderLoad(t *testing.T) {
 	collector := testenv.Collector(t, nil)
 	shop := startShop(t, export(collector, "grpc"), "-rate", "0")
@@ -43,7 +43,7 @@ func TestSIGTERMUnderLoad(t *testing.T) {
 	stop()
 	running.Wait()
 
-	// The storefront's spans are the requests it accepted, the customers' answers those that ended: they must be the same.
+	// The storefront's spans are the accepted requests, and the customers' answers are the completed ones. They must be the same.
 	accepted := make(map[string]bool)
 	for _, s := range collector.Spans() {
 		if s.Service() == "storefront" && s.Kind == tracepb.Span_SPAN_KIND_SERVER {
@@ -67,17 +67,17 @@ func TestSIGTERMUnderLoad(t *testing.T) {
 	}
 }
 
-// customers send orders, each in a trace of its own, and remember which were answered.
+// customers send orders, each in its own trace, and record the answered ones.
 type customers struct {
 	front  string
 	client *http.Client
 
 	mu       sync.Mutex
 	answered []string // trace ids
-	broken   int      // answers that began and did not end
+	broken   int      // incomplete answers
 }
 
-// run orders until the storefront is gone or ctx ends.
+// run sends orders until the storefront is gone or ctx ends.
 func (c *customers) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		id := traceID()
@@ -89,7 +89,7 @@ func (c *customers) run(ctx context.Context) {
 		req.Header.Set("traceparent", "00-"+id+"-00f067aa0ba902b7-01")
 		resp, err := c.client.Do(req)
 		if err != nil {
-			return // refused: the storefront has closed its doors
+			return // refused: the storefront has closed its listener
 		}
 		_, err = io.Copy(io.Discard, resp.Body)
 		resp.Body.Close()
@@ -117,7 +117,7 @@ func traceID() string {
 	return hex.EncodeToString(id)
 }
 
-// TestStopsAtOnceWhenIdle guards against a stop that only ends by its deadlines.
+// TestStopsAtOnceWhenIdle: an idle shop stops at once, without waiting for a deadline.
 func TestStopsAtOnceWhenIdle(t *testing.T) {
 	t.Parallel()
 	shop := startShop(t, nil, "-rate", "0")

@@ -9,8 +9,8 @@ import (
 	"github.com/go-os/go-os/control/config"
 )
 
-// stamp puts the version of the configuration on every span of a service: a regression that came with a change shows where it
-// came from. The service has its pipeline before it has its configuration, so the stamp is blank at first.
+// stamp adds the version of the configuration to every span of a service, so that a regression can be traced to a change. It adds nothing
+// until the configuration is loaded, since the pipeline starts first.
 type stamp struct {
 	settings atomic.Pointer[config.Config[settings]]
 }

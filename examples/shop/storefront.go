@@ -20,7 +20,7 @@ import (
 	"github.com/go-os/go-os/telemetry/trace"
 )
 
-// storefront is what customers see: product pages, carts and orders, over HTTP.
+// storefront serves customers over HTTP: product pages, carts and orders.
 type storefront struct {
 	pipeline *exporters.Pipeline
 	tracer   *trace.Tracer
@@ -62,12 +62,12 @@ func (s *storefront) handler() http.Handler {
 	})
 }
 
-// Switches that close a part of the shop.
+// always, cartsOpen and ordersOpen report whether a part of the shop is switched on, and name that part.
 func always(*settings) (open bool, what string)       { return true, "" }
 func cartsOpen(s *settings) (open bool, what string)  { return s.Switches.Carts, "carts are" }
 func ordersOpen(s *settings) (open bool, what string) { return s.Switches.Orders, "orders are" }
 
-// during serves a request while a switch is on, within the time that the settings give it: orders and payments are told what is left of it.
+// during serves a request if a switch is on, within the timeout of the settings. Orders and payments receive the remaining time.
 func (s *storefront) during(on func(*settings) (bool, string), next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		now := s.settings.Get()
@@ -110,7 +110,7 @@ func (s *storefront) order(w http.ResponseWriter, r *http.Request) {
 	s.write(w, r, http.StatusCreated, map[string]any{"order": placed.GetOrder(), "cents": placed.GetTotal()})
 }
 
-// orderFailed tells a customer what orders had to say.
+// orderFailed responds with an error of the orders service.
 func (s *storefront) orderFailed(w http.ResponseWriter, r *http.Request, err error) {
 	answer := httpStatus(err)
 	if answer >= http.StatusInternalServerError {
@@ -119,7 +119,7 @@ func (s *storefront) orderFailed(w http.ResponseWriter, r *http.Request, err err
 	http.Error(w, status.Convert(err).Message(), answer)
 }
 
-// httpStatus is what customers are told of an error from orders.
+// httpStatus returns the HTTP status for an error of the orders service.
 func httpStatus(err error) int {
 	switch status.Code(err) {
 	case codes.NotFound:

@@ -10,17 +10,17 @@ import (
 	"github.com/go-os/go-os/telemetry/log"
 )
 
-// sayAgain is how long a message that was shown is not shown again.
+// sayAgain is the shortest interval between two lines with the same message.
 const sayAgain = 10 * time.Second
 
-// terminal is the log sink for the screen: warnings and errors, each message now and then. The exporters and the trace at the
-// end have them all.
+// terminal is the log sink for the screen. It shows warnings and errors, each message once every sayAgain. The exporters and the final
+// trace have all records.
 type terminal struct {
 	slog.Handler
 	said *said
 }
 
-// said remembers when messages were shown. The shop has a handful of them, and a limit in case it has not.
+// said records when each message was last shown, for at most maxSaid messages.
 type said struct {
 	mu   sync.Mutex
 	last map[string]time.Time
@@ -50,7 +50,7 @@ func (t *terminal) Handle(ctx context.Context, r slog.Record) error {
 	return t.Handler.Handle(ctx, r)
 }
 
-// about tells messages apart: an event of one name may have several reasons.
+// about returns the identity of a message: its text and its reason, since an event may have several reasons.
 func about(r slog.Record) string {
 	message := r.Message
 	r.Attrs(func(a slog.Attr) bool {

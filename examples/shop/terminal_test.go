@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// TestConsoleKeepsItsProgress wants log lines above the line of progress, and what comes after it below.
+// TestConsoleKeepsItsProgress: log lines are above the progress line, and later output is below it.
 func TestConsoleKeepsItsProgress(t *testing.T) {
 	var screen bytes.Buffer
 	c := newConsole(&screen, &screen)
@@ -31,7 +31,7 @@ func TestConsoleKeepsItsProgress(t *testing.T) {
 	}
 }
 
-// TestTerminalSaysOnce wants warnings and errors only, each message once in ten seconds, and no stacks.
+// TestTerminalSaysOnce: the terminal shows only warnings and errors, each message once in ten seconds, without stack traces.
 func TestTerminalSaysOnce(t *testing.T) {
 	var screen bytes.Buffer
 	terminal := newTerminal(&screen)

@@ -1,4 +1,4 @@
-// Package snippets compiles and runs the short programs of README.md; a test of internal/tooling/arch compares them.
+// Package snippets compiles and runs the short programs of README.md. A test of internal/tooling/arch compares the two.
 package snippets
 
 import (

@@ -12,7 +12,7 @@ import (
 	syncdriver "github.com/go-os/go-os/state/sync/driver"
 )
 
-// TestOneVocabulary checks that sentinels of the same name are one value in all capabilities and their drivers.
+// TestOneVocabulary checks that sentinels of the same name are equal in all capabilities and their drivers.
 func TestOneVocabulary(t *testing.T) {
 	for name, same := range map[string][]error{
 		"unavailable": {kv.ErrUnavailable, kvdriver.ErrUnavailable, sync.ErrUnavailable, syncdriver.ErrUnavailable, config.ErrUnavailable, configdriver.ErrUnavailable},

@@ -1,4 +1,4 @@
-// Package admission bounds how much a server takes on, and keeps refusals cheap.
+// Package admission bounds how much work a server accepts, and keeps refusals cheap.
 //
 //	limit := admission.NewLimit(100)
 //	if !limit.Acquire() {
@@ -21,7 +21,7 @@ type Limit struct {
 	taken  atomic.Int64
 }
 
-// NewLimit returns a Limit of so many places, nil if places is below 1.
+// NewLimit returns a Limit with that many places, or nil if places is below 1.
 func NewLimit(places int) *Limit {
 	if places < 1 {
 		return nil
@@ -29,8 +29,8 @@ func NewLimit(places int) *Limit {
 	return &Limit{places: int64(places)}
 }
 
-// Acquire takes a place and reports whether there was one. A failed call holds nothing, not even for a moment: callers that
-// are refused cannot keep others out.
+// Acquire takes a place and reports whether one was free. A failed call holds nothing, not even for a moment, so refused callers cannot
+// keep others out.
 func (l *Limit) Acquire() bool {
 	if l == nil {
 		return true
@@ -53,7 +53,7 @@ func (l *Limit) Release() {
 	}
 }
 
-// maxLines is how many refusals a second have a log line of their own.
+// maxLines is how many refusals a second get a log line.
 const maxLines = 10
 
 // Lines decides which refusals are logged. At most one line is written at a time and at most ten in a second, so that a slow
@@ -66,7 +66,7 @@ type Lines struct {
 	unlogged atomic.Int64
 }
 
-// Begin reports whether a refusal at this time is logged. If so, End must follow when the line is written.
+// Begin reports whether a refusal at this time is logged. If so, the caller must call End once the line is written.
 func (l *Lines) Begin(now time.Time) bool {
 	if !l.busy.CompareAndSwap(false, true) {
 		l.unlogged.Add(1)
@@ -87,7 +87,7 @@ func (l *Lines) Begin(now time.Time) bool {
 // End follows Begin once the line is written.
 func (l *Lines) End() { l.busy.Store(false) }
 
-// TakeUnlogged returns how many refusals had no line since it was last called. The caller must log the number.
+// TakeUnlogged returns how many refusals had no line since the last call. The caller must log the number.
 func (l *Lines) TakeUnlogged() int64 {
 	if l.unlogged.Load() == 0 { // the usual case costs no write to a shared cache line
 		return 0

@@ -8,7 +8,7 @@
 //	}
 //
 // A wait is twice the one before, up to a limit, and half of it is random ("equal jitter" in Exponential Backoff And Jitter, AWS
-// Architecture Blog, 2015): clients that failed at the same moment do not return at the same moment, and no client returns at once.
+// Architecture Blog, 2015). Clients that failed at the same moment do not return at the same moment, and no client returns at once.
 package backoff
 
 import (
@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// Backoff is the state of one sequence of attempts. The zero value waits for nothing. It is not safe for concurrent use.
+// Backoff is the state of one sequence of attempts. The zero value does not wait. It is not safe for concurrent use.
 type Backoff struct {
 	// First is the upper bound of the first wait.
 	First time.Duration
@@ -40,13 +40,13 @@ func (b *Backoff) Reset() { b.failures = 0 }
 // Wait sleeps for Next. It returns the error of ctx if that ends first.
 func (b *Backoff) Wait(ctx context.Context) error { return Sleep(ctx, b.Next()) }
 
-// After returns the wait that follows a number of waits, for a caller that counts its failures itself: between half and all of
-// Exponential.
+// After returns the wait that follows a number of waits, for a caller that counts its own failures. It is between half of Exponential and
+// all of it.
 func After(waits int, first, longest time.Duration) time.Duration {
 	return Jitter(Exponential(waits, first, longest), 0.5)
 }
 
-// Exponential returns first·2ⁿ for a number n of waits, and longest at most. It has no jitter: see Jitter.
+// Exponential returns first·2ⁿ for n waits, and at most longest. It has no jitter: see Jitter.
 func Exponential(waits int, first, longest time.Duration) time.Duration {
 	wait := min(first, longest)
 	for ; waits > 0 && wait > 0 && wait < longest; waits-- {
@@ -58,8 +58,8 @@ func Exponential(waits int, first, longest time.Duration) time.Duration {
 	return wait
 }
 
-// Jitter returns a random duration between d less a share of it, and d. A share of 0.1 spreads periodic work over the last tenth of its
-// period. A duration that is not positive is zero.
+// Jitter returns a random duration between d·(1−share) and d. A share of 0.1 spreads periodic work over the last tenth of its period. A
+// duration that is not positive gives zero.
 func Jitter(d time.Duration, share float64) time.Duration {
 	if d <= 0 {
 		return 0

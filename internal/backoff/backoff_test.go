@@ -69,7 +69,7 @@ func TestExponential(t *testing.T) {
 	}
 }
 
-// TestSpread: two clients that fail at the same moment come back at different ones.
+// TestSpread: two clients that fail at the same moment return at different moments.
 func TestSpread(t *testing.T) {
 	seen := map[time.Duration]bool{}
 	for range 100 {

@@ -1,8 +1,8 @@
 // Package bounded holds a cache whose size has a limit and whose hits cost no lock and no allocation.
 //
-// It is made for what is derived from a small, mostly constant set of keys on a hot path, such as the attribute set of a
-// route and a status. Keys may come from outside: past the limit nothing more is kept, and a client that invents keys costs
-// one build a call. A Cache is bounded in entries; bound the size of keys yourself.
+// It serves values derived from a small, mostly constant set of keys on a hot path, such as the attribute set of a route and a status. Keys
+// may come from outside. Past the limit nothing more is kept, and a client that invents keys costs one build a call. A Cache bounds its
+// entries, not the size of its keys; callers bound that.
 package bounded
 
 import (
@@ -11,15 +11,15 @@ import (
 	"sync/atomic"
 )
 
-// DefaultLimit is how many entries a Cache without a limit of its own keeps. It is the OpenTelemetry SDK's limit of series
-// for one instrument: an attribute set past it has no series of its own anyway.
+// DefaultLimit is how many entries a Cache without its own limit keeps. It is the OpenTelemetry SDK's limit of series for one instrument:
+// an attribute set past it gets no series anyway.
 const DefaultLimit = 2000
 
-// Cache keeps the values built for its keys, for good, until it is full. The zero value is ready to use with DefaultLimit.
-// It is safe for concurrent use and must not be copied after its first use.
+// Cache keeps the values built for its keys, for good, until it is full. The zero value is ready to use with DefaultLimit. It is safe for
+// concurrent use and must not be copied after its first use.
 //
-// A hit reads one immutable map, without a lock. New entries go to a second map, behind a lock. The two are merged once the
-// lock was taken as often as there are entries to copy, so that filling the cache takes amortised constant time.
+// A hit reads one immutable map, without a lock. New entries go to a second map, behind a lock. The two are merged once calls have taken
+// the lock as often as there are entries to copy, so that filling the cache takes amortised constant time.
 type Cache[K comparable, V any] struct {
 	limit int
 
@@ -40,15 +40,14 @@ func New[K comparable, V any](limit int) *Cache[K, V] {
 	return &Cache[K, V]{limit: max(limit, 0)}
 }
 
-// Get returns the value of key, built by build if the cache has none. A value that is kept was built once; when the cache
-// is full, the value of an unknown key is built for that call alone. build must be quick, must depend on the key alone, and
-// must not use the cache.
+// Get returns the value of key, and calls build if the cache has none. A kept value is built once. When the cache is full, the value of an
+// unknown key is built for that call only. build must be quick, must depend on the key alone, and must not use the cache.
 func (c *Cache[K, V]) Get(key K, build func(K) V) V {
 	v, _ := c.Admit(key, build)
 	return v
 }
 
-// Admit is Get that also reports whether the value is kept: false means that the cache was full before key came.
+// Admit is Get that also reports whether the value is kept. False means that the cache was full before the key was first seen.
 func (c *Cache[K, V]) Admit(key K, build func(K) V) (value V, kept bool) {
 	s := c.settled.Load()
 	if s == nil {

@@ -1,5 +1,5 @@
-// Package defaults fills in the defaults of options and refuses values that make no sense, in the same words everywhere. Zero means the
-// default; a negative number is a mistake.
+// Package defaults fills in the defaults of options and rejects invalid values, with the same words everywhere. Zero means the default; a
+// negative number is a mistake.
 //
 //	func (o *Options) withDefaults() (Options, error) {
 //		all := defaults.Copy(o)
@@ -9,7 +9,7 @@
 //		)
 //	}
 //
-// Drivers use it, too: it imports no telemetry. Constructors that can return no error use package option.
+// Drivers use it too: it imports no telemetry. Constructors that cannot return an error use package option.
 package defaults
 
 import (
@@ -26,7 +26,7 @@ func Copy[T any](o *T) (all T) {
 	return all
 }
 
-// Fill sets an option that is zero to its default. It returns fault.Invalid if the value is negative or not a number. The name has the
+// Fill sets an option that is zero to its default. It returns fault.Invalid if the value is negative or not a number. The name includes the
 // package: "kv.Options.PageSize".
 func Fill[T ~int | ~int64 | ~float64](name string, value *T, standard T) error {
 	switch {
@@ -38,7 +38,7 @@ func Fill[T ~int | ~int64 | ~float64](name string, value *T, standard T) error {
 	return nil
 }
 
-// Given returns fault.Invalid if what a constructor needs is nil. call names the constructor, such as "etcdkv: New"; what is its argument.
+// Given returns fault.Invalid if a required argument is nil. call names the constructor, such as "etcdkv: New"; what names the argument.
 func Given[T comparable](call, what string, given T) error {
 	var missing T
 	if given == missing {

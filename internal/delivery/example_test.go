@@ -8,7 +8,8 @@ import (
 	"github.com/go-os/go-os/internal/delivery"
 )
 
-// An event bus that is away at first. The sender collects events, repeats a batch that fails, and accounts for each event.
+// Example sends to an event bus that is unreachable at first. The sender collects events, retries a batch that fails, and accounts for each
+// event.
 func Example() {
 	var away = true
 	publish := func(_ context.Context, batch []string) error {

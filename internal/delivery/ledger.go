@@ -8,19 +8,19 @@ import (
 	"time"
 )
 
-// Reason is why an item was dropped before the consumer got it.
+// Reason is why an item was dropped before it reached the consumer.
 type Reason string
 
 // The reasons of a [Queue].
 const (
 	Accepted    Reason = ""            // not dropped
-	QueueFull   Reason = "queue_full"  // as many items wait as may
-	QueueBytes  Reason = "queue_bytes" // the item and those that wait or are in flight hold more bytes than may
+	QueueFull   Reason = "queue_full"  // the maximum number of items wait
+	QueueBytes  Reason = "queue_bytes" // with this item, those that wait or are in flight would exceed the bytes
 	QueueClosed Reason = "closed"      // pushed after Close
-	Abandoned   Reason = "shutdown"    // still waiting when the time of Shutdown was over
+	Abandoned   Reason = "shutdown"    // still waiting when Shutdown ran out of time
 )
 
-// Counts are the numbers of a [Ledger]. Emitted = Delivered + Dropped() + Queued() in each.
+// Counts are the numbers of a [Ledger]. In each copy, Emitted = Delivered + Dropped() + Queued().
 type Counts struct {
 	Emitted   int64 // items that the ledger knows of
 	Waiting   int64 // in the queue
@@ -36,14 +36,14 @@ func (c Counts) Queued() int64 { return c.Waiting + c.InFlight }
 // Dropped returns the number of items that are lost.
 func (c Counts) Dropped() int64 { return c.Refused + c.Failed }
 
-// Attempts describes how the consumer does.
+// Attempts describes the state of the consumer.
 type Attempts struct {
 	LastSuccess  time.Time // zero before the first
 	Failures     int       // since LastSuccess
 	FailingSince time.Time // zero while the consumer works
 	LastErr      error     // of the last failed attempt, kept after a success
 	LastErrAt    time.Time
-	LateErr      error // why Shutdown had no time for the rest; nil if it had
+	LateErr      error // why Shutdown ran out of time for the rest; nil if it did not
 }
 
 // Account is a copy of a [Ledger].
@@ -59,20 +59,20 @@ type Account struct {
 type LedgerOptions struct {
 	// Subject names the items and the consumer in errors: "spans to the collector". Default: "items".
 	Subject string
-	// Classify names the reason of a failure in Account.FailedBy. It must return few different values. Default: always "error".
+	// Classify returns the reason of a failure, for Account.FailedBy. It must return few different values. Default: always "error".
 	Classify func(error) string
 	// Notify is called without a lock after items were dropped or an attempt failed. It must not block. Default: none.
 	Notify func()
 }
 
-// Ledger is the account of one consumer. Each method moves a number from one place to another, and only new items add to the sum.
-// It is safe for concurrent use.
+// Ledger is the account of one consumer. Each method moves items from one count to another; only new items add to the sum. It is safe for
+// concurrent use.
 type Ledger struct {
 	opts LedgerOptions
 
-	mu      sync.Mutex // also guards the queue of the ledger, so that both move together
+	mu      sync.Mutex // also guards the queue of the ledger, so that both change together
 	account Account
-	full    int64 // of RefusedBy[QueueFull]: an overloaded queue refuses many, and a map is slow
+	full    int64 // of RefusedBy[QueueFull]; not in the map, which is slow for an overloaded queue
 }
 
 // NewLedger returns an empty ledger.
@@ -112,7 +112,7 @@ func (l *Ledger) Counts() Counts {
 	return l.account.Counts
 }
 
-// Begin records n new items that the consumer gets at once, without a queue. Settle must follow.
+// Begin records n new items that go to the consumer at once, without a queue. The caller must settle them.
 func (l *Ledger) Begin(n int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -129,8 +129,8 @@ func (l *Ledger) Refuse(n int64, reason Reason) {
 	l.opts.Notify()
 }
 
-// Settle records the end of n items that are in flight: lost of them were dropped because of err, and the rest was delivered. An err
-// that wraps ErrOutOfTime becomes Attempts.LateErr. The items of a queue are settled by Queue.Settle.
+// Settle records the end of n items in flight. lost of them were dropped because of err, and the rest were delivered. An err that wraps
+// ErrOutOfTime becomes Attempts.LateErr. The items of a queue are settled by Queue.Settle.
 func (l *Ledger) Settle(n, lost int64, err error) {
 	l.mu.Lock()
 	l.settle(n, lost, err)
@@ -140,7 +140,7 @@ func (l *Ledger) Settle(n, lost int64, err error) {
 	}
 }
 
-// Answered records an attempt that the consumer answered. err is the part that the consumer refused; nil means none.
+// Answered records an attempt that the consumer answered. err describes the part that the consumer refused; nil means none.
 func (l *Ledger) Answered(err error) {
 	l.mu.Lock()
 	a := &l.account.Attempts
@@ -165,17 +165,17 @@ func (l *Ledger) Failed(err error) {
 	l.opts.Notify()
 }
 
-// Mark is a moment in the life of a ledger.
+// Mark is a point in the life of a ledger.
 type Mark struct {
 	dropped int64
 	at      time.Time
 }
 
-// Mark returns the present moment, for LossSince.
+// Mark returns the current point, for LossSince.
 func (l *Ledger) Mark() Mark { return Mark{l.Counts().Dropped(), time.Now()} }
 
-// LossSince returns nil if nothing was dropped since a moment. Otherwise the error has the number, and wraps the reason: the failure that
-// lasts or that happened since then, or else LateErr.
+// LossSince returns nil if nothing was dropped since m. Otherwise the error has the number of dropped items and wraps the reason: a failure
+// that persists or happened since then, or else LateErr.
 func (l *Ledger) LossSince(m Mark) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -218,7 +218,7 @@ func (l *Ledger) settle(n, lost int64, err error) {
 	}
 }
 
-// late keeps the first reason for which Shutdown had no time.
+// late keeps the first reason for which Shutdown ran out of time.
 func (l *Ledger) late(err error) {
 	if l.account.LateErr == nil {
 		l.account.LateErr = err

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// balanced fails the test if a ledger does not add up, in numbers or in reasons.
+// balanced fails the test if the counts of a ledger do not add up, in total or by reason.
 func balanced(t *testing.T, a Account) {
 	t.Helper()
 	if a.Emitted != a.Delivered+a.Dropped()+a.Queued() {
@@ -29,7 +29,7 @@ func balanced(t *testing.T, a Account) {
 	}
 }
 
-// TestLedgerHoldsAtAnyMoment reads the account while items move from several sides, through a queue and past it.
+// TestLedgerHoldsAtAnyMoment reads the account while several goroutines move items, through a queue and past it.
 func TestLedgerHoldsAtAnyMoment(t *testing.T) {
 	l := NewLedger(&LedgerOptions{Classify: error.Error})
 	q := NewQueue[int](l, &QueueOptions{Limits: Limits{Items: 50, Bytes: 400}, Batch: Limits{Items: 7}})

@@ -11,7 +11,7 @@ type Limits struct {
 	Bytes int64
 }
 
-// The limits of a queue and of a batch that sets none. A batch stays well below the 4 MiB that a gRPC server takes by default.
+// The default limits of a queue and of a batch. A batch stays well below 4 MiB, the default message limit of a gRPC server.
 const (
 	DefaultQueueItems = 2048
 	DefaultQueueBytes = 32 << 20
@@ -19,7 +19,7 @@ const (
 	DefaultBatchBytes = 2 << 20
 )
 
-// or returns the limits with those of other where they are below 1.
+// or returns the limits, with those of other in place of values below 1.
 func (m Limits) or(other Limits) Limits {
 	if m.Items < 1 {
 		m.Items = other.Items
@@ -34,14 +34,14 @@ func (m Limits) or(other Limits) Limits {
 type QueueOptions struct {
 	// Limits of the items that wait, and of the bytes that wait or are in flight. Default: 2048 items, 32 MiB.
 	Limits Limits
-	// Batch limits what Take returns. It is cut to the limits of the queue. Default: 512 items, 2 MiB.
+	// Batch limits what Take returns. The limits of the queue cap it. Default: 512 items, 2 MiB.
 	Batch Limits
 }
 
-// Queue is a bounded queue in the order in which the items came. A push never blocks: when the queue is full, the new item is dropped.
-// The queue and its ledger have one lock, so that they move together. It is safe for concurrent use.
+// Queue is a bounded first-in, first-out queue. A push never blocks: when the queue is full, the new item is dropped. The queue and its
+// ledger share one lock, so that they change together. It is safe for concurrent use.
 //
-// A push costs one uncontended lock, and an allocation only when the queue grows: it starts small, because most queues never fill.
+// A push costs one uncontended lock, and an allocation only when the queue grows. A queue starts small, because most queues never fill.
 type Queue[T any] struct {
 	ledger *Ledger
 	limits Limits
@@ -52,12 +52,12 @@ type Queue[T any] struct {
 	ring        []entry[T] // grows up to limits.Items
 	head        int
 	waiting     int   // items in the ring
-	bytes       int64 // of those
+	bytes       int64 // of the waiting items
 	flying      int64 // items with the consumer
 	flyingBytes int64 // held until all of them are settled
 	closed      bool
 	accepted    int64 // items that ever entered the ring
-	settled     int64 // items that left it for good, all before them too
+	settled     int64 // accepted items that are settled, and all items before them too
 	owed        int64 // items abandoned behind those in flight: settled with the last of these
 	flushes     []*flush
 }
@@ -68,7 +68,7 @@ type entry[T any] struct {
 	size int64
 }
 
-// flush waits until as many items are settled as were accepted when it came.
+// flush waits until as many items are settled as had been accepted when it began.
 type flush struct {
 	target int64
 	done   chan struct{}
@@ -88,7 +88,7 @@ func NewQueue[T any](l *Ledger, opts *QueueOptions) *Queue[T] {
 	}
 }
 
-// smallestRing is the size with which a queue begins, if a batch is smaller.
+// smallestRing is the initial size of a ring, unless a batch is smaller.
 const smallestRing = 64
 
 // Limits returns the limits of the queue.
@@ -97,7 +97,7 @@ func (q *Queue[T]) Limits() Limits { return q.limits }
 // Batch returns the limits of a batch.
 func (q *Queue[T]) Batch() Limits { return q.batch }
 
-// Ready gets a value when a batch is full or a Flush waits.
+// Ready returns a channel that receives a value when a batch is full or a Flush waits.
 func (q *Queue[T]) Ready() <-chan struct{} { return q.ready }
 
 // Push queues an item that holds size bytes. It returns Accepted, or the reason for which the item was dropped.
@@ -109,15 +109,15 @@ func (q *Queue[T]) Push(item T, size int64) Reason {
 	return Accepted
 }
 
-// PushFunc is Push for an item that is expensive to make: build runs only if there is room. It runs under the lock of the queue, so it
-// must be quick and must not use the queue or its ledger.
+// PushFunc is Push for an item that is expensive to make. build runs only if there is room. It runs under the lock of the queue, so it must
+// be quick and must not use the queue or its ledger.
 func (q *Queue[T]) PushFunc(size int64, build func() T) Reason {
 	if reason := q.admit(size); reason != Accepted {
 		return reason
 	}
 	built := false
 	defer func() {
-		if !built { // it panicked, and nothing was queued
+		if !built { // build panicked, and nothing was queued
 			q.ledger.account.Emitted--
 			q.ledger.mu.Unlock()
 		}
@@ -128,7 +128,7 @@ func (q *Queue[T]) PushFunc(size int64, build func() T) Reason {
 	return Accepted
 }
 
-// admit returns Accepted if there is room, and then holds the lock for put. Otherwise it counts the item as dropped.
+// admit returns Accepted if there is room, and then keeps the lock for put. Otherwise it counts the item as dropped.
 func (q *Queue[T]) admit(size int64) Reason {
 	l := q.ledger
 	l.mu.Lock()
@@ -169,7 +169,7 @@ func (q *Queue[T]) put(item T, size int64) {
 	}
 }
 
-// place returns the index in the ring of the nth item from the head. A division would be the slowest part of a push.
+// place returns the ring index of the nth item from the head. It avoids a division, which would be the slowest part of a push.
 func (q *Queue[T]) place(n int) int {
 	i := q.head + n
 	if i >= len(q.ring) {
@@ -193,11 +193,11 @@ func (q *Queue[T]) wake() {
 	}
 }
 
-// Take moves the next batch from the queue to batch[:0], and returns it. It holds at least one item unless the queue is empty, and is
-// otherwise within the limits of a batch and below bytes. The items are in flight until Settle.
+// Take moves the next batch from the queue to batch[:0], and returns it. The batch holds at least one item unless the queue is empty.
+// Otherwise it stays within the limits of a batch and below bytes. The items are in flight until Settle.
 func (q *Queue[T]) Take(batch []T, bytes int64) []T { return q.take(batch, bytes, false) }
 
-// TakeFull is Take that returns nothing unless a batch is full or a Flush waits.
+// TakeFull is Take, but returns nothing unless a batch is full or a Flush waits.
 func (q *Queue[T]) TakeFull(batch []T, bytes int64) []T { return q.take(batch, bytes, true) }
 
 func (q *Queue[T]) take(batch []T, bytes int64, full bool) []T {
@@ -246,7 +246,7 @@ func (q *Queue[T]) move(batch []T, bytes int64, full bool) []T {
 	return batch
 }
 
-// Settle records the end of n items in flight: lost of them were dropped because of err, and the rest was delivered.
+// Settle records the end of n items in flight. lost of them were dropped because of err, and the rest were delivered.
 func (q *Queue[T]) Settle(n, lost int64, err error) {
 	q.ledger.mu.Lock()
 	q.settle(n, lost, err)
@@ -256,7 +256,7 @@ func (q *Queue[T]) Settle(n, lost int64, err error) {
 	}
 }
 
-// settleRest settles all that is in flight: as delivered if err is nil, and as lost otherwise.
+// settleRest settles all items in flight: as delivered if err is nil, and as lost otherwise.
 func (q *Queue[T]) settleRest(err error) {
 	q.ledger.mu.Lock()
 	lost := q.settleFlying(err)
@@ -266,7 +266,7 @@ func (q *Queue[T]) settleRest(err error) {
 	}
 }
 
-// settleFlying is settleRest for a caller that holds the lock, and that notifies if anything was lost.
+// settleFlying is settleRest for a caller that holds the lock. The caller notifies if anything was lost.
 func (q *Queue[T]) settleFlying(err error) (lost int64) {
 	n := q.flying
 	if err != nil {
@@ -311,8 +311,8 @@ func (q *Queue[T]) Len() int {
 	return q.waiting
 }
 
-// Flush waits until the items that are queued or in flight now are settled. It returns how many are not when ctx ends, and 0 otherwise.
-// While it waits, an incomplete batch counts as a full one.
+// Flush waits until the items that are queued or in flight now are settled. It returns 0, or how many are not settled if ctx ends first.
+// While it waits, an incomplete batch counts as full.
 func (q *Queue[T]) Flush(ctx context.Context) (left int64) {
 	l := q.ledger
 	l.mu.Lock()
@@ -333,21 +333,21 @@ func (q *Queue[T]) Flush(ctx context.Context) (left int64) {
 	defer l.mu.Unlock()
 	i := slices.Index(q.flushes, f)
 	if i < 0 {
-		return 0 // it was settled at the same moment
+		return 0 // it was settled as ctx ended
 	}
 	q.flushes = slices.Delete(q.flushes, i, i+1)
 	return f.target - q.settled
 }
 
-// Close refuses what is pushed from now on. What waits can still be taken.
+// Close refuses later pushes. Waiting items can still be taken.
 func (q *Queue[T]) Close() {
 	q.ledger.mu.Lock()
 	defer q.ledger.mu.Unlock()
 	q.closed = true
 }
 
-// Abandon closes the queue and drops the items that wait; err is why, nil if that needs no reason beyond Abandoned. It returns how many
-// it dropped, and how many are still in flight.
+// Abandon closes the queue and drops the waiting items. err is the cause; nil means that Abandoned explains it. Abandon returns how many
+// items it dropped, and how many are still in flight.
 func (q *Queue[T]) Abandon(err error) (dropped, inFlight int64) {
 	l := q.ledger
 	l.mu.Lock()

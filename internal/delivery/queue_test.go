@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// TestQueueAgainstAModel runs random steps on a queue and on slices.
+// TestQueueAgainstAModel runs random steps on a queue and on a model made of slices.
 func TestQueueAgainstAModel(t *testing.T) {
 	for seed := range uint64(200) {
 		rnd := rand.New(rand.NewPCG(seed, 0))
@@ -188,7 +188,7 @@ func TestFlush(t *testing.T) {
 	})
 }
 
-// What Abandon drops comes after what is in flight, and must not end a Flush that waits for that.
+// TestAbandonDoesNotEndAFlushEarly abandons items that come after those in flight. A Flush that waits for the items in flight must not end.
 func TestAbandonDoesNotEndAFlushEarly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLedger(nil)

@@ -109,7 +109,7 @@ func closedChannel() <-chan struct{} {
 	return c
 }
 
-// TestRetryEndsWithItsContext has the context end in the middle of an attempt, the first one and the second.
+// TestRetryEndsWithItsContext ends the context during the first attempt, and during the second.
 func TestRetryEndsWithItsContext(t *testing.T) {
 	for _, failures := range []int{0, 1} {
 		synctest.Test(t, func(t *testing.T) {
@@ -142,7 +142,7 @@ func TestRetryEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// A consumer that took a part has answered, though its error wraps that of the context.
+// TestRetryAsksWhetherAnAttemptWasInterrupted: a consumer that took a part has answered, though its error wraps that of the context.
 func TestRetryAsksWhetherAnAttemptWasInterrupted(t *testing.T) {
 	partial := fmt.Errorf("1 of 2 items: %w", context.Canceled)
 	for name, c := range map[string]struct {
@@ -164,7 +164,7 @@ func TestRetryAsksWhetherAnAttemptWasInterrupted(t *testing.T) {
 	}
 }
 
-// TestDrainingCutsAWaitButNotAHint begins to drain in the middle of a wait.
+// TestDrainingCutsAWaitButNotAHint starts draining during a wait.
 func TestDrainingCutsAWaitButNotAHint(t *testing.T) {
 	for _, hint := range []time.Duration{0, 30 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
@@ -194,7 +194,8 @@ func TestDrainingCutsAWaitButNotAHint(t *testing.T) {
 	}
 }
 
-// A step of the wall clock must not end a retry or make it endless: the deadline stays monotonic when a hint moves it.
+// TestDeadlineIsMonotonic: a step of the wall clock must not end a retry or make it endless. The deadline stays monotonic when a hint moves
+// it.
 func TestDeadlineIsMonotonic(t *testing.T) {
 	r := &Retry{First: 1, Longest: 1, Hint: hintOf}
 	tries := 0
@@ -212,7 +213,7 @@ func TestDeadlineIsMonotonic(t *testing.T) {
 	}
 }
 
-// A date comes from the clock of the peer, which may be off: Retry bounds the wait by LongestHint.
+// TestRetryAfter includes dates. A date comes from the peer's clock, which may be off; Retry bounds the wait by LongestHint.
 func TestRetryAfter(t *testing.T) {
 	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
 	for value, want := range map[string]time.Duration{

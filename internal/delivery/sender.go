@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// DefaultDelay is SenderOptions.Delay when that is below 1.
+// DefaultDelay is the default of SenderOptions.Delay.
 const DefaultDelay = time.Second
 
-// CloseTime bounds SenderOptions.Close, which has nothing left to send.
+// CloseTime bounds SenderOptions.Close, when nothing is left to send.
 const CloseTime = time.Second
 
 // SenderOptions of a Sender. Nil and the zero value work.
@@ -20,17 +20,17 @@ type SenderOptions struct {
 	Queue QueueOptions
 	// Delay is the longest wait for a full batch. A value below 1 means the default: 1 s.
 	Delay time.Duration
-	// Retry repeats a batch that fails, and records each attempt in the ledger. Nil calls send once for each batch; send then records its
-	// attempts.
+	// Retry repeats a batch that fails, and records each attempt in the ledger. If Retry is nil, send is called once for each batch and
+	// records its own attempts.
 	Retry *Retry
-	// Timeout is how long Retry repeats one batch. A value below 1 means no limit.
+	// Timeout limits how long Retry repeats one batch. A value below 1 means no limit.
 	Timeout time.Duration
-	// BatchBytes lowers the limit of the next batch, for a send that learns how much its peer takes. Default: Queue.Batch.Bytes.
+	// BatchBytes lowers the limit of the next batch, for a send that learns how much its peer accepts. Default: Queue.Batch.Bytes.
 	BatchBytes func() int64
-	// Away reports whether the failure of a batch means that the peer takes nothing at present. Shutdown then drops what still waits.
-	// Default: any failure does.
+	// Away reports whether the failure of a batch means that the peer accepts nothing at present. Shutdown then drops the items that still
+	// wait. Default: any failure means that.
 	Away func(error) bool
-	// Close is called once, after the last batch, and bounded by CloseTime. Default: none.
+	// Close is called once, after the last batch, within CloseTime. Default: none.
 	Close func(context.Context) error
 }
 
@@ -49,8 +49,8 @@ type Sender[T any] struct {
 	closeErr error        // read after done
 }
 
-// NewSender returns a sender that Start starts. send must not keep its batch, which is used again. The sender settles what send has not
-// settled: as delivered if it returns nil, and as lost otherwise, after a panic too.
+// NewSender returns a sender that Start starts. send must not keep its batch, which is reused. The sender settles the items that send has
+// not settled: as delivered if send returns nil, and as lost otherwise, after a panic too.
 func NewSender[T any](l *Ledger, send func(ctx context.Context, batch []T) error, opts *SenderOptions) *Sender[T] {
 	if opts == nil {
 		opts = &SenderOptions{}
@@ -110,7 +110,7 @@ func (s *Sender[T]) Push(item T, size int64) Reason { return s.queue.Push(item, 
 // PushFunc is Queue.PushFunc.
 func (s *Sender[T]) PushFunc(size int64, build func() T) Reason { return s.queue.PushFunc(size, build) }
 
-// Flush sends what is queued now. Its error has the number of items lost since, or is that of ctx if it ended first.
+// Flush sends the items that are queued now. Its error has the number of items lost since the call, or is that of ctx if ctx ends first.
 func (s *Sender[T]) Flush(ctx context.Context) error {
 	mark := s.ledger.Mark()
 	if left := s.queue.Flush(ctx); left > 0 {
@@ -119,11 +119,11 @@ func (s *Sender[T]) Flush(ctx context.Context) error {
 	return s.ledger.LossSince(mark)
 }
 
-// Shutdown sends what waits until ctx ends, drops and counts the rest, and closes the consumer. Its error has the number of items lost, and wraps
-// that of SenderOptions.Close.
+// Shutdown sends the waiting items until ctx ends, drops and counts the rest, and closes the consumer. Its error has the number of lost
+// items and wraps the error of SenderOptions.Close.
 //
-// The context of the first call limits the draining. That of a later call limits how long it waits for the first. Either returns no later
-// than Grace after its context has ended, also if send does not: the items that send has are then in flight until it returns.
+// The context of the first call limits the draining. The context of a later call limits how long it waits for the first. Either call
+// returns at most Grace after its context ends, even if send does not return. The items of send are then in flight until it returns.
 func (s *Sender[T]) Shutdown(ctx context.Context) error {
 	s.stop.Do(func() { s.drainUntil(ctx) })
 	if !Await(ctx, s.done, Grace) {
@@ -137,7 +137,7 @@ func (s *Sender[T]) drainUntil(ctx context.Context) {
 	mark := s.ledger.Mark()
 	s.queue.Close()
 	interrupt := func() { s.cancel(context.Cause(ctx)) }
-	if ctx.Err() != nil { // AfterFunc would let one batch through before it
+	if ctx.Err() != nil { // AfterFunc would let one more batch through
 		interrupt()
 	}
 	stop := context.AfterFunc(ctx, interrupt)
@@ -169,7 +169,7 @@ func (s *Sender[T]) run(ctx context.Context) {
 			full = false
 		case <-s.draining:
 		}
-		if closed(s.draining) { // whatever else is due
+		if closed(s.draining) { // before anything else that is due
 			break
 		}
 		batch = s.sendAll(ctx, batch, full)
@@ -180,7 +180,7 @@ func (s *Sender[T]) run(ctx context.Context) {
 	close(s.done)
 }
 
-// sendAll sends the batches that are due. If full is set these are the full ones.
+// sendAll sends the batches that are due. If full is set, these are the full batches.
 func (s *Sender[T]) sendAll(ctx context.Context, batch []T, full bool) []T {
 	for {
 		if batch = s.queue.take(batch, s.opts.BatchBytes(), full); len(batch) == 0 {
@@ -192,7 +192,7 @@ func (s *Sender[T]) sendAll(ctx context.Context, batch []T, full bool) []T {
 	}
 }
 
-// drain sends what is left. Once the peer is away or the time is over, the rest is dropped: nobody would take it.
+// drain sends the remaining items. Once the peer is away or the time is up, it drops the rest: nobody would take it.
 func (s *Sender[T]) drain(ctx context.Context, batch []T) {
 	for ctx.Err() == nil {
 		if batch = s.queue.Take(batch, s.opts.BatchBytes()); len(batch) == 0 {
@@ -210,7 +210,7 @@ func (s *Sender[T]) drain(ctx context.Context, batch []T) {
 	s.queue.Abandon(late)
 }
 
-// deliver sends one batch and settles what send has not.
+// deliver sends one batch and settles the items that send has not settled.
 func (s *Sender[T]) deliver(ctx context.Context, batch []T) (err error) {
 	returned := false
 	defer func() {

@@ -13,11 +13,11 @@ import (
 	"time"
 )
 
-// peer is a consumer of batches. fail decides on the call, which counts from 1; block holds calls until it is closed.
+// peer is a consumer of batches. fail decides by the number of the call, which counts from 1. block holds calls until it is closed.
 type peer struct {
 	fail  func(call int) error
 	block chan struct{}
-	deaf  bool // it does not obey its context
+	deaf  bool // it ignores its context
 
 	mu     sync.Mutex
 	calls  int
@@ -167,7 +167,7 @@ func TestSenderRetriesAndGivesUp(t *testing.T) {
 	})
 }
 
-// A consumer that panics, or that ends its goroutine, costs its batch.
+// TestSenderSurvivesItsPeer: a consumer that panics, or that ends its goroutine, costs only its batch.
 func TestSenderSurvivesItsPeer(t *testing.T) {
 	for name, c := range map[string]struct {
 		breaks func()
@@ -238,7 +238,7 @@ func TestShutdownWhileThePeerBlocks(t *testing.T) {
 	})
 }
 
-// A peer that does not obey its context keeps its batch, and Shutdown returns all the same.
+// TestShutdownWithADeafPeer: a peer that ignores its context keeps its batch, and Shutdown returns anyway.
 func TestShutdownWithADeafPeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &peer{block: make(chan struct{}), deaf: true}
@@ -305,7 +305,7 @@ func TestShutdownGivesUpOnAPeerThatIsAway(t *testing.T) {
 	}
 }
 
-// Shutdown does not wait for a backoff that has grown, and GiveUp ends the attempts.
+// TestShutdownHurriesARetry: Shutdown does not wait for a backoff that has grown, and GiveUp ends the attempts.
 func TestShutdownHurriesARetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &peer{fail: func(int) error { return io.EOF }}

@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 )
 
-// ErrExited is the failure of a consumer that ended its goroutine by runtime.Goexit.
+// ErrExited is the failure of a consumer that ended its goroutine with runtime.Goexit.
 var ErrExited = errors.New("the consumer ended its goroutine (runtime.Goexit)")
 
 // PanicError is the failure of a consumer that panicked.
@@ -16,7 +16,7 @@ type PanicError struct{ Value any }
 // Error implements error.
 func (e *PanicError) Error() string { return fmt.Sprintf("the consumer panicked: %v", e.Value) }
 
-// broken returns the failure of a consumer that did not return; v is what recover returned.
+// broken returns the failure of a consumer that did not return. v is the result of recover.
 func broken(v any) error {
 	if v == nil {
 		return ErrExited
@@ -24,8 +24,8 @@ func broken(v any) error {
 	return &PanicError{v}
 }
 
-// Worker hands the items of a queue to a consumer one at a time, in order. Its goroutine runs only while there are items: a Worker that is
-// forgotten leaks nothing. A consumer that panics or ends the goroutine fails its item, and the next item follows. It is safe for
+// Worker hands the items of a queue to a consumer one at a time, in order. Its goroutine runs only while there are items, so a forgotten
+// Worker leaks nothing. If the consumer panics or ends the goroutine, its item fails and the next item follows. Worker is safe for
 // concurrent use.
 type Worker[T any] struct {
 	queue   *Queue[T]
@@ -52,8 +52,8 @@ func (w *Worker[T]) Push(item T, size int64) Reason {
 // Flush is Queue.Flush.
 func (w *Worker[T]) Flush(ctx context.Context) (left int64) { return w.queue.Flush(ctx) }
 
-// Shutdown refuses what is pushed from now on, and hands over what waits until ctx ends. It returns how many items it dropped then, and
-// whether the consumer still has one, which stays in flight until the consumer returns.
+// Shutdown refuses later pushes, and hands over the waiting items until ctx ends. It returns how many items it dropped, and whether the
+// consumer still has one. That item stays in flight until the consumer returns.
 func (w *Worker[T]) Shutdown(ctx context.Context) (dropped int64, busy bool) {
 	w.queue.Close()
 	if w.queue.Flush(ctx) == 0 {
@@ -63,7 +63,7 @@ func (w *Worker[T]) Shutdown(ctx context.Context) (dropped int64, busy bool) {
 	return dropped, inFlight > 0
 }
 
-// run consumes until nothing waits. If the consumer ends the goroutine, another one continues.
+// run hands over items until none wait. If the consumer ends the goroutine, another one continues.
 func (w *Worker[T]) run() {
 	finished := false
 	defer func() {
@@ -84,14 +84,14 @@ func (w *Worker[T]) run() {
 	}
 }
 
-// rest ends the turn of the goroutine. It returns false if the goroutine must continue: an item that was pushed after the last Take, and
-// before rest, has not started another one.
+// rest ends the turn of the goroutine. It returns false if the goroutine must continue: an item pushed between the last Take and rest has
+// not started another one.
 func (w *Worker[T]) rest() bool {
 	w.running.Store(false)
 	return w.queue.Len() == 0 || !w.running.CompareAndSwap(false, true)
 }
 
-// deliver hands one item over. A panic becomes an error.
+// deliver hands over one item. It turns a panic into an error.
 func (w *Worker[T]) deliver(item T) (err error) {
 	returned := false
 	defer func() {

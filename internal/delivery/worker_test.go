@@ -103,7 +103,7 @@ func TestWorkerShutdownWhileBusy(t *testing.T) {
 	})
 }
 
-// TestPushWhileTheGoroutineIsAboutToEnd pushes at the moment between the last Take and the end.
+// TestPushWhileTheGoroutineIsAboutToEnd pushes between the last Take and the end of the goroutine.
 func TestPushWhileTheGoroutineIsAboutToEnd(t *testing.T) {
 	l := NewLedger(nil)
 	w := NewWorker(l, func(int) error { return nil }, Limits{})

@@ -1,4 +1,4 @@
-// Package editdistance compares names, to suggest the one that a mistyped name was meant to be.
+// Package editdistance compares names, to suggest the intended name for a mistyped one.
 package editdistance
 
 // Distance returns the optimal string alignment distance of two texts: the number of bytes to insert, delete, replace or swap with the next

@@ -1,8 +1,8 @@
 // Package fault is the vocabulary of errors that all packages of the module share.
 //
-// Each capability exports the classes that it uses under names of its own (kv.ErrUnavailable, sync.ErrUnavailable), and adds the few that
-// are its own with [New]. Names of the same class are the same value: errors.Is(err, kv.ErrUnavailable) holds for a lock, too. A driver
-// gives the error of its engine a class with [Classify]. [Type] is the error.type of an error in telemetry.
+// Each capability exports the classes that it uses under its own names (kv.ErrUnavailable, sync.ErrUnavailable), and adds its own few with
+// [New]. Names of the same class are the same value: errors.Is(err, kv.ErrUnavailable) holds for a lock, too. A driver gives the error of
+// its engine a class with [Classify]. [Type] is the error.type of an error in telemetry.
 package fault
 
 import (
@@ -14,23 +14,23 @@ import (
 
 // The classes of errors that more than one capability uses.
 var (
-	// NotFound: what was asked for does not exist.
+	// NotFound means that the requested thing does not exist.
 	NotFound = New("not_found", "not found")
-	// Conflict: what is there is not what a conditional request expected.
+	// Conflict means that the current state is not what a conditional request expected.
 	Conflict = New("conflict", "conflict")
-	// Invalid: the request makes no sense. It would fail however often it is repeated.
+	// Invalid means that the request makes no sense. Every retry would fail.
 	Invalid = New("invalid", "invalid")
-	// Denied: the caller may not do this, or is unknown. A retry fails until somebody grants the right.
+	// Denied means that the caller is unknown or may not do this. A retry fails until somebody grants the right.
 	Denied = New("denied", "denied")
-	// TooLarge: something is over a limit.
+	// TooLarge means that something exceeds a limit.
 	TooLarge = New("too_large", "too large")
-	// Unavailable: an engine or a peer did not answer. The request may have been carried out.
+	// Unavailable means that an engine or a peer did not answer. The request may have been carried out.
 	Unavailable = New("unavailable", "unavailable")
-	// Closed: the value was closed.
+	// Closed means that the value was closed.
 	Closed = New("closed", "closed")
-	// Held: somebody else has what was asked for.
+	// Held means that somebody else holds the requested thing.
 	Held = New("held", "held")
-	// Lost: what was held ended before it was released.
+	// Lost means that a held thing ended before it was released.
 	Lost = New("lost", "lost")
 )
 
@@ -41,8 +41,8 @@ const (
 	TypePanic = "panic"
 )
 
-// New returns a class of errors. Its errorType is the value of error.type: short, lower case, and one of few. Its text is what people read.
-// A class is a package variable; telemetry has one series for each error.type.
+// New returns a class of errors. errorType is the value of error.type: short, lower case, and one of few. text is for people. A class is a
+// package variable; telemetry has one series for each error.type.
 func New(errorType, text string) error { return &class{errorType, text} }
 
 type class struct{ errorType, text string }
@@ -53,9 +53,9 @@ func (c *class) Error() string { return c.text }
 // ErrorType returns the value of error.type.
 func (c *class) ErrorType() string { return c.errorType }
 
-// Type returns the error.type of err: that of its class. If it has several, the outermost counts, and of those that were joined the
-// first. Without a class it is canceled, timeout, unsupported or TypeOther; nil has none. An error whose methods panic, such as a nil
-// pointer, is TypeOther.
+// Type returns the error.type of err: that of its class. If err has several classes, the outermost counts, and the first of joined errors.
+// Without a class it is canceled, timeout, unsupported or TypeOther; nil has none. An error whose methods panic, such as a nil pointer, is
+// TypeOther.
 func Type(err error) (errorType string) {
 	if err == nil {
 		return ""
@@ -80,8 +80,8 @@ func Type(err error) (errorType string) {
 }
 
 // Classify returns an error that is both a class and the error of an engine: errors.Is and errors.As find both. The message has no text
-// twice in a row, and the class only if the engine's error does not say the same. A nil err is nil, so that a method may end with
-// Classify; without a class the result is err.
+// twice in a row, and names the class only if the engine's error does not say the same. A nil err gives nil, so that a method may end with
+// Classify. A nil class gives err.
 func Classify(class, err error) error {
 	if class == nil || err == nil {
 		return err

@@ -23,7 +23,7 @@ func TestType(t *testing.T) {
 		{nil, ""},
 		{fault.Unavailable, "unavailable"},
 		{fmt.Errorf("kv: get: %w", fault.NotFound), "not_found"},
-		{fault.Classify(fault.Unavailable, context.DeadlineExceeded), "unavailable"}, // the class counts, and not why
+		{fault.Classify(fault.Unavailable, context.DeadlineExceeded), "unavailable"}, // the class counts, not the cause
 		{fault.Classify(context.Canceled, errors.New("rpc error")), "canceled"},
 		{fmt.Errorf("%w: %w", fault.Conflict, fault.Unavailable), "conflict"}, // the outermost
 		{errors.Join(errors.New("first"), fault.TooLarge), "too_large"},
@@ -60,7 +60,7 @@ func TestClassify(t *testing.T) {
 	}
 }
 
-// TestTypeCost: the error.type of a miss, which many calls end with, takes no allocation.
+// TestTypeCost: the error.type of a miss, a frequent result, takes no allocation.
 func TestTypeCost(t *testing.T) {
 	err := fmt.Errorf("kv: get: %w", fault.NotFound)
 	if n := testing.AllocsPerRun(100, func() { fault.Type(err) }); n != 0 {

@@ -15,34 +15,36 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// Event emits OTel events of one name: log records whose EventName is that name, correlated with the span in the context. An event that
-// nobody takes is a line of a slog.Logger, if the event has a message. The line has the level of the event and the message, the attribute
-// "event" with the name, and then the attributes of the event, exception.* included. A consumer of the event finds the message in its body.
-// Event is immutable and safe for concurrent use.
+// Event emits OTel events of one name: log records with that EventName, correlated with the span in the context. Event is immutable and
+// safe for concurrent use.
+//
+// An event that nobody takes becomes a line of a slog.Logger, if it has a message. The line has the level and the message of the event, the
+// attribute "event" with the name, and then the attributes of the event, exception.* included. A consumer of the OTel event finds the
+// message in its body.
 type Event struct {
 	logger   log.Logger
 	name     string
 	severity log.Severity
 	gate     log.EnabledParameters
 
-	message string // no lines if it is empty
+	message string // no lines if empty
 	people  func() *slog.Logger
 	outbox  *outbox // of the Scope; nil delivers in the call
 }
 
-// Event returns the emitter of events of this name. The name is of low cardinality, "goos.<capability>.<what>" or one of the
-// semantic conventions; what varies belongs in the attributes. If nobody takes OTel events, the Logger of the Providers gets a line with
-// this message. Without a message there is no line.
+// Event returns the emitter of events of this name. The name is of low cardinality: "goos.<capability>.<what>" or one of the semantic
+// conventions. Variable parts belong in the attributes. If nobody takes OTel events, the Logger of the Providers gets a line with this
+// message. Without a message there is no line.
 //
-// Processors and log handlers are called one at a time and in order, under a context that has the values of the caller's and does not end. The
-// caller waits for them for a tenth of a second at most; a panic of theirs goes to OpenTelemetry's error handler.
+// Processors and log handlers are called one at a time and in order. Their context has the values of the caller's context and does not end.
+// The caller waits for them for at most 100 ms. Their panics go to OpenTelemetry's error handler.
 func (s *Scope) Event(name string, severity log.Severity, message string) *Event {
 	e := NewEvent(s.events, name, severity)
 	e.message, e.people, e.outbox = message, s.people, &s.outbox
 	return e
 }
 
-// NewEvent returns the emitter of events that are never lines, for code that has no Scope.
+// NewEvent returns the emitter of events that never become lines, for code that has no Scope.
 func NewEvent(logger log.Logger, name string, severity log.Severity) *Event {
 	return &Event{
 		logger:   logger,
@@ -67,7 +69,7 @@ func (e *Event) Emit(ctx context.Context, attrs ...attribute.KeyValue) {
 	e.EmitError(ctx, nil, attrs...)
 }
 
-// EmitError records one event with an error: the SDK adds exception.type and this adds exception.message, see ErrorMessage.
+// EmitError records one event with an error. The SDK adds exception.type, and EmitError adds exception.message, see ErrorMessage.
 func (e *Event) EmitError(ctx context.Context, err error, attrs ...attribute.KeyValue) {
 	if e.outbox == nil {
 		e.deliver(ctx, err, attrs)
@@ -77,7 +79,7 @@ func (e *Event) EmitError(ctx context.Context, err error, attrs ...attribute.Key
 	e.outbox.deliver(func() { e.deliver(ctx, err, attrs) })
 }
 
-// deliver passes an event to those that take it.
+// deliver passes an event to its consumers.
 func (e *Event) deliver(ctx context.Context, err error, attrs []attribute.KeyValue) {
 	if e.Enabled(ctx) {
 		e.emit(ctx, err, attrs)
@@ -106,8 +108,7 @@ func (e *Event) write(ctx context.Context, err error, attrs []attribute.KeyValue
 	logger.LogAttrs(ctx, level, e.message, line...)
 }
 
-// line returns the logger of the lines and their level, and false if there are none. Severities and slog's levels are the same scale, nine
-// apart.
+// line returns the logger and the level of the lines, and false if there are none. An OTel severity is the slog level plus nine.
 func (e *Event) line(ctx context.Context) (logger *slog.Logger, level slog.Level, ok bool) {
 	if e.message == "" {
 		return nil, 0, false
@@ -116,7 +117,7 @@ func (e *Event) line(ctx context.Context) (logger *slog.Logger, level slog.Level
 	return logger, level, logger.Enabled(ctx, level)
 }
 
-// EmitPanic records one exception event for a recovered panic value, with the stack that was taken where it was recovered.
+// EmitPanic records one exception event for a recovered panic value, with the stack taken at the recovery.
 func (e *Event) EmitPanic(ctx context.Context, value any, stack []byte, attrs ...attribute.KeyValue) {
 	if !e.Enabled(ctx) {
 		if _, _, ok := e.line(ctx); !ok {
@@ -155,8 +156,8 @@ func (e *Event) emit(ctx context.Context, err error, attrs []attribute.KeyValue)
 	e.logger.Emit(ctx, r)
 }
 
-// addError sets the message here, because the SDK would take the text of the error as it is. It does not give the SDK an
-// error whose methods panic.
+// addError adds err to the record. It sets the message itself, because the SDK would take the error's text unchanged. It does not give the
+// SDK an error whose methods panic.
 func addError(r *log.Record, err error) {
 	text, ok := errorText(err)
 	if !ok {
@@ -194,5 +195,5 @@ func errorType(err error) string {
 	return fmt.Sprintf("%T", err)
 }
 
-// formatted is the type of the errors that fmt.Errorf makes of a format with one %w.
+// formatted is the type of the errors that fmt.Errorf makes from a format with one %w.
 var formatted = reflect.TypeOf(fmt.Errorf("%w", errors.New("")))

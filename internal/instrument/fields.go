@@ -7,12 +7,12 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 )
 
-// w3c are the fields of the W3C recommendations, which other services understand whatever this one propagates.
+// w3c are the fields of the W3C recommendations. Other services understand them, whatever this service propagates.
 var w3c = []string{"traceparent", "tracestate", "baggage"}
 
-// Fields are the keys that a propagator may write, as a carrier stores them. A service that injects must remove them first: a
-// propagator writes only what it has, and what a proxy copied from the request that it received belongs to another call.
-// Fields is safe for concurrent use.
+// Fields are the keys that a propagator may write, as a carrier stores them. A service must remove them before it injects: a propagator
+// writes only what it has, and a key that a proxy copied from a received request belongs to another call. Fields is safe for concurrent
+// use.
 type Fields struct {
 	propagator propagation.TextMapPropagator
 	store      func(string) string
@@ -22,8 +22,8 @@ type Fields struct {
 
 type fieldKeys struct{ own, foreign []string }
 
-// NewFields returns the fields of a propagator, nil for none. store returns a key as the carrier stores it. more are keys, as
-// stored, that are foreign beside those of propagators.
+// NewFields returns the fields of a propagator; nil means no propagator. store returns a key as the carrier stores it. more are stored keys
+// that are foreign in addition to those of propagators.
 func NewFields(p propagation.TextMapPropagator, store func(string) string, more ...string) *Fields {
 	return &Fields{propagator: p, store: store, more: more}
 }
@@ -31,12 +31,12 @@ func NewFields(p propagation.TextMapPropagator, store func(string) string, more 
 // Keys returns the keys that the propagator writes. They must not be changed.
 func (f *Fields) Keys() []string { return f.keys().own }
 
-// Foreign returns the keys by which an untrusted caller could reach this service and those behind it: those of the propagator,
+// Foreign returns the keys by which an untrusted caller could reach this service and the services behind it: the keys of the propagator,
 // those of the W3C recommendations, and the additional ones. They must not be changed.
 func (f *Fields) Foreign() []string { return f.keys().foreign }
 
-// keys asks the propagator once. The process-wide one has no fields until one is installed, and then keeps those for good, so
-// it is asked until it has some.
+// keys asks the propagator once. The process-wide propagator has no fields until one is installed, and then keeps them for good. It is
+// therefore asked until it has some.
 func (f *Fields) keys() fieldKeys {
 	if known := f.known.Load(); known != nil {
 		return *known

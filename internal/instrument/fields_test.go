@@ -11,7 +11,7 @@ import (
 	"github.com/go-os/go-os/internal/instrument"
 )
 
-// late is a propagator whose fields are known later, as those of the process-wide one are.
+// late is a propagator whose fields become known later, like those of the process-wide one.
 type late struct {
 	fields []string
 	asked  int

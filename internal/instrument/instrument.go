@@ -1,7 +1,7 @@
-// Package instrument is how a capability observes itself.
+// Package instrument records the telemetry of a capability: spans, durations and events.
 //
-// A portable type builds one [Scope] in its constructor and one [Op] for each method. A method then opens with one line and
-// closes with one defer, and nothing else in it speaks of telemetry:
+// A portable type builds one [Scope] in its constructor and one [Op] for each method. A method then opens with one line and closes with one
+// defer. Nothing else in it deals with telemetry:
 //
 //	func (s *Store) Get(ctx context.Context, key string) (item Item, err error) {
 //		ctx, call := s.get.Start(ctx, key)
@@ -9,14 +9,14 @@
 //		…
 //	}
 //
-// Each call makes one span, and one point on the scope's duration histogram, in seconds. An error sets the span's status and
-// gives both the error.type of its class ([fault.Type]), so that its values are few. A panic has the error.type "panic", and continues.
-// Attribute sets are built once for each Op and error.type; nothing is built while nobody listens.
+// Each call makes one span, and one point on the scope's duration histogram, in seconds. An error sets the span's status, and gives both
+// the error.type of its class ([fault.Type]), of which there are few. A panic has the error.type "panic", and continues. Attribute sets are
+// built once for each Op and error.type; nothing is built while nobody listens.
 //
-// Decisions and exceptions are OTel events ([Event]): log records with an EventName, correlated with the span in the
-// context. Span events are not used (OTEP 4430). An event that nobody takes becomes a line of the Logger of the Providers, so that a lost
-// lock or lease is not silent. Such a line has one form everywhere: a message, the attribute "event" with the name of the event, and the
-// attributes of the event. The readable log of exporters has the same form.
+// Decisions and exceptions are OTel events ([Event]): log records with an EventName, correlated with the span in the context. Span events
+// are not used (OTEP 4430). An event that nobody takes becomes a line of the Logger of the Providers, so that the loss of a lock or lease
+// is not silent. All such lines have the same form: a message, the attribute "event" with the name of the event, and the attributes of the
+// event. The readable log of exporters has this form too.
 package instrument
 
 import (
@@ -43,7 +43,7 @@ const errorTypeKey = attribute.Key("error.type")
 
 // Config describes a Scope.
 type Config struct {
-	// Name is the import path of the package that observes itself. Required.
+	// Name is the import path of the instrumented package. Required.
 	Name string
 	// Duration is the name of the histogram of call durations, in seconds. Empty means none.
 	Duration string
@@ -53,9 +53,9 @@ type Config struct {
 	Buckets []float64
 	// Kind of the spans. Zero means internal.
 	Kind trace.SpanKind
-	// Attrs stand on every span and every point. They must be of low cardinality.
+	// Attrs are set on every span and every point. They must be of low cardinality.
 	Attrs []attribute.KeyValue
-	// Subject is the key of the span attribute that holds what a call is about, such as goos.kv.key. Empty means none.
+	// Subject is the key of the span attribute that holds the subject of a call, such as goos.kv.key. Empty means none.
 	Subject attribute.Key
 	// Wrap adds the operation and the subject of a call to its error. Nil leaves errors as they are.
 	Wrap func(operation, subject string, err error) error
@@ -109,8 +109,8 @@ type Op struct {
 	fail      *sync.Map // of []metric.RecordOption by error.type, each built when it first occurs
 }
 
-// Op returns the instrumentation of an operation, named as its errors name it, whose spans have the name span. The attributes stand on
-// its spans and points, after the scope's own; they must be of low cardinality. Samplers see them: the conventions ask for that, and it costs a
+// Op returns the instrumentation of an operation. operation is its name in errors, and span the name of its spans. The attributes are set
+// on its spans and points, after the scope's own; they must be of low cardinality. Samplers see them, as the conventions ask. That costs a
 // call one allocation, sampled or not.
 func (s *Scope) Op(operation, span string, attrs ...attribute.KeyValue) *Op {
 	all := slices.Concat(s.cfg.Attrs, attrs)
@@ -133,12 +133,12 @@ func (o *Op) failed(errorType string) []metric.RecordOption {
 	return options
 }
 
-// recordOptions works on a copy, since NewSet sorts what it is given.
+// recordOptions works on a copy, because NewSet sorts its argument.
 func recordOptions(attrs []attribute.KeyValue) []metric.RecordOption {
 	return []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(slices.Clone(attrs)...))}
 }
 
-// Call is one call under observation. Its zero value observes nothing.
+// Call is one observed call. Its zero value observes nothing.
 type Call struct {
 	op      *Op
 	subject string
@@ -146,7 +146,7 @@ type Call struct {
 	start   time.Time  // zero if nothing is observed
 }
 
-// Start opens a call, which is about a subject; empty means none. The context carries its span. End must follow.
+// Start opens a call about a subject; an empty subject means none. The context carries its span. End must follow.
 func (o *Op) Start(ctx context.Context, subject string) (context.Context, Call) {
 	call := Call{op: o, subject: subject}
 	if !o.scope.tracing && !o.scope.duration.Enabled(ctx) {
@@ -169,20 +169,22 @@ func (o *Op) Start(ctx context.Context, subject string) (context.Context, Call) 
 // Operation returns the name of the operation.
 func (c Call) Operation() string { return c.op.operation }
 
-// Set adds attributes to the call's span alone: what is of high cardinality, such as a key, belongs here.
+// Set adds attributes to the call's span only. Attributes of high cardinality, such as a key, belong here.
 func (c Call) Set(attrs ...attribute.KeyValue) {
 	if c.span != nil {
 		c.span.SetAttributes(attrs...)
 	}
 }
 
-// Recording reports whether the call has a span that is recorded; ask before building attributes for Set.
+// Recording reports whether the call has a span that is recorded. Check it before building attributes for Set.
 func (c Call) Recording() bool { return c.span != nil }
 
-// End closes the call. It gives the error its operation and subject (Config.Wrap), and records the outcome. Defer it with the context that
-// Start returned, so that the point can carry the span as its exemplar, and with the address of the named result; nil means that the call
-// cannot fail. A panic is a failure of the error.type "panic", and continues afterwards: for that, End itself must be deferred, not a
-// function that calls it.
+// End closes the call. It adds the operation and the subject to the error (Config.Wrap), and records the outcome. Defer it with the context
+// that Start returned, so that the point can carry the span as its exemplar. Pass the address of the named result; nil means that the call
+// cannot fail.
+//
+// A panic is a failure with the error.type "panic", and continues afterwards. For that, End itself must be deferred, not a function that
+// calls it.
 func (c Call) End(ctx context.Context, err *error) {
 	if c.op == nil {
 		return
@@ -205,7 +207,7 @@ func (c Call) End(ctx context.Context, err *error) {
 	c.end(ctx, fault.Type(failure), func() string { return ErrorMessage(failure) })
 }
 
-// end records the outcome; message is nil for success, and asked for only if a span takes it.
+// end records the outcome. message is nil for success, and is called only if a span takes it.
 func (c Call) end(ctx context.Context, errorType string, message func() string) {
 	opts := c.op.ok
 	if message != nil {

@@ -30,7 +30,7 @@ import (
 
 var errMissing = fault.New("not_found", "missing")
 
-// stage is a set of Providers and what reached the SDK behind them.
+// stage is a set of Providers and the data that reached the SDK behind them.
 type stage struct {
 	telemetry.Providers
 	spans  *tracetest.SpanRecorder
@@ -147,7 +147,7 @@ func TestUnsampledCallStillCounts(t *testing.T) {
 	}
 }
 
-// A method that panics has failed, whatever its named result says.
+// TestPanicIsAFailure: a method that panics has failed, whatever its named result is.
 func TestPanicIsAFailure(t *testing.T) {
 	s := newStage(sdktrace.AlwaysSample())
 	op := instrument.New(config(), s.Providers).Op("get", "kv.get")
@@ -177,7 +177,7 @@ func TestPanicIsAFailure(t *testing.T) {
 	}
 }
 
-// End looks at the result when the method is over, and not when it is deferred.
+// TestDeferredEndSeesTheResult: End reads the result when the method returns, not when End is deferred.
 func TestDeferredEndSeesTheResult(t *testing.T) {
 	s := newStage(sdktrace.AlwaysSample())
 	op := instrument.New(config(), s.Providers).Op("get", "kv.get")
@@ -203,7 +203,7 @@ func (b *brittle) Error() string        { return b.text }
 func (b *brittle) ErrorType() string    { return b.text }
 func (b *brittle) Is(target error) bool { return b.text == target.Error() }
 
-// What a nil pointer in an error does when it is asked, and what text is in it, must not hurt.
+// TestHostileErrors: an error that holds a nil pointer, or whose text is malformed, must not break telemetry.
 func TestHostileErrors(t *testing.T) {
 	for _, c := range []struct {
 		err     error
@@ -250,7 +250,7 @@ func TestEmitPanicIsValidText(t *testing.T) {
 	}
 }
 
-// samplerFunc is a sampler that decides by what it is shown.
+// samplerFunc is a sampler that decides by its parameters.
 type samplerFunc func(sdktrace.SamplingParameters) sdktrace.SamplingDecision
 
 func (f samplerFunc) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
@@ -430,7 +430,7 @@ func TestLinesHaveTheAttributesOfEvents(t *testing.T) {
 	}
 }
 
-// TestSubject: the subject of a call stands on its span and in its error, but on no metric, whatever is off.
+// TestSubject: the subject of a call is on its span and in its error, but on no metric, whichever signal is off.
 func TestSubject(t *testing.T) {
 	cfg := config()
 	cfg.Subject = "goos.kv.key"

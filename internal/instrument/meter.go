@@ -6,7 +6,7 @@ import (
 	"go.opentelemetry.io/otel/metric/noop"
 )
 
-// Meter makes instruments and cannot fail: one that the provider refuses is replaced by a no-op, and the refusal is passed to the
+// Meter makes instruments and cannot fail. It replaces an instrument that the provider refuses with a no-op, and passes the refusal to the
 // OpenTelemetry error handler. Telemetry never keeps a capability from starting.
 type Meter struct{ meter metric.Meter }
 
@@ -22,7 +22,7 @@ func (m Meter) Counter(name, unit, description string) metric.Int64Counter {
 	return orNoop[metric.Int64Counter](c, err, noop.Int64Counter{})
 }
 
-// UpDownCounter returns a counter of whole numbers that can also become less.
+// UpDownCounter returns a counter of whole numbers that can also decrease.
 func (m Meter) UpDownCounter(name, unit, description string) metric.Int64UpDownCounter {
 	c, err := m.meter.Int64UpDownCounter(name, metric.WithUnit(unit), metric.WithDescription(description))
 	return orNoop[metric.Int64UpDownCounter](c, err, noop.Int64UpDownCounter{})
@@ -41,7 +41,7 @@ func (m Meter) Histogram(name, unit, description string, bounds []float64) metri
 	return orNoop[metric.Float64Histogram](h, err, noop.Float64Histogram{})
 }
 
-// orNoop returns the instrument, or the no-op in its place. A provider may return both an instrument and an error.
+// orNoop returns the instrument, or the no-op if there is an error. A provider may return both an instrument and an error.
 func orNoop[T any](instrument T, err error, off T) T {
 	if err == nil {
 		return instrument

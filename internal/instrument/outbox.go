@@ -17,14 +17,14 @@ const (
 )
 
 // outbox calls handlers of the program, one at a time and in order, in a goroutine that lives while there is something to deliver. The
-// operation that emits an event waits for them only briefly, and a panic of theirs ends neither it nor the process: a lock must be renewed,
-// whatever a log handler does. The zero value is ready to use.
+// operation that emits an event waits for them only briefly. A panic of a handler ends neither the operation nor the process: a lock must
+// be renewed, whatever a log handler does. The zero value is ready to use.
 type outbox struct {
 	mu      sync.Mutex
 	pending []delivery
 	running bool
 	blocked bool // a handler has taken longer than deliveryWait: nobody waits until it returns
-	full    bool // events are dropped, which was reported
+	full    bool // events are dropped, and this was reported
 }
 
 type delivery struct {
@@ -32,7 +32,7 @@ type delivery struct {
 	done chan struct{}
 }
 
-// deliver runs a function after those before it, and waits for its end, but no longer than deliveryWait.
+// deliver runs a function after those before it. It waits for the function to return, but no longer than deliveryWait.
 func (o *outbox) deliver(run func()) {
 	d := delivery{run, make(chan struct{})}
 	if !o.add(d) {
@@ -49,7 +49,7 @@ func (o *outbox) deliver(run func()) {
 	}
 }
 
-// add returns false if the caller must not wait.
+// add queues d. It returns false if the caller must not wait.
 func (o *outbox) add(d delivery) (wait bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -87,7 +87,7 @@ func (o *outbox) work() {
 	}
 }
 
-// call runs the function. Its panic is reported, and ends nothing.
+// call runs the function. A panic is recovered and reported.
 func (d delivery) call() {
 	defer close(d.done)
 	defer func() {

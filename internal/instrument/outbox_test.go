@@ -39,8 +39,8 @@ func events(handle func(ctx context.Context, message string), messages ...string
 	return all
 }
 
-// TestBlockedHandler emits events to a handler that blocks: each Emit returns, the events arrive in order once it continues, and what is
-// over the limit is dropped.
+// TestBlockedHandler emits events to a handler that blocks. Each Emit returns, the events arrive in order once the handler continues, and
+// events over the limit are dropped.
 func TestBlockedHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
@@ -70,7 +70,7 @@ func TestBlockedHandler(t *testing.T) {
 	})
 }
 
-// TestHandlerOfTheEvent: the handler runs in order, before Emit returns, under a context that has not ended. It may panic, and emit events.
+// TestHandlerOfTheEvent: the handler runs in order, before Emit returns, under a context that has not ended. It may panic and emit events.
 func TestHandlerOfTheEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex

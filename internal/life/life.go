@@ -1,4 +1,4 @@
-// Package life is the lifetime of a type: until Close, which cancels the calls that are blocked. Later calls fail with fault.Closed.
+// Package life implements the lifetime of a type. Close ends it and cancels the calls that are blocked; later calls fail with fault.Closed.
 //
 //	type Store struct {
 //		life life.Life
@@ -20,7 +20,7 @@
 //		…
 //	}
 //
-// [Running] lets a method such as Run be under way only once at a time.
+// [Running] lets a method such as Run run only once at a time.
 package life
 
 import (
@@ -32,7 +32,7 @@ import (
 	"github.com/go-os/go-os/internal/fault"
 )
 
-// Life lasts until End. The zero value has begun. It is safe for concurrent use and must not be copied.
+// Life lasts until End. The zero value is alive. It is safe for concurrent use and must not be copied.
 type Life struct {
 	over atomic.Bool
 
@@ -71,8 +71,8 @@ func (l *Life) Within(ctx context.Context) (within context.Context, cancel conte
 	}
 }
 
-// Cause returns why a call under ctx cannot continue: fault.Closed, the error of ctx, or nil if neither has ended. Contexts of Within, and
-// those derived from them, may be given, too.
+// Cause returns why a call under ctx cannot continue: fault.Closed, the error of ctx, or nil if neither has ended. ctx may also be a
+// context of Within, or derived from one.
 func (l *Life) Cause(ctx context.Context) error {
 	switch {
 	case context.Cause(ctx) == fault.Closed:
@@ -97,7 +97,7 @@ func (l *Life) Done() <-chan struct{} {
 	return l.done
 }
 
-// End ends the life: the contexts of Within are canceled when it returns. It returns false if the life had ended before.
+// End ends the life. When it returns, the contexts of Within are canceled. It returns false if the life had ended before.
 func (l *Life) End() bool {
 	l.mu.Lock()
 	if l.over.Swap(true) {
@@ -110,13 +110,13 @@ func (l *Life) End() bool {
 		close(l.done)
 	}
 	l.mu.Unlock()
-	for cancel := range cancels { // without the lock: a context of the caller may run code of the caller
+	for cancel := range cancels { // without the lock: canceling a context may run code of the caller
 		(*cancel)(fault.Closed)
 	}
 	return true
 }
 
-// Running lets a method be under way only once at a time. The zero value is idle. It must not be copied.
+// Running lets a method run only once at a time. The zero value is idle. It must not be copied.
 type Running struct{ busy atomic.Bool }
 
 // Begin returns fault.Invalid if the method is already running. Otherwise the caller must call end.

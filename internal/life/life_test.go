@@ -54,7 +54,7 @@ func TestWithinAfterEnd(t *testing.T) {
 	}
 }
 
-// TestCause tells the end of the life from that of the caller's context, and of a context derived from Within.
+// TestCause distinguishes the end of the life, of the caller's context, and of a context derived from Within.
 func TestCause(t *testing.T) {
 	var l life.Life
 	late, cancelLate := context.WithTimeout(t.Context(), -time.Second)
@@ -80,7 +80,7 @@ func TestCause(t *testing.T) {
 	}
 }
 
-// TestNested has a life within a life, as a namespace has: the end of either ends the call.
+// TestNested nests one life in another, as a namespace does. The end of either ends the call.
 func TestNested(t *testing.T) {
 	for _, outerFirst := range []bool{true, false} {
 		var outer, inner life.Life
@@ -99,7 +99,7 @@ func TestNested(t *testing.T) {
 	}
 }
 
-// TestConcurrent ends a life while calls come and go: none of those that are under way is left over.
+// TestConcurrent ends a life while calls start and end. No running call may remain.
 func TestConcurrent(t *testing.T) {
 	var l life.Life
 	var group sync.WaitGroup

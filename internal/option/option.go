@@ -1,5 +1,5 @@
-// Package option checks the numbers among the options of a constructor that cannot return an error, or that returns all mistakes in one.
-// Zero means the default; a negative number is a mistake. See package defaults for all others.
+// Package option checks the numeric options of a constructor that cannot return an error, or that returns all mistakes in one. Zero means
+// the default; a negative number is a mistake. Other constructors use package defaults.
 //
 //	option.Default("osgrpc.Options", "Timeout", &opts.Timeout) // reports a negative value and sets it to zero
 package option
@@ -32,8 +32,7 @@ func Of[T Number](name string, value T) Field {
 	return Field{name: name}
 }
 
-// Check returns an error that names each negative field, and is fault.Invalid. The owner is what the fields belong to, such as
-// "log.FileOptions".
+// Check returns an error that names each negative field and is fault.Invalid. owner is the type of the fields, such as "log.FileOptions".
 func Check(owner string, fields ...Field) error {
 	var all []error
 	for _, f := range fields {
@@ -44,7 +43,7 @@ func Check(owner string, fields ...Field) error {
 	return errors.Join(all...)
 }
 
-// Default replaces a negative value by zero, the default, and reports it to the error handler of OpenTelemetry.
+// Default replaces a negative value with zero, the default, and reports it to the error handler of OpenTelemetry.
 func Default[T Number](owner, name string, value *T) {
 	if err := Check(owner, Of(name, *value)); err != nil {
 		otel.Handle(fmt.Errorf("%w, which is used", err))

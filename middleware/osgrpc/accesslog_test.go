@@ -17,7 +17,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// withTrace adds the id of the trace in the context, as a handler that correlates logs does.
+// withTrace adds the id of the trace in the context, like a handler that correlates logs.
 type withTrace struct{ slog.Handler }
 
 func (h withTrace) Handle(ctx context.Context, r slog.Record) error {
@@ -92,7 +92,7 @@ func TestAccessLog(t *testing.T) {
 	}
 }
 
-// TestAccessLogAlone needs no other telemetry.
+// TestAccessLogAlone runs the access log without other telemetry.
 func TestAccessLogAlone(t *testing.T) {
 	var out bytes.Buffer
 	p := telemetry.Off()

@@ -13,10 +13,10 @@ import (
 	"github.com/go-os/go-os/internal/bounded"
 )
 
-// defaultPort is the port of a "dns" target that names none (gRPC Name Resolution).
+// defaultPort is the port of a "dns" target without one (gRPC Name Resolution).
 const defaultPort = 443
 
-// hosts remembers the text of IP addresses, which costs an allocation each time it is made.
+// hosts caches the text of IP addresses, which allocates each time it is formatted.
 type hosts struct {
 	texts bounded.Cache[netip.Addr, string]
 }
@@ -25,7 +25,7 @@ func (h *hosts) text(addr netip.Addr) string {
 	return h.texts.Get(addr, func(a netip.Addr) string { return a.Unmap().String() })
 }
 
-// peer appends the attributes of the other end of a connection.
+// peer appends the attributes of the remote end of a connection.
 func (h *hosts) peer(attrs []attribute.KeyValue, addr net.Addr) []attribute.KeyValue {
 	switch a := addr.(type) {
 	case *net.TCPAddr:
@@ -41,7 +41,7 @@ func (h *hosts) peer(attrs []attribute.KeyValue, addr net.Addr) []attribute.KeyV
 	return attrs
 }
 
-// local appends the attributes of a server, known by its own end of a connection.
+// local appends the attributes of a server, taken from the local end of a connection.
 func (h *hosts) local(attrs []attribute.KeyValue, addr net.Addr) []attribute.KeyValue {
 	switch a := addr.(type) {
 	case *net.TCPAddr:
@@ -70,9 +70,8 @@ func targetAttrs(cc *grpc.ClientConn) []attribute.KeyValue {
 	return attrs
 }
 
-// parseTarget returns server.address and server.port of a gRPC target that has a scheme; port 0 stands for none. A target
-// whose scheme does not say what its name means, or that names several servers, is the address as a whole: only a resolver
-// knows more.
+// parseTarget returns server.address and server.port of a gRPC target that has a scheme; port 0 means none. A target whose
+// scheme does not define its name, or that names several servers, is the address as a whole: only a resolver could split it.
 func parseTarget(target string) (address string, port int) {
 	u, err := url.Parse(target)
 	if err != nil {
@@ -105,8 +104,8 @@ func parseTarget(target string) (address string, port int) {
 	return target, 0
 }
 
-// splitEndpoint takes "host", "host:port", "[v6]", "[v6]:port" or a bare IPv6 address apart. The port may have a name. What is
-// none of these is the address as it is.
+// splitEndpoint splits "host", "host:port", "[v6]", "[v6]:port" or a bare IPv6 address. The port may have a name. Any other
+// form is the address, unchanged.
 func splitEndpoint(endpoint string, defaultPort int) (address string, port int) {
 	if ip, err := netip.ParseAddr(endpoint); err == nil {
 		return ip.String(), defaultPort
@@ -132,7 +131,7 @@ func splitEndpoint(endpoint string, defaultPort int) (address string, port int) 
 	return host, port
 }
 
-// name returns the address without its port, "" if it has no name, as a client's end of a Unix socket.
+// name returns the address without its port, or "" if it has no name, like a client's end of a Unix socket.
 func (h *hosts) name(addr net.Addr) string {
 	switch a := addr.(type) {
 	case *net.TCPAddr:
@@ -143,7 +142,7 @@ func (h *hosts) name(addr net.Addr) string {
 	return addr.String()
 }
 
-// unixName returns the name of one end of a Unix socket, "" if it has none.
+// unixName returns the name of one end of a Unix socket, or "" if it has none.
 func unixName(a *net.UnixAddr) string {
 	if a.Name == "@" {
 		return ""

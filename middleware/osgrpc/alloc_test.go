@@ -13,8 +13,9 @@ import (
 	"github.com/go-os/go-os/middleware/osgrpc"
 )
 
-// TestAllocations pins what a unary call costs beyond one without this package, both sides included. The race detector
-// allocates by itself, so the test is not for it. Each limit leaves one allocation for gRPC's own buffers, which come and go.
+// TestAllocations limits the allocations of a unary call beyond one without this package, both sides included. The race
+// detector allocates by itself, so the test does not run under it. Each limit leaves one allocation for gRPC's own buffers,
+// which vary.
 func TestAllocations(t *testing.T) {
 	limits := map[string]int64{
 		"server/sampled":         13,
@@ -50,7 +51,7 @@ func allocations(t *testing.T, w workload) int64 {
 	}))
 }
 
-// Some programs dial for each request. That must leave nothing behind.
+// Some programs dial for each request, which must not leak.
 func TestOptionsForEachRequest(t *testing.T) {
 	p := newRecorder().Providers
 	use := func(n int) {

@@ -12,7 +12,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// workload is one configuration whose cost per unary call is measured.
+// workload is one configuration to measure per unary call.
 type workload struct {
 	name string
 	with func(testing.TB) setup
@@ -47,8 +47,8 @@ func workloads() []workload {
 	}
 }
 
-// BenchmarkUnary measures a whole unary call, both sides included, over a connection in memory. What osgrpc adds is the
-// difference to the bare case, to which the trace context is sent as well.
+// BenchmarkUnary measures a whole unary call, both sides included, over a connection in memory. The cost of osgrpc is
+// the difference to the bare case, which receives the trace context as well.
 func BenchmarkUnary(b *testing.B) {
 	for _, w := range workloads() {
 		b.Run(w.name, func(b *testing.B) {

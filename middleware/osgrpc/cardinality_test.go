@@ -20,7 +20,7 @@ func invoke(t *testing.T, pair peerPair, method string, opts ...grpc.CallOption)
 	return status.Code(pair.conn.Invoke(t.Context(), method, &testpb.Empty{}, &testpb.Empty{}, opts...))
 }
 
-// TestUnknownMethodsMakeNoSeries calls 10,000 methods that do not exist.
+// TestUnknownMethodsMakeNoSeries calls 10,000 unknown methods.
 func TestUnknownMethodsMakeNoSeries(t *testing.T) {
 	server := newRecorder()
 	pair := connect(t, &service{}, setup{server: &osgrpc.Options{Telemetry: server.Providers}})
@@ -52,7 +52,7 @@ func TestUnknownMethodsMakeNoSeries(t *testing.T) {
 	}
 }
 
-// TestForeignNamesAreBounded: a name may be as long as a header, and OTLP refuses a batch for one byte that is not UTF-8.
+// TestForeignNamesAreBounded covers names as long as a header. OTLP refuses a batch for one byte that is not UTF-8.
 func TestForeignNamesAreBounded(t *testing.T) {
 	server := newRecorder()
 	pair := connect(t, &service{}, setup{server: &osgrpc.Options{Telemetry: server.Providers}})
@@ -65,7 +65,8 @@ func TestForeignNamesAreBounded(t *testing.T) {
 	}
 }
 
-// TestOwnUnknownServiceHandlerWins: a proxy keeps its handler, and its methods are not the caller's to name either.
+// TestOwnUnknownServiceHandlerWins checks that a proxy keeps its handler, and that its callers cannot name its methods
+// either.
 func TestOwnUnknownServiceHandlerWins(t *testing.T) {
 	server := newRecorder()
 	pair := connect(t, &service{}, setup{
@@ -83,7 +84,8 @@ func TestOwnUnknownServiceHandlerWins(t *testing.T) {
 	}
 }
 
-// TestMethodsOfAClientAreBounded: what a proxy passes on comes from outside. Generated code is not affected.
+// TestMethodsOfAClientAreBounded covers method names from outside, as a proxy forwards them. Generated code is not
+// affected.
 func TestMethodsOfAClientAreBounded(t *testing.T) {
 	const bound = 500
 	client := newRecorder()

@@ -7,11 +7,11 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// incoming reads the metadata of a call that arrived.
+// incoming reads the metadata of a received call.
 type incoming struct{ ctx context.Context }
 
-// Get returns the value of key. Several values are one list, as with any header: right for tracestate and baggage, while a
-// repeated traceparent becomes unreadable, and so begins a new trace.
+// Get returns the value of key. Several values are one list, as with any header. This is right for tracestate and baggage;
+// a repeated traceparent becomes unreadable, and so begins a new trace.
 func (c incoming) Get(key string) string {
 	values := c.Values(key)
 	if len(values) == 1 {
@@ -28,7 +28,7 @@ func (c incoming) Values(key string) []string {
 	return metadata.ValueFromIncomingContext(c.ctx, key)
 }
 
-// Set does nothing: a call that arrived cannot be changed.
+// Set does nothing: a received call cannot be changed.
 func (c incoming) Set(string, string) {}
 
 // Keys returns the keys of the metadata that a propagator may read.
@@ -37,7 +37,7 @@ func (c incoming) Keys() []string {
 	return outgoing(md).Keys()
 }
 
-// outgoing writes to metadata that this package made itself, in a copy of the caller's.
+// outgoing writes to metadata that this package created, a copy of the caller's.
 type outgoing metadata.MD
 
 // Get returns the first value of key.
@@ -48,7 +48,7 @@ func (c outgoing) Get(key string) string {
 	return ""
 }
 
-// Set replaces the values of key, unless gRPC would refuse to send the pair: that would fail the call.
+// Set replaces the values of key, unless gRPC would refuse to send the pair, which would fail the call.
 func (c outgoing) Set(key, value string) {
 	key = strings.ToLower(key)
 	if sendableKey(key) && sendableValue(value) {

@@ -19,11 +19,11 @@ import (
 // errAbandoned is the outcome of a call that panicked in an interceptor or a codec, before there was an answer.
 var errAbandoned = status.Error(codes.Unknown, "the call was not made: an interceptor or a codec panicked")
 
-// client is what the client's interceptors share.
+// client is the state that the client's interceptors share.
 type client struct {
 	observer
 	deadlines deadlines
-	dynamic   atomic.Int64 // how many methods without generated code were met
+	dynamic   atomic.Int64 // number of methods without generated code
 }
 
 func newClient(opts Options) *client {
@@ -35,8 +35,8 @@ func newClient(opts Options) *client {
 	return c
 }
 
-// method returns what is known of a method and a target. A program such as a proxy may pass on names from outside, so only
-// a bounded number of those that are not from generated code is distinguished.
+// method returns the cached data of a method and a target. A program such as a proxy may pass on names from outside, so only
+// a bounded number of names without generated code is distinguished.
 func (c *client) method(cc *grpc.ClientConn, fullMethod string, opts []grpc.CallOption) *method {
 	key := methodKey{target: cc.Target(), name: fullMethod, dynamic: !generated(opts)}
 	return c.methods.Get(key, func(k methodKey) *method {
@@ -48,7 +48,7 @@ func (c *client) method(cc *grpc.ClientConn, fullMethod string, opts []grpc.Call
 	})
 }
 
-// generated reports whether the call is made by generated code, which marks its calls.
+// generated reports whether generated code makes the call. Such code marks its calls.
 func generated(opts []grpc.CallOption) bool {
 	for _, o := range opts {
 		if _, ok := o.(grpc.StaticMethodCallOption); ok {
@@ -83,8 +83,8 @@ func (c *client) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.Cli
 		return streamer(ctx, desc, cc, fullMethod, opts...)
 	}
 	s := &clientStream{call: c.start(ctx, fullMethod, cc, opts)}
-	// gRPC reports the end of a stream once, by whatever way it comes: the last message, an error, the context, the closing
-	// of the connection. An interceptor further in may fail without asking gRPC at all, which the deferred call sees.
+	// gRPC reports the end of a stream once, whatever its cause: the last message, an error, the context, the closing of the
+	// connection. An inner interceptor may fail without calling gRPC at all, which the deferred call sees.
 	opts = append(opts[:len(opts):len(opts)], grpc.OnFinish(s.end))
 	if s.call.recording() {
 		opts = append(opts, grpc.Peer(&s.from))
@@ -112,9 +112,9 @@ func (s *clientStream) end(err error) {
 	}
 }
 
-// inject returns ctx with what the propagator sends. The caller's metadata is copied, never changed. Values that it has under
-// the propagator's keys are replaced, or removed if there is nothing to send: a proxy that forwards the metadata of the call
-// it received would forward the trace context of that call, perhaps of an untrusted caller.
+// inject returns ctx with the fields of the propagator. The caller's metadata is copied, never changed. Its values under the
+// propagator's keys are replaced, or removed if there is nothing to send. Otherwise a proxy that forwards the metadata of the
+// call it received would forward the trace context of that call, perhaps of an untrusted caller.
 func (c *client) inject(ctx context.Context) context.Context {
 	if c.propagator == nil {
 		return ctx
@@ -133,7 +133,7 @@ func (c *client) inject(ctx context.Context) context.Context {
 	return metadata.NewOutgoingContext(ctx, md)
 }
 
-// clientCall is one call that a client makes.
+// clientCall is one call of a client.
 type clientCall struct {
 	client *client
 	ctx    context.Context

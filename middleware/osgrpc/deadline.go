@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// deadlines are the bounds of unary calls.
+// deadlines bound unary calls.
 type deadlines struct {
 	normal time.Duration // of calls without one; 0: none
 	most   time.Duration // of all calls; 0: none
@@ -19,7 +19,8 @@ func newDeadlines(opts Options) deadlines {
 	return d
 }
 
-// bound returns ctx with the deadline that applies. The cancel function is nil if that is the one ctx has.
+// bound returns ctx with the applicable deadline. The cancel function is nil if ctx has that deadline
+// already.
 func (d deadlines) bound(ctx context.Context) (context.Context, context.CancelFunc) {
 	if d.normal == 0 {
 		return ctx, nil

@@ -7,12 +7,13 @@ import (
 	"google.golang.org/grpc/stats"
 )
 
-// exactHandler ends the calls of a server where gRPC ends them, and observes those that never reach an interceptor.
+// exactHandler ends the calls of a server when gRPC ends them, and observes those that never reach an interceptor.
 type exactHandler struct{ server *server }
 
 type exactKey struct{}
 
-// exactCall is what gRPC's events and the interceptors know of one call. One goroutine handles a call: no lock is needed.
+// exactCall is the state that gRPC's events and the interceptors share about one call. One goroutine handles a call, so
+// it needs no lock.
 type exactCall struct {
 	name    string
 	call    serverCall // set by the interceptor when the handler has returned
@@ -28,7 +29,7 @@ func (h *exactHandler) TagRPC(ctx context.Context, info *stats.RPCTagInfo) conte
 	return context.WithValue(ctx, exactKey{}, &exactCall{name: info.FullMethodName})
 }
 
-// postpone leaves the call to the stats handler. A panic that ends the process does not get that far.
+// postpone leaves the end of the call to the stats handler, unless a panic ends the process: then no event follows.
 func (c *serverCall) postpone() bool {
 	e, ok := c.ctx.Value(exactKey{}).(*exactCall)
 	if !ok {
@@ -42,7 +43,7 @@ func (c *serverCall) postpone() bool {
 	return true
 }
 
-// HandleRPC ends the call with the error that the caller got, which is not always the handler's.
+// HandleRPC ends the call with the error that the caller received, which is not always the handler's.
 func (h *exactHandler) HandleRPC(ctx context.Context, event stats.RPCStats) {
 	end, ok := event.(*stats.End)
 	if !ok {
@@ -58,8 +59,8 @@ func (h *exactHandler) HandleRPC(ctx context.Context, event stats.RPCStats) {
 	}
 }
 
-// unseen reports a call that failed before its handler. Whether its method is registered is only known if another call of
-// it got further: a name that came from outside must not become an attribute of a metric.
+// unseen reports a call that failed before its handler. Its method is known to be registered only if another call of it
+// got further: a name from outside must not become an attribute of a metric.
 func (h *exactHandler) unseen(ctx context.Context, fullMethod string, end *stats.End) {
 	c := serverCall{server: h.server, ctx: ctx, start: end.BeginTime}
 	if m, ok := h.server.registered.Load(fullMethod); ok {

@@ -30,8 +30,8 @@ func seen(t *testing.T, r *recorder) map[string]uint64 {
 	return calls
 }
 
-// TestFailuresOutsideTheHandler breaks calls before and after the handler: an interceptor sees the first not at all and the
-// second as a success, an exact server reports what the client got.
+// TestFailuresOutsideTheHandler breaks calls before and after the handler. An interceptor does not see the first at all,
+// and sees the second as a success. An exact server reports the answer that the client received.
 func TestFailuresOutsideTheHandler(t *testing.T) {
 	const small = 64
 	for _, test := range []struct {
@@ -66,7 +66,7 @@ func TestFailuresOutsideTheHandler(t *testing.T) {
 				if _, err := pair.UnaryCall(t.Context(), call.req); status.Code(err) != call.want {
 					t.Fatalf("call %d: %v, want %v", n, err, call.want)
 				}
-				if test.exact { // gRPC ends a call after its client has the answer, maybe while the next one runs
+				if test.exact { // gRPC ends a call after its client has the answer, maybe during the next one
 					eventually(t, "the end of the call", func() bool { return len(server.spans.Ended()) == n+1 })
 				}
 			}
@@ -132,14 +132,14 @@ func TestExactKeepsTheRest(t *testing.T) {
 	for _, span := range client.spans.Ended() {
 		callers[span.SpanContext().SpanID()] = true
 	}
-	for _, span := range server.spans.Ended() { // not in the order of the client's: they end after the answer is sent
+	for _, span := range server.spans.Ended() { // not in the client's order: they end after the answer is sent
 		if !callers[span.Parent().SpanID()] {
 			t.Errorf("the span %s is not the child of a client's", span.Name())
 		}
 	}
 }
 
-// stuckSink is a log handler whose first record waits.
+// stuckSink is a log handler whose first record blocks.
 type stuckSink struct {
 	slog.Handler
 	entered chan struct{}
@@ -157,7 +157,7 @@ func (s stuckSink) Handle(context.Context, slog.Record) error {
 	return nil
 }
 
-// A call has its place until its record is written, also if that is after the answer.
+// A call keeps its place until its record is written, even if that is after the answer.
 func TestExactKeepsThePlaceUntilTheRecord(t *testing.T) {
 	sink := stuckSink{slog.DiscardHandler, make(chan struct{}), make(chan struct{}), new(sync.Once)}
 	p := telemetry.Off()

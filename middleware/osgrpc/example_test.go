@@ -30,7 +30,7 @@ func (g greeter) UnaryCall(ctx context.Context, _ *testpb.SimpleRequest) (*testp
 	return &testpb.SimpleResponse{Username: "gopher"}, g.greet(ctx)
 }
 
-// start serves g on loopback and connects a client to it. stop ends both.
+// start serves g on loopback and connects a client to it. stop closes both.
 func start(g greeter, server []grpc.ServerOption, client []grpc.DialOption) (_ testpb.TestServiceClient, stop func()) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -56,7 +56,7 @@ func start(g greeter, server []grpc.ServerOption, client []grpc.DialOption) (_ t
 	}
 }
 
-// One call makes a span on each side, in one trace. In a program, exporters.Setup gives the providers.
+// One call has a span on each side, in one trace. In a program, exporters.Setup returns the providers.
 func Example() {
 	spans := tracetest.NewSpanRecorder()
 	providers := telemetry.Off()
@@ -81,7 +81,7 @@ func Example() {
 	// parent and child: true
 }
 
-// A panic of a handler ends one call, not the process. What it was stands in the span and in an event, not in the answer.
+// A panic of a handler ends one call, not the process. The span and an event have its value; the answer does not.
 func ExampleServerOptions() {
 	options := osgrpc.ServerOptions(&osgrpc.Options{Telemetry: telemetry.Off()})
 	client, stop := start(greeter{greet: func(context.Context) error { panic("no such gopher") }}, options, nil)
@@ -92,7 +92,7 @@ func ExampleServerOptions() {
 	// Output: Internal - the server failed to process the call
 }
 
-// A client that sets no deadline of its own still does not wait for ever.
+// A client without its own deadline still does not wait forever.
 func ExampleDialOptions() {
 	options := osgrpc.DialOptions(&osgrpc.Options{Telemetry: telemetry.Off(), Timeout: 20 * time.Millisecond})
 	client, stop := start(greeter{greet: func(ctx context.Context) error {
@@ -106,7 +106,7 @@ func ExampleDialOptions() {
 	// Output: DeadlineExceeded
 }
 
-// The access log goes to the Logger of the providers.
+// The access log is written to the Logger of the providers.
 func ExampleOptions_accessLog() {
 	providers := telemetry.Off()
 	providers.Logger = slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
@@ -127,7 +127,7 @@ func ExampleOptions_accessLog() {
 	// level=INFO msg="grpc call" rpc.method=grpc.testing.TestService/UnaryCall rpc.response.status_code=OK network.peer.address=127.0.0.1
 }
 
-// More calls than a server can do at a time are refused at once, rather than made slow together.
+// Calls beyond the limit are refused at once, rather than all made slow.
 func ExampleOptions_maxConcurrent() {
 	options := osgrpc.ServerOptions(&osgrpc.Options{Telemetry: telemetry.Off(), MaxConcurrent: 1})
 	entered, leave := make(chan struct{}), make(chan struct{})
@@ -153,7 +153,7 @@ func ExampleOptions_maxConcurrent() {
 	// first: OK
 }
 
-// A filter leaves calls out. One of a program's own takes the place of NotHealth, so it asks that as well.
+// A filter excludes calls. A custom filter replaces NotHealth, so it calls that as well.
 func ExampleOptions_filter() {
 	spans := tracetest.NewSpanRecorder()
 	providers := telemetry.Off()

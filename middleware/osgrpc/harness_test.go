@@ -27,7 +27,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// recorder is a set of providers that keep what they are given.
+// recorder is a set of providers that keep all telemetry.
 type recorder struct {
 	spans  *tracetest.SpanRecorder
 	reader *sdkmetric.ManualReader
@@ -57,7 +57,7 @@ func (r *recorder) span(t testing.TB) sdktrace.ReadOnlySpan {
 	return r.spans.Ended()[0]
 }
 
-// histogram returns the points of the histogram of this name, none if it has none.
+// histogram returns the points of the histogram of this name, or none.
 func (r *recorder) histogram(t testing.TB, name string) (metricdata.Metrics, []metricdata.HistogramDataPoint[float64]) {
 	t.Helper()
 	var rm metricdata.ResourceMetrics
@@ -74,7 +74,7 @@ func (r *recorder) histogram(t testing.TB, name string) (metricdata.Metrics, []m
 	return metricdata.Metrics{}, nil
 }
 
-// records returns the events that were emitted.
+// records returns the emitted events.
 func (r *recorder) records() []logtest.Record {
 	var all []logtest.Record
 	for _, records := range r.events.Result() {
@@ -121,7 +121,7 @@ func wantAttrs(t testing.TB, what string, got []attribute.KeyValue, want map[att
 	}
 }
 
-// service is a test service whose handlers are fields; without one, it echoes.
+// service is a test service whose handlers are fields. A nil handler echoes.
 type service struct {
 	testpb.UnimplementedTestServiceServer
 	unary  func(context.Context, *testpb.SimpleRequest) (*testpb.SimpleResponse, error)
@@ -180,14 +180,14 @@ func (s *service) FullDuplexCall(stream testpb.TestService_FullDuplexCallServer)
 	}
 }
 
-// peerPair is a server and a client that is connected to it.
+// peerPair is a server and a connected client.
 type peerPair struct {
 	testpb.TestServiceClient
 	server *grpc.Server
 	conn   *grpc.ClientConn
 }
 
-// setup is what a test wants of its pair. Nil options mean a side that is not observed.
+// setup configures a pair. Nil options mean that the side is not observed.
 type setup struct {
 	server, client *osgrpc.Options
 	serverOptions  []grpc.ServerOption

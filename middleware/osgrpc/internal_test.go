@@ -56,7 +56,7 @@ func TestParseTarget(t *testing.T) {
 	}
 }
 
-// TestNoRecovery calls the interceptors themselves: through a server, the panic would end the test.
+// TestNoRecovery calls the interceptors directly: through a server, the panic would end the test.
 func TestNoRecovery(t *testing.T) {
 	boom := errors.New("boom")
 	calls := map[string]func(context.Context, *server){

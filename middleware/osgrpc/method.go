@@ -13,23 +13,23 @@ import (
 	"github.com/go-os/go-os/internal/sanitize"
 )
 
-// otherMethod stands for all methods whose names are not known beforehand.
+// otherMethod replaces all method names that are not known in advance.
 const otherMethod = "_OTHER"
 
-// maxDynamic is how many methods without generated code a client distinguishes.
+// maxDynamic is the number of methods without generated code that a client distinguishes.
 const maxDynamic = 500
 
-// methodKey identifies a method: on a client also by the target, as it is part of the attributes.
+// methodKey identifies a method. On a client the target is part of it, because it is part of the attributes.
 type methodKey struct {
 	target  string // canonical target; empty on a server
 	name    string // "/package.Service/Method"
 	dynamic bool   // a client calls it by a name that is not from generated code
 }
 
-// method is all that is constant about the calls of one method.
+// method holds the constant data of one method's calls.
 type method struct {
 	name  string // "package.Service/Method", or otherMethod
-	span  string // the name of its spans: the method, or where that is not known the system
+	span  string // the name of its spans: the method, or the system if it is unknown
 	attrs []attribute.KeyValue
 	start []trace.SpanStartOption
 	fault func(codes.Code) bool
@@ -37,7 +37,7 @@ type method struct {
 	points [len(codeNames)]atomic.Pointer[[]metric.RecordOption] // by code, built when first met
 }
 
-// newMethod builds a method. A span is given its attributes once, when it ends, which saves copying them twice: a sampler
+// newMethod builds a method. A span gets its attributes once, when it ends, which saves copying them twice. A sampler
 // sees its name, which is the method, and its kind.
 func newMethod(kind trace.SpanKind, fault func(codes.Code) bool, name string, more ...attribute.KeyValue) *method {
 	attrs := append([]attribute.KeyValue{semconv.RPCSystemNameGRPC, semconv.RPCMethod(name)}, more...)
@@ -68,11 +68,11 @@ func (m *method) point(code codes.Code) []metric.RecordOption {
 	return p
 }
 
-// methodName returns the method as the conventions write it.
+// methodName returns the method in the form of the conventions.
 func methodName(fullMethod string) string { return strings.TrimPrefix(fullMethod, "/") }
 
-// maxForeign is how many bytes of a name that is not known beforehand stand on a span.
+// maxForeign bounds the bytes of an unknown name on a span.
 const maxForeign = 256
 
-// foreignName is the name of a method as somebody else wrote it.
+// foreignName returns a safe form of a method name from outside.
 func foreignName(fullMethod string) string { return sanitize.Text(methodName(fullMethod), maxForeign) }

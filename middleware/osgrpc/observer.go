@@ -20,7 +20,7 @@ import (
 	"github.com/go-os/go-os/internal/instrument"
 )
 
-// observer is the instrumentation of one side. It is immutable, but for its caches, and safe for concurrent use.
+// observer is the instrumentation of one side. It is immutable, except for its caches, and safe for concurrent use.
 type observer struct {
 	filter     func(string) bool
 	tracer     trace.Tracer
@@ -35,7 +35,7 @@ type observer struct {
 	buffers sync.Pool // of *attrBuffer
 }
 
-// attrBuffer holds the attributes of a span, ten at most. It is pooled: SetAttributes copies what it is given.
+// attrBuffer holds the attributes of a span, ten at most. It is pooled: SetAttributes copies its arguments.
 type attrBuffer [12]attribute.KeyValue
 
 func (o *observer) buffer() *attrBuffer {
@@ -45,7 +45,7 @@ func (o *observer) buffer() *attrBuffer {
 	return new(attrBuffer)
 }
 
-// durationOf makes the histogram of one side.
+// durationOf creates the histogram of one side.
 type durationOf func(metric.Meter) (metric.Float64Histogram, error)
 
 func (o *observer) init(opts Options, newDuration durationOf) {
@@ -70,7 +70,7 @@ func (o *observer) init(opts Options, newDuration durationOf) {
 // observing reports whether any signal is on.
 func (o *observer) observing() bool { return o.tracing || o.metering || o.propagator != nil }
 
-// begin starts the span of a call, whose context carries whatever was propagated. The span is nil if there are no spans.
+// begin starts the span of a call. The context carries the propagated fields. The span is nil if there are no spans.
 func (o *observer) begin(ctx context.Context, m *method, start []trace.SpanStartOption) (context.Context, trace.Span) {
 	if !o.tracing {
 		return ctx, nil
@@ -78,14 +78,14 @@ func (o *observer) begin(ctx context.Context, m *method, start []trace.SpanStart
 	return o.tracer.Start(ctx, m.span, start...)
 }
 
-// record puts one point on the histogram. The context carries the span that the point has as its exemplar.
+// record adds one point to the histogram. The context carries the span for the point's exemplar.
 func (o *observer) record(ctx context.Context, m *method, code codes.Code, since time.Time) {
 	if o.metering && o.duration.Enabled(ctx) {
 		o.duration.Record(ctx, time.Since(since).Seconds(), m.point(code)...)
 	}
 }
 
-// finish ends a span with what the call ended with. The buffer holds n attributes beside those of the method.
+// finish ends a span with the outcome of the call. The buffer holds n attributes beside those of the method.
 func (o *observer) finish(span trace.Span, m *method, code codes.Code, message string, buffer *attrBuffer, n int) {
 	attrs := append(buffer[:n], semconv.RPCResponseStatusCode(codeNames[code]))
 	if m.fault(code) {

@@ -28,7 +28,7 @@ func overloadedServer(sink slog.Handler) *server {
 	return newServer((&Options{Telemetry: p, MaxConcurrent: 4, AccessLog: true}).withDefaults())
 }
 
-// call is one call of 5 ms, unary or streaming, as gRPC makes it through the interceptors.
+// testCall is one call of 5 ms, unary or streaming, as gRPC makes it through the interceptors.
 func (s *server) testCall(ctx context.Context, stream bool) error {
 	if stream {
 		return s.stream(s, &serverStream{ctx: ctx}, &grpc.StreamServerInfo{FullMethod: "/a.B/C"}, func(any, grpc.ServerStream) error {
@@ -43,8 +43,8 @@ func (s *server) testCall(ctx context.Context, stream bool) error {
 	return err
 }
 
-// TestGoodputUnderOverload offers a server with a slow log sink 3 to 50 times what it can serve, in the time of a bubble: it
-// goes on serving what it can.
+// TestGoodputUnderOverload offers 3 to 50 times its capacity to a server with a slow log sink, in synctest time. The server
+// keeps its throughput.
 func TestGoodputUnderOverload(t *testing.T) {
 	const span = time.Second
 	capacity := 0
@@ -80,7 +80,7 @@ func TestGoodputUnderOverload(t *testing.T) {
 					}()
 					time.Sleep(5 * time.Millisecond / time.Duration(4*factor))
 				}
-				time.Sleep(time.Second) // what is under way
+				time.Sleep(time.Second) // calls in flight
 				_ = s.testCall(t.Context(), stream)
 				if got := float64(served.Load()) / float64(capacity); got < 0.9 {
 					t.Errorf("%d× overload, stream %t: %d calls are served, %.0f %% of the capacity of %d", factor, stream, served.Load(), 100*got, capacity)
@@ -137,7 +137,7 @@ func BenchmarkGoodput(b *testing.B) {
 	}
 }
 
-// drive calls with so many callers until b.N calls were served, and returns how many were served a second.
+// drive makes calls from that many callers until b.N calls were served, and returns the number served a second.
 func drive(b *testing.B, client testpb.TestServiceClient, callers int) float64 {
 	var served atomic.Int64
 	var wg sync.WaitGroup
@@ -149,7 +149,7 @@ func drive(b *testing.B, client testpb.TestServiceClient, callers int) float64 {
 				case codes.OK:
 					served.Add(1)
 				case codes.ResourceExhausted:
-					time.Sleep(50 * time.Millisecond) // what a caller waits before it tries again
+					time.Sleep(50 * time.Millisecond) // the wait of a caller before it retries
 				default:
 					b.Error(err)
 					return

@@ -17,7 +17,7 @@ import (
 	"github.com/go-os/go-os/middleware/osgrpc"
 )
 
-// arrival is what a handler was given.
+// arrival is the data that a handler received.
 type arrival struct {
 	md   metadata.MD
 	span trace.SpanContext
@@ -49,7 +49,7 @@ func TestCallersMetadataIsLeftAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A proxy that passes on all metadata passes on the trace context of the call it received: that is not this call's.
+	// A proxy that forwards all metadata forwards the trace context of the call it received, which is not this call's.
 	md := metadata.Pairs("traceparent", traceparent, "color", "red", "color", "blue", "blob-bin", "\x00\xff")
 	before := md.Copy()
 	ctx := metadata.AppendToOutgoingContext(metadata.NewOutgoingContext(t.Context(), md), "late", "yes")
@@ -77,7 +77,7 @@ func TestCallersMetadataIsLeftAlone(t *testing.T) {
 	}
 }
 
-// TestContextPassesThroughWithoutSpans: a service that makes no spans of its own does not cut the trace.
+// TestContextPassesThroughWithoutSpans checks that a service without spans of its own does not cut the trace.
 func TestContextPassesThroughWithoutSpans(t *testing.T) {
 	server := newRecorder()
 	got := make(chan arrival, 2)
@@ -108,7 +108,7 @@ func TestContextPassesThroughWithoutSpans(t *testing.T) {
 	}
 }
 
-// withContextOf is what the client's interceptor does, for a client that has none.
+// withContextOf does the work of the client's interceptor, for a client without it.
 func withContextOf(ctx context.Context, p propagation.TextMapPropagator) context.Context {
 	carrier := propagation.MapCarrier{}
 	p.Inject(ctx, carrier)
@@ -138,7 +138,7 @@ func TestPublicServersBeginTheirOwnTrace(t *testing.T) {
 	}
 }
 
-// broken writes what gRPC refuses to send.
+// broken writes pairs that gRPC refuses to send.
 type broken struct{ propagation.TraceContext }
 
 func (b broken) Inject(ctx context.Context, c propagation.TextMapCarrier) {
@@ -201,7 +201,7 @@ func TestBinaryMetadataIsIgnored(t *testing.T) {
 	}
 }
 
-// TestRepeatedHeaders: several tracestate lines are one list; two parents are none.
+// TestRepeatedHeaders checks that several tracestate lines are one list, and that two parents are none.
 func TestRepeatedHeaders(t *testing.T) {
 	server := newRecorder()
 	pair := connect(t, &service{}, setup{server: &osgrpc.Options{Telemetry: server.Providers}})
@@ -222,8 +222,8 @@ func TestRepeatedHeaders(t *testing.T) {
 	}
 }
 
-// FuzzPropagation sends any trace context and baggage that gRPC can carry: the call works, and what cannot be parsed begins
-// a new trace.
+// FuzzPropagation sends any trace context and baggage that gRPC can carry. The call works, and invalid context begins a new
+// trace.
 func FuzzPropagation(f *testing.F) {
 	for _, seed := range [][3]string{
 		{traceparent, "vendor=value", "k=v;p"},

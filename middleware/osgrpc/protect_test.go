@@ -65,7 +65,8 @@ func TestPanicBecomesInternal(t *testing.T) {
 	}
 }
 
-// TestPanicsAreRecoveredWithoutTelemetry: the filter and switched-off telemetry do not take the protection away.
+// TestPanicsAreRecoveredWithoutTelemetry checks that neither the filter nor disabled telemetry removes the
+// protection.
 func TestPanicsAreRecoveredWithoutTelemetry(t *testing.T) {
 	for name, options := range map[string]*osgrpc.Options{
 		"filtered": {Telemetry: newRecorder().Providers, Filter: func(string) bool { return false }},
@@ -90,7 +91,7 @@ func TestPanicsAreRecoveredWithoutTelemetry(t *testing.T) {
 	}
 }
 
-// TestFilteredPanicsNameTheirMethod: a call that is not observed still shows what panicked.
+// TestFilteredPanicsNameTheirMethod checks that the panic of an unobserved call is reported with its method.
 func TestFilteredPanicsNameTheirMethod(t *testing.T) {
 	server := newRecorder()
 	pair := connect(t, &service{
@@ -104,7 +105,7 @@ func TestFilteredPanicsNameTheirMethod(t *testing.T) {
 	}
 }
 
-// TestNegativeOptions: a negative number is reported once, and the default is used.
+// TestNegativeOptions checks that a negative number is reported once, and that the default is used.
 func TestNegativeOptions(t *testing.T) {
 	for field, opts := range map[string]osgrpc.Options{
 		"Timeout": {Timeout: -time.Second}, "DefaultTimeout": {DefaultTimeout: -1}, "MaxConcurrent": {MaxConcurrent: -1},
@@ -118,7 +119,7 @@ func TestNegativeOptions(t *testing.T) {
 	}
 }
 
-// TestPanicsAreToldOnce: as an event where somebody takes events, and otherwise on the log.
+// TestPanicsAreToldOnce expects an event if events are enabled, and otherwise a log line.
 func TestPanicsAreToldOnce(t *testing.T) {
 	for _, c := range []struct {
 		name         string
@@ -150,7 +151,7 @@ func TestPanicsAreToldOnce(t *testing.T) {
 	}
 }
 
-// remaining answers with the time that a handler has, in milliseconds: 0 if without limit.
+// remaining answers with the time that a handler has left, in milliseconds: 0 if without limit.
 func remaining(ctx context.Context, _ *testpb.SimpleRequest) (*testpb.SimpleResponse, error) {
 	left := time.Duration(0)
 	if at, ok := ctx.Deadline(); ok {
@@ -277,7 +278,7 @@ func TestMaxConcurrent(t *testing.T) {
 	for range limit {
 		<-entered
 	}
-	for range 2 * limit { // being refused takes no place
+	for range 2 * limit { // a refused call takes no place
 		if _, err := pair.UnaryCall(t.Context(), &testpb.SimpleRequest{}); status.Code(err) != codes.ResourceExhausted {
 			t.Errorf("unary call over the limit: %v, want ResourceExhausted", err)
 		}
@@ -289,7 +290,7 @@ func TestMaxConcurrent(t *testing.T) {
 	if _, err := stream.Recv(); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("stream over the limit: %v, want ResourceExhausted", err)
 	}
-	// Health checks pass: an instance that is busy is not sick.
+	// Health checks pass: a busy instance is not unhealthy.
 	if _, err := healthpb.NewHealthClient(pair.conn).Check(t.Context(), &healthpb.HealthCheckRequest{}); err != nil {
 		t.Errorf("health check over the limit: %v", err)
 	}
@@ -320,7 +321,7 @@ func TestMaxConcurrent(t *testing.T) {
 	}
 }
 
-// TestPlacesAreGivenBack: a panic and an error leave no place taken.
+// TestPlacesAreGivenBack checks that a panic and an error release their places.
 func TestPlacesAreGivenBack(t *testing.T) {
 	calls := 0
 	pair := connect(t, &service{unary: func(context.Context, *testpb.SimpleRequest) (*testpb.SimpleResponse, error) {
@@ -411,7 +412,7 @@ func TestOffInstallsNothing(t *testing.T) {
 	if n := len(osgrpc.DialOptions(off)); n != 0 {
 		t.Errorf("%d dial options, want none", n)
 	}
-	// Each protection alone needs the interceptors, and no telemetry needs no handler of unknown methods.
+	// Each protection alone needs the interceptors. Without telemetry, no handler of unknown methods is needed.
 	for name, o := range map[string]osgrpc.Options{
 		"recovery": {}, "timeout": {NoRecovery: true, Timeout: 1}, "limit": {NoRecovery: true, MaxConcurrent: 1},
 	} {
@@ -428,7 +429,7 @@ func TestOffInstallsNothing(t *testing.T) {
 	}
 }
 
-// TestOtherInterceptorsRunInside: their errors and panics are seen, and the chain stays whole.
+// TestOtherInterceptorsRunInside checks that their errors and panics are seen, and that the chain stays whole.
 func TestOtherInterceptorsRunInside(t *testing.T) {
 	server := newRecorder()
 	pair := connect(t, &service{}, setup{

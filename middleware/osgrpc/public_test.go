@@ -12,7 +12,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// signalsOff returns the recorder's providers, whole and with each signal off in turn.
+// signalsOff returns the recorder's providers, complete and with each signal off in turn.
 func (r *recorder) signalsOff() map[string]telemetry.Providers {
 	off := telemetry.Off()
 	turn := map[string]telemetry.Providers{"all on": r.Providers, "all off": off}
@@ -29,7 +29,7 @@ func (r *recorder) signalsOff() map[string]telemetry.Providers {
 	return turn
 }
 
-// forwarding returns a service that passes unary calls and streams on, with all the metadata that it received, as a proxy does.
+// forwarding returns a service that forwards unary calls and streams with all received metadata, as a proxy does.
 func forwarding(to testpb.TestServiceClient, seen func(context.Context)) *service {
 	forward := func(ctx context.Context) error {
 		seen(ctx)
@@ -45,7 +45,7 @@ func forwarding(to testpb.TestServiceClient, seen func(context.Context)) *servic
 	}
 }
 
-// strangersContext is that of a call by somebody who wants to be believed.
+// strangersContext returns the context of an untrusted caller with trace context and baggage.
 func strangersContext(ctx context.Context, parent string) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, "traceparent", parent, "tracestate", "stranger=1", "baggage", "tenant=admin", "kept", "yes")
 }
@@ -63,8 +63,8 @@ func callBoth(t *testing.T, ctx context.Context, pair peerPair) {
 	_, _ = stream.Recv() // the end
 }
 
-// Whichever signal is off, nothing that a stranger says of its trace or its baggage reaches the handler of a public server or
-// the services behind it, whether its proxy uses this package's client or not.
+// Whichever signal is off, an untrusted caller's trace context and baggage reach neither the handler of a public server nor the
+// services behind it. This holds whether or not the server's proxy uses this package's client.
 func TestPublicKeepsStrangersOut(t *testing.T) {
 	for name, p := range newRecorder().signalsOff() {
 		for _, parent := range []string{traceparent, "garbage"} {
@@ -102,7 +102,7 @@ func TestPublicKeepsStrangersOut(t *testing.T) {
 	}
 }
 
-// What the client has to say replaces all that a proxy forwarded, also where it says less.
+// The client's fields replace everything that a proxy forwarded, even where there are fewer.
 func TestClientReplacesWhatWasForwarded(t *testing.T) {
 	for name, p := range newRecorder().signalsOff() {
 		got := make(chan arrival, 2)

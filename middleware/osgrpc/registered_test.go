@@ -35,7 +35,7 @@ func TestServiceWithoutImplementation(t *testing.T) {
 	}
 	for method, want := range map[string]string{
 		"Unary": "test.Bare/Unary", "Down": "test.Bare/Down", "Up": "test.Bare/Up",
-		"Both":    "grpc", // gRPC shows an interceptor the same as for a method that is not registered
+		"Both":    "grpc", // an interceptor cannot tell it from an unregistered method
 		"Unknown": "grpc",
 	} {
 		server := newRecorder()
@@ -47,7 +47,7 @@ func TestServiceWithoutImplementation(t *testing.T) {
 	}
 }
 
-// connectWith returns a client of a server that has one more service, without an implementation.
+// connectWith returns a client of a server that has an additional service, without an implementation.
 func connectWith(t *testing.T, desc *grpc.ServiceDesc, opts *osgrpc.Options) *grpc.ClientConn {
 	t.Helper()
 	return connect(t, &service{}, setup{server: opts, register: func(s *grpc.Server) { s.RegisterService(desc, nil) }}).conn

@@ -22,7 +22,7 @@ import (
 
 const unaryMethod = "grpc.testing.TestService/UnaryCall"
 
-// instrument is what the typed conventions say of an instrument.
+// instrument is implemented by the typed instruments of the conventions.
 type instrument interface {
 	Name() string
 	Unit() string
@@ -138,7 +138,8 @@ func TestUnixSocketHasNoPort(t *testing.T) {
 	wantAttrs(t, "client span", client.span(t).Attributes(), common)
 }
 
-// TestEveryCode asserts names and blame of the status codes. The names are those of the gRPC specification.
+// TestEveryCode checks the name of each status code, and which side it blames. The names are those of the
+// gRPC specification.
 func TestEveryCode(t *testing.T) {
 	tests := []struct {
 		code   codes.Code
@@ -153,7 +154,7 @@ func TestEveryCode(t *testing.T) {
 		{codes.OutOfRange, "OUT_OF_RANGE", false}, {codes.Unimplemented, "UNIMPLEMENTED", true},
 		{codes.Internal, "INTERNAL", true}, {codes.Unavailable, "UNAVAILABLE", true}, {codes.DataLoss, "DATA_LOSS", true},
 		{codes.Unauthenticated, "UNAUTHENTICATED", false},
-		{codes.Code(4242), "UNKNOWN", true}, // any number can be sent
+		{codes.Code(4242), "UNKNOWN", true}, // a peer can send any number
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -193,7 +194,8 @@ func TestEveryCode(t *testing.T) {
 	}
 }
 
-// TestContextErrorsOfHandlers: gRPC gives an error of a context its own code when a handler returns it bare.
+// TestContextErrorsOfHandlers checks the code that gRPC gives a context error that a handler returns
+// unwrapped.
 func TestContextErrorsOfHandlers(t *testing.T) {
 	for name, test := range map[string]struct {
 		err  error

@@ -17,7 +17,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// exceptionEvent is the event of the semantic conventions for a server that fails to process a call.
+// exceptionEvent is the semantic conventions' event for a server that fails to process a call.
 const exceptionEvent = "rpc.server.call.exception"
 
 var (
@@ -25,7 +25,7 @@ var (
 	errBusy     = status.Error(codes.ResourceExhausted, "the server is processing as many calls as it may: try again later")
 )
 
-// server is what the server's interceptors share.
+// server is the state that the server's interceptors share.
 type server struct {
 	observer
 	deadlines deadlines
@@ -38,7 +38,7 @@ type server struct {
 	logs      bool
 	telemetry telemetry.Providers
 
-	registered sync.Map // full method → *method: what methods holds, but asked without adding
+	registered sync.Map // full method → *method: the keys of methods, for look-ups that add nothing
 
 	places   *admission.Limit // nil if there is no limit
 	refusals admission.Lines
@@ -65,12 +65,12 @@ func newServer(opts Options) *server {
 
 func newServerMethod(name string) *method { return newMethod(trace.SpanKindServer, serverFault, name) }
 
-// protecting reports whether calls are treated in any way that is not telemetry.
+// protecting reports whether any protection is on.
 func (s *server) protecting() bool {
 	return s.recovers || s.public || s.places != nil || s.deadlines != (deadlines{})
 }
 
-// method returns what is known of a registered method.
+// method returns the cached data of a registered method.
 func (s *server) method(fullMethod string) *method {
 	return s.methods.Get(methodKey{name: fullMethod}, func(k methodKey) *method {
 		m := newServerMethod(methodName(k.name))
@@ -135,7 +135,7 @@ func (s *server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 }
 
 // isRegistered reports whether a stream is of a registered method. gRPC calls the handler of unknown methods without a
-// service, as a stream in both directions; a service may be registered without an implementation, too.
+// service, as a bidirectional stream; a service may be registered without an implementation, too.
 func isRegistered(srv any, info *grpc.StreamServerInfo) bool {
 	return srv != nil || !info.IsClientStream || !info.IsServerStream
 }
@@ -148,7 +148,7 @@ type serverStream struct {
 
 func (s *serverStream) Context() context.Context { return s.ctx }
 
-// unknownMethod answers calls of methods that are not registered, as gRPC itself would, but where interceptors see it.
+// unknownMethod answers calls of unregistered methods as gRPC itself would, but within the interceptors.
 func unknownMethod(_ any, ss grpc.ServerStream) error {
 	name, _ := grpc.MethodFromServerStream(ss)
 	return status.Errorf(codes.Unimplemented, "no method %q is registered on this server", name)

@@ -17,23 +17,23 @@ import (
 	"github.com/go-os/go-os/internal/sanitize"
 )
 
-// maxDetail is how many bytes of a panic's value stand on its span. All of it is in the event.
+// maxDetail bounds the bytes of a panic's value on its span. The event has all of it.
 const maxDetail = 256
 
-// serverCall is one call that a server answers.
+// serverCall is one call that a server handles.
 type serverCall struct {
 	server *server
-	ctx    context.Context // what the handler sees, and what the telemetry of the call is correlated with
+	ctx    context.Context // the handler's context, and the one that the telemetry is correlated with
 	method *method         // nil if the call is not observed
 	span   trace.Span      // nil if there are no spans
 	start  time.Time
 	name   string // as the client wrote it, if the method is not registered or the call is filtered
 
-	filtered bool // by Options.Filter: the call is left alone
+	filtered bool // by Options.Filter: the call is not handled here
 	admitted bool // holds a place under the limit
 	refused  bool // found no place under the limit
 	crashing bool // a panic of the handler was not recovered
-	failure  any  // the value of a panic that was
+	failure  any  // the value of a recovered panic
 }
 
 // start opens a call, unless it is filtered out. end must follow.
@@ -60,7 +60,7 @@ func (s *server) start(ctx context.Context, fullMethod string, registered bool) 
 	return c
 }
 
-// open starts the span of the call, in the trace of the caller unless callers are not trusted.
+// open starts the span of the call, in the trace of the caller if callers are trusted.
 func (c *serverCall) open(more ...trace.SpanStartOption) {
 	s, ctx := c.server, c.ctx
 	start := append(c.method.start[:len(c.method.start):len(c.method.start)], more...)
@@ -74,7 +74,7 @@ func (c *serverCall) open(more ...trace.SpanStartOption) {
 }
 
 // linkRemote returns the options of a span that links to the trace of an untrusted caller instead of continuing it. The extracted
-// context is used for nothing else.
+// context has no other use.
 func (s *server) linkRemote(ctx context.Context) []trace.SpanStartOption {
 	options := []trace.SpanStartOption{trace.WithNewRoot()}
 	if s.propagator == nil {
@@ -87,8 +87,8 @@ func (s *server) linkRemote(ctx context.Context) []trace.SpanStartOption {
 	return options
 }
 
-// dropTraceHeaders returns ctx without the metadata by which an untrusted caller could reach the services behind this one: a proxy
-// that forwards metadata would pass it on.
+// dropTraceHeaders returns ctx without the propagated metadata of an untrusted caller. A proxy that forwards metadata would pass
+// it on to the services behind this one.
 func (s *server) dropTraceHeaders(ctx context.Context) context.Context {
 	var kept metadata.MD
 	for _, key := range s.fields.Foreign() {
@@ -106,8 +106,8 @@ func (s *server) dropTraceHeaders(ctx context.Context) context.Context {
 	return metadata.NewIncomingContext(ctx, kept)
 }
 
-// panicked records that the handler did not return and gives the error that the caller gets. The value is nil if it was
-// not recovered.
+// panicked records that the handler did not return, and returns the error for the caller. The value is nil if it was not
+// recovered.
 func (c *serverCall) panicked(value any) error {
 	if value != nil {
 		attrs := []attribute.KeyValue{semconv.RPCSystemNameGRPC, semconv.RPCMethod(c.methodName())}
@@ -125,7 +125,7 @@ func (c *serverCall) methodName() string {
 	return c.name
 }
 
-// end closes the call, or leaves that to the stats handler, which knows what the caller really got.
+// end closes the call, or leaves that to the stats handler, which knows the answer that the caller received.
 func (c *serverCall) end(err error) {
 	if c.method != nil && c.server.exact && c.postpone() {
 		return
@@ -133,8 +133,8 @@ func (c *serverCall) end(err error) {
 	c.close(err)
 }
 
-// close reports the call and gives its place back, in this order: calls that wait for a slow log sink are work in progress
-// too, and must not pile up without limit.
+// close reports the call and then releases its place. The order matters: calls that wait for a slow log sink still count as in
+// progress, so that they do not pile up without limit.
 func (c *serverCall) close(err error) {
 	if c.admitted {
 		defer c.server.places.Release()
@@ -173,7 +173,7 @@ func (c *serverCall) report(err error) {
 	c.server.finish(c.span, c.method, code, message, buffer, len(attrs))
 }
 
-// log writes the record of the call to the access log.
+// log writes the access log record of the call.
 func (c *serverCall) log(code codes.Code, err error) {
 	logger, level := c.server.telemetry.Slog(), slog.LevelInfo
 	if serverFault(code) {

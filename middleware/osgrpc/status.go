@@ -5,7 +5,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// codeNames are the names of the status codes in the gRPC specification, which codes.Code.String does not give.
+// codeNames are the names of the status codes in the gRPC specification, which codes.Code.String does not return.
 var codeNames = [...]string{
 	codes.OK:                 "OK",
 	codes.Canceled:           "CANCELLED",
@@ -26,8 +26,8 @@ var codeNames = [...]string{
 	codes.Unauthenticated:    "UNAUTHENTICATED",
 }
 
-// statusOf returns the code and the message that gRPC makes of an error, as it does for the answer of a handler. The code is
-// one that gRPC defines: a peer can send any number, and a number must not become an attribute of a metric.
+// statusOf returns the code and the message of an error, as gRPC derives them for the answer of a handler. The code is
+// always one that gRPC defines: a peer can send any number, which must not become an attribute of a metric.
 func statusOf(err error) (codes.Code, string) {
 	if err == nil {
 		return codes.OK, ""
@@ -52,5 +52,5 @@ func serverFault(code codes.Code) bool {
 	return false
 }
 
-// anyFault reports whether the code is an error to the one who called.
+// anyFault reports whether the code is an error to the caller.
 func anyFault(code codes.Code) bool { return code != codes.OK }

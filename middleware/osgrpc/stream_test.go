@@ -17,7 +17,7 @@ import (
 	"github.com/go-os/go-os/middleware/osgrpc"
 )
 
-// ending is what both sides must report of one call, once each.
+// ending is the report that each side must make of one call, once.
 type ending struct{ server, client string }
 
 // check waits until both sides reported the call, closes everything, and asserts that nothing was reported twice.
@@ -130,7 +130,8 @@ func observed(server, client *recorder) setup {
 	return setup{server: &osgrpc.Options{Telemetry: server.Providers}, client: &osgrpc.Options{Telemetry: client.Providers}}
 }
 
-// TestStreamEndings breaks streams in every way there is; each side must end its span once, with what it saw.
+// TestStreamEndings breaks streams in every possible way. Each side must end its span once, with the outcome that
+// it saw.
 func TestStreamEndings(t *testing.T) {
 	untilCancelled := func(stream testpb.TestService_FullDuplexCallServer) error {
 		if err := stream.Send(&testpb.StreamingOutputCallResponse{}); err != nil {
@@ -217,7 +218,8 @@ func TestStreamEndings(t *testing.T) {
 	}
 }
 
-// TestStreamThatIsNeverMade: gRPC reports neither an end nor an error to an interceptor outside the one that fails.
+// TestStreamThatIsNeverMade covers a failing interceptor. To the interceptors outside it, gRPC reports neither an
+// end nor an error.
 func TestStreamThatIsNeverMade(t *testing.T) {
 	refusal := errors.New("refused here")
 	tests := map[string]struct {
@@ -250,7 +252,7 @@ func TestStreamThatIsNeverMade(t *testing.T) {
 	}
 }
 
-// TestPanickingCallers: a panic in a client's own code goes on, and leaves no span open.
+// TestPanickingCallers checks that a panic in a client's own code continues, and leaves no span open.
 func TestPanickingCallers(t *testing.T) {
 	r := newRecorder()
 	pair := connect(t, &service{}, setup{
@@ -287,7 +289,7 @@ func TestPanickingCallers(t *testing.T) {
 	}
 }
 
-// TestHandlersSeeTheSpan: what a handler does belongs to the span of its call.
+// TestHandlersSeeTheSpan checks that a handler's telemetry belongs to the span of its call.
 func TestHandlersSeeTheSpan(t *testing.T) {
 	server, client := newRecorder(), newRecorder()
 	var seen []trace.SpanContext

@@ -7,12 +7,12 @@ import (
 	"net/http"
 )
 
-// A handler learns what a ResponseWriter can do by asserting interfaces, so a writer that stands before another must have
-// exactly its optional methods: one too few breaks websockets, one too many makes a handler believe in a flush that does
-// nothing. Flushing and hijacking may also sit deeper, behind Unwrap, by the rule of http.ResponseController. Reading, pushing
-// and notifying must not: what an outer writer does to the body would be bypassed.
+// A handler discovers the abilities of a ResponseWriter by asserting interfaces, so a wrapper must have exactly the optional
+// methods of the wrapped writer. One too few breaks websockets; one too many offers a flush that does nothing. Flushing and
+// hijacking may also come from deeper, through Unwrap, by the rule of http.ResponseController. Reading, pushing and notifying
+// must not: they would bypass an outer writer that changes the body.
 //
-// Methods that return an error may be there in any case: they return errors.ErrUnsupported.
+// Methods that return an error may always be present: they return errors.ErrUnsupported.
 
 type abilities uint8
 
@@ -25,7 +25,7 @@ const (
 	allAbilities = 1<<iota - 1
 )
 
-// closeNotifier is http.CloseNotifier. It is deprecated, and frameworks still ask for it: gin's Stream panics without it.
+// closeNotifier is http.CloseNotifier. It is deprecated, but frameworks still require it: gin's Stream panics without it.
 type closeNotifier interface{ CloseNotify() <-chan bool }
 
 func abilitiesOf(w http.ResponseWriter) abilities {
@@ -57,7 +57,7 @@ func abilitiesOf(w http.ResponseWriter) abilities {
 	return a
 }
 
-// The writers that net/http itself has. Each is one pointer wide, so that making an interface of it costs nothing.
+// The writers for those of net/http. Each is one pointer wide, so that converting it to an interface does not allocate.
 type (
 	writer1 struct{ *exchange } // HTTP/1
 	writer2 struct{ *exchange } // HTTP/2
@@ -80,7 +80,7 @@ func (w writerF) FlushError() error { return w.flush() }
 
 //go:generate go run ../../internal/tooling/combine -out writers_gen.go -table writers -of exchange -as http.ResponseWriter canFlush=flusher canHijack=hijacker canReadFrom=readerFrom canPush=pusher canNotify=notifier canFlush:writerF canFlush+canHijack+canReadFrom+canNotify:writer1 canFlush+canPush+canNotify:writer2
 
-// The single abilities, of which the table writers puts together the writers of other makers.
+// The single abilities, which the table writers combines for the writers of other packages.
 type (
 	flusher    struct{ x *exchange }
 	hijacker   struct{ x *exchange }
@@ -96,5 +96,5 @@ func (w readerFrom) ReadFrom(r io.Reader) (int64, error)          { return w.x.r
 func (w pusher) Push(target string, opts *http.PushOptions) error { return w.x.push(target, opts) }
 func (w notifier) CloseNotify() <-chan bool                       { return w.x.closeNotify() }
 
-// writer returns the exchange as a ResponseWriter that can do what the server's own can.
+// writer returns the exchange as a ResponseWriter with the abilities of the server's own.
 func (x *exchange) writer() http.ResponseWriter { return writers[abilitiesOf(x.rw)](x) }

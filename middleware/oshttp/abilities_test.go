@@ -13,7 +13,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// allAble is a ResponseWriter that can do everything, and counts.
+// allAble is a ResponseWriter with every ability, which counts the calls.
 type allAble struct {
 	http.ResponseWriter
 	calls int
@@ -25,7 +25,7 @@ func (w *allAble) ReadFrom(io.Reader) (int64, error)            { w.calls++; ret
 func (w *allAble) Push(string, *http.PushOptions) error         { w.calls++; return nil }
 func (w *allAble) CloseNotify() <-chan bool                     { w.calls++; return nil }
 
-// Each writer of the table has the methods of its index, no others, and they reach the writer below.
+// Each writer of the table has exactly the methods of its index, and they reach the wrapped writer.
 func TestWritersHaveExactlyTheirAbilities(t *testing.T) {
 	for index, make := range writers {
 		under := &allAble{ResponseWriter: httptest.NewRecorder()}
@@ -67,14 +67,14 @@ func TestWritersHaveExactlyTheirAbilities(t *testing.T) {
 	}
 }
 
-// plainWriter is a ResponseWriter that can do nothing else.
+// plainWriter is a ResponseWriter without further abilities.
 type plainWriter struct{ header http.Header }
 
 func (w plainWriter) Header() http.Header       { return w.header }
 func (plainWriter) Write(p []byte) (int, error) { return len(p), nil }
 func (plainWriter) WriteHeader(int)             {}
 
-// Over a writer of any abilities, a handler has one with the same.
+// The handler's writer has the same abilities as the server's, whatever they are.
 func TestHandlersHaveTheAbilitiesOfTheServer(t *testing.T) {
 	for index, make := range writers {
 		served := false
@@ -92,7 +92,7 @@ func TestHandlersHaveTheAbilitiesOfTheServer(t *testing.T) {
 	}
 }
 
-// ableBody is a body that can do everything, and counts. Its WriteTo fails if it is told to.
+// ableBody is a body with every ability, which counts the calls. Its WriteTo can be set to fail.
 type ableBody struct {
 	io.Reader
 	calls int
@@ -109,7 +109,7 @@ func (b *ableBody) WriteTo(w io.Writer) (int64, error) {
 	return int64(n), errors.Join(err, b.fails)
 }
 
-// Each body of the table has the methods of its index, no others, and they reach the body below.
+// Each body of the table has exactly the methods of its index, and they reach the wrapped body.
 func TestBodiesHaveExactlyTheirAbilities(t *testing.T) {
 	for index, make := range bodies {
 		under := &ableBody{Reader: strings.NewReader("")}
@@ -154,7 +154,7 @@ type brokenWriter struct{}
 
 func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("disk full") }
 
-// What a body writes to a destination ends the call, unless it is the destination that failed.
+// A body that writes itself to a destination ends the call, unless the destination failed.
 func TestWriteToEndsTheCall(t *testing.T) {
 	for name, test := range map[string]struct {
 		to    io.Writer

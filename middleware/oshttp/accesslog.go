@@ -10,8 +10,8 @@ import (
 	"github.com/go-os/go-os/internal/sanitize"
 )
 
-// logAccess writes the access log's line. Method and route are its message, so that the five attributes of every line fit
-// into a slog.Record without an allocation.
+// logAccess writes the access log's line. Its message is the method and the route, so that the five attributes of every
+// line fit into a slog.Record without an allocation.
 func (x *exchange) logAccess(ctx context.Context, took time.Duration, fault string) {
 	level := x.level(fault)
 	logger := x.h.opts.Telemetry.Slog()
@@ -31,7 +31,7 @@ func (x *exchange) logAccess(ctx context.Context, took time.Duration, fault stri
 	peer, _ := x.peer()
 	buffer := [7]slog.Attr{slog.String(string(semconv.URLPathKey), sanitize.Text(x.caller.URL.Path, maxURL))}
 	attrs := buffer[:1]
-	if status != 0 { // else a handler took the connection over, and answered there or not
+	if status != 0 { // else a handler took over the connection, and perhaps answered there
 		attrs = append(attrs, slog.Int(string(semconv.HTTPResponseStatusCodeKey), status))
 	}
 	attrs = append(attrs,

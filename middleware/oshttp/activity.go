@@ -13,8 +13,8 @@ import (
 	"github.com/go-os/go-os/internal/bounded"
 )
 
-// activity counts the requests of one method and scheme that are being served. The metric is observed from it when it is
-// collected: two atomic additions a request cost a tenth of two measurements.
+// activity counts the requests in flight of one method and scheme. The metric is observed from it on collection: two
+// atomic additions a request cost a tenth of two measurements.
 type activity struct {
 	begun, ended atomic.Int64
 	series       metric.ObserveOption
@@ -22,8 +22,8 @@ type activity struct {
 
 type activityKey struct{ method, scheme string }
 
-// activities are those of one meter, whatever number of handlers it has. A pair of method and scheme that was never seen
-// makes no series.
+// activities are those of one meter, for any number of handlers. A pair of method and scheme that never occurred has no
+// series.
 type activities struct {
 	meter *serverMeter // which must live as long as the meter calls back
 	known bounded.Cache[activityKey, *activity]
@@ -32,7 +32,8 @@ type activities struct {
 	all []*activity // the values of known
 }
 
-// watchActivities returns activities that the meter observes from now on. There is no end to that: a meter has one.
+// watchActivities returns activities that the meter observes from now on. The registration is never removed: a meter has
+// one.
 func watchActivities(m *serverMeter) *activities {
 	a, meter := &activities{meter: m}, m.meter
 	i, err := httpconv.NewServerActiveRequestsObservable(meter)
@@ -41,7 +42,7 @@ func watchActivities(m *serverMeter) *activities {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		for _, one := range a.all {
-			// In this order a request that passes meanwhile is counted too much rather than below zero.
+			// In this order, a request that begins and ends in between makes the value too high, but never negative.
 			ended, begun := one.ended.Load(), one.begun.Load()
 			o.ObserveInt64(i.Inst(), begun-ended, one.series)
 		}

@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// splitHost takes "host", "host:port", "[v6]", "[v6]:port", a bare IPv6 address or the path of a Unix socket apart. What is
-// none of these is a host as it is.
+// splitHost splits "host", "host:port", "[v6]", "[v6]:port", a bare IPv6 address or the path of a Unix socket. Any other
+// form is a host, unchanged.
 func splitHost(address string) (host, port string) {
 	switch {
-	case address == "" || address == "@": // the end of a Unix socket that has no name
+	case address == "" || address == "@": // the end of a Unix socket without a name
 		return "", ""
 	case address[0] == '/' || address[0] == '@':
 		return address, ""
@@ -37,9 +37,9 @@ func splitBracketed(address string) (host, port string) {
 	return address[1:end], address[end+2:]
 }
 
-// portNumber returns the number of a port, 0 if it is none.
+// portNumber returns the number of a port, or 0 if it is invalid.
 func portNumber(digits string) int {
-	if digits == "" { // asking strconv would make an error, which allocates
+	if digits == "" { // strconv would return an error, which allocates
 		return 0
 	}
 	n, err := strconv.ParseUint(digits, 10, 16)
@@ -49,14 +49,14 @@ func portNumber(digits string) int {
 	return int(n)
 }
 
-// splitAddress is splitHost with the port as a number, 0 if there is none.
+// splitAddress is splitHost with the port as a number, or 0 if there is none.
 func splitAddress(address string) (host string, port int) {
 	host, digits := splitHost(address)
 	return host, portNumber(digits)
 }
 
-// serverOf returns the server that a client asks for: that of the Host header, which follows Request.Host, with the port of
-// the URL's scheme if it names none.
+// serverOf returns the server of a client's request: the one in the Host header, which follows Request.Host, with the port
+// of the URL's scheme if it has none.
 func serverOf(r *http.Request) serverID {
 	address := r.Host
 	if address == "" {

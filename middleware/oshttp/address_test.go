@@ -21,7 +21,7 @@ func attributesOf(t *testing.T, opts oshttp.HandlerOptions, change func(*http.Re
 	return plain(g.span().Attributes())
 }
 
-// Hosts and peers come in every form, from anybody.
+// Hosts and peers come in every form, from any client.
 func TestServerAddress(t *testing.T) {
 	for host, want := range map[string][2]string{
 		"shop.example":         {"shop.example", ""},
@@ -86,7 +86,7 @@ func TestUnixSocket(t *testing.T) {
 	}
 }
 
-// What a client asks for is what it says in the Host header, on spans, metrics and events.
+// The server of a client's request is the one in the Host header, on spans, metrics and events.
 func TestClientFollowsTheHostHeader(t *testing.T) {
 	for _, test := range []struct{ url, host, address, port string }{
 		{"http://127.0.0.1:8080/", "", "127.0.0.1", "8080"},
@@ -120,7 +120,7 @@ func TestClientFollowsTheHostHeader(t *testing.T) {
 	}
 }
 
-// Several tracestate lines are one list; two parents are none, also if they agree.
+// Several tracestate lines are one list; two parents are none, even if they are equal.
 func TestRepeatedHeaders(t *testing.T) {
 	const one, two = "00-12345678901234567890123456789011-1234567890123456-01", "00-12345678901234567890123456789012-1234567890123456-01"
 	for _, test := range []struct {

@@ -20,7 +20,7 @@ const (
 	unsampledParent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"
 )
 
-// sdkProviders returns a pipeline as services have it, that ships nothing.
+// sdkProviders returns a pipeline as in services, but without export.
 func sdkProviders() telemetry.Providers {
 	p := telemetry.Off()
 	p.TracerProvider = sdktrace.NewTracerProvider()
@@ -29,7 +29,7 @@ func sdkProviders() telemetry.Providers {
 	return p
 }
 
-// benchMux is the router that every benchmark goes through.
+// benchMux is the router of every benchmark.
 func benchMux() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /users/{id}", func(w http.ResponseWriter, r *http.Request) {
@@ -38,7 +38,7 @@ func benchMux() http.Handler {
 	return mux
 }
 
-// nullWriter is a ResponseWriter that costs nothing.
+// nullWriter is a ResponseWriter without cost.
 type nullWriter struct{ header http.Header }
 
 func (w *nullWriter) Header() http.Header         { return w.header }
@@ -52,7 +52,7 @@ func benchRequest(traceparent string) *http.Request {
 	return r
 }
 
-// cases are what the package promises a price for, shared by the benchmarks and the tests that hold it to the price.
+// cases are the configurations with a promised cost. The benchmarks measure them, and tests enforce the promises.
 func cases() []struct {
 	name    string
 	handler http.Handler

@@ -2,8 +2,8 @@ package oshttp
 
 import "io"
 
-// watch returns the body of a response, which ends the call when it is done with. It has the optional methods of the body
-// that it stands before: that of a switched protocol can be written to, and closed for writing alone.
+// watch returns the body of a response, which ends the call when it is read to the end or closed. It has the optional methods
+// of the wrapped body: after a protocol switch it can be written to, and closed for writing alone.
 func watch(body io.ReadCloser, c *call) io.ReadCloser {
 	return bodies[bodyAbilitiesOf(body)](&responseBody{body, c})
 }
@@ -25,13 +25,13 @@ func (b *responseBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close implements io.Closer. The call ends first: closing may wait for the network.
+// Close implements io.Closer. The call ends first, because closing may wait for the network.
 func (b *responseBody) Close() error {
 	b.call.end(nil)
 	return b.ReadCloser.Close()
 }
 
-// writeTo is WriteTo of the bodies that have it. An error of the destination is not one of the call, which continues until the
+// writeTo is WriteTo of the bodies that have it. An error of the destination does not end the call, which continues until the
 // body is closed.
 func (b *responseBody) writeTo(w io.Writer) (int64, error) {
 	to := &destination{Writer: w}
@@ -42,7 +42,7 @@ func (b *responseBody) writeTo(w io.Writer) (int64, error) {
 	return n, err
 }
 
-// destination notices that it failed.
+// destination records whether writing to it failed.
 type destination struct {
 	io.Writer
 	failed bool
@@ -86,7 +86,7 @@ func bodyAbilitiesOf(body io.ReadCloser) bodyAbilities {
 
 //go:generate go run ../../internal/tooling/combine -out bodies_gen.go -table bodies -of responseBody -as io.ReadCloser bodyWritesTo=bodyWriterTo bodyWrites=bodyWriter bodyReadsFrom=bodyReaderFrom bodyClosesWrite=bodyCloseWriter
 
-// The single abilities of a body, of which the table bodies puts together all others.
+// The single abilities of a body, which the table bodies combines.
 type (
 	bodyWriterTo    struct{ b *responseBody }
 	bodyWriter      struct{ b *responseBody }

@@ -9,12 +9,12 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// carrier is propagation.HeaderCarrier without its cost: putting "traceparent" into canonical form allocates, twice a
-// request at least, and the names that W3C propagators use are known beforehand.
+// carrier is a cheaper propagation.HeaderCarrier. Canonicalizing "traceparent" allocates, at least twice a request, and the
+// names that W3C propagators use are known in advance.
 type carrier http.Header
 
-// Get implements propagation.TextMapCarrier. Several lines of a header are one list, as RFC 9110 has it: right for tracestate
-// and baggage, while a repeated traceparent becomes unreadable, and so begins a new trace, as Trace Context asks.
+// Get implements propagation.TextMapCarrier. Several lines of a header are one list, as RFC 9110 requires. This is right for
+// tracestate and baggage; a repeated traceparent becomes unreadable, and so begins a new trace, as Trace Context requires.
 func (c carrier) Get(key string) string {
 	values := c.Values(key)
 	if len(values) == 1 {
@@ -44,8 +44,8 @@ func headerKey(key string) string {
 	return http.CanonicalHeaderKey(key)
 }
 
-// propagator returns the propagator of p, nil if it never has anything to say. The process-wide one may be set later, so
-// its fields say nothing yet.
+// propagator returns the propagator of p, or nil if it never propagates anything. The process-wide one may be set later, so
+// its fields are not conclusive yet.
 func propagator(p telemetry.Providers) propagation.TextMapPropagator {
 	if p.Propagator != nil && len(p.Propagator.Fields()) == 0 {
 		return nil

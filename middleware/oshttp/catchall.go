@@ -10,19 +10,19 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 )
 
-// manyPaths is how many paths one route must serve before that is reported: more than a site of one page has files.
+// manyPaths is the number of paths served under one route from which it is reported: more than a single-page site has files.
 const manyPaths = 32
 
-// catchAll notices that one route serves many paths, so that a whole site is one series and one span name. It counts paths
-// by the bits of a small set: two paths may share a bit, which delays the report and never causes one. It is safe for
-// concurrent use, takes no lock, and costs one atomic load once the report is made.
+// catchAll detects that one route serves many paths, so that a whole site is one series and one span name. It counts paths by the
+// bits of a small set. Two paths may share a bit, which delays the report and never causes one. It is safe for concurrent use,
+// takes no lock, and costs one atomic load after the report.
 type catchAll struct {
 	seed  maphash.Seed
 	seen  [256 / 64]atomic.Uint64
 	paths atomic.Int64 // bits of seen
 }
 
-// add counts a path and reports whether it is the one that makes them many. That is the case once.
+// add counts a path. It reports true once, for the path that reaches manyPaths.
 func (c *catchAll) add(path string) bool {
 	if c.paths.Load() >= manyPaths {
 		return false
@@ -35,7 +35,7 @@ func (c *catchAll) add(path string) bool {
 	return c.paths.Add(1) == manyPaths
 }
 
-// isCatchAll reports whether a route does not depend on the path: there is none, or it matches every path.
+// isCatchAll reports whether a route does not depend on the path: it is empty, or it matches every path.
 func isCatchAll(route string) bool {
 	switch route {
 	case "", "/", "/*":
@@ -44,8 +44,8 @@ func isCatchAll(route string) bool {
 	return strings.HasPrefix(route, "/{") && strings.HasSuffix(route, "...}") && strings.Count(route, "/") == 1
 }
 
-// reportCatchAll reports, once for each handler, that a catch-all route hides what the service serves. Only paths that were served
-// count: scanners request thousands that do not exist. A route that the program chose itself is never reported.
+// reportCatchAll reports, once for each handler, that a catch-all route hides the paths of the service. Only paths that were
+// served count: scanners request thousands that do not exist. A route that the program set itself is never reported.
 func (x *exchange) reportCatchAll(ctx context.Context) {
 	chosen := x.chosen || x.h.opts.Route != nil
 	served := x.status >= 200 && x.status <= 299

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Counting paths allocates nothing, before the report and after it, and reads a bounded part of a path.
+// Counting paths allocates nothing, before and after the report, and reads a bounded part of a path.
 func TestCatchAllCost(t *testing.T) {
 	c := catchAll{seed: maphash.MakeSeed()}
 	long := make([]byte, 1<<20)

@@ -15,21 +15,22 @@ import (
 
 const catchAllLine = "many paths share one route"
 
-// visit asks for so many different paths.
+// visit requests that many different paths.
 func visit(h http.Handler, paths int) {
 	for i := range paths {
 		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, fmt.Sprintf("/page/%d", i), nil))
 	}
 }
 
-// muxOf is a router with one pattern.
+// muxOf returns a router with one pattern.
 func muxOf(pattern string, h http.HandlerFunc) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc(pattern, h)
 	return mux
 }
 
-// A route that hides what a service serves is reported once, by a line that names the route and the remedies.
+// A route that hides the paths of a service is reported once, by a line that names the route and the
+// remedies.
 func TestCatchAllIsReportedOnce(t *testing.T) {
 	copied := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		oshttp.Routed(muxOf("/", nothing)).ServeHTTP(w, r.Clone(r.Context()))
@@ -66,7 +67,7 @@ func TestCatchAllIsReportedOnce(t *testing.T) {
 	}
 }
 
-// What is no catch-all, what is meant to be one, and what no site has are not reported.
+// Routes that are no catch-all, intended catch-alls, and paths that do not exist are not reported.
 func TestCatchAllIsNotReported(t *testing.T) {
 	onlyRoot := func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/page/0" {
@@ -114,7 +115,7 @@ func TestCatchAllIsNotReported(t *testing.T) {
 	}
 }
 
-// Requests that come at once make one report.
+// Concurrent requests cause one report.
 func TestCatchAllConcurrent(t *testing.T) {
 	g := newRig(t)
 	h := g.handler(muxOf("/", nothing), oshttp.HandlerOptions{})

@@ -33,7 +33,7 @@ func (c *call) errorType(err error) string {
 	return ""
 }
 
-// canceled reports whether err is that of a caller who wanted no answer any more.
+// canceled reports whether err means that the caller cancelled the call.
 func (c *call) canceled(err error) bool {
 	ctx := c.caller.Context()
 	if err == nil || !errors.Is(ctx.Err(), context.Canceled) {
@@ -42,7 +42,8 @@ func (c *call) canceled(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))
 }
 
-// classify gives an error of a RoundTripper one of a dozen names. The type of the error would not do: most are *net.OpError.
+// classify maps an error of a RoundTripper to one of a dozen names. The type of the error is too coarse: most are
+// *net.OpError.
 func classify(err error) string {
 	var (
 		dns     *net.DNSError

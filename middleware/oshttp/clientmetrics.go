@@ -15,7 +15,8 @@ import (
 	"github.com/go-os/go-os/internal/sanitize"
 )
 
-// defaultMaxServers is a guess between the dozens of servers that a service calls and the thousands that a crawler does.
+// defaultMaxServers is an estimate between the dozens of servers that a service calls and the thousands that a crawler
+// does.
 const defaultMaxServers = 200
 
 // clientMetrics are the instruments of a transport.
@@ -90,7 +91,7 @@ func (m *clientMetrics) countActive(ctx context.Context, c *call, n int64) {
 	}
 }
 
-// known returns a server as the metrics know it: the first MaxServers as they are, all others as one.
+// known returns the server for the metrics: the first MaxServers unchanged, all others as one.
 func (m *clientMetrics) known(id serverID) serverID {
 	if known, kept := m.servers.Admit(id, cleanServer); kept {
 		return known

@@ -15,7 +15,7 @@ import (
 	"github.com/go-os/go-os/middleware/oshttp"
 )
 
-// stream writes a line each millisecond for as long as it may.
+// stream writes a line each millisecond until its context ends.
 func stream(w http.ResponseWriter, r *http.Request) {
 	for r.Context().Err() == nil {
 		_, _ = io.WriteString(w, "data: x\n\n")
@@ -24,7 +24,7 @@ func stream(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// A client must be able to tell a response that the deadline cut from one that is whole, on every protocol.
+// A client must be able to tell a response that the deadline cut from a complete one, on every protocol.
 func TestCutResponsesAreAborted(t *testing.T) {
 	for name, limit := range map[string]struct {
 		opts   oshttp.HandlerOptions
@@ -56,7 +56,7 @@ func TestCutResponsesAreAborted(t *testing.T) {
 	}
 }
 
-// Only responses that may lack something are aborted.
+// Only responses that may be incomplete are aborted.
 func TestWholeResponsesAreNotAborted(t *testing.T) {
 	const limit = 10 * time.Millisecond
 	for _, test := range []struct {
@@ -110,7 +110,7 @@ func TestWholeResponsesAreNotAborted(t *testing.T) {
 	}
 }
 
-// A deadline that something else set cuts a response as well.
+// A deadline set by other code cuts a response as well.
 func TestResponseCutByAnOuterDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newRig(t).handler(http.HandlerFunc(stream), oshttp.HandlerOptions{})

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// DefaultDeadlineHeader is a name for DeadlineHeader, the header with the time that a client will still wait: a whole
-// number of milliseconds in at most ten digits. No standard has such a header. The form is that of Connect-Timeout-Ms and of
-// Envoy's X-Envoy-Expected-Rq-Timeout-Ms, which may be used instead. A duration, other than a time of day, needs no
+// DefaultDeadlineHeader is a name for DeadlineHeader, the header with the time that a client will still wait: an integer
+// number of milliseconds with at most ten digits. No standard defines such a header. The form is that of Connect-Timeout-Ms
+// and of Envoy's X-Envoy-Expected-Rq-Timeout-Ms, which may be used instead. Unlike a time of day, a duration needs no
 // synchronised clocks.
 const DefaultDeadlineHeader = "X-Request-Timeout-Ms"
 
-// allowance returns how long the request may take: what a trusted caller asks for, else the default, at most the limit. The
-// deadline that the request's context has already holds without us.
+// allowance returns the time limit of the request: the one that a trusted caller requests, else the default, at most the
+// limit. A deadline that the request's context already has applies in any case.
 func (x *exchange) allowance() (d time.Duration, ok bool) {
 	opts := &x.h.opts
 	if d, ok = x.asked(); !ok {
@@ -40,7 +40,7 @@ func (x *exchange) asked() (time.Duration, bool) {
 	return parseMillis(values[0])
 }
 
-// limit returns ctx with a deadline. That of a request for an upgrade can be lifted once the connection is upgraded.
+// limit returns ctx with a deadline. The deadline of an upgrade request can be lifted once the connection is upgraded.
 func (x *exchange) limit(ctx context.Context, d time.Duration) context.Context {
 	if asksForUpgrade(x.caller) {
 		x.handshake = newHandshake(ctx, d)
@@ -51,19 +51,19 @@ func (x *exchange) limit(ctx context.Context, d time.Duration) context.Context {
 	return ctx
 }
 
-// asksForUpgrade reports whether the connection of a request may outlive its response. A client gains nothing by asking:
-// the deadline holds until the handler agrees.
+// asksForUpgrade reports whether the connection of a request may outlive its response. A client gains nothing by requesting
+// an upgrade: the deadline holds until the handler agrees.
 func asksForUpgrade(r *http.Request) bool {
 	return len(r.Header["Upgrade"]) > 0 || r.Method == http.MethodConnect
 }
 
-// wasCut reports whether the deadline passed in the middle of the response. Only the handler knows whether more was to
-// come, so a response counts as complete only if it has all bytes of its Content-Length.
+// wasCut reports whether the deadline passed in the middle of the response. Only the handler knows whether more was to come,
+// so a response counts as complete only if it has all bytes of its Content-Length.
 func (x *exchange) wasCut(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) && x.status != 0 && !x.late && !x.whole()
 }
 
-// whole reports whether the response has all the bytes that it can have.
+// whole reports whether the response has all its bytes.
 func (x *exchange) whole() bool {
 	if x.caller.Method == http.MethodHead || x.status < 200 || x.status == http.StatusNoContent || x.status == http.StatusNotModified {
 		return true
@@ -72,7 +72,7 @@ func (x *exchange) whole() bool {
 	return err == nil && x.written >= length
 }
 
-// parseMillis reads one to ten digits, and nothing else, as milliseconds.
+// parseMillis parses one to ten digits, and nothing else, as milliseconds.
 func parseMillis(s string) (time.Duration, bool) {
 	if s == "" || len(s) > 10 {
 		return 0, false
@@ -87,8 +87,8 @@ func parseMillis(s string) (time.Duration, bool) {
 	return time.Duration(n) * time.Millisecond, true
 }
 
-// remaining returns the value of the deadline header for a request under ctx, "" if it has no deadline. It rounds up, so
-// that the server never gives up before the client would.
+// remaining returns the value of the deadline header for a request under ctx, or "" if it has no deadline. It rounds up, so
+// that the server never gives up before the client.
 func remaining(ctx context.Context) string {
 	deadline, ok := ctx.Deadline()
 	if !ok {
@@ -99,8 +99,8 @@ func remaining(ctx context.Context) string {
 	return strconv.FormatInt(min(int64((left+time.Millisecond-1)/time.Millisecond), most), 10)
 }
 
-// deadline returns the value of the deadline header for a request under ctx, "" if it must have none: deadlines are not
-// sent to a host that an earlier request was redirected to.
+// deadline returns the value of the deadline header for a request under ctx, or "" for none. Deadlines are not sent to a
+// host that an earlier request was redirected to.
 func (t *Transport) deadline(ctx context.Context, r *http.Request) string {
 	if t.opts.DeadlineHeader == "" || redirectedAway(r) {
 		return ""
@@ -108,7 +108,7 @@ func (t *Transport) deadline(ctx context.Context, r *http.Request) string {
 	return remaining(ctx)
 }
 
-// redirectedAway reports whether http.Client was sent to another host than the one that was asked for.
+// redirectedAway reports whether a redirect led http.Client to another host than the original one.
 func redirectedAway(r *http.Request) bool {
 	first := r
 	for range maxRedirects {

@@ -72,7 +72,7 @@ func TestServerDeadline(t *testing.T) {
 	}
 }
 
-// A caller without time left is answered without work.
+// A request without time left is answered without work.
 func TestSpentDeadlineIsRefused(t *testing.T) {
 	g := newRig(t)
 	h := g.handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the handler was called") }),
@@ -97,7 +97,7 @@ func TestDeadlineIsReleased(t *testing.T) {
 	}
 }
 
-// carry returns a transport that shows what it was asked to send and answers with nothing.
+// carry is a transport that shows each request and returns an empty answer.
 type carry func(*http.Request)
 
 func (f carry) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -113,7 +113,7 @@ func TestClientSendsTheTimeItHasLeft(t *testing.T) {
 		opts oshttp.TransportOptions
 		key  string
 		left time.Duration // 0: no deadline
-		own  string        // on the request already
+		own  string        // already on the request
 		want string
 	}{
 		{"whole", trusting, key, 250 * time.Millisecond, "", "250"},
@@ -152,7 +152,7 @@ func TestClientSendsTheTimeItHasLeft(t *testing.T) {
 	}
 }
 
-// A server that is trusted may redirect to one that is not.
+// A trusted server may redirect to an untrusted one.
 func TestDeadlinesDoNotFollowRedirects(t *testing.T) {
 	got := map[string]bool{}
 	base := roundTripper(func(r *http.Request) (*http.Response, error) {
@@ -175,7 +175,7 @@ func TestDeadlinesDoNotFollowRedirects(t *testing.T) {
 	}
 }
 
-// inProcess is a RoundTripper that has a handler serve the request.
+// inProcess returns a RoundTripper that serves the request with a handler.
 func inProcess(h http.Handler) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
 		rec := httptest.NewRecorder()
@@ -186,7 +186,7 @@ func inProcess(h http.Handler) http.RoundTripper {
 	})
 }
 
-// A proxy that has used up a part of the time passes on the rest, although it copies the header that it received.
+// A proxy that has used up part of the time passes on the rest, although it copies the header that it received.
 func TestProxyPassesOnWhatIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		trusting := &oshttp.HandlerOptions{Telemetry: telemetry.Off(), DeadlineHeader: oshttp.DefaultDeadlineHeader}

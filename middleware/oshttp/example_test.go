@@ -85,7 +85,7 @@ func ExampleNewTransport() {
 	// client span: GET /orders/{id}
 }
 
-// A panic becomes a 500, whatever else goes on.
+// A panic becomes a 500.
 func ExampleNewHandler_recovery() {
 	handler := oshttp.NewHandler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		panic("no such luck")
@@ -97,8 +97,8 @@ func ExampleNewHandler_recovery() {
 	// Output: 500 Internal Server Error
 }
 
-// Routers other than http.ServeMux name the route through a hook. The middleware stands inside chi, where its routing
-// context is.
+// Routers other than http.ServeMux report the route through the Route option. The middleware runs inside chi, where its routing context
+// is available.
 func ExampleHandlerOptions_route() {
 	opts := &oshttp.HandlerOptions{
 		Telemetry: printed(),
@@ -112,7 +112,7 @@ func ExampleHandlerOptions_route() {
 	// Output: server span: GET /shops/{shop}/carts/{cart}
 }
 
-// Behind http.StripPrefix the inner router works on a request that the middleware never sees, so the handler says its route.
+// Behind http.StripPrefix the inner router works on a request that the middleware never sees, so the handler sets its route.
 func ExampleSetRoute() {
 	inner := http.NewServeMux()
 	inner.HandleFunc("GET /items/{id}", func(w http.ResponseWriter, _ *http.Request) {
@@ -129,7 +129,7 @@ func ExampleSetRoute() {
 func ExampleHandlerOptions_limits() {
 	handler := oshttp.NewHandler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
-		<-r.Context().Done() // slower than anybody waits
+		<-r.Context().Done() // slower than any caller waits
 	}), &oshttp.HandlerOptions{
 		Telemetry: telemetry.Off(), Timeout: time.Minute, DeadlineHeader: oshttp.DefaultDeadlineHeader, MaxBodyBytes: 10, MaxConcurrent: 100,
 	})
@@ -146,7 +146,7 @@ func ExampleHandlerOptions_limits() {
 	// 413 Request Entity Too Large
 }
 
-// Streams pass through: the handler finds its Flusher, and nothing is held back.
+// Streams pass through: the handler finds its Flusher, and nothing is delayed.
 func ExampleNewHandler_serverSentEvents() {
 	srv := httptest.NewServer(oshttp.NewHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")

@@ -10,14 +10,14 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// exchange is one request under way, and the ResponseWriter that its handler is given. It is made anew for each request:
-// what a handler can hold on to after it returned must never come to belong to another request.
+// exchange is one request in flight, and the ResponseWriter of its handler. Each request gets a new one: a handler may keep its
+// writer after it returns, so the writer must never belong to another request.
 type exchange struct {
 	h      *handler
 	rw     http.ResponseWriter // of the server
 	caller *http.Request       // as the server gave it
 	req    *http.Request       // as the handler sees it
-	own    *http.Request       // room for req, if it was foreseen that a context will be derived
+	own    *http.Request       // space for req, if a context will be derived
 	method string              // known, or _OTHER
 	scheme string
 	origin origin // the request as a trusted proxy received it
@@ -27,16 +27,16 @@ type exchange struct {
 	cancel    context.CancelFunc
 	handshake *handshake   // the context of a request for an upgrade that has a deadline
 	body      *requestBody // nil unless counted or limited
-	measured  bool         // something listens to a histogram
-	active    *activity    // that it is counted in, nil if none
+	measured  bool         // a histogram is enabled
+	active    *activity    // where the request is counted, nil if nowhere
 	admitted  bool         // holds a place under MaxConcurrent
 	filtered  bool         // excluded by HandlerOptions.Filter: only panics are handled
-	shed      bool         // refused for lack of places or time
+	shed      bool         // refused because no place was free or no time was left
 
-	returned bool // the handler did, rather than panic
+	returned bool // the handler returned, rather than panicked
 	hijacked bool
-	failed   bool // a write did
-	late     bool // the response began when the context had ended
+	failed   bool // a write failed
+	late     bool // the response began after the context had ended
 	status   int  // zero until a final header is written
 	written  int64
 	route    string
@@ -45,7 +45,7 @@ type exchange struct {
 	detail   string // description of the span's status
 }
 
-// begin starts what is observed and derives the context that the handler sees.
+// begin starts the telemetry and derives the handler's context.
 func (x *exchange) begin() {
 	h, ctx := x.h, x.caller.Context()
 	x.measured = h.metrics.enabled(ctx)
@@ -74,8 +74,8 @@ func (x *exchange) begin() {
 	x.watchBody()
 }
 
-// setContext gives the handler a request with a context of its own. If x.own is allocated already, the copy that
-// WithContext makes does not leave the stack.
+// setContext gives the handler a request with its own context. If x.own is allocated already, the copy that WithContext makes does
+// not escape to the heap.
 func (x *exchange) setContext(ctx context.Context) {
 	if x.own == nil {
 		x.req = x.caller.WithContext(ctx)
@@ -102,7 +102,7 @@ func (x *exchange) startSpan(ctx context.Context) context.Context {
 }
 
 // linkRemote returns the options of a span that links to the trace of an untrusted caller instead of continuing it. The extracted
-// context is used for nothing else.
+// context has no other use.
 func (x *exchange) linkRemote(ctx context.Context) []trace.SpanStartOption {
 	if x.h.propagator == nil {
 		return nil
@@ -114,8 +114,8 @@ func (x *exchange) linkRemote(ctx context.Context) []trace.SpanStartOption {
 	return []trace.SpanStartOption{trace.WithNewRoot(), trace.WithLinks(trace.Link{SpanContext: remote})}
 }
 
-// dropTraceHeaders removes the trace context and the deadline of an untrusted caller from the request that the handler sees. A proxy
-// would pass them on otherwise.
+// dropTraceHeaders removes the trace context and the deadline of an untrusted caller from the request that the handler sees.
+// Otherwise a proxy would pass them on.
 func (x *exchange) dropTraceHeaders() {
 	var kept http.Header
 	for _, key := range x.h.fields.Foreign() {
@@ -136,9 +136,9 @@ func (x *exchange) dropTraceHeaders() {
 	x.req.Header = kept
 }
 
-// end closes the exchange, however the handler ended. It must be deferred directly: it recovers.
+// end closes the exchange, whether the handler returned or panicked. It must be deferred directly, because it recovers.
 func (x *exchange) end() {
-	defer x.release() // also if what observes it panics, such as a log handler
+	defer x.release() // also if an observer panics, such as a log handler
 	var repanic any
 	switch {
 	case !x.returned:
@@ -154,7 +154,7 @@ func (x *exchange) end() {
 	}
 }
 
-// observe records what came of the request.
+// observe records the outcome of the request.
 func (x *exchange) observe() {
 	if x.span == nil && !x.measured && !x.h.opts.AccessLog {
 		return
@@ -208,7 +208,7 @@ func (x *exchange) endSpan(fault string) {
 	x.span.End()
 }
 
-// release gives back what the request held.
+// release releases the place and the context of the request.
 func (x *exchange) release() {
 	if x.active != nil {
 		x.active.ended.Add(1)
@@ -220,8 +220,8 @@ func (x *exchange) release() {
 		x.h.places.Release()
 	}
 	if x.req != x.caller {
-		// The server removes the temporary files of the form it finds on its own request, and middleware further out
-		// reads the pattern there.
+		// The server removes the temporary files of the form it finds on its own request, and outer middleware reads the pattern
+		// there.
 		x.caller.MultipartForm = x.req.MultipartForm
 		x.caller.Pattern = x.req.Pattern
 	}

@@ -3,7 +3,7 @@ package oshttp
 import "net/http"
 
 // NotHealth is the default Filter: all requests but GET and HEAD of exactly /livez, /readyz, /startupz and /healthz. Probes call these
-// every few seconds and do not show how the service is used. A probe that MaxConcurrent refused would get a healthy process killed.
+// every few seconds and do not show how the service is used. If MaxConcurrent refused a probe, a healthy process would be killed.
 func NotHealth(r *http.Request) bool {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != "" { // a client's "" is GET
 		return true

@@ -34,7 +34,7 @@ func TestNotHealth(t *testing.T) {
 	}
 }
 
-// TestHealthChecksPass: nothing that protects the service keeps a probe out, and nothing records it.
+// TestHealthChecksPass checks that no protection refuses a probe, and that nothing records it.
 func TestHealthChecksPass(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -71,7 +71,7 @@ func TestHealthChecksPass(t *testing.T) {
 	}
 }
 
-// TestFilteredRequests: only the panics of a request that the filter excludes are handled.
+// TestFilteredRequests checks that only the panics of a filtered request are handled.
 func TestFilteredRequests(t *testing.T) {
 	none := func(*http.Request) bool { return false }
 	serve := func(g *rig, opts oshttp.HandlerOptions, next http.HandlerFunc) (rec *httptest.ResponseRecorder, raised any) {
@@ -122,7 +122,7 @@ func TestFilteredRequests(t *testing.T) {
 	})
 }
 
-// TestNegativeOptions: a negative number is reported once, and the default is used.
+// TestNegativeOptions checks that a negative number is reported once, and that the default is used.
 func TestNegativeOptions(t *testing.T) {
 	serve := func(opts oshttp.HandlerOptions) {
 		h := oshttp.NewHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

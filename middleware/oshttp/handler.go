@@ -21,21 +21,21 @@ import (
 // scope is the name of the instrumentation scope.
 const scope = "github.com/go-os/go-os/middleware/oshttp"
 
-// HandlerOptions configure NewHandler. The zero value traces, measures and recovers, and limits nothing. A negative option
-// is reported to OpenTelemetry's error handler, and the default is used.
+// HandlerOptions configure NewHandler. The zero value traces, measures and recovers, and limits nothing. A negative option is reported
+// to OpenTelemetry's error handler, and the default is used.
 type HandlerOptions struct {
-	// Telemetry is where spans, metrics, events and logs go. A no-op provider turns its signal off.
+	// Telemetry receives spans, metrics, events and logs. A no-op provider turns its signal off.
 	Telemetry telemetry.Providers
-	// Filter returns whether a request passes through the middleware. Other requests get no span, no metrics, no deadline, no limit of
-	// their body and no place under MaxConcurrent, and Public does not change them. Their panics are recovered and reported as events. Nil means
-	// NotHealth; Everything excludes no request: a proxy that serves the health checks of others needs it.
+	// Filter reports whether a request passes through the middleware. Other requests get no span, no metrics, no deadline, no limit of
+	// their body and no place under MaxConcurrent, and Public does not change them. Their panics are recovered and reported as events.
+	// Nil means NotHealth. Everything excludes no request: a proxy that serves the health checks of others needs it.
 	Filter func(r *http.Request) bool
 	// Metrics chooses the instruments. Default: DefaultServerMetrics.
 	Metrics Metrics
 
-	// AccessLog writes one line for each request to Telemetry.Logger: Info, Warn for 4xx, Error for 5xx and other failures. Requests that
-	// are refused for lack of places or time have ten lines a second at most, and none while another of them is being written: a slow
-	// sink must not stall the requests that are served. The next line counts the others as unlogged_refusals.
+	// AccessLog writes one line for each request to Telemetry.Logger: Info, Warn for 4xx, Error for 5xx and other failures. Requests
+	// that are refused for lack of places or time write ten lines a second at most, and none while another of them is being written: a
+	// slow sink must not stall the requests that are served. The next line counts the others as unlogged_refusals.
 	AccessLog bool
 	// NoRecovery passes the panics of handlers on to the server. They are measured and reported nevertheless.
 	NoRecovery bool
@@ -46,28 +46,28 @@ type HandlerOptions struct {
 	// DefaultTimeout is the deadline of requests whose callers set none. It cannot exceed Timeout. Default: Timeout.
 	DefaultTimeout time.Duration
 	// DeadlineHeader is the request header with the milliseconds that a caller will wait, such as DefaultDeadlineHeader. They cannot
-	// exceed Timeout. Set it only if all callers are trusted: after the deadline a request is answered 504, and a response that has begun
-	// is cut. Default: callers set no deadlines.
+	// exceed Timeout. Set it only if all callers are trusted: after the deadline a request is answered with 504, and a response that
+	// has begun is cut. Default: callers set no deadlines.
 	DeadlineHeader string
-	// MaxBodyBytes is the limit of a request body. Larger ones are answered 413. Default: no limit.
+	// MaxBodyBytes is the limit of a request body. Larger ones are answered with 413. Default: no limit.
 	MaxBodyBytes int64
-	// MaxConcurrent is how many requests are served at the same time. A request keeps its place until its log line is written. Further
-	// requests are answered 503 with Retry-After, and take no place. Default: no limit.
+	// MaxConcurrent is the number of requests that are served at the same time. A request keeps its place until its log line is
+	// written. Further requests are answered with 503 and Retry-After, and take no place. Default: no limit.
 	MaxConcurrent int
 
-	// Route returns the route of a request that was served: a template of low cardinality, such as "/users/{id}", or ""
-	// if there is none. Nil means the path of r.Pattern, which http.ServeMux sets. A handler may also call SetRoute.
+	// Route returns the route of a served request: a template of low cardinality, such as "/users/{id}", or "" if there is none. Nil
+	// means the path of r.Pattern, which http.ServeMux sets. A handler may also call SetRoute.
 	Route func(r *http.Request) string
 	// Proxies describe the reverse proxies in front, whose headers are trusted. Nil means none: only the operator knows which header a
 	// proxy writes, and whether it can be trusted.
 	Proxies *Proxies
-	// ClientAddress returns the address of the client. Nil means that of Proxies, or else that of the connection.
+	// ClientAddress returns the address of the client. Nil means the address from Proxies, or else that of the connection.
 	ClientAddress func(r *http.Request) string
-	// KnownMethods are the methods that spans and metrics name; all others are _OTHER. They replace the default, the nine of
-	// HTTP and QUERY. Use ParseMethods for OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS.
+	// KnownMethods are the methods that spans and metrics name; all others are _OTHER. They replace the default, the nine of HTTP and
+	// QUERY. Use ParseMethods for OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS.
 	KnownMethods []string
-	// SampleByRequest gives the attributes of the request to the sampler. A sampler that decides by path or client needs them. By default
-	// they are set once, when the span ends, which saves an eighth of the middleware's time.
+	// SampleByRequest passes the attributes of the request to the sampler. A sampler that decides by path or client needs them. By
+	// default they are set once, when the span ends, which saves an eighth of the middleware's time.
 	SampleByRequest bool
 	// Public means that callers are not trusted. Their trace context becomes a link from a new trace. Their baggage and deadlines are
 	// ignored, despite DeadlineHeader. The handler gets the request without these headers, so that a proxy does not forward them. This
@@ -94,8 +94,8 @@ type handler struct {
 	catchAll catchAll
 }
 
-// NewHandler wraps next in the middleware. It should be the outermost one, around the router, so that it sees every request and response.
-// A nil next panics in every request, which is answered 500: pass http.DefaultServeMux by name.
+// NewHandler wraps next in the middleware. It should be the outermost one, around the router, so that it sees every request and
+// response. A nil next panics in every request, which is answered with 500: pass http.DefaultServeMux explicitly.
 func NewHandler(next http.Handler, opts *HandlerOptions) http.Handler {
 	o := opts.withDefaults()
 	p := propagator(o.Telemetry)
@@ -156,7 +156,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.returned = true
 }
 
-// exchange returns an empty exchange. Where the request will get a context of its own, it is part of the same allocation.
+// exchange returns an empty exchange. If the request will get its own context, both share one allocation.
 func (h *handler) exchange() *exchange {
 	if !h.tracing && h.propagator == nil {
 		return new(exchange)

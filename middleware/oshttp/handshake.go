@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// handshake is the context of a request for an upgrade: a context with a deadline that can be lifted. Package context has none
-// such. A deadline that is part of the parent stays.
+// handshake is the context of an upgrade request: a context with a deadline that can be lifted, which package context does not
+// offer. The parent's deadline stays.
 type handshake struct {
 	context.Context // the parent
 	at              time.Time
@@ -23,14 +23,14 @@ type handshake struct {
 func newHandshake(parent context.Context, d time.Duration) *handshake {
 	c := &handshake{Context: parent, at: time.Now().Add(d), done: make(chan struct{})}
 	if d <= 0 {
-		c.end(context.DeadlineExceeded, true) // now, and not only when a timer gets its turn
+		c.end(context.DeadlineExceeded, true) // now, before a timer fires
 	}
 	c.timer = time.AfterFunc(d, func() { c.end(context.DeadlineExceeded, true) })
 	c.leave = context.AfterFunc(parent, func() { c.end(parent.Err(), false) })
 	return c
 }
 
-// Deadline implements context.Context. Contrary to other contexts, it does not return the same at all times.
+// Deadline implements context.Context. Unlike other contexts, it does not always return the same result.
 func (c *handshake) Deadline() (time.Time, bool) {
 	at, ok := c.Context.Deadline()
 	c.mu.Lock()
@@ -51,7 +51,7 @@ func (c *handshake) Err() error {
 	return c.err
 }
 
-// lift takes the deadline away, unless it has passed.
+// lift removes the deadline, unless it has passed.
 func (c *handshake) lift() {
 	c.timer.Stop()
 	c.mu.Lock()
@@ -59,7 +59,7 @@ func (c *handshake) lift() {
 	c.lifted = true
 }
 
-// stop ends the context, as a context.CancelFunc.
+// stop ends the context, like a context.CancelFunc.
 func (c *handshake) stop() {
 	c.timer.Stop()
 	c.leave()

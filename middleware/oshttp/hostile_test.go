@@ -68,7 +68,7 @@ func seriesOf(m metricdata.Metrics) int {
 	return -1
 }
 
-// Whatever is on a span must have a bound and be UTF-8: an exporter refuses a whole batch for one bad byte.
+// Every attribute of a span must be bounded and UTF-8: an exporter refuses a whole batch for one bad byte.
 func TestAttributesAreBoundedText(t *testing.T) {
 	const mebibyte = 1 << 20
 	long := strings.Repeat("\xffü", mebibyte/3)
@@ -104,7 +104,7 @@ func bounded(t *testing.T, attrs []attribute.KeyValue) {
 	}
 }
 
-// A mebibyte of headers gets past the server's own limit, and no further than the parsers; more does not.
+// A mebibyte of headers passes the server's own limit and is bounded by the parsers; a larger one does not pass.
 func TestHugeHeadersOnTheWire(t *testing.T) {
 	g := newRig(t)
 	srv := g.serve(g.handler(http.HandlerFunc(nothing), oshttp.HandlerOptions{}))
@@ -177,8 +177,8 @@ func TestPublicEndpoint(t *testing.T) {
 	}
 }
 
-// FuzzRequest sends what strangers may, and asks: no panic, no new series, valid text, and a trace that is the sender's only
-// if the traceparent is a good one.
+// FuzzRequest sends arbitrary requests. They cause no panic and no new series, and attributes are valid text. The trace is
+// the sender's only if the traceparent is valid.
 func FuzzRequest(f *testing.F) {
 	f.Add("GET", "/a", "x=1", "host:80", sampledParent, "a=1", "k=v", "250")
 	f.Add("BREW", "/\xff", "sig=s&%73ig=t", "[::1", unsampledParent, "=,=", "k=%zz;;", "-1")
@@ -214,7 +214,7 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
-// goodParent tells by the grammar whether a traceparent may be continued.
+// goodParent reports by the grammar whether a traceparent may be continued.
 func goodParent(s string) bool {
 	if len(s) < 55 || s[:2] == "ff" || (s[:2] == "00" && len(s) != 55) || (len(s) > 55 && s[55] != '-') {
 		return false

@@ -7,14 +7,14 @@ import (
 	"sync/atomic"
 )
 
-// admit reports whether the request may reach the handler, and answers it if not. A place is taken last: a request that is
-// refused, for whatever reason, holds none while it is answered, logged and measured.
+// admit reports whether the request may reach the handler, and answers it if not. It takes a place last: a refused request
+// holds none while it is answered, logged and measured.
 func (x *exchange) admit() bool {
 	limit := x.h.opts.MaxBodyBytes
 	switch {
 	case limit > 0 && x.caller.ContentLength > limit:
 		return x.refuse(faultTooLarge, http.StatusRequestEntityTooLarge)
-	case x.cancel != nil && x.req.Context().Err() != nil: // the caller has no time left: spare the work
+	case x.cancel != nil && x.req.Context().Err() != nil: // the caller has no time left: save the work
 		x.shed = true
 		return x.refuse(faultTimeout, http.StatusGatewayTimeout)
 	case !x.h.places.Acquire():
@@ -32,7 +32,7 @@ func (x *exchange) refuse(fault string, status int) bool {
 	return false
 }
 
-// watchBody puts a reader before the request's body if it is to be limited or counted.
+// watchBody wraps the request's body if it is limited or counted.
 func (x *exchange) watchBody() {
 	r := x.req
 	limit := x.h.opts.MaxBodyBytes
@@ -42,7 +42,7 @@ func (x *exchange) watchBody() {
 	}
 	x.body = &requestBody{ReadCloser: r.Body}
 	if limit > 0 {
-		// With the server's own writer, MaxBytesReader also makes it close the connection instead of reading on.
+		// With the server's own writer, MaxBytesReader also closes the connection instead of reading on.
 		x.body.ReadCloser = http.MaxBytesReader(x.rw, r.Body, limit)
 	}
 	if x.req == x.caller {
@@ -54,8 +54,8 @@ func (x *exchange) watchBody() {
 	}
 }
 
-// requestBody counts what is read of a request's body and notices when it was too much. A handler may leave a goroutine
-// that still reads when it returns, as reverse proxies do, so its fields are atomic.
+// requestBody counts the bytes read from a request's body and records whether they exceeded the limit. A handler may
+// return while a goroutine of it still reads, as reverse proxies do, so its fields are atomic.
 type requestBody struct {
 	io.ReadCloser
 	read atomic.Int64
@@ -75,7 +75,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// writingBody is a requestBody before a body that can write itself, which one with a limit cannot.
+// writingBody is a requestBody for a body with WriteTo, which one with a limit cannot be.
 type writingBody struct{ *requestBody }
 
 // WriteTo implements io.WriterTo.
@@ -85,10 +85,10 @@ func (b writingBody) WriteTo(w io.Writer) (int64, error) {
 	return n, err
 }
 
-// exceeded reports whether reading went over MaxBodyBytes.
+// exceeded reports whether reading exceeded MaxBodyBytes.
 func (b *requestBody) exceeded() bool { return b != nil && b.over.Load() }
 
-// size returns how much of the body was received; for a body that was not read, that is its Content-Length.
+// size returns the number of bytes received; for a body that was not read, it is the Content-Length.
 func (b *requestBody) size(r *http.Request) int64 {
 	if b != nil {
 		if n := b.read.Load(); n > 0 {

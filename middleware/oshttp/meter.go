@@ -11,26 +11,26 @@ import (
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 )
 
-// serverMeter is what all the handlers on one meter share: instruments, attribute sets, and the registration of a callback,
-// which a meter never forgets. Some routers make their middleware anew for each request (gorilla/mux, echo.WrapMiddleware),
-// and a registration for each handler would be a leak that also slows every collection.
+// serverMeter is the state that all handlers on one meter share: instruments, attribute sets, and the registration of a
+// callback, which a meter never removes. Some routers create their middleware anew for each request (gorilla/mux,
+// echo.WrapMiddleware). A registration for each handler would be a leak that also slows every collection.
 type serverMeter struct {
-	meter metric.Meter // as long as this lives, its address stands for no other meter
+	meter metric.Meter // as long as it lives, no other meter has its address
 
 	mu      sync.Mutex
 	active  *activities
 	metrics map[Metrics]*serverMetrics
 }
 
-// serverMeters finds the serverMeter of a meter. It is a variable of the package because handlers that know nothing of each
-// other share a meter. It keeps nothing alive: a meter that has callbacks keeps its serverMeter.
+// serverMeters finds the serverMeter of a meter. It is a package variable because independent handlers share a meter. It
+// keeps nothing alive: a meter that has callbacks keeps its serverMeter.
 var serverMeters = struct {
 	mu    sync.Mutex
 	known map[uintptr]weak.Pointer[serverMeter] // by the address of the meter
 }{known: map[uintptr]weak.Pointer[serverMeter]{}}
 
-// shareMeter returns the serverMeter of a meter. One that is not a pointer, such as that of a no-op provider, has nothing to
-// share.
+// shareMeter returns the serverMeter of a meter. A meter that is not a pointer, such as that of a no-op provider, has
+// nothing to share.
 func shareMeter(meter metric.Meter) *serverMeter {
 	v := reflect.ValueOf(meter)
 	if v.Kind() != reflect.Pointer {
@@ -52,7 +52,7 @@ func newServerMeter(meter metric.Meter) *serverMeter {
 	return &serverMeter{meter: meter, metrics: map[Metrics]*serverMetrics{}}
 }
 
-// forgetMeter removes the entry of a serverMeter that is gone, unless another one took its place.
+// forgetMeter removes the entry of a collected serverMeter, unless another one took its place.
 func forgetMeter(address uintptr) {
 	serverMeters.mu.Lock()
 	defer serverMeters.mu.Unlock()
@@ -61,7 +61,7 @@ func forgetMeter(address uintptr) {
 	}
 }
 
-// choose returns the instruments of a choice.
+// choose returns the chosen instruments.
 func (m *serverMeter) choose(chosen Metrics) *serverMetrics {
 	chosen = cmp.Or(chosen, DefaultServerMetrics)
 	m.mu.Lock()
@@ -70,7 +70,7 @@ func (m *serverMeter) choose(chosen Metrics) *serverMetrics {
 		return known
 	}
 	s := newServerMetrics(m.meter, chosen)
-	_, off := m.meter.(metricnoop.Meter) // nothing is counted for nobody
+	_, off := m.meter.(metricnoop.Meter) // a no-op meter needs no counts
 	if chosen&MetricActiveRequests != 0 && !off {
 		if m.active == nil {
 			m.active = watchActivities(m)

@@ -15,7 +15,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// counting is a provider with one meter, which counts the callbacks that are registered.
+// counting is a provider with one meter, which counts the registered callbacks.
 type counting struct {
 	embedded.MeterProvider
 	meter *countingMeter
@@ -36,7 +36,7 @@ func (m *countingMeter) RegisterCallback(f metric.Callback, i ...metric.Observab
 	return m.Meter.RegisterCallback(f, i...)
 }
 
-// Some routers wrap the handler for each request. That must leave nothing behind, and count right.
+// Some routers wrap the handler for each request. That must not leak, and must count correctly.
 func TestHandlerForEachRequest(t *testing.T) {
 	g := newRig(t)
 	p := g.providers()
@@ -73,7 +73,7 @@ func TestHandlerForEachRequest(t *testing.T) {
 	}
 }
 
-// Some programs make a client for each request. That must leave nothing behind either.
+// Some programs create a client for each request. That must not leak either.
 func TestTransportForEachRequest(t *testing.T) {
 	p := newRig(t).providers()
 	use := func(n int) {
@@ -91,7 +91,7 @@ func TestTransportForEachRequest(t *testing.T) {
 	}
 }
 
-// A handler, and a provider, that nobody needs any more are collected.
+// Unused handlers and providers are garbage-collected.
 func TestHandlersAndProvidersAreCollected(t *testing.T) {
 	for name, provider := range map[string]func() metric.MeterProvider{
 		"handlers on one provider": func() func() metric.MeterProvider {

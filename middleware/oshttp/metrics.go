@@ -46,7 +46,7 @@ type serverMetrics struct {
 	active   *activities // nil if not chosen
 }
 
-// serverKey identifies a series of a server's histograms. No text of a client is in it: with a Host header on a metric, any client
+// serverKey identifies a series of a server's histograms. It holds no text of a client: with a Host header on a metric, any client
 // could create series.
 type serverKey struct {
 	method, scheme, route, protocol, fault string
@@ -83,7 +83,7 @@ func handle(err error) {
 	}
 }
 
-// enabled reports whether anything listens to any histogram.
+// enabled reports whether any histogram is enabled.
 func (m *serverMetrics) enabled(ctx context.Context) bool {
 	return m.duration.Enabled(ctx) || m.received.Enabled(ctx) || m.sent.Enabled(ctx)
 }
@@ -112,7 +112,7 @@ func serverOptions(k serverKey) []metric.RecordOption {
 	return []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(attrs...))}
 }
 
-// notesOf returns the attributes by which a server names a kind of request.
+// notesOf returns the attributes that identify a kind of request.
 func notesOf(method, route, scheme string) []attribute.KeyValue {
 	attrs := make([]attribute.KeyValue, 0, 6)
 	attrs = append(attrs, semconv.HTTPRequestMethodKey.String(method), semconv.URLScheme(scheme))
@@ -122,7 +122,7 @@ func notesOf(method, route, scheme string) []attribute.KeyValue {
 	return attrs
 }
 
-// outcomeOf returns the attributes that say how a request ended.
+// outcomeOf returns the attributes of the outcome of a request.
 func outcomeOf(status int, protocol, fault string) []attribute.KeyValue {
 	var attrs []attribute.KeyValue
 	if status != 0 {

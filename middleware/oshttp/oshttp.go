@@ -5,17 +5,17 @@
 //
 // # Guarantees
 //
-//   - Every request that reaches the handler ends its span and is measured exactly once, however it ends: by returning, a
-//     panic, http.ErrAbortHandler, a passed deadline, a client that left, or a hijacked connection.
-//   - No client can make a metric series. Methods that HTTP does not know become _OTHER, and neither Host nor path is on a
-//     metric. What is taken from a request onto a span is bounded, valid UTF-8 and free of known credentials.
+//   - Every request that reaches the handler ends its span and is measured exactly once, however it ends: a return, a panic,
+//     http.ErrAbortHandler, a passed deadline, a client that left, or a hijacked connection.
+//   - No client can create a metric series. Methods that HTTP does not know become _OTHER, and neither Host nor path is on a metric.
+//     Attributes from a request on a span are bounded, valid UTF-8 and free of known credentials.
 //   - A handler's ResponseWriter has exactly the abilities of the server's own: flushing, hijacking, sendfile, push, close
-//     notification, and what http.ResponseController reaches. The body of a response has those of the body that the base
-//     returns. Streams, trailers, informational responses and websockets pass through. Nothing that a handler can keep is
-//     ever reused for another request.
-//   - A panic is answered with 500 if nothing was written yet. Otherwise the connection is broken off, since a response that
-//     ends properly would be taken for whole.
-//   - The client's request is never changed, and its span lasts until the response's body is done with.
+//     notification, and those of http.ResponseController. The body of a response has those of the body that the base returns. Streams,
+//     trailers, informational responses and websockets pass through. An object that a handler can keep is never reused for another
+//     request.
+//   - A panic is answered with 500 if nothing was written yet. Otherwise the connection is aborted, since the client would take a
+//     response that ends properly for complete.
+//   - The client's request is never changed. Its span lasts until the response's body is read to the end or closed.
 //
 // Recovery, deadlines and limits work without any telemetry. With telemetry.Off a request costs one
 // allocation.
@@ -26,29 +26,29 @@
 // same in package osgrpc.
 //
 // Deadlines travel between services that trust each other. A client whose TransportOptions name a DeadlineHeader sends the time that
-// its context has left. A server whose HandlerOptions name the same header obeys it. Both are off by default: any client could
-// otherwise have requests refused or cut, and the header would go to third parties.
+// its context has left. A server whose HandlerOptions name the same header obeys it. Both are off by default: otherwise any client
+// could cause requests to be refused or cut, and the header would go to third parties.
 //
 //	client := oshttp.NewTransport(nil, &oshttp.TransportOptions{DeadlineHeader: oshttp.DefaultDeadlineHeader})
 //	server := oshttp.NewHandler(mux, &oshttp.HandlerOptions{DeadlineHeader: oshttp.DefaultDeadlineHeader})
 //
-// The deadline is that of the request's context: a handler is not interrupted, it must look. If it returns without having written
-// anything, the answer is 504, as that of a gateway whose upstream was late. A response that it begins after the deadline is sent as it
-// is: it may be the handler's own answer to being late. A response that had begun before is aborted, since a response that ends
-// properly would be taken for whole: a handler that needs longer for the rest sets a later Timeout, or a Content-Length, which
-// shows that nothing is missing. A request that arrives without time left is not served at all. The
-// deadline of an upgrade, such as a websocket's, is that of the handshake and does not apply to the connection.
+// The deadline belongs to the request's context: it does not interrupt a handler, which must check the context. If the handler returns
+// without having written anything, the answer is 504, like that of a gateway with a late upstream. A response that begins after the
+// deadline is sent unchanged: it may be the handler's own answer to being late. A response that had begun before is aborted, since the
+// client would take a response that ends properly for complete. A handler that needs longer for the rest sets a later Timeout, or a
+// Content-Length, which shows that nothing is missing. A request that arrives without time left is not served at all. The deadline of
+// an upgrade, such as a websocket's, applies to the handshake and not to the connection.
 //
 // # Untrusted callers and proxies
 //
-// A server on the internet sets HandlerOptions.Public. It then takes neither trace context nor baggage nor deadlines from its callers,
-// and hides their headers from its handlers. A Transport replaces the fields of the propagator and the deadline that its request
-// already has: a reverse proxy may have copied them from another trace.
+// A server on the internet sets HandlerOptions.Public. It then ignores the trace context, baggage and deadlines of its callers, and
+// hides these headers from its handlers. A Transport replaces the fields of the propagator and the deadline that its request already
+// has: a reverse proxy may have copied them from another trace.
 //
 // # Routes
 //
-// The route is read after the handler ran, from the pattern that the router left on the request. Where that does not reach, one
-// line does, and each is tested with the router named (internal/tooling/bench/routers):
+// The route is read after the handler returns, from the pattern that the router left on the request. Where that does not suffice, one
+// line does; each is tested with the router named (internal/tooling/bench/routers):
 //
 //	http.ServeMux                        nothing
 //	a mux behind middleware that copies  Routed(mux)
@@ -60,15 +60,15 @@
 //	echo                                 the same with c.Response() and c.Path()
 //	connect-go                           mux.Handle(pingv1connect.PingServicePingProcedure, handler), for each procedure
 //
-// A catch-all pattern, such as "/" or "/{rest...}", is one route for everything behind it: one metric series and one span
-// name. A handler that serves at least 32 paths under one, or under no route, reports that once, by a log line that names
-// the route and the remedies. A route that comes from SetRoute or HandlerOptions.Route is never reported.
+// A catch-all pattern, such as "/" or "/{rest...}", is one route for everything behind it: one metric series and one span name. If a
+// handler serves at least 32 paths under one, or under no route, it reports that once, by a log line that names the route and the
+// remedies. A route from SetRoute or HandlerOptions.Route is never reported.
 //
 // # Telemetry
 //
 // Names and attributes are those of the OpenTelemetry semantic conventions v1.43. The scope is this package's import path.
 //
-// Server span "{method} {route}", of kind server, or "{method}" if there is no route, which is its name until it ends:
+// The server span, of kind server, is named "{method}" until it ends, then "{method} {route}" if there is a route:
 //
 //	http.request.method           one of HandlerOptions.KnownMethods, or _OTHER
 //	http.request.method_original  if the method is not known
@@ -82,7 +82,7 @@
 //	client.address                that of the peer, or from a trusted proxy or HandlerOptions.ClientAddress
 //	user_agent.original, network.protocol.version
 //
-// Client span "{method}" or "{method} {url.template}", of kind client:
+// The client span, of kind client, is named "{method}" or "{method} {url.template}":
 //
 //	http.request.method, http.request.method_original
 //	server.address, server.port   from Request.Host, or the URL
@@ -91,10 +91,9 @@
 //	http.request.resend_count     on requests that follow a redirect
 //	http.response.status_code, network.protocol.version, error.type
 //
-// Attributes are set when the span ends; with the option SampleByRequest, what is known of a request beforehand is given to
-// the sampler.
+// Attributes are set when the span ends. With the option SampleByRequest, those that are known in advance are passed to the sampler.
 //
-// Metrics; those marked with * only if they are asked for:
+// Metrics; those marked with * are off unless requested:
 //
 //	http.server.request.duration      http.request.method, url.scheme, http.route, http.response.status_code,
 //	                                  network.protocol.version, error.type
@@ -105,9 +104,9 @@
 //	                                  http.response.status_code, network.protocol.version, error.type
 //	http.client.active_requests *     http.request.method, server.address, server.port, url.scheme, url.template
 //
-// http.server.active_requests is observed when it is collected; all handlers on one meter share its registration and its
-// series, so that middleware that is made for each request leaves nothing behind. A long-lived response, such as a stream or
-// a websocket, is measured when it ends, for as long as it lasted.
+// http.server.active_requests is observed on collection. All handlers on one meter share its registration and its series, so that
+// middleware that is created for each request leaves nothing behind. A long-lived response, such as a stream or a websocket, is
+// measured when it ends, with its whole duration.
 //
 // Events:
 //
@@ -125,16 +124,15 @@
 //	overloaded      HandlerOptions.MaxConcurrent
 //	_OTHER          a status code beyond 599
 //
-// A 4xx answer does not make the server's span an error: it is the client's doing. A client that left before it had the whole
-// answer is no error either, also if a proxy gives up its response for that: the conventions leave intentional cancellation
-// without error.type and status. If nothing was written to it there is no status code; the access log has 499 and
-// error.type canceled.
+// A 4xx answer does not make the server's span an error: the client caused it. A client that left before it had the whole answer is no
+// error either, even if a proxy gives up its response for that: the conventions leave intentional cancellation without error.type and
+// status. If nothing was written to it there is no status code; the access log has 499 and error.type canceled.
 //
-// error.type of a client is the status code from 400 on, or one of timeout, canceled, name_resolution_error,
-// connection_refused, connection_reset, connection_closed, unreachable, server_certificate_invalid, tls_error, panic (of the
-// base RoundTripper) and _OTHER. A call that its caller cancelled has none; canceled is one that something else cancelled.
+// error.type of a client is the status code from 400 on, or one of timeout, canceled, name_resolution_error, connection_refused,
+// connection_reset, connection_closed, unreachable, server_certificate_invalid, tls_error, panic (of the base RoundTripper) and _OTHER.
+// A call that its caller cancelled has none; canceled is a call that something else cancelled.
 //
-// Log lines, through Telemetry.Logger: the access log if it is asked for, whose message is the span's name, with url.path,
-// http.response.status_code, duration, http.response.body.size, client.address and error.type; a panic, with its stack, where
-// nobody takes events; and once a handler the warning that many paths share one route.
+// Log lines, through Telemetry.Logger: the access log if it is on, whose message is the span's name, with url.path,
+// http.response.status_code, duration, http.response.body.size, client.address and error.type; a panic, with its stack, if events are
+// not enabled; and once a handler the warning that many paths share one route.
 package oshttp

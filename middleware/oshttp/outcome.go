@@ -7,16 +7,16 @@ import (
 	"strconv"
 )
 
-// The values of error.type beside status codes. Those of 4xx answers do not make a span an error: the fault is the client's.
+// The values of error.type beside status codes. Those of 4xx answers do not make a span an error: the client caused them.
 const (
 	faultPanic    = "panic"          // the handler panicked
 	faultAborted  = "aborted"        // the handler gave up the response with http.ErrAbortHandler or runtime.Goexit
 	faultTimeout  = "timeout"        // the deadline of the request passed
-	faultCanceled = "canceled"       // the client went away
+	faultCanceled = "canceled"       // the client disconnected
 	faultTooLarge = "body_too_large" // MaxBodyBytes
 	faultOverload = "overloaded"     // MaxConcurrent
-	faultOther    = "_OTHER"         // a status code that is none
-	statusGone    = 499              // what access logs call a client that went away, as nginx does; it is never sent
+	faultOther    = "_OTHER"         // an invalid status code
+	statusGone    = 499              // the access log's status of a client that disconnected, as in nginx; it is never sent
 	maxDetail     = 256              // bytes of a panic's value on the span
 )
 
@@ -48,7 +48,8 @@ func (x *exchange) finish() (repanic any) {
 	return nil
 }
 
-// answer writes an error in place of the handler, which has written nothing but perhaps headers for a body that will not come.
+// answer writes an error in place of the handler. The handler has written nothing, except perhaps headers for a body that will not
+// come.
 func (x *exchange) answer(status int) {
 	for _, header := range [...]string{"Content-Encoding", "Cache-Control", "Etag", "Last-Modified"} {
 		x.Header().Del(header)
@@ -56,7 +57,7 @@ func (x *exchange) answer(status int) {
 	http.Error(x, http.StatusText(status), status)
 }
 
-// errorType returns the error.type of the outcome, "" if it is not an error.
+// errorType returns the error.type of the outcome, or "" if it is not an error.
 func (x *exchange) errorType() string {
 	switch {
 	case x.fault != "":
@@ -69,8 +70,8 @@ func (x *exchange) errorType() string {
 	return ""
 }
 
-// isError reports whether the span's status is Error. A 4xx answer and a client that left are not: the client caused them, and the
-// conventions leave such spans unset. A handler that gave up is an error, whatever it had written before.
+// isError reports whether the span's status is Error. It is not for a 4xx answer or a client that left: the client caused them,
+// and the conventions leave such spans unset. A handler that gave up is an error, whatever it had written before.
 func (x *exchange) isError(fault string) bool {
 	if fault == "" || fault == faultCanceled {
 		return false
@@ -78,7 +79,7 @@ func (x *exchange) isError(fault string) bool {
 	return x.status < 400 || x.status >= 500
 }
 
-// statusText returns the decimal form of a status code of three digits without allocating for the usual ones.
+// statusText returns the decimal form of a three-digit status code without allocating for the usual ones.
 func statusText(code int) string {
 	switch code {
 	case 500:

@@ -20,7 +20,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// outcome is what a request must leave behind.
+// outcome is the expected telemetry of a request.
 type outcome struct {
 	answer string // status line's code on the wire, "" if the connection broke
 	status string // http.response.status_code, "" if absent
@@ -96,7 +96,8 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
-// send posts a body to /thing and returns the status code, "" if the connection broke before the answer was whole.
+// send posts a body to /thing and returns the status code, or "" if the connection broke before the answer was
+// complete.
 func send(t *testing.T, srv *httptest.Server, body io.Reader) string {
 	t.Helper()
 	res, err := srv.Client().Do(newRequest(t, http.MethodPost, srv.URL+"/thing", body))
@@ -110,7 +111,7 @@ func send(t *testing.T, srv *httptest.Server, body io.Reader) string {
 	return res.Status[:3]
 }
 
-// check compares what one request to /thing left behind.
+// check compares the telemetry of one request to /thing.
 func (g *rig) check(answer string, want outcome) {
 	t := g.t
 	t.Helper()
@@ -179,7 +180,7 @@ func TestPanicIsReportedWithItsStack(t *testing.T) {
 	}
 }
 
-// TestPanicThatIsAnEventForNobody is a line of the log.
+// TestPanicThatIsAnEventForNobody expects a log line if events are not enabled.
 func TestPanicThatIsAnEventForNobody(t *testing.T) {
 	g := newRig(t)
 	p := g.providers()
@@ -196,7 +197,7 @@ func TestPanicThatIsAnEventForNobody(t *testing.T) {
 
 func brokenFunction() { panic("it broke") }
 
-// What is raised again is what was raised.
+// The server receives the original panic value.
 func TestPanicsGoOnUntouched(t *testing.T) {
 	value := errors.New("mine")
 	for _, test := range []struct {
@@ -233,7 +234,7 @@ func TestPanicAnswerDropsHeadersOfTheBodyThatNeverCame(t *testing.T) {
 	}
 }
 
-// A body without Content-Length is found out while it is read.
+// A body without Content-Length exceeds the limit only while it is read.
 func TestBodyThatGrowsTooLarge(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -290,7 +291,7 @@ func TestConcurrencyLimit(t *testing.T) {
 	if code := <-done; code != 200 {
 		t.Errorf("the slow request got %d", code)
 	}
-	for range 3 { // also refused requests have given their place back
+	for range 3 { // refused requests have released their places too
 		if rec := do("/"); rec.Code != 200 {
 			t.Errorf("a request alone got %d", rec.Code)
 		}
@@ -313,7 +314,7 @@ func TestClientThatLeaves(t *testing.T) {
 			_ = http.NewResponseController(w).Flush()
 		}, func(w http.ResponseWriter) {
 			part := strings.Repeat("x", 1<<16)
-			for { // until the connection says so
+			for { // until the connection reports it
 				if _, err := io.WriteString(w, part); err != nil {
 					return
 				}
@@ -349,7 +350,8 @@ func TestClientThatLeaves(t *testing.T) {
 	}
 }
 
-// A handler that gives up its response because the context has ended, as a reverse proxy does, reports that.
+// A handler that gives up its response because the context has ended, as a reverse proxy does, reports the
+// context's error.
 func TestAbortWithAnEndedContext(t *testing.T) {
 	for _, give := range []func(){func() { panic(http.ErrAbortHandler) }, runtime.Goexit} {
 		for name, want := range map[string]struct {
@@ -443,7 +445,7 @@ func TestHijackedConnection(t *testing.T) {
 		}
 		conn.Close()
 		g.wait()
-		want := outcome{"", "", "", codes.Unset, "INFO", false} // what the handler wrote there is not known
+		want := outcome{"", "", "", codes.Unset, "INFO", false} // the handler's answer there is unknown
 		if broken {
 			want = outcome{"", "", "panic", codes.Error, "ERROR", true}
 		}
@@ -451,7 +453,7 @@ func TestHijackedConnection(t *testing.T) {
 	}
 }
 
-// A panic after hijacking has no response to break off: it ends in the middleware.
+// A panic after hijacking has no response to abort: it ends in the middleware.
 func TestPanicAfterHijackIsNotRaised(t *testing.T) {
 	n := 0
 	h := newRig(t).handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -33,8 +33,8 @@ func overloaded(sink slog.Handler) http.Handler {
 		&oshttp.HandlerOptions{MaxConcurrent: overloadPlaces, AccessLog: true, Telemetry: p})
 }
 
-// TestGoodputUnderOverload offers a handler with a slow log sink 3 to 50 times what it can serve, in the time of a bubble:
-// it goes on serving what it can.
+// TestGoodputUnderOverload offers 3 to 50 times its capacity to a handler with a slow log sink, in synctest time. The
+// handler keeps its throughput.
 func TestGoodputUnderOverload(t *testing.T) {
 	const span = time.Second
 	capacity := 0
@@ -75,7 +75,7 @@ func TestGoodputUnderOverload(t *testing.T) {
 				}()
 				time.Sleep(every)
 			}
-			time.Sleep(time.Second) // what is under way
+			time.Sleep(time.Second) // requests in flight
 			h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
 			if got := float64(served.Load()) / float64(capacity); got < 0.9 {
 				t.Errorf("%d× overload: %d requests are served, %.0f %% of the capacity of %d", factor, served.Load(), 100*got, capacity)
@@ -88,8 +88,8 @@ func TestGoodputUnderOverload(t *testing.T) {
 	}
 }
 
-// TestRefusalsHoldNoPlace blocks the sink, or the provider, while a refusal is being reported: the place that becomes free
-// is free for the next request.
+// TestRefusalsHoldNoPlace blocks the sink, or the provider, while a refusal is reported. The place that becomes free must
+// serve the next request.
 func TestRefusalsHoldNoPlace(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -195,7 +195,7 @@ func BenchmarkGoodput(b *testing.B) {
 						if res.StatusCode == http.StatusOK {
 							served.Add(1)
 						} else {
-							time.Sleep(service) // what a caller waits before it tries again
+							time.Sleep(service) // the wait of a caller before it retries
 						}
 					}
 				})
@@ -212,7 +212,7 @@ func BenchmarkGoodput(b *testing.B) {
 	}
 }
 
-// A refusal that has no line of its own is in the number of the next line.
+// The next line counts the refusals without a line of their own.
 func TestRefusalsWithoutALineAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lines := &syncBuffer{}

@@ -20,7 +20,7 @@ import (
 	"github.com/go-os/go-os/middleware/oshttp"
 )
 
-// exchangeRaw sends text over a connection of its own and returns what comes until the server closes it.
+// exchangeRaw sends text over a new connection and returns the answer until the server closes it.
 func exchangeRaw(t *testing.T, srv *httptest.Server, text string) string {
 	t.Helper()
 	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
@@ -120,7 +120,7 @@ func TestHTTP2WithoutTLS(t *testing.T) {
 	}
 }
 
-// A client that resets an HTTP/2 stream in the middle has cancelled; the connection serves others.
+// A client that resets an HTTP/2 stream midway has cancelled; the connection serves other requests.
 func TestHTTP2StreamIsReset(t *testing.T) {
 	g := newRig(t)
 	srv := g.serve(g.handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -156,7 +156,7 @@ func TestHTTP2StreamIsReset(t *testing.T) {
 	}
 }
 
-// What a handler still does to its writer after it took the connection is no response.
+// After hijacking, calls of the writer are not a response.
 func TestWriterAfterHijack(t *testing.T) {
 	for name, use := range map[string]func(http.ResponseWriter) error{
 		"Write":       func(w http.ResponseWriter) error { _, err := io.WriteString(w, "late"); return err },
@@ -191,7 +191,7 @@ func TestWriterAfterHijack(t *testing.T) {
 	}
 }
 
-// A base that panics ends the call: nothing stays active.
+// A base that panics ends the call: no request stays active.
 func TestBaseThatPanics(t *testing.T) {
 	g := newRig(t)
 	transport := oshttp.NewTransport(carry(func(*http.Request) { panic("broken base") }),
@@ -212,7 +212,7 @@ func TestBaseThatPanics(t *testing.T) {
 	}
 }
 
-// A request that no RoundTripper can send gets the error of the base.
+// A request that no RoundTripper can send returns the error of the base.
 func TestRequestWithoutURL(t *testing.T) {
 	g := newRig(t)
 	body := &closing{Reader: strings.NewReader("x")}
@@ -232,13 +232,13 @@ func (c *closing) Close() error {
 	return nil
 }
 
-// http.TimeoutHandler inside answers for its handler, which goes on writing after that.
+// http.TimeoutHandler inside answers for its handler, which continues to write after that.
 func TestTimeoutHandlerInside(t *testing.T) {
 	g := newRig(t)
 	late := make(chan error, 1)
 	inner := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		<-r.Context().Done()
-		time.Sleep(10 * time.Millisecond) // most likely after the answer; any order must do
+		time.Sleep(10 * time.Millisecond) // most likely after the answer; any order must work
 		_, err := io.WriteString(w, "late")
 		late <- err
 	})
@@ -258,7 +258,7 @@ func TestTimeoutHandlerInside(t *testing.T) {
 	}
 }
 
-// A flush after the deadline does not turn a late answer into one that was cut.
+// A flush after the deadline does not turn a late answer into a cut one.
 func TestFlushAfterTheDeadline(t *testing.T) {
 	g := newRig(t)
 	srv := g.serve(g.handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -280,7 +280,7 @@ func TestFlushAfterTheDeadline(t *testing.T) {
 	}
 }
 
-// Pipelined requests are answered in order, each with a span of its own.
+// Pipelined requests are answered in order, each with its own span.
 func TestPipelinedRequests(t *testing.T) {
 	g := newRig(t)
 	srv := g.serve(g.handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

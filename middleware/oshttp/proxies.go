@@ -6,24 +6,24 @@ import (
 	"strings"
 )
 
-// Proxies describe the reverse proxies in front of a server. Their headers replace the addresses of the connection:
-// url.scheme, server.address, server.port and client.address are then those of the request that the client made.
+// Proxies describe the reverse proxies in front of a server. Their headers replace the addresses of the connection: url.scheme,
+// server.address, server.port and client.address are then those of the request that the client made.
 type Proxies struct {
-	// Trusted are the addresses of the proxies. A header is believed if it comes from one of them, and of a chain of proxies
-	// the outermost that is trusted is. A peer on a Unix socket has no address and is trusted. Empty trusts no other.
+	// Trusted are the addresses of the proxies. A header is trusted if it comes from one of them; in a chain of proxies, the
+	// header of the outermost trusted one counts. A peer on a Unix socket has no address and is trusted. Empty trusts no other.
 	Trusted []netip.Prefix
-	// XForwarded reads X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host rather than Forwarded (RFC 7239). It must be
-	// the one that the proxies write: they pass the other on as a client made it. Default: Forwarded.
+	// XForwarded reads X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host rather than Forwarded (RFC 7239). Choose the
+	// form that the proxies write: they pass the other one on unchanged from the client. Default: Forwarded.
 	XForwarded bool
 }
 
-// maxForwarded is how many bytes of the headers of proxies are read. Longer ones are ignored.
+// maxForwarded bounds the bytes of the proxies' headers. Longer ones are ignored.
 const maxForwarded = 4096
 
-// origin is the request that a proxy received, by its headers. Empty fields are not known.
+// origin is the request that a proxy received, by its headers. Empty fields are unknown.
 type origin struct{ scheme, host, client string }
 
-// origin returns what is to be believed of the request, nothing if it came from elsewhere.
+// origin returns the trusted data of the request, or nothing if it came from elsewhere.
 func (p *Proxies) origin(r *http.Request) (o origin) {
 	if peer, ok := addressOf(r.RemoteAddr); ok && !p.trusts(peer) {
 		return origin{}
@@ -35,7 +35,7 @@ func (p *Proxies) origin(r *http.Request) (o origin) {
 	}
 	switch o.scheme = strings.ToLower(o.scheme); o.scheme {
 	case "http", "https":
-	default: // it stands on metrics: few values, known beforehand
+	default: // it appears on metrics: few values, known in advance
 		o.scheme = ""
 	}
 	return o
@@ -50,7 +50,7 @@ func (p *Proxies) trusts(address netip.Addr) bool {
 	return false
 }
 
-// outermost returns which of the hops, each the peer that a proxy saw, is that of the outermost trusted proxy. The last one was
+// outermost returns the index of the hop of the outermost trusted proxy. A hop is the peer that a proxy saw. The last one was
 // written by the peer of the connection; the search continues to the left while the hop is a trusted proxy itself.
 func (p *Proxies) outermost(hops []string) int {
 	for i := len(hops) - 1; i > 0; i-- {
@@ -61,7 +61,7 @@ func (p *Proxies) outermost(hops []string) int {
 	return 0
 }
 
-// fromForwarded reads the header of RFC 7239.
+// fromForwarded parses the header of RFC 7239.
 func (p *Proxies) fromForwarded(header http.Header) origin {
 	value := listOf(header, "Forwarded")
 	if value == "" {
@@ -89,7 +89,7 @@ func (p *Proxies) fromForwarded(header http.Header) origin {
 	return all[p.outermost(hops)]
 }
 
-// fromXForwarded reads the older headers. Proxies append to X-Forwarded-For; they replace the others, or append to them too.
+// fromXForwarded parses the older headers. Proxies append to X-Forwarded-For; they replace the others, or append to them too.
 func (p *Proxies) fromXForwarded(header http.Header) origin {
 	hops := splitList(listOf(header, "X-Forwarded-For"))
 	at := p.outermost(hops)
@@ -112,7 +112,7 @@ func (p *Proxies) fromXForwarded(header http.Header) origin {
 	return o
 }
 
-// listOf returns the lines of a header as one list, "" if it is too long to be read.
+// listOf returns the lines of a header as one list, or "" if it is too long.
 func listOf(header http.Header, name string) string {
 	value := strings.Join(header[name], ",")
 	if len(value) > maxForwarded {
@@ -132,7 +132,7 @@ func splitList(list string) []string {
 	return values
 }
 
-// splitQuoted splits at a separator that does not stand in a quoted string.
+// splitQuoted splits at a separator that is not in a quoted string.
 func splitQuoted(s string, sep byte) []string {
 	var parts []string
 	quoted, start := false, 0

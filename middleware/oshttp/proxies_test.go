@@ -56,7 +56,7 @@ func TestProxies(t *testing.T) {
 	}
 }
 
-// Without the option nobody is believed.
+// Without the option no header is trusted.
 func TestNoProxiesByDefault(t *testing.T) {
 	got := attributesOf(t, oshttp.HandlerOptions{}, func(r *http.Request) {
 		r.Header.Set("Forwarded", "for=198.51.100.1;proto=https;host=evil.example")

@@ -15,7 +15,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// signalsOff returns the rig's providers, whole and with each signal off in turn.
+// signalsOff returns the rig's providers, complete and with each signal off in turn.
 func (g *rig) signalsOff() map[string]telemetry.Providers {
 	all, off := g.providers(), telemetry.Off()
 	turn := map[string]telemetry.Providers{"all on": all, "all off": off}
@@ -32,7 +32,7 @@ func (g *rig) signalsOff() map[string]telemetry.Providers {
 	return turn
 }
 
-// what a stranger sends to be believed
+// The headers of an untrusted caller.
 const (
 	strangersTrace = "0af7651916cd43dd8448eb211c80319c"
 	strangersSpan  = "b7ad6b7169203331"
@@ -48,7 +48,7 @@ func strangersRequest(traceparent string) *http.Request {
 	return r
 }
 
-// proxyTo returns a reverse proxy to nowhere over a transport, and what arrives there.
+// proxyTo returns a reverse proxy over a transport that sends nothing, and the headers that arrive there.
 func proxyTo(transport func(base http.RoundTripper) http.RoundTripper) (http.Handler, *http.Header) {
 	arrived := new(http.Header)
 	base := inProcess(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { *arrived = r.Header.Clone() }))
@@ -58,8 +58,8 @@ func proxyTo(transport func(base http.RoundTripper) http.RoundTripper) (http.Han
 	}, arrived
 }
 
-// Whichever signal is off, nothing that a stranger says of its trace, its baggage or its deadline reaches the handler of a
-// public edge or the services behind it, whether its proxy uses this package's transport or not.
+// Whichever signal is off, an untrusted caller's trace context, baggage and deadline reach neither the handler of a public
+// edge nor the services behind it. This holds whether or not the proxy uses this package's transport.
 func TestPublicKeepsStrangersOut(t *testing.T) {
 	for name := range newRig(t).signalsOff() {
 		for _, traceparent := range []string{"00-" + strangersTrace + "-" + strangersSpan + "-01", "garbage"} {
@@ -103,7 +103,7 @@ func TestPublicKeepsStrangersOut(t *testing.T) {
 	}
 }
 
-// The caller's request is the server's, and other middleware's.
+// The caller's request belongs to the server and to other middleware, so it stays unchanged.
 func TestPublicLeavesTheServersRequestAlone(t *testing.T) {
 	g := newRig(t)
 	r := strangersRequest("00-" + strangersTrace + "-" + strangersSpan + "-01")
@@ -117,7 +117,7 @@ func TestPublicLeavesTheServersRequestAlone(t *testing.T) {
 	}
 }
 
-// What the transport has to say replaces all that a proxy copied, also where it says less.
+// The transport's fields replace everything that a proxy copied, even where there are fewer.
 func TestTransportReplacesWhatWasCopied(t *testing.T) {
 	g := newRig(t)
 	for name, p := range g.signalsOff() {
@@ -133,7 +133,7 @@ func TestTransportReplacesWhatWasCopied(t *testing.T) {
 		}
 	}
 	p := newRig(t).providers()
-	p.Propagator = propagation.TraceContext{} // baggage is then no business of ours
+	p.Propagator = propagation.TraceContext{} // baggage is then not ours to handle
 	var sent http.Header
 	transport := oshttp.NewTransport(carry(func(r *http.Request) { sent = r.Header }), &oshttp.TransportOptions{Telemetry: p})
 	if _, err := transport.RoundTrip(strangersRequest("garbage")); err != nil || sent.Get("Baggage") == "" || sent.Get("Tracestate") != "" {

@@ -9,17 +9,17 @@ import (
 
 const redacted = "REDACTED"
 
-// cleanQuery returns a raw query as it may stand on a span: without the values of credentials, bounded, valid UTF-8.
+// cleanQuery returns a raw query for a span: without the values of credentials, bounded, valid UTF-8.
 func cleanQuery(query string) string {
 	if len(query) > maxURL {
-		// Cut before looking: a megabyte of query must not cost a megabyte of work. A credential that the cut falls into
-		// still has its key before it.
+		// Cut first: a megabyte of query must not cost a megabyte of work. A credential at the cut still has its key before
+		// it.
 		query = query[:maxURL]
 	}
 	return sanitize.Text(redactQuery(query), maxURL)
 }
 
-// redactQuery replaces the values of credentials and copies nothing if there are none.
+// redactQuery replaces the values of credentials. Without any it copies nothing.
 func redactQuery(query string) string {
 	var out strings.Builder
 	done := 0 // query[:done] is in out
@@ -42,8 +42,8 @@ func redactQuery(query string) string {
 	return out.String()
 }
 
-// secretKey reports whether a query key has a credential as its value: the list of the semantic conventions, the older form of
-// signed URLs, and what OAuth 2.0 and common practice put there.
+// secretKey reports whether the value of a query key is a credential: by the list of the semantic conventions, the older form
+// of signed URLs, OAuth 2.0 and common practice.
 func secretKey(key string) bool {
 	if strings.IndexByte(key, '%') >= 0 {
 		if plain, err := url.QueryUnescape(key); err == nil {
@@ -60,7 +60,7 @@ func secretKey(key string) bool {
 	return false
 }
 
-// cleanURL returns the URL of a request as it may stand on a span: without credentials, bounded, valid UTF-8.
+// cleanURL returns the URL of a request for a span: without credentials, bounded, valid UTF-8.
 func cleanURL(u *url.URL) string {
 	if u.User == nil && u.RawQuery == "" {
 		return sanitize.Text(u.String(), maxURL)

@@ -11,7 +11,7 @@ import (
 	"github.com/go-os/go-os/internal/sanitize"
 )
 
-// otherMethod stands on metrics for every method that HTTP does not know.
+// otherMethod replaces every method that HTTP does not know on metrics.
 const otherMethod = "_OTHER"
 
 // The most bytes that an attribute takes from a request.
@@ -23,7 +23,7 @@ const (
 )
 
 // attrBuffer holds the attributes of a span until it ends. It is pooled, because a list that passes through an interface of the API
-// would be allocated. A span copies the list. The next request overwrites what the last one left.
+// would be allocated. A span copies the list. The next request overwrites the content.
 type attrBuffer [18]attribute.KeyValue
 
 func newAttrBuffer() any { return new(attrBuffer) }
@@ -67,7 +67,8 @@ func (x *exchange) describe(attrs []attribute.KeyValue) []attribute.KeyValue {
 	return attrs
 }
 
-// peer returns the other end of the connection. Some middleware sets it from the header of a proxy, so it is no safer.
+// peer returns the remote end of the connection. Some middleware sets it from the header of a proxy, so it is no safer than that
+// header.
 func (x *exchange) peer() (address string, port int) {
 	address, port = splitAddress(x.caller.RemoteAddr)
 	return sanitize.Text(address, maxAddress), port
@@ -80,7 +81,7 @@ func (x *exchange) clientAddress(peer string) string {
 	return cmp.Or(x.origin.client, peer)
 }
 
-// methods decides which methods are named; the others are otherMethod. Nil means those of HTTP.
+// methods are the known methods; the others are otherMethod. Nil means those of HTTP.
 type methods map[string]bool
 
 func newMethods(known []string) methods {
@@ -110,7 +111,7 @@ func (m methods) name(method string) string {
 	return otherMethod
 }
 
-// ParseMethods returns the methods of a comma-separated list, which is the form of the environment variable
+// ParseMethods parses a comma-separated list of methods, the form of the environment variable
 // OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS. An empty list gives nil, the default of KnownMethods:
 //
 //	KnownMethods: oshttp.ParseMethods(os.Getenv("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS")),
@@ -124,7 +125,7 @@ func ParseMethods(list string) []string {
 	return known
 }
 
-// spanMethod returns the method as span names have it.
+// spanMethod returns the method in the form of span names.
 func spanMethod(method string) string {
 	if method == otherMethod {
 		return "HTTP"
@@ -139,7 +140,7 @@ func scheme(r *http.Request) string {
 	return "http"
 }
 
-// protocolVersion returns the version as network.protocol.version has it, "" for one that does not exist.
+// protocolVersion returns the version in the form of network.protocol.version, or "" for one that does not exist.
 func protocolVersion(major, minor int) string {
 	switch {
 	case major == 1 && minor == 1:

@@ -62,13 +62,13 @@ func (g *rig) providers() telemetry.Providers {
 	}
 }
 
-// handler wraps next, on the rig's providers.
+// handler wraps next, with the rig's providers.
 func (g *rig) handler(next http.Handler, opts oshttp.HandlerOptions) http.Handler {
 	opts.Telemetry = g.providers()
 	return oshttp.NewHandler(next, &opts)
 }
 
-// serve starts a server of h on loopback; wait returns once all the requests that reached it are over.
+// serve starts a server of h on loopback; wait returns once all requests that reached it are over.
 func (g *rig) serve(h http.Handler, change ...func(*httptest.Server)) *httptest.Server {
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		g.serving.Add(1)
@@ -90,7 +90,7 @@ func (g *rig) serve(h http.Handler, change ...func(*httptest.Server)) *httptest.
 
 func (g *rig) wait() { g.serving.Wait() }
 
-// span returns the one span that ended.
+// span returns the only ended span.
 func (g *rig) span() sdktrace.ReadOnlySpan {
 	g.t.Helper()
 	spans := g.spans.Ended()
@@ -100,7 +100,7 @@ func (g *rig) span() sdktrace.ReadOnlySpan {
 	return spans[0]
 }
 
-// metrics returns what the instruments hold, by name.
+// metrics returns the data of the instruments, by name.
 func (g *rig) metrics() map[string]metricdata.Metrics {
 	g.t.Helper()
 	var rm metricdata.ResourceMetrics
@@ -126,7 +126,7 @@ func (g *rig) durations(name string) []metricdata.HistogramDataPoint[float64] {
 	return data.DataPoints
 }
 
-// duration returns the attributes of the one series of a histogram of seconds, with one measurement.
+// duration returns the attributes of the only series of a histogram of seconds, with one measurement.
 func (g *rig) duration(name string) map[string]string {
 	g.t.Helper()
 	points := g.durations(name)
@@ -150,7 +150,7 @@ func (g *rig) active(name string) int64 {
 	return sum
 }
 
-// happened returns the events that were emitted.
+// happened returns the emitted events.
 func (g *rig) happened() []logtest.Record {
 	var all []logtest.Record
 	for _, records := range g.events.Result() {
@@ -168,7 +168,7 @@ func plain(attrs []attribute.KeyValue) map[string]string {
 	return m
 }
 
-// sameAttributes compares attributes; "*" in want stands for any value.
+// sameAttributes compares attributes; "*" in want matches any value.
 func sameAttributes(t *testing.T, what string, got, want map[string]string) {
 	t.Helper()
 	for _, key := range slices.Sorted(maps.Keys(want)) {
@@ -185,7 +185,7 @@ func sameAttributes(t *testing.T, what string, got, want map[string]string) {
 	}
 }
 
-// fetch sends a request and returns the answer with its body read.
+// fetch sends a request and returns the answer and its body.
 func fetch(t *testing.T, client *http.Client, r *http.Request) (*http.Response, string) {
 	t.Helper()
 	res, err := client.Do(r)

@@ -10,9 +10,9 @@ import (
 	"github.com/go-os/go-os/internal/sanitize"
 )
 
-// SetRoute gives the request that w answers its route, a template of low cardinality such as "/api/users/{id}". It is for
-// handlers behind http.StripPrefix or a router that the middleware cannot look into, and it wins over every other source of
-// the route. It reports whether w came from NewHandler, possibly under writers of others that have an Unwrap method.
+// SetRoute sets the route of the request that w answers, a template of low cardinality such as "/api/users/{id}". It is for
+// handlers behind http.StripPrefix or a router that the middleware cannot inspect, and overrides every other source of the
+// route. It reports whether w came from NewHandler, possibly wrapped by writers that have an Unwrap method.
 func SetRoute(w http.ResponseWriter, route string) bool {
 	x := exchangeOf(w)
 	if x == nil {
@@ -23,7 +23,7 @@ func SetRoute(w http.ResponseWriter, route string) bool {
 	return true
 }
 
-// exchangeOf returns the exchange that w, or a writer below it, belongs to; nil if there is none.
+// exchangeOf returns the exchange of w, or of a writer that it wraps; nil if there is none.
 func exchangeOf(w http.ResponseWriter) *exchange {
 	for w != nil {
 		if own, ok := w.(interface{ self() *exchange }); ok {
@@ -40,12 +40,12 @@ func exchangeOf(w http.ResponseWriter) *exchange {
 
 func (x *exchange) self() *exchange { return x }
 
-// Routed returns a router that reports the route it finds to the NewHandler around it. It is needed where middleware between
-// the two copies the request, as every one does that changes its context: the router then leaves its pattern on the copy.
+// Routed returns a router that reports the route it finds to the NewHandler around it. It is needed if middleware between
+// the two copies the request, as a change of the context does: the router then leaves its pattern on the copy.
 //
 //	handler := oshttp.NewHandler(authenticate(oshttp.Routed(mux)), nil)
 //
-// A router is anything that sets the Pattern of the request that it is given, as http.ServeMux and chi do. SetRoute wins.
+// A router is any handler that sets the Pattern of its request, as http.ServeMux and chi do. SetRoute takes precedence.
 func Routed(router http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() { foundRoute(w, routeOf(r.Pattern)) }()
@@ -62,7 +62,7 @@ func foundRoute(w http.ResponseWriter, route string) {
 
 func (x *exchange) setRoute(route string) { x.route = sanitize.Text(route, maxURL) }
 
-// findRoute returns the route of the request, which is known only once a router has seen it.
+// findRoute returns the route of the request, which is known only after the router has run.
 func (x *exchange) findRoute() string {
 	switch {
 	case x.route != "":
@@ -73,8 +73,7 @@ func (x *exchange) findRoute() string {
 	return routeOf(x.req.Pattern)
 }
 
-// askRoute asks the hook of the options. A hook that panics, on a request that its router has not seen perhaps, costs the
-// route and not the telemetry.
+// askRoute calls the Route option. If it panics, perhaps on a request that its router has not seen, only the route is lost.
 func (x *exchange) askRoute() (route string) {
 	defer func() {
 		if v := recover(); v != nil {

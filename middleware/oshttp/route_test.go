@@ -69,7 +69,7 @@ func TestRouteOfAnotherRouter(t *testing.T) {
 	}
 }
 
-// A hook that panics costs the route, is reported, and nothing else.
+// A Route function that panics is reported, and only the route is lost.
 func TestRouteHookThatPanics(t *testing.T) {
 	var reported []error
 	before := otel.GetErrorHandler()
@@ -83,7 +83,7 @@ func TestRouteHookThatPanics(t *testing.T) {
 	}
 }
 
-// Middleware further out finds the pattern on its own request.
+// Outer middleware finds the pattern on its own request.
 func TestPatternIsWrittenBack(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /users/{id}", nothing)
@@ -121,7 +121,7 @@ func TestRouteBehindACopyOfTheRequest(t *testing.T) {
 			t.Errorf("%s: span %q, want %q", path, got, want)
 		}
 	}
-	// Without a NewHandler around it, it is just the router.
+	// Without a NewHandler around it, it is only the router.
 	rec := httptest.NewRecorder()
 	oshttp.Routed(mux).ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/nowhere", nil))
 	if rec.Code != http.StatusNotFound {

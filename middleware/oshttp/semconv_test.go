@@ -20,7 +20,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// described is what a typed instrument of httpconv says of itself.
+// described is implemented by the typed instruments of httpconv.
 type described interface {
 	Name() string
 	Unit() string
@@ -30,7 +30,7 @@ type described interface {
 const everyMetric = oshttp.MetricDuration | oshttp.MetricActiveRequests |
 	oshttp.MetricRequestBodySize | oshttp.MetricResponseBodySize
 
-// exchangeOnce sends one request through an instrumented client and an instrumented server, each on a rig of its own.
+// exchangeOnce sends one request through an instrumented client and an instrumented server, each with its own rig.
 func exchangeOnce(t *testing.T) (server, client *rig) {
 	t.Helper()
 	server, client = newRig(t), newRig(t)
@@ -97,7 +97,7 @@ func TestMetricsFollowTheConventions(t *testing.T) {
 	}
 }
 
-// keysOf returns the attribute keys of the one series of a metric, and its bounds if it is a histogram.
+// keysOf returns the attribute keys of the only series of a metric, and its bounds if it is a histogram.
 func keysOf(t *testing.T, m metricdata.Metrics) (keys []string, bounds []float64) {
 	t.Helper()
 	var sets []attribute.Set
@@ -205,7 +205,7 @@ func TestMetricsAreChosen(t *testing.T) {
 	}
 }
 
-// A view that drops an instrument turns it off; the rest goes on.
+// A view that drops an instrument turns it off; the others keep working.
 func TestDroppedInstrumentCostsNothing(t *testing.T) {
 	reader := sdkmetric.NewManualReader()
 	p := telemetry.Off()
@@ -219,7 +219,7 @@ func TestDroppedInstrumentCostsNothing(t *testing.T) {
 	}
 }
 
-// The metric is the sum over the handlers of a process, as it is over its requests.
+// The metric is the sum over the handlers of a process, and over its requests.
 func TestActiveRequestsAddUp(t *testing.T) {
 	g := newRig(t)
 	p := g.providers()
@@ -244,7 +244,7 @@ func TestActiveRequestsAddUp(t *testing.T) {
 	}
 }
 
-// asked is a sampler that notes what it is asked.
+// asked is a sampler that records the attributes it receives.
 type asked struct{ keys []string }
 
 func (s *asked) Description() string { return "asked" }

@@ -23,29 +23,29 @@ import (
 // TransportOptions configure NewTransport. The zero value traces, measures and propagates trace context, and sends no deadline.
 // A negative option is reported to OpenTelemetry's error handler, and the default is used.
 type TransportOptions struct {
-	// Telemetry is where spans, metrics and events go. A no-op provider turns its signal off.
+	// Telemetry receives spans, metrics and events. A no-op provider turns its signal off.
 	Telemetry telemetry.Providers
-	// Filter returns whether a request passes through the middleware. Other requests reach the base as they are, with neither telemetry nor
-	// propagation. Nil means NotHealth; Everything excludes no request.
+	// Filter reports whether a request passes through the middleware. Other requests reach the base unchanged, with neither telemetry
+	// nor propagation. Nil means NotHealth; Everything excludes no request.
 	Filter func(r *http.Request) bool
 	// Metrics chooses the instruments. Default: DefaultClientMetrics.
 	Metrics Metrics
 
-	// DeadlineHeader is the request header with the milliseconds until the deadline of the request's context, if it has one. It replaces a
-	// value that the request already has, such as one that a proxy copied. Use it for servers that you trust and whose HandlerOptions
-	// name the same header, such as DefaultDeadlineHeader. Default: no header.
+	// DeadlineHeader is the request header with the milliseconds until the deadline of the request's context, if it has one. It
+	// replaces a value that the request already has, such as one that a proxy copied. Use it for servers that you trust and whose
+	// HandlerOptions name the same header, such as DefaultDeadlineHeader. Default: no header.
 	DeadlineHeader string
 
-	// Template returns the template of a request's URL, such as "/users/{id}", of low cardinality, or "" if it has none.
-	// It names the span and is an attribute of the metrics. Nil means none.
+	// Template returns the template of a request's URL, such as "/users/{id}", of low cardinality, or "" if it has none. It names the
+	// span and is an attribute of the metrics. Nil means none.
 	Template func(r *http.Request) string
-	// MaxServers is how many servers the metrics distinguish. Requests to further servers, as those of a crawler, are counted together
-	// under server.address "_OTHER" and server.port 0. Default: 200.
+	// MaxServers is the number of servers that the metrics distinguish. Requests to further servers, such as those of a crawler, are
+	// counted together under server.address "_OTHER" and server.port 0. Default: 200.
 	MaxServers int
 	// KnownMethods are the methods that spans and metrics name; all others are _OTHER. They replace the default, the nine of
 	// HTTP and QUERY. Use ParseMethods for OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS.
 	KnownMethods []string
-	// SampleByRequest gives the sampler the attributes of the request. By default they are set when the span ends.
+	// SampleByRequest passes the attributes of the request to the sampler. By default they are set when the span ends.
 	SampleByRequest bool
 }
 
@@ -110,8 +110,8 @@ func (t *Transport) CloseIdleConnections() {
 	}
 }
 
-// RoundTrip implements http.RoundTripper. The request it is given stays as it is. The call is over, its span ended and its
-// duration recorded, when the response's body was read to its end, failed, or was closed, or when there was no response.
+// RoundTrip implements http.RoundTripper. It does not change its request. The call ends its span and records its duration when the
+// response's body was read to its end, failed, or was closed, or when there was no response.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL == nil || !t.opts.Filter(r) { // without a URL the base has an error to return
 		return t.base.RoundTrip(r)
@@ -129,14 +129,14 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		c.end(err)
 		return res, err
 	}
-	if res == nil { // against the contract, but not a reason to panic in somebody's process
+	if res == nil { // against the contract, but not a reason to panic in a user's process
 		return nil, c.end(errNoResponse)
 	}
 	c.answered(res)
 	return res, nil
 }
 
-// call is one request of a client under way.
+// call is one request of a client in flight.
 type call struct {
 	t        *Transport
 	caller   *http.Request // as the caller made it
@@ -153,7 +153,7 @@ type call struct {
 	ended sync.Once
 }
 
-// begin starts what is observed and returns the request to send.
+// begin starts the telemetry and returns the request to send.
 func (c *call) begin() *http.Request {
 	t, ctx := c.t, c.caller.Context()
 	if t.opts.Template != nil {
@@ -170,8 +170,8 @@ func (c *call) begin() *http.Request {
 	return c.sent
 }
 
-// prepare returns the request to send in place of r, under ctx. Its trace headers replace those of r: a proxy copies the headers of
-// the request that it received, which belong to another call and perhaps to an untrusted caller.
+// prepare returns the request to send in place of r, under ctx. Its trace headers replace those of r: a proxy copies the headers of the
+// request that it received, which belong to another call and perhaps to an untrusted caller.
 func (t *Transport) prepare(ctx context.Context, r *http.Request) *http.Request {
 	key := t.opts.DeadlineHeader
 	deadline := t.deadline(ctx, r)
@@ -215,7 +215,7 @@ func (c *call) startSpan(ctx context.Context) context.Context {
 	return ctx
 }
 
-// describe appends what is known of a call before it is made, at most seven attributes.
+// describe appends the attributes known before the call, at most seven.
 func (c *call) describe(attrs []attribute.KeyValue) []attribute.KeyValue {
 	r := c.caller
 	attrs = append(attrs,
@@ -236,7 +236,7 @@ func (c *call) describe(attrs []attribute.KeyValue) []attribute.KeyValue {
 	return attrs
 }
 
-// answered notes the response and has the call end with its body.
+// answered records the response and ties the end of the call to its body.
 func (c *call) answered(res *http.Response) {
 	c.status = res.StatusCode
 	c.proto = protocolVersion(res.ProtoMajor, res.ProtoMinor)
@@ -300,8 +300,8 @@ func (c *call) endSpan(err error, fault string) {
 // maxRedirects bounds the walk along a chain of redirects.
 const maxRedirects = 100
 
-// resends returns how many requests led to this one: http.Client links each request that follows a redirect to the
-// response that caused it.
+// resends returns the number of requests that led to this one: http.Client links each request that follows a redirect to the response
+// that caused it.
 func resends(r *http.Request) int {
 	n := 0
 	for r.Response != nil && r.Response.Request != nil && n < maxRedirects {

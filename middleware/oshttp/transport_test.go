@@ -32,7 +32,7 @@ type failing struct{ err error }
 
 func (f failing) RoundTrip(*http.Request) (*http.Response, error) { return nil, f.err }
 
-// badServers are servers that disappoint a client, each in its way.
+// badServers are servers that each fail in a different way.
 type badServers struct{ refused, selfSigned, plainText, hangUp, stuck string }
 
 func startBadServers(t *testing.T) badServers {
@@ -146,7 +146,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// pieces is a body that gives its parts one by one and then its error, and says when it is closed.
+// pieces is a body that returns its parts one by one and then its error, and records its Close.
 type pieces struct {
 	parts  []string
 	err    error
@@ -166,12 +166,12 @@ func (p *pieces) Read(b []byte) (int, error) {
 
 func (p *pieces) Close() error { p.closed++; return nil }
 
-// The call lasts until its body is done with: by the end, by an error, or by closing, whichever comes first, and once.
+// The call lasts until its body ends, fails or is closed, whichever comes first, and ends once.
 func TestCallEndsWithItsBody(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		err   error
-		read  int // how many reads before closing
+		read  int // number of reads before closing
 		took  time.Duration
 		fault string
 	}{
@@ -232,7 +232,7 @@ func TestTransportLeavesTheRequestAlone(t *testing.T) {
 	}
 }
 
-// A caller may give a trailer its value while the body is being sent.
+// A caller may set the value of a trailer while the body is being sent.
 func TestRequestTrailers(t *testing.T) {
 	got := make(chan string, 1)
 	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -343,7 +343,7 @@ func FuzzRedaction(f *testing.F) {
 		bounded(t, g.span().Attributes())
 		shown, err := url.Parse(plain(g.span().Attributes())["url.full"])
 		if err != nil {
-			return // what cannot be parsed was not a URL before either
+			return // an unparsable result was not a URL before either
 		}
 		for _, key := range []string{"sig", "password", "token"} {
 			for _, v := range shown.Query()[key] {

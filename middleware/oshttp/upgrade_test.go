@@ -18,7 +18,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// The deadline of a handshake is not that of the connection, whoever set it.
+// The deadline of a handshake does not apply to the connection, whoever set it.
 func TestWebsocketOutlivesTheDeadlineOfItsHandshake(t *testing.T) {
 	const handshake = 250 * time.Millisecond
 	for name, opts := range map[string]oshttp.HandlerOptions{
@@ -66,12 +66,12 @@ func TestWebsocketOutlivesTheDeadlineOfItsHandshake(t *testing.T) {
 	}
 }
 
-// upgradable is a ResponseWriter whose connection can be taken over.
+// upgradable is a ResponseWriter whose connection can be hijacked.
 type upgradable struct{ *httptest.ResponseRecorder }
 
 func (upgradable) Hijack() (net.Conn, *bufio.ReadWriter, error) { return nil, nil, nil }
 
-// A request that asks for an upgrade has its deadline until it gets one.
+// An upgrade request has its deadline until it is upgraded.
 func TestHandshakeContext(t *testing.T) {
 	const limit = time.Second
 	upgrade := func(w http.ResponseWriter, _ *http.Request) { _, _, _ = http.NewResponseController(w).Hijack() }
@@ -133,7 +133,7 @@ func TestHandshakeContext(t *testing.T) {
 
 type nameless struct{}
 
-// A context that was lifted still ends with the request, and its goroutines with it.
+// A context whose deadline was lifted still ends with the request, and so do its goroutines.
 func TestHandshakeContextEndsWithTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var ctx context.Context
@@ -150,7 +150,7 @@ func TestHandshakeContextEndsWithTheRequest(t *testing.T) {
 	})
 }
 
-// A caller without time left is refused also if it asks for an upgrade.
+// A request without time left is refused even if it asks for an upgrade.
 func TestSpentHandshakeIsRefused(t *testing.T) {
 	h := oshttp.NewHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "served") }),
 		&oshttp.HandlerOptions{Telemetry: telemetry.Off(), DeadlineHeader: oshttp.DefaultDeadlineHeader})

@@ -19,7 +19,7 @@ func (x *exchange) WriteHeader(status int) {
 	}
 }
 
-// wrote notes that the response has begun. After the handler took the connection there is none.
+// wrote records that the response has begun. After the handler hijacked the connection, there is no response.
 func (x *exchange) wrote(status int) {
 	if x.status != 0 || x.hijacked {
 		return
@@ -31,7 +31,7 @@ func (x *exchange) wrote(status int) {
 	}
 }
 
-// upgraded lifts the deadline: it was that of the handshake.
+// upgraded lifts the deadline, which was for the handshake.
 func (x *exchange) upgraded() {
 	if x.handshake != nil {
 		x.handshake.lift()
@@ -57,7 +57,7 @@ func (x *exchange) count(n int, err error) (int, error) {
 	return n, err
 }
 
-// note counts what was written. The server takes the body of an answer to HEAD, and sends nothing of it.
+// note counts the written bytes. The server accepts the body of an answer to HEAD, but does not send it.
 func (x *exchange) note(n int64, err error) {
 	if x.caller.Method != http.MethodHead {
 		x.written += n
@@ -67,25 +67,25 @@ func (x *exchange) note(n int64, err error) {
 	}
 }
 
-// Unwrap lets http.ResponseController reach what only the server's writer can do.
+// Unwrap lets http.ResponseController reach the further abilities of the server's writer.
 func (x *exchange) Unwrap() http.ResponseWriter { return x.rw }
 
-// SetReadDeadline does what http.ResponseController does, for handlers that ask the writer itself.
+// SetReadDeadline does what http.ResponseController does, for handlers that call the writer directly.
 func (x *exchange) SetReadDeadline(at time.Time) error {
 	return http.NewResponseController(x.rw).SetReadDeadline(at)
 }
 
-// SetWriteDeadline does what http.ResponseController does, for handlers that ask the writer itself.
+// SetWriteDeadline does what http.ResponseController does, for handlers that call the writer directly.
 func (x *exchange) SetWriteDeadline(at time.Time) error {
 	return http.NewResponseController(x.rw).SetWriteDeadline(at)
 }
 
-// EnableFullDuplex does what http.ResponseController does, for handlers that ask the writer itself.
+// EnableFullDuplex does what http.ResponseController does, for handlers that call the writer directly.
 func (x *exchange) EnableFullDuplex() error {
 	return http.NewResponseController(x.rw).EnableFullDuplex()
 }
 
-// flush is Flush and FlushError of the writers that have them.
+// flush implements Flush and FlushError of the writers that have them.
 func (x *exchange) flush() error {
 	if x.hijacked {
 		return http.ErrHijacked // the server's own writer would panic
@@ -98,7 +98,7 @@ func (x *exchange) flush() error {
 	return err
 }
 
-// hijack is Hijack of the writers that have it.
+// hijack implements Hijack of the writers that have it.
 func (x *exchange) hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buf, err := http.NewResponseController(x.rw).Hijack()
 	if err == nil {
@@ -108,7 +108,8 @@ func (x *exchange) hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, buf, err
 }
 
-// readFrom is ReadFrom of the writers that have it: a file goes to a socket without passing through the process.
+// readFrom implements ReadFrom of the writers that have it: a file goes to a socket without passing through the
+// process.
 func (x *exchange) readFrom(r io.Reader) (int64, error) {
 	x.wrote(http.StatusOK)
 	n, err := x.rw.(io.ReaderFrom).ReadFrom(r)
@@ -116,10 +117,10 @@ func (x *exchange) readFrom(r io.Reader) (int64, error) {
 	return n, err
 }
 
-// push is Push of the writers that have it.
+// push implements Push of the writers that have it.
 func (x *exchange) push(target string, opts *http.PushOptions) error {
 	return x.rw.(http.Pusher).Push(target, opts)
 }
 
-// closeNotify is CloseNotify of the writers that have it.
+// closeNotify implements CloseNotify of the writers that have it.
 func (x *exchange) closeNotify() <-chan bool { return x.rw.(closeNotifier).CloseNotify() }

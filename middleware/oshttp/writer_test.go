@@ -46,12 +46,12 @@ func has[T any](w http.ResponseWriter) bool {
 	return ok
 }
 
-// wrapper is the writer of another middleware, that adds nothing and has Unwrap.
+// wrapper is the writer of another middleware, which only adds Unwrap.
 type wrapper struct{ http.ResponseWriter }
 
 func (w wrapper) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// Under the writer of another middleware, flushing and hijacking are still noticed; what it does to the body is not bypassed.
+// Below the writer of another middleware, flushing and hijacking are still noticed; its changes to the body are not bypassed.
 func TestWriterUnderAnotherMiddleware(t *testing.T) {
 	n := 0
 	under := wrapper{struct {
@@ -75,7 +75,7 @@ func TestWriterUnderAnotherMiddleware(t *testing.T) {
 	}
 }
 
-// protocols are the servers that the middleware must be transparent on.
+// protocols runs a test on each kind of server for which the middleware must be transparent.
 func protocols(t *testing.T, f func(t *testing.T, g *rig, serve func(http.Handler) (*httptest.Server, *http.Client))) {
 	t.Run("HTTP/1.1", func(t *testing.T) {
 		g := newRig(t)
@@ -104,8 +104,8 @@ func protocols(t *testing.T, f func(t *testing.T, g *rig, serve func(http.Handle
 	})
 }
 
-// On every server the handler's writer has the methods of the server's own, also those that a handler should ask
-// http.ResponseController for.
+// On every server the handler's writer has the methods of the server's own, including those for which a handler should use
+// http.ResponseController.
 func TestWriterHasTheMethodsOfTheServers(t *testing.T) {
 	protocols(t, func(t *testing.T, g *rig, serve func(http.Handler) (*httptest.Server, *http.Client)) {
 		var own http.ResponseWriter
@@ -134,7 +134,7 @@ func hasMethod(of reflect.Type, name string) bool {
 	return ok
 }
 
-// A writer without deadlines says so, by the rule of http.ResponseController.
+// A writer without deadlines returns an error, by the rule of http.ResponseController.
 func TestWriterWithoutDeadlines(t *testing.T) {
 	h := oshttp.NewHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		c := http.NewResponseController(w)
@@ -147,7 +147,7 @@ func TestWriterWithoutDeadlines(t *testing.T) {
 	h.ServeHTTP(newNull(), httptest.NewRequest(http.MethodGet, "/", nil))
 }
 
-// HEAD has no body, whatever its handler writes.
+// A response to HEAD has no body, whatever its handler writes.
 func TestBodySize(t *testing.T) {
 	for method, want := range map[string]int64{http.MethodGet: 3000, http.MethodHead: 0} {
 		g := newRig(t)
@@ -165,7 +165,7 @@ func TestBodySize(t *testing.T) {
 	}
 }
 
-// A request body that can write itself still can, and is counted; with a limit it could pass that by.
+// A request body with WriteTo keeps it, and is counted. With a limit it has no WriteTo, which would bypass the limit.
 func TestRequestBodyThatWritesItself(t *testing.T) {
 	for _, limit := range []int64{0, 100} {
 		g := newRig(t)
@@ -191,7 +191,7 @@ func TestRequestBodyThatWritesItself(t *testing.T) {
 	}
 }
 
-// Half of an upgraded connection can be closed, as that of package net can.
+// One side of an upgraded connection can be closed, as in package net.
 func TestUpgradedBodyClosesOneSide(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		conn, buf, err := http.NewResponseController(w).Hijack()
@@ -237,7 +237,7 @@ func TestServerSentEvents(t *testing.T) {
 			for i := range 3 {
 				fmt.Fprintf(w, "data: %d\n\n", i)
 				w.(http.Flusher).Flush()
-				<-next // the client has seen it: nothing was held back
+				<-next // the client has seen it: nothing was delayed
 			}
 		}), oshttp.HandlerOptions{}))
 		res, err := client.Get(srv.URL)
@@ -420,7 +420,7 @@ func TestLateWritesReachNobodyElse(t *testing.T) {
 	}
 }
 
-// The server removes a form's temporary files on its own request, which is not the one the handler parsed.
+// The server removes a form's temporary files on its own request, which is not the one that the handler parsed.
 func TestTemporaryFilesOfFormsAreRemoved(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)
@@ -443,7 +443,7 @@ func TestTemporaryFilesOfFormsAreRemoved(t *testing.T) {
 	r := newRequest(t, http.MethodPost, srv.URL, body)
 	r.Header.Set("Content-Type", form.FormDataContentType())
 	fetch(t, srv.Client(), r)
-	srv.Close() // waits for what the server does after the handler
+	srv.Close() // waits for the server's work after the handler
 	if files, _ := os.ReadDir(dir); inHandler == 0 || len(files) != 0 {
 		t.Errorf("%d temporary files in the handler, %d left, want some and none", inHandler, len(files))
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// Entry is one item that PutMany writes.
+// Entry is one item for PutMany to write.
 type Entry struct {
 	// Key to write.
 	Key string
@@ -23,8 +23,8 @@ type Entry struct {
 }
 
 // GetMany reads several items: in one request if the engine has batches, otherwise in Options.Parallel requests at a time. Results are in
-// the order of the keys, each with an error of its own. A missing item has ErrNotFound, which is not an error of the call. The error of
-// the call counts the items that could not be read, and wraps the first reason.
+// the order of the keys, each with its own error. A missing item has ErrNotFound, which is not an error of the call. The error of the
+// call counts the items that could not be read, and wraps the first reason.
 func (s *Store) GetMany(ctx context.Context, keys []string) (results []Result, err error) {
 	ctx, call := beginBatch(ctx, s.engine.getMany, len(keys))
 	defer call.End(ctx, &err)
@@ -75,7 +75,7 @@ func (s *Store) writeOne(ctx context.Context, req driver.PutRequest) (r Result) 
 	return r
 }
 
-// beginBatch opens a call about several items.
+// beginBatch opens a call on several items.
 func beginBatch(ctx context.Context, op *instrument.Op, size int) (context.Context, instrument.Call) {
 	ctx, call := op.Start(ctx, "")
 	if call.Recording() {

@@ -26,7 +26,7 @@ const (
 
 func benchKey(i int) string { return fmt.Sprintf("bench/%05d", i) }
 
-// providers measure, and trace if there is a sampler.
+// providers returns metrics, and traces if sampler is set.
 func providers(sampler sdktrace.Sampler) telemetry.Providers {
 	p := telemetry.Off()
 	p.MeterProvider = sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))
@@ -55,8 +55,8 @@ func filled(b testing.TB, p telemetry.Providers) (*kv.Store, []string) {
 	return s, keys
 }
 
-// BenchmarkGet reads one of 10,000 items of 128 bytes from memory: from a sync.Map with a copy of the value, which is the
-// least that could be done, from the bare driver, and from a store with telemetry off and on.
+// BenchmarkGet reads one of 10,000 items of 128 bytes from memory. It compares the bare driver, and a store with telemetry off and on,
+// with the lower bound: a sync.Map with a copy of the value.
 func BenchmarkGet(b *testing.B) {
 	ctx := context.Background()
 	b.Run("sync.Map", func(b *testing.B) {
@@ -129,7 +129,7 @@ func BenchmarkPut(b *testing.B) {
 	}
 }
 
-// BenchmarkFanOut has 1,000 watchers see 10,000 updates each. It reports how long after its write an event was seen.
+// BenchmarkFanOut sends 10,000 updates to each of 1,000 watchers. It reports the delay from a write to its event.
 func BenchmarkFanOut(b *testing.B) {
 	const watchers, updates = 1000, 10_000
 	for b.Loop() {
@@ -169,7 +169,7 @@ func BenchmarkFanOut(b *testing.B) {
 	}
 }
 
-// memory returns what the heap and the stacks hold.
+// memory returns the bytes in use by the heap and the stacks.
 func memory() int64 {
 	runtime.GC()
 	var m runtime.MemStats
@@ -177,7 +177,7 @@ func memory() int64 {
 	return int64(m.HeapAlloc + m.StackInuse)
 }
 
-// follow returns the delay of every update that one watcher sees.
+// follow returns the delay of each update that one watcher receives.
 func follow(s *kv.Store, began time.Time, delays []time.Duration, ready func()) []time.Duration {
 	for ev, err := range s.Watch(context.Background(), "k") {
 		switch {
@@ -198,8 +198,8 @@ func follow(s *kv.Store, began time.Time, delays []time.Duration, ready func()) 
 	return nil
 }
 
-// TestGetAllocates holds a Get from memory to one allocation, which is the value's, with metrics too. A tracer adds its own:
-// two for a span that is not sampled, and one for the attributes that samplers see. Those of a sampled one depend on the SDK; BenchmarkGet shows them.
+// TestGetAllocates limits a Get from memory to one allocation, the value's, also with metrics. A tracer adds two for a span that is not
+// sampled, and one for the attributes that samplers read. The allocations of a sampled span depend on the SDK; BenchmarkGet shows them.
 func TestGetAllocates(t *testing.T) {
 	for name, most := range map[string]float64{"off": 1, "metrics": 1, "unsampled": 4} {
 		s, keys := filled(t, settings()[name])

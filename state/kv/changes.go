@@ -9,14 +9,14 @@ import (
 
 // Change is a change of a Mirror.
 type Change[T any] struct {
-	// Item is the present item of the mirror. One that was removed has only the key.
+	// Item is the current item of the mirror. A removed item has only its key.
 	Item TypedItem[T]
 	// Removed is set if the mirror holds no item at the key.
 	Removed bool
 }
 
-// Changes returns the items of the mirror, and then each item that changes, until ctx ends. A slow loop delays neither the mirror nor other
-// loops: of several changes of an item it sees the last. It may see the same state of an item twice.
+// Changes returns the items of the mirror, and then each item that changes, until ctx ends. A slow loop delays neither the mirror nor
+// other loops: it receives only the last of several changes of an item. It may receive the same state of an item twice.
 func (m *Mirror[T]) Changes(ctx context.Context) iter.Seq[Change[T]] {
 	return func(yield func(Change[T]) bool) {
 		s := m.subscribe()
@@ -38,8 +38,8 @@ func (m *Mirror[T]) Changes(ctx context.Context) iter.Seq[Change[T]] {
 
 // subscription is one loop over Changes. The mutex of the mirror guards pending.
 type subscription struct {
-	wake    chan struct{}       // has room for one: there is something pending
-	pending map[string]struct{} // keys that the loop has yet to see
+	wake    chan struct{}       // capacity 1: there are pending keys
+	pending map[string]struct{} // keys that the loop has not received yet
 }
 
 func (m *Mirror[T]) subscribe() *subscription {
@@ -70,7 +70,7 @@ func (m *Mirror[T]) notify(key string) {
 	}
 }
 
-// take returns the keys that a subscription has yet to see, in their order.
+// take returns the pending keys of a subscription, in order.
 func (m *Mirror[T]) take(s *subscription) []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -12,7 +12,7 @@ import (
 	"github.com/go-os/go-os/state/kv"
 )
 
-// TestAliasDocs: go doc shows no fields of an alias, so its comment has them. They must be those of the type.
+// TestAliasDocs checks that the comment of an alias lists the fields of its type, since go doc does not show them.
 func TestAliasDocs(t *testing.T) {
 	comments := map[string]string{}
 	for _, file := range []string{"kv.go", "watch.go"} {

@@ -71,7 +71,7 @@ func (e *engine) observe() {
 	e.leaseLost = s.Event("goos.kv.lease.lost", log.SeverityWarn, "key-value lease lost")
 }
 
-// able returns nil if the engine has all of these abilities.
+// able returns an error unless the engine has all of these abilities.
 func (e *engine) able(a Ability) error {
 	if missing := a &^ e.caps.Abilities; missing != 0 {
 		return fmt.Errorf("%w: %s cannot do: %s", errors.ErrUnsupported, e.caps.System, missing)
@@ -79,7 +79,7 @@ func (e *engine) able(a Ability) error {
 	return nil
 }
 
-// optional returns the engine as one of the optional interfaces of package driver, if it declares the ability too.
+// optional returns the engine as one of the optional interfaces of package driver, if it declares the ability.
 func optional[T any](e *engine, a Ability) (T, error) {
 	t, ok := e.Driver.(T)
 	if err := e.able(a); err != nil {
@@ -91,7 +91,7 @@ func optional[T any](e *engine, a Ability) (T, error) {
 	return t, nil
 }
 
-// wrap adds the operation and the key to an error. One that has the operation already names an item of a batch.
+// wrap adds the operation and the key to an error. An error that already has the operation names an item of a batch.
 func wrap(op, key string, err error) error {
 	if e, ok := err.(*Error); ok && e.Op == op {
 		return err

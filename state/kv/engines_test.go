@@ -19,7 +19,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// etcd is a real etcd and a store on it.
+// etcd is a real etcd server with a store on it.
 type etcd struct {
 	*testenv.EtcdHandle
 	client *clientv3.Client
@@ -35,7 +35,7 @@ func openEtcd(t testing.TB) *etcd {
 	return e
 }
 
-// connect opens another store, with a client of its own.
+// connect opens another store with its own client.
 func connect(t testing.TB, endpoint string, p telemetry.Providers) *kv.Store {
 	t.Helper()
 	s := kv.New(etcdkv.New(etcdClient(t, endpoint), nil), &kv.Options{Telemetry: p})
@@ -56,8 +56,8 @@ func etcdClient(t testing.TB, endpoint string) *clientv3.Client {
 	return client
 }
 
-// TestMirrorOnEtcd mirrors a real etcd. The network is cut while the history is compacted beyond the place of the watch, and the server is
-// killed. No reader misses an item that exists, and the mirror comes to have every change.
+// TestMirrorOnEtcd mirrors a real etcd. The test cuts the network while the history is compacted beyond the position of the watch, and
+// kills the server. No reader misses an item that exists, and the mirror receives every change.
 func TestMirrorOnEtcd(t *testing.T) {
 	const items, readers = 10_000, 50
 	e := openEtcd(t)
@@ -112,7 +112,7 @@ func TestMirrorOnEtcd(t *testing.T) {
 	}
 }
 
-// compact makes etcd forget all of its history.
+// compact discards etcd's whole history.
 func (e *etcd) compact(t *testing.T) {
 	t.Helper()
 	resp, err := e.client.Get(t.Context(), "revision")
@@ -124,7 +124,7 @@ func (e *etcd) compact(t *testing.T) {
 	}
 }
 
-// stale waits until a mirror knows that its engine is out of reach.
+// stale waits until a mirror reports that its engine is unreachable.
 func stale(t *testing.T, m *kv.Mirror[int]) {
 	t.Helper()
 	testenv.Eventually(t, 60*time.Second, "a stale mirror", func() error {
@@ -137,7 +137,7 @@ func stale(t *testing.T, m *kv.Mirror[int]) {
 
 func mirrorKey(n int) string { return fmt.Sprintf("m/%06d", n) }
 
-// fill writes items, 100 in one transaction.
+// fill writes items in transactions of 100.
 func (e *etcd) fill(t *testing.T, items int) {
 	t.Helper()
 	for n := 0; n < items; n += 100 {
@@ -151,7 +151,7 @@ func (e *etcd) fill(t *testing.T, items int) {
 	}
 }
 
-// readAll reads one item after the other until ctx ends. All must be there, apart from one that is deleted meanwhile.
+// readAll reads all items in turn until ctx ends. All must exist except one, which is deleted meanwhile.
 func readAll(ctx context.Context, t *testing.T, m *kv.Mirror[int], items int, deleted string) {
 	for n := rand.IntN(items); ctx.Err() == nil; n++ {
 		key := mirrorKey(n % items)

@@ -48,7 +48,7 @@ func ExampleStore_Capabilities() {
 	// Output: memory true 1ms
 }
 
-// Compare-and-set: of two writers that have read the same version, one wins.
+// Compare-and-set: of two writers that have read the same version, only one succeeds.
 func ExampleIfVersion() {
 	ctx := context.Background()
 	store := kv.New(memkv.New(nil), nil)
@@ -124,7 +124,7 @@ func ExampleStore_List() {
 	// user/grace
 }
 
-// A copy of what is in the store, which a watch keeps true whatever happens to the connection.
+// WatchPrefix keeps a copy of the store's content up to date, also across lost connections.
 func ExampleStore_WatchPrefix() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -166,7 +166,7 @@ func ExampleStore_WatchPrefix() {
 	// put map[node/a:10.0.0.1 node/b:10.0.0.2]
 }
 
-// A watch that goes on where another one ended.
+// A watch resumes where another one ended.
 func ExampleFrom() {
 	ctx := context.Background()
 	store := kv.New(memkv.New(nil), nil)
@@ -247,7 +247,7 @@ func ExampleNewTyped() {
 	// Output: ada 15 <nil>
 }
 
-// An update deletes what nothing is left of, and skips what does not exist.
+// An update deletes an item that becomes empty, and skips one that does not exist.
 func ExampleStore_Update() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -276,7 +276,7 @@ func ExampleStore_Update() {
 	// "" <nil>
 }
 
-// A mirror is filled by Run, and read without I/O.
+// Run fills a mirror. Reads of it need no I/O.
 func ExampleMirror() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -300,7 +300,7 @@ func ExampleMirror() {
 	fmt.Println(mirror.Status().State, mirror.Len(), invalid)
 
 	_, _ = store.Put(ctx, "weight/us", []byte("30"))
-	for change := range mirror.Changes(ctx) { // first what is there
+	for change := range mirror.Changes(ctx) { // first the current items
 		fmt.Println(change.Item.Key, change.Item.Value)
 		if change.Item.Key == "weight/us" {
 			break
@@ -316,7 +316,7 @@ func ExampleMirror() {
 	// <nil>
 }
 
-// bigEndian is a codec of numbers.
+// bigEndian encodes numbers in eight bytes.
 type bigEndian struct{}
 
 func (bigEndian) Encode(n uint64) ([]byte, error) { return binary.BigEndian.AppendUint64(nil, n), nil }
@@ -341,7 +341,7 @@ func ExampleCodec() {
 	// Output: 42 <nil> 8
 }
 
-// A process that says with a lease that it is there.
+// A process announces itself with a lease.
 func ExampleStore_Lease() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -358,7 +358,7 @@ func ExampleStore_Lease() {
 	_, err = store.Put(ctx, "node/a", []byte("10.0.0.1"), kv.WithLease(lease))
 	fmt.Println(err)
 
-	cancel() // the process is about to end
+	cancel() // the process shuts down
 	fmt.Println(<-kept)
 	fmt.Println(lease.Revoke(context.Background()))
 	_, err = store.Get(context.Background(), "node/a")

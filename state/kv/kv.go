@@ -18,29 +18,28 @@
 //     Capabilities.TTL.Granularity. An item never disappears before its TTL ends.
 //   - A refused call has written nothing: [ErrInvalid], [ErrTooLarge], [ErrConflict], [ErrClosed], errors.ErrUnsupported.
 //     After [ErrUnavailable], or the end of the context, a write may have happened.
-//   - A watch shows the latest state of every key in the end, whatever happens to the connection. It reconnects by itself, and
-//     continues where it was or starts over between [EventResync] and [EventSynced].
+//   - A watch eventually shows the latest state of every key, whatever happens to the connection. It reconnects by itself, and resumes
+//     or resyncs between [EventResync] and [EventSynced].
 //   - A call that an engine cannot serve always returns errors.ErrUnsupported. [Store.Require] checks that at start-up.
 //
 // # Errors
 //
-// Every error is an [*Error] that names the operation and the key, and wraps one of the sentinels below, the error of the
-// context, or errors.ErrUnsupported. The engine's own error stays reachable by errors.As. kv.ErrUnavailable, sync.ErrUnavailable and
-// config.ErrUnavailable are one value, and so are the others of one name.
+// Every error is an [*Error] that names the operation and the key, and wraps one of the sentinels below, the error of the context, or
+// errors.ErrUnsupported. The engine's own error stays reachable by errors.As. kv.ErrUnavailable, sync.ErrUnavailable and
+// config.ErrUnavailable are the same value. The same holds for all errors that share a name.
 //
 // # Telemetry
 //
-// Scope github.com/go-os/go-os/state/kv. Each call is one span of kind client, named by the operation and Options.Name, and
-// one point on the histogram db.client.operation.duration, in seconds. Operations: get, put, delete, update (one for
-// all attempts), list (one for each page), get_many, put_many, ping, lease_grant, lease_renew, lease_revoke.
+// Scope github.com/go-os/go-os/state/kv. Each call is one span of kind client, named by the operation and Options.Name, and one point on
+// the histogram db.client.operation.duration, in seconds. Operations: get, put, delete, update (one for all attempts), list (one for each
+// page), get_many, put_many, ping, lease_grant, lease_renew, lease_revoke.
 //
 // Attributes of both: db.system.name (the engine), db.operation.name, db.collection.name (Options.Name, if set), and on
 // failure error.type: not_found, conflict, invalid, too_large, unavailable, denied, closed, canceled, timeout, unsupported
 // or _OTHER. On spans alone: goos.kv.key (the key, or the prefix of a listing), db.operation.batch.size and
 // goos.kv.update.attempts.
 //
-// A watch has no span, since it may last for days. It has events, which are lines of the Logger if nobody takes
-// OTel events:
+// A watch has no span, since it may last for days. It has events, which are written to the Logger if OTel events are not enabled:
 //
 //   - goos.kv.watch.lost (warning): the connection of a watch is lost; with goos.kv.key and exception.*
 //   - goos.kv.watch.resync (info): a watch begins, or starts over, with a snapshot; with goos.kv.key
@@ -63,19 +62,19 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// The errors that callers tell apart.
+// The errors of this package.
 var (
 	// ErrNotFound: the key, or the lease, does not exist.
 	ErrNotFound = driver.ErrNotFound
 	// ErrConflict: the item is not in the state that IfAbsent or IfVersion expects. Read it again.
 	ErrConflict = driver.ErrConflict
-	// ErrInvalid: the call would fail however often it is repeated: an empty key, contradictory options, a TTL outside the limits.
+	// ErrInvalid: the call is invalid, and a retry fails, too: an empty key, contradictory options, a TTL outside the limits.
 	ErrInvalid = driver.ErrInvalid
 	// ErrTooLarge: the key or the value is over the engine's limit.
 	ErrTooLarge = driver.ErrTooLarge
 	// ErrUnavailable: the engine did not answer. A write may have happened.
 	ErrUnavailable = driver.ErrUnavailable
-	// ErrDenied: the engine refuses the client, whose credentials or rights do not suffice. A retry fails until somebody grants them.
+	// ErrDenied: the engine refuses the client, whose credentials or permissions are insufficient. A retry fails until they are granted.
 	ErrDenied = driver.ErrDenied
 	// ErrClosed: the store was closed.
 	ErrClosed = driver.ErrClosed
@@ -104,7 +103,7 @@ func (e *Error) Error() string {
 	}
 }
 
-// keyless are the operations without a key. In the others an empty key may be what is wrong.
+// keyless are the operations without a key. In all others, an empty key may be the mistake.
 var keyless = map[string]bool{
 	"require": true, "ping": true, "get_many": true, "put_many": true, "lease_grant": true, "lease_renew": true, "lease_revoke": true,
 }
@@ -112,13 +111,13 @@ var keyless = map[string]bool{
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Item is a key and what is stored there.
+// Item is a key with its value.
 //
 //	type Item struct {
 //		Key     string        // name of the item
 //		Value   []byte        // never nil in an item that exists, but may be empty
 //		Version Version       // changes with every write of the key
-//		TTL     time.Duration // time left, where the engine tells; zero means for ever, or unknown
+//		TTL     time.Duration // time left, if the engine reports it; zero means no TTL, or unknown
 //	}
 type Item = driver.Item
 
@@ -127,11 +126,11 @@ type Item = driver.Item
 //	type Version uint64
 type Version = driver.Version
 
-// Capabilities are what an engine can do, and within which limits.
+// Capabilities describe the features and the limits of an engine.
 //
 //	type Capabilities struct {
 //		System    string           // name of the engine, the value of db.system.name
-//		Abilities Ability          // set of what the engine can do
+//		Abilities Ability          // set of the engine's abilities
 //		TTL       driver.TTLLimits // limits of TTLs and leases
 //		MaxKey    int              // length of the longest key, in bytes; zero means no limit
 //		MaxValue  int              // length of the longest value, in bytes; zero means no limit
@@ -141,15 +140,15 @@ type Version = driver.Version
 // Capabilities.Has reports whether the engine has all of some abilities. Package driver has the details.
 type Capabilities = driver.Capabilities
 
-// Ability is something that engines may or may not be able to do, such as Watch. Abilities combine with |.
+// Ability is an optional feature of engines, such as Watch. Abilities combine with |.
 //
 //	type Ability uint32
 type Ability = driver.Ability
 
-// Result is what became of one item of a batch.
+// Result is the outcome of one item of a batch.
 //
 //	type Result struct {
-//		Item Item  // what was read; after a write the key and the version
+//		Item Item  // the item that was read; after a write the key and the version
 //		Err  error // what Get or Put would have returned
 //	}
 type Result = driver.Result
@@ -180,13 +179,13 @@ const (
 type Options struct {
 	// Name of the key space in telemetry, as db.collection.name, such as "carts". Default: none.
 	Name string
-	// Telemetry is where spans, metrics and events go. A no-op provider turns its signal off.
+	// Telemetry receives spans, metrics and events. A no-op provider turns its signal off.
 	Telemetry telemetry.Providers
-	// PageSize is how many items List requests at a time. Default: DefaultPageSize.
+	// PageSize is the number of items that List requests at a time. Default: DefaultPageSize.
 	PageSize int
-	// Parallel is how many requests GetMany and PutMany send at the same time to engines without batches. Default: DefaultParallel.
+	// Parallel is the number of concurrent requests of GetMany and PutMany on engines without batches. Default: DefaultParallel.
 	Parallel int
-	// Backoff is how long a watch waits before it reconnects. It doubles up to MaxBackoff, and half of it is random. Default:
+	// Backoff is the wait before a watch first reconnects. It doubles up to MaxBackoff, and half of it is random. Default:
 	// DefaultBackoff.
 	Backoff time.Duration
 	// MaxBackoff is the longest such wait. Default: DefaultMaxBackoff.
@@ -198,15 +197,15 @@ type Store struct {
 	engine *engine
 	parent *Store // nil unless this is a namespace
 	prefix string // of the whole path of namespaces
-	fault  error  // of every call; nil unless the store was made of invalid arguments
+	fault  error  // of every call; nil unless the store was created with invalid arguments
 
 	life life.Life
 }
 
-// New returns a Store on d, which the store closes. It does no I/O and starts no goroutine. If the driver is nil or was made of invalid
-// arguments, or an option is negative, every call and Require return ErrInvalid.
+// New returns a Store on d, which the store closes. It does no I/O and starts no goroutine. If the driver is nil or was created with
+// invalid arguments, or an option is negative, every call and Require return ErrInvalid.
 //
-// A call that has to wait for the engine waits until its context ends: give contexts a deadline.
+// A call waits for the engine until its context ends: give contexts a deadline.
 func New(d driver.Driver, opts *Options) *Store {
 	if d == nil {
 		d = noDriver{}
@@ -225,7 +224,7 @@ func (o *Options) withDefaults() (Options, error) {
 	)
 }
 
-// invalid returns the error of a driver that cannot work as it was made, or nil.
+// invalid returns the error of a driver that was created with invalid arguments, or nil.
 func invalid(d driver.Driver) error {
 	if v, ok := d.(driver.Validator); ok {
 		return v.Validate()
@@ -248,8 +247,8 @@ func (s *Store) Get(ctx context.Context, key string) (item Item, err error) {
 	return item, nil
 }
 
-// Put writes a value and returns its version. Without TTL or WithLease the item loses the TTL or the lease that it had. Put returns
-// ErrConflict if the item is not as IfAbsent or IfVersion expects, ErrTooLarge if the value is over the limit, ErrInvalid if options
+// Put writes a value and returns its version. Without TTL or WithLease the item loses its TTL or lease. Put returns ErrConflict if the
+// item is not as IfAbsent or IfVersion expects, and ErrTooLarge if the value is over the limit. It returns ErrInvalid if options
 // contradict each other or a TTL is outside the engine's limits, and ErrNotFound if a lease has ended.
 func (s *Store) Put(ctx context.Context, key string, value []byte, opts ...PutOption) (version Version, err error) {
 	ctx, call := s.engine.put.Start(ctx, key)
@@ -286,7 +285,7 @@ func (s *Store) Ping(ctx context.Context) (err error) {
 	if p, ok := s.engine.Driver.(driver.Pinger); ok {
 		return p.Ping(ctx)
 	}
-	key, err := s.full(pinged) // below the namespace, since the client may have no right to other keys
+	key, err := s.full(pinged) // below the namespace, since the client may lack permission for other keys
 	if err != nil {
 		return err
 	}
@@ -296,7 +295,8 @@ func (s *Store) Ping(ctx context.Context) (err error) {
 	return nil
 }
 
-// Capabilities returns what the engine can do. In a namespace, MaxKey is what is left for the keys of the namespace.
+// Capabilities returns the features and the limits of the engine. In a namespace, MaxKey is the length that remains for the keys of the
+// namespace.
 func (s *Store) Capabilities() Capabilities {
 	caps := s.engine.caps
 	if caps.MaxKey > 0 {
@@ -305,8 +305,9 @@ func (s *Store) Capabilities() Capabilities {
 	return caps
 }
 
-// Require returns nil if the engine has all of these abilities. Otherwise its error wraps errors.ErrUnsupported and names those that are
-// missing. It returns ErrInvalid if the store was made of invalid arguments. Call it at start-up: every later use fails with the same error.
+// Require returns nil if the engine has all of these abilities. Otherwise its error wraps errors.ErrUnsupported and names the missing
+// ones. It returns ErrInvalid if the store was created with invalid arguments. Call it at start-up: every later use fails with the same
+// error.
 func (s *Store) Require(abilities ...Ability) error {
 	var all Ability
 	for _, a := range abilities {
@@ -321,7 +322,7 @@ func (s *Store) Require(abilities ...Ability) error {
 // Name returns Options.Name.
 func (s *Store) Name() string { return s.engine.opts.Name }
 
-// Telemetry returns Options.Telemetry, so that what is built on a store can observe itself in the same place.
+// Telemetry returns Options.Telemetry, so that packages built on a store can use the same providers.
 func (s *Store) Telemetry() telemetry.Providers { return s.engine.opts.Telemetry }
 
 // Close closes the driver. It ends all watches with ErrClosed, and later calls return ErrClosed. A second Close does nothing. Closing a

@@ -31,7 +31,7 @@ func open(t testing.TB, opts *kv.Options) *kv.Store {
 	return s
 }
 
-// limited is memkv as an engine with few abilities and tight limits.
+// limited is memkv with few abilities and tight limits.
 type limited struct {
 	driver.Driver
 	caps driver.Capabilities
@@ -73,7 +73,7 @@ func TestTTLIsRoundedUp(t *testing.T) {
 	}
 }
 
-// TestErrors pins down what errors say: the operation, the key, the reason and what to do.
+// TestErrors checks the texts of errors: operation, key, reason and remedy.
 func TestErrors(t *testing.T) {
 	d := &limited{Driver: memkv.New(nil), caps: driver.Capabilities{System: "tight", MaxKey: 100, MaxValue: 4}}
 	s := kv.New(d, nil)
@@ -168,7 +168,7 @@ func TestNamespace(t *testing.T) {
 	}
 }
 
-// reads records the keys that a driver is asked for.
+// reads records the keys that the driver is asked to read.
 type reads struct {
 	driver.Driver
 	keys []string
@@ -179,7 +179,7 @@ func (r *reads) Get(ctx context.Context, key string) (driver.Item, error) {
 	return r.Driver.Get(ctx, key)
 }
 
-// TestNamespacePings: a client may have no right to keys outside of its namespace.
+// TestNamespacePings checks that a ping stays inside the namespace. A client may lack permission for other keys.
 func TestNamespacePings(t *testing.T) {
 	d := &reads{Driver: memkv.New(nil)}
 	s := kv.New(d, nil)
@@ -269,14 +269,14 @@ func TestTyped(t *testing.T) {
 	}
 }
 
-// TestUpdate has writers come in between: none of their work may be lost.
+// TestUpdate lets other writers interfere with an update. No write may be lost.
 func TestUpdate(t *testing.T) {
 	s := open(t, nil)
 	ctx := t.Context()
 	carts := kv.NewTyped[cart](s, nil)
 	calls := 0
 	add := func(old kv.TypedItem[cart]) (cart, error) {
-		if calls++; calls <= 3 { // someone else is faster, three times
+		if calls++; calls <= 3 { // another writer is faster, three times
 			if _, err := carts.Put(ctx, "k", cart{Items: 10 * calls}); err != nil {
 				t.Error(err)
 			}
@@ -295,7 +295,8 @@ func TestUpdate(t *testing.T) {
 	}
 }
 
-// TestLeaseOutage has an engine that does not answer for longer than the lease lives: Run must give up then, not later.
+// TestLeaseOutage uses an engine that does not answer for longer than the lease's lifetime. Run returns when the lease expires, not
+// later.
 func TestLeaseOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &mute{Driver: memkv.New(nil)}
@@ -317,7 +318,7 @@ func TestLeaseOutage(t *testing.T) {
 	})
 }
 
-// TestRevokeEndsRun revokes a lease while it is renewed: that is no loss.
+// TestRevokeEndsRun revokes a lease while Run renews it. Run does not report a loss.
 func TestRevokeEndsRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		recorder := telemetrytest.New()
@@ -346,7 +347,7 @@ func TestRevokeEndsRun(t *testing.T) {
 	})
 }
 
-// stuck is an engine whose second page is the first one again.
+// stuck is an engine that returns its first page again as the second.
 type stuck struct{ *memkv.Driver }
 
 func (d stuck) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
@@ -354,7 +355,7 @@ func (d stuck) List(ctx context.Context, req driver.ListRequest) (driver.Page, e
 	return d.Driver.List(ctx, req)
 }
 
-// TestPagesThatDoNotAdvance ends a list instead of repeating it for ever.
+// TestPagesThatDoNotAdvance checks that List returns an error when pages repeat.
 func TestPagesThatDoNotAdvance(t *testing.T) {
 	s := kv.New(stuck{memkv.New(nil)}, &kv.Options{PageSize: 2, Telemetry: telemetry.Off()})
 	defer s.Close()
@@ -376,7 +377,7 @@ func TestPagesThatDoNotAdvance(t *testing.T) {
 	}
 }
 
-// mute does not renew leases after a time.
+// mute stops renewing leases after a while.
 type mute struct {
 	*memkv.Driver
 	after time.Time

@@ -11,7 +11,7 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// Lease is a lifetime that items share: those written WithLease disappear when it ends. A process shows that it is alive by keeping one.
+// Lease is a lifetime that items share: items written WithLease disappear when it ends. A process keeps a lease to show that it is alive.
 // It is safe for concurrent use.
 type Lease struct {
 	store  *Store
@@ -47,7 +47,7 @@ func (s *Store) Lease(ctx context.Context, ttl time.Duration) (lease *Lease, err
 	return &Lease{store: s, leaser: leaser, id: id, ttl: ttl}, nil
 }
 
-// TTL returns how long the lease lasts after it was granted or renewed.
+// TTL returns the time from a grant or a renewal of the lease to its end.
 func (l *Lease) TTL() time.Duration { return l.ttl }
 
 // Renew extends the lease to its whole TTL from now. It returns ErrNotFound if the lease has ended, and its items are gone.
@@ -75,10 +75,10 @@ func (l *Lease) Revoke(ctx context.Context) (err error) {
 	return nil
 }
 
-// Run renews the lease three times a TTL, and returns nil when ctx ends or this Lease is revoked. After the end of ctx the lease lasts for the
-// rest of its TTL. A renewal that fails is retried. Run returns an error that wraps ErrNotFound when the lease has ended: the engine reported
-// it, or a whole TTL has passed since the last successful renewal was sent. It returns ErrClosed if the store is closed, and ErrInvalid if it
-// is already running.
+// Run renews the lease three times per TTL, and returns nil when ctx ends or this Lease is revoked. After the end of ctx the lease lasts
+// for the rest of its TTL. A renewal that fails is retried. Run returns an error that wraps ErrNotFound when the lease has ended: the
+// engine reported it, or a whole TTL has passed since the last successful renewal was sent. It returns ErrClosed if the store is closed,
+// and ErrInvalid if it is already running.
 func (l *Lease) Run(ctx context.Context) error {
 	end, err := l.running.Begin()
 	if err != nil {
@@ -106,7 +106,7 @@ func (l *Lease) Run(ctx context.Context) error {
 	return err
 }
 
-// within returns a context that ends with ctx, with Revoke, and with the store and those that it is a namespace of.
+// within returns a context that ends with ctx, with Revoke, with the store, and with the parents of a namespace.
 func (l *Lease) within(ctx context.Context) (context.Context, context.CancelFunc) {
 	inner, leave := l.life.Within(ctx)
 	leaves := []context.CancelFunc{leave}

@@ -9,15 +9,15 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// List returns the items whose keys begin with prefix, ordered by the bytes of their keys. An empty prefix means all. It requests page
-// after page from the engine as the loop continues. With the ability SnapshotList all pages show one moment. Without it, items that are
-// written during the loop may be missing; all others are returned once.
+// List returns the items whose keys begin with prefix, ordered by the bytes of their keys. An empty prefix means all. It requests pages
+// from the engine as the loop continues. With the ability SnapshotList all pages show one moment. Without it, items that are written
+// during the loop may be missing; all others are returned once.
 //
 // An error ends the list, in the last pair.
 func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
 		req := driver.ListRequest{Limit: s.engine.opts.PageSize}
-		var last *string // key of the pages before
+		var last *string // last key of the previous pages
 		for {
 			page, err := s.page(ctx, prefix, req, last)
 			if err != nil {
@@ -40,7 +40,8 @@ func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[Item, error] 
 	}
 }
 
-// page requests one page, which must begin after the last key of those before: a list that did not advance would never end.
+// page requests one page. The page must start after the last key of the previous ones, because a list that does not advance would never
+// end.
 func (s *Store) page(ctx context.Context, prefix string, req driver.ListRequest, last *string) (page driver.Page, err error) {
 	ctx, call := s.engine.list.Start(ctx, prefix)
 	defer call.End(ctx, &err)

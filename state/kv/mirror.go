@@ -17,16 +17,17 @@ type MirrorOptions[T any] struct {
 	Codec Codec[T]
 }
 
-// MirrorState is how far a mirror can be relied upon.
+// MirrorState describes how complete and current a mirror is.
 type MirrorState uint8
 
 // The states of a mirror.
 const (
-	// MirrorFilling: the mirror has never been complete. The items that it holds are true, and others are missing.
+	// MirrorFilling: the mirror has never been complete. Its items are current, and others are missing.
 	MirrorFilling MirrorState = iota
-	// MirrorCurrent: the mirror is complete, and its watch is in place.
+	// MirrorCurrent: the mirror is complete, and its watch is established.
 	MirrorCurrent
-	// MirrorStale: the mirror has been complete, and may be out of date: the watch has lost its engine or its place, or Run has returned.
+	// MirrorStale: the mirror has been complete, and may be stale. The watch has lost its connection or its position, or Run has
+	// returned.
 	MirrorStale
 )
 
@@ -44,15 +45,15 @@ func (s MirrorState) String() string {
 	}
 }
 
-// MirrorStatus is what Mirror.Status returns.
+// MirrorStatus is the result of Mirror.Status.
 type MirrorStatus struct {
 	// State of the mirror.
 	State MirrorState
-	// Stale is how long ago the mirror was last known to be true. It is zero in the states MirrorFilling and MirrorCurrent.
+	// Stale is the time since the mirror was last known to be current. It is zero in the states MirrorFilling and MirrorCurrent.
 	Stale time.Duration
-	// Items is how many items the mirror holds.
+	// Items is the number of items that the mirror holds.
 	Items int
-	// Invalid is how many items are missing because their value is not a T. Mirror.Invalid lists them.
+	// Invalid is the number of items that are missing because their value is not a T. Mirror.Invalid lists them.
 	Invalid int
 }
 
@@ -70,20 +71,20 @@ type MirrorStatus struct {
 // Reads do no I/O and never wait for the engine. Keys are those of the store, with the prefix: for keys without one, mirror
 // a Namespace with an empty prefix.
 //
-// # How true it is
+// # Staleness
 //
-// A mirror can be read while it is filling. Once it is complete, it stays readable: while the engine cannot be reached, it holds the last
-// known items, and Status reports for how long. When the watch has to start over, as after a compaction, items are replaced one by
-// one, and those that no longer exist are removed at the end: a reader never finds the mirror empty. An item whose TTL ends is removed when
-// the engine reports it.
+// A mirror can be read while it fills. Once it is complete, it stays readable. While the engine is unreachable, it holds the last known
+// items, and Status reports for how long. When the watch has to resync, as after a compaction, items are replaced one by one, and those
+// that no longer exist are removed at the end. A reader never finds the mirror empty. An item whose TTL ends is removed when the engine
+// reports it.
 //
 // A value that is not a T is reported once, as an event, and listed by Invalid. Its key is missing from the mirror until it is
 // written again, and no other item is affected.
 //
 // # Cost
 //
-// An item takes 40 to 100 bytes beside its key and its value, depending on how full the map is. All readers share the values: do not change
-// what a T points to.
+// An item takes 40 to 100 bytes in addition to its key and its value, depending on how full the map is. All readers share the values: do
+// not modify data that a T points to.
 type Mirror[T any] struct {
 	store    *Store
 	prefix   string
@@ -94,21 +95,21 @@ type Mirror[T any] struct {
 	mu            sync.RWMutex
 	items         map[string]mirrored[T]
 	invalid       map[string]mirrored[error]
-	snapshot      uint64 // number of the snapshot that was begun last
+	snapshot      uint64 // number of the latest snapshot
 	state         MirrorState
 	staleSince    time.Time // set in the state MirrorStale
 	subscriptions map[*subscription]struct{}
 }
 
-// mirrored is what a mirror holds of an item.
+// mirrored is an item in a mirror.
 type mirrored[V any] struct {
 	value    V
 	version  Version
-	snapshot uint64 // number of the last snapshot that had the item
+	snapshot uint64 // number of the last snapshot that contained the item
 }
 
-// NewMirror returns an empty mirror of the items of s whose keys begin with prefix; an empty prefix means all. Run fills it. An engine
-// without the ability Watch is errors.ErrUnsupported, and a prefix that is not UTF-8 is ErrInvalid.
+// NewMirror returns an empty mirror of the items of s whose keys begin with prefix; an empty prefix means all. Run fills it. NewMirror
+// returns errors.ErrUnsupported if the engine lacks the ability Watch, and ErrInvalid if the prefix is not UTF-8.
 func NewMirror[T any](s *Store, prefix string, opts *MirrorOptions[T]) (*Mirror[T], error) {
 	m := &Mirror[T]{
 		store: s, prefix: prefix, complete: make(chan struct{}),
@@ -136,9 +137,9 @@ func NewMirror[T any](s *Store, prefix string, opts *MirrorOptions[T]) (*Mirror[
 
 func (m *Mirror[T]) failed(err error) error { return &Error{Op: "mirror", Key: m.prefix, Err: err} }
 
-// Run fills the mirror and keeps it in step with the store until ctx ends, and returns nil then. A lost connection is retried for
-// as long as ctx lives, with the backoff of the store's Options. Run returns ErrClosed if the store is closed, and ErrInvalid if the mirror is already
-// running. It may be called again after it has returned: the mirror keeps what it holds.
+// Run fills the mirror and keeps it in step with the store until ctx ends, and then returns nil. It reconnects with the backoff of the
+// store's Options until ctx ends. Run returns ErrClosed if the store is closed, and ErrInvalid if the mirror is already running. It may
+// be called again after it has returned: the mirror keeps its items.
 func (m *Mirror[T]) Run(ctx context.Context) error {
 	end, err := m.running.Begin()
 	if err != nil {
@@ -166,7 +167,7 @@ func (m *Mirror[T]) Run(ctx context.Context) error {
 	return nil
 }
 
-// restart begins a snapshot. The items stay until the snapshot is complete.
+// restart starts a snapshot. The items stay until the snapshot is complete.
 func (m *Mirror[T]) restart() {
 	m.stale()
 	m.mu.Lock()
@@ -174,7 +175,7 @@ func (m *Mirror[T]) restart() {
 	m.snapshot++
 }
 
-// stale records since when the mirror may be out of date, if it has ever been complete.
+// stale records the time since which the mirror may be stale, if it has ever been complete.
 func (m *Mirror[T]) stale() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -183,7 +184,7 @@ func (m *Mirror[T]) stale() {
 	}
 }
 
-// synced ends a snapshot, if there is one: items that it did not show no longer exist.
+// synced ends a snapshot, if one is in progress. Items that the snapshot did not contain no longer exist.
 func (m *Mirror[T]) synced() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -220,7 +221,7 @@ func (m *Mirror[T]) put(ctx context.Context, it Item) {
 	m.notify(it.Key)
 }
 
-// holds reports whether the mirror has this version of an item already, and marks it as part of the snapshot.
+// holds reports whether the mirror already has this version of an item, and marks it as part of the snapshot.
 func (m *Mirror[T]) holds(it Item) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -265,7 +266,7 @@ func (m *Mirror[T]) Get(key string) (item TypedItem[T], ok bool) {
 	return TypedItem[T]{Key: key, Value: held.value, Version: held.version}, true
 }
 
-// All returns the items of one moment, in no particular order. The loop does not hold up the mirror.
+// All returns the items as of one moment, in no particular order. The loop does not delay the mirror.
 func (m *Mirror[T]) All() iter.Seq[TypedItem[T]] {
 	return func(yield func(TypedItem[T]) bool) {
 		for _, item := range m.copied() {
@@ -286,7 +287,7 @@ func (m *Mirror[T]) copied() []TypedItem[T] {
 	return all
 }
 
-// Len returns how many items the mirror holds.
+// Len returns the number of items that the mirror holds.
 func (m *Mirror[T]) Len() int {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -307,7 +308,7 @@ func (m *Mirror[T]) Invalid() map[string]error {
 // Complete returns a channel that is closed once the mirror has been complete. It stays closed when the mirror becomes stale.
 func (m *Mirror[T]) Complete() <-chan struct{} { return m.complete }
 
-// Status returns how far the mirror can be relied upon.
+// Status returns the state and the staleness of the mirror.
 func (m *Mirror[T]) Status() MirrorStatus {
 	m.mu.RLock()
 	defer m.mu.RUnlock()

@@ -25,7 +25,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// cuttable is memkv with watches that can be cut.
+// cuttable is memkv whose watches can be cut.
 type cuttable struct {
 	*memkv.Driver
 
@@ -72,7 +72,7 @@ func (c *cuttable) Heal() {
 	c.cut = make(chan struct{})
 }
 
-// scripted is an engine whose watch emits what a test sends, once each.
+// scripted is an engine whose watch emits each event of a test once.
 type scripted struct {
 	*memkv.Driver
 	events chan driver.Event
@@ -91,7 +91,7 @@ func (s *scripted) Watch(ctx context.Context, _ driver.WatchRequest, emit func(d
 	}
 }
 
-// script emits events, each as soon as the mirror has taken in the one before.
+// script emits events, each after the mirror has applied the previous one.
 func (s *scripted) script(events ...driver.Event) {
 	for _, ev := range events {
 		s.events <- ev
@@ -103,7 +103,7 @@ func shown(key, value string, version kv.Version) driver.Event {
 	return driver.Event{Kind: kv.EventPut, Item: kv.Item{Key: key, Value: []byte(value), Version: version}}
 }
 
-// mirroring is a mirror that runs in a bubble.
+// mirroring is a mirror that runs in a synctest bubble.
 type mirroring struct {
 	*testing.T
 	store  *kv.Store
@@ -111,7 +111,7 @@ type mirroring struct {
 	stop   func() // ends Run
 }
 
-// mirrored runs a mirror of all items of a store in a bubble. It is filled when check is called.
+// mirrored runs a mirror of a whole store in a synctest bubble, and calls check once it is filled.
 func mirrored(t *testing.T, d func() driver.Driver, check func(*mirroring)) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &mirroring{T: t, store: kv.New(d(), &kv.Options{Telemetry: telemetry.Off()})}
@@ -154,7 +154,7 @@ func (m *mirroring) delete(key string) {
 	}
 }
 
-// shows fails unless the mirror holds exactly these values.
+// shows fails the test unless the mirror holds exactly these values.
 func (m *mirroring) shows(want map[string]int) {
 	m.Helper()
 	if got := values(m.mirror); !maps.Equal(got, want) || m.mirror.Len() != len(want) {
@@ -175,7 +175,7 @@ func values(m *kv.Mirror[int]) map[string]int {
 	return all
 }
 
-// is fails unless the mirror has this state, and was last known to be true so long ago.
+// is fails the test unless the mirror has this state and staleness.
 func (m *mirroring) is(state kv.MirrorState, stale time.Duration) {
 	m.Helper()
 	if got := m.mirror.Status(); got.State != state || got.Stale != stale || got.Items != m.mirror.Len() {
@@ -219,7 +219,7 @@ func TestMirror(t *testing.T) {
 	})
 }
 
-// TestMirrorOfNamespace: the keys are those of the namespace, and only what is below the prefix is held.
+// TestMirrorOfNamespace mirrors a namespace. Keys are relative to it, and only those below the prefix are held.
 func TestMirrorOfNamespace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := kv.New(memkv.New(nil), &kv.Options{Telemetry: telemetry.Off()})
@@ -249,7 +249,7 @@ func TestMirrorOfNamespace(t *testing.T) {
 	})
 }
 
-// TestMirrorLost cuts the watch: the mirror shows what it knew, says for how long, and catches up.
+// TestMirrorLost cuts the watch. The mirror keeps its items, reports its staleness, and catches up.
 func TestMirrorLost(t *testing.T) {
 	var engine *cuttable
 	mirrored(t, func() driver.Driver { engine = newCuttable(); return engine }, func(m *mirroring) {
@@ -274,7 +274,7 @@ func TestMirrorLost(t *testing.T) {
 	})
 }
 
-// TestMirrorResync goes through snapshots event by event: nothing disappears before its end, also when one is interrupted.
+// TestMirrorResync emits snapshots event by event. No item disappears before the end of a snapshot, even when one is interrupted.
 func TestMirrorResync(t *testing.T) {
 	var engine *scripted
 	begin, end := driver.Event{Kind: kv.EventResync}, driver.Event{Kind: kv.EventSynced, Position: 9}
@@ -295,7 +295,7 @@ func TestMirrorResync(t *testing.T) {
 		m.is(kv.MirrorStale, time.Second)
 		engine.script(shown("c", "3", 3))
 		m.shows(map[string]int{"a": 1, "b": 2, "c": 3})
-		engine.script(begin, shown("b", "4", 4)) // and c is gone again
+		engine.script(begin, shown("b", "4", 4)) // and c is deleted
 		m.shows(map[string]int{"a": 1, "b": 4, "c": 3})
 		engine.script(end)
 		m.shows(map[string]int{"b": 4})
@@ -305,7 +305,7 @@ func TestMirrorResync(t *testing.T) {
 	})
 }
 
-// eventNames records the names of events with their keys.
+// eventNames records the names of telemetry events with their keys.
 type eventNames struct {
 	mu    sync.Mutex
 	names []string
@@ -325,7 +325,7 @@ func (e *eventNames) OnEmit(_ context.Context, r *sdklog.Record) error {
 	return nil
 }
 
-// count returns how many events there were of this name and key.
+// count returns the number of events with this name and key.
 func (e *eventNames) count(name string) (n int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -341,7 +341,7 @@ func (*eventNames) Enabled(context.Context, sdklog.EnabledParameters) bool { ret
 func (*eventNames) Shutdown(context.Context) error                         { return nil }
 func (*eventNames) ForceFlush(context.Context) error                       { return nil }
 
-// TestMirrorInvalid: a value that does not decode is missing, listed, counted and reported once, and harms no other.
+// TestMirrorInvalid emits values that do not decode. Each is missing, listed, counted and reported once; other items are not affected.
 func TestMirrorInvalid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		names, reader := &eventNames{}, sdkmetric.NewManualReader()
@@ -367,7 +367,7 @@ func TestMirrorInvalid(t *testing.T) {
 			t.Errorf("events %q, want %q", names.names, want)
 		}
 
-		engine.script(shown("c", "x", 4), shown("bad", "2", 5)) // a good one goes bad, and the other way round
+		engine.script(shown("c", "x", 4), shown("bad", "2", 5)) // a valid value becomes invalid, and the reverse
 		m.shows(map[string]int{"a": 1, "bad": 2})
 		if status := m.mirror.Status(); status.Invalid != 1 || m.mirror.Invalid()["c"] == nil {
 			t.Errorf("%d invalid items: %v", status.Invalid, m.mirror.Invalid())
@@ -401,7 +401,8 @@ func counted(t *testing.T, reader sdkmetric.Reader, name string) (total int64) {
 	return total
 }
 
-// TestMirrorChanges has one loop that keeps up and one that is stuck. The stuck one holds up nobody, and sees the last states at the end.
+// TestMirrorChanges runs one consumer that keeps up and one that blocks. The blocked one delays no one, and receives the latest states at
+// the end.
 func TestMirrorChanges(t *testing.T) {
 	mirrored(t, func() driver.Driver { return memkv.New(nil) }, func(m *mirroring) {
 		m.put("first", "1")
@@ -443,8 +444,8 @@ func TestMirrorChanges(t *testing.T) {
 	})
 }
 
-// TestMirrorConverges makes random writes while the watch is cut and its place is lost. In the end the mirror holds what the store does, and
-// so does a copy that follows its changes.
+// TestMirrorConverges makes random writes while the watch is cut and loses its position. In the end the mirror equals the store, and so
+// does a copy built from its changes.
 func TestMirrorConverges(t *testing.T) {
 	for seed := range uint64(50) {
 		random := rand.New(rand.NewPCG(seed, 0))
@@ -505,7 +506,7 @@ func TestMirrorConverges(t *testing.T) {
 	}
 }
 
-// TestMirrorReaders has 1,000 readers of 100,000 items while items change, and the mirror starts over twice.
+// TestMirrorReaders runs 1,000 readers of 100,000 items while items change and the mirror resyncs twice.
 func TestMirrorReaders(t *testing.T) {
 	const items, readers = 100_000, 1_000
 	engine := newCuttable()
@@ -580,7 +581,7 @@ type small struct{}
 func (small) Encode(n int) ([]byte, error)    { return []byte{byte(n)}, nil }
 func (small) Decode(data []byte) (int, error) { return int(data[0]), nil }
 
-// TestMirrorMemory holds the cost of an item to what the comment of Mirror says.
+// TestMirrorMemory compares the memory per item with the comment of Mirror.
 func TestMirrorMemory(t *testing.T) {
 	const items = 100_000
 	engine := &scripted{Driver: memkv.New(nil), events: make(chan driver.Event)}

@@ -5,8 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// Namespace returns a store of the keys of s that begin with a name and a slash, such as "prod/orders/". The keys of the namespace are
-// those keys without that prefix. A call costs one concatenation. Namespaces nest.
+// Namespace returns a store of the keys of s that begin with a name and a slash, such as "prod/orders/". Its keys omit that prefix. A
+// call costs one concatenation. Namespaces nest.
 //
 // A namespace shares the driver and the telemetry of s. Closing it ends its watches and later calls, and leaves s open. Closing s
 // closes it, too. If the name is empty or not UTF-8, every call returns ErrInvalid.

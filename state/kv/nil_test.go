@@ -10,7 +10,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// TestWithoutDriver calls what was made of nothing: every call returns an error that says what is missing.
+// TestWithoutDriver calls stores and values without a driver. Every call returns an error that names the missing part.
 func TestWithoutDriver(t *testing.T) {
 	ctx := t.Context()
 	s := kv.New(nil, nil)
@@ -30,7 +30,7 @@ func TestWithoutDriver(t *testing.T) {
 	}
 }
 
-// TestNilOptions gives nil where an option may stand, as a variable of an option's type has it that was not set.
+// TestNilOptions passes nil options, as an unset variable of an option type would.
 func TestNilOptions(t *testing.T) {
 	ctx := t.Context()
 	s := kv.New(memkv.New(nil), &kv.Options{Telemetry: telemetry.Off()})
@@ -48,7 +48,7 @@ func TestNilOptions(t *testing.T) {
 	}
 }
 
-// TestUpdateArguments gives Update what it cannot use, whether the key exists or not.
+// TestUpdateArguments passes invalid arguments to Update, with and without an existing key.
 func TestUpdateArguments(t *testing.T) {
 	ctx := t.Context()
 	numbers := kv.NewTyped[int](kv.New(memkv.New(nil), &kv.Options{Telemetry: telemetry.Off()}), nil)
@@ -68,7 +68,7 @@ func TestUpdateArguments(t *testing.T) {
 	}
 }
 
-// TestInvalidItemOfBatch expects one error that names the item that is wrong, and the operation once.
+// TestInvalidItemOfBatch checks that one error names the invalid item, and the operation once.
 func TestInvalidItemOfBatch(t *testing.T) {
 	s := kv.New(memkv.New(nil), &kv.Options{Telemetry: telemetry.Off()})
 	_, err := s.PutMany(t.Context(), []kv.Entry{{Key: "a"}, {Key: ""}})

@@ -6,7 +6,7 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// noDriver stands for a driver that New was not given. Since it is invalid, no call reaches its nil methods.
+// noDriver replaces a nil driver. Since it is invalid, no call reaches its nil methods.
 type noDriver struct{ driver.Driver }
 
 // Validate implements driver.Validator.

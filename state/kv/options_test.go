@@ -13,7 +13,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// TestInvalidOptions makes stores of options that are negative: every call returns an error that names the option.
+// TestInvalidOptions creates stores with negative options. Every call returns an error that names the option.
 func TestInvalidOptions(t *testing.T) {
 	for want, opts := range map[string]kv.Options{
 		"kv.Options.PageSize is -1:":     {PageSize: -1},
@@ -26,7 +26,7 @@ func TestInvalidOptions(t *testing.T) {
 	}
 }
 
-// faulty is a driver that was made of invalid arguments: it panics when it is called all the same.
+// faulty is a driver that was created with invalid arguments. It panics when it is called.
 type faulty struct{ driver.Driver }
 
 func (faulty) Capabilities() driver.Capabilities {
@@ -42,7 +42,7 @@ func TestInvalidDriver(t *testing.T) {
 	refuses(t, kv.New(nil, &kv.Options{Telemetry: telemetry.Off()}), "New was given no driver")
 }
 
-// refuses expects ErrInvalid with this text from every call of a store, and of what is built on it.
+// refuses checks that every call of a store, and of types built on it, returns ErrInvalid with this text.
 func refuses(t *testing.T, s *kv.Store, want string) {
 	t.Helper()
 	ctx := t.Context()

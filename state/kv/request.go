@@ -119,7 +119,7 @@ func (e *engine) fits(value []byte) error {
 	return nil
 }
 
-// fill adds the options to a request, if they do not contradict each other and the engine supports them.
+// fill adds the options to a request. It returns an error if they contradict each other or the engine does not support them.
 func (s *Store) fill(req *driver.PutRequest, w write) (err error) {
 	switch {
 	case w.absent && w.version != 0:
@@ -141,7 +141,7 @@ func (s *Store) fill(req *driver.PutRequest, w write) (err error) {
 	return err
 }
 
-// lifetime returns a TTL as the engine takes it.
+// lifetime returns a TTL as the engine applies it.
 func (e *engine) lifetime(a Ability, ttl time.Duration) (time.Duration, error) {
 	if err := e.able(a); err != nil {
 		return 0, err
@@ -168,7 +168,7 @@ func (s *Store) deleteRequest(ctx context.Context, key string, opts []DeleteOpti
 	return req, err
 }
 
-// admit checks that the store can be used and the key is one, and returns the key as the engine knows it.
+// admit checks the store, the context and the key, and returns the engine's form of the key.
 func (s *Store) admit(ctx context.Context, key string) (string, error) {
 	if err := s.usable(ctx); err != nil {
 		return "", err
@@ -179,7 +179,7 @@ func (s *Store) admit(ctx context.Context, key string) (string, error) {
 	return s.full(key)
 }
 
-// full returns a key or a prefix as the engine knows it.
+// full returns the engine's form of a key or a prefix.
 func (s *Store) full(key string) (string, error) {
 	if !utf8.ValidString(key) {
 		return "", fmt.Errorf("%w: the key is not UTF-8; encode binary keys, for example in base64", ErrInvalid)
@@ -193,7 +193,7 @@ func (s *Store) full(key string) (string, error) {
 	return s.prefix + key, nil
 }
 
-// usable returns an error if the store, or one that this is a namespace of, is closed, or the context has ended.
+// usable returns an error if the store or a parent of it is closed, or the context has ended.
 func (s *Store) usable(ctx context.Context) error {
 	for at := s; at != nil; at = at.parent {
 		if err := at.life.Err(); err != nil {

@@ -73,7 +73,7 @@ func (t *Typed[T]) Get(ctx context.Context, key string) (TypedItem[T], error) {
 	return t.decode("get", it)
 }
 
-// decode returns the item with its value. If that is not a T, the item has everything else.
+// decode returns the item with its decoded value. On an error, all other fields are set.
 func (t *Typed[T]) decode(op string, it Item) (TypedItem[T], error) {
 	v, err := t.codec.Decode(it.Value)
 	item := TypedItem[T]{Key: it.Key, Value: v, Version: it.Version, TTL: it.TTL}
@@ -83,7 +83,7 @@ func (t *Typed[T]) decode(op string, it Item) (TypedItem[T], error) {
 	return item, nil
 }
 
-// Put is Store.Put. A value that the codec refuses is ErrInvalid.
+// Put writes a value as Store.Put does. A value that the codec refuses is ErrInvalid.
 func (t *Typed[T]) Put(ctx context.Context, key string, value T, opts ...PutOption) (Version, error) {
 	data, err := t.encode("put", key, value)
 	if err != nil {
@@ -100,8 +100,8 @@ func (t *Typed[T]) encode(op, key string, value T) ([]byte, error) {
 	return data, nil
 }
 
-// Update is Store.Update. change returns SkipUpdate to leave everything as it is, and DeleteItem to delete the item. For a key that does
-// not exist, old has nothing but its Key. A value that is not a T, or that the codec refuses, is ErrInvalid.
+// Update changes a value as Store.Update does. change returns SkipUpdate to leave the item unchanged, and DeleteItem to delete it. For a
+// key that does not exist, only the Key of old is set. A value that is not a T, or that the codec refuses, is ErrInvalid.
 func (t *Typed[T]) Update(
 	ctx context.Context, key string, change func(old TypedItem[T]) (T, error), opts ...PutOption,
 ) (Version, error) {
@@ -124,12 +124,12 @@ func (t *Typed[T]) Update(
 	}, opts...)
 }
 
-// Delete is Store.Delete.
+// Delete deletes an item as Store.Delete does.
 func (t *Typed[T]) Delete(ctx context.Context, key string, opts ...DeleteOption) error {
 	return t.store.Delete(ctx, key, opts...)
 }
 
-// List is Store.List. A value that is not a T comes with an error that wraps ErrInvalid, and does not end the list.
+// List returns items as Store.List does. A value that is not a T comes with an error that wraps ErrInvalid, and does not end the list.
 func (t *Typed[T]) List(ctx context.Context, prefix string) iter.Seq2[TypedItem[T], error] {
 	return func(yield func(TypedItem[T], error) bool) {
 		for it, err := range t.store.List(ctx, prefix) {
@@ -148,18 +148,19 @@ func (t *Typed[T]) List(ctx context.Context, prefix string) iter.Seq2[TypedItem[
 type TypedEvent[T any] struct {
 	// Kind of the event.
 	Kind EventKind
-	// Item that was written. A Delete has only the key.
+	// Item that was written. After a deletion it has only the key.
 	Item TypedItem[T]
-	// Position is the place after this event, for From.
+	// Position is the position after this event, for From.
 	Position Version
 }
 
-// Watch is Store.Watch. A value that is not a T comes with an error that wraps ErrInvalid, and does not end the watch.
+// Watch watches a key as Store.Watch does. A value that is not a T comes with an error that wraps ErrInvalid, and does not end the watch.
 func (t *Typed[T]) Watch(ctx context.Context, key string, opts ...WatchOption) iter.Seq2[TypedEvent[T], error] {
 	return t.events(t.store.Watch(ctx, key, opts...))
 }
 
-// WatchPrefix is Store.WatchPrefix. A value that is not a T comes with an error that wraps ErrInvalid, and does not end the watch.
+// WatchPrefix watches keys as Store.WatchPrefix does. A value that is not a T comes with an error that wraps ErrInvalid, and does not end
+// the watch.
 func (t *Typed[T]) WatchPrefix(ctx context.Context, prefix string, opts ...WatchOption) iter.Seq2[TypedEvent[T], error] {
 	return t.events(t.store.WatchPrefix(ctx, prefix, opts...))
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// What the function of an Update returns instead of a new value. Neither is a failure, as fs.SkipDir is none.
+// The results of the function of an Update, in place of a new value. Like fs.SkipDir, neither is a failure.
 var (
-	// SkipUpdate leaves the item as it is, or absent.
+	// SkipUpdate leaves the item unchanged, or absent.
 	//lint:ignore ST1012 named as fs.SkipDir
 	SkipUpdate = errors.New("skip the update")
 	// DeleteItem deletes the item.
@@ -22,8 +22,8 @@ var (
 	DeleteItem = errors.New("delete the item")
 )
 
-// The waits after a conflict. Writers that conflict are milliseconds apart, so a wait is about as long as a round trip at first, and
-// longer the more writers there are.
+// The waits after a conflict. Conflicting writers are milliseconds apart, so a wait is about one round trip at first, and longer with
+// more writers.
 const (
 	updateBackoff    = time.Millisecond
 	updateMaxBackoff = 100 * time.Millisecond
@@ -31,16 +31,16 @@ const (
 
 const attemptsAttr = attribute.Key("goos.kv.update.attempts")
 
-// Update reads the item at key, calls change for its new value, and writes that unless another writer came first. Then it starts
-// over after a short random wait, until ctx ends: give it a deadline. It returns the version of the item.
+// Update reads the item at key, calls change for its new value, and writes that value unless another writer came first. After such a
+// conflict it retries with a short random wait, until ctx ends: give ctx a deadline. It returns the version of the item.
 //
-// For a key that does not exist, change is given an Item with nothing but the Key: its Version is zero. Update then creates the item. change
-// returns SkipUpdate to leave everything as it is, and DeleteItem to delete the item; the version is zero when the key does not
-// exist afterwards. Any other error ends the update and is returned as it is. change may be called many times: it should have no side effects.
+// For a key that does not exist, change receives an Item with only the Key set: its Version is zero. Update then creates the item. change
+// returns SkipUpdate to leave the item unchanged, and DeleteItem to delete it; the version is zero if the key does not exist afterwards.
+// Any other error ends the update and is returned unchanged. change may be called many times, so it should have no side effects.
 //
-// Options are those of Put: without TTL or WithLease the item loses what it had. IfAbsent and IfVersion are ErrInvalid, since
-// Update makes its own condition. Other errors are those of Get and Put; ErrConflict is not among them. An engine without the
-// ability CAS is errors.ErrUnsupported. On an engine without FreshReads, SkipUpdate may follow from a read that was stale.
+// Options are those of Put: without TTL or WithLease the item loses its TTL or lease. IfAbsent and IfVersion are ErrInvalid, since Update
+// sets its own condition. Other errors are those of Get and Put, except ErrConflict. On an engine without the ability CAS, Update returns
+// errors.ErrUnsupported. On an engine without FreshReads, SkipUpdate may be based on a stale read.
 func (s *Store) Update(ctx context.Context, key string, change func(old Item) ([]byte, error), opts ...PutOption) (Version, error) {
 	u := update{store: s, change: change}
 	version, err := u.observe(ctx, key, opts)
@@ -50,12 +50,12 @@ func (s *Store) Update(ctx context.Context, key string, change func(old Item) ([
 	return version, err
 }
 
-// update is one Update under way.
+// update is one Update in progress.
 type update struct {
 	store  *Store
 	change func(old Item) ([]byte, error)
 
-	key      string            // as the caller knows it
+	key      string            // without the prefix of a namespace
 	req      driver.PutRequest // without value and condition
 	attempts int
 	refusal  error // the error of change that ended the update

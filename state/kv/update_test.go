@@ -20,7 +20,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// set returns a change to a value, whatever was there.
+// set returns a change that sets a value unconditionally.
 func set(value string) func(kv.Item) ([]byte, error) {
 	return func(kv.Item) ([]byte, error) { return []byte(value), nil }
 }
@@ -30,7 +30,7 @@ func fails(err error) func(kv.Item) ([]byte, error) {
 	return func(kv.Item) ([]byte, error) { return []byte("must not be written"), err }
 }
 
-// TestUpdateResults has change return each kind of result, for a key that exists and for one that does not.
+// TestUpdateResults covers each kind of result of change, for a key that exists and for one that does not.
 func TestUpdateResults(t *testing.T) {
 	soldOut := fmt.Errorf("sold out: %w", kv.ErrConflict) // not a conflict of the update
 	for _, c := range []struct {
@@ -60,7 +60,7 @@ func TestUpdateResults(t *testing.T) {
 					return c.change(old)
 				}
 				version, err := s.Update(ctx, key, checked)
-				if err != c.err { // it is returned as it is
+				if err != c.err { // returned unchanged
 					t.Errorf("Update(%q) returns %v, want %v", key, err, c.err)
 				}
 				holds(t, s, key, want)
@@ -72,7 +72,7 @@ func TestUpdateResults(t *testing.T) {
 	}
 }
 
-// holds fails unless the value is at key; an empty one means that there must be no item.
+// holds fails the test unless key has this value. An empty value means that no item may exist.
 func holds(t *testing.T, s *kv.Store, key, want string) {
 	t.Helper()
 	it, err := s.Get(t.Context(), key)
@@ -84,7 +84,7 @@ func holds(t *testing.T, s *kv.Store, key, want string) {
 	}
 }
 
-// TestUpdateErrors asks for what cannot be: change must not be called, and nothing written.
+// TestUpdateErrors makes invalid requests. Update does not call change, and writes nothing.
 func TestUpdateErrors(t *testing.T) {
 	blind := kv.New(&limited{Driver: memkv.New(nil), caps: driver.Capabilities{System: "blind"}}, nil)
 	small := kv.New(&limited{Driver: memkv.New(nil), caps: driver.Capabilities{System: "small", Abilities: driver.CAS, MaxValue: 4}}, nil)
@@ -115,7 +115,7 @@ func TestUpdateErrors(t *testing.T) {
 	holds(t, s, "k", "")
 }
 
-// TestTypedUpdateOfBadValue finds a value that is not a T: it is reported, and left alone.
+// TestTypedUpdateOfBadValue updates a value that is not a T. The update returns an error and leaves the value unchanged.
 func TestTypedUpdateOfBadValue(t *testing.T) {
 	s := open(t, nil)
 	if _, err := s.Put(t.Context(), "k", []byte("{")); err != nil {
@@ -128,7 +128,7 @@ func TestTypedUpdateOfBadValue(t *testing.T) {
 	holds(t, s, "k", "{")
 }
 
-// TestUpdateTTL: an update without TTL makes the item permanent, one with TTL starts it anew.
+// TestUpdateTTL checks that an update without TTL makes the item permanent, and that one with TTL restarts it.
 func TestUpdateTTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := kv.New(memkv.New(nil), &kv.Options{Telemetry: telemetry.Off()})
@@ -157,7 +157,7 @@ func (contested) Put(context.Context, driver.PutRequest) (driver.Version, error)
 	return 0, driver.ErrConflict
 }
 
-// TestUpdateEndsWithContext never wins: the update ends with its context and has waited between its attempts.
+// TestUpdateEndsWithContext always loses. The update ends with its context, and waits between its attempts.
 func TestUpdateEndsWithContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		spans := tracetest.NewSpanRecorder()
@@ -181,7 +181,7 @@ func TestUpdateEndsWithContext(t *testing.T) {
 		if took := time.Since(began); took != 10*time.Second {
 			t.Errorf("the update ended after %s", took)
 		}
-		if attempts < 100 || attempts > 220 { // 50 to 100 ms each, once the waits are at their longest
+		if attempts < 100 || attempts > 220 { // 50 to 100 ms each once the backoff is at its maximum
 			t.Errorf("%d attempts in 10 s", attempts)
 		}
 		if span := spans.Ended()[0]; len(spans.Ended()) != 1 || attributeOf(span, "goos.kv.update.attempts") != strconv.Itoa(attempts) {
@@ -199,7 +199,7 @@ func attributeOf(span sdktrace.ReadOnlySpan, key string) string {
 	return ""
 }
 
-// TestUpdateContention has many writers add to one number at the same time: none of their work may be lost.
+// TestUpdateContention lets many writers add to one number concurrently. No update may be lost.
 func TestUpdateContention(t *testing.T) {
 	t.Run("memkv", func(t *testing.T) { contend(t, open(t, nil), 16, 200) })
 	t.Run("etcd", func(t *testing.T) { contend(t, openEtcd(t).store, 8, 25) })
@@ -227,7 +227,7 @@ func contend(t *testing.T, s *kv.Store, writers, times int) {
 	}
 }
 
-// TestUpdateDeletesWhatItRead has another writer create the item that change wants deleted, which did not exist when it was read.
+// TestUpdateDeletesWhatItRead deletes a key that did not exist when it was read, and that another writer then creates.
 func TestUpdateDeletesWhatItRead(t *testing.T) {
 	s := open(t, nil)
 	_, err := s.Update(t.Context(), "k", func(kv.Item) ([]byte, error) {

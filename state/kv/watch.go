@@ -11,16 +11,16 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// Event is something that a watch reports.
+// Event is a report of a watch.
 //
 //	type Event struct {
 //		Kind     EventKind // EventPut, EventDelete, EventResync, EventSynced or EventLost
-//		Item     Item      // what was written; a Delete has the key alone
-//		Position Version   // place after this event, for From; zero means that a watch cannot begin here
+//		Item     Item      // the item that was written; after a deletion only the key is set
+//		Position Version   // position after this event, for From; zero means that a watch cannot start here
 //	}
 type Event = driver.Event
 
-// EventKind says what an event means.
+// EventKind is the kind of an event.
 //
 //	type EventKind uint8
 type EventKind = driver.EventKind
@@ -29,13 +29,13 @@ type EventKind = driver.EventKind
 const (
 	// EventPut: the item was written, or exists.
 	EventPut = driver.EventPut
-	// EventDelete: the item was removed, or has expired.
+	// EventDelete: the item was deleted, or has expired.
 	EventDelete = driver.EventDelete
 	// EventResync: the state known so far may be wrong. All existing items follow, each as an EventPut, up to
 	// EventSynced.
 	EventResync = driver.EventResync
-	// EventSynced: the watch is in place, and no change will be missed. Items that were not shown since the last EventResync
-	// do not exist.
+	// EventSynced: the watch is established, and no change will be missed. Items that were not shown since the last EventResync do not
+	// exist.
 	EventSynced = driver.EventSynced
 	// EventLost: the connection is lost, and the watch reconnects. The state known so far may be stale until
 	// EventSynced.
@@ -47,11 +47,11 @@ type WatchOption interface {
 	applyWatch(*driver.WatchRequest) error
 }
 
-// From begins after a version: the Position of an event, or the Version of an item. If the engine no longer has the changes since then,
-// the watch begins as with Current.
+// From starts after a version: the Position of an event, or the Version of an item. If the engine no longer has the changes since then,
+// the watch starts as with Current.
 func From(v Version) WatchOption { return from(v) }
 
-// Current begins with the existing items: EventResync, an EventPut for each item, EventSynced. Changes follow without a gap.
+// Current starts with the existing items: EventResync, an EventPut for each item, EventSynced. Changes follow without a gap.
 func Current() WatchOption { return current{} }
 
 type (
@@ -78,7 +78,7 @@ func (current) applyWatch(req *driver.WatchRequest) error {
 	return nil
 }
 
-// Watch returns what happens to one key; see WatchPrefix.
+// Watch returns the changes of one key; see WatchPrefix.
 func (s *Store) Watch(ctx context.Context, key string, opts ...WatchOption) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		w := &watch{store: s, name: key, yield: yield}
@@ -88,16 +88,16 @@ func (s *Store) Watch(ctx context.Context, key string, opts ...WatchOption) iter
 	}
 }
 
-// WatchPrefix returns the changes of the keys that begin with prefix, in order. An empty prefix means all keys. Without an option it shows
-// the changes after the first event, which is EventSynced.
+// WatchPrefix returns the changes of the keys that begin with prefix, in order. An empty prefix means all keys. Without an option, the
+// first event is EventSynced, and the changes after it follow.
 //
-// A watch that loses its connection emits EventLost and reconnects, for as long as the loop runs. If the engine still has the changes since
-// then, the watch emits EventSynced and continues there. Otherwise it starts over with EventResync, the existing items, and EventSynced. A
-// caller that keeps a copy must do four things: set on EventPut, remove on EventDelete, mark all items as unseen on EventResync, and remove
-// the unseen on EventSynced. [Mirror] does that.
+// A watch that loses its connection emits EventLost and reconnects, for as long as the loop runs. If the engine still has the changes
+// since then, the watch emits EventSynced and resumes. Otherwise it resyncs with EventResync, the existing items, and EventSynced. A
+// caller that keeps a copy must do four things: set on EventPut, remove on EventDelete, mark all items as unseen on EventResync, and
+// remove the unseen on EventSynced. [Mirror] does that.
 //
-// On engines with the ability ExactEvents no change is missed between two of EventResync. On others a state that was soon replaced may be left
-// out, but never the latest.
+// On engines with the ability ExactEvents, no change between two EventResync events is missed. On others, a state that was soon replaced
+// may be skipped, but never the latest.
 //
 // The loop ends without an error when ctx ends. Any other end is an error in the last pair: ErrClosed, ErrInvalid or
 // errors.ErrUnsupported.
@@ -118,13 +118,13 @@ var errStopped = errors.New("the loop has ended")
 // watch is one running loop.
 type watch struct {
 	store *Store
-	name  string // the key or the prefix, as the user knows it
+	name  string // the key or the prefix, without that of a namespace
 	yield func(Event, error) bool
-	req   driver.WatchRequest // what to ask the driver for next
+	req   driver.WatchRequest // the next request to the driver
 
-	placed   bool // Synced was emitted once
-	resyncs  bool // between Resync and Synced
-	failures int  // in a row
+	placed   bool // EventSynced was emitted
+	resyncs  bool // between EventResync and EventSynced
+	failures int  // consecutive
 	left     bool // the caller has left the loop
 }
 
@@ -164,7 +164,7 @@ func (w *watch) prepare(invalid error, opts []WatchOption) (driver.Watcher, erro
 
 // emit passes one event of the driver to the loop and records the position.
 func (w *watch) emit(ctx context.Context, ev Event) error {
-	if w.left { // a driver that continues nevertheless must not make the program panic
+	if w.left { // a driver that continues nevertheless must not cause a panic
 		return errStopped
 	}
 	switch ev.Kind {

@@ -12,12 +12,12 @@ import (
 	"github.com/go-os/go-os/state/sync/driver"
 )
 
-// primitive is the common part of Mutex, Election and Semaphore: a name of a kind in a session.
+// primitive is the common part of Mutex, Election and Semaphore: a named queue of a kind in a session.
 type primitive struct {
 	session *Session
 	kind    *kind
 	name    string
-	queue   string // the name at the engine; the kinds do not share names
+	queue   string // the engine's name; the kinds do not share names
 	seats   int
 }
 
@@ -50,7 +50,7 @@ func (p *primitive) check(ctx context.Context, value []byte) error {
 	return nil
 }
 
-// checkReentry returns ErrHeld if the caller holds the seat that it would wait for.
+// checkReentry returns ErrHeld if the caller already holds the seat that it would wait for.
 func (p *primitive) checkReentry(ctx context.Context) error {
 	for g := grantOf(ctx); g != nil && p.seats == 1; g = g.outer() {
 		if g.of.session == p.session && g.of.queue == p.queue && g.ended() == nil {
@@ -124,7 +124,7 @@ func (p *primitive) enter(ctx, parent context.Context, l *lease, value []byte, t
 			return nil, err
 		}
 	}
-	if why := c.ended(); why != nil { // by the clock, which may be before the engine
+	if why := c.ended(); why != nil { // by the clock, which may be ahead of the engine
 		c.abandon()
 		return nil, why.err
 	}
@@ -153,7 +153,7 @@ func (p *primitive) await(ctx context.Context, c *claim) error {
 			return c.classify(ctx, err)
 		}
 		if time.Since(began) > p.session.opts.MaxBackoff {
-			attempt = 0 // the connection worked meanwhile
+			attempt = 0 // the connection has worked meanwhile
 		}
 		if backoff.Sleep(within, p.session.wait(attempt)) != nil {
 			return c.classify(ctx, err)
@@ -171,7 +171,7 @@ func (l *lease) within(ctx context.Context) (context.Context, context.CancelFunc
 	}
 }
 
-// classify is Session.classify for a request that also ends with the lease.
+// classify classifies the error of a request that also ends with the lease.
 func (l *lease) classify(ctx context.Context, err error) error {
 	if why := l.lost(); why != nil && ctx.Err() == nil && l.session.life.Err() == nil {
 		return why.err
@@ -179,7 +179,7 @@ func (l *lease) classify(ctx context.Context, err error) error {
 	return l.session.classify(ctx, err)
 }
 
-// classify is Session.classify for a request that also ends with the claim.
+// classify classifies the error of a request that also ends with the claim.
 func (c *claim) classify(ctx context.Context, err error) error {
 	if why := c.ended(); why != nil && ctx.Err() == nil && c.lease.session.life.Err() == nil {
 		return why.err

@@ -9,7 +9,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// BenchmarkLock is what the portable type costs: the engine is a map.
+// BenchmarkLock measures the cost of the portable type. The engine is a map.
 func BenchmarkLock(b *testing.B) {
 	session := sync.New(memsync.New(nil), &sync.Options{Telemetry: telemetry.Off()})
 	defer session.Close()

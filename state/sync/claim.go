@@ -22,15 +22,15 @@ type claim struct {
 	tainted bool // a request about it may still be running: its ID must not be used again
 
 	// Guarded by lease.mu.
-	member bool          // renewals name it
+	member bool          // named by renewals
 	held   bool          // it has a grant, which its deadline ends
 	until  time.Time     // its own deadline; zero once a renewal has covered it
-	timer  *time.Timer   // of its own deadline, while it is held and has one
+	timer  *time.Timer   // for its own deadline, while it is held and has one
 	why    *ending       // nil until it ends
 	onLost func(*ending) // called once when the claim is lost and its lease is not
 }
 
-// numbers are the claim numbers of one queue. They are used again, because engines keep deleted keys for a while: with a new key for each
+// numbers are the claim numbers of one queue. They are reused, because engines keep deleted keys for a while: with a new key for each
 // claim, the queue of a busy lock would become slower to read.
 type numbers struct {
 	next int
@@ -82,7 +82,7 @@ func (c *claim) leaveLocked() bool {
 	return left
 }
 
-// listen calls f when the claim is lost but its lease is not, or at once if it is lost already.
+// listen calls f when the claim is lost but its lease is not, or at once if the claim is already lost.
 func (c *claim) listen(f func(*ending)) {
 	c.lease.mu.Lock()
 	why := c.why
@@ -95,7 +95,7 @@ func (c *claim) listen(f func(*ending)) {
 	}
 }
 
-// hold is listen for the grant of the claim. From now on the deadline ends the claim.
+// hold calls f like listen, for the claim's grant. From now on the deadline ends the claim.
 func (c *claim) hold(f func(*ending)) {
 	c.lease.mu.Lock()
 	if c.held = c.member; c.held && !c.until.IsZero() {
@@ -105,7 +105,7 @@ func (c *claim) hold(f func(*ending)) {
 	c.listen(f)
 }
 
-// deadline returns until when the claim exists for certain, less the margin.
+// deadline returns the time until which the claim certainly exists, less the margin.
 func (c *claim) deadline() time.Time {
 	c.lease.mu.Lock()
 	defer c.lease.mu.Unlock()
@@ -119,7 +119,7 @@ func (c *claim) deadlineLocked() time.Time {
 	return c.until
 }
 
-// cover counts a successful renewal that named the claim. It does not revive a grant that has ended. The caller holds lease.mu.
+// cover records a successful renewal that named the claim. It does not revive a grant that has ended. The caller holds lease.mu.
 func (c *claim) cover() {
 	if c.held && !time.Now().Before(c.deadlineLocked()) {
 		return
@@ -146,7 +146,7 @@ func (c *claim) ended() *ending {
 	return why
 }
 
-// lose ends a claim whose lease continues, and returns why it has ended.
+// lose ends a claim whose lease continues, and returns the reason.
 func (c *claim) lose(why *ending) *ending {
 	l := c.lease
 	l.mu.Lock()
@@ -164,13 +164,13 @@ func (c *claim) lose(why *ending) *ending {
 	return why
 }
 
-// taint keeps the claim's ID from being used again, because a request about it may be running.
+// taint prevents reuse of the claim's ID, because a request about it may be running.
 func (c *claim) taint() {
 	c.tainted = true
 	c.lease.retire()
 }
 
-// done stops counting a claim that has left its queue for good.
+// done stops counting a claim that has left its queue permanently.
 func (c *claim) done() {
 	l := c.lease
 	l.session.mu.Lock()
@@ -191,13 +191,13 @@ func (c *claim) abandon() {
 	}
 }
 
-// remove removes the claim from its queue in the background. It retries until the engine confirms the removal or the lease has ended. After one
-// failure the claim no longer keeps the lease: a lease without other claims ends, and this claim with it.
+// remove removes the claim from its queue in the background. It retries until the engine confirms the removal or the lease has ended.
+// After one failure the claim no longer keeps its lease alive. A lease without other claims then ends, and this claim with it.
 func (c *claim) remove() {
 	c.lease.session.background(c.removeUntilGone) // a closed session has revoked the lease
 }
 
-// removeUntilGone returns when the claim has left its queue for good, or its lease has ended.
+// removeUntilGone returns when the claim has left its queue permanently, or its lease has ended.
 func (c *claim) removeUntilGone() {
 	l, s := c.lease, c.lease.session
 	for attempt := 0; ; attempt++ {

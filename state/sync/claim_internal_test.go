@@ -15,15 +15,15 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// failing is a driver whose calls can be made to fail.
+// failing is a driver whose calls fail on demand.
 type failing struct {
 	*memsync.Driver
 
 	mu      gosync.Mutex
 	renew   error
-	release error // of this many calls
+	release error // error of this many calls
 	times   int
-	acquire int // of so many calls the answer is lost
+	acquire int // number of calls whose answer is lost
 	revoked []driver.LeaseID
 }
 
@@ -64,7 +64,7 @@ func (f *failing) Revoke(ctx context.Context, id driver.LeaseID) error {
 	return f.Driver.Revoke(ctx, id)
 }
 
-// TestRevokedLeavesNothing has the engine say that it does not know a lease whose claims it still has. The session takes them out.
+// TestRevokedLeavesNothing uses an engine that reports a lease as lost but still has its claims. The session removes them.
 func TestRevokedLeavesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		space := memsync.NewSpace()
@@ -91,7 +91,7 @@ func TestRevokedLeavesNothing(t *testing.T) {
 	})
 }
 
-// TestBookkeeping goes through all ways in which a claim ends, many times, and looks at what the session keeps.
+// TestBookkeeping ends claims in every possible way, many times, and checks the session's internal state.
 func TestBookkeeping(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		space := memsync.NewSpace()
@@ -108,9 +108,9 @@ func TestBookkeeping(t *testing.T) {
 			return g
 		}
 		ends := []func(g *Grant){
-			func(g *Grant) { space.Revoke(g.claim.Lease); <-g.Context().Done() }, // first, since it ends the lease that the others leave
+			func(g *Grant) { space.Revoke(g.claim.Lease); <-g.Context().Done() }, // first, since it ends the lease that the others use
 			func(g *Grant) { _ = g.Release(t.Context()) },
-			func(g *Grant) { // somebody waits, and gives up
+			func(g *Grant) { // another caller waits and gives up
 				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 				defer cancel()
 				_, _ = s.Mutex(g.of.name).Lock(ctx)
@@ -121,7 +121,7 @@ func TestBookkeeping(t *testing.T) {
 				_ = hand.Release(t.Context(), g.claim.Claim)
 				<-g.Context().Done()
 			},
-			func(g *Grant) { // the release fails, and so does the first one in the background, while the lease lives on for another grant
+			func(g *Grant) { // the release fails, and so does its first retry in the background, while another grant keeps the lease alive
 				beside := lock(g.of.name + " beside")
 				f.mu.Lock()
 				f.times = 2
@@ -130,7 +130,7 @@ func TestBookkeeping(t *testing.T) {
 				time.Sleep(time.Minute)
 				_ = beside.Release(t.Context())
 			},
-			func(g *Grant) { // the release alone fails
+			func(g *Grant) { // only the release fails
 				f.mu.Lock()
 				f.times = 1
 				f.mu.Unlock()
@@ -158,8 +158,8 @@ func TestBookkeeping(t *testing.T) {
 	})
 }
 
-// TestWithdrawnUntilConfirmed has an acquisition lose its answer, and so do the first attempts to withdraw its claim, while the lease lives on
-// for another grant. The claim is withdrawn until that is confirmed.
+// TestWithdrawnUntilConfirmed loses the answers to an acquisition and to the first withdrawals of its claim, while another grant keeps
+// the lease alive. The session repeats the withdrawal until it is confirmed.
 func TestWithdrawnUntilConfirmed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		space := memsync.NewSpace()
@@ -191,7 +191,8 @@ func TestWithdrawnUntilConfirmed(t *testing.T) {
 	})
 }
 
-// TestUncoveredGrantEnds has renewals succeed that do not name the claim of a grant: its own deadline ends it, and its claim is released.
+// TestUncoveredGrantEnds makes renewals succeed without the claim of a grant. The grant ends at its own deadline, and its claim is
+// released.
 func TestUncoveredGrantEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		space := memsync.NewSpace()

@@ -34,9 +34,9 @@ func (s *Session) Shutdown(ctx context.Context) error {
 	return late
 }
 
-// Close ends all grants with ErrClosed, frees their seats at the engine, and closes the driver. The context of a grant ends at the moment
-// at which others may get its seat: release grants first, or use Shutdown. If the engine does not answer, Close takes a second at most,
-// and the seats are free after the TTL. A second Close does nothing.
+// Close ends all grants with ErrClosed, frees their seats at the engine, and closes the driver. A grant's seat may become free at the
+// moment its context ends: release grants first, or use Shutdown. If the engine does not answer, Close takes at most one second, and the
+// seats are free after the TTL. A second Close does nothing.
 func (s *Session) Close() error {
 	s.mu.Lock()
 	if !s.life.End() {

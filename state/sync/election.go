@@ -32,8 +32,8 @@ func (s *Session) Election(name string) *Election {
 	return &Election{primitive: s.primitive(s.election, name, 1)}
 }
 
-// Campaign waits until this candidate leads. Observers then see value. It returns ErrHeld if this candidate already leads. Otherwise it
-// is as [Mutex.Lock].
+// Campaign waits until this candidate leads. Observers then see value. It returns ErrHeld if this candidate already leads. Its other
+// errors and the life of the grant are those of [Mutex.Lock].
 func (e *Election) Campaign(ctx context.Context, value []byte) (*Grant, error) {
 	return e.campaign(ctx, context.WithoutCancel(ctx), value)
 }
@@ -52,7 +52,7 @@ func (e *Election) campaign(ctx, parent context.Context, value []byte) (*Grant, 
 	return g, nil
 }
 
-// current returns the grant with which this candidate leads, or nil.
+// current returns the grant under which this candidate leads, or nil.
 func (e *Election) current() *Grant {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -62,7 +62,7 @@ func (e *Election) current() *Grant {
 	return e.leading
 }
 
-// Resign lets another candidate lead. It returns ErrNotHeld if this candidate does not lead. Otherwise it is as [Grant.Release].
+// Resign gives up the leadership. It returns ErrNotHeld if this candidate does not lead. Its other errors are those of [Grant.Release].
 func (e *Election) Resign(ctx context.Context) error {
 	g := e.current()
 	if g == nil {
@@ -71,8 +71,8 @@ func (e *Election) Resign(ctx context.Context) error {
 	return g.Release(ctx)
 }
 
-// Do campaigns, and calls f when this candidate leads. The context of f ends with ctx and with the leadership. If the leadership is lost
-// and f has returned, Do campaigns again, whatever happens to the engine. Do returns when f returns while this candidate leads, when ctx
+// Do campaigns, and calls f when this candidate leads. The context of f ends with ctx and with the leadership. When f returns after the
+// leadership was lost, Do campaigns again, whatever happens to the engine. Do returns when f returns while this candidate leads, when ctx
 // ends, or when the session is closed. It then resigns.
 func (e *Election) Do(ctx context.Context, value []byte, f func(context.Context, *Grant) error) error {
 	for attempt := 0; ; attempt++ {
@@ -96,7 +96,7 @@ func (e *Election) Do(ctx context.Context, value []byte, f func(context.Context,
 // errStop ends a watch when its caller needs no more events.
 var errStop = errors.New("stop")
 
-// Leader reads the present leader from the engine. It returns ErrNotHeld if there is none.
+// Leader reads the current leader from the engine. It returns ErrNotHeld if there is none.
 func (e *Election) Leader(ctx context.Context) (leader Leader, err error) {
 	ctx, call := e.session.leader.Start(ctx, e.name)
 	defer call.End(ctx, &err)
@@ -118,7 +118,7 @@ func (e *Election) Leader(ctx context.Context) (leader Leader, err error) {
 	return leader, nil
 }
 
-// Observe returns the leader, and then every change. A leader that was soon followed by another may be left out, but never the latest. After
+// Observe returns the current leader, and then every change. A leader that was soon replaced may be skipped, but never the latest. After
 // a lost connection Observe reconnects without an error; the last leader may be stale until then.
 //
 // The loop ends without an error when ctx ends. Any other end is an error in the last pair: ErrClosed or ErrInvalid.
@@ -137,7 +137,7 @@ type observer struct {
 	election *Election
 	yield    func(Leader, error) bool
 	last     Token
-	emitted  bool // emitted a leader, or none
+	emitted  bool // has emitted a leader, or none
 	left     bool // the caller has left the loop
 }
 

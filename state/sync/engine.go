@@ -48,7 +48,7 @@ type kind struct {
 	attrs                   metric.MeasurementOption
 	ends                    map[string]metric.MeasurementOption // by goos.sync.end
 	eventAttrs              []attribute.KeyValue
-	lost, elected, resigned *instrument.Event // the last two are nil unless it is an election
+	lost, elected, resigned *instrument.Event // the last two are nil except for an election
 }
 
 // observed is the telemetry of a session.
@@ -107,7 +107,7 @@ func observe(system string, p telemetry.Providers) observed {
 // wrap adds the operation and the name to an error.
 func wrap(op, name string, err error) error { return &Error{Op: op, Name: name, Err: err} }
 
-// instruments are the metrics beside the durations of calls.
+// instruments are the metrics other than the durations of calls.
 type instruments struct {
 	hold          metric.Float64Histogram
 	contentions   metric.Int64Counter
@@ -123,7 +123,7 @@ func newInstruments(m instrument.Meter) instruments {
 	}
 }
 
-// about returns the attributes of an event about a name.
+// about returns the attributes of an event on a name.
 func (k *kind) about(name string, token Token, more ...attribute.KeyValue) []attribute.KeyValue {
 	all := append(k.eventAttrs[:len(k.eventAttrs):len(k.eventAttrs)], nameAttr.String(name))
 	if token != 0 {

@@ -13,7 +13,7 @@ import (
 	"github.com/go-os/go-os/state/sync/memsync"
 )
 
-// A lock around a piece of work, whose context ends with it.
+// Do runs a function under a lock. The function's context ends with the lock.
 func ExampleMutex_Do() {
 	session := sync.New(memsync.New(nil), &sync.Options{TTL: 15 * time.Second})
 	defer func() { _ = session.Close() }()
@@ -28,7 +28,7 @@ func ExampleMutex_Do() {
 	// <nil>
 }
 
-// A lock that is taken and given back by hand.
+// Lock and Release take and return a lock explicitly.
 func ExampleMutex_Lock() {
 	session := sync.New(memsync.New(nil), nil)
 	defer func() { _ = session.Close() }()
@@ -48,7 +48,7 @@ func ExampleMutex_Lock() {
 	// sync: release "invoice/7": not held: already released
 }
 
-// Work that one process of all does at a time, for as long as it leads.
+// Only one process at a time runs the function, for as long as it leads.
 func ExampleElection_Do() {
 	session := sync.New(memsync.New(nil), nil)
 	defer func() { _ = session.Close() }()
@@ -64,7 +64,7 @@ func ExampleElection_Do() {
 	// <nil>
 }
 
-// Who leads, now and from now on.
+// Observe reports the current leader and every change of leader.
 func ExampleElection_Observe() {
 	session := sync.New(memsync.New(nil), nil)
 	defer func() { _ = session.Close() }()
@@ -91,7 +91,7 @@ func ExampleElection_Observe() {
 	// nobody leads
 }
 
-// No more than so many at a time, over all processes.
+// A semaphore limits the number of concurrent holders across all processes.
 func ExampleSemaphore() {
 	session := sync.New(memsync.New(nil), nil)
 	defer func() { _ = session.Close() }()
@@ -107,7 +107,7 @@ func ExampleSemaphore() {
 	// sync: try_acquire "exports": held
 }
 
-// A holder that was stopped for too long, and does not know it, can no longer write.
+// A holder that was paused past its TTL, without noticing, can no longer write.
 func ExampleFence() {
 	session := sync.New(memsync.New(nil), nil)
 	defer func() { _ = session.Close() }()
@@ -132,7 +132,7 @@ func ExampleFence() {
 	// true
 }
 
-// A context that is derived from a grant's does not look at the clock: Lost does.
+// A context derived from a grant's context does not check the clock. Lost does.
 func ExampleLost() {
 	session := sync.New(memsync.New(nil), nil)
 	defer func() { _ = session.Close() }()

@@ -12,21 +12,21 @@ import (
 	"github.com/go-os/go-os/state/kv"
 )
 
-// Fence protects items of a kv.Store from earlier holders. It stores the largest token that has written an item with the item, and refuses
-// smaller ones. It is safe for concurrent use by any number of processes.
+// Fence protects items of a kv.Store from earlier holders. With each item it stores the largest token that has written the item, and
+// refuses smaller ones. It is safe for concurrent use by any number of processes.
 //
-// Only Fences may write an item, or its token is lost. A deleted item stays in the store, without its value, to keep its token.
+// Only Fences may write an item, or its token is lost. A deleted item stays in the store, without its value, to keep the token.
 //
 // # Other engines and restores
 //
 // Tokens are comparable as long as one engine issues them and keeps its data. After a move to another engine, or a restore from a backup,
-// a new holder may have a smaller token than the item. It is then refused until the tokens have caught up, which may never happen. Or
-// it may have the same token as an earlier holder.
+// a new holder may have a smaller token than the item. It is then refused until the tokens have caught up, which may never happen. It may
+// also have the same token as an earlier holder.
 //
 //   - To continue, raise FenceOptions.Epoch in all processes. An item takes any token of a larger epoch, and then refuses all smaller epochs,
 //     so processes that still have the old epoch get ErrFenced.
-//   - If the context of a call is that of a grant, or derived from it, the item also keeps which grant wrote it, and refuses an
-//     equal token of another grant. It cannot do so for a token that came with a request from elsewhere.
+//   - If the context of a call is a grant's, or derived from one, the item also records the grant that wrote it. It then refuses an
+//     equal token of another grant. It cannot do so for a token that came with a request from another process.
 type Fence struct {
 	store *kv.Store
 	epoch uint32
@@ -35,13 +35,13 @@ type Fence struct {
 
 // FenceOptions configure NewFence.
 type FenceOptions struct {
-	// Epoch comes before the token in all comparisons. All processes that write an item use the same one. Raise it when tokens start
-	// again: after a move to another engine, or a restore from a backup. Never lower it. Default: 0.
+	// Epoch precedes the token in all comparisons. All processes that write an item must use the same epoch. Raise it when tokens start
+	// over: after a move to another engine, or a restore from a backup. Never lower it. Default: 0.
 	Epoch uint32
 }
 
-// NewFence returns a Fence for the items of a store. Without a store, calls return ErrInvalid, and errors.ErrUnsupported if the store
-// lacks the ability kv.CAS. A Fence promises no more than its store: one that loses writes may lose a token with them.
+// NewFence returns a Fence for the items of a store. Calls return ErrInvalid if the store is nil, and errors.ErrUnsupported if it lacks
+// the ability kv.CAS. A Fence promises no more than its store: a store that loses writes may lose tokens with them.
 func NewFence(store *kv.Store, opts *FenceOptions) *Fence {
 	f := &Fence{store: store, fault: defaults.Given("sync: NewFence", "store", store)}
 	if opts != nil {
@@ -61,7 +61,7 @@ func (f *Fence) Delete(ctx context.Context, t Token, key string) error {
 	return f.write(ctx, t, key, nil, true)
 }
 
-// Get returns an item and the token that it was written with. It returns kv.ErrNotFound if there is none.
+// Get returns an item and the token that it was written with. It returns kv.ErrNotFound if the item does not exist.
 func (f *Fence) Get(ctx context.Context, key string) (value []byte, t Token, err error) {
 	if f.fault != nil {
 		return nil, 0, &Error{Op: "fence", Name: key, Err: f.fault}
@@ -80,8 +80,8 @@ func (f *Fence) Get(ctx context.Context, key string) (value []byte, t Token, err
 	return s.value, s.token, nil
 }
 
-// Take is Get for a holder that will write a value derived from this one. Earlier holders are refused from then on, although nothing else
-// has been written. If there is no item, Take returns kv.ErrNotFound and still records the token.
+// Take reads an item like Get, for a holder that will write a value derived from it. From then on, earlier holders are refused, although
+// nothing else has been written. If the item does not exist, Take returns kv.ErrNotFound and still records the token.
 func (f *Fence) Take(ctx context.Context, t Token, key string) (value []byte, err error) {
 	taken := seal{}
 	err = f.update(ctx, t, key, func(old seal) seal {
@@ -98,7 +98,7 @@ func (f *Fence) write(ctx context.Context, t Token, key string, value []byte, de
 	return f.update(ctx, t, key, func(seal) seal { return seal{value: value, deleted: deleted} })
 }
 
-// update is a read-modify-write by compare-and-set, which it repeats after a conflict. next returns the new value, and whether the item is
+// update is a read-modify-write by compare-and-set, which retries after a conflict. next returns the new value, and whether the item is
 // deleted. A missing item counts as deleted.
 func (f *Fence) update(ctx context.Context, t Token, key string, next func(old seal) seal) error {
 	if f.fault != nil {
@@ -131,7 +131,7 @@ func (f *Fence) update(ctx context.Context, t Token, key string, next func(old s
 	}
 }
 
-// ofStore returns the error of a call of the store as one of the Fence. It takes the cause alone: both name the key.
+// ofStore converts an error of the store to one of the Fence. It keeps only the cause, because both errors name the key.
 func ofStore(key string, err error) error {
 	if err == nil {
 		return nil
@@ -155,7 +155,7 @@ func (f *Fence) admit(old seal, t Token, grants []uint64) (grant uint64, err err
 			return 0, fmt.Errorf("%w: another grant has written with the same token %d: after a change of the engine, raise FenceOptions.Epoch", ErrFenced, t)
 		}
 		return old.grant, nil
-	case len(grants) == 1: // with several it is unknown which one protects the item
+	case len(grants) == 1: // with several, it is unknown which one protects the item
 		return grants[0], nil
 	default:
 		return 0, nil

@@ -9,7 +9,7 @@ import (
 	"github.com/go-os/go-os/state/sync/memsync"
 )
 
-// TestFenceEpoch moves to an engine whose tokens start again.
+// TestFenceEpoch migrates to an engine whose tokens start over.
 func TestFenceEpoch(t *testing.T) {
 	old, store := fence(t)
 	ctx := t.Context()
@@ -34,7 +34,7 @@ func TestFenceEpoch(t *testing.T) {
 	is(t, old.Put(ctx, 2000, "k", nil), sync.ErrFenced, "Put by a process of the old epoch, after Delete")
 }
 
-// TestFenceEqualTokens has grants of two engines, which give the same token, write one item.
+// TestFenceEqualTokens writes one item under grants of two engines that have the same token.
 func TestFenceEqualTokens(t *testing.T) {
 	f, store := fence(t)
 	first, err := memory(t, memsync.New(nil)).Mutex("m").Lock(t.Context())
@@ -67,7 +67,7 @@ func TestFenceEqualTokens(t *testing.T) {
 	is(t, raised.Put(second.Context(), token, "k", []byte("f")), nil, "Put by the second in a new epoch")
 }
 
-// TestFenceNestedGrants writes under two grants that have the same token. Either context is good for the item.
+// TestFenceNestedGrants writes under two grants that have the same token. Either context is valid for the item.
 func TestFenceNestedGrants(t *testing.T) {
 	f, _ := fence(t)
 	outer, err := memory(t, memsync.New(nil)).Mutex("m").Lock(t.Context())

@@ -75,7 +75,7 @@ func TestFence(t *testing.T) {
 	is(t, f.Put(ctx, 9, "", nil), kv.ErrInvalid, "Put without a key")
 }
 
-// TestFenceContended has many holders write at once: the last token wins, and no write by a smaller one comes after it.
+// TestFenceContended lets many holders write concurrently. The largest token wins, and no write with a smaller one follows it.
 func TestFenceContended(t *testing.T) {
 	f, _ := fence(t)
 	const holders = 32

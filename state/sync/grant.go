@@ -20,13 +20,13 @@ type Grant struct {
 
 	mu     gosync.Mutex
 	cancel context.CancelCauseFunc
-	why    *ending // nil until it ends
+	why    *ending // nil until the grant ends
 }
 
-// heldKey is the key of the grant in its context. It detects a caller that would wait for itself.
+// heldKey is the key of the grant in its context. It serves to detect a caller that would wait for itself.
 type heldKey struct{}
 
-// outer returns the grant whose context this one was requested with, or nil.
+// outer returns the grant whose context this grant was requested with, or nil.
 func (g *Grant) outer() *Grant {
 	return grantOf(g.ctx.(grantContext).Context)
 }
@@ -58,15 +58,15 @@ func (p *primitive) newGrant(parent context.Context, c *claim) (*Grant, error) {
 func (g *Grant) Token() Token { return g.claim.Token }
 
 // Context returns a context that ends with the grant, before another process can have the seat. It has the values of the context that the
-// grant was requested with. The context of Do also ends with that of the caller. context.Cause returns why it ended. Its Err reads the
-// clock; that of a derived context does not: see [Lost].
+// grant was requested with. In a Do, it also ends with the caller's context. context.Cause returns the reason for its end. Its Err reads
+// the clock; the Err of a derived context does not: see [Lost].
 func (g *Grant) Context() context.Context { return g.ctx }
 
 // Deadline returns the time at which the grant ends if no further renewal succeeds. Every renewal moves it.
 func (g *Grant) Deadline() time.Time { return g.claim.deadline() }
 
-// Lost returns nil while the grant holds and after it was released. Otherwise it returns why the grant ended: an error that wraps ErrLost
-// or ErrClosed. It reads the clock and sends no request.
+// Lost returns nil while the grant holds and after it was released. Otherwise it returns the reason for its end: an error that wraps
+// ErrLost or ErrClosed. It reads the clock and sends no request.
 func (g *Grant) Lost() error {
 	if why := g.ended(); why != nil && why.end != endReleased {
 		return &Error{Op: "lost", Name: g.of.name, Err: why.err}
@@ -95,7 +95,7 @@ func (g *Grant) finish(why *ending) *ending {
 		return g.why
 	}
 	g.why = why
-	g.cancel(why) // under the lock: a caller that sees why must see the end of the context
+	g.cancel(why) // under the lock: a caller that reads why must see the end of the context
 	g.mu.Unlock()
 	k, s := g.of.kind, g.of.session
 	k.held.Add(g.ctx, -1, k.attrs)
@@ -123,8 +123,8 @@ func (s *Session) forget(g *Grant) {
 // errReleased is the cause of a context whose grant was released.
 var errReleased = errors.New("sync: the grant was released")
 
-// Release ends the grant's context, and then frees the seat. It returns ErrNotHeld if the grant was released before. It returns ErrLost if
-// the grant had ended by itself or the engine no longer had it: its work may not have been protected to the end. After ErrUnavailable or
+// Release ends the grant's context, and then frees the seat. It returns ErrNotHeld if the grant was released before. It returns ErrLost
+// if the grant had already ended or the engine no longer had it: its work may not have been protected to the end. After ErrUnavailable or
 // the end of ctx, the session retries the release until the lease has ended.
 func (g *Grant) Release(ctx context.Context) (err error) {
 	ctx, call := g.of.kind.release.Start(ctx, g.of.name)

@@ -11,8 +11,8 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// TestContextLooksAtTheClock takes the timer away that ends a grant, as in a process that was stopped and whose timers are late: the context
-// says that it is over all the same, to whoever asks it or a child of it for the cause.
+// TestContextLooksAtTheClock stops the timer that ends a grant, as in a paused process whose timers fire late. The grant's context and
+// its children report the end nevertheless, to callers that check Err or Cause.
 func TestContextLooksAtTheClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := New(memsync.New(nil), &Options{TTL: time.Second, Timeout: time.Millisecond, Telemetry: telemetry.Off()})

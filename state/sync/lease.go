@@ -15,7 +15,7 @@ import (
 	"github.com/go-os/go-os/state/sync/driver"
 )
 
-// ending is why a lease or a grant has ended. It is the cause of its context.
+// ending is the reason for the end of a lease or a grant. It is the cause of its context.
 type ending struct {
 	end string // endExpired, …
 	err error
@@ -24,7 +24,7 @@ type ending struct {
 func (o *ending) Error() string { return o.err.Error() }
 func (o *ending) Unwrap() error { return o.err }
 
-// lease is a lease of a session, which claims belong to. It is renewed until it is lost or no longer needed.
+// lease is a lease of a session, with its claims. It is renewed until it is lost or no longer needed.
 type lease struct {
 	session *Session
 	id      driver.LeaseID
@@ -33,21 +33,21 @@ type lease struct {
 	end     context.CancelCauseFunc
 
 	mu       gosync.Mutex
-	deadline time.Time // until when it exists for certain, less the margin
+	deadline time.Time // the time until which it certainly exists, less the margin
 	timer    *time.Timer
 	members  map[*claim]struct{} // the claims that renewals name
 
 	tag string // the beginning of the IDs of its claims
 
 	// Guarded by session.mu.
-	claims  int                 // how many claims need the lease
+	claims  int                 // number of claims that need the lease
 	retired bool                // takes no new claims, and ends with the last one
 	numbers map[string]*numbers // of its claims, by queue
 }
 
-// open returns the session's lease, and counts a claim on it: the caller must call claim.done. It requests a lease if there is none. The request
-// continues even if the caller gives up, since a lease of unknown ID could not be revoked. The time that a caller waits for the request of
-// another one counts towards its own Options.Timeout.
+// open returns the session's lease, and counts a claim on it: the caller must call claim.done. It requests a lease if there is none. The
+// request continues even if the caller gives up, since a lease of unknown ID could not be revoked. Time that a caller waits for another
+// caller's request counts towards its own Options.Timeout.
 func (s *Session) open(ctx context.Context) (*lease, error) {
 	began := time.Now()
 	if err := s.turn(ctx); err != nil {
@@ -106,7 +106,7 @@ func (s *Session) turn(ctx context.Context) error {
 	}
 }
 
-// unanswered returns the error of a call that the engine has not answered in time.
+// unanswered returns the error of a call that the engine did not answer in time.
 func (s *Session) unanswered() error {
 	return fmt.Errorf("%w: no answer within %s", ErrUnavailable, s.opts.Timeout)
 }
@@ -191,12 +191,12 @@ func (l *lease) dismiss() {
 	}
 	l.finish(endReleased, ErrLost)
 	delete(l.session.leases, l)
-	if l.session.life.Err() == nil { // or Close does not wait for it
+	if l.session.life.Err() == nil { // otherwise Close does not wait for it
 		l.session.work.Go(l.revoke)
 	}
 }
 
-// revokeWithin is how long a lease may take to be revoked: most of the second that Close may take.
+// revokeWithin limits the revocation of a lease to most of the second that Close may take.
 const revokeWithin = 800 * time.Millisecond
 
 // revoke ends the lease at the engine. If that fails, it ends after its TTL.
@@ -267,8 +267,9 @@ func (l *lease) living() []*claim {
 	return slices.Collect(maps.Keys(l.members))
 }
 
-// extend moves the deadline after a renewal. It counts from when the renewal was sent, because the engine got it no earlier. It covers the
-// claims that the renewal named. It does not revive a lease or a claim that has ended by the clock, because its grants have ended.
+// extend moves the deadline after a renewal. It counts from when the renewal was sent, because the engine received it no earlier. It
+// covers the claims that the renewal named. It does not revive a lease or a claim that has ended by the clock, because its grants have
+// ended.
 func (l *lease) extend(sent time.Time, covered []*claim) {
 	if l.lost() != nil {
 		return
@@ -289,7 +290,7 @@ func (l *lease) late() bool {
 	return !time.Now().Before(l.deadline)
 }
 
-// lost returns why the lease has ended, also by the clock, or nil.
+// lost returns the reason if the lease has ended, also by the clock, or nil.
 func (l *lease) lost() *ending {
 	if l.ctx.Err() == nil && l.late() {
 		l.lose(endExpired, fmt.Errorf("%w: no renewal has succeeded within %s, less a margin of %s", ErrLost, l.session.opts.TTL, l.session.opts.Margin))
@@ -310,7 +311,7 @@ func (l *lease) finish(end string, err error) {
 	l.timer.Stop()
 }
 
-// lose is finish for a lease that the session loses.
+// lose ends a lease that the session has lost.
 func (l *lease) lose(end string, err error) {
 	l.finish(end, err)
 	s := l.session
@@ -323,10 +324,11 @@ func (l *lease) lose(end string, err error) {
 	if s.current == l {
 		s.current = nil
 	}
-	s.work.Go(l.revoke) // so that others need not wait for the end of the TTL, or for claims that are left
+	s.work.Go(l.revoke) // so that others need not wait for the end of the TTL, or for remaining claims
 }
 
-// request limits the time of one request. It uses a timer, not a deadline: clients send deadlines to servers, which set up timers, too.
+// request limits the time of one request. It uses a timer, not a deadline: clients send deadlines to servers, which then set up timers as
+// well.
 func (s *Session) request(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	late := time.AfterFunc(s.opts.Timeout, cancel)
@@ -336,8 +338,8 @@ func (s *Session) request(ctx context.Context) (context.Context, context.CancelF
 	}
 }
 
-// classify classifies the error of a request: the end of the session and of the caller's context come first. If the request has timed
-// out, the engine is unavailable.
+// classify classifies the error of a request. The end of the session and of the caller's context take precedence. If the request has
+// timed out, the engine is unavailable.
 func (s *Session) classify(ctx context.Context, err error) error {
 	switch {
 	case s.life.Err() != nil:
@@ -351,7 +353,7 @@ func (s *Session) classify(ctx context.Context, err error) error {
 	}
 }
 
-// noContext hides that an error is that of a request's own context, which the caller must not take for its own.
+// noContext hides the error of a request's own context, which the caller must not mistake for its own.
 type noContext struct{ err error }
 
 func (n noContext) Error() string { return n.err.Error() }

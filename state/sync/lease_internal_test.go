@@ -13,7 +13,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// slowToGrant is a driver whose engine makes a lease at once and answers later.
+// slowToGrant is a driver whose engine creates a lease at once and answers later.
 type slowToGrant struct {
 	*memsync.Driver
 	grants atomic.Int64
@@ -32,7 +32,8 @@ func (s *slowToGrant) Grant(ctx context.Context, ttl time.Duration) (driver.Leas
 	}
 }
 
-// TestGivenUpWhileGranting has callers give up before the engine has answered with a lease. It is kept for the next caller.
+// TestGivenUpWhileGranting lets callers give up before the engine has answered with a lease. The session keeps the lease for the next
+// caller.
 func TestGivenUpWhileGranting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		space := memsync.NewSpace()
@@ -87,7 +88,8 @@ func (silentGranter) Grant(ctx context.Context, _ time.Duration) (driver.LeaseID
 	return "", ctx.Err()
 }
 
-// TestTimeoutBehindAnotherGrant has a caller come while the request of one that gave up is unanswered. It waits for its own Timeout only.
+// TestTimeoutBehindAnotherGrant starts a call while the request of an abandoned call is unanswered. The new call waits no longer than its
+// own Timeout.
 func TestTimeoutBehindAnotherGrant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := New(silentGranter{memsync.New(nil)}, &Options{Telemetry: telemetry.Off()})

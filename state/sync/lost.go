@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// Lost returns nil while every grant holds whose Context ctx is, or is derived from. Otherwise it returns why one has ended: an error that
-// wraps ErrLost, ErrClosed, or ErrNotHeld if the grant was released or ctx belongs to no grant.
+// Lost returns nil while every grant that ctx belongs to holds: ctx is the grant's Context, or derives from it. Otherwise it returns the
+// reason: an error that wraps ErrLost or ErrClosed, or ErrNotHeld if the grant was released or ctx belongs to no grant.
 //
 // It reads the clock and sends no request, as the Err of the grant's own context does. A derived context, such as one of
 // context.WithTimeout, ends only when a timer fires. In a process that was paused, that may be a moment after it resumes. So call Lost

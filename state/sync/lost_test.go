@@ -21,7 +21,7 @@ func memory(t *testing.T, d driver.Driver) *sync.Session {
 	return s
 }
 
-// TestLost asks contexts that are derived from those of grants.
+// TestLost checks contexts that are derived from grants' contexts.
 func TestLost(t *testing.T) {
 	s := memory(t, memsync.New(nil))
 	is(t, sync.Lost(t.Context()), sync.ErrNotHeld, "a context without a grant")
@@ -50,14 +50,15 @@ func TestLost(t *testing.T) {
 	is(t, sync.Lost(inner.Context()), sync.ErrClosed, "after Close")
 }
 
-// mute is a driver whose engine answers no renewal.
+// mute is a driver whose engine does not answer renewals.
 type mute struct{ driver.Driver }
 
 func (mute) Renew(context.Context, driver.LeaseID, []driver.Claim) ([]driver.Claim, error) {
 	return nil, driver.ErrUnavailable
 }
 
-// TestLostByTheClock asks at the deadline, when no timer can have fired yet: those of the bubble fire when all goroutines wait.
+// TestLostByTheClock calls Lost at the deadline, before any timer can have fired: timers in a bubble fire only when all goroutines are
+// blocked.
 func TestLostByTheClock(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		s := memory(t, mute{memsync.New(nil)})
@@ -74,7 +75,7 @@ func TestLostByTheClock(t *testing.T) {
 	})
 }
 
-// TestLostIsLogged: without an SDK the loss of a lock is a line of the log.
+// TestLostIsLogged checks that the loss of a lock is logged without an SDK.
 func TestLostIsLogged(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		var log strings.Builder

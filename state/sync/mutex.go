@@ -2,8 +2,8 @@ package sync
 
 import "context"
 
-// Mutex is a lock that one process holds at a time. Goroutines of one process exclude each other, too. It has no state of its own: all
-// Mutexes of one name are the same lock.
+// Mutex is a lock that one process holds at a time. It also excludes other goroutines of the same process. It has no state of its own:
+// all Mutexes of one name are the same lock.
 type Mutex struct{ primitive }
 
 // Mutex returns the lock of this name. If the name is empty, not UTF-8 or too long for the engine, its methods return ErrInvalid.
@@ -19,7 +19,7 @@ func (m *Mutex) Lock(ctx context.Context) (*Grant, error) {
 	return m.acquire(ctx, context.WithoutCancel(ctx), nil, false)
 }
 
-// TryLock is Lock, but returns ErrHeld at once if the lock is held.
+// TryLock takes the lock like Lock, but returns ErrHeld at once if it is held.
 func (m *Mutex) TryLock(ctx context.Context) (*Grant, error) {
 	return m.acquire(ctx, context.WithoutCancel(ctx), nil, true)
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// TestWithoutDriver calls what was made of nothing: every call returns an error that says what is missing.
+// TestWithoutDriver calls sessions and values without a driver. Every call returns an error that names the missing part.
 func TestWithoutDriver(t *testing.T) {
 	ctx := t.Context()
 	s := sync.New(nil, &sync.Options{Telemetry: telemetry.Off()})
@@ -37,7 +37,7 @@ func TestWithoutDriver(t *testing.T) {
 	}
 }
 
-// TestDoNothing gives Do no function: it returns ErrInvalid, and leaves the lock free.
+// TestDoNothing passes a nil function to Do. Do returns ErrInvalid and leaves the lock free.
 func TestDoNothing(t *testing.T) {
 	s := sync.New(memsync.New(nil), &sync.Options{Telemetry: telemetry.Off()})
 	defer func() { _ = s.Close() }()
@@ -48,7 +48,7 @@ func TestDoNothing(t *testing.T) {
 	}
 }
 
-// TestErrorsSayItOnce checks that no error has the same words twice, and that Lost returns an *Error.
+// TestErrorsSayItOnce checks that no error repeats a text, and that Lost returns an *Error.
 func TestErrorsSayItOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := sync.New(memsync.New(nil), &sync.Options{Telemetry: telemetry.Off()})

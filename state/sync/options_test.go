@@ -15,7 +15,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// TestInvalidOptions makes sessions of options that make no sense: every call returns an error that names the option.
+// TestInvalidOptions creates sessions with invalid options. Every call returns an error that names the option.
 func TestInvalidOptions(t *testing.T) {
 	for want, opts := range map[string]sync.Options{
 		"sync.Options.TTL is -1ns:":                                      {TTL: -1},
@@ -31,7 +31,7 @@ func TestInvalidOptions(t *testing.T) {
 	}
 }
 
-// faulty is a driver that was made of invalid arguments: it panics when it is called all the same.
+// faulty is a driver that was created with invalid arguments. It panics when it is called.
 type faulty struct{ driver.Driver }
 
 func (faulty) Capabilities() driver.Capabilities {
@@ -47,7 +47,7 @@ func TestInvalidDriver(t *testing.T) {
 	refuses(t, sync.New(nil, &sync.Options{Telemetry: telemetry.Off()}), "New was given no driver")
 }
 
-// refuses expects ErrInvalid with this text from every call of a session.
+// refuses checks that every call of a session returns ErrInvalid with this text.
 func refuses(t *testing.T, s *sync.Session, want string) {
 	t.Helper()
 	ctx := t.Context()
@@ -78,7 +78,7 @@ func refuses(t *testing.T, s *sync.Session, want string) {
 	}
 }
 
-// coarse is a driver whose TTLs are whole seconds. It records those that it is asked for.
+// coarse is a driver whose TTLs are whole seconds. It records the requested TTLs.
 type coarse struct {
 	*memsync.Driver
 	ttls chan time.Duration
@@ -95,7 +95,7 @@ func (c coarse) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, e
 	return c.Driver.Grant(ctx, ttl)
 }
 
-// TestTTLIsRoundedUp checks the lease and the deadline of a grant: a margin of a tenth is one of the rounded TTL.
+// TestTTLIsRoundedUp checks the lease and the deadline of a grant. The margin is a tenth of the rounded TTL.
 func TestTTLIsRoundedUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for given, want := range map[time.Duration]time.Duration{
@@ -117,7 +117,7 @@ func TestTTLIsRoundedUp(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		// Half of the TTL is the limit of the margin: of the one that the engine keeps.
+		// The margin may be half of the TTL that the engine grants.
 		s := sync.New(coarse{memsync.New(nil), make(chan time.Duration, 1)}, &sync.Options{
 			TTL: 1500 * time.Millisecond, Margin: 900 * time.Millisecond, Telemetry: telemetry.Off(),
 		})

@@ -1,44 +1,45 @@
-// Package sync has locks, leader election and semaphores between processes, on many engines. They stay safe when machines fail.
+// Package sync provides locks, leader election and semaphores between processes, on many engines. They stay safe when machines fail.
 //
 //	session := sync.New(etcdsync.New(client, nil), &sync.Options{TTL: 15 * time.Second})
 //	defer session.Close()
 //	if err := session.Require(sync.Linearizable); err != nil { … }
 //	err := session.Mutex("settlement").Do(ctx, func(ctx context.Context, g *sync.Grant) error { … })
 //
-// A [Session] is made from a driver. It has one lease at the engine for everything that its process holds and waits for.
+// A [Session] is created on a driver. It has one lease at the engine for all grants and waiting claims of its process.
 //
-// # What a grant promises
+// # Guarantees of a grant
 //
-// A lock between machines differs from one of the standard library: its holder may be paused for a minute between two instructions,
-// while another process takes over. A [Grant] has two means against that. Work that must be safe uses one of them:
+// A lock between machines differs from one of the standard library: its holder may be paused for a minute between two instructions, while
+// another process takes over. A [Grant] offers two protections. Work that must be safe needs one of them:
 //
 //   - [Grant.Context] ends before the engine can hand the seat to another process. It ends a TTL minus [Options.Margin] after the last
-//     successful renewal of its claim was sent, or the acquisition before the first renewal. This machine's monotonic clock decides that,
-//     whether the engine can be reached or not. Its Err reads the clock itself, so that a process that was paused learns of the end
-//     before any timer has fired. The Err of a derived context does not: use [Lost]. The margin has to cover how much slower this
-//     machine's clock may run than the engine's within a TTL, and how long work takes to stop.
-//   - [Grant.Token] is a fencing token: it grows with every grant of a name. A server that gets the token with a request can refuse
-//     requests of an earlier holder. [Fence] does so for items of a kv.Store.
+//     successful renewal of its claim was sent, or after the acquisition was sent if no renewal followed. This machine's monotonic clock
+//     decides that, even if the engine is unreachable. Its Err reads the clock itself, so that a paused process detects the end before
+//     any timer has fired. The Err of a derived context does not: use [Lost]. The margin must cover how much slower this machine's clock
+//     may run than the engine's within a TTL, and the time that work takes to stop.
+//   - [Grant.Token] is a fencing token: it increases with every grant of a name. A server that receives the token with a request can
+//     refuse requests of an earlier holder. [Fence] does so for items of a kv.Store.
 //
-// The context cannot end in time if somebody revokes the lease or removes the claim at the engine by hand, or the machine is suspended (Linux
-// does not count that in the monotonic clock). The token is good even then. The next renewal, within a TTL, finds what was removed.
+// The context cannot end in time if an operator revokes the lease or removes the claim at the engine. The same holds while the machine is
+// suspended, since Linux does not count that in the monotonic clock. The token still protects. The next renewal, within a TTL, detects
+// what was removed.
 //
 // # Order and failure
 //
 //   - If Capabilities.Ordered is set, waiters are served in the order in which the engine received their claims. A waiter that gives up
-//     leaves the queue at once. One whose lease is lost joins again at the end.
-//   - The seat of a process that died is free after its TTL, and no later than Capabilities.Lease.Latest(TTL).
-//   - If the engine does not answer, the outcome of a claim is unknown. The session withdraws it until the engine confirms that, or the
-//     lease has ended. The claim delays others for a TTL at most, even if the request arrives later.
+//     leaves the queue at once. A waiter whose lease is lost joins again at the end.
+//   - The seat of a dead process is free after its TTL, and no later than Capabilities.Lease.Latest(TTL).
+//   - If the engine does not answer, the outcome of a claim is unknown. The session repeats its withdrawal until the engine confirms it,
+//     or the lease has ended. The claim delays others for at most a TTL, even if the request arrives later.
 //   - All grants of a Session share one lease: they are lost together, unless a single claim was removed.
 //
 // [Safety] is the class of an engine's promise. [Session.Require] refuses an engine that promises too little, at start-up.
 //
 // # Errors
 //
-// Every error is an [*Error] that names the operation and the name, and wraps one of the sentinels below, the error of the context,
-// or errors.ErrUnsupported. The engine's own error stays reachable by errors.As. sync.ErrUnavailable, kv.ErrUnavailable and
-// config.ErrUnavailable are one value, and so are the others of one name.
+// Every error is an [*Error] that names the operation and the name, and wraps one of the sentinels below, the error of the context, or
+// errors.ErrUnsupported. The engine's own error stays reachable by errors.As. sync.ErrUnavailable, kv.ErrUnavailable and
+// config.ErrUnavailable are the same value. The same holds for all errors that share a name.
 //
 // # Telemetry
 //
@@ -54,12 +55,12 @@
 //   - goos.sync.contentions, counter: acquisitions that found the seats taken and waited.
 //   - goos.sync.waiting and goos.sync.held, up-down counters: claims of this process in the queues, and grants that it holds.
 //
-// Events, which are lines of the Logger if nobody takes OTel events:
+// Events, which are written to the Logger if OTel events are not enabled:
 //
 //   - goos.sync.lost (warning): a grant is over before it was released; with goos.sync.end and exception.*
-//   - goos.sync.leader.elected and goos.sync.leader.resigned (info): this process leads, or no longer wants to
+//   - goos.sync.leader.elected and goos.sync.leader.resigned (info): this process leads, or has resigned
 //   - goos.sync.leader.changed (info): an observer sees another leader, or none
-//   - goos.sync.renewal.failed (warning): the engine did not answer a renewal, which is tried again; with exception.*
+//   - goos.sync.renewal.failed (warning): the engine did not answer a renewal, which is retried; with exception.*
 package sync
 
 import (
@@ -77,21 +78,21 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// The errors that callers tell apart.
+// The errors of this package.
 var (
 	// ErrHeld: all seats are taken (of a call that does not wait), or the caller would wait for itself.
 	ErrHeld = driver.ErrHeld
-	// ErrNotHeld: there is nothing to give back: the grant was released before, or nobody leads.
+	// ErrNotHeld: there is nothing to release: the grant was released before, or there is no leader.
 	ErrNotHeld = fault.New("not_held", "not held")
-	// ErrLost: the grant ended before it was released. What was done under it may not have been protected to the end.
+	// ErrLost: the grant ended before it was released. Its work may not have been protected to the end.
 	ErrLost = driver.ErrLost
-	// ErrInvalid: the call would fail however often it is repeated: an empty name, a TTL outside the limits, a semaphore without seats.
+	// ErrInvalid: the call is invalid, and a retry fails, too: an empty name, a TTL outside the limits, a semaphore without seats.
 	ErrInvalid = driver.ErrInvalid
 	// ErrFenced: a holder with a larger token has written since.
 	ErrFenced = fault.New("fenced", "fenced off")
 	// ErrUnavailable: the engine did not answer.
 	ErrUnavailable = driver.ErrUnavailable
-	// ErrDenied: the engine refuses the client, whose credentials or rights do not suffice. A retry fails until somebody grants them.
+	// ErrDenied: the engine refuses the client, whose credentials or permissions are insufficient. A retry fails until they are granted.
 	ErrDenied = driver.ErrDenied
 	// ErrClosed: the session was closed, or is being shut down.
 	ErrClosed = driver.ErrClosed
@@ -123,12 +124,12 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// What the portable type and the drivers share.
+// The types that the portable type and the drivers share.
 type (
-	// Token orders the grants of one name: each has a larger one than those before it. Zero is none.
+	// Token orders the grants of one name: each token is larger than those before it. Zero is no token.
 	Token = driver.Token
-	// Capabilities are what an engine can do, and within which limits. See [driver.Capabilities] for the fields, and
-	// [driver.LeaseLimits] for how late an engine may notice that a process is gone (Lease.Latest).
+	// Capabilities describe the features and the limits of an engine. See [driver.Capabilities] for the fields, and [driver.LeaseLimits]
+	// for how late an engine may end the lease of a dead process (Lease.Latest).
 	Capabilities = driver.Capabilities
 	// Safety is the class of an engine's promise.
 	Safety = driver.Safety
@@ -152,45 +153,45 @@ const (
 
 // Options configure New.
 type Options struct {
-	// TTL is how long the engine keeps the seats of a process after its last renewal. The session renews three times a TTL. It is rounded up
-	// to Capabilities.Lease.Granularity. If it is outside Capabilities.Lease, calls return ErrInvalid. Default: DefaultTTL.
+	// TTL is how long the engine keeps the seats of a process after its last renewal. The session renews three times per TTL. The TTL is
+	// rounded up to Capabilities.Lease.Granularity. If it is outside Capabilities.Lease, calls return ErrInvalid. Default: DefaultTTL.
 	TTL time.Duration
-	// Margin is how long a grant ends before the engine could hand on its seat. It must be less than half the TTL. Default: a tenth of
-	// the TTL.
+	// Margin is the time from the end of a grant until the engine could hand over its seat. It must be less than half the TTL. Default: a
+	// tenth of the TTL.
 	Margin time.Duration
-	// Timeout limits one request to the engine; waiting for a seat does not count. More than a third of the TTL means a third of the TTL.
-	// Default: DefaultTimeout.
+	// Timeout limits one request to the engine; waiting for a seat does not count. It is at most a third of the TTL; longer values are
+	// shortened to that. Default: DefaultTimeout.
 	Timeout time.Duration
 	// Backoff is the wait before the first retry. It doubles up to MaxBackoff, and half of it is random. Default: DefaultBackoff.
 	Backoff time.Duration
 	// MaxBackoff is the longest such wait. Default: DefaultMaxBackoff.
 	MaxBackoff time.Duration
-	// Telemetry is where spans, metrics and events go. A no-op provider turns its signal off.
+	// Telemetry receives spans, metrics and events. A no-op provider turns its signal off.
 	Telemetry telemetry.Providers
 }
 
-// Session is what one process holds at an engine: a lease, its grants and its waiting claims. It is safe for concurrent use.
+// Session holds the lease, the grants and the waiting claims of a process at an engine. It is safe for concurrent use.
 type Session struct {
 	driver driver.Driver
 	caps   Capabilities
 	opts   Options
-	fault  error // of every call; nil unless the session was made of invalid arguments
+	fault  error // of every call; nil unless the session was created with invalid arguments
 	observed
 
-	opening chan struct{} // holds one token, which is needed to open a lease
+	opening chan struct{} // holds one token, which is required to open a lease
 	life    life.Life
-	work    gosync.WaitGroup // what Close waits for; nothing joins it once the life has ended
+	work    gosync.WaitGroup // waited for by Close; nothing joins it once the life has ended
 
 	mu       gosync.Mutex
 	draining bool
 	current  *lease              // for new claims; nil if there is none
-	leases   map[*lease]struct{} // that are not over
-	idle     chan struct{}       // closed when the last grant ends, if somebody waits for that
-	grants   map[*Grant]struct{} // that are not over
+	leases   map[*lease]struct{} // that have not ended
+	idle     chan struct{}       // closed when the last grant ends, if Shutdown waits for it
+	grants   map[*Grant]struct{} // that have not ended
 }
 
-// New returns a Session on d, which the session closes. It does no I/O and starts no goroutine. If the driver is nil or was made of invalid
-// arguments, an option is negative, or the TTL is outside the engine's limits, every call and Require return ErrInvalid.
+// New returns a Session on d, which the session closes. It does no I/O and starts no goroutine. Every call and Require return ErrInvalid
+// if the driver is nil or was created with invalid arguments, if an option is negative, or if the TTL is outside the engine's limits.
 func New(d driver.Driver, opts *Options) *Session {
 	if d == nil {
 		d = noDriver{}
@@ -203,7 +204,7 @@ func New(d driver.Driver, opts *Options) *Session {
 	}
 }
 
-// withDefaults also rounds the TTL, and checks the options against the engine's limits.
+// withDefaults fills in the defaults, rounds the TTL, and checks the options against the engine's limits.
 func (o *Options) withDefaults(caps Capabilities) (Options, error) {
 	all := defaults.Copy(o)
 	err := cmp.Or(
@@ -228,7 +229,7 @@ func (o *Options) withDefaults(caps Capabilities) (Options, error) {
 	return all, nil
 }
 
-// invalid returns the error of a driver that cannot work as it was made, or nil.
+// invalid returns the error of a driver that was created with invalid arguments, or nil.
 func invalid(d driver.Driver) error {
 	if v, ok := d.(driver.Validator); ok {
 		return v.Validate()
@@ -236,7 +237,7 @@ func invalid(d driver.Driver) error {
 	return nil
 }
 
-// noDriver stands for a driver that New was not given. Since it is invalid, no call reaches its nil methods.
+// noDriver replaces a nil driver. Since it is invalid, no call reaches its nil methods.
 type noDriver struct{ driver.Driver }
 
 // Validate implements driver.Validator.
@@ -248,11 +249,11 @@ func (noDriver) Capabilities() driver.Capabilities { return driver.Capabilities{
 // Close implements driver.Driver.
 func (noDriver) Close() error { return nil }
 
-// Capabilities returns what the engine can do.
+// Capabilities returns the features and the limits of the engine.
 func (s *Session) Capabilities() Capabilities { return s.caps }
 
-// Require returns nil if the engine has at least this class of safety, and otherwise an error that wraps errors.ErrUnsupported. It returns
-// ErrInvalid if the session was made of invalid arguments. Call it at start-up.
+// Require returns nil if the engine has at least this class of safety, and otherwise an error that wraps errors.ErrUnsupported. It
+// returns ErrInvalid if the session was created with invalid arguments. Call it at start-up.
 func (s *Session) Require(least Safety) error {
 	err := s.fault
 	if err == nil && s.caps.Safety < least {

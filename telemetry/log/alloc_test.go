@@ -13,10 +13,10 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// These counts hold without the race detector alone: under it, a sync.Pool forgets on purpose.
+// These counts hold only without the race detector: with it, a sync.Pool drops items on purpose.
 
-// TestFanOutAllocations holds the fan-out with everything on against the standard library's over the same sinks, and over
-// sinks that know nothing of traces.
+// TestFanOutAllocations compares the fan-out with everything on to the standard library's over the same sinks, and over
+// sinks without trace ids.
 func TestFanOutAllocations(t *testing.T) {
 	otelSink, p := otlp(t)
 	opts := &Options{Levels: NewLevels(slog.LevelInfo), Sampling: &Sampling{First: 1 << 30}, Telemetry: p}
@@ -41,7 +41,7 @@ func TestFanOutAllocations(t *testing.T) {
 	}
 }
 
-// TestDroppingAllocatesNothing: a program that logs too much is not slowed down further by the records that it loses.
+// TestDroppingAllocatesNothing checks that lost records do not slow down a program that logs too much.
 func TestDroppingAllocatesNothing(t *testing.T) {
 	started, release := make(chan struct{}), make(chan struct{})
 	s := Async(handlerFunc(func(context.Context, slog.Record) error { started <- struct{}{}; <-release; return nil }),
@@ -50,7 +50,7 @@ func TestDroppingAllocatesNothing(t *testing.T) {
 	r.AddAttrs(slog.Int("status", 200))
 	handle := func() { _ = s.Handle(t.Context(), r) }
 	handle()
-	<-started // the sink has that one, and the next one fills the queue
+	<-started // the sink has this one, and the next one fills the queue
 	handle()
 	if got := testing.AllocsPerRun(500, handle); got != 0 {
 		t.Errorf("%v allocations for a record that is dropped, want 0", got)
@@ -69,7 +69,7 @@ func log5(ctx context.Context, l *slog.Logger) {
 	l.LogAttrs(ctx, slog.LevelInfo, "x", slog.Int("a", 1), slog.Int("b", 2), slog.Int("c", 3), slog.Int("d", 4), slog.Int("e", 5))
 }
 
-// TestAllocations is what this package itself adds to a record on its way to JSON.
+// TestAllocations counts what this package itself allocates for a record on its way to JSON.
 func TestAllocations(t *testing.T) {
 	quiet := &Options{Telemetry: telemetry.Off()}
 	plain, span := t.Context(), recording(t)

@@ -11,36 +11,37 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// AsyncOptions of an AsyncSink. Nil and the zero value work.
+// AsyncOptions configure an AsyncSink. Nil and the zero value work.
 type AsyncOptions struct {
-	// Name of the sink in metrics and errors. Empty means that of the sink behind it.
+	// Name of the sink in metrics and errors. Empty means the name of the wrapped sink.
 	Name string
-	// Capacity is how many records wait at most. Zero means 1024. The queue grows to that, at about 350 bytes a place.
+	// Capacity is the maximum number of waiting records. Zero means 1024. The queue grows to that, at about 350 bytes a record.
 	Capacity int
-	// ErrorHandler gets the failures of the sink, its panics, and the records that it was too slow for, as Options.ErrorHandler does.
+	// ErrorHandler receives the errors and panics of the sink, and the records dropped because it was too slow, as
+	// Options.ErrorHandler does.
 	ErrorHandler func(error)
-	// Telemetry takes the metrics of this sink.
+	// Telemetry receives the metrics of this sink.
 	Telemetry telemetry.Providers
 }
 
-// defaultCapacity is AsyncOptions.Capacity when that is zero.
+// defaultCapacity is the default of AsyncOptions.Capacity.
 const defaultCapacity = 1024
 
-// AsyncSink hands records to a slow sink from a goroutine of its own, in the order in which they came. A log call puts the
-// record in a queue and returns; when the queue is full, the record is dropped and counted.
+// AsyncSink passes records to a slow sink from a separate goroutine, in order. A log call queues the record and returns; when the
+// queue is full, the record is dropped and counted.
 //
-// The goroutine lives only while there is something to write: an AsyncSink that is forgotten leaks nothing. Shutdown it
-// before the program ends, or what is queued is lost.
+// The goroutine runs only while there is something to write: an abandoned AsyncSink leaks nothing. Shut it down before the program
+// ends, or the queued records are lost.
 //
-// The sink gets the context of the log call with all its values, but not its cancellation. LogValuers are resolved in the
-// log call; values behind pointers and in maps must not change after it.
+// The sink gets the context of the log call with all its values, but not its cancellation. LogValuers are resolved in the log call.
+// Values behind pointers and in maps must not change after it.
 type AsyncSink struct {
 	*async
 
 	next slog.Handler
 }
 
-// async is what an AsyncSink shares with those that WithAttrs and WithGroup make of it.
+// async is the state that an AsyncSink shares with those derived by WithAttrs and WithGroup.
 type async struct {
 	*outlet
 
@@ -49,7 +50,7 @@ type async struct {
 	capacity int
 }
 
-// entry is one record on its way, with the handler that has the attributes and groups of its logger.
+// entry is a queued record, with the handler that has the attributes and groups of its logger.
 type entry struct {
 	ctx    context.Context
 	next   slog.Handler
@@ -77,12 +78,12 @@ func Async(h slog.Handler, opts *AsyncOptions) *AsyncSink {
 	return &AsyncSink{async: a, next: h}
 }
 
-// write hands an entry to the sink.
+// write passes an entry to the sink.
 func (a *async) write(e entry) error {
 	return a.deliver(context.WithoutCancel(e.ctx), e.next, e.record)
 }
 
-// lose counts records that will not be written, and reports them. The reasons of package delivery are those of goos.log.dropped.
+// lose counts lost records and reports them. The reasons of package delivery are those of goos.log.dropped.
 func (a *async) lose(ctx context.Context, reason delivery.Reason, n int64) {
 	if n == 0 {
 		return
@@ -97,12 +98,12 @@ func (a *async) lose(ctx context.Context, reason delivery.Reason, n int64) {
 // Name returns the sink's name.
 func (s *AsyncSink) Name() string { return s.outlet.name }
 
-// Enabled asks the sink behind.
+// Enabled reports whether the wrapped sink is enabled.
 func (s *AsyncSink) Enabled(ctx context.Context, level slog.Level) bool {
 	return s.next.Enabled(ctx, level)
 }
 
-// Handle queues the record. It never waits and always returns nil: what cannot be queued is counted.
+// Handle queues the record. It never waits and always returns nil: a record that cannot be queued is counted.
 func (s *AsyncSink) Handle(ctx context.Context, r slog.Record) error {
 	if reason := s.worker.Push(entry{ctx: ctx, next: s.next, record: resolve(r)}, 0); reason != delivery.Accepted {
 		s.lose(ctx, reason, 1)
@@ -123,29 +124,29 @@ func (s *AsyncSink) WithGroup(name string) slog.Handler {
 	return &AsyncSink{async: s.async, next: s.next.WithGroup(name)}
 }
 
-// AsyncStats counts records since the sink was made. Every record that was handed to the sink is in exactly one count.
+// AsyncStats counts records since the sink was created. Every record passed to the sink is in exactly one count.
 type AsyncStats struct {
 	// Queued records wait, or are being written.
 	Queued int64
-	// Written records were taken by the sink behind.
+	// Written records were accepted by the wrapped sink.
 	Written int64
-	// Failed records were refused by the sink behind, by an error or a panic.
+	// Failed records were refused by the wrapped sink, by an error or a panic.
 	Failed int64
-	// Dropped records never reached it: the queue was full, or the sink was shut down.
+	// Dropped records never reached the wrapped sink: the queue was full, or the sink was shut down.
 	Dropped int64
 }
 
-// Stats returns the counts as of now.
+// Stats returns the current counts.
 func (s *AsyncSink) Stats() AsyncStats {
 	c := s.ledger.Counts()
 	return AsyncStats{Queued: c.Queued(), Written: c.Delivered, Failed: c.Failed, Dropped: c.Refused}
 }
 
-// Dropped returns how many records never reached the sink behind.
+// Dropped returns the number of records that never reached the wrapped sink.
 func (s *AsyncSink) Dropped() int64 { return s.ledger.Counts().Refused }
 
-// Flush waits until every record that was queued before the call has been written, or has failed. It returns an error that
-// names the sink and the number of records that are left, and wraps that of ctx, if ctx ends first.
+// Flush waits until every record that was queued before the call has been written, or has failed. If ctx ends first, the error names
+// the sink and the number of remaining records, and wraps the error of ctx.
 func (s *AsyncSink) Flush(ctx context.Context) error {
 	if left := s.worker.Flush(ctx); left > 0 {
 		return fmt.Errorf("log: sink %q: %d records not written yet: %w", s.outlet.name, left, ctx.Err())
@@ -153,8 +154,8 @@ func (s *AsyncSink) Flush(ctx context.Context) error {
 	return nil
 }
 
-// Shutdown writes what is queued and takes no more. If ctx ends first, the records that wait are dropped and counted, and the error
-// has their number. A record that the sink is busy with stays in Queued until the sink returns. Later calls only wait.
+// Shutdown writes the queued records and accepts no more. If ctx ends first, the waiting records are dropped and counted, and the
+// error has their number. A record that the sink is writing stays in Queued until the sink returns. Later calls only wait.
 func (s *AsyncSink) Shutdown(ctx context.Context) error {
 	dropped, busy := s.worker.Shutdown(ctx)
 	s.lose(context.WithoutCancel(ctx), delivery.Abandoned, dropped)
@@ -168,7 +169,7 @@ func (s *AsyncSink) Shutdown(ctx context.Context) error {
 	return fmt.Errorf("log: sink %q shut down: %d records dropped%s: %w", s.outlet.name, dropped, state, ctx.Err())
 }
 
-// resolve returns a record of its own, without LogValuers: what they would return may have changed by the time it is written.
+// resolve returns a copy of the record without LogValuers: their results may have changed by the time it is written.
 func resolve(r slog.Record) slog.Record {
 	found := false
 	r.Attrs(func(a slog.Attr) bool {

@@ -17,7 +17,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// gated is a sink that waits for a turn before it writes each record.
+// gated is a sink that waits for a permit before it writes each record.
 type gated struct {
 	turns chan struct{}
 	out   *[]string
@@ -47,7 +47,7 @@ func TestALogCallDoesNotWaitForAnAsyncSink(t *testing.T) {
 		var out buffer
 		l := New(nil, s, JSON(&out, nil))
 		l.Info("0")
-		synctest.Wait() // the sink has it, and waits for its turn
+		synctest.Wait() // the sink has it, and waits for its permit
 		start := time.Now()
 		for i := range 9 {
 			l.Info(fmt.Sprint(i + 1))
@@ -109,7 +109,7 @@ func TestShutdownReportsWhatIsLeft(t *testing.T) {
 			t.Errorf("Shutdown returned %v, want %s", err, want)
 		}
 		l.Info("too late")
-		gate.let(1) // the one that the sink was busy with
+		gate.let(1) // the one that the sink was writing
 		if err := <-flushed; err != nil {
 			t.Errorf("the other Flush returned %v", err)
 		}
@@ -125,7 +125,8 @@ func TestShutdownReportsWhatIsLeft(t *testing.T) {
 	})
 }
 
-// What Shutdown abandons comes after what the sink is busy with, and must not end a Flush that waits for that.
+// The records that Shutdown abandons come after the one that the sink is writing, and must not end a Flush
+// that waits for that one.
 func TestShutdownDoesNotEndAFlushEarly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow, gate := newGated()
@@ -161,7 +162,7 @@ func TestShutdownDoesNotEndAFlushEarly(t *testing.T) {
 	})
 }
 
-// A sink that calls t.FailNow, for one, ends the goroutine that called it.
+// A sink that calls t.FailNow, for example, ends the goroutine that called it.
 func TestAsyncSinkThatEndsItsGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		providers, dropped := meter(t)

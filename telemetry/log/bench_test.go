@@ -39,7 +39,7 @@ func (discardExporter) Shutdown(context.Context) error { return nil }
 
 func (discardExporter) ForceFlush(context.Context) error { return nil }
 
-// log4 is the record that is measured: four attributes, as in an access log.
+// log4 logs the measured record: four attributes, as in an access log.
 func log4(ctx context.Context, l *slog.Logger) {
 	l.LogAttrs(ctx, slog.LevelInfo, "request served", slog.String("http.route", "/orders/{id}"), slog.Int("status", 200),
 		slog.Duration("took", 1500*time.Microsecond), slog.Bool("cached", true))

@@ -8,17 +8,17 @@ import (
 	"slices"
 )
 
-// bridge gives otelslog's handler a name, and keeps the errors of a record. otelslog makes one error the exception of the record, drops
-// its key, and drops all other errors. Here an error becomes text under its key, and one of them is handed on as well.
+// bridge gives otelslog's handler a name, and keeps the errors of a record. otelslog turns one error into the exception of the record,
+// drops its key, and drops all other errors. The bridge keeps each error as text under its key, and also passes one of them on.
 //
-// OpenTelemetry keeps one attribute of a key. An error whose key is used again is kept under another one.
+// OpenTelemetry keeps one attribute per key. If the key of an error is reused, the error moves to another key.
 type bridge struct {
 	next   slog.Handler
 	err    error       // the first error of With
-	errors []slog.Attr // the errors of With in the group that is open, as text
+	errors []slog.Attr // the errors of With in the open group, as text
 }
 
-// again is added to the key of an error that is used again.
+// again is the suffix for the key of an error whose key is reused.
 const again = ".previous"
 
 func (bridge) Name() string { return "otel" }
@@ -53,7 +53,7 @@ func (b bridge) Handle(ctx context.Context, r slog.Record) error {
 	return b.next.Handle(ctx, out)
 }
 
-// texts returns attributes with texts in the place of errors, what they make of the errors of With, and the first error.
+// texts replaces the errors in attributes by texts. It also returns the errors of With that remain, and the first error.
 func (b bridge) texts(attrs []slog.Attr) (out, errs []slog.Attr, first error) {
 	out, errs = make([]slog.Attr, 0, len(attrs)), slices.Clone(b.errors)
 	for _, a := range attrs {
@@ -74,7 +74,7 @@ func (b bridge) texts(attrs []slog.Attr) (out, errs []slog.Attr, first error) {
 	return out, errs, first
 }
 
-// displace gives the error of a key, if there is one, another key, under which it is added to out: the key is about to be used again.
+// displace moves the error under a key, if there is one, to another key in out, because the key is about to be reused.
 func displace(out, errs []slog.Attr, key string) []slog.Attr {
 	i := slices.IndexFunc(errs, func(a slog.Attr) bool { return a.Key == key })
 	if i < 0 {
@@ -103,7 +103,7 @@ func (b bridge) WithGroup(name string) slog.Handler {
 	return b
 }
 
-// holdsError reports whether a value is an error, or may hold one.
+// holdsError reports whether a value is an error, or may contain one.
 func holdsError(v slog.Value, depth int) bool {
 	switch v.Kind() {
 	case slog.KindLogValuer:
@@ -124,7 +124,7 @@ func holdsError(v slog.Value, depth int) bool {
 
 var errorType = reflect.TypeFor[error]()
 
-// mayHoldError reports whether values of a type are errors, or lists or maps that may hold errors.
+// mayHoldError reports whether values of a type are errors, or lists or maps that may contain errors.
 func mayHoldError(t reflect.Type, depth int) bool {
 	switch {
 	case t == nil || depth >= maxDepth:
@@ -140,7 +140,7 @@ func mayHoldError(t reflect.Type, depth int) bool {
 	}
 }
 
-// textOfErrors returns an attribute with texts in the place of errors, and the first error outside of lists and maps.
+// textOfErrors replaces the errors in an attribute by texts. It also returns the first error outside of lists and maps.
 func textOfErrors(a slog.Attr, depth int) (slog.Attr, error) {
 	a.Value = a.Value.Resolve()
 	switch a.Value.Kind() {
@@ -175,7 +175,7 @@ func textOfErrors(a slog.Attr, depth int) (slog.Attr, error) {
 	return a, nil
 }
 
-// withTexts copies lists and maps with texts in the place of errors.
+// withTexts copies lists and maps and replaces errors by texts.
 func withTexts(v reflect.Value, depth int) any {
 	for v.Kind() == reflect.Interface || v.Kind() == reflect.Pointer && !v.Type().Implements(errorType) && mayHoldError(v.Type(), 0) {
 		if v.IsNil() || depth >= maxDepth {
@@ -208,7 +208,7 @@ func withTexts(v reflect.Value, depth int) any {
 	}
 }
 
-// errorText returns the text of an error, and whether the error can be asked for it: a nil pointer often panics.
+// errorText returns the text of an error, and false if its Error method panics, as it often does for a nil pointer.
 func errorText(err error) (text string, sound bool) {
 	defer func() {
 		if r := recover(); r != nil {

@@ -17,7 +17,8 @@ type lazyError struct{ err error }
 
 func (l lazyError) LogValue() slog.Value { return slog.AnyValue(l.err) }
 
-// TestOTelKeepsEveryError: whatever holds an error, its text arrives under its key, and the first is the exception.
+// TestOTelKeepsEveryError checks that the text of every error arrives under its key, wherever the error is nested,
+// and that the first is the exception.
 func TestOTelKeepsEveryError(t *testing.T) {
 	first, second := errors.New("FIRST"), errors.New("SECOND")
 	var none *fs.PathError
@@ -75,7 +76,7 @@ func flatten(into map[string]string, key string, v attribute.Value) {
 	}
 }
 
-// onEmit is a processor that shows each record.
+// onEmit is a processor that passes each record to a function.
 type onEmit func(r *sdklog.Record)
 
 func (f onEmit) OnEmit(_ context.Context, r *sdklog.Record) error     { f(r); return nil }

@@ -21,7 +21,7 @@ import (
 	"github.com/go-os/go-os/telemetry/log"
 )
 
-// untimed leaves the time out, so that the output is always the same.
+// untimed omits the time, so that the output is always the same.
 func untimed(groups []string, a slog.Attr) slog.Attr {
 	if len(groups) == 0 && a.Key == slog.TimeKey {
 		return slog.Attr{}
@@ -38,7 +38,7 @@ func request() context.Context {
 	}))
 }
 
-// One record goes to all sinks: here one for people, one for machines, and OpenTelemetry.
+// One record goes to all sinks: here text, JSON, and OpenTelemetry.
 func ExampleNew() {
 	logger := log.New(nil,
 		log.Text(os.Stdout, &log.SinkOptions{ReplaceAttr: untimed}),
@@ -51,7 +51,7 @@ func ExampleNew() {
 	// {"level":"INFO","msg":"order placed","items":3}
 }
 
-// What is logged with the context of a span has its ids at the top level, whatever groups are open.
+// A record logged with the context of a span has its ids at the top level, whatever groups are open.
 func ExampleJSON() {
 	logger := log.New(nil, log.JSON(os.Stdout, &log.SinkOptions{ReplaceAttr: untimed}))
 	logger.WithGroup("order").InfoContext(request(), "placed", "items", 3)
@@ -66,7 +66,7 @@ func ExampleText() {
 	// level=INFO msg=placed trace_id=0af7651916cd43dd8448eb211c80319c span_id=b7ad6b7169203331 trace_flags=01
 }
 
-// A level holds for a name and for those below it. A temporary one reverts by itself.
+// A level applies to a name and its descendants. A temporary level reverts by itself.
 func ExampleLevels() {
 	levels := log.NewLevels(slog.LevelInfo)
 	logger := log.New(&log.Options{Levels: levels}, log.Text(os.Stdout, &log.SinkOptions{ReplaceAttr: untimed}))
@@ -82,7 +82,7 @@ func ExampleLevels() {
 	// level=DEBUG msg="written, for ten minutes" logger=state.kv.etcd
 }
 
-// Levels is an http.Handler: mount it where only operators get to.
+// Levels is an http.Handler: mount it where only operators can reach it.
 func ExampleLevels_ServeHTTP() {
 	levels := log.NewLevels(slog.LevelInfo)
 	server := httptest.NewServer(levels)
@@ -122,7 +122,7 @@ func ExampleNamed() {
 
 type cardNumber string
 
-// Secrets are hidden by key, by type, and in what knows how to hide them itself.
+// Secrets are hidden by key, by type, and by their own Redacted method.
 func ExampleRedaction() {
 	logger := log.New(&log.Options{Redact: &log.Redaction{
 		Keys:  []string{"tenant"},
@@ -140,7 +140,7 @@ func ExampleRedaction() {
 	// level=INFO msg=connected db=postgres://shop:xxxxx@db
 }
 
-// Of a message that repeats, the first few pass, then one in so many. Errors always do.
+// Of a repeated message, the first few pass, then every nth. Errors always pass.
 func ExampleSampling() {
 	handler := log.NewHandler(&log.Options{Sampling: &log.Sampling{First: 2, Thereafter: 50, Tick: 1000 * time.Hour}},
 		log.Text(os.Stdout, &log.SinkOptions{ReplaceAttr: untimed}))
@@ -158,7 +158,7 @@ func ExampleSampling() {
 	// dropped: 97
 }
 
-// A log call does not wait for an async sink. Shutdown writes what is still queued.
+// A log call does not wait for an async sink. Shutdown writes the queued records.
 func ExampleAsync() {
 	async := log.Async(log.Text(os.Stdout, &log.SinkOptions{ReplaceAttr: untimed}), &log.AsyncOptions{Capacity: 100})
 	logger := log.New(nil, async)
@@ -178,7 +178,7 @@ func ExampleAsync() {
 	// {Queued:0 Written:2 Failed:0 Dropped:1}
 }
 
-// A File rotates by itself. Here it is rotated by hand, to show what is then there.
+// A File rotates by itself. Here it is rotated explicitly, to show the resulting files.
 func ExampleOpenFile() {
 	dir, err := os.MkdirTemp("", "logs")
 	if err != nil {
@@ -210,7 +210,7 @@ func ExampleOpenFile() {
 	// 1 rotated file <nil>
 }
 
-// Any slog.Handler is a sink; what it returns as an error is reported, and counted.
+// Any slog.Handler is a sink; its errors are reported and counted.
 func ExampleOptions_errorHandler() {
 	full := log.JSON(failing{}, &log.SinkOptions{Name: "audit"})
 	handler := log.NewHandler(&log.Options{ErrorHandler: func(err error) { fmt.Println(err) }}, full,

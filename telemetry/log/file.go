@@ -14,32 +14,33 @@ import (
 	"github.com/go-os/go-os/internal/option"
 )
 
-// FileOptions of OpenFile. Nil and the zero value work.
+// FileOptions configure OpenFile. Nil and the zero value work.
 type FileOptions struct {
-	// MaxMegabytes is the size, in MiB, that the file does not grow beyond: it is rotated before. Zero means 100. A single
-	// write that is larger is refused.
+	// MaxMegabytes is the maximum size of the file in MiB; a write that would exceed it rotates the file first. Zero means 100. A
+	// single write that is larger is refused.
 	MaxMegabytes int
-	// RotateEvery rotates a file that was opened that long ago, at the next write. A file that was last written that long
-	// before OpenFile is rotated at once. Zero means by size alone.
+	// RotateEvery rotates the file at the next write once it has been open for that long. A file whose last write is that old at
+	// OpenFile is rotated at once. Zero means rotation by size alone.
 	RotateEvery time.Duration
-	// KeepFiles is how many rotated files are kept. Zero means all. Files that were rotated within the same millisecond count as one.
+	// KeepFiles is the number of rotated files to keep. Zero means all. Files that were rotated within the same millisecond count as
+	// one.
 	KeepFiles int
-	// KeepDays removes rotated files that are older, in days of 24 hours. Zero means never.
+	// KeepDays is the age, in days of 24 hours, beyond which rotated files are removed. Zero means never.
 	KeepDays int
 	// Compress gzips rotated files, in the background.
 	Compress bool
-	// Mode of files that are made. Zero means 0600: logs say much about those whom a service serves.
+	// Mode is the mode of new files. Zero means 0600: logs often hold personal data.
 	Mode fs.FileMode
 }
 
-// File is a log file that rotates: the file at the path is always the current one, and rotated files stand beside it as
-// NAME-TIME-REASON.EXT, with the time in UTC. It is an io.WriteCloser, to be used as in JSON(file, nil), and safe for concurrent use.
-// Only one process may write to a path. Rotation is that of timberjack.
+// File is a log file that rotates. The file at the path is always the current one; rotated files are beside it as NAME-TIME-REASON.EXT,
+// with the time in UTC. It is an io.WriteCloser, for example for JSON(file, nil), and safe for concurrent use. Only one process may
+// write to a path. The rotation is that of timberjack.
 //
-// If the path is a symbolic link, the file that it leads to is written and rotated, in its own directory; the link stays. A link that
-// is changed later counts from the next Reopen.
+// If the path is a symbolic link, its target is written and rotated, in the target's directory; the link stays. A change of the link
+// takes effect at the next Reopen.
 //
-// On a full disk a part of a line may get to the file. That write fails, and the next line begins a line of its own.
+// On a full disk, part of a line may reach the file. That write fails, and the next write starts a new line.
 type File struct {
 	path string
 	opts FileOptions
@@ -51,8 +52,8 @@ type File struct {
 	closed bool
 }
 
-// OpenFile opens the file, or makes it and the directories above it. An error names the path and what is wrong with it; nothing is left
-// for the first write to find. Options that make no sense are ErrInvalid.
+// OpenFile opens the file, or creates it and its parent directories. An error names the path and the cause, so that the first write
+// does not fail for it. Invalid options are ErrInvalid.
 func OpenFile(path string, opts *FileOptions) (*File, error) {
 	if opts == nil {
 		opts = &FileOptions{}
@@ -94,7 +95,7 @@ func (f *File) check() error {
 	return nil
 }
 
-// touch makes sure that the path can be written, and returns the modification time, or zero if the file is empty.
+// touch checks that the path is writable. It returns the modification time, or zero if the file is empty.
 func (f *File) touch() (lastWritten time.Time, err error) {
 	if f.target, err = followLinks(f.path); err != nil {
 		return time.Time{}, fmt.Errorf("log: open file %q: %w", f.path, err)
@@ -102,7 +103,7 @@ func (f *File) touch() (lastWritten time.Time, err error) {
 	if err := os.MkdirAll(filepath.Dir(f.target), 0o750); err != nil {
 		return time.Time{}, fmt.Errorf("log: make the directory of file %q: %w", f.target, err)
 	}
-	// Asked before opening: to open a pipe that nobody reads would block.
+	// Stat first: opening a pipe without a reader would block.
 	if info, err := os.Stat(f.target); err == nil && !info.Mode().IsRegular() {
 		return time.Time{}, fmt.Errorf("log: open file %q: it is not a regular file (%v), and cannot be rotated; give Text or JSON the opened device itself",
 			f.path, info.Mode().Type())
@@ -121,15 +122,15 @@ func (f *File) touch() (lastWritten time.Time, err error) {
 	return lastWritten, nil
 }
 
-// maxLinks is how many symbolic links are followed, as in Linux.
+// maxLinks is the maximum number of symbolic links to follow, as in Linux.
 const maxLinks = 40
 
-// followLinks returns the file that a path leads to, which need not exist.
+// followLinks returns the target of a path, which need not exist.
 func followLinks(path string) (string, error) {
 	for range maxLinks {
 		info, err := os.Lstat(path)
 		if err != nil || info.Mode()&fs.ModeSymlink == 0 {
-			return path, nil // what is wrong with it shows when it is opened
+			return path, nil // opening it reports the error
 		}
 		next, err := os.Readlink(path)
 		if err != nil {
@@ -143,7 +144,7 @@ func followLinks(path string) (string, error) {
 	return "", errors.New("too many symbolic links")
 }
 
-// begin has later writes go to the target.
+// begin directs later writes to the target.
 func (f *File) begin() {
 	f.out = f.logger()
 	f.lines = lineWriter{w: f.out}
@@ -192,9 +193,9 @@ func (f *File) Rotate() error {
 	return nil
 }
 
-// Reopen opens the path anew, for when another program, such as logrotate, has moved the file away: until then, writes go to
-// the file that was moved. Call it when the process gets SIGHUP. logrotate's copytruncate does not work with a File.
-// It fails with os.ErrClosed after Close; on any other error, the next write tries again.
+// Reopen reopens the path after another program, such as logrotate, has moved the file; until then, writes go to the moved file. Call
+// it on SIGHUP. logrotate's copytruncate does not work with a File. It fails with os.ErrClosed after Close; on any other error, the
+// next write retries.
 func (f *File) Reopen() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -212,7 +213,7 @@ func (f *File) Reopen() error {
 	return nil
 }
 
-// Close closes the file, and waits for compression that has begun. Later calls do nothing.
+// Close closes the file, and waits for a compression in progress. Later calls do nothing.
 func (f *File) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -14,7 +14,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// TestFileRefusesAPipe would hang if the pipe were opened: nobody reads it.
+// TestFileRefusesAPipe would hang if OpenFile opened the pipe, which has no reader.
 func TestFileRefusesAPipe(t *testing.T) {
 	pipe := filepath.Join(t.TempDir(), "pipe")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
@@ -25,7 +25,7 @@ func TestFileRefusesAPipe(t *testing.T) {
 	}
 }
 
-// TestFileOnAFullDisk fills a small file system of its own. Every record is there whole, or counted as failed.
+// TestFileOnAFullDisk fills a small file system. Every record is complete, or counted as failed.
 func TestFileOnAFullDisk(t *testing.T) {
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {

@@ -6,11 +6,11 @@ import (
 	"sync/atomic"
 )
 
-// gate is one logger's view of Levels. It keeps the level that it found, for as long as the same snapshot is in force.
+// gate is one logger's view of Levels. It caches its level for as long as the snapshot is current.
 type gate struct {
 	levels *Levels
 	name   string
-	hash   uint64 // distinguishes loggers where messages are counted
+	hash   uint64 // distinguishes loggers when messages are counted
 	found  atomic.Pointer[found]
 }
 
@@ -27,7 +27,7 @@ func (l *Levels) gate(name string) *gate {
 	return &gate{levels: l, name: name, hash: h.Sum64()}
 }
 
-// see remembers a name, within bounds: names may come from outside.
+// see records a name. The number of names is bounded, because they may come from outside.
 func (l *Levels) see(name string) {
 	if name == "" || len(name) > maxNameLength {
 		return

@@ -7,15 +7,15 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// The fields that the OpenTelemetry specification gives to log formats of others.
+// The field names that the OpenTelemetry specification defines for log formats other than OTLP.
 const (
 	traceIDKey    = "trace_id"
 	spanIDKey     = "span_id"
 	traceFlagsKey = "trace_flags"
 )
 
-// scratch is what traced needs for one record. The handlers of the standard library keep nothing of a record once Handle has
-// returned, so it is used again. It remembers the last span's ids: a span usually writes more than one line.
+// scratch is the buffer of traced for one record. It is reused, because the handlers of the standard library keep nothing of a
+// record after Handle. It caches the ids of the last span: a span usually writes more than one line.
 type scratch struct {
 	trace  trace.TraceID
 	span   trace.SpanID
@@ -23,7 +23,7 @@ type scratch struct {
 	attrs  []slog.Attr
 }
 
-// maxScratch bounds the attributes whose space is kept, so that one huge record does not stay in memory.
+// maxScratch bounds the attributes of a buffer that is kept, so that one huge record does not stay in memory.
 const maxScratch = 128
 
 func (s *scratch) empty() {
@@ -34,8 +34,8 @@ func (s *scratch) empty() {
 	}
 }
 
-// ids returns the ids as a group without a name, which handlers write inline: one attribute instead of three leaves the
-// record room for four more before it allocates.
+// ids returns the ids as a group without a name, which handlers write inline. One attribute instead of three leaves the record
+// room for four more before it allocates.
 func (s *scratch) ids(sc trace.SpanContext) slog.Attr {
 	traceID, spanID := sc.TraceID(), sc.SpanID()
 	if s.trace != traceID || s.span != spanID {
@@ -51,7 +51,7 @@ func (s *scratch) ids(sc trace.SpanContext) slog.Attr {
 	return slog.Attr{Value: slog.GroupValue(s.fields[:]...)}
 }
 
-// flags is two hex digits. The flags in use, sampled (1) and random (2), cost nothing.
+// flags returns two hex digits. The flags in use, sampled (1) and random (2), do not allocate.
 func flags(f trace.TraceFlags) string {
 	const known = "00010203"
 	if f < 4 {
@@ -60,7 +60,7 @@ func flags(f trace.TraceFlags) string {
 	return f.String()
 }
 
-// nest returns the open groups, with what With put in them and the record's own attributes in the innermost, as one attribute.
+// nest returns the open groups as one attribute, with the attributes of With in them and the record's own in the innermost.
 func (s *scratch) nest(groups []openGroup, r slog.Record) slog.Attr {
 	size := r.NumAttrs() + len(groups)
 	for _, g := range groups {

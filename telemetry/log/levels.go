@@ -21,21 +21,21 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// Bounds that keep a mistake from filling the memory.
+// Limits on the memory that a mistake can use.
 const (
 	maxLevelNames = 1000 // names with a level of their own, and names remembered
 	maxNameLength = 200  // bytes
 )
 
-// Levels holds the least level that is written, by logger name. A name without a level of its own has that of the nearest
-// name above it: for "state.kv.etcd" that is "state.kv", then "state", then the default, whose name is "".
+// Levels holds the least level that is written, by logger name. A name without a level inherits that of its nearest ancestor:
+// "state.kv.etcd" inherits from "state.kv", then "state", then the default, whose name is "".
 //
-// A temporary level lies over the lasting one of the same name and reverts to it. Setting a name again replaces a temporary
-// level and its time; a lasting level also ends a temporary one. So whatever overlaps, in the end the last lasting level is in
-// force. Levels is also an http.Handler to look at levels and change them, see ServeHTTP. It is safe for concurrent use.
-// The zero value has the default Info; it must not be copied.
+// A temporary level overrides the lasting one of the same name and reverts to it. Setting a name again replaces a temporary
+// level and its time; a lasting level also ends a temporary one. So after any overlap, the last lasting level applies in the
+// end. Levels is also an http.Handler that shows and changes levels, see ServeHTTP. It is safe for concurrent use. The zero
+// value has the default Info; it must not be copied.
 type Levels struct {
-	snapshot atomic.Pointer[map[string]slog.Level] // what is in force, by name; never changed, only replaced; nil: all Info
+	snapshot atomic.Pointer[map[string]slog.Level] // current levels by name; immutable, replaced as a whole; nil: all Info
 
 	mu       sync.Mutex
 	settings map[string]*setting // nil in the zero value
@@ -43,11 +43,11 @@ type Levels struct {
 	changed  *instrument.Event // nil until Observe
 }
 
-// setting is what was set for one name.
+// setting holds the levels set for one name.
 type setting struct {
 	lasting *slog.Level // nil: none, the name inherits
 	passing slog.Level
-	until   time.Time // zero: passing does not count
+	until   time.Time // zero: no temporary level
 	timer   *time.Timer
 }
 
@@ -55,20 +55,20 @@ type setting struct {
 type LevelSetting struct {
 	// Name of the logger; empty for the default.
 	Name string
-	// Level in force.
+	// Level is the current level.
 	Level slog.Level
 	// Until is when a temporary level reverts. Zero means that the level lasts.
 	Until time.Time
 }
 
-// NewLevels returns levels of which only the default is set.
+// NewLevels returns Levels with only the default set.
 func NewLevels(def slog.Level) *Levels {
 	l := &Levels{}
 	l.begin(def)
 	return l
 }
 
-// begin sets the default, which there must be before anything else is set. The caller holds mu, or is alone.
+// begin sets the default, which must exist before any other level. The caller holds mu, or has the only reference.
 func (l *Levels) begin(def slog.Level) {
 	if l.settings == nil {
 		l.settings = map[string]*setting{"": {lasting: &def}}
@@ -76,7 +76,7 @@ func (l *Levels) begin(def slog.Level) {
 	}
 }
 
-// Observe makes every later change an OTel event, see the package's Telemetry section.
+// Observe emits an OTel event for every later change; see the package's Telemetry section.
 func (l *Levels) Observe(p telemetry.Providers) {
 	event := instrument.NewEvent(p.EventLogger(scopeName), "goos.log.level.changed", otellog.SeverityInfo)
 	l.mu.Lock()
@@ -84,9 +84,9 @@ func (l *Levels) Observe(p telemetry.Providers) {
 	l.changed = event
 }
 
-// Set changes the level of a name and of those below it that have none of their own. The empty name is the default. With a
-// positive revert, the change is temporary; with zero it lasts. It fails with ErrInvalid, and changes nothing, if the name is
-// malformed, if revert is negative, or if a thousand names have levels already.
+// Set changes the level of a name and of its descendants that have none of their own. The empty name is the default. A
+// positive revert makes the change temporary; zero makes it last. It fails with ErrInvalid, and changes nothing, if the name
+// is malformed, if revert is negative, or if a thousand names have levels already.
 func (l *Levels) Set(name string, level slog.Level, revert time.Duration) error {
 	return l.set(context.Background(), name, level, revert)
 }
@@ -117,8 +117,8 @@ func (l *Levels) set(ctx context.Context, name string, level slog.Level, revert 
 	})
 }
 
-// Reset removes what was set for a name, so that it inherits again. The default cannot be removed: only its temporary level
-// is. If nothing is set for the name, nothing changes. Reset fails with ErrInvalid if the name is malformed.
+// Reset removes the level of a name, so that the name inherits again. The default cannot be removed; Reset only ends its
+// temporary level. If nothing is set for the name, nothing changes. Reset fails with ErrInvalid if the name is malformed.
 func (l *Levels) Reset(name string) error { return l.reset(context.Background(), name) }
 
 func (l *Levels) reset(ctx context.Context, name string) error {
@@ -141,12 +141,12 @@ func (l *Levels) reset(ctx context.Context, name string) error {
 	return err
 }
 
-// revertAfter ends a temporary level, unless it was replaced before the timer could be stopped.
+// revertAfter ends a temporary level after d, unless it was replaced before the timer could be stopped.
 func (l *Levels) revertAfter(d time.Duration, name string, s *setting) *time.Timer {
 	var self *time.Timer
 	self = time.AfterFunc(d, func() {
 		_ = l.change(context.Background(), name, "reverted", 0, func(now *setting) error {
-			if now != s || s.timer != self { // self is set: change holds the lock that the caller held while setting it
+			if now != s || s.timer != self { // self is set: the caller held the lock that change holds while setting it
 				return errUnchanged
 			}
 			s.stop()
@@ -159,10 +159,10 @@ func (l *Levels) revertAfter(d time.Duration, name string, s *setting) *time.Tim
 	return self
 }
 
-// errUnchanged is what an edit returns that has nothing to do.
+// errUnchanged is the result of an edit that has nothing to change.
 var errUnchanged = errors.New("log: there is nothing to change")
 
-// stop forgets the temporary level.
+// stop discards the temporary level.
 func (s *setting) stop() {
 	if s.timer != nil {
 		s.timer.Stop()
@@ -177,7 +177,7 @@ func (s *setting) level() slog.Level {
 	return s.passing
 }
 
-// change applies edit to what is set for a name, nil if nothing is, publishes the result and emits an event.
+// change applies edit to the setting of a name (nil if none), publishes the result and emits an event.
 func (l *Levels) change(ctx context.Context, name, reason string, revert time.Duration, edit func(*setting) error) error {
 	l.mu.Lock()
 	l.begin(slog.LevelInfo)
@@ -206,7 +206,7 @@ func (l *Levels) change(ctx context.Context, name, reason string, revert time.Du
 	return nil
 }
 
-// publish puts the settings in force. The caller holds mu, or is alone.
+// publish makes the settings current. The caller holds mu, or has the only reference.
 func (l *Levels) publish() map[string]slog.Level {
 	m := make(map[string]slog.Level, len(l.settings))
 	for name, s := range l.settings {
@@ -216,7 +216,7 @@ func (l *Levels) publish() map[string]slog.Level {
 	return m
 }
 
-// Get returns the level in force for a name.
+// Get returns the current level of a name.
 func (l *Levels) Get(name string) slog.Level {
 	now := l.snapshot.Load()
 	if now == nil {
@@ -225,7 +225,7 @@ func (l *Levels) Get(name string) slog.Level {
 	return lookup(*now, name)
 }
 
-// All returns what is set, the default first, then by name.
+// All returns the settings, the default first, then by name.
 func (l *Levels) All() []LevelSetting {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -238,7 +238,7 @@ func (l *Levels) All() []LevelSetting {
 	return all
 }
 
-// Names returns the names that loggers were given, in order: the first thousand, without those over 200 bytes.
+// Names returns the logger names in order: the first thousand, without those over 200 bytes.
 func (l *Levels) Names() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -20,7 +20,7 @@ type levelChange struct {
 	For    *string `json:"for"`
 }
 
-// levelPage is the body of every good answer.
+// levelPage is the body of every successful response.
 type levelPage struct {
 	Levels  []levelLine `json:"levels"`
 	Loggers []string    `json:"loggers"`
@@ -38,8 +38,8 @@ type levelLine struct {
 //	PUT     {"logger":"state.kv","level":"debug","for":"10m"}: sets a level; "for":"0s" makes it last
 //	DELETE  ?logger=state.kv: resets it
 //
-// The good answer to each is what GET shows. A bad request gets status 400 and {"error":"…"}, which names what is wrong, and
-// changes nothing. It checks no rights: serve it where only operators can reach it.
+// A successful response to each is the one of GET. A bad request gets status 400 and {"error":"…"}, which names the mistake,
+// and changes nothing. ServeHTTP does not authorize: serve it where only operators can reach it.
 func (l *Levels) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var err error
 	switch r.Method {
@@ -104,5 +104,5 @@ func answer(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // a client that went away has no use for an error
+	_ = json.NewEncoder(w).Encode(body) // a client that disconnected needs no error
 }

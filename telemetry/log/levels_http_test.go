@@ -50,7 +50,7 @@ func TestLevelsOverHTTP(t *testing.T) {
 	})
 }
 
-// inUTC rewrites the one time in a page, which is in the zone of the machine.
+// inUTC converts the one time in a page from the machine's zone to UTC.
 func inUTC(t *testing.T, page string) string {
 	t.Helper()
 	var p levelPage

@@ -115,7 +115,7 @@ func TestTemporaryLevelsRevert(t *testing.T) {
 	}
 }
 
-// TestARevertThatComesTooLate: a timer fires while the level is being replaced, and must not revert the new one.
+// TestARevertThatComesTooLate fires a timer while the level is being replaced. It must not revert the new level.
 func TestARevertThatComesTooLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLevels(slog.LevelInfo)
@@ -204,7 +204,7 @@ func TestLevelChangesAreEvents(t *testing.T) {
 		if err := l.Set("..", slog.LevelDebug, 0); err == nil {
 			t.Error("a bad name was taken")
 		}
-		for _, unset := range []string{"before", "never", ""} { // these change nothing, and tell of nothing
+		for _, unset := range []string{"before", "never", ""} { // these change nothing, and emit no event
 			mustReset(t, l, unset)
 		}
 		var got []string
@@ -222,7 +222,7 @@ func TestLevelChangesAreEvents(t *testing.T) {
 	})
 }
 
-// TestZeroLevels: Options.Levels may point to a Levels that nobody made with NewLevels.
+// TestZeroLevels checks that Options.Levels may point to a zero Levels.
 func TestZeroLevels(t *testing.T) {
 	var l Levels
 	logger := Named(New(&Options{Levels: &l}, JSON(&buffer{}, nil)), "a")

@@ -2,11 +2,11 @@ package log
 
 import "io"
 
-// lineWriter writes lines to w. A line of which w takes only a part, as on a full disk, is an error even if w reports none; the next line
-// then begins a line of its own. Its caller writes one line at a time.
+// lineWriter writes lines to w. If w accepts only part of a line, as on a full disk, that is an error even if w reports none, and the
+// next write starts a new line. Its caller writes one line at a time.
 type lineWriter struct {
 	w    io.Writer
-	torn bool // the last line has no end
+	torn bool // the last line is incomplete
 }
 
 func (l *lineWriter) Write(p []byte) (int, error) {
@@ -23,7 +23,7 @@ func (l *lineWriter) Write(p []byte) (int, error) {
 
 var newline = []byte{'\n'}
 
-// shortWrite is the error of a write of want bytes of which n were taken.
+// shortWrite returns the error of a write of want bytes of which n were written.
 func shortWrite(n, want int, err error) error {
 	if n < want && err == nil {
 		return io.ErrShortWrite

@@ -13,7 +13,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// shortWriter takes room bytes and no more, until there is room again.
+// shortWriter accepts room bytes and no more, until there is room again.
 type shortWriter struct {
 	strings.Builder
 	room   int
@@ -30,7 +30,7 @@ func (w *shortWriter) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// TestTornLines: a line that was written in part is counted as failed, and is not glued to the next.
+// TestTornLines checks that a partly written line is counted as failed, and not joined to the next.
 func TestTornLines(t *testing.T) {
 	for _, silent := range []bool{false, true} {
 		for room := range 40 {
@@ -57,7 +57,7 @@ func TestTornLines(t *testing.T) {
 func TestFileBehindALink(t *testing.T) {
 	dir := t.TempDir()
 	link, big := filepath.Join(dir, "app.log"), filepath.Join(dir, "big")
-	if err := os.Symlink(filepath.Join("big", "app.log"), link); err != nil { // to what is not there yet
+	if err := os.Symlink(filepath.Join("big", "app.log"), link); err != nil { // to a target that does not exist yet
 		t.Fatal(err)
 	}
 	f, err := OpenFile(link, &FileOptions{KeepFiles: 1})
@@ -84,7 +84,7 @@ func TestFileBehindALink(t *testing.T) {
 		t.Errorf("behind the link is %q, %v", text, err)
 	}
 
-	// A link that is changed counts from Reopen on.
+	// A changed link takes effect at Reopen.
 	if err := os.Remove(link); err != nil {
 		t.Fatal(err)
 	}

@@ -41,7 +41,7 @@ func TestNoSinks(t *testing.T) {
 	}
 }
 
-// unnamed is a sink that has no name.
+// unnamed is a sink without a name.
 type unnamed struct{ slog.Handler }
 
 func TestFailingSinks(t *testing.T) {
@@ -99,7 +99,7 @@ func TestErrorsAreReportedOnceInAWhile(t *testing.T) {
 	})
 }
 
-// TestAnErrorHandlerMayLog: reports that are logged to the sink that fails must not go round in circles.
+// TestAnErrorHandlerMayLog checks that reports logged to the failing sink cause no loop.
 func TestAnErrorHandlerMayLog(t *testing.T) {
 	var l *slog.Logger
 	calls := 0

@@ -13,17 +13,17 @@ import (
 	"time"
 )
 
-// slog.SetDefault redirects the output of package log to the default logger. A sink that writes to package log then gets its own
-// lines back: package log deadlocks, or the records multiply. The functions below find such lines by the stack: a record that is
-// logged below call comes from a sink. The stack is read only while a sink that may do so has a record.
+// slog.SetDefault redirects the output of package log to the default logger. A sink that writes to package log then receives its
+// own lines: package log deadlocks, or the records multiply. The functions below detect such lines by the stack: a record that is
+// logged below call comes from a sink. The stack is read only while such a sink has a record.
 
-// errLoop is the failure of a record that a sink wrote to package log.
+// errLoop reports a record that a sink wrote to package log.
 var errLoop = errors.New("it writes to package log, and package log writes to this logger: give it a writer of its own, such as os.Stderr")
 
-// maxLoopWait bounds how long a line of package log waits for a sink that may write to package log itself.
+// maxLoopWait bounds the wait of a line of package log for a sink that may itself write to package log.
 const maxLoopWait = time.Second
 
-// The functions that are looked for on the stack.
+// The functions to look for on the stack.
 const (
 	callFrame     = scopeName + ".(*outlet).call"
 	standardWrite = "log/slog.(*handlerWriter).Write"
@@ -53,7 +53,7 @@ func foreignWriter(w io.Writer) bool {
 	}
 }
 
-// echo reports whether the record that is being handled was logged by one of the sinks.
+// echo reports whether one of the sinks logged the current record.
 func (p *pipeline) echo() bool {
 	for _, o := range p.sinks {
 		if o.hasRecord() {
@@ -67,8 +67,8 @@ func (o *outlet) hasRecord() bool {
 	return o.inFlight.Load() > 0 || o.behind != nil && o.behind.inFlight.Load() > 0
 }
 
-// refuseEcho fails the record that the sink which logged this one was given: it has not delivered it. Which sink that is shows only
-// if no other has a record at this moment, or if it is known from before.
+// refuseEcho fails the record of the sink that logged this one: the sink has not delivered it. The sink is known only if no other
+// has a record at this moment, or if it was found before.
 func (p *pipeline) refuseEcho(ctx context.Context) error {
 	var suspects []*outlet
 	for _, o := range p.sinks {
@@ -99,8 +99,8 @@ func (o *outlet) refuse(ctx context.Context) error {
 	return err
 }
 
-// deliverApart delivers a line of package log, whose lock is held, from another goroutine: a sink that writes to package log would
-// wait for that lock for ever. Once a sink is known to do so, it gets no such lines.
+// deliverApart delivers a line of package log, whose lock is held, from another goroutine. A sink that writes to package log would
+// otherwise wait for that lock forever. Once a sink is known to do so, it receives no such lines.
 func (o *outlet) deliverApart(ctx context.Context, h slog.Handler, r slog.Record) error {
 	if o.loops.Load() {
 		return o.refuse(ctx)

@@ -26,7 +26,7 @@ func asDefault(t *testing.T, l *slog.Logger) {
 	slog.SetDefault(l)
 }
 
-// printer is a sink that ends in package log, in a way that no type tells.
+// printer is a sink that writes to package log, which its type does not show.
 func printer(context.Context, slog.Record) error {
 	stdlog.Print("from the sink")
 	return nil
@@ -47,7 +47,8 @@ func within(t *testing.T, limit time.Duration, f func()) {
 	}
 }
 
-// TestSinksThatEndInPackageLog: the logger is the process's default, so what its sink prints comes back to it.
+// TestSinksThatEndInPackageLog makes the logger the process's default, so that the output of its sink returns
+// to it.
 func TestSinksThatEndInPackageLog(t *testing.T) {
 	for name, sink := range map[string]slog.Handler{
 		"slog's default handler":         slog.Default().Handler(),
@@ -100,7 +101,7 @@ func TestSinksThatEndInPackageLog(t *testing.T) {
 	}
 }
 
-// reports collects what an error handler gets.
+// reports collects the errors passed to an error handler.
 type reports struct {
 	mu  sync.Mutex
 	all []string
@@ -125,7 +126,7 @@ func (printingWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestForeignSinksThatLogElsewhere: a sink may log, as long as it is not to itself.
+// TestForeignSinksThatLogElsewhere checks that a sink may log, as long as it does not log to itself.
 func TestForeignSinksThatLogElsewhere(t *testing.T) {
 	var out, own bytes.Buffer
 	elsewhere := New(&Options{Telemetry: telemetry.Off()}, Text(&own, nil))

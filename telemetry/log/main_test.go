@@ -70,7 +70,7 @@ func line(t *testing.T, text string) map[string]any {
 	return all[0]
 }
 
-// dig returns what is at a path of keys in nested maps, nil if nothing is.
+// dig returns the value at a path of keys in nested maps, or nil.
 func dig(m map[string]any, path ...string) any {
 	var v any = m
 	for _, key := range path {
@@ -120,7 +120,7 @@ func recording(t testing.TB) context.Context {
 	return ctx
 }
 
-// meter returns providers that take metrics alone, and a function that reads goos.log.dropped by "sink reason".
+// meter returns providers with metrics alone, and a function that reads goos.log.dropped by "sink reason".
 func meter(t *testing.T) (telemetry.Providers, func() map[string]int64) {
 	t.Helper()
 	reader := sdkmetric.NewManualReader()
@@ -151,7 +151,7 @@ func value(set attribute.Set, key attribute.Key) string {
 	return v.AsString()
 }
 
-// until waits for a condition that another goroutine brings about.
+// until waits for a condition that another goroutine fulfils.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.After(10 * time.Second)
@@ -166,7 +166,7 @@ func until(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// handlerFunc is a sink made of one function, which gets all attributes in the record.
+// handlerFunc is a sink made of one function, which receives all attributes in the record.
 type handlerFunc func(ctx context.Context, r slog.Record) error
 
 func (handlerFunc) Enabled(context.Context, slog.Level) bool { return true }

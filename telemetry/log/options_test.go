@@ -13,7 +13,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// TestNegativeOptions: a negative number is reported once, and the default is used.
+// TestNegativeOptions checks that a negative number is reported once, and that the default is used.
 func TestNegativeOptions(t *testing.T) {
 	sampled := func(s Sampling) *sampler {
 		return NewHandler(&Options{Telemetry: telemetry.Off(), Sampling: &s}).sampler

@@ -17,7 +17,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// The reasons for which a record does not reach a sink: the values of goos.log.reason on goos.log.dropped.
+// The reasons why a record does not reach a sink: the values of goos.log.reason on goos.log.dropped.
 const (
 	reasonQueueFull = string(delivery.QueueFull)   // an async sink was slower than the program for too long
 	reasonClosed    = string(delivery.QueueClosed) // written after the sink's Shutdown
@@ -27,7 +27,7 @@ const (
 	reasonSampled   = "sampled"
 )
 
-// outlet is the account of one sink: what failed in it and what it never got.
+// outlet is the account of one sink: its failures and the records it never received.
 type outlet struct {
 	name   string
 	drops  *drops
@@ -37,7 +37,7 @@ type outlet struct {
 	foreign  bool    // it may write to package log
 	behind   *outlet // of the sink behind an AsyncSink
 	inFlight atomic.Int32
-	loops    atomic.Bool // it does write to package log, and its lines come back
+	loops    atomic.Bool // it does write to package log, and its lines return
 }
 
 // deliver calls the sink's handler. A panic becomes an error; either is counted and reported.
@@ -70,14 +70,14 @@ func (o *outlet) call(ctx context.Context, h slog.Handler, r slog.Record) error 
 	return h.Handle(ctx, r)
 }
 
-// fail counts a record that the sink did not take, and reports why.
+// fail counts a record that the sink did not accept, and reports the reason.
 func (o *outlet) fail(ctx context.Context, reason string, err error) {
 	o.failed.Add(1)
 	o.drops.add(ctx, reason, 1)
 	o.report.report(err)
 }
 
-// unreturned is the error of a sink whose Handle did not return. Without a panic, it has left by runtime.Goexit.
+// unreturned returns the error of a sink whose Handle did not return. Without a panic, it called runtime.Goexit.
 func (o *outlet) unreturned(v any) error {
 	if v == nil {
 		return fmt.Errorf("log: sink %q ended its goroutine (runtime.Goexit)", o.name)
@@ -85,7 +85,7 @@ func (o *outlet) unreturned(v any) error {
 	return fmt.Errorf("log: sink %q panicked: %v", o.name, v)
 }
 
-// guard is a sink within a fan-out. slog-multi recovers panics as well, but not for a single sink, and counts nothing.
+// guard wraps a sink within a fan-out. slog-multi recovers panics as well, but not for a single sink, and counts nothing.
 type guard struct {
 	*outlet
 
@@ -111,7 +111,7 @@ func (g *guard) WithGroup(name string) slog.Handler {
 	return &guard{outlet: g.outlet, next: g.next.WithGroup(name)}
 }
 
-// sinkName is the sink's own name, or else its type.
+// sinkName returns the sink's own name, or else its type.
 func sinkName(s slog.Handler) string {
 	if n, ok := s.(interface{ Name() string }); ok && n.Name() != "" {
 		return n.Name()
@@ -119,7 +119,7 @@ func sinkName(s slog.Handler) string {
 	return fmt.Sprintf("%T", s)
 }
 
-// drops counts the records that one sink, or none in particular, did not get.
+// drops counts the records that one sink, or none in particular, did not receive.
 type drops struct {
 	total   atomic.Int64
 	counter metric.Int64Counter
@@ -153,10 +153,10 @@ func (d *drops) add(ctx context.Context, reason string, n int64) {
 // reportEvery is the least time between two calls of an error handler.
 const reportEvery = 10 * time.Second
 
-// reporter passes errors on, at most one in reportEvery: a full disk is one message, not one for each record.
+// reporter passes errors on, at most one per reportEvery: a full disk is one message, not one for each record.
 type reporter struct {
 	handle func(error)
-	start  time.Time    // what last counts from: the monotonic clock does not jump
+	start  time.Time    // base of last: the monotonic clock does not jump
 	last   atomic.Int64 // nanoseconds after start, plus one; 0 means never
 	held   atomic.Int64
 }
@@ -174,7 +174,7 @@ func (r *reporter) report(err error) {
 	}
 }
 
-// due reports whether an error is passed on now. One that is not is counted. A caller with an expensive error asks before it makes it.
+// due reports whether to pass an error on now, and otherwise counts it. Call it before building an expensive error.
 func (r *reporter) due() bool {
 	now, last := int64(time.Since(r.start))+1, r.last.Load()
 	if last != 0 && now-last < int64(reportEvery) || !r.last.CompareAndSwap(last, now) {
@@ -184,7 +184,7 @@ func (r *reporter) due() bool {
 	return true
 }
 
-// pass hands an error to the handler, with the number of those that were held back.
+// pass passes an error to the handler, with the number of suppressed ones.
 func (r *reporter) pass(err error) {
 	if n := r.held.Swap(0); n > 0 {
 		err = fmt.Errorf("%w (and %d more failures since the last report)", err, n)

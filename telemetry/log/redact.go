@@ -9,10 +9,10 @@ import (
 
 // Redaction selects what is hidden from every sink. The zero value hides the default keys.
 //
-// A key is compared without regard to case (of ASCII), "-", "_" and spaces, as a whole and by what follows a dot in it:
-// "api_key" is also "API-Key", "apiKey" and "http.request.header.api-key". A leading star stands for any beginning: "*password".
+// Keys are compared without regard to case (of ASCII), "-", "_" and spaces. A key matches as a whole and by each part after a dot:
+// "api_key" is also "API-Key", "apiKey" and "http.request.header.api-key". A leading star matches any prefix: "*password".
 //
-// A value of a type with a method Redacted() string is replaced by what that returns: a *url.URL shows without its password.
+// A value of a type with a method Redacted() string is replaced by its result: a *url.URL is shown without its password.
 //
 // Pointers, interfaces, slices, arrays, and maps whose keys are strings or marshal to text are searched. Their LogValuers are resolved.
 // The fields of structs are not searched: use Types, or a LogValuer.
@@ -21,18 +21,18 @@ type Redaction struct {
 	Keys []string
 	// OnlyKeys leaves out the default keys: Keys alone are hidden.
 	OnlyKeys bool
-	// Types whose values are hidden under whatever key: T and *T for a listed T. The types that slog has a kind for,
-	// such as string and time.Duration, cannot be selected by type.
+	// Types whose values are hidden under any key: T and *T for a listed T. Types with their own slog kind, such as string and
+	// time.Duration, cannot be selected by type.
 	Types []reflect.Type
-	// Text stands in the place of what is hidden. Empty means "[redacted]".
+	// Text replaces hidden values. Empty means "[redacted]".
 	Text string
 	// Off turns redaction off altogether.
 	Off bool
 }
 
-// DefaultKeys returns the keys that are hidden by default, in the form of Redaction.Keys.
-// Words that often name something harmless, such as "key" or "session", are not among them. Names ending in "token" are not
-// matched in general (fencing_token and page_token are harmless); "token" alone is, and credential tokens are listed by name.
+// DefaultKeys returns the keys that are hidden by default, in the form of Redaction.Keys. Words that often name something harmless,
+// such as "key" or "session", are not among them. Names ending in "token" do not match in general (fencing_token and page_token are
+// harmless); "token" alone does, and credential tokens are listed by name.
 func DefaultKeys() []string {
 	return []string{
 		"*password", "*passwd", "pwd", "*passphrase", "*secret", "*secret_value",
@@ -43,21 +43,21 @@ func DefaultKeys() []string {
 	}
 }
 
-// maxDepth is how deep groups and maps are searched. What lies deeper is hidden, because a LogValuer that returns itself
-// in a group, and a map that holds itself, have no end.
+// maxDepth bounds the search of groups and maps. Deeper values are hidden, because a LogValuer that returns itself in a group, and a
+// map that contains itself, have no end.
 const maxDepth = 10
 
 // redactor is a compiled Redaction. It is safe for concurrent use.
 type redactor struct {
-	known  sync.Map    // bool by reflect.Type: whether values of the type may hold something to hide
-	rules  [256][]rule // by the last byte of the key: most keys of a log end in one that few rules have
+	known  sync.Map    // bool by reflect.Type: whether values of the type may need redaction
+	rules  [256][]rule // by the last byte of the key: most log keys end in a byte that few rules have
 	types  map[reflect.Type]struct{}
 	hidden slog.Value
 }
 
 // rule is one key to hide.
 type rule struct {
-	text     string // as keys are compared
+	text     string // in the form in which keys are compared
 	anyStart bool
 }
 
@@ -101,7 +101,7 @@ func (d *redactor) addKey(key string) {
 	d.rules[end] = append(d.rules[end], r)
 }
 
-// before returns the last byte of key[:i] that counts, in lower case, and where it is: below zero if there is none.
+// before returns the last significant byte of key[:i], in lower case, and its position, negative if there is none.
 func before(key string, i int) (byte, int) {
 	for i--; i >= 0; i-- {
 		switch c := key[i]; {
@@ -129,7 +129,7 @@ func (d *redactor) match(key string) bool {
 	return false
 }
 
-// match compares from the end, where keys that are alike differ first.
+// match compares from the end, where similar keys differ first.
 func (r rule) match(key string) bool {
 	var c byte
 	i := len(key)
@@ -145,7 +145,7 @@ func (r rule) match(key string) bool {
 	return i < 0 || c == '.'
 }
 
-// record returns r as sinks may see it: r itself when nothing in it is hidden.
+// record returns the record to show to sinks: r itself when nothing in it is hidden.
 func (d *redactor) record(r slog.Record, all bool) slog.Record {
 	clean := true
 	r.Attrs(func(a slog.Attr) bool {
@@ -163,7 +163,7 @@ func (d *redactor) record(r slog.Record, all bool) slog.Record {
 	return out
 }
 
-// attrs returns attrs as sinks may see them, in a slice of their own if anything changed.
+// attrs returns the attributes to show to sinks, in a new slice if anything changed.
 func (d *redactor) attrs(attrs []slog.Attr, all bool) []slog.Attr {
 	return d.group(attrs, all, 0)
 }
@@ -182,7 +182,7 @@ func (d *redactor) group(attrs []slog.Attr, all bool, depth int) []slog.Attr {
 	return attrs
 }
 
-// clean reports whether the attribute can stay as it is. What a LogValuer will return is not known, so it cannot.
+// clean reports whether the attribute can stay unchanged. A LogValuer cannot, because its result is unknown.
 func (d *redactor) clean(a slog.Attr, all bool, depth int) bool {
 	switch a.Value.Kind() {
 	case slog.KindLogValuer:
@@ -208,7 +208,7 @@ func (d *redactor) clean(a slog.Attr, all bool, depth int) bool {
 	}
 }
 
-// rewrite returns the attribute as sinks may see it. LogValuers are resolved, so that each is asked once, whatever the number of sinks.
+// rewrite returns the attribute to show to sinks. It resolves LogValuers, so that each is called once, for any number of sinks.
 func (d *redactor) rewrite(a slog.Attr, all bool, depth int) slog.Attr {
 	if a.Value.Kind() == slog.KindLogValuer {
 		if v, ok := d.byType(a.Value.Any()); ok {

@@ -7,7 +7,7 @@ import (
 	"reflect"
 )
 
-// redacted is implemented by types that can show themselves without their secrets.
+// redacted is implemented by types that can format themselves without their secrets.
 type redacted interface{ Redacted() string }
 
 var (
@@ -18,7 +18,7 @@ var (
 	textType     = reflect.TypeFor[encoding.TextMarshaler]()
 )
 
-// cleanAny reports whether v, a value of slog.KindAny, can stay as it is under a key that is not hidden.
+// cleanAny reports whether v, a value of slog.KindAny, can stay unchanged under a key that is not hidden.
 func (d *redactor) cleanAny(v any, depth int) bool {
 	if v == nil {
 		return true
@@ -29,7 +29,7 @@ func (d *redactor) cleanAny(v any, depth int) bool {
 	return d.cleanValue(reflect.ValueOf(v), depth)
 }
 
-// holds is mayHold, remembered by type.
+// holds is mayHold, cached by type.
 func (d *redactor) holds(t reflect.Type) bool {
 	if known, ok := d.known.Load(t); ok {
 		return known.(bool)
@@ -39,8 +39,8 @@ func (d *redactor) holds(t reflect.Type) bool {
 	return may
 }
 
-// mayHold reports whether values of type t can hold something to hide: themselves, or in what encoders follow, which are
-// pointers, interfaces, slices, arrays, and maps whose keys are written as text. It does not look into the fields of structs.
+// mayHold reports whether values of type t may need redaction: themselves, or in what encoders follow, which are pointers,
+// interfaces, slices, arrays, and maps whose keys are written as text. It does not look into the fields of structs.
 func (d *redactor) mayHold(t reflect.Type, depth int) bool {
 	if _, ok := d.types[t]; ok || t == attrType || t == valueType || t.Implements(redactedType) || t.Implements(valuerType) {
 		return true
@@ -62,7 +62,7 @@ func textKeys(t reflect.Type) bool {
 	return t.Key().Kind() == reflect.String || t.Key().Kind() == reflect.Interface || t.Key().Implements(textType)
 }
 
-// cleanValue is cleanAny for a value that was reached by reflection.
+// cleanValue is cleanAny for a value obtained by reflection.
 func (d *redactor) cleanValue(v reflect.Value, depth int) bool {
 	v, leaf := d.follow(v)
 	switch {
@@ -90,8 +90,8 @@ func (d *redactor) cleanValue(v reflect.Value, depth int) bool {
 	return true
 }
 
-// follow goes through pointers and interfaces. It stops at a value whose type alone decides what is shown, and returns that as leaf;
-// it returns the zero Value where a pointer or an interface is nil.
+// follow dereferences pointers and interfaces. It stops at a value whose type alone decides its output, and returns it as leaf. For
+// a nil pointer or interface it returns the zero Value.
 func (d *redactor) follow(v reflect.Value) (end reflect.Value, leaf any) {
 	for range maxDepth {
 		if !v.IsValid() {
@@ -108,16 +108,16 @@ func (d *redactor) follow(v reflect.Value) (end reflect.Value, leaf any) {
 	return v, deep{} // a pointer that leads to itself
 }
 
-// deep stands for a value that is nested too deeply to be searched.
+// deep replaces a value that is nested too deeply to be searched.
 type deep struct{}
 
-// decides reports whether the type of a value decides what is shown of it.
+// decides reports whether the type of a value decides its output.
 func (d *redactor) decides(t reflect.Type) bool {
 	_, listed := d.types[t]
 	return listed || t == attrType || t == valueType || t.Implements(redactedType) || t.Implements(valuerType)
 }
 
-// rewriteAny returns what sinks may see of v, which cleanAny did not accept.
+// rewriteAny returns the value to show to sinks for v, which cleanAny did not accept.
 func (d *redactor) rewriteAny(v any, depth int) slog.Value {
 	return d.rewriteValue(reflect.ValueOf(v), depth)
 }
@@ -151,7 +151,7 @@ func (d *redactor) rewriteValue(v reflect.Value, depth int) slog.Value {
 	}
 }
 
-// rewriteElement leaves an element that holds nothing to hide as it is.
+// rewriteElement returns an element that needs no redaction unchanged.
 func (d *redactor) rewriteElement(v reflect.Value, depth int) slog.Value {
 	if v.CanInterface() && d.cleanValue(v, depth) {
 		return slog.AnyValue(v.Interface())
@@ -159,7 +159,7 @@ func (d *redactor) rewriteElement(v reflect.Value, depth int) slog.Value {
 	return d.rewriteValue(v, depth)
 }
 
-// rewriteLeaf returns what is shown of a value whose type decides that.
+// rewriteLeaf returns the output of a value whose type decides it.
 func (d *redactor) rewriteLeaf(v any, depth int) slog.Value {
 	if shown, ok := d.byType(v); ok {
 		return shown
@@ -177,7 +177,7 @@ func (d *redactor) rewriteLeaf(v any, depth int) slog.Value {
 	}
 }
 
-// byType returns what stands for v if it is of a listed type, or can show itself.
+// byType returns the replacement of v if its type is listed, or has a Redacted method.
 func (d *redactor) byType(v any) (slog.Value, bool) {
 	if _, ok := d.types[reflect.TypeOf(v)]; ok {
 		return d.hidden, true
@@ -188,7 +188,7 @@ func (d *redactor) byType(v any) (slog.Value, bool) {
 	return slog.Value{}, false
 }
 
-// show hides the value if it cannot show itself: a nil pointer, most likely.
+// show calls Redacted, and hides the value if that panics, most likely on a nil pointer.
 func (d *redactor) show(r redacted) (v slog.Value) {
 	defer func() {
 		if recover() != nil {
@@ -198,7 +198,7 @@ func (d *redactor) show(r redacted) (v slog.Value) {
 	return slog.StringValue(r.Redacted())
 }
 
-// mapAttr is the entry of a map as an attribute, so that the rules for attributes hold for it.
+// mapAttr returns the entry of a map as an attribute, so that the rules for attributes apply.
 func mapAttr(it *reflect.MapIter) slog.Attr {
 	key, v := mapKey(it.Key()), it.Value()
 	if !v.CanInterface() {
@@ -207,7 +207,7 @@ func mapAttr(it *reflect.MapIter) slog.Attr {
 	return slog.Any(key, v.Interface())
 }
 
-// mapKey is the text under which encoders write a key of a map.
+// mapKey returns the text that encoders write for a key of a map.
 func mapKey(k reflect.Value) string {
 	for k.Kind() == reflect.Interface {
 		k = k.Elem()
@@ -239,7 +239,7 @@ func marshalKey(m encoding.TextMarshaler) (text string, err error) {
 	return string(b), err
 }
 
-// plain turns a value back into what a map holds: encoders know maps, but not slog's groups.
+// plain converts a value back to one for a map: encoders know maps, but not slog's groups.
 func plain(v slog.Value) any {
 	if v.Kind() != slog.KindGroup {
 		return v.Any()

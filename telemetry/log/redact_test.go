@@ -18,7 +18,7 @@ type textKey struct{ text string }
 
 func (k textKey) MarshalText() ([]byte, error) { return []byte(k.text), nil }
 
-// lazy is a LogValuer that counts how often it is asked.
+// lazy is a LogValuer that counts its calls.
 type lazy struct {
 	v     slog.Value
 	asked *int
@@ -31,14 +31,14 @@ func (l lazy) LogValue() slog.Value {
 	return l.v
 }
 
-// endless is a LogValuer that has no end.
+// endless is a LogValuer that returns itself without end.
 type endless struct{}
 
 func (endless) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("password", secret), slog.Any("again", endless{}))
 }
 
-// shy hides itself, and panics as a nil pointer.
+// shy has a Redacted method, which panics on a nil pointer.
 type shy struct{ name string }
 
 func (s *shy) Redacted() string { return s.name[:1] + "…" }
@@ -79,7 +79,8 @@ func TestRedactedKeys(t *testing.T) {
 	}
 }
 
-// TestNothingHiddenGetsOut puts the secret wherever attributes can be, and looks for it in what the sinks wrote.
+// TestNothingHiddenGetsOut puts the secret wherever attributes can be, and searches the output of the sinks for
+// it.
 func TestNothingHiddenGetsOut(t *testing.T) {
 	var asked int
 	secretGroup := slog.GroupValue(slog.String("user", "ann"), slog.String("password", secret))
@@ -161,7 +162,7 @@ func TestNothingHiddenGetsOut(t *testing.T) {
 	}
 }
 
-// hiddenValuer is hidden by type, though it would say something about itself.
+// hiddenValuer is hidden by type, although it has a LogValue of its own.
 type hiddenValuer struct{}
 
 func (hiddenValuer) LogValue() slog.Value { return slog.StringValue(secret) }
@@ -203,7 +204,7 @@ func TestAMapThatHoldsItself(t *testing.T) {
 	})
 }
 
-// Types that lead nowhere: a nil pointer to a map, and a pointer that points to its own type.
+// Types without a value to reach: a nil pointer to a map, and a pointer that points to its own type.
 func TestPointersThatLeadNowhere(t *testing.T) {
 	type circle *circle
 	var c circle
@@ -231,7 +232,7 @@ func FuzzRedactedKey(f *testing.F) {
 	}
 	d := newRedactor(nil)
 	f.Fuzz(func(t *testing.T, key string) {
-		// Neither case, nor separators, nor what stands before the last dot may let a key through.
+		// Neither case, nor separators, nor a prefix before the last dot may let a key through.
 		if d.match(key) && !d.match("a."+strings.ReplaceAll(key, "_", "-")) {
 			t.Errorf("%q is hidden, but not as the last part of a longer key", key)
 		}

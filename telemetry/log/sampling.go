@@ -13,23 +13,22 @@ import (
 	"github.com/go-os/go-os/internal/option"
 )
 
-// Sampling thins out messages that repeat: of each message, per logger name and level, the first few of every tick pass,
-// then one in so many. Records of level Error and above always pass. What is dropped is counted, see Handler.Stats.
+// Sampling thins out repeated messages. Of each message, per logger name and level, the first few of every tick pass, then
+// every nth. Records of level Error and above always pass. Dropped records are counted, see Handler.Stats.
 //
-// Counts are kept in a table of fixed size. Two messages may fall on one of its 4096 places and then share a count.
+// Counts are kept in a table of fixed size. Two messages may share one of its 4096 slots, and then share a count.
 type Sampling struct {
-	// First is how many of a message pass in each tick. Default: 100.
+	// First is the number of equal messages that pass in each tick. Default: 100.
 	First int
 	// Thereafter is the n of "every nth passes" for the rest of the tick. DropRest means that none does. Default: 100.
 	Thereafter int
-	// Tick is how long a count lasts. Default: one second.
+	// Tick is the lifetime of a count. Default: one second.
 	Tick time.Duration
-	// KeepTraced lets every record pass that is written within a sampled span, so that a trace one can look at has all its
-	// log lines.
+	// KeepTraced passes every record that is written within a sampled span, so that a visible trace has all its log lines.
 	KeepTraced bool
 }
 
-// DropRest is a value of Sampling.Thereafter: no more of a message passes until the next tick.
+// DropRest is a value of Sampling.Thereafter: no more equal messages pass until the next tick.
 const DropRest = -1
 
 const samplerPlaces = 4096
@@ -84,7 +83,7 @@ func (s *sampler) place(logger uint64, level slog.Level, message string) *atomic
 	return &s.places[key%samplerPlaces]
 }
 
-// count adds one to the count of this tick, starting it anew if the place still holds that of another, and returns it.
+// count increments the count of this tick and returns it. It starts a new count if the slot holds another tick.
 func count(place *atomic.Uint64, tick uint32) uint32 {
 	for {
 		old := place.Load()

@@ -18,7 +18,7 @@ func counter() (Sink, map[string]int) {
 	return handlerFunc(func(_ context.Context, r slog.Record) error { got[r.Message]++; return nil }), got
 }
 
-// apart makes handlers until one has places of their own for the given messages: hashes are seeded by chance.
+// apart creates handlers until the given messages have separate slots: hashes are seeded at random.
 func apart(t *testing.T, build func() *Handler, keys ...func(*Handler) *atomic.Uint64) *Handler {
 	t.Helper()
 	for range 100 {

@@ -12,15 +12,15 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// SinkOptions of Text and JSON. Nil and the zero value work.
+// SinkOptions configure Text and JSON. Nil and the zero value work.
 type SinkOptions struct {
 	// Name of the sink in metrics and errors. Empty means "text" or "json".
 	Name string
-	// Level is the sink's own minimum. Nil means none: then Options.Levels alone decides.
+	// Level is the sink's own minimum. Nil means none: Options.Levels alone decides.
 	Level slog.Leveler
 	// AddSource adds the source position of the log call.
 	AddSource bool
-	// ReplaceAttr rewrites attributes, as in slog.HandlerOptions. The trace's ids are given to it like any other.
+	// ReplaceAttr rewrites attributes, as in slog.HandlerOptions. It receives the trace's ids like any other attribute.
 	ReplaceAttr func(groups []string, a slog.Attr) slog.Attr
 }
 
@@ -42,7 +42,7 @@ func (o *SinkOptions) name(def string) string {
 	return o.Name
 }
 
-// everything is below every level that is in use.
+// everything is below every level in use.
 const everything = slog.Level(-1 << 16)
 
 // Text returns a sink that writes lines of key=value to w, one Write each. They have the trace's ids at the top level.
@@ -57,11 +57,11 @@ func JSON(w io.Writer, opts *SinkOptions) Sink {
 	return newTraced(opts.name("json"), h, foreignWriter(w))
 }
 
-// OTel returns a sink that hands records to the logger provider of p, under an instrumentation scope of this name, by way of
-// otelslog. The provider takes the trace's ids from the context.
+// OTel returns a sink that passes records through otelslog to the logger provider of p, under an instrumentation scope of this name.
+// The provider takes the trace's ids from the context.
 //
-// Every error keeps its key, with its text as the value. The first error of a record, or else of With, is also the record's
-// exception: exception.type and exception.message. An error whose key is used again in the same record is kept as KEY.previous.
+// Every error keeps its key, with its text as the value. The first error of a record, or else of With, is also the record's exception:
+// exception.type and exception.message. An error whose key is reused in the same record is kept as KEY.previous.
 func OTel(scope string, p telemetry.Providers) Sink {
 	opts := []otelslog.Option{otelslog.WithSchemaURL(telemetry.SchemaURL)}
 	if p.LoggerProvider != nil {
@@ -70,8 +70,8 @@ func OTel(scope string, p telemetry.Providers) Sink {
 	return bridge{next: otelslog.NewHandler(scope, opts...)}
 }
 
-// TraceIDs returns a sink that writes by h, any slog.Handler, and adds the ids of the span in the context at the top level, as Text and
-// JSON do. What has them already stays as it is: the sinks of this package, and records that such a sink has written to.
+// TraceIDs returns a sink that writes to h, any slog.Handler, and adds the ids of the span in the context at the top level, as Text and
+// JSON do. The sinks of this package, and records that one of them has written to, already have the ids and stay unchanged.
 func TraceIDs(h slog.Handler) Sink {
 	if addsIDs(h) {
 		return h
@@ -81,7 +81,7 @@ func TraceIDs(h slog.Handler) Sink {
 	return t
 }
 
-// addsIDs reports whether a sink is one of this package that adds the ids by itself.
+// addsIDs reports whether a sink of this package adds the ids itself.
 func addsIDs(h slog.Handler) bool {
 	switch s := h.(type) {
 	case *traced, bridge, *Handler:
@@ -105,15 +105,15 @@ func hasIDs(r slog.Record) (found bool) {
 	return found
 }
 
-// traced adds the ids of the span in the context to what a handler of the standard library writes.
+// traced adds the ids of the span in the context to the output of a handler of the standard library.
 //
-// That handler has no way to leave a group. So traced keeps two: cur, which has every group and attribute and takes records
-// without a span, and root, which has what was added before the first group. With a span and open groups, root gets the ids
-// and, as one attribute, the groups.
+// That handler cannot leave a group. So traced keeps two: cur, which has every group and attribute and takes records without a span,
+// and root, which has the attributes added before the first group. With a span and open groups, root receives the ids and, as one
+// attribute, the groups.
 type traced struct {
 	name    string
 	foreign bool       // it may write to package log
-	spare   *sync.Pool // of *scratch; shared with all that were derived
+	spare   *sync.Pool // of *scratch; shared with all derived handlers
 	root    slog.Handler
 	cur     slog.Handler
 	groups  []openGroup // outermost first
@@ -123,7 +123,7 @@ func newTraced(name string, h slog.Handler, foreign bool) *traced {
 	return &traced{name: name, foreign: foreign, spare: &sync.Pool{New: func() any { return new(scratch) }}, root: h, cur: h}
 }
 
-// openGroup is a group that WithGroup opened, and what With put in it.
+// openGroup is a group opened by WithGroup, and the attributes that With added to it.
 type openGroup struct {
 	name  string
 	attrs []slog.Attr

@@ -18,7 +18,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// inSpan gives every record the span of ctx, as if it had been logged in it.
+// inSpan adds the span of ctx to every record, as if it had been logged in it.
 type inSpan struct {
 	slog.Handler
 
@@ -33,7 +33,8 @@ func (h inSpan) WithAttrs(attrs []slog.Attr) slog.Handler {
 
 func (h inSpan) WithGroup(name string) slog.Handler { return inSpan{h.Handler.WithGroup(name), h.ctx} }
 
-// under runs the suite with a group open: the suite's own attributes are looked for in it, the built-in ones outside.
+// under runs the suite with a group open. It looks for the suite's own attributes in the group, and for the built-in
+// ones outside.
 func under(group string, out map[string]any) map[string]any {
 	inner, _ := out[group].(map[string]any)
 	delete(out, group)
@@ -41,7 +42,7 @@ func under(group string, out map[string]any) map[string]any {
 	return out
 }
 
-// all is a handler with every feature on, writing to sinks.
+// all returns a handler with every feature on, writing to sinks.
 func all(sinks ...Sink) *Handler {
 	return NewHandler(&Options{
 		Levels:    NewLevels(slog.LevelDebug),
@@ -113,7 +114,7 @@ func TestHandlersKeepTheContract(t *testing.T) {
 	}
 }
 
-// parseText reads one line of key=value with dots for groups; the suite uses no values that need quotes.
+// parseText parses one line of key=value with dots for groups; the suite uses no values that need quotes.
 func parseText(t *testing.T, text string) map[string]any {
 	t.Helper()
 	out := map[string]any{}
@@ -135,7 +136,7 @@ func parseText(t *testing.T, text string) map[string]any {
 	return out
 }
 
-// recorder is an OTel log processor that keeps what it gets.
+// recorder is an OTel log processor that keeps its records.
 type recorder struct{ records []sdklog.Record }
 
 func (p *recorder) OnEmit(_ context.Context, r *sdklog.Record) error {
@@ -149,7 +150,7 @@ func (*recorder) Shutdown(context.Context) error { return nil }
 
 func (*recorder) ForceFlush(context.Context) error { return nil }
 
-// maps returns the records in the form in which slogtest wants them.
+// maps returns the records in the form that slogtest requires.
 func (p *recorder) maps() []map[string]any {
 	var out []map[string]any
 	for _, r := range p.records {
@@ -229,7 +230,7 @@ func TestTraceIDsFollowTheSpan(t *testing.T) {
 	}
 }
 
-// TestSpanIDsThatRepeat: ids are remembered between lines, and a span's id is unique within its trace alone.
+// TestSpanIDsThatRepeat covers the cache of ids: a span's id is unique only within its trace.
 func TestSpanIDsThatRepeat(t *testing.T) {
 	var out buffer
 	l := New(nil, JSON(&out, nil))

@@ -19,7 +19,7 @@ func spanContext(id byte) context.Context {
 	}))
 }
 
-// keeping is a handler that keeps its records, as one that writes later does.
+// keeping is a handler that keeps its records, like one that writes later.
 type keeping struct {
 	slog.Handler
 	records *[]slog.Record
@@ -30,7 +30,7 @@ func (k keeping) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// wrapping is a program's handler around a sink of ours.
+// wrapping is a program's handler around a sink of this package.
 type wrapping struct{ slog.Handler }
 
 func TestTraceIDsOnAnyHandler(t *testing.T) {
@@ -57,7 +57,7 @@ func TestTraceIDsOnAnyHandler(t *testing.T) {
 	}
 }
 
-// TestTraceIDsOfKeptRecords has a handler that reads its records after later ones were handled.
+// TestTraceIDsOfKeptRecords uses a handler that reads its records after later ones were handled.
 func TestTraceIDsOfKeptRecords(t *testing.T) {
 	var records []slog.Record
 	logger := slog.New(log.TraceIDs(keeping{slog.DiscardHandler, &records}))

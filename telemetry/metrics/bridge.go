@@ -12,7 +12,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 )
 
-// scopeLabel stands on each series that an OpenTelemetry exporter made, unless its options leave the label out.
+// scopeLabel is on each series of an OpenTelemetry exporter, unless its options omit the label.
 const scopeLabel = "otel_scope_name"
 
 // targetInfo is the family in which an OpenTelemetry exporter presents its resource.
@@ -24,17 +24,16 @@ type BridgeOptions struct {
 	ErrorHandler func(error)
 }
 
-// NewBridge returns a producer of the metrics of a Prometheus registry, for sdkmetric.WithProducer on the reader of
-// an OTLP pipeline. The names stay as they are. The conversion is that of the OpenTelemetry project's own bridge,
-// made robust:
+// NewBridge returns a producer of the metrics of a Prometheus registry, for sdkmetric.WithProducer on the reader of an
+// OTLP pipeline. The names stay unchanged. It converts with the OpenTelemetry project's own bridge, made robust:
 //
-//   - What could be gathered is produced even if something else failed or panicked. Produce itself never fails,
-//     because a reader exports nothing at all when one of its producers does.
-//   - Series that come from an OpenTelemetry exporter in the same registry, known by the label otel_scope_name, and
-//     the family target_info are left out: they have a pipeline of their own. If g is the Gatherer of a [Prometheus],
-//     the registry behind it is bridged.
-//   - Exemplars have binary trace and span ids. (The bridge has them as hexadecimal text, for which a collector
-//     refuses the whole request.)
+//   - Metrics that could be gathered are produced even if something else failed or panicked. Produce itself never
+//     fails, because a reader exports nothing at all when one of its producers fails.
+//   - Series of an OpenTelemetry exporter in the same registry, identified by the label otel_scope_name, and the family
+//     target_info are left out: they have a pipeline of their own. If g is the Gatherer of a [Prometheus], the registry
+//     behind it is bridged.
+//   - Exemplars have binary trace and span ids. (The project's bridge leaves them as hexadecimal text, for which a
+//     collector refuses the whole request.)
 //
 // Gauge histograms have no counterpart in OpenTelemetry; they are left out and reported.
 func NewBridge(g prometheus.Gatherer, opts *BridgeOptions) sdkmetric.Producer {
@@ -81,8 +80,8 @@ func (p *producer) Produce(ctx context.Context) ([]metricdata.ScopeMetrics, erro
 	return all, nil
 }
 
-// convert makes one family into OpenTelemetry metrics. Each is converted alone, since the bridge panics on what it does
-// not expect, such as native histograms of floats.
+// convert converts one family to OpenTelemetry metrics. It converts each family alone, since the bridge panics on
+// unexpected input, such as native histograms of floats.
 func convert(ctx context.Context, family *dto.MetricFamily) (converted []metricdata.ScopeMetrics, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -99,7 +98,7 @@ func convert(ctx context.Context, family *dto.MetricFamily) (converted []metricd
 	return converted, err
 }
 
-// join adds the metrics of one family to those of the same scope: there is only that of the bridge.
+// join adds the metrics of one family to the others. There is only one scope, that of the bridge.
 func join(all, more []metricdata.ScopeMetrics) []metricdata.ScopeMetrics {
 	if len(all) == 0 {
 		return more
@@ -110,8 +109,7 @@ func join(all, more []metricdata.ScopeMetrics) []metricdata.ScopeMetrics {
 	return all
 }
 
-// withoutOurs returns the family without the series that an OpenTelemetry exporter made, and the same family if it
-// has none.
+// withoutOurs returns the family without the series of an OpenTelemetry exporter, or the same family if it has none.
 func withoutOurs(family *dto.MetricFamily) *dto.MetricFamily {
 	if family.GetName() == targetInfo {
 		return nil
@@ -137,7 +135,7 @@ func isOurs(m *dto.Metric) bool {
 	return false
 }
 
-// decodeExemplars makes the ids of exemplars binary, as OTLP has them. An id that is not hexadecimal text of the
+// decodeExemplars converts the ids of exemplars to the binary form of OTLP. An id that is not hexadecimal text of the
 // right length is left out; the exemplar keeps its value.
 func decodeExemplars(data metricdata.Aggregation) {
 	switch data := data.(type) {

@@ -16,7 +16,7 @@ import (
 	"github.com/go-os/go-os/telemetry/metrics"
 )
 
-// bridge collects what a registry has through a reader, the way an OTLP pipeline does.
+// bridge collects the metrics of a registry through a reader, like an OTLP pipeline.
 func bridge(t *testing.T, g prometheus.Gatherer, handle func(error)) map[string]metricdata.Aggregation {
 	t.Helper()
 	producer := metrics.NewBridge(g, &metrics.BridgeOptions{ErrorHandler: handle})
@@ -107,7 +107,8 @@ func TestBridgeSurvivesAGatherer(t *testing.T) {
 	}
 }
 
-// A histogram of floats makes the conversion panic, and a gauge histogram it does not know. Neither may cost the rest.
+// A histogram of floats makes the conversion panic, and a gauge histogram is unknown to it. Neither may affect the
+// other metrics.
 func TestBridgeSkipsWhatItCanNotConvert(t *testing.T) {
 	floats := &dto.Histogram{
 		SampleCountFloat: ptr(1.5), Schema: ptr(int32(0)), ZeroThreshold: ptr(.1),
@@ -128,7 +129,8 @@ func TestBridgeSkipsWhatItCanNotConvert(t *testing.T) {
 
 func ptr[T any](v T) *T { return &v }
 
-// The registry of a program that has an OpenTelemetry exporter in it already, which has a pipeline to OTLP as well.
+// The registry of the program already has an OpenTelemetry exporter in it, whose metrics have a pipeline to OTLP as
+// well.
 func TestBridgeLeavesOurOwnOut(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "theirs"}))

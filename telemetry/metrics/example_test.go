@@ -17,7 +17,7 @@ import (
 	"github.com/go-os/go-os/telemetry/metrics"
 )
 
-// Order has the labels of the metrics of orders.
+// Order holds the labels of order metrics.
 type Order struct {
 	Country string `metric:"shop.country"`
 	Express bool   `metric:"shop.express"`
@@ -52,7 +52,7 @@ func ExampleNewCounter() {
 	// 1 error.type=timeout,shop.country=PT,shop.express=true
 }
 
-// What cannot be a label is found when the instrument is made, not when it measures.
+// An invalid label is found when the instrument is created, not when it measures.
 func ExampleNewCounter_wrongLabels() {
 	type badOrder struct {
 		Country string `metric:"shop.country"`
@@ -126,7 +126,7 @@ func ExampleNewHistogram() {
 	// Output: 2 [1 1 0 0]
 }
 
-// A program with a Prometheus registry of its own adds OpenTelemetry. Both are on one page, although a name collides.
+// A program with a Prometheus registry adds OpenTelemetry. Both are on one page, although a name collides.
 func ExampleNewPrometheus() {
 	registry := prometheus.NewRegistry()
 	jobs := prometheus.NewGauge(prometheus.GaugeOpts{Name: "jobs_total", Help: "Jobs in the queue."})
@@ -164,7 +164,7 @@ func ExampleNewPrometheus() {
 	// otel_jobs_total 3
 }
 
-// The same registry goes to an OpenTelemetry collector: the reader stands for that of an OTLP exporter.
+// The same registry goes to an OpenTelemetry collector. The reader stands in for that of an OTLP exporter.
 func ExampleNewBridge() {
 	registry := prometheus.NewRegistry()
 	jobs := prometheus.NewCounter(prometheus.CounterOpts{Name: "jobs_total", Help: "Jobs done."})

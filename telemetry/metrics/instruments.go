@@ -15,20 +15,19 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// InstrumentOptions describe an instrument. The zero value is a plain one.
+// InstrumentOptions describe an instrument. The zero value works.
 type InstrumentOptions struct {
 	// Unit of the values, by UCUM: "s", "By", "{request}". Default: none.
 	Unit string
 	// Description of the instrument. Default: none.
 	Description string
-	// Buckets are the upper bounds of a Histogram, in its unit and ascending. Other instruments refuse them. Default:
-	// those of the semantic conventions for HTTP durations, 0.005 to 10, if the unit is "s"; otherwise those of the
-	// SDK, which are made for milliseconds.
+	// Buckets are the upper bounds of a Histogram, in its unit and ascending. Other instruments refuse them. Default: if the
+	// unit is "s", those of the semantic conventions for HTTP durations, 0.005 to 10; otherwise those of the SDK, which suit
+	// milliseconds.
 	Buckets []float64
-	// MaxLabels is how many distinct label values have their attribute sets kept ready. Those beyond it are measured
-	// all the same, at the cost of building theirs for each call; the SDK's own limit decides about their
-	// series. MaxLabels bounds their number, not their size: shorten strings that come from outside. Default: 2000,
-	// the limit of the SDK.
+	// MaxLabels is the number of distinct label values whose attribute sets are cached. Further ones are measured too, but
+	// each call builds its set; the SDK's own limit applies to their series. MaxLabels bounds their number, not their size:
+	// shorten strings that come from outside. Default: 2000, the limit of the SDK.
 	MaxLabels int
 }
 
@@ -60,7 +59,7 @@ func (o *InstrumentOptions) withoutBuckets() error {
 	return nil
 }
 
-// ascending checks the buckets here, because the SDK looks only at those of the first instrument of a name.
+// ascending validates the buckets, because the SDK validates only those of the first instrument of a name.
 func (o *InstrumentOptions) ascending() error {
 	for i, bound := range o.Buckets {
 		if math.IsNaN(bound) || i > 0 && bound <= o.Buckets[i-1] {
@@ -75,13 +74,13 @@ func failed(kind, name string, err error) error {
 	return fmt.Errorf("telemetry/metrics: %s %q: %w", kind, name, err)
 }
 
-// Counter counts what only becomes more. Its labels are the fields of L, a struct: string, bool, int and its sizes,
-// uint8, uint16 and uint32, and types made of these. Each has a tag `metric:"key"`; with `metric:"key,omitempty"` the
-// label is left out when the field is zero, as error.type is for what went well. Bytes of a string that are not UTF-8
-// are replaced by U+FFFD.
+// Counter is a counter that only increases. Its labels are the fields of L, a struct: string, bool, int and its sizes,
+// uint8, uint16 and uint32, and types derived from these. Each has a tag `metric:"key"`. With `metric:"key,omitempty"` the
+// label is left out when the field is zero, like error.type for a success. Bytes of a string that are not UTF-8 are replaced
+// by U+FFFD.
 //
 // Keys that Prometheus could not show are refused: those that begin with two underscores, those of the instrumentation scope
-// (otel.scope.*), two that become one ("a.b" and "a_b"), and "le" on a histogram.
+// (otel.scope.*), two that become equal ("a.b" and "a_b"), and "le" on a histogram.
 type Counter[L comparable] struct {
 	inst     metric.Int64Counter
 	sets     *labelSets[L, metric.AddOption]
@@ -89,8 +88,8 @@ type Counter[L comparable] struct {
 }
 
 // NewCounter returns a Counter of an instrumentation scope, named by the import path of the package that measures. It
-// returns an error that names the field if L is not a valid label struct, and one that names the counter if the scope is
-// empty or OpenTelemetry does not allow the name.
+// returns an error that names the field if L is not a valid label struct. It returns an error that names the counter if the
+// scope is empty or OpenTelemetry does not allow the name.
 func NewCounter[L comparable](
 	scope string, p telemetry.Providers, name string, opts *InstrumentOptions,
 ) (*Counter[L], error) {
@@ -113,8 +112,8 @@ func NewCounter[L comparable](
 	return &Counter[L]{inst, sets, negative}, nil
 }
 
-// Add counts n more. A negative n is refused, because it would look like a restart in the series: it is not
-// counted, and the first is reported to the OpenTelemetry error handler.
+// Add adds n. A negative n is refused, because it would look like a restart in the series: it is not counted, and the first
+// is reported to the OpenTelemetry error handler.
 func (c *Counter[L]) Add(ctx context.Context, n int64, labels L) {
 	if n < 0 {
 		c.negative()
@@ -125,7 +124,7 @@ func (c *Counter[L]) Add(ctx context.Context, n int64, labels L) {
 	}
 }
 
-// UpDownCounter counts what becomes more and less, such as requests under way. For L see [Counter].
+// UpDownCounter is a counter that increases and decreases, such as requests in flight. For L see [Counter].
 type UpDownCounter[L comparable] struct {
 	inst metric.Int64UpDownCounter
 	sets *labelSets[L, metric.AddOption]
@@ -151,14 +150,14 @@ func NewUpDownCounter[L comparable](
 	return &UpDownCounter[L]{inst, sets}, nil
 }
 
-// Add counts n more, or less if n is negative.
+// Add adds n, which may be negative.
 func (c *UpDownCounter[L]) Add(ctx context.Context, n int64, labels L) {
 	if c.inst.Enabled(ctx) {
 		c.inst.Add(ctx, n, c.sets.options(labels)...)
 	}
 }
 
-// Gauge holds the last of the values it was given, such as a temperature. For L see [Counter].
+// Gauge holds the last recorded value, such as a temperature. For L see [Counter].
 type Gauge[L comparable] struct {
 	inst metric.Float64Gauge
 	sets *labelSets[L, metric.RecordOption]
@@ -184,7 +183,7 @@ func NewGauge[L comparable](
 	return &Gauge[L]{inst, sets}, nil
 }
 
-// Record replaces the value.
+// Record sets the value.
 func (g *Gauge[L]) Record(ctx context.Context, value float64, labels L) {
 	if g.inst.Enabled(ctx) {
 		g.inst.Record(ctx, value, g.sets.options(labels)...)
@@ -224,7 +223,7 @@ func NewHistogram[L comparable](
 	return &Histogram[L]{inst, sets}, nil
 }
 
-// Record counts one value.
+// Record adds one value.
 func (h *Histogram[L]) Record(ctx context.Context, value float64, labels L) {
 	if h.inst.Enabled(ctx) {
 		h.inst.Record(ctx, value, h.sets.options(labels)...)

@@ -17,7 +17,7 @@ import (
 	"github.com/go-os/go-os/telemetry/metrics"
 )
 
-// route is a label value of a type of its own, as applications have them.
+// route is a label value of a named type, as in applications.
 type route string
 
 type request struct {
@@ -32,7 +32,7 @@ func provider() (telemetry.Providers, *sdkmetric.ManualReader) {
 	return telemetry.Providers{MeterProvider: sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))}, reader
 }
 
-// only returns the one metric that a reader has.
+// only returns the only metric of a reader.
 func only(t *testing.T, reader *sdkmetric.ManualReader) (metricdata.Metrics, string) {
 	t.Helper()
 	var got metricdata.ResourceMetrics
@@ -163,7 +163,7 @@ func TestLabelsAreUTF8(t *testing.T) {
 	}
 }
 
-// What a counter of the SDK makes of a negative value is a series that falls, which reads as a restart.
+// With a negative value, the SDK's own counter produces a falling series, which reads as a restart.
 func TestCounterRefusesNegativeValues(t *testing.T) {
 	before := otel.GetErrorHandler()
 	t.Cleanup(func() { otel.SetErrorHandler(before) })
@@ -187,7 +187,7 @@ func TestCounterRefusesNegativeValues(t *testing.T) {
 	}
 }
 
-// The SDK's own bounds begin at 5, which is no use for seconds.
+// The SDK's own bounds begin at 5, which is useless for seconds.
 func TestHistogramOfSeconds(t *testing.T) {
 	for unit, first := range map[string]float64{"s": 0.005, "By": 0} {
 		p, reader := provider()
@@ -327,7 +327,7 @@ func TestInvalidInstrumentOptions(t *testing.T) {
 	}
 }
 
-// Past MaxLabels everything is still measured; only nothing more is kept.
+// Beyond MaxLabels everything is still measured, but not cached.
 func TestMaxLabels(t *testing.T) {
 	p, reader := provider()
 	c, err := metrics.NewCounter[request](scope, p, "things", &metrics.InstrumentOptions{MaxLabels: 2})

@@ -11,16 +11,17 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 )
 
-// invalidMetric is what the exporter reports, without a name, of an instrument whose name another kind of instrument has on the page.
+// invalidMetric is the exporter's error for an instrument whose name belongs to another kind of instrument on the page. It does not
+// contain the name.
 const invalidMetric = "invalid metric"
 
-// kinds finds the instruments that Prometheus would show under one name, though they are of different kinds.
+// kinds finds instruments of different kinds that Prometheus would show under one name.
 type kinds struct {
 	reader sdkmetric.Reader
 	namer  otlptranslator.MetricNamer
 }
 
-// conflicts returns an error for each such name. It collects once more, which changes nothing: readers of pages are cumulative.
+// conflicts returns an error for each such name. It collects once more, which is harmless: the readers of pages are cumulative.
 func (k *kinds) conflicts() []error {
 	var all metricdata.ResourceMetrics
 	if err := k.reader.Collect(context.Background(), &all); err != nil {
@@ -53,7 +54,7 @@ func (k *kinds) conflicts() []error {
 	return errs
 }
 
-// kindOf returns the kind of an instrument as the page knows it.
+// kindOf returns the kind of an instrument on the page.
 func kindOf(data metricdata.Aggregation) (otlptranslator.MetricType, string) {
 	switch data := data.(type) {
 	case metricdata.Sum[int64]:
@@ -68,7 +69,7 @@ func kindOf(data metricdata.Aggregation) (otlptranslator.MetricType, string) {
 	}
 }
 
-// sumKind counts an up-down counter as a gauge, which it is for Prometheus.
+// sumKind returns the kind of a sum. For Prometheus an up-down counter is a gauge.
 func sumKind(monotonic bool) (otlptranslator.MetricType, string) {
 	if monotonic {
 		return otlptranslator.MetricTypeMonotonicCounter, "counter"

@@ -23,14 +23,14 @@ type labelField struct {
 	omitempty bool
 }
 
-// labelFields reads the tags of a label struct once, so that nothing about it can go wrong in a measurement.
+// labelFields reads the tags of a label struct once, so that a measurement cannot fail.
 func labelFields(t reflect.Type, of dto.MetricType) ([]labelField, error) {
 	if t.Kind() != reflect.Struct {
 		return nil, fmt.Errorf("labels of type %s: use a struct with a `%s:\"key\"` tag on each field, "+
 			"struct{} for none", t, labelTag)
 	}
 	fields := make([]labelField, 0, t.NumField())
-	keys := make(map[string]string, t.NumField()) // fields, by what Prometheus makes of their keys
+	keys := make(map[string]string, t.NumField()) // fields, by the Prometheus form of their keys
 	for i := range t.NumField() {
 		f := t.Field(i)
 		where := t.String() + "." + f.Name
@@ -65,12 +65,14 @@ func labelFields(t reflect.Type, of dto.MetricType) ([]labelField, error) {
 	return fields, nil
 }
 
-// prometheusLabel is what Prometheus shows of a key, by the default translation and by the escaping scheme "underscores".
+// prometheusLabel returns the Prometheus form of a key, by the default translation and by the escaping scheme
+// "underscores".
 func prometheusLabel(key string) string {
 	return strings.ReplaceAll(model.EscapeName(key, model.UnderscoreEscaping), ":", "_")
 }
 
-// labelKind leaves floats out: a NaN never equals itself, so it could not be found again, and no label should be one.
+// labelKind reports whether a label may have this kind. Floats are excluded: NaN never equals itself, so it could not be
+// found again.
 func labelKind(k reflect.Kind) bool {
 	switch k {
 	case reflect.String, reflect.Bool,
@@ -82,8 +84,8 @@ func labelKind(k reflect.Kind) bool {
 	}
 }
 
-// attributes returns the attribute set of a label struct. Strings are made UTF-8: one that is not would make a collector
-// refuse all that is exported with it.
+// attributes returns the attribute set of a label struct. It repairs strings that are not UTF-8: a collector would refuse
+// the whole export.
 func attributes(labels reflect.Value, fields []labelField) attribute.Set {
 	kvs := make([]attribute.KeyValue, 0, len(fields))
 	for _, f := range fields {
@@ -105,7 +107,7 @@ func attributes(labels reflect.Value, fields []labelField) attribute.Set {
 	return attribute.NewSet(kvs...)
 }
 
-// labelSets gives each distinct L its measurement options, built once.
+// labelSets caches the measurement options of each distinct L.
 type labelSets[L comparable, O any] struct {
 	cache *bounded.Cache[L, []O]
 	build func(L) []O // kept, since a method value made for each call would be an allocation

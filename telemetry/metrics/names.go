@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// names are those in use on a page, in any of its formats.
+// names are the names in use on a page, in any of its formats.
 type names map[string]struct{}
 
 func (n names) add(family *dto.MetricFamily) {
@@ -25,9 +25,9 @@ func (n names) has(family *dto.MetricFamily) bool {
 	return false
 }
 
-// occupied returns the names that a family takes up: its own, those of the samples it is flattened to, and that under
-// which OpenMetrics describes it (specification 1.0, "Suffixes", which are reserved even where they are not written).
-// UTF-8 names count as what a scraper gets that only knows underscores.
+// occupied returns the names that a family uses: its own, those of the samples that it is flattened to, and the one
+// under which OpenMetrics describes it (specification 1.0, "Suffixes", which are reserved even where they are not
+// written). UTF-8 names count in their underscored form, which a scraper without UTF-8 support receives.
 func occupied(family *dto.MetricFamily) []string {
 	name := model.EscapeName(family.GetName(), model.UnderscoreEscaping)
 	switch family.GetType() {

@@ -13,10 +13,10 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// prefix is put before the name of a family of ours whose name is taken.
+// prefix is put before the name of an OpenTelemetry family whose name is taken.
 const prefix = "otel_"
 
-// page gathers the existing registry and our own.
+// page gathers the existing registry and the OpenTelemetry metrics.
 type page struct {
 	own      prometheus.Gatherer
 	existing prometheus.Gatherer // nil when there is none
@@ -26,7 +26,7 @@ type page struct {
 	conflicts, gatherErrors, encodeErrors, refusals atomic.Int64
 
 	mu      sync.Mutex
-	renamed map[string]string // the families of ours that have lost their name, for good
+	renamed map[string]string // OpenTelemetry families that were renamed, for good
 }
 
 func newPage(own *prometheus.Registry, existing prometheus.Gatherer, report *reporter) (*page, error) {
@@ -84,7 +84,8 @@ func (p *page) failed(what string, err error) {
 	}
 }
 
-// merge returns all families of both sides in the order of their names, ours under another name where theirs has it.
+// merge returns all families of both sides in the order of their names. An OpenTelemetry family is renamed if the
+// existing registry has its name.
 func (p *page) merge(theirs, ours []*dto.MetricFamily) []*dto.MetricFamily {
 	taken := make(names, 2*(len(theirs)+len(ours)))
 	all := make([]*dto.MetricFamily, 0, len(theirs)+len(ours))
@@ -111,7 +112,7 @@ func (p *page) merge(theirs, ours []*dto.MetricFamily) []*dto.MetricFamily {
 	return all
 }
 
-// rename returns the family under a name that is free, the one it had the last time if possible. The caller holds mu.
+// rename returns the family under a free name, the previous one if possible. The caller holds mu.
 func (p *page) rename(family *dto.MetricFamily, taken names) *dto.MetricFamily {
 	name := family.GetName()
 	as, before := p.renamed[name]
@@ -133,8 +134,7 @@ func (p *page) rename(family *dto.MetricFamily, taken names) *dto.MetricFamily {
 	return moved
 }
 
-// tolerant withholds the errors of a page that holds something: they were reported, and promhttp would report them
-// again.
+// tolerant hides the errors of a page that is not empty: they were reported, and promhttp would report them again.
 type tolerant struct{ page *page }
 
 // Gather implements prometheus.Gatherer.

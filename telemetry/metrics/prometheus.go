@@ -23,58 +23,57 @@ import (
 //
 // # Names that collide
 //
-// A family of ours whose name is taken on the page by the existing registry is served as otel_<name>, and stays so
-// for as long as the process runs, even in scrapes in which the other is missing: a series never changes its meaning.
-// A name also counts as taken if it collides in only one of the formats: a histogram's x_count, the x that OpenMetrics
-// makes of a counter x_total, the underscored form of a UTF-8 name. The two families are never merged, even where that
-// would be valid, so that no sum counts a thing twice.
+// An OpenTelemetry family whose name is taken on the page by the existing registry is served as otel_<name>. It keeps that name for as
+// long as the process runs, even in scrapes without the other family: a series never changes its meaning. A name also counts as taken
+// if it collides in only one of the formats: a histogram's x_count, the x that OpenMetrics makes of a counter x_total, the underscored
+// form of a UTF-8 name. The two families are never merged, even where that would be valid, so that no sum counts a thing twice.
 //
 // # An existing page
 //
-// With an Existing registry, the page answers as promhttp.HandlerFor(Existing, promhttp.HandlerOpts{}) does: a scraper gets the existing series
-// byte for byte, in each format that it can ask for. With prometheus.DefaultGatherer it answers as promhttp.Handler does, with the series
-// promhttp_metric_handler_*. For those of another registry, wrap the Handler in promhttp.InstrumentMetricHandler as before.
+// With an Existing registry, the page answers as promhttp.HandlerFor(Existing, promhttp.HandlerOpts{}) does: a scraper gets the
+// existing series byte for byte, in each format that it can request. With prometheus.DefaultGatherer it answers as promhttp.Handler
+// does, with the series promhttp_metric_handler_*. For those of another registry, wrap the Handler in promhttp.InstrumentMetricHandler
+// as before.
 //
 // # Series that cannot be shown
 //
-// A scraper that cannot parse one series refuses the whole page. So a series of ours is left out, counted and reported if a format or an escaping
-// scheme cannot hold it: a label "le" on a histogram, a label that begins with two underscores, labels that become one.
+// A scraper that cannot parse one series refuses the whole page. So an OpenTelemetry series is left out, counted and reported if a
+// format or an escaping scheme cannot hold it: a label "le" on a histogram, a label that begins with two underscores, labels that
+// become equal.
 type Prometheus struct {
 	reader *otelprom.Exporter
 	page   *page
 	open   bool // OpenMetrics is offered
 }
 
-// PrometheusOptions describe the page. The zero value serves the MeterProvider's metrics alone, named and labelled as
-// the OpenTelemetry specification has it.
+// PrometheusOptions configure the page. The zero value serves the MeterProvider's metrics alone, named and labelled as the
+// OpenTelemetry specification requires.
 type PrometheusOptions struct {
-	// Existing is what the program had before: its own registry, or prometheus.DefaultGatherer. Nil means none.
+	// Existing is the program's own registry, or prometheus.DefaultGatherer. Nil means none.
 	Existing prometheus.Gatherer
-	// OpenMetrics offers OpenMetrics to scrapers besides an Existing registry. It has exemplars, but shows some series
-	// under other names: le="1" becomes le="1.0", a counter without _total becomes unknown. Without an Existing registry it is always offered,
-	// unless NoOpenMetrics is set. Default: false.
+	// OpenMetrics offers OpenMetrics to scrapers when there is an Existing registry. It has exemplars, but shows some series under
+	// other names: le="1" becomes le="1.0", a counter without _total becomes unknown. Without an Existing registry it is always
+	// offered, unless NoOpenMetrics is set. Default: false.
 	OpenMetrics bool
-	// NoOpenMetrics does not offer OpenMetrics. Default: false.
+	// NoOpenMetrics turns OpenMetrics off. Default: false.
 	NoOpenMetrics bool
-	// Namespace is put before the name of each of our metrics. Default: none.
+	// Namespace is put before the name of each OpenTelemetry metric. Default: none.
 	Namespace string
-	// OmitScopeLabels leaves the labels otel_scope_name, otel_scope_version and otel_scope_schema_url out. They are
-	// there by default because they distinguish two packages with a metric of the same name: without them the second
-	// one's series are lost wherever its labels are the same, and reported.
+	// OmitScopeLabels omits the labels otel_scope_name, otel_scope_version and otel_scope_schema_url. By default they distinguish
+	// metrics of the same name from two packages. Without them, the second package's series are lost, and reported, wherever its labels
+	// are equal.
 	OmitScopeLabels bool
-	// OmitTargetInfo leaves the metric target_info out, which carries the resource attributes.
+	// OmitTargetInfo omits the metric target_info, which carries the resource attributes.
 	OmitTargetInfo bool
 	// ResourceLabels chooses the resource attributes that become labels on each series. Default: none.
 	ResourceLabels attribute.Filter
-	// Translation is how OpenTelemetry names become Prometheus names. Default: underscores, with the unit and _total
-	// as suffixes.
+	// Translation is how OpenTelemetry names become Prometheus names. Default: underscores, with the unit and _total as suffixes.
 	Translation otlptranslator.TranslationStrategyOption
 	// ErrorHandler is called once for each problem. Default: the OpenTelemetry error handler.
 	ErrorHandler func(error)
 }
 
-// NewPrometheus returns a page. It serves nothing until its Reader belongs to a MeterProvider and its Handler is
-// mounted.
+// NewPrometheus returns a page. It serves nothing until its Reader belongs to a MeterProvider and its Handler is mounted.
 func NewPrometheus(opts *PrometheusOptions) (*Prometheus, error) {
 	if opts == nil {
 		opts = &PrometheusOptions{}
@@ -120,16 +119,16 @@ func (o *PrometheusOptions) exporter(own prometheus.Registerer) []otelprom.Optio
 	return opts
 }
 
-// Reader returns the reader to make the MeterProvider with. It belongs to one MeterProvider, which shuts it down.
+// Reader returns the reader for the MeterProvider. It belongs to one MeterProvider, which shuts it down.
 func (p *Prometheus) Reader() sdkmetric.Reader { return p.reader }
 
-// Gatherer returns what is on the page, to be pushed or served in another way. Its Gather returns what could be
-// gathered along with an error for what could not.
+// Gatherer returns the metrics of the page, to push them or to serve them in another way. Its Gather returns the metrics that could be
+// gathered along with an error for the others.
 func (p *Prometheus) Gatherer() prometheus.Gatherer { return p.page }
 
-// Handler returns the page: the text format, OpenMetrics with exemplars if it is offered, or protobuf with native histograms, as the
-// scraper asks for, compressed if it likes. What cannot be gathered is left out and reported; the page fails only if
-// nothing could be gathered at all.
+// Handler returns the page in the format that the scraper requests: text, OpenMetrics with exemplars if it is offered, or protobuf with
+// native histograms, compressed on request. Metrics that cannot be gathered are left out and reported; the page fails only if nothing
+// could be gathered at all.
 func (p *Prometheus) Handler() http.Handler {
 	handler := promhttp.HandlerFor(tolerant{p.page}, promhttp.HandlerOpts{
 		EnableOpenMetrics: p.open,
@@ -142,20 +141,20 @@ func (p *Prometheus) Handler() http.Handler {
 	return handler
 }
 
-// PrometheusStats counts what went wrong on a page.
+// PrometheusStats counts the problems of a page.
 type PrometheusStats struct {
-	// Conflicts is how many families of ours are served under another name.
+	// Conflicts is the number of OpenTelemetry families that are served under another name.
 	Conflicts int64
 	// GatherErrors counts the errors of both registries, one for each in each scrape.
 	GatherErrors int64
 	// EncodeErrors counts the families that could not be written, one for each in each scrape.
 	EncodeErrors int64
-	// Refused counts the series of ours that some format cannot hold, one for each in each scrape: labels that are reserved, or that
-	// become one when they are escaped.
+	// Refused counts the OpenTelemetry series that some format cannot hold, one for each in each scrape: labels that are reserved, or
+	// that become equal when they are escaped.
 	Refused int64
 }
 
-// Stats returns the counts as of now.
+// Stats returns the current counts.
 func (p *Prometheus) Stats() PrometheusStats {
 	return PrometheusStats{
 		Conflicts:    p.page.conflicts.Load(),
@@ -165,7 +164,7 @@ func (p *Prometheus) Stats() PrometheusStats {
 	}
 }
 
-// encodeLog takes what promhttp has to say about families that it could not write.
+// encodeLog receives promhttp's errors about families that it could not write.
 type encodeLog struct{ page *page }
 
 // Println implements promhttp.Logger.

@@ -27,7 +27,7 @@ import (
 	"github.com/go-os/go-os/telemetry/metrics"
 )
 
-// meter makes a page's MeterProvider.
+// meter creates a page's MeterProvider and returns its meter.
 func meter(t *testing.T, page *metrics.Prometheus) metric.Meter {
 	t.Helper()
 	mp := sdkmetric.NewMeterProvider(sdkmetric.WithReader(page.Reader()),
@@ -67,12 +67,13 @@ func histogram(t *testing.T, ctx context.Context, m metric.Meter, name string) {
 	h.Record(ctx, 7)
 }
 
-// alone is how a registry is served without go-os.
+// alone returns the handler that serves a registry without go-os.
 func alone(registry prometheus.Gatherer) http.Handler {
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
 }
 
-// A program that was instrumented with client_golang adds go-os. Everything it had is still there, on one page with ours.
+// A program instrumented with client_golang adds go-os. All of its metrics are still there, on one page with the
+// OpenTelemetry ones.
 func TestExistingPrometheusSetup(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	requests := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "requests_total", Help: "Theirs."}, []string{"code"})
@@ -131,7 +132,7 @@ func TestExistingPrometheusSetup(t *testing.T) {
 				t.Errorf("%s = %q, want %s", id, got[id], value)
 			}
 		}
-		// The Go collector has names of its own that clash in OpenMetrics; we add none.
+		// The Go collector has names of its own that clash in OpenMetrics; the page adds none.
 		equal(t, "clashes in OpenMetrics",
 			openMetrics(t, body(t, page.Handler(), acceptOpenMetrics)), openMetrics(t, body(t, alone, acceptOpenMetrics)))
 	}
@@ -141,12 +142,12 @@ func TestExistingPrometheusSetup(t *testing.T) {
 	}
 }
 
-// collision is a metric of theirs and one of ours that cannot both have their name.
+// collision is an existing metric and an OpenTelemetry one that cannot both have the name.
 type collision struct {
 	theirs []prometheus.Collector
 	ours   func(*testing.T, metric.Meter)
 	opts   metrics.PrometheusOptions
-	as     string // what ours is called then
+	as     string // the served name of the OpenTelemetry metric
 }
 
 func collisions() map[string]collision {
@@ -208,7 +209,7 @@ func TestCollisions(t *testing.T) {
 	}
 }
 
-// check compares a page with what the existing registry has alone.
+// check compares a page with the existing registry served alone.
 func (c collision) check(t *testing.T, page, alone map[string]string) {
 	t.Helper()
 	for name, family := range alone {
@@ -221,7 +222,7 @@ func (c collision) check(t *testing.T, page, alone map[string]string) {
 	}
 }
 
-// A collector of theirs that fails now and then must not give their name to ours in between.
+// An existing collector that fails intermittently must not lose its name to an OpenTelemetry metric in between.
 func TestARenamedFamilyStaysRenamed(t *testing.T) {
 	family := func() ([]*dto.MetricFamily, error) {
 		name, value := "jobs_total", 1.0
@@ -249,7 +250,7 @@ func TestARenamedFamilyStaysRenamed(t *testing.T) {
 	}
 }
 
-// failing is a collector that fails: at Describe it promises a metric, at Collect it has an error for it, or panics.
+// failing is a collector that fails: Describe promises a metric, Collect returns an error for it, or panics.
 type failing struct{ panics bool }
 
 func (failing) Describe(ch chan<- *prometheus.Desc) { ch <- brokenDesc() }
@@ -308,7 +309,7 @@ func TestFailuresLeaveTheRestOfThePage(t *testing.T) {
 	}
 }
 
-// A family that cannot be written costs itself alone.
+// A family that cannot be written affects no other.
 func TestAFamilyThatCanNotBeWritten(t *testing.T) {
 	var reported problems
 	page := newPage(t, metrics.PrometheusOptions{ErrorHandler: reported.handle,
@@ -331,7 +332,7 @@ func TestAFamilyThatCanNotBeWritten(t *testing.T) {
 	}
 }
 
-// What is told once has to be remembered, which must not become a leak when each scrape fails in another way.
+// Reported problems are remembered, which must not become a leak when each scrape fails in another way.
 func TestReportsAreBounded(t *testing.T) {
 	var reported problems
 	text := "down"
@@ -354,7 +355,8 @@ func TestReportsAreBounded(t *testing.T) {
 	}
 }
 
-// Without scope labels two packages with a metric of one name have the same series. The second is lost, and that is told.
+// Without scope labels, two packages with metrics of the same name have the same series. The second is lost, and the loss
+// is reported.
 func TestOurOwnDuplicatesAreReported(t *testing.T) {
 	var reported problems
 	page := newPage(t, metrics.PrometheusOptions{OmitScopeLabels: true, ErrorHandler: reported.handle})

@@ -8,13 +8,13 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// A scraper that cannot parse one series refuses the whole page. The registry checks most of what a collector gives it, but neither the
-// labels that a format adds by itself, nor what a name becomes when a scraper asks for another escaping scheme. This file checks those.
+// A scraper that cannot parse one series refuses the whole page. The registry validates most of a collector's output. It checks neither
+// the labels that a format adds, nor the form of a name under another escaping scheme. This file checks those.
 
-// schemes are the escapings that a scraper can ask for, besides none.
+// schemes are the escaping schemes that a scraper can request, besides none.
 var schemes = [...]model.EscapingScheme{model.UnderscoreEscaping, model.DotsEscaping, model.ValueEncodingEscaping}
 
-// sound returns the families without the series that some format cannot hold. Those are counted and reported.
+// sound returns the families without the series that some format cannot hold. It counts and reports those.
 func (p *page) sound(families []*dto.MetricFamily) []*dto.MetricFamily {
 	out := families[:0]
 	for _, family := range families {
@@ -44,7 +44,7 @@ func withMetrics(family *dto.MetricFamily, name string, series []*dto.Metric) *d
 	return &dto.MetricFamily{Name: &name, Help: family.Help, Type: family.Type, Unit: family.Unit, Metric: series}
 }
 
-// refused returns what is wrong with the labels of a series, and nothing if every format can hold them.
+// refused returns the problem with the labels of a series, or "" if every format can hold them.
 func refused(labels []*dto.LabelPair, of dto.MetricType) string {
 	escaped := false
 	for _, l := range labels {
@@ -71,12 +71,12 @@ func refused(labels []*dto.LabelPair, of dto.MetricType) string {
 	return ""
 }
 
-// refusedAs is refused for a scraper that asks for an escaping scheme.
+// refusedAs is refused for a scraper that requests an escaping scheme.
 func refusedAs(scheme model.EscapingScheme, labels []*dto.LabelPair, of dto.MetricType) string {
 	seen := make(map[string]string, len(labels))
 	for _, l := range labels {
 		name := l.GetName()
-		if !model.LegacyValidation.IsValidLabelName(name) { // others are left as they are
+		if !model.LegacyValidation.IsValidLabelName(name) { // others stay unchanged
 			name = model.EscapeName(name, scheme)
 		}
 		if problem := reserved(name, of); problem != "" {
@@ -104,7 +104,7 @@ func reserved(label string, of dto.MetricType) string {
 	}
 }
 
-// soundExemplars gives the labels of exemplars names that need no escaping, since the formats do not escape those.
+// soundExemplars gives the labels of exemplars names that need no escaping, since the formats do not escape them.
 func soundExemplars(m *dto.Metric) {
 	soundExemplar(m.GetCounter().GetExemplar())
 	for _, b := range m.GetHistogram().GetBucket() {

@@ -19,7 +19,7 @@ import (
 	"github.com/go-os/go-os/telemetry/metrics"
 )
 
-// everyAccept returns what a scraper can ask for: each format with each escaping scheme.
+// everyAccept returns everything that a scraper can request: each format with each escaping scheme.
 func everyAccept() []string {
 	var all []string
 	for _, format := range []string{
@@ -35,7 +35,8 @@ func everyAccept() []string {
 	return all
 }
 
-// sampleLine is a line of the text formats as Prometheus's parser takes it: quoted names may hold anything, others what they always could.
+// sampleLine matches a line of the text formats as Prometheus's parser accepts it: quoted names may hold anything, others only the
+// classic characters.
 var (
 	labelPair  = `(?:[a-zA-Z_][a-zA-Z0-9_]*|"(?:[^"\\]|\\.)*")="(?:[^"\\]|\\.)*"`
 	labelList  = `\{(?:(?:"(?:[^"\\]|\\.)*"|` + labelPair + `),?)*\}`
@@ -43,7 +44,7 @@ var (
 	labelName  = regexp.MustCompile(`([a-zA-Z_][a-zA-Z0-9_]*|"(?:[^"\\]|\\.)*")="(?:[^"\\]|\\.)*"`)
 )
 
-// parse returns what is wrong with a page, as a scraper that asked for it sees it.
+// parse returns the error of a page for the scraper that requested it.
 func parse(accept, contentType, page string) error {
 	if strings.Contains(accept, "protobuf") {
 		return parseFamilies(contentType, page)
@@ -97,8 +98,8 @@ func parseFamilies(contentType, page string) error {
 	}
 }
 
-// TestHostileLabels: whatever the attributes are called, the page can be read in every format, everything else is on it, and what is not is
-// counted and named.
+// TestHostileLabels uses all kinds of attribute names. The page can be parsed in every format and has everything else. Omitted series
+// are counted and named.
 func TestHostileLabels(t *testing.T) {
 	hostile := []string{"le", "quantile", "__name__", "__reserved", "a.b", "a_b", "a:b", "a b", "1a", "..x", "otel_scope_name", "otel.scope.name", "trace_id", "span_id", "é", "le\n", `"`}
 	for _, strategy := range []otlptranslator.TranslationStrategyOption{
@@ -153,7 +154,7 @@ type badPair struct {
 	B string `metric:"http_code"`
 }
 
-// TestLabelsThatPrometheusRefuses are known when the instrument is made.
+// TestLabelsThatPrometheusRefuses checks that they are found when the instrument is created.
 func TestLabelsThatPrometheusRefuses(t *testing.T) {
 	p, _ := provider()
 	if _, err := metrics.NewCounter[badLE](scope, p, "things", nil); err != nil {
@@ -174,7 +175,7 @@ func refusal[L comparable](p telemetry.Providers) error {
 	return err
 }
 
-// TestKindsThatShareAName are reported with their names and scopes.
+// TestKindsThatShareAName checks that they are reported with their names and scopes.
 func TestKindsThatShareAName(t *testing.T) {
 	var reported problems
 	page := newPage(t, metrics.PrometheusOptions{ErrorHandler: reported.handle})
@@ -187,7 +188,8 @@ func TestKindsThatShareAName(t *testing.T) {
 	reported.want(t, `the gauge "checkout_seconds" of scope "example.com/shop", the histogram "checkout" of scope "example.com/shop"`)
 }
 
-// TestExistingPageStaysAsItWas: in each format that a scraper can ask for, the existing series are answered byte for byte as before.
+// TestExistingPageStaysAsItWas checks that the existing series are served byte for byte as before, in each format that a scraper can
+// request.
 func TestExistingPageStaysAsItWas(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	counter := prometheus.NewCounter(prometheus.CounterOpts{Name: "jobs", Help: "Theirs."}) // without _total
@@ -207,7 +209,7 @@ func TestExistingPageStaysAsItWas(t *testing.T) {
 			t.Errorf("%s: the content type is %q, was %q", accept, got.Header.Get("Content-Type"), want.Header.Get("Content-Type"))
 		}
 		text := body(t, page.Handler(), accept)
-		for _, one := range alone { // the families of both registries are in the order of their names
+		for _, one := range alone { // the page sorts the families of both registries by name
 			part := body(t, promhttp.HandlerFor(one, promhttp.HandlerOpts{}), accept)
 			if !strings.Contains(text, part) {
 				t.Errorf("%s: these series are not on the page as they were:\n%q\nin\n%q", accept, part, text)
@@ -223,7 +225,7 @@ func TestExistingPageStaysAsItWas(t *testing.T) {
 	}
 }
 
-// TestDefaultRegistry: promhttp.Handler counts its scrapes, and so does the page that replaces it.
+// TestDefaultRegistry checks that the page counts its scrapes, like the promhttp.Handler that it replaces.
 func TestDefaultRegistry(t *testing.T) {
 	page := newPage(t, metrics.PrometheusOptions{Existing: prometheus.DefaultGatherer})
 	for range 2 { // a second page registers nothing twice

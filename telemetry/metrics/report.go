@@ -9,7 +9,7 @@ import (
 	"go.opentelemetry.io/otel"
 )
 
-// maxReports bounds how many different problems are reported, and so the memory for them.
+// maxReports bounds the number of different problems that are reported, and so the memory for them.
 const maxReports = 100
 
 // reporter reports each problem once, although it recurs with each scrape.
@@ -41,8 +41,8 @@ func (r *reporter) once(err error) {
 	}
 }
 
-// kind is what stays the same when a problem comes back: the first line, without the numbers. The errors of
-// client_golang quote the value of the series they are about.
+// kind returns the constant part of a recurring problem: the first line, without the numbers. The errors of
+// client_golang quote the value of the series.
 func kind(err error) string {
 	line, _, _ := strings.Cut(err.Error(), "\n")
 	var b strings.Builder
@@ -53,7 +53,7 @@ func kind(err error) string {
 	return b.String()
 }
 
-// flatten returns the errors that a Gather returned as one.
+// flatten returns the errors joined in the error of a Gather.
 func flatten(err error) []error {
 	if err == nil {
 		return nil

@@ -20,7 +20,7 @@ import (
 	"github.com/go-os/go-os/telemetry/metrics"
 )
 
-// What scrapers send: the text format of Prometheus, OpenMetrics, and protobuf.
+// The Accept headers of scrapers: the text format of Prometheus, OpenMetrics, and protobuf.
 const (
 	acceptText        = "text/plain;version=0.0.4"
 	acceptUTF8Text    = "text/plain;version=1.0.0;escaping=allow-utf-8"
@@ -45,7 +45,7 @@ func body(t *testing.T, h http.Handler, accept string) string {
 	return read(t, fetch(t, h, "Accept", accept))
 }
 
-// read returns the page of an answer.
+// read returns the page of a response.
 func read(t *testing.T, resp *http.Response) string {
 	t.Helper()
 	text, err := io.ReadAll(resp.Body)
@@ -58,7 +58,7 @@ func read(t *testing.T, resp *http.Response) string {
 	return string(text)
 }
 
-// series returns the samples of a page in the text format, by name and labels, as a strict reader sees it.
+// series returns the samples of a page in the text format, by name and labels, from a strict parser.
 func series(t *testing.T, page string) map[string]string {
 	t.Helper()
 	parser := expfmt.NewTextParser(model.UTF8Validation)
@@ -72,8 +72,8 @@ func series(t *testing.T, page string) map[string]string {
 	return all
 }
 
-// openMetrics returns the names that are claimed twice on a page in OpenMetrics, after checking what else its readers insist
-// on: each family is described once and before its samples, and the page says where it ends.
+// openMetrics returns the names that are claimed twice on a page in OpenMetrics. It also checks the other requirements of
+// parsers: each family is described once and before its samples, and the page has an end marker.
 func openMetrics(t *testing.T, page string) []string {
 	t.Helper()
 	if !strings.HasSuffix(page, "\n# EOF\n") {
@@ -83,8 +83,8 @@ func openMetrics(t *testing.T, page string) []string {
 	return clashes
 }
 
-// samples checks the structure that both text formats have in common. In OpenMetrics a counter's samples have a suffix
-// that its family does not have. It returns the samples, and the names that are claimed by two families.
+// samples checks the common structure of both text formats. In OpenMetrics a counter's samples have a suffix that its family
+// does not have. It returns the samples, and the names that are claimed by two families.
 func samples(t *testing.T, page, counterSuffix string) (all map[string]string, clashes []string) {
 	t.Helper()
 	all = make(map[string]string)
@@ -137,7 +137,7 @@ func sampleNames(name, kind, counterSuffix string) []string {
 	}
 }
 
-// families returns the families of a page in protobuf, without their order.
+// families returns the families of a page in protobuf, in any order.
 func families(t *testing.T, page string) map[string]string {
 	t.Helper()
 	all := make(map[string]string)
@@ -166,7 +166,7 @@ func canonical(t *testing.T, family *dto.MetricFamily) string {
 	return strings.ReplaceAll(string(text), " ", "") // protojson varies its white space on purpose
 }
 
-// problems remembers what a page or a bridge has reported.
+// problems records the problems reported by a page or a bridge.
 type problems struct {
 	mu   sync.Mutex
 	errs []error
@@ -178,7 +178,7 @@ func (p *problems) handle(err error) {
 	p.errs = append(p.errs, err)
 }
 
-// want checks that as many problems were reported, each of which contains the text in its place.
+// want checks the number of reported problems, and that each contains its text.
 func (p *problems) want(t *testing.T, texts ...string) {
 	t.Helper()
 	p.mu.Lock()
@@ -194,7 +194,7 @@ func (p *problems) want(t *testing.T, texts ...string) {
 	}
 }
 
-// String returns all that was reported.
+// String returns all reported problems.
 func (p *problems) String() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -11,14 +11,14 @@ import (
 
 // Event is an OTel event: a log record with a name.
 type Event struct {
-	// Name is empty for a log record that is no event.
+	// Name is empty for a log record that is not an event.
 	Name       string
 	Severity   log.Severity
 	Body       any
 	Attributes map[string]any
 	Time       time.Time
 
-	// TraceID and SpanID are those of the span that was current.
+	// TraceID and SpanID identify the span that was current.
 	TraceID trace.TraceID
 	SpanID  trace.SpanID
 	// Scope is the name of the logger: the import path of the package that emitted the event.

@@ -11,7 +11,8 @@ import (
 type Line struct {
 	Level   slog.Level
 	Message string
-	// Attributes are resolved values. The name of one in a group begins with that of the group and a dot.
+	// Attributes are resolved values. The name of an attribute in a group begins with the name of the
+	// group and a dot.
 	Attributes map[string]any
 	Time       time.Time
 }
@@ -60,7 +61,7 @@ func (h *handler) WithGroup(name string) slog.Handler {
 	return &handler{recorder: h.recorder, prefix: h.prefix + name + ".", attrs: h.attrs}
 }
 
-// flatten adds an attribute, or those of a group.
+// flatten adds an attribute, or the attributes of a group.
 func flatten(to map[string]any, prefix string, a slog.Attr) {
 	value := a.Value.Resolve()
 	if value.Kind() != slog.KindGroup {

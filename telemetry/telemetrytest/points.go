@@ -11,14 +11,15 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 )
 
-// Point is what one instrument holds for one set of attributes.
+// Point is the value of one instrument for one set of attributes.
 type Point struct {
-	// Name and Unit are those of the instrument.
+	// Name and Unit of the instrument.
 	Name, Unit string
 	Attributes attribute.Set
 	// Value is the sum of a counter or a histogram, or the last value of a gauge.
 	Value float64
-	// Count is how many values a histogram has recorded. It is zero for other instruments.
+	// Count is the number of values that a histogram has recorded. It is zero for other
+	// instruments.
 	Count uint64
 	// Scope is the name of the meter: the import path of the package that made the instrument.
 	Scope string

@@ -19,7 +19,7 @@ type Span struct {
 	Links      []sdktrace.Link
 	Start, End time.Time
 
-	// Context identifies the span, and Parent the span that it was started in.
+	// Context identifies the span, and Parent its parent.
 	Context, Parent trace.SpanContext
 	// Scope is the name of the tracer: the import path of the package that started the span.
 	Scope string
@@ -60,7 +60,7 @@ func (spanProcessor) Shutdown(context.Context) error { return nil }
 // ForceFlush implements sdktrace.SpanProcessor.
 func (spanProcessor) ForceFlush(context.Context) error { return nil }
 
-// valuesOf returns attributes as Go values, by their names. If there are none, the map is empty.
+// valuesOf returns attributes as Go values, by their names. Without attributes, the map is empty.
 func valuesOf(attributes []attribute.KeyValue) map[string]any {
 	all := make(map[string]any, len(attributes))
 	for _, a := range attributes {

@@ -23,7 +23,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// Recorder holds what reached its Providers. It is safe for concurrent use.
+// Recorder holds the telemetry emitted through its Providers. It is safe for concurrent use.
 type Recorder struct {
 	// Providers are for the code under test. Their Propagator carries trace context and baggage as W3C headers.
 	Providers telemetry.Providers
@@ -37,7 +37,7 @@ type Recorder struct {
 	lines   []Line
 }
 
-// New returns a Recorder that has recorded nothing.
+// New returns an empty Recorder.
 func New() *Recorder {
 	r := &Recorder{reader: sdkmetric.NewManualReader()}
 	r.Providers = telemetry.Providers{
@@ -53,7 +53,7 @@ func New() *Recorder {
 // Spans returns the spans that have ended, in the order in which they ended.
 func (r *Recorder) Spans() []Span { return copied(r, &r.spans) }
 
-// Running returns how many spans have started and not ended.
+// Running returns the number of spans that have started and not ended.
 func (r *Recorder) Running() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -63,11 +63,11 @@ func (r *Recorder) Running() int {
 // Events returns the OTel events, and log records without a name, in the order in which they were emitted.
 func (r *Recorder) Events() []Event { return copied(r, &r.events) }
 
-// Lines returns what was logged to Providers.Logger, at any level.
+// Lines returns the records logged to Providers.Logger, at any level.
 func (r *Recorder) Lines() []Line { return copied(r, &r.lines) }
 
-// Points returns what the instruments hold, ordered by name and attributes. Sums and histograms are cumulative. An error is that of an
-// observable instrument, or of ctx.
+// Points returns the values of the instruments, ordered by name and attributes. Sums and histograms are cumulative. Errors come from
+// an observable instrument, or from ctx.
 func (r *Recorder) Points(ctx context.Context) ([]Point, error) { return points(ctx, r.reader) }
 
 func copied[T any](r *Recorder, from *[]T) []T {

@@ -125,7 +125,7 @@ func TestPointsFail(t *testing.T) {
 	}
 }
 
-// TestLines has every rule for handlers checked by testing/slogtest.
+// TestLines checks every rule for handlers with testing/slogtest.
 func TestLines(t *testing.T) {
 	var recorded *telemetrytest.Recorder
 	slogtest.Run(t, func(*testing.T) slog.Handler {
@@ -168,7 +168,7 @@ func TestPropagates(t *testing.T) {
 	}
 }
 
-// TestConcurrently: what is returned stays as it is while more is recorded.
+// TestConcurrently checks that returned values do not change while more is recorded.
 func TestConcurrently(t *testing.T) {
 	recorded := telemetrytest.New()
 	const goroutines, each = 4, 100

@@ -12,7 +12,7 @@ import (
 	"github.com/go-os/go-os/telemetry/trace"
 )
 
-// What it costs that a sampler can be changed.
+// BenchmarkSampler measures the cost of a changeable sampler.
 func BenchmarkSampler(b *testing.B) {
 	base := sdktrace.ParentBased(sdktrace.TraceIDRatioBased(0.1))
 	for name, s := range map[string]sdktrace.Sampler{"fixed": base, "changeable": trace.NewSampler(base)} {
@@ -26,7 +26,8 @@ func BenchmarkSampler(b *testing.B) {
 	}
 }
 
-// What a trace of two spans costs: dropped, watched and discarded, watched and kept, sampled.
+// BenchmarkKeeper measures a trace of two spans: dropped, watched and discarded, watched and kept,
+// sampled.
 func BenchmarkKeeper(b *testing.B) {
 	sink := discard{tracetest.NewNoopExporter()}
 	keeper := trace.NewKeeper(sink, &trace.KeepOptions{Telemetry: telemetry.Off()})
@@ -63,7 +64,7 @@ func (discard) OnStart(context.Context, sdktrace.ReadWriteSpan) {}
 func (discard) OnEnd(sdktrace.ReadOnlySpan)                     {}
 func (discard) ForceFlush(context.Context) error                { return nil }
 
-// What a span of application code costs over the API's own.
+// BenchmarkTracer measures the cost of an application span over the API's own.
 func BenchmarkTracer(b *testing.B) {
 	for name, p := range map[string]telemetry.Providers{
 		"off":     telemetry.Off(),

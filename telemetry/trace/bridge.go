@@ -8,19 +8,19 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// NewEventBridge returns a log processor that also shows OTel events as span events on the current span, for tools
+// NewEventBridge returns a log processor that also adds OTel events as span events to the current span, for tools
 // that look for them there. It follows the "Event to span event bridge" of the OpenTelemetry specification (logs SDK,
-// Development): a log record becomes one span event if and only if it has an EventName, and the span in its context
-// is recording and is the one whose ids the record carries. The span event has the record's name, time and
-// attributes, but not its body and severity. The other processors get the record unchanged.
+// Development). A log record becomes one span event if and only if it has an EventName, and the span in its context
+// is recording and has the ids of the record. The span event has the record's name, time and attributes, but not its
+// body and severity. The other processors receive the record unchanged.
 //
 // For records without an event name the bridge reports that it is not enabled, so plain logging costs no more.
 func NewEventBridge() sdklog.Processor { return eventBridge{} }
 
 type eventBridge struct{}
 
-// Enabled reports whether an event of this name would be shown, so that a caller need not build a
-// record for nobody.
+// Enabled reports whether an event of this name would become a span event, so that a caller need not build an unused
+// record.
 func (eventBridge) Enabled(ctx context.Context, p sdklog.EnabledParameters) bool {
 	return p.EventName != "" && trace.SpanFromContext(ctx).IsRecording()
 }
@@ -50,8 +50,8 @@ func (eventBridge) OnEmit(ctx context.Context, r *sdklog.Record) error {
 	return nil
 }
 
-// Shutdown does nothing: the bridge holds nothing.
+// Shutdown does nothing: the bridge has no state.
 func (eventBridge) Shutdown(context.Context) error { return nil }
 
-// ForceFlush does nothing: a span event is on its span as soon as it was emitted.
+// ForceFlush does nothing: OnEmit adds a span event at once.
 func (eventBridge) ForceFlush(context.Context) error { return nil }

@@ -90,8 +90,8 @@ func TestEventBridgeLeavesOthersAlone(t *testing.T) {
 	}
 }
 
-// The ids of a record may differ from the span's when a processor before the bridge has changed them, or when it is
-// called directly, as here.
+// The ids of a record may differ from the span's if a processor before the bridge has changed them, or if the
+// bridge is called directly, as here.
 func TestEventBridgeWantsTheSameSpan(t *testing.T) {
 	spans := tracetest.NewSpanRecorder()
 	tp := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))

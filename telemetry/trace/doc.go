@@ -1,17 +1,17 @@
-// Package trace adds to the OpenTelemetry trace SDK what a running service needs of it, and gives application code a
-// small way to make spans.
+// Package trace adds what a running service needs to the OpenTelemetry trace SDK, and gives application code a small way to
+// create spans.
 //
-//   - [Tracer] makes spans for application code: one defer ends the span, classifies the error and survives a panic.
-//   - [Sampler] is a sampler that can be changed while the program runs, for a while or for good.
-//   - [Keeper] keeps the traces that turned out to matter, because something in them failed or was slow, although the
-//     sampler had dropped them when they began.
-//   - [NewEventBridge] shows OTel events (log records with an EventName) as span events too, for tools that look
+//   - [Tracer] creates spans for application code: one defer ends the span, classifies the error and records a panic.
+//   - [Sampler] is a sampler that can be changed while the program runs, temporarily or for good.
+//   - [Keeper] keeps traces that prove important, because something in them failed or was slow, although the sampler had
+//     dropped them when they began.
+//   - [NewEventBridge] adds OTel events (log records with an EventName) as span events too, for tools that look for them
 //     there.
 //
 // # Guarantees
 //
-// Everything here is safe for concurrent use. Nothing blocks on the network or starts a goroutine. The memory of a
-// Keeper is bounded in traces, in spans and in time, and what it gives up is counted exactly.
+// Everything here is safe for concurrent use. Nothing blocks on the network or starts a goroutine. The memory of a Keeper
+// is bounded in traces, in spans and in time, and the traces and spans that it gives up are counted exactly.
 //
 // # Telemetry
 //
@@ -29,5 +29,5 @@ package trace
 
 import "github.com/go-os/go-os/internal/fault"
 
-// ErrInvalid is the class of arguments and options that make no sense, such as a sampler that is nil, a ratio that is none.
+// ErrInvalid is the error for invalid arguments and options, such as a nil sampler or a ratio outside of 0 to 1.
 var ErrInvalid = fault.Invalid

@@ -69,7 +69,7 @@ func ExampleSampler() {
 	tp := sdktrace.NewTracerProvider(sdktrace.WithSampler(sampler))
 	tracer := tp.Tracer("example.com/shop")
 
-	// For the next ten minutes somebody looks into a problem and wants to see everything.
+	// For the next ten minutes, an operator investigates a problem and needs every trace.
 	if err := sampler.SetRatio(1, 10*time.Minute); err != nil {
 		fmt.Println(err)
 	}

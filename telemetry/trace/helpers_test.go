@@ -13,7 +13,7 @@ import (
 	sdklog "go.opentelemetry.io/otel/sdk/log"
 )
 
-// after lets time pass in a synctest bubble, and what is due by then happen.
+// after advances the time of a synctest bubble, and waits for the work that is due by then.
 func after(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
@@ -26,7 +26,7 @@ func equal(t *testing.T, what string, got, want []string) {
 	}
 }
 
-// recorded is a log processor that remembers the records.
+// recorded is a log processor that keeps the records.
 type recorded struct {
 	mu      sync.Mutex
 	records []sdklog.Record

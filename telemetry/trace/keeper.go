@@ -15,9 +15,8 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// Keeper keeps traces that the sampler dropped when they began and that turned out to matter: a span in them failed,
-// or took too long. It is a span processor in front of another one, and a sampler around another one; a
-// TracerProvider needs both:
+// Keeper keeps traces that the sampler dropped when they began and that prove important: a span in them failed, or took too long. It is
+// a span processor in front of another one, and a sampler around another one. A TracerProvider needs both:
 //
 //	keeper := trace.NewKeeper(sdktrace.NewBatchSpanProcessor(exporter), nil)
 //	tp := sdktrace.NewTracerProvider(
@@ -27,24 +26,23 @@ import (
 //
 // # Which traces
 //
-// Those that begin in this process. A trace whose caller decided against it stays dropped and costs nothing; keeping it
-// here would export a fragment. Spans that are sampled pass straight through, without a lock. Spans of a trace under
-// watch are recorded, and held until one of them fails or exceeds Slow: then those held go to the next processor, and
-// the ones still to end follow them at once. A trace whose root and whose children all ended well is discarded; next
-// gets no OnEnd for its spans. It does get OnStart for every span, so that it can add attributes: a processor that
-// counts what runs belongs beside the Keeper, not behind it.
+// The Keeper watches traces that begin in this process. A trace whose caller decided against it stays dropped and costs nothing;
+// keeping it here would export a fragment. Sampled spans pass straight through, without a lock. Spans of a watched trace are recorded,
+// and held until one of them fails or exceeds Slow. Then the held spans go to the next processor, and the remaining ones follow as they
+// end. A trace whose root and whose children all ended well is discarded; the next processor gets no OnEnd for its spans. It does get
+// OnStart for every span, so that it can add attributes. A processor that counts running spans therefore belongs beside the Keeper, not
+// behind it.
 //
-// Time is looked at when a span starts or ends, and by ForceFlush. A process in which nothing happens judges nothing.
+// Deadlines are checked when a span starts or ends, and by ForceFlush. An idle process decides nothing.
 //
 // # What others see of a kept trace
 //
-// The next processor sees spans with the sampled flag set, on themselves and on their parents, and with the attribute
-// goos.trace.kept, whose value is the reason (error, slow). For everybody else the trace was unsampled while it ran:
-// calls to other services carried the flags 00, so their part is missing; its log records have the flags 00, and no
-// exemplar in metrics points to it.
+// The next processor sees spans with the sampled flag set, on themselves and on their parents, and with the attribute goos.trace.kept,
+// whose value is the reason (error, slow). For everything else the trace was unsampled while it ran. Calls to other services carried
+// the flags 00, so their part is missing. Its log records have the flags 00, and no exemplar in metrics points to it.
 //
-// Kept traces are not a random sample. To extrapolate from spans to traffic, leave out those with goos.trace.kept. The
-// Keeper removes the sampling threshold (ot=th) from their tracestate, which marks their adjusted count as unknown.
+// Kept traces are not a random sample. To extrapolate from spans to traffic, leave out those with goos.trace.kept. The Keeper removes
+// the sampling threshold (ot=th) from their tracestate, which marks their adjusted count as unknown.
 type Keeper struct {
 	next sdktrace.SpanProcessor
 	opts KeepOptions
@@ -54,35 +52,34 @@ type Keeper struct {
 	table keepTable
 }
 
-// KeepOptions say what a Keeper keeps, and bound what it may hold meanwhile. The zero value keeps traces with errors.
+// KeepOptions configure which traces a Keeper keeps, and bound its buffer. The zero value keeps traces with errors.
 type KeepOptions struct {
-	// Slow is how long a span must take for its trace to be kept. Default: 0: no trace is kept for being slow.
+	// Slow is the duration of a span from which its trace is kept. Default: 0, which keeps no trace for being slow.
 	Slow time.Duration
-	// IgnoreErrors stops traces from being kept because a span has the status Error. Default: false.
+	// IgnoreErrors does not keep traces for a span with the status Error. Default: false.
 	IgnoreErrors bool
-	// MaxTraces is how many traces are watched at a time. One that begins beyond it is not watched, and counted as
-	// overflowed. A kept trace gives up its place when it is needed, finished ones first. The spans of one that
-	// still runs are then lost, and counted as unwatched. Default: 2048.
+	// MaxTraces is the number of traces that are watched at a time. A trace that begins beyond it is not watched, and counted as
+	// overflowed. A kept trace makes room when needed, finished ones first. Later spans of one that still runs are then lost, and
+	// counted as unwatched. Default: 2048.
 	MaxTraces int
-	// MaxSpans is how many ended spans of one trace are held. Those that end beyond it are lost and counted as
-	// overflowed, even if the trace is kept later. Default: 256.
+	// MaxSpans is the number of ended spans held for one trace. Further ones are lost and counted as overflowed, even if the trace is
+	// kept later. Default: 256.
 	MaxSpans int
-	// MaxBuffered is how many ended spans of all traces are held together; those beyond it are treated as those
-	// beyond MaxSpans. It bounds the memory: count on 1 to 2 kB a span. Default: 16384.
+	// MaxBuffered is the number of ended spans held for all traces together; further ones are treated as those beyond MaxSpans. It
+	// bounds the memory: expect 1 to 2 kB a span. Default: 16384.
 	MaxBuffered int
-	// MaxAge is how long after its start a trace is given up whose root has not ended. If Slow is set, it is kept
-	// then, as it is slow for certain; otherwise it is counted as overflowed, and its later spans as unwatched. At
-	// least Slow. Default: 1 minute.
+	// MaxAge is the time after its start at which a trace is given up if its root has not ended. If Slow is set, the trace is kept, as
+	// it is certainly slow. Otherwise it is counted as overflowed, and its later spans as unwatched. At least Slow. Default: 1 minute.
 	MaxAge time.Duration
-	// Linger is how long after the end of the root the decision waits for children that have not ended yet. Those
-	// that end after it are counted as unwatched. Default: 5 seconds.
+	// Linger is the time after the end of the root for which the decision waits for running children. Children that end later are
+	// counted as unwatched. Default: 5 seconds.
 	Linger time.Duration
-	// Telemetry takes the Keeper's own metrics.
+	// Telemetry receives the Keeper's own metrics.
 	Telemetry telemetry.Providers
 }
 
-// NewKeeper returns a Keeper in front of next, and owns next: Shutdown and ForceFlush are passed on. A negative option is reported to the
-// error handler of OpenTelemetry, and the default is used.
+// NewKeeper returns a Keeper in front of next, and owns next: it passes Shutdown and ForceFlush on. A negative option is reported to
+// the error handler of OpenTelemetry, and the default is used.
 func NewKeeper(next sdktrace.SpanProcessor, opts *KeepOptions) *Keeper {
 	k := &Keeper{next: next, opts: opts.withDefaults()}
 	k.table = newKeepTable(&k.opts)
@@ -111,7 +108,7 @@ func (o *KeepOptions) withDefaults() KeepOptions {
 	return opts
 }
 
-// OnStart implements sdktrace.SpanProcessor. Next sees every span that starts.
+// OnStart implements sdktrace.SpanProcessor. The next processor sees every span that starts.
 func (k *Keeper) OnStart(ctx context.Context, s sdktrace.ReadWriteSpan) {
 	k.next.OnStart(ctx, s)
 	if s.SpanContext().IsSampled() || s.Parent().IsRemote() {
@@ -149,7 +146,7 @@ const (
 	keptSlow  = "slow"
 )
 
-// reason returns why the trace of an ended span is to be kept, and "" if this span is no reason to.
+// reason returns why the trace of an ended span should be kept, or "" if this span is no reason.
 func (k *Keeper) reason(s sdktrace.ReadOnlySpan) string {
 	if !k.opts.IgnoreErrors && s.Status().Code == codes.Error {
 		return keptError
@@ -160,15 +157,14 @@ func (k *Keeper) reason(s sdktrace.ReadOnlySpan) string {
 	return ""
 }
 
-// forward must be called without the lock: the next processor may block.
+// forward must be called without the lock, because the next processor may block.
 func (k *Keeper) forward(spans []keptSpan) {
 	for _, s := range spans {
 		k.next.OnEnd(s)
 	}
 }
 
-// ForceFlush passes on to the next processor. Traces under way stay undecided, except those that are past
-// MaxAge or Linger.
+// ForceFlush flushes the next processor. Running traces stay undecided, except those that are past MaxAge or Linger.
 func (k *Keeper) ForceFlush(ctx context.Context) error {
 	k.mu.Lock()
 	release := k.table.expire(time.Now())
@@ -177,7 +173,7 @@ func (k *Keeper) ForceFlush(ctx context.Context) error {
 	return k.next.ForceFlush(ctx)
 }
 
-// Shutdown discards what is undecided, then shuts the next processor down. Spans that start later are not watched.
+// Shutdown discards undecided traces, then shuts the next processor down. Spans that start later are not watched.
 func (k *Keeper) Shutdown(ctx context.Context) error {
 	k.mu.Lock()
 	release := k.table.close(time.Now())
@@ -191,9 +187,9 @@ func (k *Keeper) Shutdown(ctx context.Context) error {
 	return k.next.Shutdown(ctx)
 }
 
-// KeepStats counts what became of the traces that a Keeper watched, and of spans. The counts are exact: at any moment
-// Started = Kept + Discarded + Overflowed + Pending, and every span that ended, was not sampled and has no remote
-// parent is in exactly one of the counts of spans.
+// KeepStats counts the traces that a Keeper watched, and spans, by outcome. The counts are exact. At any moment Started = Kept +
+// Discarded + Overflowed + Pending. Every ended span that was not sampled and has no remote parent is in exactly one of the counts of
+// spans.
 type KeepStats struct {
 	// Started counts the traces that began here, before Shutdown, and that the sampler dropped.
 	Started int64
@@ -201,9 +197,9 @@ type KeepStats struct {
 	Kept int64
 	// Discarded counts the traces in which nothing failed or was slow.
 	Discarded int64
-	// Overflowed counts the traces that were never judged: too many at a time, or too old.
+	// Overflowed counts the traces without a decision: too many at a time, or too old.
 	Overflowed int64
-	// Pending is how many traces are undecided now.
+	// Pending is the number of undecided traces.
 	Pending int64
 
 	// SpansKept counts the spans passed on.
@@ -212,14 +208,14 @@ type KeepStats struct {
 	SpansDiscarded int64
 	// SpansOverflowed counts the spans of watched traces that were lost to a bound.
 	SpansOverflowed int64
-	// SpansUnwatched counts the spans that ended while their trace was not watched: it never was, or was discarded,
-	// given up or forgotten before. They went to the next processor as they were, unsampled.
+	// SpansUnwatched counts the spans that ended while their trace was not watched: it never was, or was already discarded, given up or
+	// forgotten. They went to the next processor unchanged, unsampled.
 	SpansUnwatched int64
-	// SpansBuffered is how many spans are held now.
+	// SpansBuffered is the number of spans held now.
 	SpansBuffered int64
 }
 
-// Stats returns the counts as of now.
+// Stats returns the current counts.
 func (k *Keeper) Stats() KeepStats {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -22,7 +22,7 @@ type kept struct {
 	exporter *tracetest.InMemoryExporter
 	keeper   *trace.Keeper
 	tracer   oteltrace.Tracer
-	ended    atomic.Int64 // unsampled spans that were ended by end
+	ended    atomic.Int64 // unsampled spans ended by the method end
 }
 
 func keep(t *testing.T, head sdktrace.Sampler, opts trace.KeepOptions) *kept {
@@ -41,7 +41,7 @@ func keep(t *testing.T, head sdktrace.Sampler, opts trace.KeepOptions) *kept {
 	return k
 }
 
-// exported returns "name reason" of each span that arrived at the exporter.
+// exported returns "name reason" of each exported span.
 func (k *kept) exported(t *testing.T) []string {
 	t.Helper()
 	if err := k.keeper.ForceFlush(context.Background()); err != nil {
@@ -66,7 +66,7 @@ func fail(s oteltrace.Span) {
 	s.End()
 }
 
-// dropped is the head sampler of most tests: what services run with that keep only what matters.
+// dropped is the head sampler of most tests, typical for services that keep only important traces.
 func dropped() sdktrace.Sampler { return sdktrace.ParentBased(sdktrace.NeverSample()) }
 
 func TestKeeperKeepsATraceWithAnError(t *testing.T) {
@@ -203,7 +203,7 @@ func TestKeeperJudgesAnOldTrace(t *testing.T) {
 				_, child := k.tracer.Start(ctx, "child")
 				child.End()
 				after(time.Minute)
-				k.exported(t) // a flush is when a trace in which nothing happens is looked at
+				k.exported(t) // a flush is what checks the deadlines of an idle trace
 				root.End()
 				equal(t, "exported", k.exported(t), test.exported)
 				k.stats(t, test.stats)
@@ -212,7 +212,7 @@ func TestKeeperJudgesAnOldTrace(t *testing.T) {
 	}
 }
 
-// MaxAge must not make a trace slow before it is.
+// MaxAge must not declare a trace slow before it is.
 func TestKeeperWaitsAtLeastForSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := keep(t, dropped(), trace.KeepOptions{Slow: 2 * time.Minute, MaxAge: time.Minute})
@@ -224,7 +224,7 @@ func TestKeeperWaitsAtLeastForSlow(t *testing.T) {
 	})
 }
 
-// A threshold in the tracestate would make the kept trace count for many in an estimate of the traffic.
+// A threshold in the tracestate would count the kept trace many times in an estimate of the traffic.
 func TestKeeperLeavesTheSamplingThresholdOut(t *testing.T) {
 	k := keep(t, thresholdSampler{}, trace.KeepOptions{})
 	_, root := k.tracer.Start(t.Context(), "root")
@@ -235,7 +235,7 @@ func TestKeeperLeavesTheSamplingThresholdOut(t *testing.T) {
 	equal(t, "exported", k.exported(t), []string{"root error"})
 }
 
-// thresholdSampler drops, and writes its threshold as consistent probability samplers do.
+// thresholdSampler drops spans, and writes its threshold like consistent probability samplers.
 type thresholdSampler struct{}
 
 func (thresholdSampler) ShouldSample(sdktrace.SamplingParameters) sdktrace.SamplingResult {

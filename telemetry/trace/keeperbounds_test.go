@@ -26,7 +26,7 @@ func TestKeeperBoundsTraces(t *testing.T) {
 	_, three := k.tracer.Start(t.Context(), "three")
 	fail(three)
 	fail(one)
-	// A trace that is kept gives its place away.
+	// A kept trace gives up its slot.
 	_, four := k.tracer.Start(t.Context(), "four")
 	fail(four)
 	fail(two)
@@ -34,13 +34,13 @@ func TestKeeperBoundsTraces(t *testing.T) {
 	k.stats(t, trace.KeepStats{Started: 4, Kept: 3, Overflowed: 1, SpansKept: 3, SpansUnwatched: 1})
 }
 
-// What runs on of a kept trace keeps its place as long as there is one to be had elsewhere.
+// The running spans of a kept trace keep its slot as long as another slot is available.
 func TestKeeperForgetsFinishedTracesFirst(t *testing.T) {
 	k := keep(t, dropped(), trace.KeepOptions{MaxTraces: 2})
 	ctx, running := k.tracer.Start(t.Context(), "running")
 	_, child := k.tracer.Start(ctx, "child")
 	fail(child)
-	for range 3 { // each needs the place of the one before it
+	for range 3 { // each needs the slot of the one before it
 		_, short := k.tracer.Start(t.Context(), "short")
 		fail(short)
 	}
@@ -50,7 +50,7 @@ func TestKeeperForgetsFinishedTracesFirst(t *testing.T) {
 	k.stats(t, trace.KeepStats{Started: 4, Kept: 4, SpansKept: 5})
 }
 
-// A finished trace in which a child begins runs on.
+// A finished trace becomes running again when a child begins.
 func TestKeeperTraceRunsAgain(t *testing.T) {
 	k := keep(t, dropped(), trace.KeepOptions{MaxTraces: 2})
 	ctx, one := k.tracer.Start(t.Context(), "one")
@@ -58,13 +58,13 @@ func TestKeeperTraceRunsAgain(t *testing.T) {
 	_, again := k.tracer.Start(ctx, "again")
 	_, two := k.tracer.Start(t.Context(), "two")
 	fail(two)
-	_, three := k.tracer.Start(t.Context(), "three") // takes the place of two, which ended after one
+	_, three := k.tracer.Start(t.Context(), "three") // takes the slot of two, which ended after one
 	fail(three)
 	again.End()
 	equal(t, "exported", k.exported(t), []string{"one error", "two error", "three error", "again error"})
 }
 
-// When there is no other place, a kept trace loses its rest, and that is counted.
+// If no other slot is available, a kept trace loses its remaining spans, and the loss is counted.
 func TestKeeperCountsWhatAForgottenTraceLoses(t *testing.T) {
 	k := keep(t, dropped(), trace.KeepOptions{MaxTraces: 1})
 	ctx, a := k.tracer.Start(t.Context(), "a")
@@ -97,8 +97,8 @@ func TestKeeperBoundsSpans(t *testing.T) {
 	}
 }
 
-// Roots that never end are the worst that can happen to a buffer. Besides the counts, the heap is asked: the spans that
-// have overflowed must not be reachable from anywhere.
+// Roots that never end are the worst case for a buffer. Besides the counts, the test measures the heap: overflowed spans
+// must not be reachable.
 func TestKeeperBoundsMemoryWhenRootsNeverEnd(t *testing.T) {
 	const traces, maxTraces, maxBuffered = 5_000, 64, 256
 	k := keep(t, dropped(), trace.KeepOptions{MaxTraces: maxTraces, MaxBuffered: maxBuffered})
@@ -140,11 +140,11 @@ func TestKeeperForgetsTheSpansOfKeptTraces(t *testing.T) {
 	}
 }
 
-// Run with -race. Whatever happens at once, every trace is in one count, every span in one, and what is exported is what the
-// counts say.
+// Run with -race. Under concurrency, every trace is in one count, every span is in one, and the exported spans match the
+// counts.
 func TestKeeperCountsExactlyUnderLoad(t *testing.T) {
 	k := keep(t, sdktrace.ParentBased(sdktrace.TraceIDRatioBased(0.2)), trace.KeepOptions{MaxTraces: 3, MaxSpans: 3})
-	held := k.fill(3) // for one trace to overflow for certain; then one place is left, so that more do
+	held := k.fill(3) // for one trace to overflow for certain; one slot is left, so that more do
 	k.end(k.unsampled(), true)
 	k.end(held[0], false)
 	var wg sync.WaitGroup
@@ -207,7 +207,7 @@ func (k *kept) fill(n int) (held []oteltrace.Span) {
 	return held
 }
 
-// serve is a request with children at once, some of which fail, and some of which outlive it.
+// serve simulates a request with concurrent children, some of which fail, and some of which outlive it.
 func (k *kept) serve(random *rand.Rand) {
 	ctx, root := k.tracer.Start(context.Background(), "root")
 	var wg sync.WaitGroup

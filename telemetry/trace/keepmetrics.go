@@ -10,7 +10,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// outcomes of a watched trace and of its spans, as attribute sets.
+// outcomes are the outcomes of a watched trace and of its spans, as attribute sets.
 type outcomes struct{ kept, discarded, overflowed, unwatched metric.ObserveOption }
 
 func newOutcomes() outcomes {
@@ -20,8 +20,8 @@ func newOutcomes() outcomes {
 	return outcomes{outcome("kept"), outcome("discarded"), outcome("overflowed"), outcome("unwatched")}
 }
 
-// observe reports the Keeper's counts at each collection. A refusal goes to the OpenTelemetry error handler: a Keeper
-// without metrics still keeps.
+// observe reports the Keeper's counts at each collection. An error goes to the OpenTelemetry error handler: a Keeper
+// without metrics still keeps traces.
 func (k *Keeper) observe(p telemetry.Providers) metric.Registration {
 	meter := p.Meter(scopeName)
 	traces, err := meter.Int64ObservableCounter("goos.trace.keeper.traces", metric.WithUnit("{trace}"),

@@ -8,18 +8,18 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// keepTable is the state of a Keeper, behind its lock.
+// keepTable is the state of a Keeper. The Keeper's lock guards it.
 //
-// A trace is in one of four lists. Those with deadlines are sorted by them, since they are a fixed time after
-// insertion: expiring looks only at the front.
+// A trace is in one of four lists. Those with deadlines are sorted by them, since a deadline is a fixed time after
+// insertion: expire looks only at the front.
 //
 //	open      the root runs; judged at the latest MaxAge after its start
 //	late      the root has ended well and children run on; judged at the latest Linger after the end
 //	kept      kept, and spans of it run on, which will follow; it holds no spans any more
 //	finished  kept, and nothing of it runs; there because a child may still begin
 //
-// A discarded trace is forgotten. A kept one is remembered until its place is needed: the oldest finished one goes
-// first, and one that runs on only when there is no finished one.
+// A discarded trace is forgotten. A kept one is remembered until its slot is needed: the oldest finished trace goes
+// first, and a running one only when there is no finished one.
 type keepTable struct {
 	opts   *KeepOptions
 	traces map[trace.TraceID]*watched
@@ -29,7 +29,7 @@ type keepTable struct {
 	open, late, kept, finished *list.List
 }
 
-// watched is a trace under watch.
+// watched is a watched trace.
 type watched struct {
 	id       trace.TraceID
 	root     trace.SpanID
@@ -42,7 +42,7 @@ type watched struct {
 	spans    []sdktrace.ReadOnlySpan
 }
 
-// over reports whether nothing of the trace runs any more.
+// over reports whether all spans of the trace have ended.
 func (w *watched) over() bool { return w.ended && w.running <= 0 }
 
 func newKeepTable(opts *KeepOptions) keepTable {
@@ -56,7 +56,7 @@ func newKeepTable(opts *KeepOptions) keepTable {
 	}
 }
 
-// start takes note of an unsampled span without a remote parent.
+// start records the start of an unsampled span without a remote parent.
 func (t *keepTable) start(s sdktrace.ReadOnlySpan, now time.Time) {
 	if t.closed {
 		return
@@ -82,7 +82,7 @@ func (t *keepTable) start(s sdktrace.ReadOnlySpan, now time.Time) {
 	t.move(w, t.open, now.Add(t.opts.MaxAge))
 }
 
-// makeRoom forgets a decision; it reports false if every trace is undecided.
+// makeRoom forgets a decided trace. It reports false if every trace is undecided.
 func (t *keepTable) makeRoom() bool {
 	oldest := t.finished.Front()
 	if oldest == nil {
@@ -95,8 +95,8 @@ func (t *keepTable) makeRoom() bool {
 	return true
 }
 
-// end judges a span that has ended. It returns the spans to pass on, in the order in which they ended, and false if the
-// trace is not watched.
+// end decides on a span that has ended. It returns the spans to pass on, in the order in which they ended, and false if
+// the trace is not watched.
 func (t *keepTable) end(s sdktrace.ReadOnlySpan, reason string, now time.Time) ([]keptSpan, bool) {
 	w := t.traces[s.SpanContext().TraceID()]
 	if w == nil {
@@ -138,7 +138,7 @@ func (t *keepTable) hold(w *watched, s sdktrace.ReadOnlySpan) {
 	t.stats.SpansBuffered++
 }
 
-// keep decides for a trace and returns the spans that were held.
+// keep marks a trace as kept and returns the spans that were held.
 func (t *keepTable) keep(w *watched, reason string) []keptSpan {
 	w.reason = reason
 	t.stats.Kept++
@@ -151,21 +151,21 @@ func (t *keepTable) keep(w *watched, reason string) []keptSpan {
 	return release
 }
 
-// discard decides against a trace.
+// discard discards a trace.
 func (t *keepTable) discard(w *watched) {
 	t.stats.Discarded++
 	t.stats.SpansDiscarded += int64(t.drop(w))
 	t.forget(w)
 }
 
-// overflow gives up a trace that cannot be judged.
+// overflow gives up a trace without a decision.
 func (t *keepTable) overflow(w *watched) {
 	t.stats.Overflowed++
 	t.stats.SpansOverflowed += int64(t.drop(w))
 	t.forget(w)
 }
 
-// drop empties the buffer of a trace and returns how many spans were in it.
+// drop empties the buffer of a trace and returns the number of spans that were in it.
 func (t *keepTable) drop(w *watched) int {
 	n := len(w.spans)
 	w.spans = nil
@@ -185,7 +185,7 @@ func (t *keepTable) forget(w *watched) {
 	delete(t.traces, w.id)
 }
 
-// expire judges the traces that are due and returns what is to be passed on of them.
+// expire decides the traces that are due and returns their spans to pass on.
 func (t *keepTable) expire(now time.Time) []keptSpan {
 	var release []keptSpan
 	for w := due(t.open, now); w != nil; w = due(t.open, now) {
@@ -217,7 +217,7 @@ func due(l *list.List, now time.Time) *watched {
 	return nil
 }
 
-// close decides on everything, for there will be no later.
+// close decides all traces, because nothing will later.
 func (t *keepTable) close(now time.Time) []keptSpan {
 	release := t.expire(now)
 	t.closed = true

@@ -6,7 +6,8 @@ import (
 	"sync"
 )
 
-// spanContext is the context of a span. It remembers which failures the spans below have emitted, so that one failure is one event.
+// spanContext is the context of a span. It remembers the failures that the spans below have emitted, so that one failure is one
+// event.
 type spanContext struct {
 	context.Context
 	parent *spanContext
@@ -15,10 +16,10 @@ type spanContext struct {
 	emitted []any // errors and panics, newest last
 }
 
-// scopeKey finds the spanContext of a context.
+// scopeKey is the context key of the spanContext.
 type scopeKey struct{}
 
-// maxEmitted bounds what a long span remembers. Failures pass from span to span within moments, so the newest matter.
+// maxEmitted bounds the memory of a long span. Failures pass from span to span within moments, so the newest matter.
 const maxEmitted = 16
 
 // Value implements context.Context.
@@ -29,7 +30,7 @@ func (c *spanContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// first reports whether no span below has emitted this failure, and has the span above know of it.
+// first reports whether no span below has emitted this failure, and records the failure for the span above.
 func (c *spanContext) first(failure any) bool {
 	c.mu.Lock()
 	known := false
@@ -53,7 +54,7 @@ func (c *spanContext) note(failure any) {
 	c.emitted = append(c.emitted, failure)
 }
 
-// same reports whether a failure is, or wraps, one from before. Values that cannot be compared are different.
+// same reports whether a failure is, or wraps, an earlier one. Values that cannot be compared are different.
 func same(failure, before any) (is bool) {
 	defer func() {
 		if recover() != nil {

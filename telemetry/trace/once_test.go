@@ -16,7 +16,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// counting returns a tracer, how many events it has emitted, and its spans.
+// counting returns a tracer, the number of events it has emitted, and its spans.
 func counting() (t *Tracer, events *int, spans *tracetest.SpanRecorder) {
 	events, spans = new(int), tracetest.NewSpanRecorder()
 	p := telemetry.Off()
@@ -36,7 +36,8 @@ type uncomparable struct{ all []string }
 
 func (u uncomparable) Error() string { return "uncomparable: " + strings.Join(u.all, ", ") }
 
-// TestOneFailureIsOneEvent: an error that passes through spans is an event of the innermost, and every span has its status.
+// TestOneFailureIsOneEvent checks that an error passing through spans is one event of the innermost, and that every span
+// has its status.
 func TestOneFailureIsOneEvent(t *testing.T) {
 	broken := errors.New("broken")
 	for name, c := range map[string]struct {

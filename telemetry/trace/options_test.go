@@ -7,7 +7,8 @@ import (
 	"github.com/go-os/go-os/internal/option/optiontest"
 )
 
-// TestNegativeKeepOptions: a negative number is reported once, and the default is used.
+// TestNegativeKeepOptions checks that a negative number is reported once, and that the default is
+// used.
 func TestNegativeKeepOptions(t *testing.T) {
 	byDefault := (*KeepOptions)(nil).withDefaults()
 	for field, opts := range map[string]KeepOptions{

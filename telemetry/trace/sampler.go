@@ -16,24 +16,23 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// scopeName is the instrumentation scope of what this package emits about itself.
+// scopeName is the instrumentation scope of this package's own telemetry.
 const scopeName = "github.com/go-os/go-os/telemetry/trace"
 
-// Sampler is a sampler that can be replaced while the program runs. A decision costs one atomic load more than that
-// of the sampler in force.
+// Sampler is a sampler that can be replaced while the program runs. A decision costs one atomic load on top of the
+// current sampler.
 //
-// A change counts for the traces that begin after it. What becomes of those under way is up to the sampler that is
-// set: a ParentBased one (as SetRatio makes) keeps every trace whole, a bare one may sample the rest of a trace that
-// was dropped.
+// A change applies to the traces that begin after it. The new sampler decides about running traces: a ParentBased one
+// (which SetRatio sets) keeps every trace whole, a bare one may sample the rest of a trace that was dropped.
 type Sampler struct {
 	current atomic.Pointer[sdktrace.Sampler]
 	changed atomic.Pointer[instrument.Event]
 
 	mu       sync.Mutex
 	base     sdktrace.Sampler // what a temporary change reverts to
-	revertAt time.Time        // zero when base is in force
+	revertAt time.Time        // zero when base is current
 	revert   *time.Timer      // set when revertAt is
-	changes  uint64           // by which a late timer sees that it is stale
+	changes  uint64           // identifies a change, so that a late timer can detect that it is stale
 }
 
 // NewSampler returns a Sampler that begins with initial. Nil means the default of the OpenTelemetry specification:
@@ -52,14 +51,14 @@ func (s *Sampler) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingR
 	return (*s.current.Load()).ShouldSample(p)
 }
 
-// Description implements sdktrace.Sampler: it names the sampler in force now.
+// Description implements sdktrace.Sampler. It names the current sampler.
 func (s *Sampler) Description() string {
 	return "Sampler{" + (*s.current.Load()).Description() + "}"
 }
 
-// Set puts a sampler in force. With a positive revert it is in force for that long; then the last one that was set
-// for good returns, however many temporary changes there were in between. With zero the change is for good, and cancels
-// a pending revert. A nil sampler and a negative revert are ErrInvalid, and change nothing.
+// Set replaces the sampler. A positive revert makes the change temporary: then the last permanent sampler returns,
+// however many temporary changes came between. Zero makes the change permanent, and cancels a pending revert. A nil
+// sampler and a negative revert are ErrInvalid, and change nothing.
 func (s *Sampler) Set(sampler sdktrace.Sampler, revert time.Duration) error {
 	if sampler == nil {
 		return fmt.Errorf("telemetry/trace: %w: the sampler to set is nil; set ParentBased(AlwaysSample()) for the default", ErrInvalid)
@@ -84,9 +83,9 @@ func (s *Sampler) Set(sampler sdktrace.Sampler, revert time.Duration) error {
 	return nil
 }
 
-// SetRatio samples this share of the traces that begin here, between 0 and 1, and follows the caller's decision for
-// all others, so that a trace across services stays whole. Revert is as for Set. A ratio outside of 0 to 1 and a
-// negative revert are ErrInvalid, and change nothing.
+// SetRatio samples this share of the traces that begin here, between 0 and 1. It follows the caller's decision for all
+// others, so that a trace across services stays whole. For revert see Set. A ratio outside of 0 to 1 and a negative
+// revert are ErrInvalid, and change nothing.
 func (s *Sampler) SetRatio(ratio float64, revert time.Duration) error {
 	if math.IsNaN(ratio) || ratio < 0 || ratio > 1 {
 		return fmt.Errorf("telemetry/trace: %w: sampling ratio %v is not between 0 (no trace) and 1 (every trace)", ErrInvalid, ratio)
@@ -108,21 +107,20 @@ func (s *Sampler) Revert() {
 	}
 }
 
-// RevertsAt returns when the sampler in force gives way to the one before it, and the zero time if it is there for
-// good.
+// RevertsAt returns when the temporary sampler reverts, or the zero time if the current sampler is permanent.
 func (s *Sampler) RevertsAt() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.revertAt
 }
 
-// Observe makes the Sampler emit an event at each change from now on. A separate step, because the sampler is made
-// before the providers are.
+// Observe emits an event at each later change. It is a separate step, because the sampler is created before the
+// providers are.
 func (s *Sampler) Observe(p telemetry.Providers) {
 	s.changed.Store(instrument.NewEvent(p.EventLogger(scopeName), "goos.trace.sampler.changed", log.SeverityInfo))
 }
 
-// timeout is the revert of the change with this number, unless another change came between.
+// timeout reverts the change with this number, unless another change came between.
 func (s *Sampler) timeout(change uint64) {
 	s.mu.Lock()
 	due := s.changes == change
@@ -136,7 +134,7 @@ func (s *Sampler) timeout(change uint64) {
 	}
 }
 
-// put replaces the sampler in force and forgets a pending revert. The caller holds mu.
+// put replaces the current sampler and cancels a pending revert. The caller holds mu.
 func (s *Sampler) put(sampler sdktrace.Sampler) {
 	s.changes++
 	if s.revert != nil {

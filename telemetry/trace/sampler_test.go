@@ -17,7 +17,7 @@ import (
 	"github.com/go-os/go-os/telemetry/trace"
 )
 
-// decision asks s about a new trace.
+// decision returns the decision of s about a new trace.
 func decision(s sdktrace.Sampler) sdktrace.SamplingDecision {
 	return s.ShouldSample(sdktrace.SamplingParameters{
 		ParentContext: context.Background(),
@@ -32,7 +32,7 @@ func mustSet(t *testing.T, s *trace.Sampler, sampler sdktrace.Sampler, revert ti
 	}
 }
 
-// A change that is refused must not be made for good in place of for a while, nor end a change that is for a while.
+// A refused change must neither become permanent instead of temporary, nor end a temporary change.
 func TestSamplerRefusesImpossibleChanges(t *testing.T) {
 	s := trace.NewSampler(sdktrace.NeverSample())
 	mustSet(t, s, sdktrace.NeverSample(), time.Hour)
@@ -116,7 +116,7 @@ func TestSamplerReverts(t *testing.T) {
 			t.Errorf("RevertsAt() = %v, want %v", s.RevertsAt(), want)
 		}
 		after(59 * time.Second)
-		// A second temporary change starts the time anew, and reverts to what was before the first.
+		// A second temporary change restarts the time, and reverts to the sampler before the first.
 		mustSet(t, s, sdktrace.AlwaysSample(), time.Minute)
 		after(59 * time.Second)
 		if got := decision(s); got != sdktrace.RecordAndSample {
@@ -144,7 +144,7 @@ func TestSamplerSetForGoodCancelsTheRevert(t *testing.T) {
 	})
 }
 
-// A revert that is due at the very moment of another change may already run when it is overtaken.
+// A revert that is due at the moment of another change may already run when the change overtakes it.
 func TestSamplerChangeOvertakesTheRevert(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for range 2000 {
@@ -196,7 +196,8 @@ func TestSamplerEmitsChanges(t *testing.T) {
 	})
 }
 
-// Run with -race: changes, reverts and decisions at once, and at the end the last change for good is in force.
+// Run with -race: changes, reverts and decisions are concurrent, and the last permanent change is current at the
+// end.
 func TestSamplerConcurrently(t *testing.T) {
 	s := trace.NewSampler(nil)
 	var wg sync.WaitGroup

@@ -15,7 +15,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// Tracer makes the spans of one package of application code. It is immutable and safe for concurrent use.
+// Tracer creates the spans of one package of application code. It is immutable and safe for concurrent use.
 //
 //	func (s *Shop) Charge(ctx context.Context, order Order) (err error) {
 //		ctx, span := s.tracer.Start(ctx, "charge", attribute.String("order.id", order.ID))
@@ -42,10 +42,10 @@ type Span struct {
 	scope  *spanContext
 }
 
-// Start begins a span, below the one in ctx if there is one. The name is of low cardinality; what varies belongs in
+// Start begins a span, as a child of the one in ctx if there is one. The name is of low cardinality; varying values belong in
 // attributes.
 func (t *Tracer) Start(ctx context.Context, name string, attrs ...attribute.KeyValue) (context.Context, Span) {
-	// Attributes are given at the start because a sampler may decide by them.
+	// The attributes are set at the start because a sampler may decide by them.
 	var opts []trace.SpanStartOption
 	if len(attrs) > 0 {
 		opts = []trace.SpanStartOption{trace.WithAttributes(attrs...)}
@@ -56,7 +56,7 @@ func (t *Tracer) Start(ctx context.Context, name string, attrs ...attribute.KeyV
 	return scope, Span{span: span, tracer: t, scope: scope}
 }
 
-// Do runs fn in a span and returns its error. The span ends as with [Span.End], also if fn panics; the panic continues.
+// Do runs fn in a span and returns its error. The span ends as with [Span.End], even if fn panics; the panic continues.
 func (t *Tracer) Do(
 	ctx context.Context, name string, fn func(context.Context) error, attrs ...attribute.KeyValue,
 ) (err error) {
@@ -72,16 +72,16 @@ func (s Span) Set(attrs ...attribute.KeyValue) {
 	}
 }
 
-// Recording reports whether anything that Set adds is kept; ask before building costly attributes.
+// Recording reports whether attributes added by Set are kept. Call it before building costly attributes.
 func (s Span) Recording() bool { return s.span.IsRecording() }
 
-// End ends the span. Defer it, with the context that Start returned and the address of the named result, which it reads
-// when the function returns; nil means that nothing can fail. An error gives the span the status Error and an error.type,
-// and is emitted as an event "exception". So is a panic, which continues afterwards: for that, End must be what is deferred,
-// rather than be called by it.
+// End ends the span. Defer it directly, with the context that Start returned and the address of the named result; nil means that
+// nothing can fail. It reads the result when the function returns. An error gives the span the status Error and an error.type, and
+// is emitted as an event "exception". So is a panic, which continues afterwards. End sees a panic only if it is itself deferred,
+// not called by a deferred function.
 //
-// An error or a panic that passes through several spans of this process is one event, that of the innermost; each of the spans has
-// the status and the error.type. An outer function that wraps the error returns the same error in this sense.
+// An error or a panic that passes through several spans of this process is one event, emitted by the innermost. Each of the spans
+// has the status and the error.type. An outer function that wraps the error returns the same error in this sense.
 func (s Span) End(ctx context.Context, err *error) {
 	if v := recover(); v != nil {
 		s.fail("panic", instrument.Message(fmt.Sprint("panic: ", v)))
@@ -105,10 +105,10 @@ func (s Span) fail(errorType, message string) {
 	s.span.SetAttributes(attribute.String("error.type", instrument.Message(errorType)))
 }
 
-// ErrorType returns the error.type that a Tracer gives an error: "canceled" or "timeout" if that is what ended it,
-// the result of a method ErrorType() string of the error or one that it wraps, or else a Go type. That is the type of the
-// error, or, where fmt.Errorf or errors.Join made it, that of the innermost error in it, following the first of
-// several. An error whose own methods panic, as those of a nil pointer may, has its Go type. It is "" for nil.
+// ErrorType returns the error.type that a Tracer gives an error: "canceled" or "timeout" if an ended context is the cause, the
+// result of a method ErrorType() string of the error or one that it wraps, or else a Go type. That is the type of the error. For
+// an error of fmt.Errorf or errors.Join it is the type of the innermost error, following the first of several. An error whose own
+// methods panic, as on a nil pointer, has its Go type. It is "" for nil.
 func ErrorType(err error) (errorType string) {
 	if err == nil {
 		return ""
@@ -134,7 +134,7 @@ func ErrorType(err error) (errorType string) {
 	return fmt.Sprintf("%T", unwrapText(err))
 }
 
-// unwrapText looks through the errors of fmt.Errorf and errors.Join, whose types would be the same for all.
+// unwrapText unwraps the errors of fmt.Errorf and errors.Join, whose types are always the same.
 func unwrapText(err error) error {
 	for wraps(err) {
 		var inner error
@@ -152,8 +152,7 @@ func unwrapText(err error) error {
 	return err
 }
 
-// wraps reports whether err is of a type that fmt.Errorf or errors.Join makes of other errors. The types have no
-// exported names.
+// wraps reports whether err has one of the unexported types with which fmt.Errorf and errors.Join wrap errors.
 func wraps(err error) bool {
 	switch fmt.Sprintf("%T", err) {
 	case "*fmt.wrapError", "*fmt.wrapErrors", "*errors.joinError":
@@ -163,7 +162,7 @@ func wraps(err error) bool {
 	}
 }
 
-// first returns the first error that is not nil: fmt.Errorf wraps nil too.
+// first returns the first non-nil error: fmt.Errorf wraps nil too.
 func first(errs []error) error {
 	for _, err := range errs {
 		if err != nil {

@@ -34,7 +34,7 @@ func observe() *observed {
 	return o
 }
 
-// span returns the only span there is.
+// span returns the only span.
 func (o *observed) span(t *testing.T) sdktrace.ReadOnlySpan {
 	t.Helper()
 	ended := o.spans.Ended()
@@ -116,7 +116,7 @@ func TestDoPanics(t *testing.T) {
 	}
 }
 
-// Goexit, by which t.FailNow and others leave, is no failure that a span could know of; but the span must end.
+// Goexit, which t.FailNow and others use, is not a failure that a span can detect, but the span must end.
 func TestDoLeftByGoexit(t *testing.T) {
 	o := observe()
 	done := make(chan struct{})
@@ -154,13 +154,13 @@ func TestTracerOff(t *testing.T) {
 	}
 }
 
-// brittle is an error whose methods fail on a nil pointer, as most do.
+// brittle is an error whose methods panic on a nil pointer, as most do.
 type brittle struct{ text string }
 
 func (b *brittle) Error() string        { return b.text }
 func (b *brittle) Is(target error) bool { return b.text == target.Error() }
 
-// What is in an error must neither make the span panic nor spoil the batch that it is exported in.
+// The content of an error must neither make the span panic nor corrupt the batch that exports it.
 func TestHostileErrors(t *testing.T) {
 	for _, test := range []struct {
 		err     error

@@ -11,7 +11,7 @@ import (
 	"github.com/go-os/go-os/control/config/driver"
 )
 
-// memory is a sound source, whose document is a variable.
+// memory is a correct source. Its document is a variable.
 type memory struct {
 	requests atomic.Int64
 
@@ -46,7 +46,7 @@ func (m *memory) Read(ctx context.Context) ([]driver.Document, error) {
 	return []driver.Document{{Name: "memory.yaml", Format: "yaml", Data: []byte(m.text)}}, ctx.Err()
 }
 
-// Watch calls changed at first and after each change.
+// Watch calls changed once when it starts, and after each change.
 func (m *memory) Watch(ctx context.Context, changed func(error)) error {
 	for {
 		m.mu.Lock()
@@ -61,7 +61,7 @@ func (m *memory) Watch(ctx context.Context, changed func(error)) error {
 	}
 }
 
-// spoiled is a source in which some methods are answered by others.
+// spoiled is a source whose methods a test can replace.
 type spoiled struct {
 	*memory
 	name  func() string
@@ -90,7 +90,7 @@ func (s *spoiled) Watch(ctx context.Context, changed func(error)) error {
 	return s.memory.Watch(ctx, changed)
 }
 
-// polled has a schedule in place of a watch. Its methods are those of a source alone.
+// polled is a source with a schedule in place of a watch.
 type polled struct {
 	driver.Source
 	next func(failures int) time.Duration
@@ -98,7 +98,7 @@ type polled struct {
 
 func (p polled) Next(failures int) time.Duration { return p.next(failures) }
 
-// backend has every hook. The source of a fixture is what wrap makes of a spoiled one.
+// backend returns a Backend with every hook. wrap makes the source of a fixture from a spoiled one.
 func backend(spoil func(*spoiled), wrap func(*spoiled) driver.Source) Backend {
 	return Backend{FakeClock: true, Idle: 1, Open: func(testing.TB) Fixture {
 		m := &memory{text: "a: 1\n", changed: make(chan struct{})}
@@ -122,13 +122,13 @@ func every(next func(int) time.Duration) func(*spoiled) driver.Source {
 
 func second(int) time.Duration { return time.Second }
 
-// TestSound shows that what the breakages spoil keeps every promise.
+// TestSound: the source that TestBroken breaks keeps every promise.
 func TestSound(t *testing.T) {
 	t.Run("watching", func(t *testing.T) { Run(t, backend(func(*spoiled) {}, watching)) })
 	t.Run("polled", func(t *testing.T) { Run(t, backend(func(*spoiled) {}, every(second))) })
 }
 
-// TestBroken shows that the suite can fail: each broken source is caught by the promises that it breaks.
+// TestBroken shows that the suite can fail: the promises that a source breaks fail.
 func TestBroken(t *testing.T) {
 	nothing := func(*spoiled) {}
 	for name, c := range map[string]struct {

@@ -1,12 +1,12 @@
-// Package configtest is the contract of sources of configuration as a test: what package driver promises, [Run] checks, for every source
-// alike.
+// Package configtest tests sources of configuration. [Run] checks the contract that package driver documents, in the same way for every
+// source.
 //
 //	func TestContract(t *testing.T) {
 //		configtest.Run(t, configtest.Backend{Open: func(t testing.TB) configtest.Fixture { … }})
 //	}
 //
-// Each promise is a subtest. One that needs a hook which the Fixture does not have is skipped, naming the hook. One about an interface
-// that the source does not implement, such as driver.Watcher, is left out.
+// Each promise is a subtest. A promise that needs a missing hook of the Fixture is skipped, and names the hook. A promise about an
+// interface that the source does not implement, such as driver.Watcher, is left out.
 package configtest
 
 import (
@@ -20,43 +20,43 @@ import (
 	"github.com/go-os/go-os/internal/tooling/suite"
 )
 
-// Fixture is a source, and hooks into what it reads.
+// Fixture is a source with hooks that change its document.
 type Fixture struct {
-	// Source is a new one for each promise. Required.
+	// Source is a new source for each promise. Required.
 	Source driver.Source
 	// Write replaces the document behind the source. Each text is YAML. Required.
 	Write func(text string)
-	// Remove removes the document. Default: it cannot be removed.
+	// Remove removes the document. Default: the document cannot be removed.
 	Remove func()
-	// Optional says that a document which does not exist is a configuration without keys.
+	// Optional declares that a missing document is a configuration without keys.
 	Optional bool
-	// Break puts the source out of reach until Heal. Default: it is always within reach.
+	// Break puts the source out of reach until Heal. Default: the source is always in reach.
 	Break, Heal func()
-	// Requests returns how many requests the source has sent so far. Default: they are not counted.
+	// Requests returns the number of requests that the source has sent so far. Default: requests are not counted.
 	Requests func() int64
 }
 
 // Backend is a source under test.
 type Backend struct {
-	// Open returns a fixture whose document is "a: 1\n". What it starts must end with the test's Cleanup: no goroutine may be
-	// left then. Required.
+	// Open returns a fixture whose document is "a: 1\n". Everything that it starts must end with the test's Cleanup, including
+	// goroutines. Required.
 	Open func(t testing.TB) Fixture
-	// FakeClock says that what the source reads is in this process and takes its time from package time, so that the suite may run
-	// in a testing/synctest bubble, where a minute passes in no time.
+	// FakeClock declares that the source and its engine run in this process and use package time. The suite then runs in a
+	// testing/synctest bubble, where a minute passes at once.
 	FakeClock bool
-	// Within is how long the source may take to see a change. Default: 5 seconds.
+	// Within is how long the source may take to notice a change. Default: 5 seconds.
 	Within time.Duration
-	// Idle is how many requests a second the source may send while nothing happens, or while it fails: those of its one
-	// schedule. Default: none.
+	// Idle is the number of requests per second that the schedule of the source may send, while nothing changes or while the source
+	// fails. Default: none.
 	Idle int64
-	// EngineFuncs are functions whose goroutines belong to an engine or a client that outlives the source, as goleak names them.
+	// EngineFuncs are functions, as goleak names them, of goroutines of an engine or a client that outlives the source. Default: none.
 	EngineFuncs []string
-	// Record is the file, relative to the test's package, that keeps what the suite proved of the source. The run fails when it
-	// proved something else, and writes the file when the environment variable CONFIGTEST_RECORD is "write". Default: none is kept.
+	// Record is the file with the expected outcome of each promise, relative to the test's package. The run fails if an outcome differs.
+	// It writes the file if the environment variable CONFIGTEST_RECORD is "write". Default: no file.
 	Record string
 }
 
-// Run checks every promise of a source against b.
+// Run checks every promise of a source.
 func Run(t *testing.T, b Backend) {
 	record := Record{}
 	record.took(contract(b).Run(t))
@@ -65,7 +65,7 @@ func Run(t *testing.T, b Backend) {
 	}
 }
 
-// contract returns what b must keep.
+// contract returns the promises that b must keep.
 func contract(b Backend) suite.Contract[*rig, ability] {
 	if b.Within == 0 {
 		b.Within = 5 * time.Second
@@ -114,7 +114,7 @@ const (
 	polls
 )
 
-// rig is what a check works with.
+// rig is a fixture under test, and the helpers of the checks.
 type rig struct {
 	testing.TB
 	Backend
@@ -137,7 +137,7 @@ func (r *rig) Has(needs ability) (ok bool) {
 // Hooks implements suite.Rig.
 func (r *rig) Hooks() suite.Hooks { return suite.HooksOf(r.Fixture) }
 
-// Close implements suite.Rig. What Open makes ends with the test.
+// Close implements suite.Rig. It does nothing, since the fixture of Open ends with the test.
 func (r *rig) Close() {}
 
 // pass waits for d.
@@ -166,7 +166,7 @@ func (r *rig) read() (string, error) {
 	return strings.Join(all, ""), nil
 }
 
-// expect reads until the source says what it should.
+// expect reads until the source returns the text want.
 func (r *rig) expect(want string) {
 	r.Helper()
 	deadline := time.Now().Add(r.Within)
@@ -241,7 +241,7 @@ func readBroken(r *rig) {
 	r.expect("a: 1\n")
 }
 
-// watched is a Watch under way.
+// watched is a running Watch.
 type watched struct {
 	calls  chan error
 	ended  chan error
@@ -265,7 +265,7 @@ func (r *rig) watch() *watched {
 	return w
 }
 
-// called waits for a call without an error after which a read says what it should.
+// called waits for a call of changed without an error, after which Read returns the text want.
 func (r *rig) called(w *watched, want string) {
 	r.Helper()
 	deadline := time.After(r.Within)
@@ -336,7 +336,7 @@ func watchEnds(r *rig) {
 func watchIdle(r *rig) {
 	w := r.watch()
 	r.called(w, "a: 1\n")
-	r.pass(200 * time.Millisecond) // for what is still under way
+	r.pass(200 * time.Millisecond) // for calls in flight
 	before, calls := r.Requests(), len(w.calls)
 	r.pass(time.Second)
 	if n := r.Requests() - before; n > r.Idle {

@@ -48,10 +48,10 @@ func pollPatience(r *rig) {
 	}
 }
 
-// document is what the fixtures hold.
+// document is the configuration of the fixtures.
 type document struct{ A int }
 
-// run follows the source with a Config whose own schedule is much shorter than any that a source should have.
+// run follows the source with a Config. Its Backoff is much shorter than the schedule of any sensible source.
 func (r *rig) run() *config.Config[document] {
 	r.Helper()
 	cfg, err := config.Load[document](r.Context(), &config.Options{

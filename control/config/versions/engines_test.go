@@ -214,7 +214,7 @@ func (s *scenario) pause(t *testing.T) {
 	s.seen(t, "a pause")
 }
 
-// startWithout loads while the engine is down: it succeeds with a last-good file, and fails without.
+// startWithout loads while the engine is down. Load succeeds with a last-good file, and fails without one.
 func (s *scenario) startWithout(t *testing.T) {
 	with := s.options(t)
 	_, err := config.Load[service](t.Context(), with)

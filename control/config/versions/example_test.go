@@ -71,7 +71,7 @@ func ExampleLayer_Stage() {
 	_, _ = v.Publish(ctx, versions.Draft{Document: "greeting: hi", Format: config.YAML, Author: "ada"})
 	_, _ = v.Stage(ctx, versions.Draft{Document: "greeting: yo", Format: config.YAML, Author: "ada"}, 10)
 
-	// Usually 10 minutes a stage, and the health from the metrics by goos.config.version.
+	// In production a stage takes about 10 minutes, and the health comes from the metrics by goos.config.version.
 	err = v.RunRollout(ctx, versions.Plan{
 		Author: "guide", Every: time.Millisecond, Stages: []versions.Stage{{Percent: 10, For: time.Millisecond}, {Percent: 50, For: time.Millisecond}},
 		Health: func(context.Context) (versions.Health, error) {

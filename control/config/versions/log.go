@@ -32,12 +32,12 @@ type Version struct {
 	Parent int `json:"parent"`
 	// Restored is the number of the version that a rollback has restored, or 0.
 	Restored int `json:"restored,omitempty"`
-	// Author and Message are those of the Draft or of the Rollback.
+	// Author and Message are copied from the Draft or the call of Rollback.
 	Author  string `json:"author"`
 	Message string `json:"message,omitempty"`
 	// Time of the publication, by the clock of the publisher.
 	Time time.Time `json:"time"`
-	// Format and Document are those of the Draft.
+	// Format and Document are copied from the Draft.
 	Format   string `json:"format"`
 	Document string `json:"document"`
 	// SHA256 of the document, in hexadecimal digits.
@@ -70,16 +70,16 @@ type Step struct {
 	Action string `json:"action"`
 	// Percent is the percentage of the instances after the step.
 	Percent float64 `json:"percent"`
-	// Author and Reason are those of the caller.
+	// Author and Reason are the arguments of the call.
 	Author string `json:"author"`
 	Reason string `json:"reason,omitempty"`
 	// Time of the step, by the clock of the caller.
 	Time time.Time `json:"time"`
 }
 
-// For returns the version that an instance takes: the candidate if its name falls into the percentage, or else the stable version. An instance
-// without a name takes the stable version. Each instance has one of 10,000 positions, by the SHA-256 of the number of the candidate and its
-// name. A growing percentage therefore never takes the candidate from an instance.
+// For returns the version that an instance takes: the candidate if its name falls into the percentage, or else the stable version. An
+// instance without a name takes the stable version. Each instance has one of 10,000 positions, by the SHA-256 of the number of the
+// candidate and its name. A growing percentage therefore never takes the candidate from an instance.
 func (h Head) For(instance string) int {
 	if h.Rollout == nil || instance == "" || !h.Rollout.takes(instance) {
 		return h.Stable
@@ -96,8 +96,8 @@ func (r *Rollout) takes(instance string) bool {
 	return float64(position) < r.Percent*positions/100
 }
 
-// versionLog is a layer in a store: versions that never change, and a head that moves by compare-and-set. It does not use the history of the
-// engine, since engines discard theirs.
+// versionLog is a layer in a store: versions that never change, and a head that moves by compare-and-set. It does not use the history of
+// the engine, since engines discard theirs.
 type versionLog struct {
 	store *kv.Store
 }
@@ -168,8 +168,8 @@ func (l *versionLog) get(ctx context.Context, number int) (v Version, err error)
 	return readVersion(number, found.Value)
 }
 
-// page returns versions from a number downwards, and the number of the next page, or 0. Numbers without a version are left out. An error
-// comes with the versions above the one that it is about.
+// page returns versions from a number downwards, and the number of the next page, or 0. It skips numbers without a version. After an error
+// about one version it also returns the versions above that one.
 func (l *versionLog) page(ctx context.Context, from int) (page []Version, next int, err error) {
 	const size = 16
 	if from <= 0 {

@@ -65,7 +65,7 @@ func (l *versionLog) report(ctx context.Context, i Instance) error {
 	return err
 }
 
-// numberIn returns the version of a layer among those of all layers, or 0.
+// numberIn returns the version of a layer among the versions of all layers, or 0.
 func numberIn(versions []string, layer string) int {
 	for _, v := range versions {
 		if rest, ok := strings.CutPrefix(v, layer+"@"); ok {
@@ -77,9 +77,9 @@ func numberIn(versions []string, layer string) int {
 	return 0
 }
 
-// Instances returns the latest report of each instance of the layer, in the order of the names. A report expires after 90 seconds, by the clock
-// of the engine. An engine without kv.Expiry keeps reports: then only Instance.Time, by the clock of the instance, shows their age. It
-// returns errors.ErrUnsupported if the store lacks kv.List.
+// Instances returns the latest report of each instance of the layer, in the order of the names. A report expires after 90 seconds, by the
+// clock of the engine. An engine without kv.Expiry keeps reports: then only Instance.Time, by the clock of the instance, shows their age.
+// It returns errors.ErrUnsupported if the store lacks kv.List.
 func (v *Layer) Instances(ctx context.Context) (all []Instance, err error) {
 	err = v.do(ctx, "instances", 0, func(ctx context.Context) error {
 		reports, err := v.log.reports(ctx)

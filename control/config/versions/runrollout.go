@@ -77,7 +77,7 @@ type Plan struct {
 	// Worse is the factor by which the share of failures of the canaries may exceed that of the others, at least 1 and finite. The
 	// canaries are bad when their share is above Worse times that of the others, plus Margin. Default: DefaultWorse.
 	Worse float64
-	// Margin is the share of failures, up to 1, that is tolerated beyond that: 0.02 is two percent. Default: DefaultMargin.
+	// Margin is the additional share of failures, up to 1, that is tolerated: 0.02 is two percent. Default: DefaultMargin.
 	Margin float64
 	// BadInARow is the number of consecutive bad samples that aborts the rollout. Default: DefaultBadInARow.
 	BadInARow int
@@ -301,7 +301,7 @@ func rejection(reports []report, candidate int) string {
 	return ""
 }
 
-// judge returns why the rollout must not advance yet, if so, and why it must be aborted, if so.
+// judge returns the reason to hold the rollout and the reason to abort it. A reason is empty if there is none.
 func (r *run) judge(ctx context.Context, rollout *Rollout, live []report) (holds, abort string) {
 	holds = r.unseen(rollout, live)
 	if r.plan.Health == nil {
@@ -331,7 +331,7 @@ func canaries(r *Rollout, live []report) []report {
 	return slices.DeleteFunc(slices.Clone(live), func(one report) bool { return !r.takes(one.Name) })
 }
 
-// unseen returns why the reports do not show that the candidate runs.
+// unseen returns the reason why the reports do not show that the candidate runs, or nothing.
 func (r *run) unseen(rollout *Rollout, live []report) string {
 	all := canaries(rollout, live)
 	if len(all) == 0 {

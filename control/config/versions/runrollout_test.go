@@ -181,7 +181,8 @@ func TestRunContinuesStage(t *testing.T) {
 	})
 }
 
-// TestRunWaitsForCanaries: no reports, then only those of others, then of a canary with the old version, then of one with the candidate.
+// TestRunWaitsForCanaries: the rollout advances only after a canary reports the candidate. Before that there are no reports, then reports
+// of other instances, then a canary with the old version.
 func TestRunWaitsForCanaries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newStaging(t, memkv.New(nil), 0)
@@ -231,8 +232,8 @@ func TestInterruptedRun(t *testing.T) {
 	})
 }
 
-// TestOldReportsWithoutExpiry: an engine keeps the report of an instance that no longer exists. Its version is not that of a canary, but its
-// rejection counts.
+// TestOldReportsWithoutExpiry: an engine keeps the report of an instance that no longer exists. It does not count as a canary, but
+// its rejection counts.
 func TestOldReportsWithoutExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newStaging(t, withoutExpiry{memkv.New(nil)}, 0)

@@ -52,7 +52,7 @@ func newInstruments(o Options) instruments {
 	return i
 }
 
-// do runs an operation with its telemetry, and names it in its error. number is the version that it is about, or 0.
+// do runs an operation with its telemetry, and adds the operation to its error. number is the version of the operation, or 0.
 func (v *Layer) do(ctx context.Context, op string, number int, run func(context.Context) error) error {
 	subject := ""
 	if number != 0 {
@@ -67,7 +67,7 @@ func (v *Layer) emit(ctx context.Context, name string, number int, percent float
 	})...)
 }
 
-// wrap puts the operation into its error.
+// wrap adds the operation to an error.
 func (v *Layer) wrap(op string, err error) error {
 	if err == nil {
 		return nil

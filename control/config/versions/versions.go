@@ -23,11 +23,11 @@
 //
 // The scope is github.com/go-os/go-os/control/config/versions. goos.config.name is Options.Name, on everything below.
 //
-// The operations are publish, get, head, history (for each page of 16 versions), diff, rollback, stage, advance, promote, abort, rollout and
-// instances. Each is a span of kind internal, such as "config publish", with goos.config.version if it is about one version. It is also a
-// point on goos.config.operation.duration, in seconds, with goos.config.operation and, on failure, error.type: conflict, invalid, syntax,
-// unknown_key, not_found, denied, unavailable, too_large, unsupported, canceled, timeout or _OTHER. RunRollout has no span of its own; its steps
-// have.
+// The operations are publish, get, head, history (for each page of 16 versions), diff, rollback, stage, advance, promote, abort, rollout
+// and instances. Each is a span of kind internal, such as "config publish", with goos.config.version if it is about one version. It is also
+// a point on goos.config.operation.duration, in seconds, with goos.config.operation and, on failure, error.type: conflict, invalid, syntax,
+// unknown_key, not_found, denied, unavailable, too_large, unsupported, canceled, timeout or _OTHER. RunRollout has no span of its own; its
+// steps have.
 //
 // Events, with goos.config.version, goos.config.author, goos.config.reason and goos.config.percent:
 //
@@ -70,8 +70,8 @@ const MaxMessage = 4 << 10
 type Options struct {
 	// Name of the layer in telemetry, as goos.config.name. Default: the layer.
 	Name string
-	// Schema is the JSON Schema of documents, of version 2020-12 unless it names another. Publish rejects documents that violate it. Default:
-	// none.
+	// Schema is the JSON Schema of documents, of version 2020-12 unless it names another. Publish rejects documents that violate it.
+	// Default: none.
 	Schema []byte
 	// Check checks a document before it is published, after the schema. The function [Check] returns one for a type. Default: none.
 	Check func(name, format string, data []byte) error
@@ -152,8 +152,8 @@ func (v *Layer) Publish(ctx context.Context, d Draft) (out Version, err error) {
 	return out, err
 }
 
-// Stage checks a document and starts a rollout: a percentage of the instances, above 0 and below 100, takes the document as the candidate. Its
-// errors are those of Publish.
+// Stage checks a document and starts a rollout: a percentage of the instances, above 0 and below 100, takes the document as the candidate.
+// It returns the errors of Publish.
 //
 // RunRollout skips the stages of its plan that the percentage has already passed: with DefaultStages, the first good check promotes a
 // candidate that was staged at 60 %.
@@ -250,8 +250,8 @@ func (v *Layer) check(d Draft) error {
 	return v.opts.Check(name, d.Format, []byte(d.Document))
 }
 
-// Check returns a function for Options.Check that rejects documents with keys that T does not have, or with values that do not fit. It does not
-// check rules of tags or call Validate, since a document may be one layer of several.
+// Check returns a function for Options.Check that rejects documents with keys that T does not have, or with values that do not fit. It does
+// not check rules of tags or call Validate, since a document may be one layer of several.
 func Check[T any]() func(name, format string, data []byte) error {
 	b, err := document.NewBuilder(reflect.TypeFor[T](), false)
 	return func(name, format string, data []byte) error {
@@ -285,7 +285,7 @@ func (v *Layer) Head(ctx context.Context) (h Head, err error) {
 	return h, err
 }
 
-// History iterates over all versions, the newest first: those that were in force, candidates that were not promoted, and those of interrupted
+// History iterates over all versions, the newest first. They include candidates that were not promoted, and versions of interrupted
 // publications. An error ends the iteration.
 func (v *Layer) History(ctx context.Context) iter.Seq2[Version, error] {
 	return func(yield func(Version, error) bool) {
@@ -335,7 +335,7 @@ func (v *Layer) newest(ctx context.Context) (int, error) {
 	}
 }
 
-// Rollback publishes the document of an earlier version again, for all instances, and aborts the current rollout. Its errors are those of
+// Rollback publishes the document of an earlier version again, for all instances, and aborts the current rollout. It returns the errors of
 // Publish, and ErrNotFound if the version does not exist.
 func (v *Layer) Rollback(ctx context.Context, to int, author, message string) (out Version, err error) {
 	err = v.do(ctx, "rollback", to, func(ctx context.Context) error { return v.rollback(ctx, to, author, message, &out) })

@@ -229,7 +229,7 @@ func TestPublishRace(t *testing.T) {
 	t.Logf("%d published, %d conflicts", len(won), conflicts.Load())
 }
 
-// TestPublishDies: the publisher fails between its two writes, or loses the answer.
+// TestPublishDies: the publisher fails between its two writes, or loses the response.
 func TestPublishDies(t *testing.T) {
 	d := &failing{Driver: memkv.New(nil), key: layer + "/head"}
 	store := newStore(t, d)

@@ -92,7 +92,7 @@ func (s *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version
 	return driver.Version(version), nil
 }
 
-// check returns ErrConflict if an item does not meet the condition of a write.
+// check returns ErrConflict if the condition of a write does not hold.
 func (s *Driver) check(key string, absent bool, version driver.Version) error {
 	if !absent && version == 0 {
 		return nil

@@ -37,7 +37,7 @@ func main() {
 	}
 }
 
-// run serves calls, and /metrics on a listener of its own, until ctx ends.
+// run serves calls on one listener and /metrics on another, until ctx ends.
 func run(ctx context.Context, calls, pages net.Listener) error {
 	pipeline, err := exporters.Setup(ctx, &exporters.Options{ServiceName: "orders"})
 	if err != nil {
@@ -66,7 +66,7 @@ func run(ctx context.Context, calls, pages net.Listener) error {
 	return err
 }
 
-// orders is the service that was there before Go OS.
+// orders is the existing service.
 type orders struct {
 	ordersv1.UnimplementedOrdersServer
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/go-os/go-os/examples/shop/ordersv1"
 )
 
-// TestGRPC checks the section "What you see" of the guide: series of server and client by method, and an orderly end.
+// TestGRPC checks the section "What you see" of the guide: series of server and client by method, and a graceful shutdown.
 func TestGRPC(t *testing.T) {
 	calls, pages := listen(t), listen(t)
 	ctx, stop := context.WithCancel(t.Context())

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestNetHTTP checks the section "What you see" of the guide: one trace across both services, series by route and by server, and an
-// orderly end.
+// TestNetHTTP checks the section "What you see" of the guide: one trace across both services, series by route and by server, and a
+// graceful shutdown.
 func TestNetHTTP(t *testing.T) {
 	parents := make(chan string, 1)
 	payments := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {

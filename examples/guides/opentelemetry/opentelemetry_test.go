@@ -28,7 +28,7 @@ import (
 	oslog "github.com/go-os/go-os/telemetry/log"
 )
 
-// sdk is the existing set-up of a program.
+// sdk is the existing OpenTelemetry set-up of a program.
 type sdk struct {
 	spans  *tracetest.SpanRecorder
 	reader *sdkmetric.ManualReader

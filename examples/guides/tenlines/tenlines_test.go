@@ -92,7 +92,7 @@ func lookUp(ctx context.Context, product string) (string, error) {
 	return "12.50", ctx.Err()
 }
 
-// TestCache checks that the second read comes from Redis, and that a read succeeds while the cache is silent or closed.
+// TestCache checks that the second read comes from Redis, and that a read succeeds while the cache does not respond or is closed.
 func TestCache(t *testing.T) {
 	redis := testenv.Redis(t)
 	cache, err := openCache(redis.Addr(0))

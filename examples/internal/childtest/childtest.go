@@ -1,4 +1,4 @@
-// Package childtest runs the examples as what they are: programs, each in a process of its own.
+// Package childtest runs the examples as programs, each in a separate process.
 package childtest
 
 import (
@@ -16,16 +16,16 @@ import (
 	"time"
 )
 
-// Child is a running program. It is killed, if need be, when the test ends.
+// Child is a running program. If it still runs when the test ends, it is killed.
 type Child struct {
 	t      testing.TB
 	cmd    *exec.Cmd
 	output transcript // of both streams
 	ended  chan struct{}
-	err    error // how it ended; readable once ended is closed
+	err    error // of cmd.Wait; valid when ended is closed
 }
 
-// transcript collects what a process writes; it can be read meanwhile.
+// transcript collects the output of a process. It is safe for concurrent use.
 type transcript struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -43,8 +43,8 @@ func (w *transcript) String() string {
 	return w.text.String()
 }
 
-// Program is the program in the current folder, compiled when it is first asked for. Make one in TestMain or in the test that
-// runs it, and Remove it.
+// Program is the program in the current folder. It is compiled at its first use. Create it in TestMain or in a test, and call Remove at the
+// end.
 type Program struct {
 	once sync.Once
 	dir  string
@@ -52,7 +52,7 @@ type Program struct {
 	err  error
 }
 
-// Path returns the program's file.
+// Path returns the path of the compiled program.
 func (p *Program) Path(t testing.TB) string {
 	t.Helper()
 	p.once.Do(func() { p.err = p.build() })
@@ -76,14 +76,14 @@ func (p *Program) build() (err error) {
 	return nil
 }
 
-// Remove removes what Path has made.
+// Remove removes the files that Path has created.
 func (p *Program) Remove() {
 	if p.dir != "" {
-		_ = os.RemoveAll(p.dir) // a left-over in the temporary folder fails no test
+		_ = os.RemoveAll(p.dir) // a remaining temporary file is not a failure
 	}
 }
 
-// Start runs a program. Of the telemetry settings of this machine (OTEL_*) it sees none but those in env.
+// Start starts a program. The program gets no OTEL_* variables of this process, only those in env.
 func Start(t testing.TB, program *Program, env []string, args ...string) *Child {
 	t.Helper()
 	c := &Child{t: t, cmd: exec.Command(program.Path(t), args...), ended: make(chan struct{})}
@@ -114,8 +114,8 @@ func Start(t testing.TB, program *Program, env []string, args ...string) *Child 
 // Output returns what the program has written so far.
 func (c *Child) Output() string { return c.output.String() }
 
-// Await waits until the program has written a line that matches, and returns the line's submatches. It fails the test after
-// 30 seconds, or when the program ends without.
+// Await waits until the program has written a line that matches the pattern, and returns its submatches. It fails the test after 30
+// seconds, or if the program ends without such a line.
 func (c *Child) Await(pattern string) []string {
 	c.t.Helper()
 	line := regexp.MustCompile("(?m)" + pattern)
@@ -151,7 +151,7 @@ func (c *Child) Terminate() {
 	}
 }
 
-// Kill ends the program at once (SIGKILL), without a chance to do anything, and waits until it is gone.
+// Kill sends SIGKILL, and waits until the program has ended.
 func (c *Child) Kill() {
 	c.t.Helper()
 	if err := c.cmd.Process.Kill(); err != nil {
@@ -160,8 +160,7 @@ func (c *Child) Kill() {
 	<-c.ended
 }
 
-// Wait waits for the program to end with code 0, and returns what it has written. It fails the test otherwise, or after a
-// minute.
+// Wait waits until the program exits with code 0, and returns its output. It fails the test for another code, or after a minute.
 func (c *Child) Wait() string {
 	c.t.Helper()
 	select {

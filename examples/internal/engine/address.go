@@ -93,10 +93,10 @@ type hidden struct {
 // Error implements error.
 func (h *hidden) Error() string { return h.text }
 
-// Is reports whether the error is another. There is no Unwrap, since what it returned would show the password.
+// Is reports whether the hidden error matches target. There is no Unwrap, since the wrapped error may show the password.
 func (h *hidden) Is(target error) bool { return errors.Is(h.err, target) }
 
-// only returns an error if the URL has a path where none is expected, or a parameter that is unknown or repeated: nothing is ignored.
+// only returns an error if the URL has an unexpected path, or an unknown or repeated parameter. No part of a URL is ignored.
 func (a *address) only(path bool, parameters ...string) error {
 	if !path && strings.Trim(a.Path, "/") != "" {
 		return fmt.Errorf("%w: there is nothing at the path %s", ErrURL, a.Path)
@@ -112,7 +112,7 @@ func (a *address) only(path bool, parameters ...string) error {
 	return nil
 }
 
-// namespace returns the part of the engine that the URL names, or nothing.
+// namespace returns the namespace in the URL, or nothing.
 func (a *address) namespace() (string, error) {
 	name := a.parameters.Get("namespace")
 	if a.parameters.Has("namespace") && name == "" || !utf8.ValidString(name) {
@@ -121,7 +121,7 @@ func (a *address) namespace() (string, error) {
 	return name, nil
 }
 
-// tls returns how to encrypt, or nil.
+// tls returns the TLS configuration of the URL, or nil for a plain connection.
 func (a *address) tls() (*tls.Config, error) {
 	p := a.parameters
 	if a.Scheme == a.scheme {

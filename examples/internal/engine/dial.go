@@ -24,7 +24,7 @@ import (
 	"github.com/go-os/go-os/state/kv/rediskv"
 )
 
-// nothing closes the client of an engine that has none.
+// nothing is the close function of an engine without a client.
 func nothing() error { return nil }
 
 // dial returns the driver that a URL names, and a function that closes its client.
@@ -67,7 +67,7 @@ func openFile(a *address, existing bool) (driver.Driver, func() error, error) {
 	return store, nothing, nil
 }
 
-// dialEtcd returns a client for the cluster of a URL.
+// dialEtcd returns a client of the cluster of a URL.
 func dialEtcd(ctx context.Context, a *address) (*clientv3.Client, error) {
 	if err := a.only(false, "ca", "cert", "key", "namespace"); err != nil {
 		return nil, err
@@ -83,7 +83,7 @@ func dialEtcd(ctx context.Context, a *address) (*clientv3.Client, error) {
 	}
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints: a.hosts(), Username: name, Password: password, TLS: encryption,
-		DialTimeout: patience, // with a user's name, New waits for the server
+		DialTimeout: patience, // with a user name, New waits for the server
 		Logger:      zap.NewNop(),
 	})
 	if errors.Is(err, context.DeadlineExceeded) {

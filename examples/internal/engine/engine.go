@@ -1,11 +1,11 @@
-// Package engine opens the engine that a URL on the command line names. The library has no URLs: a program chooses its drivers in main,
-// and these programs let the user choose.
+// Package engine opens the engine of a URL on the command line. The library has no URLs: a program chooses its drivers in main, and these
+// programs let the user choose.
 //
 //	e, err := engine.Open(ctx, "etcd://127.0.0.1:2379?namespace=prod/shop", engine.Options{Flag: "-kv", Schemes: []string{"memory", "etcd"}})
 //	if err != nil { … }
 //	defer e.Close()
 //
-// These are the URLs:
+// URLs have these forms:
 //
 //	memory
 //	bolt:///path/of/a/file
@@ -13,13 +13,13 @@
 //	consul://:token@host:port
 //	redis://user:password@host:port/database
 //
-// With etcds, consuls and rediss the connection is encrypted. The server's certificate must be signed by an authority of the system, or
-// by one in the PEM file that ?ca= names. ?cert= and ?key= name the files of a client certificate.
+// The schemes etcds, consuls and rediss encrypt the connection. The server's certificate must be signed by an authority of the system, or
+// by one in the PEM file of ?ca=. ?cert= and ?key= are the files of a client certificate and its key.
 //
-// ?namespace=prod/shop opens the part of the engine whose keys begin with prod/shop/, see kv.Store.Namespace.
+// ?namespace=prod/shop opens the part of the engine whose keys begin with prod/shop/. See kv.Store.Namespace.
 //
-// No error shows a password or a token: it names an engine by scheme, host and path. A parameter or a part of a URL that has no meaning is
-// an error.
+// No error shows a password or a token. An error names an engine by scheme, host and path. A parameter or a part of a URL without a meaning
+// is an error.
 package engine
 
 import (
@@ -33,10 +33,10 @@ import (
 	"github.com/go-os/go-os/state/kv"
 )
 
-// ErrURL reports a URL that names no engine, or one that the command cannot use.
+// ErrURL: a URL names no engine, or one that the command cannot use.
 var ErrURL = errors.New("no such engine")
 
-// ErrNoFile reports a bolt file that must exist, and does not.
+// ErrNoFile: a bolt file that must exist does not exist.
 var ErrNoFile = errors.New("no such file")
 
 // DefaultWithin is how long an engine may take to answer when it is opened.
@@ -59,12 +59,13 @@ type Options struct {
 // Engine is a store and the client behind it.
 type Engine struct {
 	*kv.Store              // in the namespace of the URL
-	all       *kv.Store    // without one
+	all       *kv.Store    // without a namespace
 	client    func() error // closes the client
 }
 
-// Open opens the store that a URL names and returns once its engine has answered. It returns ErrURL if the command has no such engine,
-// ErrNoFile if Options.Existing is not met, and kv.ErrUnavailable or the end of the context if the engine does not answer.
+// Open opens the store of a URL, and returns when its engine has answered. It returns ErrURL if the command cannot use the URL, and
+// ErrNoFile if Options.Existing is set and the file is missing. If the engine does not answer, it returns kv.ErrUnavailable or the error of
+// ctx.
 func Open(ctx context.Context, where string, o Options) (*Engine, error) {
 	u, err := parse(where, o.Flag, o.Schemes)
 	if err != nil {
@@ -100,7 +101,7 @@ type silent struct{ error }
 // Unwrap returns the cause.
 func (s *silent) Unwrap() error { return s.error }
 
-// refuse names the flag and the engine in an error, and the remedy if the engine does not answer.
+// refuse adds the flag and the engine to an error, and a remedy if the engine does not answer.
 func (a *address) refuse(flag string, err error) error {
 	if _, unanswered := errors.AsType[*silent](err); unanswered {
 		return a.hide(fmt.Errorf("%s %s does not answer: is it running there? %w", flag, a, err))
@@ -111,7 +112,7 @@ func (a *address) refuse(flag string, err error) error {
 // Close closes the store, then its client.
 func (e *Engine) Close() error { return errors.Join(e.all.Close(), e.client()) }
 
-// forms shows what URLs of the schemes look like.
+// forms returns examples of URLs for the schemes.
 func forms(schemes []string) string {
 	known := map[string]string{
 		"memory":   "memory",
@@ -132,11 +133,11 @@ func forms(schemes []string) string {
 	return strings.Join(all[:last], ", ") + " or " + all[last]
 }
 
-// takes reports whether a scheme is among those of a command.
+// takes reports whether a command accepts a scheme.
 func takes(schemes []string, scheme string) bool {
 	plain := strings.TrimSuffix(scheme, "s")
 	return slices.Contains(schemes, scheme) || encrypts(plain) && slices.Contains(schemes, plain)
 }
 
-// encrypts reports whether a scheme has a form with TLS, which ends in s.
+// encrypts reports whether a scheme has a form with TLS, which ends in "s".
 func encrypts(scheme string) bool { return scheme == "etcd" || scheme == "consul" || scheme == "redis" }

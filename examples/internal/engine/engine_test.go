@@ -35,7 +35,7 @@ func try(t *testing.T, where string) (*Engine, error) {
 	return Open(t.Context(), where, Options{Flag: "-kv", Schemes: all(), Within: 2 * time.Second})
 }
 
-// works writes and reads through an engine that a URL names.
+// works writes and reads an item through the engine of a URL.
 func works(t *testing.T, where string) {
 	t.Helper()
 	e, err := try(t, where)
@@ -68,7 +68,7 @@ func TestMemoryAndFile(t *testing.T) {
 	}
 }
 
-// TestRedisCredentials uses a server that asks for a password.
+// TestRedisCredentials uses a server that requires a password.
 func TestRedisCredentials(t *testing.T) {
 	addr := testenv.Redis(t).Addr(0)
 	works(t, "redis://"+addr+"/2")
@@ -89,7 +89,7 @@ func TestRedisCredentials(t *testing.T) {
 	refused(t, "redis://"+addr, "never")
 }
 
-// TestEtcdCredentials uses a server that asks for a user.
+// TestEtcdCredentials uses a server that requires a user.
 func TestEtcdCredentials(t *testing.T) {
 	endpoint := testenv.Etcd(t).Endpoint()
 	works(t, "etcd://"+endpoint)
@@ -112,7 +112,7 @@ func TestEtcdCredentials(t *testing.T) {
 	refused(t, "etcd://"+endpoint, "never")
 }
 
-// TestConsulToken: the agent of the tests asks for no token, so this looks at what is sent.
+// TestConsulToken checks the token in the request, since the agent of the tests requires none.
 func TestConsulToken(t *testing.T) {
 	sent := make(chan string, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -129,7 +129,7 @@ func TestConsulToken(t *testing.T) {
 	}
 }
 
-// refused fails if a URL opens an engine, or if the error shows a secret or not the engine.
+// refused fails if the URL opens an engine, or if the error shows the secret or does not name the engine.
 func refused(t *testing.T, where, secret string) {
 	t.Helper()
 	e, err := try(t, where)
@@ -145,7 +145,7 @@ func refused(t *testing.T, where, secret string) {
 	}
 }
 
-// TestNoSecretInErrors tries the ways in which people write URLs with passwords.
+// TestNoSecretInErrors opens URLs with passwords in every form that users may write.
 func TestNoSecretInErrors(t *testing.T) {
 	t.Parallel()
 	const secret = "hunter2"
@@ -179,7 +179,7 @@ func TestNoSecretInErrors(t *testing.T) {
 	}
 }
 
-// TestNothingIgnored: what a URL says and nobody reads is an error.
+// TestNothingIgnored: a part of a URL without a meaning is an error.
 func TestNothingIgnored(t *testing.T) {
 	t.Parallel()
 	for where, says := range map[string]string{
@@ -208,7 +208,7 @@ func TestNothingIgnored(t *testing.T) {
 	}
 }
 
-// TestNamespace opens one engine twice, as a whole and in part.
+// TestNamespace opens one engine with and without a namespace.
 func TestNamespace(t *testing.T) {
 	for _, where := range []string{
 		"bolt://" + filepath.Join(t.TempDir(), "kv.db"), "etcd://" + testenv.Etcd(t).Endpoint(),
@@ -237,7 +237,7 @@ func TestNamespace(t *testing.T) {
 	}
 }
 
-// TestNamespaceOfLocks: locks of two namespaces are not the same, and those of one are.
+// TestNamespaceOfLocks: two sessions share a lock only in the same namespace.
 func TestNamespaceOfLocks(t *testing.T) {
 	where := "etcd://" + testenv.Etcd(t).Endpoint()
 	first := locks(t, where+"?namespace=prod")
@@ -251,7 +251,7 @@ func TestNamespaceOfLocks(t *testing.T) {
 	}
 }
 
-// locks returns a session on the driver that a URL names.
+// locks returns a session on the driver of a URL.
 func locks(t *testing.T, where string) *sync.Session {
 	t.Helper()
 	d, client, err := Locks(t.Context(), where, "-sync")

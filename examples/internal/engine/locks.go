@@ -11,9 +11,9 @@ import (
 	"github.com/go-os/go-os/state/sync/pgsync"
 )
 
-// Locks returns the driver of locks that a URL names, and a function that closes its client. The URL is memory,
-// etcd://user:password@host:port or postgres://user:password@host:port/database, whose parameters are those of PostgreSQL. Errors name
-// the flag that the URL came from. Locks returns ErrURL as Open does.
+// Locks returns the driver of locks for a URL, and a function that closes its client. The URL is memory, etcd://user:password@host:port, or
+// postgres://user:password@host:port/database with the parameters of PostgreSQL. Errors name the flag of the URL. Locks returns ErrURL as
+// Open does.
 func Locks(ctx context.Context, where, flag string) (driver.Driver, func() error, error) {
 	a, err := parse(where, flag, []string{memory, "etcd", "postgres"})
 	if err != nil {

@@ -22,7 +22,7 @@ import (
 	"github.com/go-os/go-os/internal/tooling/testenv"
 )
 
-// TestTLS puts real engines behind TLS that asks for a client certificate.
+// TestTLS opens real engines behind a TLS listener that requires a client certificate.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	for scheme, engine := range map[string]struct{ address, protocol string }{
@@ -71,7 +71,7 @@ func TestCertificateFiles(t *testing.T) {
 	}
 }
 
-// certify returns a certificate for this machine that signs itself, and the PEM files that hold it and its key.
+// certify returns a self-signed certificate for this machine, and the PEM files with the certificate and its key.
 func certify(t *testing.T) (certificate, key string, pair tls.Certificate) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -103,7 +103,7 @@ func certify(t *testing.T) (certificate, key string, pair tls.Certificate) {
 	return certificate, key, pair
 }
 
-// encrypted returns the address of a listener that ends TLS and passes everything on to an engine, which speaks a protocol.
+// encrypted returns the address of a listener that terminates TLS and forwards to an engine. protocol is the ALPN protocol of the engine.
 func encrypted(t *testing.T, engine, protocol string, pair tls.Certificate) string {
 	t.Helper()
 	authorities := x509.NewCertPool()
@@ -134,7 +134,7 @@ func encrypted(t *testing.T, engine, protocol string, pair tls.Certificate) stri
 	return listener.Addr().String()
 }
 
-// pass copies both ways between a client and an engine until one of them closes its connection.
+// pass copies in both directions between a client and an engine until one of them closes its connection.
 func pass(client net.Conn, engine string) {
 	defer client.Close()
 	server, err := net.Dial("tcp", engine)

@@ -1,4 +1,4 @@
-// Package admissiontest has a slow log sink, for tests of servers under overload.
+// Package admissiontest provides a slow log sink, for tests of servers under overload.
 package admissiontest
 
 import (
@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Sink is a log handler that writes one line at a time and takes a while for each, as one that is bound to a file or a pipe
-// does. A channel is its lock, so that waiting for it lets the time of a synctest bubble pass. It accounts for requests: a
-// line is one, and carries the number of refusals that had none.
+// Sink is a slow log handler that writes one line at a time, like one that writes to a file or a pipe. Its lock is a channel, so that the
+// time of a synctest bubble can pass while a caller waits for it. It accounts for requests: a line stands for one request, and carries the
+// number of refusals without a line.
 type Sink struct {
 	slog.Handler
 	turn     chan struct{}
@@ -19,7 +19,7 @@ type Sink struct {
 	unlogged atomic.Int64
 }
 
-// NewSink returns a sink that takes so long for a line.
+// NewSink returns a sink that needs this time for a line.
 func NewSink(line time.Duration) *Sink {
 	return &Sink{Handler: slog.DiscardHandler, turn: make(chan struct{}, 1), line: line}
 }

@@ -1,4 +1,4 @@
-// Package optiontest tests constructors that report negative options, see package option.
+// Package optiontest tests constructors that report negative options; see package option.
 package optiontest
 
 import (
@@ -11,8 +11,8 @@ import (
 	"github.com/go-os/go-os/internal/fault"
 )
 
-// Reports fails the test unless construct passes exactly one error to the error handler of OpenTelemetry, which is fault.Invalid and
-// names the field, such as "log.AsyncOptions.Capacity". The handler is that of the process: such a test must not be parallel.
+// Reports fails the test unless construct passes exactly one error to the error handler of OpenTelemetry. The error must be fault.Invalid
+// and name the field, such as "log.AsyncOptions.Capacity". The handler is process-wide: such a test must not be parallel.
 func Reports(t *testing.T, field string, construct func()) {
 	t.Helper()
 	var reported []error

@@ -1,9 +1,8 @@
-// Package arch holds the layer rule of Go OS as a test: calls go down, telemetry goes out through the OpenTelemetry API, and
-// wiring happens only in main.
+// Package arch checks the layer rule of Go OS in a test: calls go down, telemetry goes out through the OpenTelemetry API, and wiring
+// happens only in main.
 //
-// The rule is checked by parsing the imports of every file in-process. A test that asks `go list` in a child process keeps
-// passing from the test cache after a forbidden import was added, because the cache knows only of files that the test
-// process itself has opened.
+// The check parses the imports of every file in-process. A test that runs `go list` in a child process would keep passing from the test
+// cache after a forbidden import was added: the cache knows only the files that the test process itself has opened.
 package arch
 
 import (
@@ -17,10 +16,10 @@ import (
 	"strings"
 )
 
-// Module is the import path that all of ours begin with.
+// Module is the prefix of all import paths of this repository.
 const Module = "github.com/go-os/go-os"
 
-// mayImport is the layer map: a folder of the top level may import itself and what it lists.
+// mayImport is the layer map: a top-level folder may import itself and the listed folders.
 var mayImport = map[string][]string{
 	"telemetry":  {"internal"},
 	"internal":   {"telemetry"},
@@ -32,25 +31,24 @@ var mayImport = map[string][]string{
 	"examples":   {"exporters", "middleware", "control", "identity", "state", "telemetry", "internal"},
 }
 
-// sdkUsers are the folders that may import the OpenTelemetry SDK and its exporters: they configure what stands behind the
-// Providers. Everything else takes a telemetry.Providers.
+// sdkUsers are the folders that may import the OpenTelemetry SDK and its exporters: they configure the implementation behind the Providers.
+// All other folders take a telemetry.Providers.
 var sdkUsers = []string{"telemetry/trace", "telemetry/metrics", "telemetry/log", "exporters", "examples"}
 
-// tools are folders that no user links: programs and helpers for tests, free to import what they need. They may not be
-// imported by production code.
+// tools are folders that no user links: programs and test helpers, free to import anything. Production code must not import them.
 var tools = []string{"internal/tooling", "internal/admission/admissiontest", "internal/option/optiontest", "examples/internal/childtest"}
 
-// testPackages are the last elements of import paths that belong in tests, beside package testing and our own suites.
+// testPackages are the last elements of import paths that belong in tests, in addition to package testing and our own suites.
 var testPackages = []string{"httptest", "iotest", "tracetest", "logtest", "metricdatatest", "testutil", "goleak"}
 
 // layered are the top-level folders that hold capabilities, each with its drivers beside it.
 var layered = []string{"state", "control", "identity"}
 
-// extended is what belongs to the standard library in all but its place.
+// extended are packages that belong to the standard library in all but location.
 var extended = []string{"golang.org/x/sync"}
 
-// vendors are the libraries that a portable type may import: those that do a part of its work, whatever the driver. Any other
-// vendor belongs in a driver.
+// vendors are the libraries that a portable type may import, because they do a part of its work for every driver. Any other vendor belongs
+// in a driver.
 var vendors = map[string][]string{
 	"state/kv/near":  {"github.com/maypok86/otter/v2"},
 	"control/config": {"github.com/fsnotify/fsnotify"},
@@ -63,14 +61,14 @@ var vendors = map[string][]string{
 	"identity/auth":           {"golang.org/x/oauth2", "github.com/go-jose/go-jose/v4", "github.com/cedar-policy/cedar-go"},
 }
 
-// forDrivers are packages of internal that a driver may import: they have no policy and no telemetry.
+// forDrivers are the packages of internal that a driver may import. They have no policy and no telemetry.
 var forDrivers = []string{"internal/backoff", "internal/defaults", "internal/life"}
 
-// storeless are packages of control that a program links without any of state. What they share lies in their internal folders.
+// storeless are packages of control that a program links without any package of state. Their shared code is in their internal folders.
 var storeless = []string{"control/config"}
 
-// Check returns every import below root that breaks the rule, in the order of the files. Nested modules, testdata and
-// hidden folders are not ours to check.
+// Check returns every import below root that breaks the rule, in the order of the files. It skips nested modules, testdata and hidden
+// folders.
 func Check(root fs.FS) ([]string, error) {
 	var broken []string
 	err := fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
@@ -93,8 +91,8 @@ func Check(root fs.FS) ([]string, error) {
 	return broken, err
 }
 
-// Linked returns the import paths that a program links with one of our packages: our own, to any depth, and those of others that ours
-// import. pkg is its folder, such as control/config.
+// Linked returns the import paths that a program links with one of our packages: our own packages, to any depth, and the packages of others
+// that ours import. pkg is the folder of the package, such as control/config.
 func Linked(root fs.FS, pkg string) (map[string]bool, error) {
 	linked := map[string]bool{}
 	for waiting := []string{pkg}; len(waiting) > 0; {
@@ -117,7 +115,7 @@ func Linked(root fs.FS, pkg string) (map[string]bool, error) {
 	return linked, nil
 }
 
-// importsOf returns what the files of a folder import, but for its tests.
+// importsOf returns the imports of the files in a folder, without its tests.
 func importsOf(root fs.FS, dir string) (all []string, err error) {
 	names, err := fs.Glob(root, dir+"/*.go")
 	if err == nil && len(names) == 0 {
@@ -139,7 +137,7 @@ func importsOf(root fs.FS, dir string) (all []string, err error) {
 	return all, nil
 }
 
-// imports returns what a file imports.
+// imports returns the imports of a file.
 func imports(root fs.FS, name string) (all []string, err error) {
 	src, err := fs.ReadFile(root, name)
 	if err != nil {
@@ -181,7 +179,7 @@ func checkFile(root fs.FS, name string) ([]string, error) {
 	return broken, err
 }
 
-// judge returns why the file must not have the import, or nothing.
+// judge returns why the file must not have the import, or "" if it may.
 func judge(file, imported string) string {
 	dir := path.Dir(file)
 	if forTests(file) {
@@ -199,7 +197,7 @@ func judge(file, imported string) string {
 	return judgeVendor(dir, imported)
 }
 
-// sdk reports whether an import is what stands behind the OpenTelemetry API, in the SDK or in contrib.
+// sdk reports whether an import belongs to the implementation behind the OpenTelemetry API, in the SDK or in contrib.
 func sdk(imported string) bool {
 	return within(imported, []string{"go.opentelemetry.io/otel/sdk", "go.opentelemetry.io/otel/exporters", "go.opentelemetry.io/contrib"})
 }
@@ -242,19 +240,19 @@ func judgeOurs(dir, ours string) string {
 	return ""
 }
 
-// shared reports whether a folder holds what several capabilities of a layer share, such as state/internal/leases.
+// shared reports whether a folder has code that several capabilities of a layer share, such as state/internal/leases.
 func shared(dir string) bool {
 	parts := strings.Split(dir, "/")
 	return len(parts) == 3 && slices.Contains(layered, parts[0]) && parts[1] == "internal"
 }
 
-// classifier reports whether a folder classifies the errors of a vendor for all drivers on it, such as state/internal/etcderr. It imports the
+// classifier reports whether a folder classifies the errors of a vendor for all its drivers, such as state/internal/etcderr. It imports the
 // vendor, so a portable type must not link it.
 func classifier(dir string) bool { return shared(dir) && strings.HasSuffix(dir, "err") }
 
-// judgeDriver keeps drivers small: one translates between its vendor and package driver, and the portable type does the rest.
-// A driver on top of key-value has that for its vendor. Drivers of one capability may share what lies in its internal folder, and all
-// drivers of a layer what lies in that of the layer.
+// judgeDriver keeps drivers small: a driver translates between its vendor and package driver, and the portable type does the rest. The
+// vendor of a driver on top of key-value is key-value. Drivers of one capability may share the code in its internal folder, and all drivers
+// of a layer the code in the layer's internal folder.
 func judgeDriver(capability, driver, ours string) string {
 	switch {
 	case ours == capability+"/driver", strings.HasPrefix(ours, capability+"/internal/"), shared(ours), slices.Contains(forDrivers, ours):

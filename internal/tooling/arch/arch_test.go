@@ -27,7 +27,7 @@ func TestLayers(t *testing.T) {
 	}
 }
 
-// TestMutations plants one import at a time in a small tree and asks for the complaint, or for silence.
+// TestMutations adds one import at a time to a small tree, and expects a complaint or none.
 func TestMutations(t *testing.T) {
 	const ours = arch.Module + "/"
 	for _, c := range []struct {
@@ -139,7 +139,7 @@ func TestMutations(t *testing.T) {
 	}
 }
 
-// TestPackagesLinkLittle is about what a program links with a package, to any depth.
+// TestPackagesLinkLittle checks what a program links with a package, to any depth.
 func TestPackagesLinkLittle(t *testing.T) {
 	const sdk = "go.opentelemetry.io/otel/sdk"
 	store := arch.Module + "/state/"

@@ -14,7 +14,7 @@ import (
 
 const repository = "../../.."
 
-// TestREADME keeps the program in the README the one that compiles, near enough to the top to be seen.
+// TestREADME checks that the program in the README is the compiled one, and that it is near enough to the top to be seen.
 func TestREADME(t *testing.T) {
 	readme := readDocument(t, "README.md")
 	program := readDocument(t, "examples/hello/main.go")
@@ -33,7 +33,7 @@ func TestREADME(t *testing.T) {
 	}
 }
 
-// TestSnippets keeps the other programs in the README short, and one each for telemetry and the capabilities.
+// TestSnippets checks that the other programs in the README are short, with one each for telemetry and the capabilities.
 func TestSnippets(t *testing.T) {
 	blocks := programs(readDocument(t, "README.md"))
 	for _, constructor := range []string{"trace.New(", "kv.New(", "sync.New(", "config.Load["} {
@@ -48,7 +48,7 @@ func TestSnippets(t *testing.T) {
 	}
 }
 
-// TestTablesFitAScreen keeps the rows of tables that people read in the README and the guides within a terminal.
+// TestTablesFitAScreen checks that table rows in the README and the guides fit into a terminal.
 func TestTablesFitAScreen(t *testing.T) {
 	for _, doc := range append(guides(t), "README.md") {
 		for number, line := range strings.Split(readDocument(t, doc), "\n") {
@@ -59,8 +59,8 @@ func TestTablesFitAScreen(t *testing.T) {
 	}
 }
 
-// TestProgramsAreCompiled keeps the programs in the README and the guides those that the compiler sees: each is found, indented or
-// not, in a file of examples, or of the module that has the instrumentation of others.
+// TestProgramsAreCompiled checks that each program in the README and the guides is compiled. Each must be found, indented or not, in a file
+// of examples, or of the module that has the instrumentation of others.
 func TestProgramsAreCompiled(t *testing.T) {
 	sources := compiled(t, os.DirFS(repository), "examples", "internal/tooling/bench")
 	for _, doc := range append(guides(t), "README.md") {
@@ -72,7 +72,7 @@ func TestProgramsAreCompiled(t *testing.T) {
 	}
 }
 
-// TestProgramsThatAreNotCompiled plants one program at a time and asks whether it is found.
+// TestProgramsThatAreNotCompiled adds one program at a time and checks whether it is found.
 func TestProgramsThatAreNotCompiled(t *testing.T) {
 	sources := compiled(t, fstest.MapFS{
 		"examples/a/a.go":          {Data: []byte("package a\n\nfunc f() {\n\tif true {\n\t\tg()\n\n\t\th()\n\t}\n}\n")},
@@ -99,7 +99,7 @@ func TestProgramsThatAreNotCompiled(t *testing.T) {
 	}
 }
 
-// TestMigrationTables keeps the tables of the guide those that internal/tooling/bench measures.
+// TestMigrationTables checks that the tables of the guide are those that internal/tooling/bench measures.
 func TestMigrationTables(t *testing.T) {
 	const guide = "docs/guides/from-otelhttp-otelgrpc.md"
 	text := readDocument(t, guide)
@@ -110,7 +110,7 @@ func TestMigrationTables(t *testing.T) {
 	}
 }
 
-// TestLinks finds links between our documents that lead nowhere: to a file, a heading or a test that is not there.
+// TestLinks finds broken links between our documents: to a file, a heading or a test that does not exist.
 func TestLinks(t *testing.T) {
 	for _, doc := range append(guides(t), "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/design.md") {
 		for _, problem := range brokenLinks(os.DirFS(repository), doc, readDocument(t, doc)) {
@@ -119,7 +119,7 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// TestBrokenLinks plants one link at a time.
+// TestBrokenLinks adds one link at a time.
 func TestBrokenLinks(t *testing.T) {
 	tree := fstest.MapFS{
 		"docs/a.md":   {Data: []byte("# A\n\n## Locks, elections\n\n```sh\n# no heading\n```\n")},
@@ -173,7 +173,7 @@ func programs(document string) []string {
 	return blocks
 }
 
-// compiled returns the Go files below some folders. Files with build constraints and testdata are not among them: the compiler may not
+// compiled returns the Go files below some folders. It leaves out files with build constraints and testdata, because the compiler may not
 // see those.
 func compiled(t *testing.T, root fs.FS, folders ...string) []string {
 	t.Helper()
@@ -222,7 +222,7 @@ func shownIn(block string, sources []string) bool {
 	return false
 }
 
-// brokenLinks returns what is wrong with the links of a document. A link whose text is the name of a test leads to a file that has it.
+// brokenLinks returns what is wrong with the links of a document. A link whose text is a test's name must lead to a file that has the test.
 func brokenLinks(root fs.FS, doc, text string) []string {
 	var problems []string
 	for _, m := range regexp.MustCompile(`\[([^\]]*)\]\(([^):]+)\)`).FindAllStringSubmatch(text, -1) {

@@ -48,7 +48,7 @@ func TestTelemetryPageIsComplete(t *testing.T) {
 	}
 }
 
-// TestTelemetryNames shows what the test above takes for a name.
+// TestTelemetryNames shows which texts the test above takes for names.
 func TestTelemetryNames(t *testing.T) {
 	got := telemetryNames("Package x, scope goos.other.\n\n# Telemetry\n\n  - goos.kv.watch.lost (warning): with goos.kv.key.\n  - goos.*: all\n\n# More\n\ngoos.none.here\n")
 	if want := []string{"goos.kv.watch.lost", "goos.kv.key"}; !slices.Equal(got, want) {

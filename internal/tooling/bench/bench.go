@@ -1,10 +1,10 @@
-// Package bench measures Go OS beside what its users have now. It is a module of its own, so that the libraries compared
-// with never enter the go.mod that users depend on.
+// Package bench compares the speed of Go OS with the libraries that its users have now. It is a separate module, so that those libraries
+// never enter the go.mod that users depend on.
 //
-// Two kinds of figure come out of it. Allocations are exact and are compared with fixed targets. Times on a shared machine are
-// not: what is claimed of them is a ratio between two cases that ran interleaved in one process, in thousands of rounds of a
-// quarter of a millisecond, of which the tenth percentile is taken. Longer rounds were tried: at 6 ms the ratio of one pair
-// moved between 0.30 and 0.69 from run to run, at 0.25 ms between 0.30 and 0.36.
+// It produces two kinds of figures. Allocations are exact and are compared with fixed targets. Times on a shared machine are not exact: the
+// claim is a ratio between two cases. Both run interleaved in one process, in thousands of rounds of a quarter of a millisecond, and the
+// tenth percentile counts. Longer rounds were tried: at 6 ms the ratio of one pair moved between 0.30 and 0.69 from run to run, at 0.25 ms
+// between 0.30 and 0.36.
 //
 //	go test ./...             asserts every target, in a short mode
 //	go test -bench . ./...    the plain benchmarks
@@ -26,11 +26,11 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// Case is one thing measured: a loop body, and how to get ready for it.
+// Case is one measured loop body, with its preparation.
 type Case struct {
 	// Name of the row.
 	Name string
-	// Setup returns the body, which runs once for each iteration, and what to clean up.
+	// Setup returns the body, which runs once for each iteration, and a cleanup function.
 	Setup func() (body func(), cleanup func())
 }
 
@@ -44,7 +44,7 @@ func (c Case) Bench(b *testing.B) {
 	}
 }
 
-// Figure is what was measured of a case.
+// Figure is the measured cost of a case.
 type Figure struct {
 	// Time of one iteration: the tenth percentile over the rounds.
 	Time time.Duration
@@ -52,8 +52,8 @@ type Figure struct {
 	Allocs, Bytes int64
 }
 
-// Measure runs the cases interleaved, so that a slow moment of the machine falls on all of them: in each round every case runs
-// for about the given time. The figures are in the order of the cases.
+// Measure runs the cases interleaved, so that a slow moment of the machine affects all of them. In each round every case runs for about the
+// given time. The figures are in the order of the cases.
 func Measure(cases []Case, rounds int, each time.Duration) []Figure {
 	figures := make([]Figure, len(cases))
 	bodies := make([]func(), len(cases))
@@ -96,15 +96,15 @@ func Ratio(a, b, base *Figure) float64 {
 	return float64(a.Time-off) / float64(b.Time-off)
 }
 
-// undisturbed is the time of the round that only a tenth of the rounds were faster than. What else runs on the machine can
-// only add to a round, so the fast ones say what the code costs; the very fastest would be chance.
+// undisturbed returns the tenth percentile of the rounds. Other work on the machine can only add to a round, so the fast rounds show the
+// cost of the code; the very fastest would be chance.
 func undisturbed(rounds []float64) time.Duration {
 	sorted := slices.Sorted(slices.Values(rounds))
 	return time.Duration(sorted[len(sorted)/10])
 }
 
-// sdk returns Providers on a real SDK which records everything that the sampler lets through and keeps nothing: what is
-// measured is the instrumentation and the SDK's own work, not an exporter's.
+// sdk returns Providers on a real SDK that records everything that the sampler admits and keeps nothing. The figures then show the
+// instrumentation and the SDK's own work, not an exporter's.
 func sdk(sampler sdktrace.Sampler) telemetry.Providers {
 	return telemetry.Providers{
 		TracerProvider: sdktrace.NewTracerProvider(sdktrace.WithSampler(sampler), sdktrace.WithSpanProcessor(drop{})),
@@ -114,10 +114,10 @@ func sdk(sampler sdktrace.Sampler) telemetry.Providers {
 	}
 }
 
-// parent of every request measured: sampled, as it arrives from another service.
+// parent is the parent of every measured request: sampled, as it arrives from another service.
 const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
-// drop is a span processor that ends each span's life.
+// drop is a span processor that discards ended spans.
 type drop struct{}
 
 func (drop) OnStart(context.Context, sdktrace.ReadWriteSpan) {}
@@ -125,7 +125,7 @@ func (drop) OnEnd(sdktrace.ReadOnlySpan)                     {}
 func (drop) Shutdown(context.Context) error                  { return nil }
 func (drop) ForceFlush(context.Context) error                { return nil }
 
-// dropLogs is the same for log records.
+// dropLogs is a log processor that discards records.
 type dropLogs struct{}
 
 func (dropLogs) OnEmit(context.Context, *sdklog.Record) error           { return nil }

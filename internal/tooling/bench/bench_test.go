@@ -27,11 +27,11 @@ func run(b *testing.B, cases []Case) {
 	}
 }
 
-// attempts is how often a ratio is measured before it is called missed. What else runs on the machine can only add to a
-// time, and not to both sides alike; a middleware that has become slower misses every time.
+// attempts is how often a ratio is measured before it counts as missed. Other work on the machine can only add to a time, and not to both
+// sides alike. A middleware that has become slower misses every time.
 const attempts = 6
 
-// TestTargets asserts what this project promises of its speed.
+// TestTargets asserts the speed that this project promises.
 func TestTargets(t *testing.T) {
 	rounds, each := 2000, 250*time.Microsecond
 	if *long {
@@ -50,7 +50,7 @@ func TestTargets(t *testing.T) {
 	}
 }
 
-// measure returns the targets that were missed this time. Allocations are exact: a miss of those is final.
+// measure returns the targets that were missed this time. Allocations are exact: their misses are final.
 func measure(t *testing.T, group Group, targets []Target, rounds int, each time.Duration) (missed []Target) {
 	figures := group.Measure(rounds, each)
 	for _, target := range targets {

@@ -27,20 +27,20 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// configText is what all three read.
+// configText is the configuration that all three read.
 const configText = "service:\n  name: orders\n  retries: 3\n"
 
-// reads is how many an iteration makes: one alone is shorter than the clock can tell.
+// reads is how many reads an iteration makes: a single read is too short for the clock.
 const reads = 1000
 
-// Config are reads of one number of a configuration.
+// Config are the cases of a read of one number of a configuration.
 var Config = []Case{
 	{Name: "1,000 reads, control/config", Setup: configReads},
 	{Name: "1,000 reads, koanf", Setup: koanfReads},
 	{Name: "1,000 reads, viper", Setup: viperReads},
 }
 
-// check keeps the compiler from leaving reads out, and a case from reading something else.
+// check keeps the compiler from removing reads, and a case from reading another value.
 func check(sum int) {
 	if sum != 3*reads {
 		panic("that is not what the document says")
@@ -108,19 +108,19 @@ func viperReads() (func(), func()) {
 
 // Fleet is many instances that follow one key on etcd.
 type Fleet struct {
-	// Instances and Changes are how many. Each change comes when all have seen the one before.
+	// Instances and Changes are their numbers. Each change is written when all instances have seen the one before.
 	Instances, Changes int
-	// Published has them follow a layer of versions, instead of a plain key.
+	// Published makes them follow a layer of versions, instead of a plain key.
 	Published bool
 }
 
-// Fleets are what is measured.
+// Fleets are the measured fleets.
 var Fleets = []Fleet{
 	{Instances: 1000, Changes: 30},
 	{Instances: 1000, Changes: 30, Published: true},
 }
 
-// Name is that of the row.
+// Name returns the name of the row.
 func (f Fleet) Name() string {
 	if f.Published {
 		return "versions.Published"
@@ -128,22 +128,22 @@ func (f Fleet) Name() string {
 	return "versions.Key"
 }
 
-// Seen is what came of a Fleet.
+// Seen is the result of a Fleet.
 type Seen struct {
-	// Changes that were seen, by all instances together.
+	// Changes is how many changes were seen, by all instances together.
 	Changes int
-	// P50, P99 and Max are how long after its write began a change was in force in an instance.
+	// P50, P99 and Max are the times from the start of a write until the change is in force in an instance.
 	P50, P99, Max time.Duration
 }
 
-// fleetConfig is what the instances have.
+// fleetConfig is the configuration of the instances.
 type fleetConfig struct{ Serial int }
 
-// fleetClients is how many clients the instances of this one process share: a thousand connections from one process are another
-// matter.
+// fleetClients is how many clients the instances of this process share. A thousand connections from one process would be another
+// measurement.
 const fleetClients = 10
 
-// Measure runs it.
+// Measure runs the fleet.
 func (f Fleet) Measure(t testing.TB) (Seen, error) {
 	endpoint := testenv.Etcd(t).Endpoint()
 	stores, err := fleetStores(t, endpoint)
@@ -192,7 +192,7 @@ func fleetStores(t testing.TB, endpoint string) (stores []*kv.Store, err error) 
 	return stores, nil
 }
 
-// target returns what writes a change, and what an instance follows.
+// target returns a function that writes a change, and the source that an instance follows.
 func (f Fleet) target() (write func(*kv.Store, int) error, source func(*kv.Store, string) config.Source) {
 	text := func(n int) string { return fmt.Sprintf("serial: %d\n", n) }
 	if !f.Published {
@@ -215,10 +215,10 @@ func (f Fleet) target() (write func(*kv.Store, int) error, source func(*kv.Store
 	}
 }
 
-// roll counts who has seen a change.
+// roll counts the instances that have seen a change.
 type roll struct {
 	left atomic.Int64
-	all  context.Context // over when all have seen the change
+	all  context.Context // ends when all have seen the change
 	done context.CancelFunc
 
 	mu     sync.Mutex

@@ -22,14 +22,14 @@ import (
 )
 
 const (
-	// close is the same time and the same 99th percentile, or five hundredths more.
+	// close allows the same mean time and the same 99th percentile, or five hundredths more.
 	close = 1.05
-	// little is what observing a call may take, with the caches cold after a round trip.
+	// little is how long the observation of a call may take, with caches that are cold after a round trip.
 	little = 10 * time.Microsecond
 )
 
-// Pairs are the engines that a store may not slow down. On loopback some answer within twenty microseconds, of which a span and a
-// point of the SDK are a tenth; there it is what is added that is bounded, and the ratio a millisecond away.
+// Pairs are the engines that a store may not slow down. On loopback some answer within twenty microseconds, of which a span and a point of
+// the SDK are a tenth. There the added time is bounded, and the ratio only at a distance of a millisecond.
 var Pairs = []Pair{
 	{Name: "etcdkv, Get", Most: close, Block: 500, Setup: etcdGet},
 	{Name: "etcdkv, Put", Most: close, Block: 250, Setup: etcdPut},
@@ -141,7 +141,7 @@ func natsBucket(t testing.TB, way way) (jetstream.JetStream, jetstream.KeyValue)
 	return js, bucket
 }
 
-// dotted is a key as the client of NATS takes it.
+// dotted returns keys in the form that the client of NATS takes.
 func dotted() func() string {
 	next := turn()
 	return func() string { return "raw." + next()[len("bench/"):] }

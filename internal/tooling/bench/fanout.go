@@ -13,21 +13,21 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// FanOut is many watchers of one store, each of which sees every update.
+// FanOut is many watchers of one store. Each watcher sees every update.
 type FanOut struct {
-	// Watchers and Updates are how many.
+	// Watchers and Updates are their numbers.
 	Watchers, Updates int
-	// Pace is the time between two updates. Zero is as fast as they can be written.
+	// Pace is the time between two updates. Zero writes as fast as possible.
 	Pace time.Duration
 }
 
-// FanOuts are what is measured.
+// FanOuts are the measured fan-outs.
 var FanOuts = []FanOut{
 	{Watchers: 1000, Updates: 10_000, Pace: 5 * time.Millisecond},
 	{Watchers: 1000, Updates: 10_000},
 }
 
-// Name is that of the row.
+// Name returns the name of the row.
 func (f FanOut) Name() string {
 	if f.Pace == 0 {
 		return "as fast as one writer can"
@@ -35,19 +35,19 @@ func (f FanOut) Name() string {
 	return fmt.Sprintf("one every %s", f.Pace)
 }
 
-// Spread is what came of a FanOut.
+// Spread is the result of a FanOut.
 type Spread struct {
-	// Seen is how many events were seen in all. Watchers times Updates is all of them.
+	// Seen is how many events were seen in all. The maximum is Watchers times Updates.
 	Seen int
-	// P50 and P99 are how long after its write began an event was seen.
+	// P50 and P99 are the times from the start of a write until an event is seen.
 	P50, P99 time.Duration
-	// PerWatcher is what a watch takes of heap and stacks, in bytes.
+	// PerWatcher is the heap and stack of a watch, in bytes.
 	PerWatcher int64
-	// Rate is how many events were seen a second.
+	// Rate is the number of events seen in a second.
 	Rate float64
 }
 
-// Measure runs it.
+// Measure runs the fan-out.
 func (f FanOut) Measure() (Spread, error) {
 	s := kv.New(memkv.New(&memkv.Options{History: f.Updates}), &kv.Options{Telemetry: telemetry.Off()})
 	defer s.Close()
@@ -98,7 +98,7 @@ func (f FanOut) write(s *kv.Store, began time.Time, sent []time.Duration) error 
 	return nil
 }
 
-// follow returns when each update was seen. It ends early if the watch was told to start over, which loses some.
+// follow returns when each update was seen. It ends early if the watch reports a resync, which loses some updates.
 func follow(s *kv.Store, began time.Time, seen []time.Duration, ready func()) []time.Duration {
 	for ev, err := range s.Watch(context.Background(), "k") {
 		switch {
@@ -115,7 +115,7 @@ func follow(s *kv.Store, began time.Time, seen []time.Duration, ready func()) []
 	return seen
 }
 
-// held returns what heap and stacks hold.
+// held returns the size of heap and stacks.
 func held() int64 {
 	runtime.GC()
 	var m runtime.MemStats

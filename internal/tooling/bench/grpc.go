@@ -59,7 +59,7 @@ func grpcCase(options func() []grpc.ServerOption) func() (func(), func()) {
 		empty := &testgrpc.Empty{}
 		body := func() {
 			if _, err := client.EmptyCall(ctx, empty); err != nil {
-				panic(err) // the figures would be those of a failing call
+				panic(err) // these would be the figures of a failing call
 			}
 		}
 		return body, func() { _ = conn.Close(); server.Stop() }

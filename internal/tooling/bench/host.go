@@ -7,15 +7,14 @@ import (
 	"testing"
 )
 
-// Host stands for a test where a program needs engines that only tests can start. A failure ends the program, after the engines
-// were stopped.
+// Host replaces a test in a program that needs engines, which only tests can start. A failure stops the engines and ends the program.
 type Host struct {
-	testing.TB // nil: what a Host does not implement must not be asked of it
+	testing.TB // nil: a method that Host does not implement must not be called
 
 	cleanups []func()
 }
 
-// With runs f with a Host, and stops what it has started.
+// With runs f with a Host, and then stops everything that it has started.
 func With(f func(*Host)) {
 	h := &Host{}
 	defer h.finish()
@@ -71,7 +70,7 @@ func (h *Host) Fatalf(format string, args ...any) { h.fail(fmt.Sprintf(format, a
 // Errorf implements testing.TB.
 func (h *Host) Errorf(format string, args ...any) { h.fail(fmt.Sprintf(format, args...)) }
 
-// Skip implements testing.TB: what cannot be measured cannot be written down.
+// Skip implements testing.TB. It fails: without a measurement, nothing can be written.
 func (h *Host) Skip(args ...any) { h.fail(fmt.Sprint(args...)) }
 
 // Skipf implements testing.TB.

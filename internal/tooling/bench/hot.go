@@ -14,11 +14,11 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// LeastHot is how many times faster than a read over the network a hot read must be, with telemetry off. What metrics add is as much as the
-// read itself, and loopback answers in 13 to 23 µs, the sooner the busier the machine is.
+// LeastHot is how many times faster than a read over the network a hot read must be, with telemetry off. Metrics add as much as the read
+// itself. Loopback answers in 13 to 23 µs, faster on a busier machine.
 const LeastHot = 20
 
-// The rows of HotReads, of which the first is the read over the network.
+// hotNames are the rows of HotReads. The first is the read over the network.
 var hotNames = []string{"client, over the network", "cached Get, telemetry off", "cached Get, metrics", "cached Get, metrics and unsampled traces"}
 
 // HotNames are the rows.

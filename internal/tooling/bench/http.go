@@ -12,8 +12,8 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// HTTP are the cases of one routed server request, with an incoming traceparent. They serve straight from memory: no network and
-// no net/http server, whose cost is the same for all.
+// HTTP are the cases of one routed server request, with an incoming traceparent. They serve straight from memory, without a network and a
+// net/http server, whose cost is the same for all.
 var HTTP = []Case{
 	{"bare mux", httpCase(func(mux http.Handler) http.Handler { return mux })},
 	{"oshttp, providers off", oshttpCase(telemetry.Off)},
@@ -64,14 +64,14 @@ func httpCase(wrap func(http.Handler) http.Handler) func() (func(), func()) {
 
 var hello = []byte("hello\n")
 
-// response is a ResponseWriter that keeps nothing, so that what is counted is the middleware's.
+// response is a ResponseWriter that keeps nothing, so that only the allocations of the middleware count.
 type response struct{ header http.Header }
 
 func (r *response) Header() http.Header         { return r.header }
 func (r *response) Write(p []byte) (int, error) { return len(p), nil }
 func (r *response) WriteHeader(int)             {}
 
-// discard is io.Discard by another name: slog treats the real one as a logger that is off.
+// discard is io.Discard with another type: slog treats the original as a logger that is off.
 type discard struct{}
 
 func (discard) Write(p []byte) (int, error) { return len(p), nil }

@@ -20,7 +20,7 @@ const (
 
 func kvKey(i int) string { return fmt.Sprintf("bench/%05d", i%kvItems) }
 
-// KV is a read of one of 10,000 items in memory.
+// KV are the cases of a read of one of 10,000 items in memory.
 var KV = []Case{
 	{"sync.Map, Load and copy", syncMap},
 	{"memkv, telemetry off", memory(telemetry.Off())},
@@ -29,7 +29,7 @@ var KV = []Case{
 	{"memkv, metrics and sampled traces", memory(measured(sdktrace.AlwaysSample()))},
 }
 
-// measured are Providers with metrics, and with traces if there is a sampler.
+// measured returns Providers with metrics, and with traces if sampler is not nil.
 func measured(sampler sdktrace.Sampler) telemetry.Providers {
 	p := sdk(sdktrace.NeverSample())
 	off := telemetry.Off()

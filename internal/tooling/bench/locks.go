@@ -21,8 +21,8 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// Lock is a lock that nobody else wants, taken and given back: by concurrency.Mutex of etcd's client, and by etcdsync with metrics and
-// traces on. The median may take a tenth more.
+// Lock is an uncontended lock, locked and unlocked: by concurrency.Mutex of etcd's client, and by etcdsync with metrics and traces on. The
+// median may be a tenth higher.
 var Lock = Pair{Name: "etcdsync, lock and unlock", Most: 1.10, Block: 100, Setup: etcdLock}
 
 func etcdLock(t testing.TB, way way) (raw, ours func() error) {
@@ -51,7 +51,7 @@ func etcdLock(t testing.TB, way way) (raw, ours func() error) {
 	return raw, ours
 }
 
-// Middle is the ratio of the medians, zero if nothing was measured.
+// Middle is the ratio of the medians, or zero if nothing was measured.
 func (c Compared) Middle() float64 {
 	if c.Raw == 0 {
 		return 0
@@ -59,13 +59,13 @@ func (c Compared) Middle() float64 {
 	return float64(c.Ours) / float64(c.Raw)
 }
 
-// FailoverTTL is what the candidates of Failover campaign with.
+// FailoverTTL is the TTL of the candidates of Failover.
 const FailoverTTL = 2 * time.Second
 
-// candidateOf tells a copy of this program where the etcd is at which to campaign.
+// candidateOf is the environment variable that gives a copy of this program the address of the etcd for its campaign.
 const candidateOf = "GOOS_BENCH_CANDIDATE"
 
-// Candidate campaigns until it is killed, if this process was started for that. A program that calls Failover begins with it.
+// Candidate campaigns until it is killed, if this process was started for that. A program that calls Failover must call Candidate first.
 func Candidate() {
 	endpoint := os.Getenv(candidateOf)
 	if endpoint == "" {
@@ -86,14 +86,14 @@ func Candidate() {
 	os.Exit(1)
 }
 
-// Failover kills the process that leads (SIGKILL), again and again, and returns after how long another led.
+// Failover repeatedly kills the leading process (SIGKILL), and returns how long it took until another one led.
 func Failover(t testing.TB, rounds int) (took []time.Duration) {
 	endpoint := testenv.Etcd(t).Endpoint()
 	leader := startCandidate(t, endpoint)
 	leader.leads(t)
 	for range rounds {
 		next := startCandidate(t, endpoint)
-		time.Sleep(time.Second) // so that it waits, and at no fixed time after a renewal of the leader
+		time.Sleep(time.Second) // so that it waits, and at no fixed time after a renewal by the leader
 		if err := leader.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
@@ -134,7 +134,7 @@ func startCandidate(t testing.TB, endpoint string) *candidate {
 	return c
 }
 
-// leads returns when the candidate says that it leads.
+// leads returns once the candidate reports that it leads.
 func (c *candidate) leads(t testing.TB) {
 	said := make(chan error, 1)
 	go func() {

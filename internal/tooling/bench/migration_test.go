@@ -32,12 +32,12 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// migrationTables are those of docs/guides/from-otelhttp-otelgrpc.md: a test of internal/tooling/arch compares them. The guide itself is
-// outside of this module, where the go command does not see that a file has changed.
+// migrationTables are the tables of docs/guides/from-otelhttp-otelgrpc.md; a test of internal/tooling/arch compares them. The guide itself
+// is outside this module, where the go command does not notice that a file has changed.
 const migrationTables = "testdata/migration.md"
 
-// TestMigrationTables has the same requests observed by the usual instrumentation and by ours, and compares the differences with the
-// tables of the guide.
+// TestMigrationTables observes the same requests with the usual instrumentation and with ours. It compares the differences with the tables
+// of the guide.
 func TestMigrationTables(t *testing.T) {
 	tables, err := os.ReadFile(migrationTables)
 	if err != nil {
@@ -64,7 +64,7 @@ func TestMigrationTables(t *testing.T) {
 	}
 }
 
-// TestMigrationOfPanics: a request whose handler panics is measured by ours, and by otelhttp not.
+// TestMigrationOfPanics: our instrumentation measures a request whose handler panics, and otelhttp does not.
 func TestMigrationOfPanics(t *testing.T) {
 	handler := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	theirs, ours := newWitness(), newWitness()
@@ -85,7 +85,7 @@ func TestMigrationOfPanics(t *testing.T) {
 	}
 }
 
-// witness keeps what an instrumentation emits.
+// witness records what an instrumentation emits.
 type witness struct {
 	p      telemetry.Providers
 	spans  *tracetest.SpanRecorder
@@ -100,7 +100,7 @@ func newWitness() *witness {
 	return w
 }
 
-// seen returns the values of attributes by what they are on: the spans, or a metric by its name.
+// seen returns the values of attributes by their place: the spans, or a metric by its name.
 func (w *witness) seen(t *testing.T) map[string]map[string]string {
 	t.Helper()
 	all := map[string]map[string]string{}
@@ -153,7 +153,7 @@ func attributeSets(data metricdata.Aggregation) []attribute.Set {
 	return sets
 }
 
-// value is that of an attribute; of ports and URLs, which vary, only that there is one.
+// value returns the value of an attribute. For ports and URLs, which vary, it returns only that there is one.
 func value(a attribute.KeyValue) string {
 	if strings.HasSuffix(string(a.Key), ".port") || a.Key == "url.full" {
 		return "yes"
@@ -161,7 +161,7 @@ func value(a attribute.KeyValue) string {
 	return a.Value.String()
 }
 
-// differences are a table of what is not the same.
+// differences returns a table of the differences.
 func differences(subject, theirs, ours string, a, b map[string]map[string]string) string {
 	var table strings.Builder
 	fmt.Fprintf(&table, "| %s | on | %s | %s |\n|---|---|---|---|\n", subject, theirs, ours)
@@ -202,7 +202,7 @@ func cell(value string) string {
 	return "`" + strings.ReplaceAll(value, ", ", "`, `") + "`"
 }
 
-// observeHTTPServer serves a request that is answered with 200 and one with 500.
+// observeHTTPServer serves one request with status 200 and one with 500.
 func observeHTTPServer(t *testing.T, w *witness, ours bool) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /users/{id}", func(w http.ResponseWriter, r *http.Request) {
@@ -223,7 +223,7 @@ func observeHTTPServer(t *testing.T, w *witness, ours bool) {
 	}
 }
 
-// observeHTTPClient makes a request that is answered with 200, one with 404, and one that nobody answers.
+// observeHTTPClient makes a request with status 200, one with 404, and one that gets no answer.
 func observeHTTPClient(t *testing.T, w *witness, ours bool) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/missing" {
@@ -279,7 +279,7 @@ func observeGRPCClient(t *testing.T, w *witness, ours bool) {
 	callGRPC(t, nil, options)
 }
 
-// callGRPC makes a call that fails and one that succeeds, over loopback.
+// callGRPC makes one call that fails and one that succeeds, over loopback.
 func callGRPC(t *testing.T, server []grpc.ServerOption, client []grpc.DialOption) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -15,38 +15,38 @@ import (
 	"github.com/go-os/go-os/internal/tooling/testenv"
 )
 
-// Share is how much of the client's time a store may take in general.
+// Share is the limit of a store's time, as a multiple of the client's time, in general.
 const Share = 1.05
 
-// Pair is an operation on a server, done by the engine's own client and through a kv.Store that measures and traces. It is done in
-// the course of requests, as middleware hands them on; one request in a hundred is sampled.
+// Pair is an operation on a server, made by the engine's own client and through a kv.Store with metrics and traces. It is made in the
+// context of requests, as middleware passes them on. One request in a hundred is sampled.
 type Pair struct {
 	// Name of the row.
 	Name string
-	// Most is how much of the client's time and of its 99th percentile the store may take. Zero means that Added counts.
+	// Most limits the time and the 99th percentile of the store, as multiples of the client's. Zero means that Added counts.
 	Most float64
-	// Added is how much longer than the client the store may take in the median, unless its time is within Share.
+	// Added limits how much longer than the client the store may take in the median, unless its time is within Share.
 	Added time.Duration
-	// Far puts a millisecond of network between the server and both.
+	// Far adds a millisecond of network between the server and both.
 	Far bool
-	// Setup returns the two; what it starts ends with t. The way it is given is that to the server.
+	// Setup returns the two operations; what it starts ends with t. way is the way to the server.
 	Setup func(t testing.TB, way way) (raw, ours func() error)
-	// Block is how many operations of either kind a block holds. The 99th percentile of few operations is their maximum, and shows
-	// nothing but the moment at which something else ran: at least 200.
+	// Block is how many operations of either kind a block has, at least 200. The 99th percentile of fewer operations is their maximum, and
+	// shows only the moment at which something else ran.
 	Block int
 }
 
-// Compared is what was measured of a pair. Both ratios are medians over blocks.
+// Compared is the measurement of a pair. Both ratios are medians over blocks.
 type Compared struct {
 	// Raw and Ours are the medians of one operation.
 	Raw, Ours time.Duration
-	// Time is the ratio of the mean times, the inverse of that of the throughputs.
+	// Time is the ratio of the mean times, which is the inverse ratio of the throughputs.
 	Time float64
 	// P99 is the ratio of the 99th percentiles.
 	P99 float64
 }
 
-// way returns the address at which a server is reached.
+// way returns the address to use for a server.
 type way func(addr string) string
 
 func (p Pair) way(t testing.TB) way {
@@ -60,7 +60,7 @@ func (p Pair) way(t testing.TB) way {
 	}
 }
 
-// Holds reports whether the store took no more than it may.
+// Holds reports whether the store is within its limit.
 func (p Pair) Holds(c Compared) bool {
 	if p.Most > 0 {
 		return c.Time <= p.Most && c.P99 <= p.Most
@@ -68,7 +68,7 @@ func (p Pair) Holds(c Compared) bool {
 	return c.Ours-c.Raw <= p.Added || c.Time <= Share
 }
 
-// Limit says what the store may take.
+// Limit returns the limit of the store as text.
 func (p Pair) Limit() string {
 	if p.Most > 0 {
 		return fmt.Sprintf("%.2f×", p.Most)
@@ -76,12 +76,12 @@ func (p Pair) Limit() string {
 	return fmt.Sprintf("%d ns added, or %.2f×", p.Added.Nanoseconds(), Share)
 }
 
-// sampleOne is how many requests there are for each that is sampled.
+// sampleOne is the number of requests for each sampled one.
 const sampleOne = 100
 
 var telemetryOn = measured(sdktrace.ParentBased(sdktrace.AlwaysSample()))
 
-// requests returns the contexts of requests, one after the other. They can be cancelled, like those of a server.
+// requests returns the contexts of requests, one after another. They can be cancelled, like those of a server.
 func requests(t testing.TB) func() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
@@ -101,24 +101,24 @@ func requests(t testing.TB) func() context.Context {
 	}
 }
 
-// Compare sets a pair up and compares it once.
+// Compare sets the pair up and compares it once.
 func (p Pair) Compare(t testing.TB, blocks int) Compared { return p.Start(t).Compare(t, blocks) }
 
-// Started is a pair on a server that runs. It can be compared more than once.
+// Started is a pair on a running server. It can be compared more than once.
 type Started struct {
 	Pair
 
 	raw, ours func() error
 }
 
-// Start sets a pair up. What it starts ends with t.
+// Start sets the pair up. What it starts ends with t.
 func (p Pair) Start(t testing.TB) *Started {
 	raw, ours := p.Setup(t, p.way(t))
 	return &Started{Pair: p, raw: raw, ours: ours}
 }
 
-// Compare alternates between the two operations, in random order. Whatever else the machine and the server do affects both
-// alike. The ratios are taken block by block, so that one bad moment spoils one block only.
+// Compare alternates between the two operations, in random order. Other work of the machine and the server affects both alike. The ratios
+// are taken for each block, so that one bad moment spoils only one block.
 func (p *Started) Compare(t testing.TB, blocks int) Compared {
 	times := [2][]float64{make([]float64, p.Block), make([]float64, p.Block)}
 	var all [2][]float64
@@ -166,12 +166,12 @@ func median(all []float64) float64 {
 	return all[len(all)/2]
 }
 
-// percentile returns the nearest-rank percentile of sorted values: of 100 values the 99th percentile is the second largest.
+// percentile returns the nearest-rank percentile of sorted values: the 99th percentile of 100 values is the second largest.
 func percentile(sorted []float64, p int) float64 { return sorted[(len(sorted)*p+99)/100-1] }
 
 func middle(all []float64) time.Duration { return time.Duration(median(all)) }
 
-// turn returns keys one after the other.
+// turn returns keys in turn.
 func turn() func() string {
 	all, i := keys(), 0
 	return func() string {

@@ -17,10 +17,10 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// Staleness is how long after a write was acknowledged to one process a near cache in another still showed what was before.
+// Staleness is how long a near cache still shows the old item after a write was acknowledged to another process.
 type Staleness struct{ P50, P99, Max time.Duration }
 
-// MeasureStaleness writes through one client of a real etcd and reads through a near cache on another, which has the item.
+// MeasureStaleness writes through one client of a real etcd. It reads through a near cache on another client, which has the item.
 func MeasureStaleness(t testing.TB, writes int) Staleness {
 	endpoint := testenv.Etcd(t).Endpoint()
 	open := func() *kv.Store {

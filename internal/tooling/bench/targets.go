@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Group is a set of cases that are measured together, and what is promised of them.
+// Group is a set of cases that are measured together, with their promises.
 type Group struct {
 	// Name and What are the heading and the sentence below it in the table.
 	Name, What string
@@ -13,7 +13,7 @@ type Group struct {
 	Targets    []Target
 }
 
-// Figures are those of a group, by the name of the case.
+// Figures are the figures of a group, by the name of the case.
 type Figures map[string]*Figure
 
 // Measure measures the cases of the group, interleaved.
@@ -34,7 +34,7 @@ type Target struct {
 	Unit string
 }
 
-// Text is the value in the target's unit.
+// Text returns the value in the target's unit.
 func (t Target) Text(v float64) string {
 	if t.Unit == "×" {
 		return fmt.Sprintf("%.2f×", v)
@@ -42,7 +42,7 @@ func (t Target) Text(v float64) string {
 	return fmt.Sprintf("%.0f %s", v, t.Unit)
 }
 
-// Groups are all that is measured, in the order of the table.
+// Groups are all groups, in the order of the table.
 var Groups = []Group{
 	{
 		Name:  "HTTP server",
@@ -111,7 +111,7 @@ func ratio(name, beside, base string) func(Figures) float64 {
 	return func(f Figures) float64 { return Ratio(f[name], f[beside], f[base]) }
 }
 
-// added is the time of one case above that of another, or all of it if there is none.
+// added returns the time of a case less that of the base, or all of it if there is no base.
 func added(name, base string) func(Figures) float64 {
 	return func(f Figures) float64 {
 		if base == "" {

@@ -1,4 +1,4 @@
-// Package configtesting has the helpers that tests of configuration share.
+// Package configtesting provides the helpers that tests of configuration share.
 package configtesting
 
 import (
@@ -16,7 +16,7 @@ type Runner interface {
 	Run(ctx context.Context) error
 }
 
-// Start runs r in the background until the returned function is called. In a bubble of testing/synctest call that function before the
+// Start runs r in the background until the returned function is called. In a bubble of testing/synctest, call that function before the
 // bubble ends.
 func Start(t testing.TB, r Runner) (stop func()) {
 	t.Helper()

@@ -35,14 +35,14 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// Clients that nothing is asked of, since the options are invalid.
+// These clients are never used, because the options are invalid.
 type (
 	noJetStream struct{ jetstream.JetStream }
 	noMap       struct{ olric.DMap }
 	noRedis     struct{ rueidis.Client }
 )
 
-// invalid is a driver that was made of invalid arguments, and what its errors must say. One of kv and sync is set.
+// invalid is a driver with invalid arguments, and the text that its errors must have. One of kv and sync is set.
 type invalid struct {
 	want string
 	kv   kvdriver.Driver

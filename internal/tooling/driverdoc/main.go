@@ -1,5 +1,5 @@
-// Command driverdoc writes docs/drivers.md: what each driver can do, from the records that the conformance suites keep beside
-// the drivers' tests. A run of the tests that proves anything else fails, so neither the records nor the tables can go stale.
+// Command driverdoc writes docs/drivers.md: the abilities of each driver. It reads the records that the conformance suites keep beside the
+// drivers' tests. A test run with different results fails, so neither the records nor the tables can become stale.
 //
 //	go run ./internal/tooling/driverdoc
 package main
@@ -47,7 +47,7 @@ func run(root string) error {
 // proved is a driver and its record.
 type proved struct {
 	name    string
-	setting string // in which it was proved, if there is more than one
+	setting string // of the record, if there is more than one
 	kvtest.Record
 }
 
@@ -62,7 +62,7 @@ func read(dir string) (all []proved, err error) {
 	return all, err
 }
 
-// records reads those of the drivers of a capability, in the order of their names.
+// records reads the records of a capability's drivers, in the order of their names.
 func records(dir string, add func(name, setting string, content []byte) error) error {
 	files, err := filepath.Glob(filepath.Join(dir, "*", "testdata", "contract*.json"))
 	if err != nil {
@@ -113,7 +113,7 @@ func abilities(out *bytes.Buffer, drivers []proved) {
 	}
 }
 
-// ability is a cell of the table of abilities.
+// ability returns a cell of the table of abilities.
 func (p proved) ability(name string) string {
 	if slices.Contains(p.ByOption, name) {
 		return "by option"
@@ -121,7 +121,7 @@ func (p proved) ability(name string) string {
 	return mark(p.has(name))
 }
 
-// plain leaves out the other settings of a driver: it declares the same in all.
+// plain leaves out the other settings of a driver, which declare the same abilities.
 func plain(drivers []proved) []proved {
 	return slices.DeleteFunc(slices.Clone(drivers), func(d proved) bool { return d.setting != "" })
 }
@@ -185,7 +185,7 @@ func count(n int, declared bool) string {
 	}
 }
 
-// lateness is how long after its time an item may be seen.
+// lateness returns how long after its time an item may still be seen.
 func lateness(l kvtest.RecordTTL) string {
 	if l.Stretch > 1 {
 		return fmt.Sprintf("%d × TTL + %s", l.Stretch-1, span(l.MaxLateness))
@@ -193,7 +193,7 @@ func lateness(l kvtest.RecordTTL) string {
 	return none(l.MaxLateness)
 }
 
-// none is span for what is best if it is nothing.
+// none is span for a duration whose best value is zero.
 func none(d string) string {
 	if d == "0s" {
 		return "none"
@@ -201,7 +201,7 @@ func none(d string) string {
 	return span(d)
 }
 
-// span shortens a duration as Go writes it.
+// span shortens the text of a Go duration.
 func span(d string) string {
 	switch d {
 	case "":
@@ -227,7 +227,7 @@ on its engine: there is nothing to kill in memory, and no leader among one.
 	}
 }
 
-// faults writes which faults each engine was put through. Those that no driver comes through are left out.
+// faults writes the faults that each engine was put through. It leaves out faults that no driver survives.
 func faults(out *bytes.Buffer, drivers []proved) {
 	out.WriteString(`
 ## Faults
@@ -258,7 +258,7 @@ func isFault(name string) bool {
 	return strings.HasPrefix(name, "faults/") || strings.HasPrefix(name, "storm/")
 }
 
-// names returns the faults that any of the drivers comes through, in alphabetical order.
+// names returns the faults that at least one driver survives, in alphabetical order.
 func names(drivers []proved) (all []string) {
 	for _, d := range drivers {
 		for _, name := range d.Kept {

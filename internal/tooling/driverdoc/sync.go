@@ -28,7 +28,7 @@ func readSync(dir string) (all []locking, err error) {
 	return all, err
 }
 
-// renderSync writes what drivers of state/sync are worth.
+// renderSync writes the abilities of the drivers of state/sync.
 func renderSync(out *bytes.Buffer, drivers []locking) {
 	fmt.Fprintf(out, `
 # Locks, elections, semaphores

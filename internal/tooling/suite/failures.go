@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Failures checks one promise and returns what it reports, nothing if it holds: a suite must notice a driver that is broken.
+// Failures checks one promise and returns its failures; none means that it holds. With it, a suite tests that it notices a broken driver.
 func (c Contract[R, A]) Failures(t *testing.T, name string) []string {
 	t.Helper()
 	at := slices.IndexFunc(c.Promises, func(p Promise[R, A]) bool { return p.Name == name })
@@ -27,7 +27,7 @@ func (c Contract[R, A]) Failures(t *testing.T, name string) []string {
 	if c.bubbled(p) {
 		synctest.Test(t, func(t *testing.T) {
 			watched(t)
-			time.Sleep(time.Minute) // what a broken driver does not end in time must have ended before the bubble does
+			time.Sleep(time.Minute) // work that a broken driver does not end in time must end before the bubble does
 		})
 	} else {
 		t.Run("real clock", watched)

@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// Guard runs a hook of a Backend so that a failure in it is one of t. An engine belongs to the test that started it, and may end that
-// one instead of t when it cannot be started again: the goroutine of t would end without a word, or with a panic about a test that has
-// completed.
+// Guard runs a hook of a Backend so that a failure in the hook is a failure of t. An engine belongs to the test that started it. If it
+// cannot be started again, it may end that test instead of t. The goroutine of t would then end silently, or with a panic about a test that
+// has completed.
 func Guard(t testing.TB, name string, hook func()) {
 	t.Helper()
 	returned := false
@@ -27,7 +27,7 @@ func Guard(t testing.TB, name string, hook func()) {
 	returned = true
 }
 
-// Guarded returns a Backend whose hooks run under Guard: the fields that are functions of a testing.TB.
+// Guarded returns a Backend whose hooks run under Guard. Its hooks are the fields that are functions of a testing.TB.
 func Guarded[B any](backend B) B {
 	fields := reflect.ValueOf(&backend).Elem()
 	for i := range fields.NumField() {
@@ -46,7 +46,7 @@ func Guarded[B any](backend B) B {
 	return backend
 }
 
-// isHook reports whether a field is a function that can be told which test calls it.
+// isHook reports whether a field is a function that takes the test that calls it.
 func isHook(field reflect.Value) bool {
 	return field.Kind() == reflect.Func && field.CanSet() && !field.IsNil() && !field.Type().IsVariadic() &&
 		field.Type().NumIn() > 0 && field.Type().In(0) == reflect.TypeFor[testing.TB]()
@@ -55,8 +55,8 @@ func isHook(field reflect.Value) bool {
 // Hooks are the names of the hooks that a Backend has.
 type Hooks map[string]bool
 
-// HooksOf returns the names of the fields of a Backend that are functions or interfaces, and not nil. A hook that makes a fault is
-// there only with the one that ends it.
+// HooksOf returns the names of the non-nil fields of a Backend that are functions or interfaces. A hook that injects a fault counts only
+// together with the hook that ends it.
 func HooksOf(backend any) Hooks {
 	hooks := Hooks{}
 	fields := reflect.ValueOf(backend)
@@ -74,7 +74,7 @@ func HooksOf(backend any) Hooks {
 	return hooks
 }
 
-// Have reports whether all hooks of a phrase are there, such as "Cut, Beside and Compact". The empty phrase names none.
+// Have reports whether all hooks of a phrase are present, such as "Cut, Beside and Compact". The empty phrase names none.
 func (h Hooks) Have(phrase string) bool {
 	for name := range strings.SplitSeq(strings.ReplaceAll(phrase, " and ", ", "), ", ") {
 		if name != "" && !h[name] {

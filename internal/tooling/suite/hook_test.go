@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// said returns what a hook under Guard reports to the test that calls it.
+// said returns the failures that a hook under Guard reports to the test that calls it.
 func said(t *testing.T, hook func(testing.TB)) []string {
 	t.Helper()
 	w := &Witness{TB: t}
@@ -22,7 +22,7 @@ func said(t *testing.T, hook func(testing.TB)) []string {
 	return w.Said()
 }
 
-// TestGuard: whatever a hook does to whichever test, the one that called it fails and says why.
+// TestGuard: whatever a hook does to any test, the test that called the hook fails and reports why.
 func TestGuard(t *testing.T) {
 	for name, c := range map[string]struct {
 		hook func(testing.TB)

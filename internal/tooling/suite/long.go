@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// LongVariable is the environment variable that chooses how much of the tests that take minutes is run:
+// LongVariable is the environment variable that chooses which of the tests that take minutes are run:
 //
 //   - off, the default: none of them.
 //   - short: the storms, in which every fault of an engine occurs, but not each fault by itself; and tests that wait for many seconds.
@@ -17,8 +17,8 @@ import (
 //   - folders of packages, separated by commas, relative to the module's root: all of them in those packages, short in the others.
 const LongVariable = "OS_TEST_LONG"
 
-// Long skips a test that takes long, unless all tests of its package run. A test takes long if it injects faults into an engine for many
-// seconds, or repeats a whole suite.
+// Long skips a test that takes long, unless all tests of its package run. Such a test injects faults into an engine for many seconds, or
+// repeats a whole suite.
 func Long(t testing.TB) {
 	t.Helper()
 	if chosen(t) < full {
@@ -34,7 +34,7 @@ func Short(t testing.TB) {
 	}
 }
 
-// extent is how much of the long tests runs.
+// extent is how many of the long tests run.
 type extent int
 
 const (
@@ -43,7 +43,7 @@ const (
 	full
 )
 
-// chosen returns the extent that the environment chooses for the package under test. The go command runs a test in the package's folder.
+// chosen returns the extent that the environment chooses for the package under test. The go command runs a test in its package's folder.
 func chosen(t testing.TB) extent {
 	t.Helper()
 	dir, err := os.Getwd()
@@ -84,7 +84,7 @@ func extentOf(value, dir string) (extent, error) {
 	return extent, nil
 }
 
-// moduleRoot returns the folder of the go.mod that a folder belongs to.
+// moduleRoot returns the folder with the go.mod that governs a folder.
 func moduleRoot(dir string) (string, error) {
 	for {
 		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {

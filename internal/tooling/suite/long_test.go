@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// outcomeOf returns what becomes of a test that calls a function that may skip it.
+// outcomeOf returns the outcome of a test that calls a gate, which may skip it.
 func outcomeOf(t *testing.T, gate func(testing.TB)) string {
 	w, outcome := &Witness{TB: t}, "skipped"
 	done := make(chan struct{})

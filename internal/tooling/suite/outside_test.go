@@ -11,12 +11,12 @@ import (
 	"github.com/go-os/go-os/internal/tooling/suite"
 )
 
-// outside is a module beside this one, with a driver and a source of its own.
+// outside is a module beside this one, with its own driver and source.
 type outside struct {
 	dir string
 }
 
-// newOutside writes the module into a folder. It finds this module by a replace directive, and what that needs in the module cache.
+// newOutside writes the module into a folder. The module finds this one by a replace directive, and its dependencies in the module cache.
 func newOutside(t *testing.T) outside {
 	t.Helper()
 	root, err := filepath.Abs("../../..")
@@ -43,7 +43,7 @@ replace github.com/go-os/go-os => %s
 	return o
 }
 
-// source returns a file as it is in testdata.
+// source returns a file of testdata, unchanged.
 func (o outside) source(t *testing.T, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("testdata", "outside", name))
@@ -60,7 +60,7 @@ func (o outside) write(t *testing.T, name, text string) {
 	}
 }
 
-// test runs the module's tests, and returns what they print and whether they pass.
+// test runs the module's tests, and returns their output and whether they pass.
 func (o outside) test(t *testing.T, env ...string) (output string, passed bool) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "go", "test", "-count=1", ".")
@@ -70,10 +70,10 @@ func (o outside) test(t *testing.T, env ...string) (output string, passed bool) 
 	return string(out), err == nil
 }
 
-// TestOutside is an author of drivers in another module. The suites pass for what keeps its promises, record that, and name the promise
-// that is broken.
+// TestOutside acts as an author of drivers in another module. The suites pass for a driver that keeps its promises, record the result, and
+// name a promise that is broken.
 func TestOutside(t *testing.T) {
-	suite.Short(t) // it links the suites anew each time
+	suite.Short(t) // the suites are linked anew each time
 	o := newOutside(t)
 	if out, passed := o.test(t, "KVTEST_RECORD=write", "CONFIGTEST_RECORD=write"); !passed {
 		t.Fatalf("a sound driver and a sound source fail:\n%s", out)

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// Settle compares what a run has proved with the record that is kept in a file, as JSON, or writes it if the environment variable is
-// "write".
+// Settle compares the results of a run with the record in a file, as JSON. If the environment variable is "write", it writes the record
+// instead.
 func Settle(t testing.TB, record any, file, variable string) {
 	t.Helper()
 	made, err := json.MarshalIndent(record, "", "  ")

@@ -2,23 +2,23 @@ package suite
 
 import "sync"
 
-// Results are what became of the promises, each in the order of the contract. A promise that failed, or was left out, is in none.
+// Results are the outcomes of the promises, each list in the order of the contract. A promise that failed or was left out is in none.
 type Results struct {
 	// Kept are the promises that were checked and held.
 	Kept []string
-	// Refused are those about abilities that the driver does not declare.
+	// Refused are the promises about abilities that the driver does not declare.
 	Refused []string
-	// Untried are those that could not be checked, with the hook that the Backend lacks.
+	// Untried are the promises that could not be checked, with the hook that the Backend lacks.
 	Untried map[string]string
 }
 
-// outcome is what became of one promise.
+// outcome is the outcome of one promise.
 type outcome struct {
 	refused bool
-	hook    string // that the Backend lacks
+	hook    string // missing from the Backend
 }
 
-// outcomes collects those of promises that may run at the same time.
+// outcomes collects the outcomes of promises that may run at the same time.
 type outcomes struct {
 	mu  sync.Mutex
 	all map[string]outcome // by the promise's name

@@ -35,7 +35,7 @@ func (c Contract[R, A]) names() (all []string) {
 	return all
 }
 
-// runAlone checks a promise while nothing else runs.
+// runAlone checks a promise while no other promise runs.
 func (c Contract[R, A]) runAlone(t *testing.T, p Promise[R, A], o *outcomes) {
 	if c.bubbled(p) {
 		synctest.Test(t, func(t *testing.T) { c.check(t, p, c.Open, o) })
@@ -54,10 +54,10 @@ func (c Contract[R, A]) runAlone(t *testing.T, p Promise[R, A], o *outcomes) {
 
 func (c Contract[R, A]) bubbled(p Promise[R, A]) bool { return c.FakeClock && !p.RealClock }
 
-// abreast is how many promises are checked at the same time. More would take the processor from those that measure time.
+// abreast is how many promises are checked at the same time. More would take processor time from those that measure time.
 const abreast = 16
 
-// runTogether checks promises at the same time. Goroutines that they leave behind are found when all have ended.
+// runTogether checks promises at the same time. It looks for leaked goroutines when all have ended.
 func (c Contract[R, A]) runTogether(t *testing.T, promises []Promise[R, A], o *outcomes) {
 	if len(promises) == 0 {
 		return
@@ -86,7 +86,7 @@ func (c Contract[R, A]) runTogether(t *testing.T, promises []Promise[R, A], o *o
 	c.leaked(t, before, "left behind by one of these promises, which ran at the same time: "+strings.Join(names, "; ")+": ")
 }
 
-// leaked fails the test if there are goroutines that were not there before.
+// leaked fails the test if new goroutines remain.
 func (c Contract[R, A]) leaked(t *testing.T, before goleak.Option, whose string) {
 	t.Helper()
 	ignored := []goleak.Option{before}

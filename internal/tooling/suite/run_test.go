@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// toy is a rig whose driver can do what is in abilities.
+// toy is a rig whose driver has the abilities in its field.
 type toy struct {
 	testing.TB
 	abilities string
@@ -26,7 +26,7 @@ func (r *toy) Has(ability string) bool { return strings.Contains(r.abilities, ab
 func (r *toy) Hooks() Hooks            { return r.hooks }
 func (r *toy) Close()                  { r.closed.Add(1) }
 
-// toys returns a contract of these promises.
+// toys returns a contract of the given promises.
 func toys(promises ...Promise[*toy, string]) Contract[*toy, string] {
 	return Contract[*toy, string]{
 		Promises: promises,
@@ -74,7 +74,7 @@ func TestResults(t *testing.T) {
 	}
 }
 
-// TestTogether: promises that may run together do, on what they share, and the others run when they have ended.
+// TestTogether: promises that may run together do so, on shared state. The others run after them.
 func TestTogether(t *testing.T) {
 	const n = abreast
 	var running atomic.Int64
@@ -133,7 +133,7 @@ func TestFakeClock(t *testing.T) {
 	}
 }
 
-// TestLongPromises: promises that take long on a real clock are left out unless the environment asks for them.
+// TestLongPromises: promises that take long on a real clock are skipped unless the environment asks for them.
 func TestLongPromises(t *testing.T) {
 	c := toys(
 		Promise[*toy, string]{Name: "faults/down", Check: holds},
@@ -168,15 +168,15 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// leaves starts a goroutine that stays for a while.
+// leaves starts a goroutine that remains for a while.
 func leaves(*toy) { go time.Sleep(time.Minute) }
 
-// TestLeaks runs contracts that leave goroutines behind in another process, and reads what it reports.
+// TestLeaks runs, in another process, contracts that leave goroutines behind, and reads its report.
 func TestLeaks(t *testing.T) {
 	const variable = "SUITE_TEST_LEAK"
 	contracts := map[string]struct {
 		contract Contract[*toy, string]
-		want     string // in the output; empty: it passes
+		want     string // in the output; empty means that it passes
 	}{
 		"alone":    {toys(Promise[*toy, string]{Name: "one", Check: leaves}), "--- FAIL: TestLeaks/one"},
 		"together": {toys(Promise[*toy, string]{Name: "one", Together: true, Check: leaves}, Promise[*toy, string]{Name: "two", Together: true, Check: holds}), "one; two: found unexpected goroutines"},
@@ -217,5 +217,5 @@ func TestLeaks(t *testing.T) {
 	}
 }
 
-// bystander is no goroutine of a driver.
+// bystander is a function whose goroutine is not a driver's.
 func bystander() { time.Sleep(time.Minute) }

@@ -6,7 +6,7 @@ import (
 	"github.com/go-os/go-os/telemetry/telemetrytest"
 )
 
-// Points returns what the instruments hold, by Point.String: the count of a histogram, the value of another instrument.
+// Points returns the values of the instruments by Point.String: the count of a histogram, the value of another instrument.
 func Points(t testing.TB, recorder *telemetrytest.Recorder) map[string]int64 {
 	t.Helper()
 	points, err := recorder.Points(t.Context())

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Witness is a testing.TB that remembers what it was told instead of failing: for tests of tests.
+// Witness is a testing.TB that records failures instead of failing. It serves tests of tests.
 type Witness struct {
 	testing.TB
 
@@ -17,7 +17,7 @@ type Witness struct {
 	said   []string
 }
 
-// Said returns what the failures were.
+// Said returns the recorded failures.
 func (w *Witness) Said() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -14,7 +14,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// textSource is a source that says what it is told to.
+// textSource is a source that returns its fields.
 type textSource struct {
 	text string
 	err  error
@@ -29,15 +29,15 @@ func (s *textSource) Read(context.Context) ([]driver.Document, error) {
 // holdFor is how long a rollout waits for a signal that does not come.
 const holdFor = 100 * time.Millisecond
 
-// shopConfig is what is configured.
+// shopConfig is the configuration.
 type shopConfig struct {
 	Retries int `validate:"max=10"`
 }
 
-// layer is where the documents are published.
+// layer is the layer of the published documents.
 const layer = "prod/application/shop"
 
-// runVersions has documents published, rolled out and rolled back.
+// runVersions publishes documents, rolls them out and rolls them back.
 func runVersions(ctx context.Context, r *record) error {
 	store := kv.New(memkv.New(nil), &kv.Options{Telemetry: telemetry.Off()})
 	defer func() { _ = store.Close() }()
@@ -48,7 +48,7 @@ func runVersions(ctx context.Context, r *record) error {
 	return rollOut(ctx, published)
 }
 
-// runConfig has a configuration applied, refused, out of reach and healed.
+// runConfig applies a configuration, then makes it invalid, unreachable and valid again.
 func runConfig(ctx context.Context, r *record) error {
 	p := r.providers()
 	store := kv.New(memkv.New(nil), &kv.Options{Telemetry: telemetry.Off()})
@@ -80,7 +80,7 @@ func runConfig(ctx context.Context, r *record) error {
 	return cfg.Err()
 }
 
-// rollOut makes each step that there is.
+// rollOut makes every step.
 func rollOut(ctx context.Context, v *versions.Layer) error {
 	draft := versions.Draft{Document: "retries: 1\n", Format: config.YAML, Author: "ada", Message: "fewer retries"}
 	if _, err := v.Publish(ctx, versions.Draft{Document: "{", Format: config.JSON, Author: "ada"}); err == nil {
@@ -92,7 +92,7 @@ func rollOut(ctx context.Context, v *versions.Layer) error {
 	if _, err := v.Stage(ctx, draft, 5); err != nil {
 		return err
 	}
-	_, _ = v.Publish(ctx, draft) // a rollout is under way
+	_, _ = v.Publish(ctx, draft) // a rollout is running
 	if err := v.Advance(ctx, 10, "ada", "well"); err != nil {
 		return err
 	}
@@ -130,7 +130,7 @@ func refuse(canceled context.Context, v *versions.Layer, draft versions.Draft) {
 	_ = readBack(canceled, v)
 }
 
-// readBack calls each operation that only reads.
+// readBack calls each read-only operation.
 func readBack(ctx context.Context, v *versions.Layer) error {
 	_, get := v.Get(ctx, 1)
 	_, _ = v.Get(ctx, 99)

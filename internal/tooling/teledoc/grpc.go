@@ -39,7 +39,7 @@ func runGRPC(ctx context.Context, r *record) error {
 	return nil
 }
 
-// health answers, fails or panics as the request says.
+// health answers, fails or panics as the request asks.
 type health struct {
 	healthgrpc.UnimplementedHealthServer
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/go-os/go-os/middleware/oshttp"
 )
 
-// runHTTP serves and makes requests over loopback: answered, refused, failed, panicking with and without a route, timed out, abandoned, of an
-// unknown method and to nobody, with every instrument on.
+// runHTTP serves and makes requests over loopback, with every instrument on: answered, refused, failed, panicking with and without a route,
+// timed out, abandoned, with an unknown method, and to an address without a server.
 func runHTTP(ctx context.Context, r *record) error {
 	p := r.providers()
 	mux := http.NewServeMux()
@@ -44,7 +44,7 @@ func runHTTP(ctx context.Context, r *record) error {
 		return err
 	}
 	defer stop()
-	lost, stop, err := serveCounted(nil, options, served) // a nil handler panics, before a router has named the route
+	lost, stop, err := serveCounted(nil, options, served) // a nil handler panics before a router has named the route
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func runHTTP(ctx context.Context, r *record) error {
 		post(ctx, client, target, "hello")
 		<-served
 	}
-	<-arrived // that of the request that timed out
+	<-arrived // the request that timed out
 	leaving, leave := context.WithCancel(ctx)
 	go func() { <-arrived; leave() }()
 	post(leaving, client, patient+"/slow", "hello")
@@ -76,7 +76,7 @@ func runHTTP(ctx context.Context, r *record) error {
 	return nil
 }
 
-// serveCounted serves next through the middleware, and reports each request that has been served.
+// serveCounted serves next through the middleware, and reports each served request.
 func serveCounted(next http.Handler, options oshttp.HandlerOptions, served chan<- struct{}) (url string, stop func(), err error) {
 	handler := oshttp.NewHandler(next, &options)
 	return serve(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {

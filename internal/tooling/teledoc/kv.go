@@ -27,7 +27,7 @@ func (e *interruptedEngine) Watch(ctx context.Context, req driver.WatchRequest, 
 	return e.Driver.Watch(ctx, req, emit)
 }
 
-// runKV makes every call of a store, each of which succeeds and fails, a watch that is interrupted, and a lease that ends under Run.
+// runKV makes every call of a store, once with success and once with failure. It also interrupts a watch, and ends a lease under Run.
 func runKV(ctx context.Context, r *record) error {
 	engine := &interruptedEngine{Driver: memkv.New(nil)}
 	store := kv.New(engine, &kv.Options{Name: "carts", Backoff: time.Millisecond, Telemetry: r.providers()})
@@ -56,7 +56,7 @@ func runKV(ctx context.Context, r *record) error {
 	return store.Close()
 }
 
-// callStore makes every call, whatever it returns.
+// callStore makes every call and ignores the results.
 func callStore(ctx context.Context, store *kv.Store, lease *kv.Lease) {
 	_, _ = store.Put(ctx, "cart/7", []byte("tea"))
 	_, _ = store.Put(ctx, "cart/7", nil, kv.IfAbsent())
@@ -89,7 +89,7 @@ func runMirror(ctx context.Context, store *kv.Store) error {
 	return <-ended
 }
 
-// runNear collects while a near cache runs, which reports nothing before and after. The spans of its store are those of state/kv.
+// runNear collects while a near cache runs, because it reports nothing before and after. The spans of its store are those of state/kv.
 func runNear(ctx context.Context, r *record) error {
 	metrics := telemetry.Off()
 	metrics.MeterProvider = r.providers().MeterProvider

@@ -1,7 +1,7 @@
 // Command teledoc writes docs/telemetry.md: every span, metric and event that Go OS emits, with its attributes.
 //
-// The tables are not kept by hand. Each package is put through the situations that its telemetry tells apart (success, error,
-// panic, time-out, refusal), on a real SDK, and what reaches the SDK is written down.
+// The tables are generated. Each package runs, on a real SDK, through the situations that its telemetry distinguishes (success, error,
+// panic, time-out, refusal). The command records the data that reaches the SDK.
 //
 //	go run ./internal/tooling/teledoc           write docs/telemetry.md
 //	go run ./internal/tooling/teledoc -check    fail if it is stale

@@ -16,7 +16,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// record is what one package was seen to emit. Within it, a row is known by its name and kind.
+// record is the emitted telemetry of one package. A name and a kind identify a row in it.
 type record struct {
 	mu      sync.Mutex
 	spans   map[row]*attrs
@@ -26,10 +26,10 @@ type record struct {
 	reader *sdkmetric.ManualReader
 }
 
-// row is one line of a table: what was emitted, and of which kind.
+// row is one line of a table: the name and kind of the telemetry.
 type row struct{ name, kind, unit, description string }
 
-// attrs counts in how many of the emissions each attribute stood.
+// attrs counts in how many emissions each attribute occurred.
 type attrs struct {
 	total int
 	seen  map[attribute.Key]int
@@ -42,7 +42,7 @@ func (a *attrs) add(set []attribute.KeyValue) {
 	}
 }
 
-// list returns the keys in order; always tells whether every emission had it.
+// list returns the keys in order. always reports whether every emission had a key.
 func (a *attrs) list() (keys []attribute.Key, always func(attribute.Key) bool) {
 	for k := range a.seen {
 		keys = append(keys, k)
@@ -77,8 +77,8 @@ func (r *record) note(table map[row]*attrs, key row, set []attribute.KeyValue) {
 	table[key].add(set)
 }
 
-// collect reads the metrics into the record. A situation without a meter provider has none, and one that shuts its provider
-// down has collected before.
+// collect reads the metrics into the record. A situation without a meter provider has none. A situation that shuts its provider down has
+// already collected.
 func (r *record) collect(ctx context.Context) error {
 	var rm metricdata.ResourceMetrics
 	err := r.reader.Collect(ctx, &rm)
@@ -99,7 +99,7 @@ func (r *record) collect(ctx context.Context) error {
 	return nil
 }
 
-// points names the instrument that made the data, and returns the attribute set of each point.
+// points returns the kind of instrument that made the data, and the attribute set of each point.
 func points(data metricdata.Aggregation) (kind string, sets []attribute.Set) {
 	switch d := data.(type) {
 	case metricdata.Histogram[float64]:

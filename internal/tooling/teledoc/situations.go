@@ -25,7 +25,7 @@ import (
 
 //go:generate go run . -file ../../../docs/telemetry.md
 
-// situations are the packages that emit, each with a function that puts it through what its telemetry tells apart.
+// situations are the packages that emit, each with a function that runs it through the situations that its telemetry distinguishes.
 var situations = []struct {
 	pkg string
 	run func(context.Context, *record) error
@@ -43,10 +43,10 @@ var situations = []struct {
 	{"control/config/versions", runVersions},
 }
 
-// errDemo is what the situations fail with.
+// errDemo is the failure of the situations.
 var errDemo = errors.New("out of stock")
 
-// runTrace has a span end well, with an error and with a panic, the sampler changed, and a trace kept.
+// runTrace ends spans with success, with an error and with a panic. It also changes the sampler, and keeps a trace.
 func runTrace(ctx context.Context, r *record) error {
 	p := r.providers()
 	tracer := trace.New("example.com/shop", p)
@@ -75,7 +75,7 @@ func runTrace(ctx context.Context, r *record) error {
 	return keeper.Shutdown(ctx)
 }
 
-// runLog has a sink and the sampling drop records, and a level changed for a while and for good.
+// runLog drops records in a sink and by sampling, and changes a level for a while and for good.
 func runLog(ctx context.Context, r *record) error {
 	p := r.providers()
 	sink := oslog.Async(slog.NewTextHandler(io.Discard, nil), &oslog.AsyncOptions{Name: "file", Telemetry: p})
@@ -92,8 +92,8 @@ func runLog(ctx context.Context, r *record) error {
 	return errors.Join(levels.Set("orders", slog.LevelDebug, time.Minute), levels.Set("orders", slog.LevelWarn, 0))
 }
 
-// runMetrics has a name on the page that the program's own registry uses too. What the page counts of itself is no OpenTelemetry
-// instrument: it stands on the page alone, under its Prometheus name.
+// runMetrics uses a name on the page that the program's own registry has too. The page's own metrics are not OpenTelemetry instruments:
+// they are on the page only, under their Prometheus names.
 func runMetrics(ctx context.Context, r *record) error {
 	theirs := prometheus.NewRegistry()
 	theirs.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "jobs_total"}))
@@ -125,8 +125,7 @@ func runMetrics(ctx context.Context, r *record) error {
 	return nil
 }
 
-// runExporters exports each signal to a peer that takes the first requests and refuses the later ones, through queues that
-// overflow.
+// runExporters exports each signal through queues that overflow. The peer accepts the first requests and refuses the later ones.
 func runExporters(ctx context.Context, r *record) error {
 	var refusing atomic.Bool
 	url, stop, err := serve(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -148,7 +147,7 @@ func runExporters(ctx context.Context, r *record) error {
 	}
 	for range 2 {
 		emit(ctx, pipeline.Providers())
-		_ = pipeline.ForceFlush(ctx) // the second time it tells of the refusal, which is the point
+		_ = pipeline.ForceFlush(ctx) // the second call reports the refusal, which is intended
 		refusing.Store(true)
 	}
 	if err := r.collect(ctx); err != nil {
@@ -158,7 +157,7 @@ func runExporters(ctx context.Context, r *record) error {
 	return nil
 }
 
-// emit emits more than a queue of one can hold while a request is under way.
+// emit emits more than a queue of one can hold during a request.
 func emit(ctx context.Context, p telemetry.Providers) {
 	for range 1000 {
 		ctx, span := p.Tracer("teledoc").Start(ctx, "work")

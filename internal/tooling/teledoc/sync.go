@@ -12,7 +12,7 @@ import (
 	"github.com/go-os/go-os/state/sync/memsync"
 )
 
-// deafEngine does not answer renewals while it is told to.
+// deafEngine is an engine that can stop answering renewals.
 type deafEngine struct {
 	*memsync.Driver
 	deaf atomic.Bool
@@ -25,8 +25,8 @@ func (e *deafEngine) Renew(ctx context.Context, id driver.LeaseID, claims []driv
 	return e.Driver.Renew(ctx, id, claims)
 }
 
-// runSync takes each primitive and gives it back, waits for what is held, loses a lease to an engine that does not answer, and sees leaders
-// come and go.
+// runSync acquires and releases each primitive, waits for held ones, and loses a lease to an engine that does not answer. It also observes
+// a leader that comes and goes.
 func runSync(ctx context.Context, r *record) error {
 	space, p := memsync.NewSpace(), r.providers()
 	engine := &deafEngine{Driver: memsync.New(&memsync.Options{Space: space})}
@@ -48,7 +48,7 @@ func runSync(ctx context.Context, r *record) error {
 	}
 	_, _ = other.Mutex("ledger").TryLock(ctx)
 	engine.deaf.Store(true)
-	waited, err := other.Mutex("ledger").Lock(ctx) // until the lease of the first is over
+	waited, err := other.Mutex("ledger").Lock(ctx) // until the lease of the first has ended
 	if err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func runSync(ctx context.Context, r *record) error {
 	return session.Close()
 }
 
-// lead has an observer see a leader come and go.
+// lead observes a leader that comes and goes.
 func lead(ctx context.Context, session *sync.Session) error {
 	candidate := session.Election("nightly")
 	_, _ = candidate.Leader(ctx)

@@ -18,13 +18,13 @@ import (
 
 const (
 	reportEvery = 30 * time.Second
-	// keepUnused is how long a program of an older pin stays in the cache after its last build: branches that still use it
-	// would have to build it again.
+	// keepUnused is how long the program of an older pin stays in the cache after its last build. Branches that still use that pin would
+	// otherwise have to build it again.
 	keepUnused = 30 * 24 * time.Hour
 )
 
-// target returns where the engine's program is kept. The name holds a hash of all that goes into it, so that a change of
-// pins, code, tags or Go version is another file.
+// target returns the path of the engine's program. The name holds a hash of all inputs, so that a change of pins, code, tags or Go version
+// gives another file.
 func (f *Finder) target(e *Engine) (string, error) {
 	module := filepath.Join(f.Root, filepath.FromSlash(e.Module))
 	files, err := filepath.Glob(filepath.Join(module, "*"))
@@ -56,7 +56,7 @@ func (f *Finder) target(e *Engine) (string, error) {
 	return filepath.Join(f.Cache, name), nil
 }
 
-// build makes the engine's program at path. One process builds; others that want the same program wait for it.
+// build builds the engine's program at path. One process builds; others that want the same program wait for it.
 func (f *Finder) build(ctx context.Context, e *Engine, path string) error {
 	if err := os.MkdirAll(f.Cache, 0o755); err != nil {
 		return err
@@ -67,7 +67,7 @@ func (f *Finder) build(ctx context.Context, e *Engine, path string) error {
 	}
 	defer unlock()
 	if present(path) {
-		return nil // built by the one that held the lock before
+		return nil // built by the previous holder of the lock
 	}
 	// The lock is held, so any folder of this name was left by a build that was killed.
 	leftovers, _ := filepath.Glob(path + ".build-*")
@@ -95,7 +95,7 @@ func compile(ctx context.Context, module string, e *Engine, output string) error
 	if target == "" {
 		target = "."
 	}
-	// -mod=readonly: what is built is what the committed go.sum pins. The symbol table is of no use to a test.
+	// -mod=readonly builds exactly what the committed go.sum pins. The symbol table is of no use to a test.
 	args := []string{"build", "-mod=readonly", "-buildvcs=false", "-ldflags=-s -w", "-o", output}
 	if e.Tags != "" {
 		args = append(args, "-tags="+e.Tags)
@@ -119,12 +119,12 @@ func compile(ctx context.Context, module string, e *Engine, output string) error
 	}
 }
 
-// crossCompiles reports whether an environment entry would make a program that this machine cannot run.
+// crossCompiles reports whether an environment entry would produce a program that this machine cannot run.
 func crossCompiles(entry string) bool {
 	return strings.HasPrefix(entry, "GOOS=") || strings.HasPrefix(entry, "GOARCH=")
 }
 
-// forget removes programs of the same engine that were built from older pins long ago.
+// forget removes old programs of the same engine that were built from older pins.
 func (f *Finder) forget(e *Engine, except string) {
 	old, _ := filepath.Glob(filepath.Join(f.Cache, e.Name+"-"+strings.Repeat("[0-9a-f]", 16)+"*"))
 	for _, path := range old {
@@ -135,7 +135,7 @@ func (f *Finder) forget(e *Engine, except string) {
 	}
 }
 
-// report says that something long goes on, at once and every half minute until done is called.
+// report prints a line about a long operation at once, and then every half minute until done is called.
 func (f *Finder) report(what string) (done func()) {
 	start := time.Now()
 	fmt.Fprintf(f.Progress, "testenv: %s …\n", what)

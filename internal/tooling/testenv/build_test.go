@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// helperVariable makes this test binary play another process; its value says which.
+// helperVariable makes this test binary act as another process. Its value is the role.
 const helperVariable = "TESTENV_HELPER"
 
 func TestMain(m *testing.M) {
@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// helper starts this test binary in a role and returns it with the first line that it prints.
+// helper starts this test binary in a role, and returns it with the first line of its output.
 func helper(t *testing.T, role string) (cmd *exec.Cmd, said string) {
 	t.Helper()
 	cmd = exec.Command(os.Args[0])
@@ -56,7 +56,7 @@ func helper(t *testing.T, role string) (cmd *exec.Cmd, said string) {
 	return cmd, strings.TrimSpace(said)
 }
 
-// helpBuild is a process in the middle of a build of target: it has the lock, and half a program in its folder.
+// helpBuild acts as a process in the middle of a build of target: it holds the lock, and its folder has half a program.
 func helpBuild(target string) {
 	unlock, err := tryLock(target + ".lock")
 	if err == nil && unlock == nil {
@@ -123,7 +123,7 @@ func TestBuildHappensOnceForManyWhoWantIt(t *testing.T) {
 	first, progress := testFinder(t, Auto)
 	var all sync.WaitGroup
 	for range 4 {
-		// One finder each, as in test processes of their own: nothing but the lock file is common.
+		// One finder each, as in separate test processes: only the lock file is shared.
 		finder := &Finder{Mode: Auto, Cache: first.Cache, Root: first.Root, LookPath: first.LookPath, Progress: progress}
 		all.Go(func() {
 			if _, err := finder.Find(t.Context(), &Engine{Name: "fake", Weight: Light, Module: "fake"}); err != nil {
@@ -137,7 +137,8 @@ func TestBuildHappensOnceForManyWhoWantIt(t *testing.T) {
 	}
 }
 
-// A build that is given up half way must leave neither a program nor a folder, and must be said to have been given up.
+// TestTornBuildLeavesNothingBehind: a build that is interrupted must leave neither a program nor a folder, and must be reported as
+// interrupted.
 func TestTornBuildLeavesNothingBehind(t *testing.T) {
 	finder, progress := testFinder(t, Auto)
 	ctx, cancel := context.WithCancel(t.Context())

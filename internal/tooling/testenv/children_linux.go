@@ -25,7 +25,7 @@ func childrenOf(pid int) (all []*os.Process) {
 	return all
 }
 
-// alive reports whether a process is there. One that has ended and that nobody has waited for is not.
+// alive reports whether a process exists. A process that has ended but was not waited for does not count.
 func alive(p *os.Process) bool {
 	if err := p.Signal(syscall.Signal(0)); errors.Is(err, os.ErrProcessDone) || errors.Is(err, syscall.ESRCH) {
 		return false

@@ -4,7 +4,7 @@ package testenv
 
 import "os"
 
-// childrenOf returns nothing: this system has no list of them that needs no other program.
+// childrenOf returns nothing: on this system, a list of children needs another program.
 func childrenOf(int) []*os.Process { return nil }
 
 func alive(*os.Process) bool { return false }

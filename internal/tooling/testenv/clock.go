@@ -13,8 +13,8 @@ import (
 
 // Clock is the wall clock of an engine, which a test can set. It does not touch the clock of the machine, or the monotonic clock.
 //
-// The engine loads a small library before the C library, so this works for programs that ask the C library for the time, such as Redis
-// and PostgreSQL, and not for programs written in Go.
+// The engine loads a small library before the C library. This works for programs that ask the C library for the time, such as Redis and
+// PostgreSQL. It does not work for programs written in Go.
 type Clock struct {
 	t       testing.TB
 	library string
@@ -24,7 +24,7 @@ type Clock struct {
 //go:embed testdata/clock.c
 var clockSource []byte
 
-// NewClock returns a Clock that shows the true time. It builds the library, which needs a C compiler: without one the test is skipped, or
+// NewClock returns a Clock that shows the true time. It builds the library, which needs a C compiler. Without one, the test is skipped, or
 // fails where engines are required.
 func NewClock(t testing.TB) *Clock {
 	t.Helper()
@@ -41,7 +41,7 @@ func NewClock(t testing.TB) *Clock {
 	if said, err := exec.CommandContext(t.Context(), "cc", "-shared", "-fPIC", "-O2", "-o", c.library, source).CombinedOutput(); err != nil {
 		c.unavailable("the C compiler could not build the clock: " + err.Error() + ": " + string(said) + "; remedy: apt-get install gcc libc6-dev")
 	}
-	for _, path := range []string{dir, filepath.Dir(dir)} { // engines that refuse to be root run as somebody else
+	for _, path := range []string{dir, filepath.Dir(dir)} { // engines that refuse to be root run as another user
 		if err := os.Chmod(path, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -49,7 +49,7 @@ func NewClock(t testing.TB) *Clock {
 	return c
 }
 
-// unavailable ends the test as a missing engine does.
+// unavailable ends the test in the same way as a missing engine.
 func (c *Clock) unavailable(why string) {
 	c.t.Helper()
 	if mode, err := modeFromEnvironment(); err != nil || mode == Require {
@@ -58,7 +58,7 @@ func (c *Clock) unavailable(why string) {
 	c.t.Skip(why)
 }
 
-// Step sets the clock to this much after the true time.
+// Step sets the clock to the true time plus offset.
 func (c *Clock) Step(offset time.Duration) {
 	c.t.Helper()
 	file, err := os.OpenFile(c.offset, os.O_CREATE|os.O_WRONLY, 0o644)
@@ -71,7 +71,7 @@ func (c *Clock) Step(offset time.Duration) {
 	}
 }
 
-// apply has an engine use the clock.
+// apply makes an engine use the clock.
 func (c *Clock) apply(e *Engine) *Engine {
 	e.Env = append(e.Env, "LD_PRELOAD="+c.library, "GOOS_CLOCK_OFFSET="+c.offset)
 	return e

@@ -17,16 +17,16 @@ import (
 
 // CollectorOptions configure Collector. Nil and zero work.
 type CollectorOptions struct {
-	// Config is collector configuration in YAML, merged over the default one: keys are added or replaced, lists are
-	// replaced whole. The components are those of internal/tooling/engines/otelcol. Default: none.
+	// Config is collector configuration in YAML. It is merged over the default: keys are added or replaced, and lists are replaced whole.
+	// The components are those of internal/tooling/engines/otelcol. Default: none.
 	Config string
 }
 
-// CollectorHandle is a running OpenTelemetry Collector. It receives OTLP over gRPC and HTTP and writes what it accepted to
-// files, which the handle reads back.
+// CollectorHandle is a running OpenTelemetry Collector. It receives OTLP over gRPC and HTTP. It writes all accepted data to files, which
+// the handle reads back.
 //
-// A request that the collector has acknowledged is in the files already: nothing is batched, queued or buffered between the
-// receiver and the file. So what was acknowledged survives Kill, and counts can be compared exactly.
+// An acknowledged request is already in the files: nothing is batched, queued or buffered between the receiver and the file. Acknowledged
+// data therefore survives Kill, and counts can be compared exactly.
 type CollectorHandle struct {
 	*Process
 
@@ -79,7 +79,7 @@ func collectorEngine() *Engine {
 	}
 }
 
-// Where the file exporter writes, in the collector's folder.
+// The files to which the file exporter writes, in the collector's folder.
 const (
 	tracesFile  = "traces.otlp"
 	metricsFile = "metrics.otlp"
@@ -88,9 +88,9 @@ const (
 
 // collectorConfig is the configuration of every collector; the verbs are the two addresses and the three files.
 //
-// The files hold length-prefixed protobuf: in OTLP's JSON ids are hex, which the generated types do not read. A "rotation"
-// is set because without one the exporter buffers what it acknowledged; its size is out of a test's reach. The collector's
-// own metrics are off, since they would listen on a fixed port.
+// The files hold length-prefixed protobuf: in OTLP's JSON ids are hex, which the generated types do not read. A "rotation" is set because
+// without one the exporter buffers acknowledged data; no test reaches its size. The collector's own metrics are off, because they would
+// listen on a fixed port.
 const collectorConfig = `receivers:
   otlp:
     protocols:
@@ -109,7 +109,7 @@ service:
     logs: {receivers: [otlp], exporters: [file/logs]}
 `
 
-// prepareCollector writes the configuration, and makes files that a killed collector left readable again.
+// prepareCollector writes the configuration, and makes the files of a killed collector readable again.
 func prepareCollector(p Place) error {
 	paths := []string{p.File(tracesFile), p.File(metricsFile), p.File(logsFile)}
 	for _, path := range paths {
@@ -121,7 +121,7 @@ func prepareCollector(p Place) error {
 	return os.WriteFile(p.File("collector.yaml"), []byte(text), 0o644)
 }
 
-// collectorReady sends an empty OTLP request, which the receiver answers once its pipelines run, and which stores nothing.
+// collectorReady sends an empty OTLP request. The receiver answers it once its pipelines run, and stores nothing.
 func collectorReady(ctx context.Context, p Place) error {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", p.Addr(collectorGRPC))
 	if err != nil {
@@ -138,7 +138,7 @@ func collectorReady(ctx context.Context, p Place) error {
 
 // expectOK sends a request and returns an error unless the answer is 200.
 func expectOK(request *http.Request) error {
-	request.Close = true // probes must not leave connections behind that a test counting them would see
+	request.Close = true // a probe must not leave a connection that a test would count
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return err

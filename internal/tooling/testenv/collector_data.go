@@ -11,7 +11,7 @@ import (
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 )
 
-// Origin says where a span, log record or metric comes from.
+// Origin is the source of a span, log record or metric.
 type Origin struct {
 	Resource *resourcepb.Resource
 	Scope    *commonpb.InstrumentationScope
@@ -56,14 +56,14 @@ func (r LogRecord) Text() string { return valueText(r.Body) }
 // Attr returns an attribute of the record as Attribute does.
 func (r LogRecord) Attr(key string) string { return Attribute(r.Attributes, key) }
 
-// Metric is one metric of one export that the collector holds; a periodic reader sends each metric many times.
+// Metric is one metric of one export that the collector holds. A periodic reader exports each metric many times.
 type Metric struct {
 	Origin
 	*metricspb.Metric
 }
 
-// Attribute returns the value of an attribute as text: strings as they are, numbers and booleans as Go prints them, bytes in
-// hex, and lists and maps as protobuf text. It returns "" when there is none.
+// Attribute returns the value of an attribute as text: strings unchanged, numbers and booleans as Go prints them, bytes in hex, and lists
+// and maps as protobuf text. It returns "" if the attribute is missing.
 func Attribute(attributes []*commonpb.KeyValue, key string) string {
 	for _, kv := range attributes {
 		if kv.GetKey() == key {

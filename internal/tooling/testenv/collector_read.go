@@ -12,22 +12,22 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Traces returns the spans that the collector has accepted so far, grouped as they were sent. What it returns is shared with
-// other calls: do not change it.
+// Traces returns the spans that the collector has accepted so far, grouped as they were sent. Other calls share the result; do not change
+// it.
 func (c *CollectorHandle) Traces() []*tracepb.ResourceSpans {
 	c.t.Helper()
 	return held(c, c.traces)
 }
 
-// Metrics returns the metrics that the collector has accepted so far, every export of each, grouped as they were sent. What
-// it returns is shared with other calls: do not change it.
+// Metrics returns every export of the metrics that the collector has accepted so far, grouped as they were sent. Other calls share the
+// result; do not change it.
 func (c *CollectorHandle) Metrics() []*metricspb.ResourceMetrics {
 	c.t.Helper()
 	return held(c, c.metrics)
 }
 
-// Logs returns the log records that the collector has accepted so far, grouped as they were sent. What it returns is shared
-// with other calls: do not change it. What the collector itself prints is Output.
+// Logs returns the log records that the collector has accepted so far, grouped as they were sent. Other calls share the result; do not
+// change it. Output returns the collector's own log.
 func (c *CollectorHandle) Logs() []*logspb.ResourceLogs {
 	c.t.Helper()
 	return held(c, c.logs)
@@ -77,33 +77,32 @@ func (c *CollectorHandle) MetricsNamed(name string) []Metric {
 	return all
 }
 
-// WaitSpans waits until the collector holds at least n spans and returns all that it holds. It fails the test after 30 s.
+// WaitSpans waits until the collector holds at least n spans, and returns all of them. It fails the test after 30 s.
 func (c *CollectorHandle) WaitSpans(n int) []Span {
 	c.t.Helper()
 	return waitCount(c, n, "spans", c.Spans)
 }
 
-// WaitLogRecords waits until the collector holds at least n log records and returns all that it holds. It fails the test
-// after 30 s.
+// WaitLogRecords waits until the collector holds at least n log records, and returns all of them. It fails the test after 30 s.
 func (c *CollectorHandle) WaitLogRecords(n int) []LogRecord {
 	c.t.Helper()
 	return waitCount(c, n, "log records", c.LogRecords)
 }
 
-// WaitMetric waits until the collector holds an export of the metric and returns the newest. It fails the test after 30 s.
+// WaitMetric waits until the collector holds an export of the metric, and returns the newest. It fails the test after 30 s.
 func (c *CollectorHandle) WaitMetric(name string) Metric {
 	c.t.Helper()
 	all := waitCount(c, 1, "exports of "+name, func() []Metric { return c.MetricsNamed(name) })
 	return all[len(all)-1]
 }
 
-// WaitFor waits until check returns nil. What says what is waited for. It fails the test after 30 s.
+// WaitFor waits until check returns nil. what describes the condition. It fails the test after 30 s.
 func (c *CollectorHandle) WaitFor(what string, check func() error) {
 	c.t.Helper()
 	Eventually(c.t, patience, what+" in the collector", check)
 }
 
-// waitCount waits until list returns n items or more.
+// waitCount waits until list returns at least n items.
 func waitCount[T any](c *CollectorHandle, n int, what string, list func() []T) (got []T) {
 	c.t.Helper()
 	c.WaitFor(fmt.Sprintf("%d %s", n, what), func() error {
@@ -115,7 +114,7 @@ func waitCount[T any](c *CollectorHandle, n int, what string, list func() []T) (
 	return got
 }
 
-// held reads one of the collector's files; it fails the test when that cannot be done.
+// held returns the content of one of the collector's files. It fails the test if the file cannot be read.
 func held[T any](c *CollectorHandle, f *recordFile[T]) []T {
 	c.t.Helper()
 	all, err := f.all()

@@ -123,7 +123,8 @@ func TestCollectorHoldsEverySignal(t *testing.T) {
 	}
 }
 
-// An acknowledged span must be held whatever happens to the collector, and its ports must be the same after a restart.
+// TestCollectorKeepsWhatItAcknowledgedOverKillAndRestart: an acknowledged span must be held whatever happens to the collector. Its ports
+// must be the same after a restart.
 func TestCollectorKeepsWhatItAcknowledgedOverKillAndRestart(t *testing.T) {
 	t.Parallel()
 	collector := testenv.Collector(t, nil)
@@ -179,7 +180,7 @@ func TestCollectorPausedDoesNotAnswerUntilResumed(t *testing.T) {
 	testenv.Eventually(t, 20*time.Second, "an export after Resume", send)
 	collector.WaitSpans(1)
 	collector.Pause()
-	collector.Stop() // must not wait for a process that cannot hear
+	collector.Stop() // must not wait for a process that cannot receive the signal
 	if collector.Running() {
 		t.Error("runs after Stop")
 	}

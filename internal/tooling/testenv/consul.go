@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// ConsulHandle is a running Consul: one server that is its own leader. Its data survive a Restart.
+// ConsulHandle is a running Consul: one server that is its own leader. Its data survives a Restart.
 type ConsulHandle struct{ *Process }
 
 // Consul starts a Consul for the test.
@@ -18,13 +18,14 @@ func Consul(t testing.TB) *ConsulHandle {
 	return &ConsulHandle{Process: start(t, consulEngine())}
 }
 
-// ConsulAgent starts a client agent beside a server, as one runs on each machine of a cluster. Stop has it leave in an orderly way.
+// ConsulAgent starts a client agent for a server, like the one on each machine of a cluster. Stop makes it leave the cluster in an orderly
+// way.
 func ConsulAgent(t testing.TB, server *ConsulHandle) *ConsulHandle {
 	t.Helper()
 	return &ConsulHandle{Process: start(t, consulAgentEngine(server.place.Ports[2]))}
 }
 
-// URL is the base URL of the HTTP API.
+// URL returns the base URL of the HTTP API.
 func (c *ConsulHandle) URL() string { return "http://" + c.Addr(0) }
 
 func consulEngine() *Engine {
@@ -41,7 +42,7 @@ func consulEngine() *Engine {
 				"-server-port=" + strconv.Itoa(p.Ports[1]), "-serf-lan-port=" + strconv.Itoa(p.Ports[2]), "-serf-wan-port=-1",
 				"-dns-port=-1", "-grpc-port=-1", "-disable-host-node-id",
 				"-hcl=disable_update_check = true", "-hcl=performance { raft_multiplier = 1 }",
-				// A network that swallows what is sent leaves connections behind, of which Consul allows a client 200.
+				// A network that drops packets leaves connections behind. Consul's default limit is 200 for a client.
 				"-hcl=limits { http_max_conns_per_client = 10000 }",
 			}
 		},
@@ -74,7 +75,7 @@ func consulLeads(ctx context.Context, url string) error {
 		return err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNotFound { // 404: there are no keys yet
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNotFound { // 404 means that there are no keys yet
 		said, _ := io.ReadAll(io.LimitReader(resp.Body, 200))
 		return fmt.Errorf("consul answered %s: %s", resp.Status, said)
 	}

@@ -33,7 +33,7 @@ func say(addr, line string, patience time.Duration) (string, error) {
 	return strings.TrimSpace(answer), err
 }
 
-// expectLine fails unless a server answers a line with this one.
+// expectLine fails the test unless a server answers a line with the wanted line.
 func expectLine(t *testing.T, addr, line, want string) {
 	t.Helper()
 	if got, err := say(addr, line, 5*time.Second); err != nil || got != want {
@@ -41,7 +41,7 @@ func expectLine(t *testing.T, addr, line, want string) {
 	}
 }
 
-// TestRedisKeepsItsData kills Redis: what it acknowledged is there when it comes back.
+// TestRedisKeepsItsData kills Redis. Acknowledged data is there when it returns.
 func TestRedisKeepsItsData(t *testing.T) {
 	t.Parallel()
 	redis := testenv.Redis(t)
@@ -64,7 +64,7 @@ func TestMemcachedForgets(t *testing.T) {
 	expectLine(t, memcached.Addr(0), "get k", "END")
 }
 
-// TestPostgresKeepsItsData kills PostgreSQL, and pauses it: what was committed is there when it comes back.
+// TestPostgresKeepsItsData kills PostgreSQL, and pauses it. Committed data is there when it returns.
 func TestPostgresKeepsItsData(t *testing.T) {
 	t.Parallel()
 	postgres := testenv.Postgres(t)
@@ -99,7 +99,7 @@ func TestPostgresKeepsItsData(t *testing.T) {
 	}
 }
 
-// TestHTTPEngines asks those that speak HTTP, before and after they were killed.
+// TestHTTPEngines queries the engines that speak HTTP, before and after they are killed.
 func TestHTTPEngines(t *testing.T) {
 	t.Parallel()
 	nats, consul := testenv.NATS(t), testenv.Consul(t)
@@ -119,7 +119,7 @@ func TestHTTPEngines(t *testing.T) {
 	}
 }
 
-// TestProxy puts a network in front of a Redis and breaks it in each way.
+// TestProxy puts a network in front of a Redis and injects each fault.
 func TestProxy(t *testing.T) {
 	network := testenv.Proxy(t, testenv.Redis(t).Addr(0))
 	ping := func() (time.Duration, error) {
@@ -162,7 +162,7 @@ func timedOut(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// TestEtcdClusterElects kills the leader of three: another leads soon, and the old one joins again.
+// TestEtcdClusterElects kills the leader of three nodes. Another one leads soon, and the old one joins again.
 func TestEtcdClusterElects(t *testing.T) {
 	t.Parallel()
 	cluster := testenv.EtcdCluster(t, 3)

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// EtcdHandle is a running etcd of one node. Its data survive a Restart.
+// EtcdHandle is a running etcd of one node. Its data survives a Restart.
 type EtcdHandle struct{ *Process }
 
 // Etcd starts an etcd for the test.
@@ -27,14 +27,14 @@ func EtcdWith(t testing.TB, more ...string) *EtcdHandle {
 	return &EtcdHandle{Process: start(t, engine)}
 }
 
-// Endpoint is where clients connect.
+// Endpoint returns the address for clients.
 func (e *EtcdHandle) Endpoint() string { return e.Addr(0) }
 
-// URL is the base URL of health and metrics.
+// URL returns the base URL of health and metrics.
 func (e *EtcdHandle) URL() string { return "http://" + e.Addr(0) }
 
-// Requests returns how many messages etcd has received by gRPC. One renewal of a lease is a stream of its own, whose end etcd counts as a
-// second message: of renewals the streams are counted.
+// Requests returns how many messages etcd has received by gRPC. Each renewal of a lease is a stream of its own, and etcd counts the
+// stream's end as a second message. Requests therefore counts the streams of renewals.
 func (e *EtcdHandle) Requests() (total int64) {
 	e.t.Helper()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// EtcdClusterHandle is a running cluster of etcds. It answers as long as a majority does.
+// EtcdClusterHandle is a running etcd cluster. It answers as long as a majority of its nodes does.
 type EtcdClusterHandle struct {
 	t     testing.TB
 	nodes []*EtcdHandle
@@ -40,7 +40,7 @@ func EtcdCluster(t testing.TB, nodes int) *EtcdClusterHandle {
 	return c
 }
 
-// memberEngine describes a member of a cluster. It is ready when its peers can connect: it answers clients only when they run.
+// memberEngine describes a member of a cluster. It is ready when its peers can connect; it answers clients only when they run.
 func memberEngine(name, members string) *Engine {
 	engine := etcdEngine()
 	single := engine.Args
@@ -74,7 +74,7 @@ func (c *EtcdClusterHandle) await() {
 	}
 }
 
-// Endpoints are where clients connect.
+// Endpoints returns the addresses for clients.
 func (c *EtcdClusterHandle) Endpoints() (all []string) {
 	for _, node := range c.nodes {
 		all = append(all, node.Endpoint())
@@ -82,7 +82,7 @@ func (c *EtcdClusterHandle) Endpoints() (all []string) {
 	return all
 }
 
-// Leader returns the node that is the leader now.
+// Leader returns the current leader.
 func (c *EtcdClusterHandle) Leader() *EtcdHandle {
 	c.t.Helper()
 	var leader *EtcdHandle
@@ -99,7 +99,7 @@ func (c *EtcdClusterHandle) Leader() *EtcdHandle {
 	return leader
 }
 
-// Follower returns a node that is not the leader now.
+// Follower returns a node that is not the current leader.
 func (c *EtcdClusterHandle) Follower() *EtcdHandle {
 	c.t.Helper()
 	leader := c.Leader()
@@ -143,7 +143,7 @@ func (c *EtcdClusterHandle) Kill() {
 	}
 }
 
-// Restart starts the nodes that were killed, and returns when all of them answer.
+// Restart starts the killed nodes, and returns when all of them answer.
 func (c *EtcdClusterHandle) Restart() {
 	c.t.Helper()
 	for _, node := range c.nodes {

@@ -15,9 +15,9 @@ import (
 
 // The errors of Find.
 var (
-	// ErrOff: engines are switched off.
+	// ErrOff means that engines are switched off.
 	ErrOff = errors.New("engines are off")
-	// ErrMissing: the engine is neither in the cache nor on the machine, and could not or should not be built.
+	// ErrMissing means that the engine is neither in the cache nor on the machine, and could not or should not be built.
 	ErrMissing = errors.New("engine missing")
 )
 
@@ -25,21 +25,21 @@ var (
 type Finder struct {
 	// Mode decides what may be built.
 	Mode Mode
-	// Cache is the folder of the programs that were built.
+	// Cache is the folder of built programs.
 	Cache string
 	// Root is the repository's root folder, which Engine.Module is relative to.
 	Root string
 	// LookPath finds a command on the machine; exec.LookPath outside this package's tests.
 	LookPath func(command string) (string, error)
-	// Progress gets a line when a build starts, and one every half minute while it goes on.
+	// Progress receives a line when a build starts, and one every half minute while it runs.
 	Progress io.Writer
 
 	mu     sync.Mutex
-	failed map[string]error // by engine name: builds that failed in this process and are not tried again
+	failed map[string]error // by engine name: builds that failed in this process and are not retried
 }
 
-// NewFinder returns the finder that the environment describes: mode from OS_TEST_ENGINES, programs in the user's cache
-// folder, progress on standard error.
+// NewFinder returns the finder that the environment describes: the mode from OS_TEST_ENGINES, programs in the user's cache folder, progress
+// on standard error.
 func NewFinder() (*Finder, error) {
 	mode, err := modeFromEnvironment()
 	if err != nil {
@@ -62,9 +62,9 @@ func NewFinder() (*Finder, error) {
 	}, nil
 }
 
-// Find returns the engine's program: the pinned one from the cache when it was built before; else a fresh build where
-// weight and mode allow it; else the machine's own. Errors: ErrOff, ErrMissing (with what was looked for and the remedy), or
-// one that says that the engine's description is wrong.
+// Find returns the engine's program. It prefers the pinned program in the cache, then a fresh build where weight and mode allow it, then
+// the machine's own program. Errors: ErrOff, ErrMissing (with the places searched and the remedy), or an error about an invalid description
+// of the engine.
 func (f *Finder) Find(ctx context.Context, e *Engine) (Program, error) {
 	if f.Mode == Off {
 		return Program{}, fmt.Errorf("%s is not started: %w (%s=off)", e.Name, ErrOff, modeVariable)
@@ -75,7 +75,7 @@ func (f *Finder) Find(ctx context.Context, e *Engine) (Program, error) {
 	return f.Lookup(e)
 }
 
-// Lookup returns the engine's program if it is there already, and builds nothing. Errors: as Find's.
+// Lookup returns the engine's program if it is already there, and builds nothing. It returns the same errors as Find.
 func (f *Finder) Lookup(e *Engine) (Program, error) {
 	if e.Module != "" {
 		path, err := f.target(e)
@@ -94,7 +94,7 @@ func (f *Finder) Lookup(e *Engine) (Program, error) {
 	return Program{}, f.missing(e, nil)
 }
 
-// pinned returns the program built from the engine's module, and builds it when it is not there.
+// pinned returns the program built from the engine's module, and builds it if it is missing.
 func (f *Finder) pinned(ctx context.Context, e *Engine) (Program, error) {
 	path, err := f.target(e)
 	if err != nil {
@@ -119,7 +119,7 @@ func (f *Finder) pinned(ctx context.Context, e *Engine) (Program, error) {
 	return Program{Path: path, Pinned: true}, nil
 }
 
-// missing is the error for an engine that is not available. It names every place that was searched, and the remedy.
+// missing returns the error for an unavailable engine. It names every place that was searched, and the remedy.
 func (f *Finder) missing(e *Engine, cause error) error {
 	var looked []string
 	if e.Module != "" {
@@ -139,8 +139,8 @@ func (f *Finder) missing(e *Engine, cause error) error {
 	return fmt.Errorf("%w: %s", ErrMissing, text)
 }
 
-// repositoryRoot finds the folder of the repository's go.mod: above this source file, or, when the binary was built with
-// -trimpath and names no file, above the working folder.
+// repositoryRoot finds the folder of the repository's go.mod above this source file. A binary built with -trimpath names no file; then it
+// searches above the working folder.
 func repositoryRoot() (string, error) {
 	if _, file, _, ok := runtime.Caller(0); ok && filepath.IsAbs(file) && present(file) {
 		return filepath.Join(filepath.Dir(file), "..", "..", ".."), nil
@@ -159,7 +159,7 @@ func repositoryRoot() (string, error) {
 	}
 }
 
-// present reports whether path is there.
+// present reports whether path exists.
 func present(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil

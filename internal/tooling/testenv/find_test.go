@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// lines is a writer that can be read while others write.
+// lines is a writer that can be read during writes.
 type lines struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -92,7 +92,7 @@ func TestNewFinderReadsTheEnvironment(t *testing.T) {
 	}
 }
 
-// What a test gets, by mode, weight, and where the engine is.
+// TestDemandByMode checks the result for a test by mode, by weight, and by the place of the engine.
 func TestDemandByMode(t *testing.T) {
 	type outcome string
 	const (
@@ -186,7 +186,7 @@ func TestEngineWithoutItsModuleIsAnError(t *testing.T) {
 	}
 }
 
-// cached lists what a finder's cache holds, lock files aside.
+// cached lists the contents of a finder's cache, without lock files.
 func cached(t *testing.T, finder *Finder) (names []string) {
 	t.Helper()
 	entries, err := os.ReadDir(finder.Cache)

@@ -11,16 +11,16 @@ import (
 )
 
 const (
-	// enoughMemory is how much must be free for an engine's files to be kept in memory. An etcd alone reserves 128 MB for its log.
+	// enoughMemory is how much memory must be free to keep an engine's files there. An etcd alone reserves 128 MB for its log.
 	enoughMemory = 4 << 30
-	// folderPrefix begins the names of the folders that test processes have in memory.
+	// folderPrefix is the prefix of the in-memory folders of test processes.
 	folderPrefix = "go-os-test-"
-	// folderLock is the file in such a folder that its process holds locked.
+	// folderLock is the file in such a folder that its process keeps locked.
 	folderLock = "lock"
 )
 
-// newFolder returns an empty folder for the files of an engine, which is removed when the test ends. Under Run it is in memory, on Linux, if
-// there is enough: engines sync their files with every write, and no test needs files that outlive the machine.
+// newFolder returns an empty folder for the files of an engine, which is removed when the test ends. Under Run on Linux, it is in memory if
+// enough is free: engines sync their files with every write, and no test needs files that outlive the machine.
 func newFolder(t testing.TB) string {
 	t.Helper()
 	own := ownFolder()
@@ -39,7 +39,7 @@ func newFolder(t testing.TB) string {
 	return dir
 }
 
-// processFolder is a folder of one process, which others sweep when the process has ended.
+// processFolder is the folder of one process. Other processes sweep it when this one has ended.
 type processFolder struct {
 	path   string
 	unlock func() // called by tests only; it keeps the lock file reachable, whose finalizer would unlock the folder
@@ -48,7 +48,7 @@ type processFolder struct {
 // inMemory is set by Run.
 var inMemory atomic.Bool
 
-// ownFolder returns the folder of this test process in memory, or nil where there is none.
+// ownFolder returns the in-memory folder of this test process, or nil if it has none.
 func ownFolder() *processFolder {
 	if memoryFolder == "" || !inMemory.Load() {
 		return nil
@@ -60,12 +60,12 @@ var claimOwnFolder = sync.OnceValue(func() *processFolder {
 	sweep(memoryFolder)
 	own, err := claimFolder(memoryFolder)
 	if err != nil {
-		return nil // files are on disk then
+		return nil // files are then on disk
 	}
 	return own
 })
 
-// claimFolder makes a folder that nobody sweeps while this process lives.
+// claimFolder makes a folder that no process sweeps while this one lives.
 func claimFolder(parent string) (*processFolder, error) {
 	for {
 		dir, err := os.MkdirTemp(parent, folderPrefix)
@@ -79,7 +79,7 @@ func claimFolder(parent string) (*processFolder, error) {
 		if unlock != nil && present(dir) {
 			return &processFolder{dir, unlock}, nil
 		}
-		// Another process has swept it before it was locked.
+		// Another process swept it before it was locked.
 	}
 }
 
@@ -89,7 +89,7 @@ func sweep(parent string) {
 	for _, dir := range dirs {
 		unlock, err := tryLock(filepath.Join(dir, folderLock))
 		if err != nil || unlock == nil {
-			continue // it is in use, or somebody else's
+			continue // in use, or owned by somebody else
 		}
 		_ = os.RemoveAll(dir)
 		unlock()

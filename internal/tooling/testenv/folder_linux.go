@@ -11,7 +11,7 @@ import (
 // memoryFolder is a file system in memory.
 const memoryFolder = "/dev/shm"
 
-// freeMemory returns how many bytes a file system in memory can hold: what it has room for, and what the machine has left.
+// freeMemory returns how many bytes a file system in memory can hold: limited by its own room and by the machine's free memory.
 func freeMemory(dir string) int64 {
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(dir, &fs); err != nil {

@@ -2,7 +2,7 @@
 
 package testenv
 
-// memoryFolder is empty: there is no file system in memory that every machine has.
+// memoryFolder is empty: no file system in memory exists on every machine.
 const memoryFolder = ""
 
 // freeMemory is not known here.

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestSweep: the folder of a process that has ended is removed, and that of a process that lives is not.
+// TestSweep: the folder of a process that has ended is removed. The folder of a live process is not.
 func TestSweep(t *testing.T) {
 	parent := t.TempDir()
 	alive, err := claimFolder(parent)

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 )
 
-// frozen reports whether every thread of a process has stopped, or the process is gone. A signal only asks for it.
+// frozen reports whether every thread of a process has stopped, or the process is gone. A signal only requests the stop.
 func frozen(p *os.Process) bool {
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.Pid))
 	if err != nil {
@@ -18,7 +18,7 @@ func frozen(p *os.Process) bool {
 		if err != nil {
 			continue
 		}
-		// The state stands behind the program's name, which is in parentheses and may hold some (proc_pid_stat(5)).
+		// The state follows the program's name, which is in parentheses and may contain some (proc_pid_stat(5)).
 		state := stat[bytes.LastIndexByte(stat, ')')+1:]
 		if !bytes.HasPrefix(state, []byte(" T")) {
 			return false

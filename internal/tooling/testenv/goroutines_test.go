@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// TestGoroutines: every function that Goroutines names is on a stack while a child process and a connection through a tap are there.
+// TestGoroutines: every function that Goroutines names is on a stack while a child process and a connection through a tap exist.
 func TestGoroutines(t *testing.T) {
 	output, err := os.CreateTemp(t.TempDir(), "output")
 	if err != nil {

@@ -2,7 +2,8 @@ package testenv
 
 import "runtime"
 
-// Heap returns the size of what is reachable on the heap, in bytes. It collects twice: pools, and what cleanups let go, take a second run.
+// Heap returns the size of reachable objects on the heap, in bytes. It collects twice: pools, and objects released by cleanups, need a
+// second run.
 func Heap() int64 {
 	runtime.GC()
 	runtime.GC()

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// lock takes the lock file that guards one build, across processes: several test binaries run at once and want the same
-// program. It waits until ctx ends.
+// lock takes the lock file that guards one build across processes: several test binaries run at once and want the same program. It waits
+// until ctx ends.
 func (f *Finder) lock(ctx context.Context, name, path string) (unlock func(), err error) {
 	unlock, err = tryLock(path)
 	if err != nil {
@@ -33,7 +33,7 @@ func (f *Finder) lock(ctx context.Context, name, path string) (unlock func(), er
 	}
 }
 
-// openLock opens a lock file, making it when it is not there.
+// openLock opens a lock file, and creates it if it is missing.
 func openLock(path string, flags int) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|flags, 0o644)
 }

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// tryLock returns an unlock function, or nil when another process holds the lock. The kernel frees the lock of a process
-// that dies, so a killed build blocks nobody. The file stays: removing it would let two processes lock two files of one name.
+// tryLock returns an unlock function, or nil when another process holds the lock. The kernel frees the lock of a process that dies, so a
+// killed build blocks nobody. The file stays: if it were removed, two processes could lock two files of the same name.
 func tryLock(path string) (unlock func(), err error) {
 	file, err := openLock(path, 0)
 	if err != nil {

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// staleLock is past the age of any lock whose owner still builds.
+// staleLock is longer than any lock of a running build is held.
 const staleLock = 20 * time.Minute
 
-// tryLock returns an unlock function, or nil when another process holds the lock. Without flock the existence of the file
-// is the lock, and one left by a process that was killed is taken over once it is too old to be in use.
+// tryLock returns an unlock function, or nil when another process holds the lock. Without flock, the existence of the file is the lock. A
+// lock left by a killed process is taken over once it is too old to be in use.
 func tryLock(path string) (unlock func(), err error) {
 	file, err := openLock(path, os.O_EXCL)
 	if err == nil {

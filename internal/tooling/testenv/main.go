@@ -6,15 +6,15 @@ import (
 	"testing"
 )
 
-// waiting is how many parallel tests of a package run at a time that wait for engines most of the time.
+// waiting is how many parallel tests run at a time in a package whose tests mostly wait for engines.
 const waiting = 16
 
-// Run runs the tests of a package that wait for engines most of the time, and returns the exit code. Call it in TestMain:
+// Run runs the tests of a package that mostly waits for engines, and returns the exit code. Call it in TestMain:
 //
 //	func TestMain(m *testing.M) { os.Exit(testenv.Run(m)) }
 //
-// More parallel tests run at a time than there are cores; the flag -parallel has precedence. On Linux, engines keep their files in memory if
-// enough is free. Do not use it where the time that an engine takes is measured.
+// More parallel tests run at a time than there are cores; the flag -parallel has precedence. On Linux, engines keep their files in memory
+// if enough is free. Do not use Run where the speed of an engine is measured.
 func Run(m *testing.M) int {
 	inMemory.Store(true)
 	flag.Parse()
@@ -24,7 +24,7 @@ func Run(m *testing.M) int {
 	return m.Run()
 }
 
-// runAtOnce sets the flag -test.parallel, unless the command line has.
+// runAtOnce sets the flag -test.parallel, unless the command line has set it.
 func runAtOnce(flags *flag.FlagSet, n int) error {
 	const name = "test.parallel"
 	given := false

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// MemcachedHandle is a running memcached. It keeps nothing over a Restart.
+// MemcachedHandle is a running memcached. It loses its data on a Restart.
 type MemcachedHandle struct{ *Process }
 
 // Memcached starts a memcached for the test.

@@ -8,7 +8,7 @@ import (
 // modeVariable is the environment variable that holds the Mode.
 const modeVariable = "OS_TEST_ENGINES"
 
-// Mode says what to do about engines that are not at hand; the package comment explains each.
+// Mode is the policy for engines that are not available; the package comment explains each mode.
 type Mode string
 
 // The modes.
@@ -18,8 +18,8 @@ const (
 	Off     Mode = "off"
 )
 
-// ParseMode reads a mode; the empty string is Auto. Anything that is not a mode is an error: a misspelt "require" that
-// quietly meant "auto" would let a pipeline pass without having tested anything.
+// ParseMode parses a mode; the empty string is Auto. Any other text is an error: if a misspelt "require" meant "auto", a pipeline could
+// pass without testing anything.
 func ParseMode(s string) (Mode, error) {
 	switch m := Mode(s); m {
 	case "":

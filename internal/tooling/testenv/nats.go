@@ -8,8 +8,7 @@ import (
 	"testing"
 )
 
-// NATSHandle is a running NATS server with JetStream, which has every message on disk before it answers. Its data survive a
-// Restart.
+// NATSHandle is a running NATS server with JetStream. It writes every message to disk before it answers. Its data survives a Restart.
 type NATSHandle struct{ *Process }
 
 // NATS starts a NATS server for the test.
@@ -18,10 +17,10 @@ func NATS(t testing.TB) *NATSHandle {
 	return &NATSHandle{Process: start(t, natsEngine())}
 }
 
-// URL is where clients connect.
+// URL returns the URL for clients.
 func (n *NATSHandle) URL() string { return "nats://" + n.Addr(0) }
 
-// MonitorURL is the base URL of the server's own statistics, such as /varz.
+// MonitorURL returns the base URL of the server's own statistics, such as /varz.
 func (n *NATSHandle) MonitorURL() string { return "http://" + n.Addr(1) }
 
 func natsEngine() *Engine {

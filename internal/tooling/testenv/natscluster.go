@@ -10,13 +10,13 @@ import (
 	"testing"
 )
 
-// NATSClusterHandle is several NATS servers that are one JetStream cluster. It works as long as most of them do.
+// NATSClusterHandle is a JetStream cluster of several NATS servers. It works as long as most of them do.
 type NATSClusterHandle struct {
 	t     testing.TB
 	nodes []*NATSHandle
 }
 
-// NATSCluster starts a cluster of that many servers, named n0, n1 and so on. Every server syncs each message to disk.
+// NATSCluster starts a cluster of this many servers, named n0, n1 and so on. Every server syncs each message to disk.
 func NATSCluster(t testing.TB, nodes int) *NATSClusterHandle {
 	t.Helper()
 	const each = 3 // clients, statistics, the other servers
@@ -38,7 +38,7 @@ func NATSCluster(t testing.TB, nodes int) *NATSClusterHandle {
 	return c
 }
 
-// natsMember is NATS as one of several servers. It is ready when it accepts connections: it cannot answer without the others.
+// natsMember describes a NATS server of a cluster. It is ready when it accepts connections: it cannot answer without the others.
 func natsMember(name, routes string) *Engine {
 	engine := natsEngine()
 	single := engine.Prepare
@@ -80,7 +80,7 @@ func (c *NATSClusterHandle) await() {
 	}
 }
 
-// URLs are where clients connect, in the order of the servers' names.
+// URLs returns the URLs for clients, in the order of the servers' names.
 func (c *NATSClusterHandle) URLs() (all []string) {
 	for _, node := range c.nodes {
 		all = append(all, node.URL())
@@ -88,7 +88,7 @@ func (c *NATSClusterHandle) URLs() (all []string) {
 	return all
 }
 
-// Node returns the server with a name, as replies about leaders give it.
+// Node returns the server with a name. Replies about leaders give such names.
 func (c *NATSClusterHandle) Node(name string) *NATSHandle {
 	c.t.Helper()
 	for i, node := range c.nodes {
@@ -107,7 +107,7 @@ func (c *NATSClusterHandle) Kill() {
 	}
 }
 
-// Restart starts the servers that were killed, and returns when all of them are healthy.
+// Restart starts the killed servers, and returns when all of them are healthy.
 func (c *NATSClusterHandle) Restart() {
 	c.t.Helper()
 	for _, node := range c.nodes {

@@ -7,17 +7,17 @@ import (
 	"testing"
 )
 
-// PgBouncerHandle is a running PgBouncer: a pooler between clients and a PostgreSQL.
+// PgBouncerHandle is a running PgBouncer, a pooler between clients and a PostgreSQL.
 type PgBouncerHandle struct{ *Process }
 
-// PgBouncer starts a PgBouncer in front of a PostgreSQL. It lends a limited number of server connections: for one transaction if mode is
-// "transaction", for as long as a client is connected if it is "session".
+// PgBouncer starts a PgBouncer in front of a PostgreSQL. It lends a limited number of server connections. Mode "transaction" lends one for
+// a transaction, and mode "session" for as long as a client is connected.
 func PgBouncer(t testing.TB, behind *PostgresHandle, mode string, connections int) *PgBouncerHandle {
 	t.Helper()
 	return &PgBouncerHandle{Process: start(t, pgbouncerEngine(behind.place.Ports[0], mode, connections))}
 }
 
-// URL is what clients connect to: a superuser without a password.
+// URL returns the URL for clients, of a superuser without a password.
 func (p *PgBouncerHandle) URL() string {
 	return "postgres://postgres@" + p.Addr(0) + "/postgres?sslmode=disable"
 }
@@ -53,7 +53,7 @@ server_login_retry = 1
 	}
 }
 
-// pgbouncerCommand is where Debian keeps the program, which is on root's PATH alone.
+// pgbouncerCommand returns the path of the program on Debian, where only root's PATH has it.
 func pgbouncerCommand() string {
 	const debian = "/usr/sbin/pgbouncer"
 	if _, err := os.Stat(debian); err == nil {

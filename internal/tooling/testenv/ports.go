@@ -10,20 +10,20 @@ import (
 	"sync"
 )
 
-// Ports are taken below the ranges from which Linux (32768 and up) and the BSDs, macOS and Windows (49152 and up) serve
-// outgoing connections and listeners on port 0: a server that is down between Kill and Restart must find its port free.
+// Ports are taken below the ranges that serve outgoing connections and listeners on port 0: 32768 and up on Linux, 49152 and up on the
+// BSDs, macOS and Windows. A server that is down between Kill and Restart must find its port free.
 const (
 	firstPort = 20000
 	lastPort  = 32000
 	blockSize = 100
 )
 
-// freePorts returns n distinct TCP ports that nobody listens on. Another program may take one before the server does; start
-// then retries with others.
+// freePorts returns n distinct TCP ports that nobody listens on. Another program may take one before the server does; start then retries
+// with other ports.
 func freePorts(n int) ([]int, error) { return ownPorts().take(n) }
 
-// ownPorts is the block of ports of this test process. It belongs to the process until it ends: other test processes do not
-// take a port of it while a server is down.
+// ownPorts is the block of ports of this test process. The process owns it until it ends: other test processes take no port of it while a
+// server is down.
 var ownPorts = sync.OnceValue(func() *portBlock {
 	return reserve(filepath.Join(os.TempDir(), fmt.Sprint("go-os-test-ports-", os.Getuid())))
 })
@@ -34,11 +34,11 @@ type portBlock struct {
 	unlock func() // called by tests only; it keeps the lock file reachable, whose finalizer would unlock the block
 
 	mu   sync.Mutex
-	next int // offset of the port that is tried next; a port comes up again after all the others
+	next int // offset of the next port to try; a port comes up again after all the others
 }
 
-// reserve locks a block that no other process has. Without one, for example because dir cannot be written, it returns any block:
-// ports are then only likely to be distinct.
+// reserve locks a block that no other process has. If it cannot, for example because dir is not writable, it returns any block: ports are
+// then only likely to be distinct.
 func reserve(dir string) *portBlock {
 	_ = os.MkdirAll(dir, 0o755)
 	blocks := rand.Perm((lastPort - firstPort) / blockSize)

@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// PostgresHandle is a running PostgreSQL that has every transaction on disk before it answers. Its data survive a Restart.
+// PostgresHandle is a running PostgreSQL that writes every transaction to disk before it answers. Its data survives a Restart.
 type PostgresHandle struct{ *Process }
 
 // Postgres starts a PostgreSQL for the test.
@@ -23,12 +23,12 @@ func Postgres(t testing.TB) *PostgresHandle {
 	return &PostgresHandle{Process: start(t, postgresEngine())}
 }
 
-// URL is what clients connect to: a superuser without a password.
+// URL returns the URL for clients, of a superuser without a password.
 func (p *PostgresHandle) URL() string {
 	return "postgres://postgres@" + p.Addr(0) + "/postgres?sslmode=disable"
 }
 
-// Kill ends the server and the processes that serve its clients at once.
+// Kill kills the server, and the processes that serve its clients, at once.
 func (p *PostgresHandle) Kill() {
 	p.stopForking()
 	children := childrenOf(p.Pid())
@@ -46,8 +46,8 @@ func (p *PostgresHandle) Kill() {
 	})
 }
 
-// stopForking freezes the server alone. A child that it started after the list of its children was read would outlive a kill, with the
-// server's listening socket: nothing could listen on that port again.
+// stopForking freezes only the server. A child that it started after the list of its children was read would survive a kill and keep the
+// server's listening socket. Nothing could then listen on that port.
 func (p *PostgresHandle) stopForking() {
 	server := p.current().process
 	_ = pause(server) // or it has ended
@@ -90,12 +90,12 @@ func postgresEngine() *Engine {
 				"-c", "max_connections=200", "-c", "dynamic_shared_memory_type=mmap", // a killed server leaves nothing in /dev/shm
 			}
 		},
-		StopSignal: os.Interrupt, // SIGTERM would wait for all clients to go
+		StopSignal: os.Interrupt, // SIGTERM would wait for all clients to disconnect
 		Ready:      func(ctx context.Context, p Place) error { return admits(ctx, p.Addr(0)) },
 	}
 }
 
-// postgresCommand is where Debian keeps the server, which is not on PATH; the latest version if there are several.
+// postgresCommand returns the path of the server on Debian, which is not on PATH. If there are several versions, it returns the latest.
 func postgresCommand() string {
 	if found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres"); len(found) > 0 {
 		return found[len(found)-1]
@@ -103,7 +103,7 @@ func postgresCommand() string {
 	return "postgres"
 }
 
-// initDB makes the folder of the data, unless it is there. It is a copy, if there is a place for what to copy: initdb takes a second of CPU time.
+// initDB creates the data folder unless it exists. It copies the template if there is one: initdb takes a second of CPU time.
 func initDB(p Place) error {
 	if _, err := os.Stat(p.File("data")); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -125,7 +125,7 @@ func initDB(p Place) error {
 // templateMutex guards the template of this process.
 var templateMutex sync.Mutex
 
-// makeTemplate makes the folder that is copied, once for each process.
+// makeTemplate creates the template folder, once for each process.
 func makeTemplate(p Place, template string) error {
 	templateMutex.Lock()
 	defer templateMutex.Unlock()
@@ -142,9 +142,9 @@ func makeTemplate(p Place, template string) error {
 	return os.Rename(fresh, template)
 }
 
-// runInitDB makes the folder data in dir.
+// runInitDB creates the folder data in dir.
 func runInitDB(p Place, dir string) error {
-	program, err := filepath.EvalSymlinks(p.Program.Path) // initdb lies beside the server itself
+	program, err := filepath.EvalSymlinks(p.Program.Path) // initdb is in the same folder as the server
 	if err != nil {
 		return err
 	}
@@ -160,8 +160,8 @@ func runInitDB(p Place, dir string) error {
 	return nil
 }
 
-// admits begins a session as a client does. It returns nil if the server continues with authentication; a server that recovers answers with
-// an error.
+// admits begins a session as a client does. It returns nil if the server continues with authentication. A recovering server answers with an
+// error.
 func admits(ctx context.Context, addr string) error {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 // stopWithin is how long a server may take to end after it was asked to.
 const stopWithin = 20 * time.Second
 
-// Process is a running engine. Handles embed it. Its methods may be called in any order and as often as a test likes; those
-// that can fail the test (Stop, Restart) belong on the test's own goroutine.
+// Process is a running engine. Handles embed it. Its methods may be called in any order and any number of times. Those that can fail the
+// test (Stop, Restart) belong on the test's own goroutine.
 type Process struct {
 	t          testing.TB
 	engine     *Engine
@@ -65,8 +65,8 @@ func (p *Process) launch() (*run, error) {
 	return supervise(cmd, output)
 }
 
-// supervise starts cmd and waits for its end on a thread of its own. On Linux the kernel ties "the parent died" to the thread
-// that started the child and not to the process, so that thread has to live as long as the child does.
+// supervise starts cmd and waits for its end on a dedicated thread. On Linux, the kernel ties the death of the parent to the thread that
+// started the child, not to the process. That thread must therefore live as long as the child.
 func supervise(cmd *exec.Cmd, output *os.File) (*run, error) {
 	started := make(chan error)
 	r := &run{ended: make(chan struct{})}
@@ -98,8 +98,8 @@ func (p *Process) current() *run {
 	return p.running
 }
 
-// Stop asks the server to end (SIGTERM) and waits until it has; a paused one is resumed first. A server that does not end
-// within 20 seconds is killed, and the test fails. Stopping one that is not running does nothing.
+// Stop asks the server to end (SIGTERM) and waits until it has ended. A paused server is resumed first. A server that does not end within
+// 20 seconds is killed, and the test fails. If the server is not running, Stop does nothing.
 func (p *Process) Stop() {
 	p.t.Helper()
 	r := p.current()
@@ -107,7 +107,7 @@ func (p *Process) Stop() {
 		return
 	}
 	p.engine.stop(r.process)
-	resume(r.process) // a paused process gets its SIGTERM only now
+	resume(r.process) // a paused process receives its SIGTERM only now
 	timeout := time.NewTimer(p.stopWithin)
 	defer timeout.Stop()
 	select {
@@ -127,17 +127,17 @@ func (e *Engine) stop(p *os.Process) {
 	terminate(p)
 }
 
-// Kill ends the server at once (SIGKILL), without a chance to write anything, and waits until it is gone. Start it again
-// with Restart. Killing one that is not running does nothing.
+// Kill ends the server at once (SIGKILL), without a chance to write anything, and waits until it is gone. Restart starts it again. If the
+// server is not running, Kill does nothing.
 func (p *Process) Kill() {
 	r := p.current()
-	// The error says that it has ended already, which is what Kill is for.
+	// The only error is that the process has already ended.
 	_ = r.process.Kill()
 	<-r.ended
 }
 
-// Pause stops the server (SIGSTOP): its connections stay open and nothing answers, as when a machine hangs. The test is
-// skipped on systems that cannot do that.
+// Pause stops the server (SIGSTOP): its connections stay open and nothing answers, as when a machine hangs. The test is skipped on systems
+// that do not support this.
 func (p *Process) Pause() {
 	p.t.Helper()
 	if err := pause(p.current().process); err != nil {
@@ -154,8 +154,8 @@ func (p *Process) Pause() {
 // Resume continues a paused server (SIGCONT).
 func (p *Process) Resume() { resume(p.current().process) }
 
-// Restart stops the server if it runs, and starts it again on the same ports with the same data. It returns once the server
-// answers, and fails the test when it does not.
+// Restart stops the server if it runs, and starts it again on the same ports with the same data. It returns once the server answers, and
+// fails the test if the server does not.
 func (p *Process) Restart() {
 	p.t.Helper()
 	p.Stop()
@@ -164,7 +164,7 @@ func (p *Process) Restart() {
 	}
 }
 
-// Running reports whether the server's process is there; a paused one is.
+// Running reports whether the server's process exists. A paused process counts.
 func (p *Process) Running() bool { return !p.current().over() }
 
 // Pid returns the id of the server's latest process.
@@ -173,7 +173,7 @@ func (p *Process) Pid() int { return p.current().process.Pid }
 // Output returns everything that the server has written to standard output and standard error, over all its runs.
 func (p *Process) Output() string { return p.outputFrom(0) }
 
-// outputFrom returns the output from an offset on: that of the latest run, given the size before it.
+// outputFrom returns the output from an offset on. With the size before the latest run, it returns the output of that run.
 func (p *Process) outputFrom(offset int64) string {
 	text, err := os.ReadFile(p.logFile())
 	if err != nil {
@@ -186,7 +186,7 @@ func (p *Process) outputFrom(offset int64) string {
 func (p *Process) outputSize() int64 {
 	info, err := os.Stat(p.logFile())
 	if err != nil {
-		return 0 // not there before the first run
+		return 0 // missing before the first run
 	}
 	return info.Size()
 }
@@ -197,5 +197,5 @@ func (p *Process) Dir() string { return p.place.Dir }
 // Addr returns the "127.0.0.1:port" of the server's i-th port.
 func (p *Process) Addr(i int) string { return p.place.Addr(i) }
 
-// logFile is where the server's output goes.
+// logFile returns the path of the server's output.
 func (p *Process) logFile() string { return p.place.File(p.engine.Name + ".log") }

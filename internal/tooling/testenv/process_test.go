@@ -117,7 +117,7 @@ func TestStopAndKillMayBeRepeated(t *testing.T) {
 	}
 }
 
-// helpParent is a test process that starts a server and says its address; it is killed then.
+// helpParent is a test process that starts a server and prints its address. It is then killed.
 func helpParent(program string) {
 	t := &recorder{}
 	p := &Process{t: t, engine: fakeEngine(), place: Place{Program: Program{Path: program}, Dir: os.TempDir()}}
@@ -179,7 +179,7 @@ func TestFreePortsAreDistinctAndOutsideTheEphemeralRange(t *testing.T) {
 	}
 }
 
-// TestPortsOfAServerThatIsDown are not handed to another server: neither by this process, nor by another one.
+// TestPortsOfAServerThatIsDown checks that no other server receives such ports, neither from this process nor from another one.
 func TestPortsOfAServerThatIsDown(t *testing.T) {
 	dir := t.TempDir()
 	mine := reserve(dir)
@@ -204,7 +204,7 @@ func TestPortsOfAServerThatIsDown(t *testing.T) {
 	}
 }
 
-// TestPortsThatAreTaken are left out, and an error says when too few are left.
+// TestPortsThatAreTaken checks that they are skipped, and that an error reports when too few are left.
 func TestPortsThatAreTaken(t *testing.T) {
 	b := reserve(t.TempDir())
 	defer b.unlock()

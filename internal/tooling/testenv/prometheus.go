@@ -15,7 +15,7 @@ import (
 
 // PrometheusOptions configure Prometheus. Nil and zero work.
 type PrometheusOptions struct {
-	// Targets are what it scrapes from the start. Default: nothing; see SetTargets.
+	// Targets are the first targets to scrape. Default: none; see SetTargets.
 	Targets []Target
 	// ScrapeInterval is the time between scrapes of a target. Default: 500 ms.
 	ScrapeInterval time.Duration
@@ -31,7 +31,7 @@ type Target struct {
 	Path string
 }
 
-// PrometheusHandle is a running Prometheus, with exemplar storage on. prometheus_api.go has what it can be asked.
+// PrometheusHandle is a running Prometheus, with exemplar storage on. Its queries are in prometheus_api.go.
 type PrometheusHandle struct {
 	*Process
 
@@ -54,7 +54,7 @@ func Prometheus(t testing.TB, opts *PrometheusOptions) *PrometheusHandle {
 	}
 	engine := prometheusEngine()
 	engine.Prepare = func(p Place) error {
-		// SetTargets may have changed the file, and a restart keeps it.
+		// SetTargets may have changed the file, and a restart must keep it.
 		if present(p.File(prometheusFile)) {
 			return nil
 		}
@@ -66,7 +66,7 @@ func Prometheus(t testing.TB, opts *PrometheusOptions) *PrometheusHandle {
 // URL returns the base URL of the server.
 func (p *PrometheusHandle) URL() string { return "http://" + p.Addr(0) }
 
-// SetTargets replaces what is scraped, and returns once the server has taken it up.
+// SetTargets replaces the targets, and returns once the server has loaded them.
 func (p *PrometheusHandle) SetTargets(targets ...Target) {
 	p.t.Helper()
 	config, err := prometheusConfig(targets, p.interval)
@@ -85,15 +85,15 @@ func (p *PrometheusHandle) SetTargets(targets ...Target) {
 	}
 }
 
-// Promtool returns the path of promtool, the checker of metrics and rules that comes with Prometheus, or ends the test as
-// a missing engine does.
+// Promtool returns the path of promtool, the checker of metrics and rules that comes with Prometheus. If it is missing, the test ends as
+// with a missing engine.
 func Promtool(t testing.TB) string {
 	t.Helper()
 	return program(t, promtoolEngine()).Path
 }
 
-// The server and its tool come from one module. Without service discovery (remove_all_sd) they need fewer packages, and none
-// that is hard to download.
+// The server and its tool come from one module. Without service discovery (remove_all_sd) they need fewer packages, and none that is hard
+// to download.
 const (
 	prometheusModule = "internal/tooling/engines/prometheus"
 	prometheusTags   = "remove_all_sd"
@@ -140,13 +140,13 @@ func prometheusArgs(p Place) []string {
 		"--enable-feature=exemplar-storage",
 	}
 	if p.Program.Pinned || majorVersion(p.Program.Path) >= 3 {
-		// Hidden, and unknown to version 2. Without it the first scrape comes five seconds late.
+		// This flag is hidden, and unknown to version 2. Without it the first scrape comes five seconds late.
 		args = append(args, "--scrape.discovery-reload-interval=100ms")
 	}
 	return args
 }
 
-// majorVersion asks a Prometheus that the machine had for its version; 0 when it does not say.
+// majorVersion returns the major version of a Prometheus found on the machine, or 0 if it does not report one.
 func majorVersion(path string) int {
 	said, err := exec.Command(path, "--version").CombinedOutput()
 	if err != nil {
@@ -156,12 +156,12 @@ func majorVersion(path string) int {
 	if found == nil {
 		return 0
 	}
-	major, _ := strconv.Atoi(string(found[1])) // the pattern lets digits through only
+	major, _ := strconv.Atoi(string(found[1])) // the pattern admits only digits
 	return major
 }
 
-// prometheusConfig returns the configuration as JSON, which is YAML too. Each target is a scrape job of its own name, so that
-// each can have its own path; relabelling then sets the job label that the caller asked for.
+// prometheusConfig returns the configuration as JSON, which is also YAML. Each target is a scrape job with its own name, so that each can
+// have its own path. Relabelling then sets the job label that the caller asked for.
 func prometheusConfig(targets []Target, interval time.Duration) ([]byte, error) {
 	type object = map[string]any
 	every := fmt.Sprintf("%dms", interval.Milliseconds())

@@ -20,27 +20,27 @@ type Sample struct {
 
 // Exemplar is one stored exemplar.
 type Exemplar struct {
-	// Series are the labels of the series it belongs to.
+	// Series are the labels of the exemplar's series.
 	Series map[string]string
-	// Labels are its own, trace_id and span_id among them.
+	// Labels are the exemplar's own labels, trace_id and span_id among them.
 	Labels map[string]string
 	Value  float64
 	Time   time.Time
 }
 
-// TargetStatus is what Prometheus knows of one target.
+// TargetStatus is the state of one target in Prometheus.
 type TargetStatus struct {
 	Job string
-	// URL is what it scrapes.
+	// URL is the scraped URL.
 	URL string
 	// Health is "up", "down", or "unknown" before the first scrape.
 	Health string
-	// LastError says why it is down.
+	// LastError is why the target is down.
 	LastError string
 }
 
-// Query evaluates a PromQL expression now. The expression must give a scalar or an instant vector of floats: others are
-// an error. No sample at all is an empty result, not an error.
+// Query evaluates a PromQL expression now. The expression must give a scalar or an instant vector of floats; any other result is an error.
+// No sample at all is an empty result, not an error.
 func (p *PrometheusHandle) Query(ctx context.Context, promql string) ([]Sample, error) {
 	var data struct {
 		ResultType string          `json:"resultType"`
@@ -104,7 +104,7 @@ func (p *PrometheusHandle) QueryExemplars(ctx context.Context, query string, sta
 	return all, nil
 }
 
-// Targets returns what Prometheus scrapes now.
+// Targets returns the targets that Prometheus scrapes now.
 func (p *PrometheusHandle) Targets(ctx context.Context) ([]TargetStatus, error) {
 	var data struct {
 		ActiveTargets []struct {
@@ -124,8 +124,8 @@ func (p *PrometheusHandle) Targets(ctx context.Context) ([]TargetStatus, error) 
 	return all, nil
 }
 
-// WaitQuery evaluates the expression until accept returns nil for its result, and returns that result. A nil accept wants
-// one sample or more. It fails the test after 30 s.
+// WaitQuery evaluates the expression until accept returns nil for its result, and returns that result. A nil accept waits for at least one
+// sample. It fails the test after 30 s.
 func (p *PrometheusHandle) WaitQuery(promql string, accept func([]Sample) error) (got []Sample) {
 	p.t.Helper()
 	if accept == nil {
@@ -145,7 +145,7 @@ func (p *PrometheusHandle) WaitQuery(promql string, accept func([]Sample) error)
 	return got
 }
 
-// get asks the HTTP API and decodes the data of its answer.
+// get queries the HTTP API and decodes the data of its answer.
 func (p *PrometheusHandle) get(ctx context.Context, path string, values url.Values, data any) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.URL()+path+"?"+values.Encode(), nil)
 	if err != nil {

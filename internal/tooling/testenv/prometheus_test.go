@@ -94,9 +94,9 @@ func TestPrometheusTargetsAndRestart(t *testing.T) {
 	if server.URL() != url {
 		t.Errorf("URL %s → %s over a restart", url, server.URL())
 	}
-	// Written before the kill by the first target, which is not scraped any more: the data is the old one.
+	// The first target is not scraped any more: this data was written before the kill.
 	server.WaitQuery(fmt.Sprintf(`max_over_time(sold_total{instance=%q}[5m])`, first), nil)
-	// And the targets are the new ones.
+	// The targets are the new ones.
 	server.WaitQuery(fmt.Sprintf(`up{instance=%q} == 1`, second), nil)
 }
 

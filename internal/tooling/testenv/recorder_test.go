@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// recorder is a testing.TB that keeps how a test would have ended, so that tests of this package can look at it.
+// recorder is a testing.TB that records how a test would have ended, for the tests of this package.
 type recorder struct {
 	testing.TB // for TempDir, Context and the rest
 
@@ -20,7 +20,7 @@ type recorder struct {
 	cleanups []func()
 }
 
-// observe runs test as the testing package would, on a goroutine of its own that Skip and Fatal end, cleanups included.
+// observe runs test as the testing package would, cleanups included. It uses a separate goroutine, which Skip and Fatal end.
 func observe(t *testing.T, test func(t testing.TB)) *recorder {
 	t.Helper()
 	r := &recorder{TB: t}
@@ -38,7 +38,7 @@ func observe(t *testing.T, test func(t testing.TB)) *recorder {
 	return r
 }
 
-// failed returns what the test failed with, "" when it did not.
+// failed returns the failures of the test, or "" if it passed.
 func (r *recorder) failed() string { return strings.Join(r.failures, "\n") }
 
 func (r *recorder) add(list *[]string, text string) {

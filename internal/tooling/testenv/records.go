@@ -11,11 +11,11 @@ import (
 	"sync"
 )
 
-// prefix is the length of the big-endian byte count that comes before each record.
+// prefix is the length of the big-endian byte count before each record.
 const prefix = 4
 
-// recordFile reads a file of length-prefixed records while another process appends to it. Each record is read and decoded
-// once, so that a test may ask again and again while it waits.
+// recordFile reads a file of length-prefixed records while another process appends to it. Each record is read and decoded once, so that a
+// waiting test may poll.
 type recordFile[T any] struct {
 	path   string
 	decode func(record []byte) ([]T, error)
@@ -25,14 +25,13 @@ type recordFile[T any] struct {
 	items  []T
 }
 
-// all returns what every complete record so far holds. A torn last record is left for later: its writer may be about to
-// finish it.
+// all returns the content of every complete record so far. It leaves a torn last record for later: its writer may be about to finish it.
 func (f *recordFile[T]) all() ([]T, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	file, err := os.Open(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil // made with the first record
+		return nil, nil // created with the first record
 	}
 	if err != nil {
 		return nil, err
@@ -57,7 +56,7 @@ func (f *recordFile[T]) all() ([]T, error) {
 	return slices.Clip(f.items), nil
 }
 
-// split cuts data into records and returns how many bytes they take; what comes after is an incomplete record.
+// split cuts data into complete records, and returns how many bytes they take. The remainder is an incomplete record.
 func split(data []byte) (records [][]byte, used int) {
 	for {
 		rest := data[used:]
@@ -73,7 +72,7 @@ func split(data []byte) (records [][]byte, used int) {
 	}
 }
 
-// trimTorn cuts an incomplete last record off: what is appended after it could not be told apart from its missing part.
+// trimTorn cuts off an incomplete last record. Data appended after it would look like its missing part.
 func trimTorn(path string) error {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {

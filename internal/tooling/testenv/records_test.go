@@ -16,7 +16,7 @@ func textFile(path string) *recordFile[string] {
 	return &recordFile[string]{path: path, decode: func(b []byte) ([]string, error) { return []string{string(b)}, nil }}
 }
 
-// A file that ends anywhere must give its complete records, and after trimming must take new ones.
+// TestRecordFileToleratesATornEnd: a file that ends anywhere must give its complete records. After trimming it must take new ones.
 func TestRecordFileToleratesATornEnd(t *testing.T) {
 	whole := slices.Concat(record("one"), record(""), record("three"))
 	ends := []int{len(record("one")), len(record("one")) + prefix, len(whole)}
@@ -45,7 +45,7 @@ func TestRecordFileToleratesATornEnd(t *testing.T) {
 	}
 }
 
-// A record that is still being written must show up once it is complete, and only once.
+// TestRecordFileFollowsItsWriter: a record that is still being written must appear once it is complete, and only once.
 func TestRecordFileFollowsItsWriter(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "records")
 	file := textFile(path)

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// RedisHandle is a running Redis that has every write on disk before it answers. Its data survive a Restart.
+// RedisHandle is a running Redis that writes every change to disk before it answers. Its data survives a Restart.
 type RedisHandle struct{ *Process }
 
 // Redis starts a Redis for the test.
@@ -73,8 +73,8 @@ func redisEngine() *Engine {
 	}
 }
 
-// answers sends a request by TCP and compares the beginning of the answer's first line, or of its second if the first gives
-// the length of a bulk.
+// answers sends a request by TCP and compares the beginning of the answer's first line. If that line is the length of a bulk string, it
+// compares the second line.
 func answers(ctx context.Context, addr, request, want string) error {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"os"
 )
 
-// terminate kills: this system has no way to ask another process to end.
+// terminate kills the process: this system cannot ask another process to end.
 func terminate(p *os.Process) { _ = p.Kill() }
 
 func pause(*os.Process) error { return errors.ErrUnsupported }

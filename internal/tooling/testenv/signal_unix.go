@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// The errors that are left out below say that the process has ended.
+// The errors ignored below mean that the process has ended.
 
 func terminate(p *os.Process) { _ = p.Signal(syscall.SIGTERM) }
 

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// readyWithin is generous: test machines are small and do other things while a server starts.
+	// readyWithin is generous: test machines are small and do other work while a server starts.
 	readyWithin = 60 * time.Second
 	readyEvery  = 20 * time.Millisecond
 	readyProbe  = 2 * time.Second
@@ -18,21 +18,21 @@ const (
 	startAttempts = 5
 )
 
-// errPortTaken: the server ended because someone else has its port.
+// errPortTaken means that the server ended because another process has its port.
 var errPortTaken = errors.New("port taken")
 
-// start finds the engine's program, runs it and returns once it answers. It ends the test when it cannot: by a skip when
-// the engine is not available in this mode, else by a failure. The server is stopped when the test ends.
+// start finds the engine's program, runs it, and returns once it answers. If it cannot, it ends the test: by a skip when the engine is not
+// available in this mode, and by a failure otherwise. The server is stopped when the test ends.
 func start(t testing.TB, e *Engine) *Process {
 	t.Helper()
 	return startProgram(t, e, program(t, e), freePorts)
 }
 
-// startProgram is start with a program and a source of ports of the caller's choice.
+// startProgram is start with a given program and source of ports.
 func startProgram(t testing.TB, e *Engine, found Program, ports func(int) ([]int, error)) *Process {
 	t.Helper()
 	p := &Process{t: t, engine: e, place: Place{Program: found, Dir: newFolder(t)}, stopWithin: stopWithin}
-	// Registered after the cleanup of the folder and so run before it: the server is gone when its files go.
+	// This cleanup is registered after that of the folder and so runs before it: the server is gone when its files are removed.
 	t.Cleanup(p.finish)
 	var err error
 	for range startAttempts {
@@ -49,7 +49,7 @@ func startProgram(t testing.TB, e *Engine, found Program, ports func(int) ([]int
 	return p
 }
 
-// finish ends the server with its test, and shows what it said when the test has failed.
+// finish ends the server with its test. If the test has failed, it prints the server's output.
 func (p *Process) finish() {
 	if p.current() == nil {
 		return
@@ -82,11 +82,11 @@ func (p *Process) start() error {
 	return nil
 }
 
-// awaitReady asks the server until it answers, it ends, or time is up.
+// awaitReady polls the server until it answers, it ends, or the time is up.
 func (p *Process) awaitReady(r *run) error {
 	ctx, cancel := context.WithTimeout(context.Background(), readyWithin)
 	defer cancel()
-	go func() { // a probe must not outlast the server: on a taken port someone else may leave it without an answer
+	go func() { // a probe must not outlast the server: on a taken port another process may never answer it
 		select {
 		case <-r.ended:
 			cancel()
@@ -99,7 +99,7 @@ func (p *Process) awaitReady(r *run) error {
 		probe, done := context.WithTimeout(ctx, readyProbe)
 		err := p.engine.Ready(probe, p.place)
 		done()
-		// The process is looked at after the answer: on a taken port it is someone else who answers.
+		// The process is checked after the answer: on a taken port, the answer comes from another process.
 		if r.over() {
 			return fmt.Errorf("it ended before it was ready: %w", orClean(r.err))
 		}
@@ -117,7 +117,7 @@ func (p *Process) awaitReady(r *run) error {
 	}
 }
 
-// orClean names the end of a process that reported no error.
+// orClean returns an error for a process that ended without one.
 func orClean(err error) error {
 	if err == nil {
 		return errors.New("exit status 0")
@@ -125,7 +125,7 @@ func orClean(err error) error {
 	return err
 }
 
-// portTaken reports whether a server's output says that it could not listen.
+// portTaken reports whether a server's output shows that it could not listen.
 func portTaken(said string) bool {
 	said = strings.ToLower(said)
 	return strings.Contains(said, "address already in use") || strings.Contains(said, "only one usage of each socket address")

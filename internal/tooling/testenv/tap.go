@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// Verdict decides what becomes of a chunk of bytes: this many of them are passed on at once, the rest when the channel is closed. A nil
-// channel passes everything. Whatever follows on the connection waits behind the chunk, as on any TCP connection.
+// Verdict decides about a chunk of bytes: now bytes are forwarded at once, and the rest when the channel is closed. A nil channel forwards
+// everything. Later data on the connection waits behind the chunk, as on any TCP connection.
 type Verdict func(chunk []byte) (now int, rest <-chan struct{})
 
-// TapHandle is a TCP proxy in the test's own process: the network between clients and a server, whose behaviour a test decides chunk
-// by chunk. What a client has sent before it closes its connection still reaches the server.
+// TapHandle is a TCP proxy in the test's own process: the network between clients and a server, controlled by a test chunk by chunk. Data
+// that a client has sent before it closes its connection still reaches the server.
 type TapHandle struct {
 	listener net.Listener
 	upstream string
@@ -43,17 +43,17 @@ func Tap(t testing.TB, upstream string) *TapHandle {
 	return p
 }
 
-// Endpoint is where clients connect instead of to the server behind.
+// Endpoint returns the address for clients, instead of the server's own.
 func (p *TapHandle) Endpoint() string { return p.listener.Addr().String() }
 
-// Requests sets the function that decides about each chunk that a client sends. Nil passes everything on.
+// Requests sets the function that decides about each chunk that a client sends. Nil forwards everything.
 func (p *TapHandle) Requests(decide func(chunk []byte) (now int, rest <-chan struct{})) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.requests = decide
 }
 
-// Answers sets the function that decides about each chunk that the server sends. Nil passes everything on.
+// Answers sets the function that decides about each chunk that the server sends. Nil forwards everything.
 func (p *TapHandle) Answers(decide func(chunk []byte) (now int, rest <-chan struct{})) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -67,7 +67,7 @@ func (p *TapHandle) Slow(latency time.Duration) {
 	p.latency = latency
 }
 
-// forward accepts connections. It is on the stack of every goroutine of a tap, by its name.
+// forward accepts connections. Every goroutine of a tap has it on its stack, by name.
 func (p *TapHandle) forward() {
 	for {
 		client, err := p.listener.Accept()
@@ -94,7 +94,7 @@ func (p *TapHandle) forwardOne(client net.Conn) {
 	p.forwardChunks(client, server, func() Verdict { return p.requests }, func() time.Duration { return p.latency })
 }
 
-// keep registers connections that close ends. It reports false after close.
+// keep registers connections, which close ends. It returns false after close.
 func (p *TapHandle) keep(conns ...net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -120,7 +120,7 @@ type piece struct {
 	due   time.Time
 }
 
-// forwardChunks passes on one direction until either side closes.
+// forwardChunks forwards one direction until either side closes.
 func (p *TapHandle) forwardChunks(from, to net.Conn, verdict func() Verdict, latency func() time.Duration) {
 	pieces := make(chan piece, 1024)
 	p.forwarded.Go(func() { p.forwardRead(from, pieces, latency) })
@@ -135,7 +135,7 @@ func (p *TapHandle) forwardChunks(from, to net.Conn, verdict func() Verdict, lat
 		}
 	}
 	p.forget(from)
-	for range pieces { // until the reader has noticed
+	for range pieces { // until the reader notices
 	}
 }
 
@@ -156,7 +156,7 @@ func (p *TapHandle) forwardRead(from net.Conn, pieces chan<- piece, latency func
 	}
 }
 
-// pass reports false when nothing more can be passed on.
+// pass forwards a chunk. It returns false when nothing more can be forwarded.
 func pass(to net.Conn, chunk []byte, decide Verdict) bool {
 	if decide != nil {
 		now, rest := decide(chunk)
@@ -172,7 +172,7 @@ func pass(to net.Conn, chunk []byte, decide Verdict) bool {
 	return err == nil
 }
 
-// close ends every connection. Chunks that are held back must have been released.
+// close ends every connection. All held chunks must have been released.
 func (p *TapHandle) close() {
 	_ = p.listener.Close()
 	p.end()

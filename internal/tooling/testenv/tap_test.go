@@ -10,7 +10,7 @@ import (
 	"github.com/go-os/go-os/internal/tooling/testenv"
 )
 
-// sink is a server that shows what reaches it.
+// sink is a server that shows the data it receives.
 func sink(t *testing.T) (addr string, got <-chan []byte) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -66,7 +66,7 @@ func receive(t *testing.T, got <-chan []byte, want string) {
 	}
 }
 
-// TestTapHoldsRequests has a part of a request pass, and the rest reach the server after its client has gone.
+// TestTapHoldsRequests forwards a part of a request. The rest reaches the server after its client has gone.
 func TestTapHoldsRequests(t *testing.T) {
 	addr, got := sink(t)
 	tap := testenv.Tap(t, addr)
@@ -94,7 +94,7 @@ func TestTapHoldsRequests(t *testing.T) {
 	receive(t, got, "uest")
 }
 
-// TestTapHoldsAnswers has an answer wait, and a slow request arrive late.
+// TestTapHoldsAnswers holds an answer, and delays a request.
 func TestTapHoldsAnswers(t *testing.T) {
 	addr, got := sink(t)
 	tap := testenv.Tap(t, addr)

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// ProxyHandle is a Toxiproxy in front of another server: the network between a client and an engine, which a test can cut,
-// slow down and heal.
+// ProxyHandle is a Toxiproxy in front of another server: the network between a client and an engine, which a test can cut, slow down and
+// heal.
 type ProxyHandle struct {
 	*Process
 	t testing.TB
@@ -28,20 +28,20 @@ func Proxy(t testing.TB, upstream string) *ProxyHandle {
 
 const proxyName = "engine"
 
-// Endpoint is where clients connect instead of to the server behind.
+// Endpoint returns the address for clients, instead of the server's own.
 func (p *ProxyHandle) Endpoint() string { return p.Addr(1) }
 
 // Cut ends all connections and refuses new ones.
 func (p *ProxyHandle) Cut() { p.enable(false) }
 
-// Drop discards what is sent in either direction, without closing a connection.
+// Drop discards all data in either direction, without closing a connection.
 func (p *ProxyHandle) Drop() {
 	for _, stream := range []string{"upstream", "downstream"} {
 		p.toxic("timeout", stream, map[string]any{"timeout": 0})
 	}
 }
 
-// Slow delays what the server sends.
+// Slow delays the data that the server sends.
 func (p *ProxyHandle) Slow(latency, jitter time.Duration) {
 	p.toxic("latency", "downstream", map[string]any{"latency": latency.Milliseconds(), "jitter": jitter.Milliseconds()})
 }

@@ -12,7 +12,7 @@ import (
 	"syscall"
 )
 
-// runAs makes a command run as another user, and gives that user the command's folder, if this process is root's. Some servers refuse to
+// runAs makes a command run as another user, and gives that user the command's folder, if this process runs as root. Some servers refuse to
 // run as root.
 func runAs(cmd *exec.Cmd, dir, name string) error {
 	if name == "" || os.Geteuid() != 0 {
@@ -33,7 +33,7 @@ func runAs(cmd *exec.Cmd, dir, name string) error {
 	if err := os.Chown(dir, int(uid), int(gid)); err != nil {
 		return err
 	}
-	if err := os.Chmod(filepath.Dir(dir), 0o711); err != nil { // a test's own folder, which is made for its user alone
+	if err := os.Chmod(filepath.Dir(dir), 0o711); err != nil { // a test's own folder, which only its user can enter
 		return err
 	}
 	if cmd.SysProcAttr == nil {

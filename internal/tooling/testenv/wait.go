@@ -5,12 +5,10 @@ import (
 	"time"
 )
 
-// patience is how long the waiting methods of handles wait: far longer than anything here takes, since it is only spent by
-// tests that fail.
+// patience is how long the waiting methods of handles wait. It is far longer than anything here takes, because only failing tests spend it.
 const patience = 30 * time.Second
 
-// Eventually calls check until it returns nil, and fails the test with its last error when that takes longer than within.
-// What says, for the failure, what was waited for.
+// Eventually calls check until it returns nil. It fails the test with the last error after within. what names the condition in the failure.
 func Eventually(t testing.TB, within time.Duration, what string, check func() error) {
 	t.Helper()
 	deadline := time.NewTimer(within)

@@ -1,5 +1,5 @@
-// Package leases has what all leases of this module share: the limits that an engine sets to TTLs, and the upkeep that renews a lease
-// and gives up in time.
+// Package leases implements the common parts of all leases of this module: the TTL limits of an engine, and the upkeep that renews a
+// lease and gives up in time.
 package leases
 
 import (
@@ -10,8 +10,8 @@ import (
 	"github.com/go-os/go-os/internal/fault"
 )
 
-// Limits say how an engine treats TTLs. The types of the driver packages (kv's TTLLimits, sync's LeaseLimits) have the same fields, so that
-// they convert to it; they document them.
+// Limits describe how an engine treats TTLs. The types of the driver packages (kv's TTLLimits, sync's LeaseLimits) have the same fields,
+// so they convert to Limits. They document the fields.
 type Limits struct {
 	Min         time.Duration
 	Max         time.Duration
@@ -20,8 +20,7 @@ type Limits struct {
 	MaxLateness time.Duration
 }
 
-// Fit returns a TTL as the engine takes it: rounded up to the granularity. One outside the limits is fault.Invalid. system is the name of
-// the engine.
+// Fit returns a TTL rounded up to the engine's granularity. A TTL outside the limits is fault.Invalid. system is the name of the engine.
 func (l Limits) Fit(system string, ttl time.Duration) (time.Duration, error) {
 	switch {
 	case ttl >= l.Min && (l.Max <= 0 || ttl <= l.Max && l.roundUp(ttl) <= l.Max):
@@ -44,7 +43,7 @@ func (l Limits) roundUp(ttl time.Duration) time.Duration {
 	return whole + l.Granularity
 }
 
-// Latest returns how long after its last renewal a lease with this TTL is over, at most. It is math.MaxInt64 if a Duration cannot hold it.
+// Latest returns the longest time from a lease's last renewal to its end. It is math.MaxInt64 if a Duration cannot hold it.
 func (l Limits) Latest(ttl time.Duration) time.Duration {
 	stretch, ttl := time.Duration(max(l.Stretch, 1)), l.roundUp(ttl)
 	if ttl > (math.MaxInt64-l.MaxLateness)/stretch {

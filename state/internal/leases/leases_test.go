@@ -51,7 +51,7 @@ func TestLatest(t *testing.T) {
 		{leases.Limits{Stretch: 2}, math.MaxInt64/2 + 1, math.MaxInt64},
 		{leases.Limits{MaxLateness: s}, math.MaxInt64, math.MaxInt64},
 		{leases.Limits{Granularity: s, Stretch: 2, MaxLateness: 5 * s}, 10 * s, 25 * s},
-		{leases.Limits{Granularity: s, Stretch: 2, MaxLateness: 5 * s}, 10*s + 1, 27 * s}, // the engine stretches what was rounded up
+		{leases.Limits{Granularity: s, Stretch: 2, MaxLateness: 5 * s}, 10*s + 1, 27 * s}, // the engine stretches the rounded TTL
 	} {
 		if got := c.limits.Latest(c.ttl); got != c.want {
 			t.Errorf("Latest(%s) of %+v = %s, want %s", c.ttl, c.limits, got, c.want)

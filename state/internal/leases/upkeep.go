@@ -10,21 +10,21 @@ import (
 	"github.com/go-os/go-os/internal/backoff"
 )
 
-// Upkeep renews a lease three times a TTL. All times are of this machine's monotonic clock and count from when a request was sent, since
-// the engine got it no earlier.
+// Upkeep renews a lease three times per TTL. It uses this machine's monotonic clock, and counts from when a request was sent, since the
+// engine received it no earlier.
 type Upkeep struct {
 	// TTL of the lease.
 	TTL time.Duration
 	// Margin is how long before its TTL ends the lease counts as over.
 	Margin time.Duration
-	// Renew sends one renewal. Its context ends when the lease is over, since a later answer is of no use. sent is a time before the
+	// Renew sends one renewal. Its context ends when the lease is over, since a later answer is useless. sent is a time before the
 	// request.
 	Renew func(ctx context.Context, sent time.Time) error
-	// Final reports whether an error says that the lease has ended. After any other error the renewal is retried.
+	// Final reports whether an error means that the lease has ended. After any other error the renewal is retried.
 	Final func(error) bool
-	// Retry returns the wait after a number of failures in a row, which is at least one.
+	// Retry returns the wait after a number of consecutive failures, which is at least one.
 	Retry func(failures int) time.Duration
-	// Failed is called with the first of several failures in a row. Nil calls nothing.
+	// Failed is called with the first of several consecutive failures. It may be nil.
 	Failed func(error)
 }
 
@@ -39,7 +39,7 @@ type Expired struct {
 // Error implements error.
 func (e *Expired) Error() string { return fmt.Sprintf("no renewal within %s: %v", e.After, e.Err) }
 
-// Unwrap returns Err, unless it is that of a context: the time of a renewal has passed, not that of the caller.
+// Unwrap returns Err, unless Err is a context's error: that context belongs to a renewal, not to the caller.
 func (e *Expired) Unwrap() error {
 	if errors.Is(e.Err, context.DeadlineExceeded) || errors.Is(e.Err, context.Canceled) {
 		return nil
@@ -47,8 +47,9 @@ func (e *Expired) Unwrap() error {
 	return e.Err
 }
 
-// Run renews the lease until ctx ends, and returns nil then. It returns the error of a renewal that is Final, and an *Expired when the lease
-// is over by the clock. renewed is when the grant, or the last successful renewal, was sent. The first renewal follows after wait.
+// Run renews the lease until ctx ends, and then returns nil. It returns the error of a renewal that is Final, and an *Expired when the
+// lease is over by the clock. renewed is the time at which the grant, or the last successful renewal, was sent. The first renewal follows
+// after wait.
 func (u *Upkeep) Run(ctx context.Context, renewed time.Time, wait time.Duration) error {
 	lasts := u.TTL - u.Margin
 	over := renewed.Add(lasts)

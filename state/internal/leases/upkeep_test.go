@@ -53,7 +53,7 @@ func TestRenewsThreeTimesATTL(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*second)
 		defer cancel()
 		e := &engine{answer: func(context.Context, time.Duration) error {
-			time.Sleep(second) // the time that an answer takes does not delay the next renewal
+			time.Sleep(second) // the latency of an answer does not delay the next renewal
 			return nil
 		}}
 		if err := e.upkeep().Run(ctx, time.Now(), 0); err != nil {
@@ -93,8 +93,8 @@ func TestLeaseThatHasEnded(t *testing.T) {
 	})
 }
 
-// TestEngineThatDoesNotAnswer has the engine away from the fifth second on. The last renewal that succeeded was sent at 3 s, so the lease is
-// over at 11 s.
+// TestEngineThatDoesNotAnswer makes the engine unreachable from the fifth second. The last successful renewal was sent at 3 s, so the
+// lease is over at 11 s.
 func TestEngineThatDoesNotAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := &engine{answer: func(_ context.Context, at time.Duration) error {
@@ -138,7 +138,7 @@ func TestRecovery(t *testing.T) {
 	})
 }
 
-// TestSilentEngine has the engine swallow a renewal: its context ends when the lease is over.
+// TestSilentEngine uses an engine that does not answer a renewal. The renewal's context ends when the lease is over.
 func TestSilentEngine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := &engine{answer: func(ctx context.Context, _ time.Duration) error {
@@ -153,7 +153,7 @@ func TestSilentEngine(t *testing.T) {
 	})
 }
 
-// TestPausedProcess begins after the lease is over, as a process that was paused: nothing is sent.
+// TestPausedProcess starts after the lease is over, as in a paused process. No renewal is sent.
 func TestPausedProcess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := &engine{}
@@ -166,7 +166,7 @@ func TestPausedProcess(t *testing.T) {
 	})
 }
 
-// TestEndOfContext ends the context in a wait and during a renewal.
+// TestEndOfContext ends the context during a wait and during a renewal.
 func TestEndOfContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, after := range []time.Duration{second, 4 * second} {

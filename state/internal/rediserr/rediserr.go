@@ -24,7 +24,7 @@ func Class(err error) error {
 	case "NOPERM", "NOAUTH", "WRONGPASS":
 		return fault.Denied
 	case "LOADING", "BUSY", "OOM", "MISCONF", "READONLY", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN", "UNBLOCKED":
-		return fault.Unavailable // about the state of the server, and not about the command
+		return fault.Unavailable // about the state of the server, not about the command
 	}
 	return nil
 }

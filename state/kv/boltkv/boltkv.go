@@ -1,7 +1,7 @@
 // Package boltkv keeps key-value items on one machine's disk, in a file of bbolt.
 //
 // Guarantees:
-//   - An acknowledged write is on the disk. It survives the end of the process, even by kill -9, and that of the machine if the disk
+//   - An acknowledged write is on the disk. It survives the end of the process, even by kill -9, and a crash of the machine if the disk
 //     honours fsync.
 //   - Writes are atomic and totally ordered. Concurrent writes share a transaction, and so one fsync: many writers have a multiple of the
 //     throughput of one.
@@ -66,7 +66,7 @@ type Driver struct {
 
 	commit sync.Mutex // held from the start of a write transaction until feed has its events, so that both have one order
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	queue   []*command // writes that wait for a transaction
 	leading bool       // a goroutine processes the queue
 	alarm   *time.Timer
@@ -113,7 +113,7 @@ func Open(path string, opts *Options) (*Driver, error) {
 	return s, nil
 }
 
-// nothing is a write that only removes expired items, as every write does.
+// nothing is a write that only removes expired items, as every write does first.
 func nothing(*writer) error { return nil }
 
 // Capabilities implements driver.Driver.
@@ -149,7 +149,7 @@ func (s *Driver) Delete(ctx context.Context, req driver.DeleteRequest) error {
 // Path returns the path of the file.
 func (s *Driver) Path() string { return s.db.Path() }
 
-// Compact forgets the history of changes: watches that resume from before start over with a snapshot.
+// Compact discards the history of changes. Watches that resume from an earlier position resync with a snapshot.
 func (s *Driver) Compact() { s.feed.Compact() }
 
 // Close implements driver.Driver. It waits for the transaction that is being written.
@@ -184,7 +184,7 @@ func (s *Driver) view(ctx context.Context, do func(*bbolt.Tx) error) error {
 	return located(s.db.Path(), failed)
 }
 
-// classify adds the class to an error of bbolt. Errors of the disk are ErrUnavailable.
+// classify adds the class to an error of bbolt. Disk errors are ErrUnavailable.
 func classify(err error) error {
 	switch {
 	case errors.Is(err, driver.ErrUnavailable):
@@ -195,5 +195,5 @@ func classify(err error) error {
 	return driver.Classify(driver.ErrUnavailable, err)
 }
 
-// maxTTL is long enough, and a time in nanoseconds does not overflow.
+// maxTTL keeps times in nanoseconds from overflowing.
 const maxTTL = 100 * 365 * 24 * time.Hour

@@ -30,7 +30,7 @@ func backend() kvtest.Backend {
 	}
 }
 
-// defaults are those of a store without options.
+// defaults returns the capabilities of a store without options.
 func defaults(t testing.TB) driver.Capabilities {
 	s, err := boltkv.Open(filepath.Join(t.TempDir(), "kv.db"), nil)
 	if err != nil {
@@ -40,7 +40,7 @@ func defaults(t testing.TB) driver.Capabilities {
 	return s.Capabilities()
 }
 
-// restart opens the file as it is at this moment, while the old store still has it: what a process that is killed leaves.
+// restart opens a copy of the file while the old store still has it open, as a killed process would leave it.
 func restart(t testing.TB, old driver.Driver) driver.Driver {
 	t.Helper()
 	data, err := os.ReadFile(old.(*boltkv.Driver).Path())

@@ -35,7 +35,7 @@ func filled(t *testing.T) []byte {
 	return content
 }
 
-// TestTruncated opens what is left of a file after a copy that was broken off: an error names the file, which is unlocked then.
+// TestTruncated opens files that were cut off at several sizes. The error names the file, and the file is unlocked afterwards.
 func TestTruncated(t *testing.T) {
 	whole := filled(t)
 	path := filepath.Join(t.TempDir(), "kv.db")
@@ -62,7 +62,7 @@ func TestTruncated(t *testing.T) {
 	}
 }
 
-// TestScribbled overwrites pages at random. Whatever is damaged, no call panics, and each error names the file.
+// TestScribbled overwrites pages at random. No call panics, and each error names the file.
 func TestScribbled(t *testing.T) {
 	whole := filled(t)
 	const page = 4096
@@ -105,7 +105,7 @@ func TestScribbled(t *testing.T) {
 	}
 }
 
-// closes fails if Close does not return.
+// closes fails the test if Close does not return.
 func closes(t *testing.T, s *kv.Store) {
 	t.Helper()
 	closed := make(chan error, 1)

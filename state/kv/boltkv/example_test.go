@@ -20,7 +20,7 @@ func Example() {
 	path := filepath.Join(dir, "kv.db")
 
 	ctx := context.Background()
-	for run := range 2 { // the second one finds what the first one left
+	for run := range 2 { // the second run finds the item of the first
 		db, err := boltkv.Open(path, nil)
 		if err != nil {
 			fmt.Println(err)

@@ -18,7 +18,7 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// childFile tells a copy of the test binary which file to write to until it is killed.
+// childFile is the environment variable that names the file which a child process writes to until it is killed.
 const childFile = "BOLTKV_TEST_CHILD_FILE"
 
 func TestMain(m *testing.M) {
@@ -28,10 +28,10 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// writers of the child write at the same time, so that transactions hold several writes.
+// writers is the number of concurrent writers of the child, so that transactions hold several writes.
 const writers = 4
 
-// write puts numbers for ever, and prints each once it is acknowledged.
+// write puts increasing numbers forever, and prints each once it is acknowledged.
 func write(path string) int {
 	s, err := boltkv.Open(path, nil)
 	if err != nil {
@@ -54,7 +54,7 @@ func write(path string) int {
 	return 1
 }
 
-// TestKill kills a process in the middle of its writes with SIGKILL, again and again, and looks for what it had acknowledged.
+// TestKill repeatedly kills a process during its writes with SIGKILL, and checks that every acknowledged write is in the file.
 func TestKill(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "kv.db")
 	acknowledged := map[int]bool{}
@@ -84,7 +84,7 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// runAndKill returns the numbers that the child acknowledged before, and while, it was killed.
+// runAndKill returns the numbers that the child acknowledged until it was killed.
 func runAndKill(t *testing.T, path string, after int) (acknowledged []int) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -120,7 +120,7 @@ func runAndKill(t *testing.T, path string, after int) (acknowledged []int) {
 	return acknowledged
 }
 
-// TestTTLWhileDown has an item expire while nobody has the file open.
+// TestTTLWhileDown lets an item expire while the file is closed.
 func TestTTLWhileDown(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "kv.db")
 	s := open(t, path)
@@ -145,7 +145,7 @@ func TestTTLWhileDown(t *testing.T) {
 	}
 }
 
-// TestInUse opens a file twice: the second one must be told.
+// TestInUse opens a file twice. The second open returns an error.
 func TestInUse(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "kv.db")
 	first := open(t, path)

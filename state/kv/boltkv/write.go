@@ -117,7 +117,7 @@ func (s *Driver) wake(end int64) {
 	s.alarm.Reset(wait)
 }
 
-// writer is a write transaction under way.
+// writer is a write transaction in progress.
 type writer struct {
 	items, ends *bbolt.Bucket
 	now         time.Time
@@ -130,8 +130,8 @@ func newWriter(tx *bbolt.Tx) *writer {
 	return &writer{items: tx.Bucket(itemsName()), ends: tx.Bucket(endsName()), now: time.Now()}
 }
 
-// first returns when the first item expires. The buckets are no longer valid after the transaction, so expire and put keep the time. It may
-// be too early, but never too late.
+// first returns the time at which the next item expires. It may be too early, but never too late. expire and put compute it, because the
+// buckets are invalid after the transaction.
 func (w *writer) first() int64 { return w.earliest }
 
 // expire removes the items that have expired.
@@ -157,7 +157,7 @@ func (w *writer) check(err error) {
 	}
 }
 
-// find returns the record at key, if there is one. It returns driver.ErrConflict if the conditions do not hold.
+// find returns the record at key, if it exists. It returns driver.ErrConflict if the conditions do not hold.
 func (w *writer) find(key []byte, absent bool, version driver.Version) (old record, exists bool, err error) {
 	data := w.items.Get(key)
 	if exists = data != nil; exists {

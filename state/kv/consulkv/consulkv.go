@@ -10,11 +10,11 @@
 // # TTL and leases
 //
 // Consul implements TTLs by sessions of 10 s to 24 h. A write with a TTL creates a session, which is one more request, and the item ends
-// with it. The session ends when the item is written again or deleted. For that a write reads the item that it replaces: the token needs
-// the right to read the key, and a key that does not exist yet takes one more transaction.
+// with it. The session ends when the item is overwritten or deleted. Every write therefore reads the item that it replaces: the token
+// needs permission to read the key, and a new key takes one more transaction.
 //
-// Consul ends a session late, after up to twice its TTL (hashicorp/consul#1172), and a new leader starts to count again. A session
-// belongs to the client's agent: if that node is removed from the catalog, its items disappear.
+// Consul ends a session late, after up to twice its TTL (hashicorp/consul#1172), and a new leader restarts the count. A session belongs
+// to the client's agent: if that node is removed from the catalog, its items disappear.
 //
 // # Listing
 //
@@ -23,9 +23,9 @@
 //
 // # Watch
 //
-// A watch is a blocking query: each response comes after a change below the prefix, and has all items below it. The driver compares it with
-// the one before. So states that were soon replaced are left out (hashicorp/consul#4519), and each change costs as much as a listing.
-// A watch resumes from a position only if nothing has changed since. From any other position it starts over with the existing items.
+// A watch is a blocking query. Each response follows a change below the prefix, and contains all items below it. The driver compares it
+// with the previous one. It therefore skips states that were soon replaced (hashicorp/consul#4519), and each change costs as much as a
+// listing. A watch resumes from a position only if nothing has changed since. From any other position it resyncs with the existing items.
 package consulkv
 
 import (
@@ -129,8 +129,8 @@ func item(pair *api.KVPair) driver.Item {
 
 // Put implements driver.Driver.
 //
-// The key is removed and written in one transaction, so that it no longer ends with the session it was written with before, and so that
-// its version changes even if its value does not.
+// The key is deleted and written in one transaction. It then no longer ends with the session of its previous write, and its version
+// changes even if its value does not.
 func (s *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	write := &api.KVTxnOp{Verb: api.KVSet, Key: req.Key, Value: req.Value}
 	session := string(req.Lease)
@@ -146,7 +146,7 @@ func (s *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version
 	}
 	written, err := s.replace(ctx, req, write)
 	if err != nil {
-		if req.TTL > 0 && refused(err) { // nobody else knows of the session; if this fails, it ends by itself
+		if req.TTL > 0 && refused(err) { // no other client knows the session; if this fails, it ends by itself
 			_ = s.Revoke(ctx, driver.LeaseID(session))
 		}
 		return 0, err
@@ -161,8 +161,8 @@ const ownFlag = 0x676f_6f73_6f77_6e
 // errAbsent: a key that a transaction reads does not exist.
 var errAbsent = errors.New("the key does not exist")
 
-// replace writes a key if the conditions hold, and ends the session of the item that it replaces. A transaction fails if it reads a key that
-// does not exist, so one transaction replaces a key and another creates it.
+// replace writes a key if the conditions hold, and ends the session of the replaced item. A transaction that reads a missing key fails,
+// so one transaction replaces a key and another creates it.
 func (s *Driver) replace(ctx context.Context, req driver.PutRequest, write *api.KVTxnOp) (*api.KVPair, error) {
 	for {
 		if !req.IfAbsent {
@@ -204,7 +204,7 @@ func (s *Driver) end(ctx context.Context, key string, version driver.Version, ot
 	return pairs, nil
 }
 
-// refused reports whether an error means that a write has not happened. After any other error it may have.
+// refused reports whether an error means that a write did not take effect. After any other error it may have.
 func refused(err error) bool {
 	return errors.Is(err, driver.ErrConflict) || errors.Is(err, driver.ErrTooLarge) || errors.Is(err, driver.ErrNotFound)
 }

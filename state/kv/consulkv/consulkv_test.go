@@ -14,7 +14,7 @@ import (
 	"github.com/go-os/go-os/state/kv/kvtest"
 )
 
-// owner ends the client's connections with the driver: each has a client of its own, so that what it leaves behind can be told.
+// owner closes the client's connections with the driver. Each driver has its own client, so that leaked connections are detected.
 type owner struct {
 	*consulkv.Driver
 	client    *api.Client
@@ -27,7 +27,7 @@ func (o *owner) Close() error {
 	return err
 }
 
-// counter counts requests on their way.
+// counter counts the requests that are sent.
 type counter struct {
 	next http.RoundTripper
 	sent *atomic.Int64
@@ -52,7 +52,7 @@ func connect(t testing.TB, addr string, sent *atomic.Int64) *owner {
 	return o
 }
 
-// backend is a driver behind a network that can be cut, and one beside it.
+// backend returns a driver behind a network that can be cut, and one that bypasses it.
 func backend(t testing.TB) kvtest.Backend {
 	engine := testenv.Consul(t)
 	network := testenv.Proxy(t, engine.Addr(0))
@@ -76,8 +76,8 @@ func backend(t testing.TB) kvtest.Backend {
 		Revive:   func(testing.TB) { engine.Restart() },
 		Pause:    func(testing.TB) { engine.Pause() },
 		Resume:   func(testing.TB) { engine.Resume() },
-		Compact:  func(testing.TB, driver.Driver) {}, // Consul keeps no history of changes that it could forget
-		Requests: sent.Load, KeepAlives: 1,           // a watch asks again
+		Compact:  func(testing.TB, driver.Driver) {}, // Consul keeps no history to compact
+		Requests: sent.Load, KeepAlives: 1,           // a watch repeats its request
 		Cut:    func(testing.TB) { network.Cut() },
 		Drop:   func(testing.TB) { network.Drop() },
 		Slow:   func(_ testing.TB, latency, jitter time.Duration) { network.Slow(latency, jitter) },

@@ -40,8 +40,8 @@ func (s *Driver) tree(ctx context.Context, prefix string, q *api.QueryOptions) (
 	return items, meta.LastIndex, nil
 }
 
-// plain returns the beginning of a prefix that reaches Consul unchanged in the path of a URL. net/http removes empty and dotted parts, the
-// client removes a leading slash, and Consul refuses characters that cannot be printed. The result ends before the first such part.
+// plain returns the longest leading part of a prefix that reaches Consul unchanged in a URL path. net/http removes empty and dotted
+// parts, the client removes a leading slash, and Consul refuses unprintable characters.
 func plain(prefix string) string {
 	end := 0
 	for part := range strings.SplitAfterSeq(prefix, "/") {

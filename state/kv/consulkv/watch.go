@@ -61,7 +61,7 @@ func (s *Driver) Watch(ctx context.Context, req driver.WatchRequest, emit func(d
 	}
 }
 
-// watch is one watch under way.
+// watch is one watch in progress.
 type watch struct {
 	*Driver
 	key, prefix string
@@ -78,7 +78,7 @@ func (w *watch) look(ctx context.Context, index uint64) ([]driver.Item, uint64, 
 	if err != nil && asked.Err() != nil && ctx.Err() == nil {
 		err = fmt.Errorf("%w: a blocking query was not answered in time", driver.ErrUnavailable)
 	}
-	if w.key != "" { // a query for a single key would return after every change of the store while the key is missing
+	if w.key != "" { // while a single key is missing, a query for it would return after every change in the store
 		items = slices.DeleteFunc(items, func(it driver.Item) bool { return it.Key != w.key })
 	}
 	return items, max(now, 1), err

@@ -9,7 +9,7 @@ import (
 	"github.com/go-os/go-os/state/internal/leases"
 )
 
-// Ability is something that engines may or may not be able to do. Abilities combine with |.
+// Ability is an optional feature of engines. Abilities combine with |.
 type Ability uint32
 
 // The abilities.
@@ -55,7 +55,7 @@ func (a Ability) String() string {
 	return strings.Join(names, ", ")
 }
 
-// Each returns the abilities of the set one by one.
+// Each returns the abilities of the set as a slice.
 func (a Ability) Each() []Ability {
 	each := make([]Ability, 0, bits.OnesCount32(uint32(a)))
 	for i := range abilities {
@@ -69,7 +69,7 @@ func (a Ability) Each() []Ability {
 // AllAbilities returns the set of all abilities.
 func AllAbilities() Ability { return 1<<abilities - 1 }
 
-// Capabilities are what an engine can do, and within which limits.
+// Capabilities describe the features and the limits of an engine.
 type Capabilities struct {
 	// System is the engine's name in lower case: the value of db.system.name, from the semantic conventions if they have one.
 	System string
@@ -81,7 +81,7 @@ type Capabilities struct {
 	MaxKey int
 	// MaxValue is the length of the longest value, in bytes. Zero means no limit.
 	MaxValue int
-	// MaxBatch is how many items a request of Batcher may hold. Zero means no limit.
+	// MaxBatch is the maximum number of items in a request of Batcher. Zero means no limit.
 	MaxBatch int
 }
 
@@ -91,7 +91,7 @@ type TTLLimits struct {
 	Min time.Duration
 	// Max is the longest TTL. Longer ones are refused. Zero means no limit.
 	Max time.Duration
-	// Granularity is the unit that TTLs are rounded up to. Zero means that none are.
+	// Granularity is the unit that TTLs are rounded up to. Zero means no rounding.
 	Granularity time.Duration
 	// Stretch is the factor by which an engine may lengthen a TTL. Zero means one.
 	Stretch int
@@ -100,7 +100,8 @@ type TTLLimits struct {
 	MaxLateness time.Duration
 }
 
-// Latest returns how long after it was written an item with this TTL may still be seen. An engine with a coarse clock may be a tick late.
+// Latest returns the longest time for which an item with this TTL may be seen after it was written. An engine with a coarse clock may be
+// one tick late.
 func (l TTLLimits) Latest(ttl time.Duration) time.Duration {
 	latest := leases.Limits(l).Latest(ttl)
 	if latest > math.MaxInt64-l.Granularity {

@@ -1,14 +1,14 @@
 // Package driver is the contract between a kv.Store and its engines.
 //
-// A driver implements [Driver], which has five methods. It declares what else its engine can do as an [Ability] in its [Capabilities],
-// and implements the interface that goes with the ability: [Lister], [Watcher], [Batcher] or [Leaser]. An ability without its interface, or
+// A driver implements [Driver], which has five methods. It declares further features of its engine as [Ability] values in its
+// [Capabilities], and implements the interface of each: [Lister], [Watcher], [Batcher] or [Leaser]. An ability without its interface, or
 // an interface without its ability, fails the suite in kvtest. [Pinger] and [Validator] need no ability.
 //
 // # What the portable type does for a driver
 //
-// Keys are non-empty valid UTF-8 within MaxKey when they reach a driver, values are within MaxValue, and TTLs are within the declared limits
-// and rounded up to the granularity. Requests have no options that contradict each other, and need no ability that is not declared.
-// No method is called after Close. The portable type also adds telemetry and namespaces, retries a lost watch, and wraps errors.
+// Keys that reach a driver are non-empty valid UTF-8 within MaxKey. Values are within MaxValue. TTLs are within the declared limits, and
+// rounded up to the granularity. Requests have no options that contradict each other, and need no ability that is not declared. No method
+// is called after Close. The portable type also adds telemetry and namespaces, retries a lost watch, and wraps errors.
 //
 // # What a driver promises
 //
@@ -32,32 +32,31 @@ import (
 	"github.com/go-os/go-os/internal/fault"
 )
 
-// The classes of errors. An error that has none of these classes, and is not that of a context, counts as an unforeseen fault of the
-// engine. Drivers of other capabilities have the same values: kv.ErrUnavailable is sync.ErrUnavailable.
+// The classes of errors. An error that wraps none of them, and no context's error, counts as an unexpected fault of the engine. Drivers
+// of other capabilities have the same values: kv.ErrUnavailable is sync.ErrUnavailable.
 var (
 	// ErrNotFound: the key, or the lease, does not exist.
 	ErrNotFound = fault.NotFound
 	// ErrConflict: the item is not in the state that a conditional write expects.
 	ErrConflict = fault.Conflict
-	// ErrInvalid: the request makes no sense. It would fail however often it is repeated.
+	// ErrInvalid: the request is invalid. A retry fails, too.
 	ErrInvalid = fault.Invalid
 	// ErrTooLarge: the key or the value is over the engine's limit.
 	ErrTooLarge = fault.TooLarge
-	// ErrUnavailable: the engine could not be reached, or did not answer. The request may have been carried out.
+	// ErrUnavailable: the engine was unreachable, or did not answer. The request may have taken effect.
 	ErrUnavailable = fault.Unavailable
-	// ErrDenied: the engine refuses the client, whose credentials or rights do not suffice.
+	// ErrDenied: the engine refuses the client, whose credentials or permissions are insufficient.
 	ErrDenied = fault.Denied
 	// ErrClosed: the store was closed.
 	ErrClosed = fault.Closed
-	// ErrCompacted: the position that a watch should begin at is gone. The portable type then begins with a snapshot. Users never see
-	// this error.
+	// ErrCompacted: the start position of a watch is gone. The portable type then starts with a snapshot. Users never see this error.
 	ErrCompacted = errors.New("compacted")
 )
 
 // Version identifies one state of one key. It is opaque: compare versions for equality only. Zero is no version.
 type Version uint64
 
-// Item is a key and what is stored there.
+// Item is a key with its value.
 type Item struct {
 	// Key of the item.
 	Key string
@@ -69,9 +68,9 @@ type Item struct {
 	TTL time.Duration
 }
 
-// Driver is what every engine implements.
+// Driver is the interface that every engine implements.
 type Driver interface {
-	// Capabilities are constant for the life of the store, and known without asking the engine.
+	// Capabilities returns values that are constant for the life of the driver. It sends no request.
 	Capabilities() Capabilities
 	// Get returns the item at key, or ErrNotFound.
 	Get(ctx context.Context, key string) (Item, error)
@@ -79,8 +78,8 @@ type Driver interface {
 	Put(ctx context.Context, req PutRequest) (Version, error)
 	// Delete removes an item, or returns ErrConflict. Without a condition, a missing key is not an error.
 	Delete(ctx context.Context, req DeleteRequest) error
-	// Close frees the resources of the driver. It is called once, and may be called while other calls are running: those end with
-	// ErrClosed or with their own result. A client that was handed to the driver stays open.
+	// Close frees the resources of the driver. It is called once, possibly during other calls. Those end with ErrClosed or with their own
+	// result. A client that was passed to the driver stays open.
 	Close() error
 }
 
@@ -90,9 +89,9 @@ type PutRequest struct {
 	Key string
 	// Value to write; nil is the empty value.
 	Value []byte
-	// TTL is how long the item lives. Zero means no TTL, and removes the one that the item had.
+	// TTL is the lifetime of the item. Zero means no TTL, and removes an existing one.
 	TTL time.Duration
-	// Lease is what the item lives with. Empty means none. A request has a lease or a TTL, never both.
+	// Lease is the lease that the item ends with. Empty means none. A request never has both a lease and a TTL.
 	Lease LeaseID
 	// IfAbsent makes the write conditional: the key must not exist.
 	IfAbsent bool
@@ -100,10 +99,10 @@ type PutRequest struct {
 	IfVersion Version
 }
 
-// DeleteRequest is one removal.
+// DeleteRequest is one deletion.
 type DeleteRequest struct {
-	// Key to remove.
+	// Key to delete.
 	Key string
-	// IfVersion makes the removal conditional: the item must exist and have this version. Zero means no such condition.
+	// IfVersion makes the deletion conditional: the item must exist and have this version. Zero means no such condition.
 	IfVersion Version
 }

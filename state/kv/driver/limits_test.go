@@ -8,7 +8,7 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// TestLatestSaturates asks for more than a Duration holds.
+// TestLatestSaturates passes more than a Duration holds.
 func TestLatestSaturates(t *testing.T) {
 	for _, l := range []driver.TTLLimits{{Granularity: time.Second}, {Stretch: 2}, {MaxLateness: time.Second}} {
 		if got := l.Latest(math.MaxInt64); got < math.MaxInt64/time.Second*time.Second {

@@ -7,11 +7,12 @@
 //   - A watch sees every change in order, and resumes until etcd compacts. An idle driver polls nothing.
 //   - Keys are etcd's keys, byte for byte: no prefix is added. Use Driver.Namespace to share a cluster.
 //
-// An item with a TTL has a lease of its own, which ends when the item is written again or deleted. etcd counts in whole seconds, two at
-// least, and never early. After a change of its leader every lease gets its whole TTL again; MaxLateness does not include that. Reads do
-// not return the TTL, which would be a second request.
+// An item with a TTL has its own lease, which ends when the item is overwritten or deleted. etcd's TTLs are whole seconds, at least two,
+// and never end early. After a change of its leader every lease gets its whole TTL again; MaxLateness does not include that. Reads do not
+// return the TTL, which would need a second request.
 //
-// A write reads the lease of the item that it replaces: with authentication on, a client needs the right to read the keys that it writes.
+// A write reads the lease of the item that it replaces. With authentication on, a client needs permission to read the keys that it
+// writes.
 //
 // Set DialKeepAliveTime and DialKeepAliveTimeout in the client's Config. Without them a watch does not notice a server that is silent but
 // does not close its connections.
@@ -43,7 +44,8 @@ const (
 
 // Options configure New.
 type Options struct {
-	// MaxRequest is the --max-request-bytes of the cluster. A value may take all of it but MaxKey and 1 KiB. Default: DefaultMaxRequest.
+	// MaxRequest is the --max-request-bytes of the cluster. A value may use all of it except MaxKey and 1 KiB. Default:
+	// DefaultMaxRequest.
 	MaxRequest int
 }
 
@@ -91,8 +93,8 @@ func (s *Driver) Get(ctx context.Context, key string) (driver.Item, error) {
 	return item(resp.Kvs[0]), nil
 }
 
-// Put implements driver.Driver. A write with a TTL needs a second request, which grants its lease. A write that replaces an item with a TTL
-// needs another, which revokes that item's lease.
+// Put implements driver.Driver. A write with a TTL needs a second request, which grants its lease. Replacing an item that has a TTL needs
+// another one, which revokes that item's lease.
 func (s *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	lease, err := s.leaseOf(ctx, req)
 	if err != nil {
@@ -106,7 +108,7 @@ func (s *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version
 	return version, err
 }
 
-// write writes one key if the conditions hold, and revokes the lease of the item that it replaces if no other item has it. The response must
+// write writes one key if the conditions hold, and revokes the lease of the replaced item if no other item has it. The response must
 // contain the replaced item: etcd does not return its lease without its value.
 func (s *Driver) write(ctx context.Context, conds []clientv3.Cmp, op clientv3.Op) (driver.Version, error) {
 	version, replaced, err := s.commit(ctx, conds, op)
@@ -154,7 +156,7 @@ func before(item *mvccpb.KeyValue) []*mvccpb.KeyValue {
 	return []*mvccpb.KeyValue{item}
 }
 
-// refused reports whether an error means that a write has not happened. After any other error it may have.
+// refused reports whether an error means that a write did not take effect. After any other error it may have.
 func refused(err error) bool {
 	return errors.Is(err, driver.ErrConflict) || errors.Is(err, driver.ErrTooLarge) || errors.Is(err, driver.ErrNotFound)
 }

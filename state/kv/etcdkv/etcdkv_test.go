@@ -16,7 +16,7 @@ import (
 	"github.com/go-os/go-os/state/kv/kvtest"
 )
 
-// owner closes the client with the driver: each has one of its own, so that what it leaves behind can be told.
+// owner closes the client with the driver. Each driver has its own client, so that leaks are detected.
 type owner struct {
 	*etcdkv.Driver
 	client *clientv3.Client
@@ -36,7 +36,7 @@ func connect(t testing.TB, endpoints ...string) *owner {
 	return &owner{Driver: etcdkv.New(client, nil), client: client}
 }
 
-// backend is a driver that reaches etcd by one way, and one beside it that takes another.
+// backend returns a driver that reaches etcd by the endpoints of way, and one that uses those of beside.
 func backend(way, beside []string) kvtest.Backend {
 	return kvtest.Backend{
 		EngineFuncs: testenv.Goroutines(),
@@ -46,7 +46,7 @@ func backend(way, beside []string) kvtest.Backend {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, endpoint := range way { // a watch begins where its server is, and would show the deletes
+			for _, endpoint := range way { // a watch starts at its server's revision, and would show the deletes
 				testenv.Eventually(t, 10*time.Second, endpoint+" catches up", func() error {
 					status, err := o.client.Status(t.Context(), endpoint)
 					if err == nil && status.Header.Revision < resp.Header.Revision {
@@ -84,7 +84,7 @@ func leases(t testing.TB, endpoints []string) int {
 	return len(resp.Leases)
 }
 
-// TestContract is about one etcd, behind a network that can be cut.
+// TestContract runs the suite against one etcd behind a network that can be cut.
 func TestContract(t *testing.T) {
 	engine := testenv.Etcd(t)
 	network := testenv.Proxy(t, engine.Endpoint())
@@ -104,7 +104,7 @@ func TestContract(t *testing.T) {
 	kvtest.Run(t, b)
 }
 
-// TestContractCluster is about three etcds, whose leader can be killed.
+// TestContractCluster runs the suite against three etcd servers whose leader can be killed.
 func TestContractCluster(t *testing.T) {
 	suite.Long(t)
 	cluster := testenv.EtcdCluster(t, 3)

@@ -10,7 +10,7 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// TestWatchOnALaggingServer begins watches on a server that has just missed writes. They show none of what was written before.
+// TestWatchOnALaggingServer starts watches on a server that has just missed writes. They show none of the earlier writes.
 func TestWatchOnALaggingServer(t *testing.T) {
 	t.Parallel()
 	cluster := testenv.EtcdCluster(t, 3)

@@ -25,10 +25,10 @@ const (
 
 func own(id clientv3.LeaseID) bool { return id&ownMask == ownMark }
 
-// newOwn returns an ID for the lease of one item. It is positive, as the IDs that etcd chooses.
+// newOwn returns an ID for the lease of one item. It is positive, like the IDs that etcd chooses.
 func newOwn() int64 { return int64(rand.Uint64()>>1)&^ownMask | ownMark }
 
-// leaseOf returns the lease of a write: the one that it names, a new one for a TTL, or none.
+// leaseOf returns the lease of a write: the requested one, a new one for a TTL, or none.
 func (s *Driver) leaseOf(ctx context.Context, req driver.PutRequest) (clientv3.LeaseID, error) {
 	if req.TTL == 0 {
 		return parse(req.Lease)
@@ -47,7 +47,7 @@ func (s *Driver) leaseOf(ctx context.Context, req driver.PutRequest) (clientv3.L
 	}
 }
 
-// endOwn revokes the lease of an item that no longer exists, if the lease belonged to it alone. If this fails, the lease ends after its TTL.
+// endOwn revokes the lease of an item that no longer exists, if the lease was its own. If this fails, the lease ends after its TTL.
 func (s *Driver) endOwn(ctx context.Context, id clientv3.LeaseID) {
 	if own(id) {
 		_, _ = s.client.Revoke(ctx, id)

@@ -23,7 +23,7 @@ func item(kv *mvccpb.KeyValue) driver.Item {
 	return it
 }
 
-// cursor is where a listing continues: after a key, at the revision of its first page.
+// cursor is the position of a listing: a key, and the revision of the first page.
 type cursor struct {
 	after    string
 	revision int64
@@ -113,8 +113,9 @@ func (s *Driver) Watch(ctx context.Context, req driver.WatchRequest, emit func(d
 	return fmt.Errorf("%w: the connection to etcd is lost", driver.ErrUnavailable)
 }
 
-// revision returns the revision of the cluster from a linearizable read. A watch without a revision begins at that of its server. If the
-// server lags, such a watch shows writes that were acknowledged before it began. The client must have the right to read the key.
+// revision returns the revision of the cluster from a linearizable read. A watch without a revision starts at the revision of its server.
+// If the server lags, such a watch shows writes that were acknowledged before it started. The client must have permission to read the
+// key.
 func (s *Driver) revision(ctx context.Context, key string) (int64, error) {
 	resp, err := s.client.Get(ctx, key, clientv3.WithCountOnly())
 	if err != nil {
@@ -123,9 +124,9 @@ func (s *Driver) revision(ctx context.Context, key string) (int64, error) {
 	return resp.Header.Revision, nil
 }
 
-// remembers returns nil if etcd has the changes after a revision. It must be called before the watch: etcd first reports that a watch is in
-// place, and then that its revision is compacted. A watch does not detect a future revision either, which comes from another cluster, or from
-// this one before it was restored from a backup.
+// remembers returns nil if etcd has the changes after a revision. It must be called before the watch: etcd first reports that a watch is
+// established, and then that its revision is compacted. A watch does not detect a future revision either. Such a revision comes from
+// another cluster, or from this one before it was restored from a backup.
 func (s *Driver) remembers(ctx context.Context, revision int64) error {
 	_, err := s.client.Get(ctx, "\x00", clientv3.WithRev(revision), clientv3.WithCountOnly())
 	switch {
@@ -174,8 +175,8 @@ func (s *Driver) snapshot(ctx context.Context, req driver.WatchRequest, emit fun
 	}
 }
 
-// emitAll emits events. Several events may have one revision, such as the removals at the end of a lease. A watch that resumes between them
-// begins before the first of them.
+// emitAll emits events. Several events may share a revision, such as the deletions at the end of a lease. A watch that resumes between
+// them starts before the first of them.
 func emitAll(events []*clientv3.Event, emit func(driver.Event) error) error {
 	for i, ev := range events {
 		shown := driver.Event{Kind: driver.EventPut, Item: item(ev.Kv), Position: driver.Version(ev.Kv.ModRevision)}

@@ -14,7 +14,7 @@ import (
 	"github.com/go-os/go-os/state/kv/etcdkv"
 )
 
-// TestRights uses keys as a user without rights: that is not an engine that is out of reach.
+// TestRights uses keys as a user without permissions. The error is not ErrUnavailable.
 func TestRights(t *testing.T) {
 	t.Parallel()
 	engine := testenv.Etcd(t)

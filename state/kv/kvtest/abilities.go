@@ -18,7 +18,7 @@ func abilities() []promise {
 	}
 }
 
-// consistent compares what the driver declares with what it implements.
+// consistent compares the driver's declarations with the interfaces that it implements.
 func consistent(r *rig) {
 	_, lister := r.driver.(driver.Lister)
 	_, watcher := r.driver.(driver.Watcher)
@@ -44,7 +44,7 @@ func consistent(r *rig) {
 	}
 }
 
-// refused uses every ability that the driver does not declare. Each use must fail, and write nothing.
+// refused uses every ability that the driver does not declare. Each use must fail and write nothing.
 func refused(r *rig) {
 	ctx, put := r.context(), func(opts ...kv.PutOption) func() error {
 		return func() error {
@@ -110,7 +110,7 @@ func lifecycle() []promise {
 	}
 }
 
-// canceled makes every call with a context that is over: each says so, and writes nothing.
+// canceled makes every call with a canceled context. Each returns the context's error and writes nothing.
 func canceled(r *rig) {
 	ctx, cancel := context.WithCancel(r.Context())
 	cancel()
@@ -162,7 +162,7 @@ func closed(r *rig) {
 	}
 	if w != nil {
 		last := w.next()
-		for last.err == nil && !last.ended { // it may have lost its connection before, or found it again
+		for last.err == nil && !last.ended { // it may have lost its connection before, or re-established it
 			last = w.next()
 		}
 		r.is(last.err, kv.ErrClosed, "a watch under way")
@@ -177,7 +177,7 @@ func pings(r *rig) {
 	}
 }
 
-// idle counts what the engine is asked while nothing happens: a driver that polls shows here.
+// idle counts the engine's requests while nothing happens, so that a driver which polls fails.
 func idle(r *rig) {
 	const seconds = 3
 	w := r.watchPrefix("")

@@ -18,7 +18,7 @@ func batches() []promise {
 	}
 }
 
-// manyItems works on every driver: without the ability Batch the portable type goes one by one.
+// manyItems works on every driver. Without the ability Batch, the portable type makes one call per item.
 func manyItems(r *rig) {
 	n := 10
 	if r.caps.MaxBatch > 0 && r.caps.Has(driver.Batch) {
@@ -116,7 +116,7 @@ func leaseEnds(r *rig) {
 	r.is(err, kv.ErrInvalid, "Put with a lease and a TTL")
 }
 
-// leaseKept runs two leases. Items of the first stay for as long as that; those of the second, whose Run ends early, do not.
+// leaseKept runs two leases. Items of the first exist as long as Run does; those of the second, whose Run ends early, expire.
 func leaseKept(r *rig) {
 	ttl := r.short()
 	stays, left := r.lease(ttl), r.lease(ttl)
@@ -138,7 +138,7 @@ func leaseKept(r *rig) {
 	r.event("goos.kv.lease.lost")
 }
 
-// runLease keeps a lease alive. What it returns ends that, and fails unless Run returns nil.
+// runLease keeps a lease alive until stop is called. stop fails the test unless Run returns nil.
 func (r *rig) runLease(l *kv.Lease) (stop func()) {
 	ctx, cancel := context.WithCancel(r.Context())
 	ended := make(chan error, 1)
@@ -162,7 +162,7 @@ func leaseRevoked(r *rig) {
 	}
 }
 
-// leasesEnd writes a few keys again and again with a long TTL and counts leases at the engine: one for each item that has a TTL now.
+// leasesEnd repeatedly writes a few keys with a long TTL, and counts the engine's leases. There is one for each item with a TTL.
 func leasesEnd(r *rig) {
 	const keys, rounds, ttl = 2, 20, time.Hour
 	stores := []*kv.Store{r.store}
@@ -203,7 +203,7 @@ func leasesEnd(r *rig) {
 	expect(keys-2, "a deletion")
 }
 
-// version returns the version of an item that must be there.
+// version returns the version of an existing item.
 func (r *rig) version(key string) kv.Version {
 	r.Helper()
 	it, err := r.store.Get(r.context(), key)
@@ -213,7 +213,7 @@ func (r *rig) version(key string) kv.Version {
 	return it.Version
 }
 
-// leaseStays replaces and deletes items of a lease: that must not end the lease, or others of its items.
+// leaseStays replaces and deletes items of a lease. Neither may end the lease or affect its other items.
 func leaseStays(r *rig) {
 	l := r.lease(time.Minute)
 	for _, key := range []string{"l/1", "l/2", "l/3"} {

@@ -18,10 +18,10 @@ import (
 // breakage is a driver that breaks a promise.
 type breakage struct {
 	spoil   func(*broken)
-	noticed string // the names of the promises that must notice, separated by commas
+	noticed string // the promises that must fail, separated by commas
 }
 
-// breakages returns all of them, by what they do.
+// breakages returns all breakages by description.
 func breakages() map[string]breakage {
 	all := map[string]breakage{}
 	for _, part := range []map[string]breakage{
@@ -153,7 +153,7 @@ func brokenConditions() map[string]breakage {
 	}
 }
 
-// lagging is memkv whose Get shows a key as it was before its latest write, for as many reads as a replica would take to catch up.
+// lagging is memkv whose Get returns a key's previous value for a number of reads, as a lagging replica would.
 func lagging(b *broken, reads int) {
 	var mu sync.Mutex
 	before, left := map[string]driver.Item{}, map[string]int{}
@@ -326,7 +326,7 @@ func brokenJoins() map[string]breakage {
 				if !errors.Is(err, done) {
 					return err
 				}
-				<-time.After(5 * time.Millisecond) // in which writes go unseen
+				<-time.After(5 * time.Millisecond) // writes in this time go unseen
 				return b.Driver.Watch(ctx, driver.WatchRequest{Key: req.Key, Prefix: req.Prefix}, emit)
 			}
 		}, "watch/joins without a gap"},

@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// broken is memkv with one promise broken: whatever field is set takes the place of the method.
+// broken is memkv with one broken promise. A field that is set replaces the method.
 type broken struct {
 	*memkv.Driver
 	caps   func(driver.Capabilities) driver.Capabilities
@@ -104,7 +104,7 @@ func (b *broken) Close() error {
 	return b.Driver.Close()
 }
 
-// filtered is a watch whose events pass through a filter, which returns what to emit instead.
+// filtered is a watch whose events pass through filter, which returns the events to emit instead.
 func filtered(b *broken, filter func(driver.Event) []driver.Event) func(context.Context, driver.WatchRequest, func(driver.Event) error) error {
 	return func(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
 		return b.Driver.Watch(ctx, req, func(ev driver.Event) error {
@@ -123,7 +123,7 @@ func notices(t *testing.T, b Backend, promise string) bool {
 	return len(contract(suite.Guarded(b), new(Record)).Failures(t, promise)) > 0
 }
 
-// TestBroken shows that the suite can fail: each broken driver is caught by the promises that it breaks.
+// TestBroken shows that the suite can fail. The promises that a driver breaks must fail.
 func TestBroken(t *testing.T) {
 	for name, c := range breakages() {
 		t.Run(name, func(t *testing.T) {
@@ -152,7 +152,7 @@ func TestBroken(t *testing.T) {
 	}
 }
 
-// TestForgetful loses what was acknowledged last, as an engine that does not sync its writes.
+// TestForgetful loses the latest acknowledged writes, as an engine that does not sync them.
 func TestForgetful(t *testing.T) {
 	var early []byte
 	b := Backend{
@@ -185,7 +185,7 @@ func TestForgetful(t *testing.T) {
 	}
 }
 
-// TestChatty polls: the idle budget must notice. One that hangs must be noticed as well.
+// TestChatty runs a driver that polls. The idle budget must catch it.
 func TestChatty(t *testing.T) {
 	b := remoteBackend()
 	open := b.Open
@@ -212,7 +212,7 @@ func TestChatty(t *testing.T) {
 	}
 }
 
-// TestDeaf does not notice that its engine is gone, or hangs with it.
+// TestDeaf runs drivers that do not notice that their engine is gone, or that hang with it.
 func TestDeaf(t *testing.T) {
 	for name, spoil := range map[string]func(*remote, *broken){
 		"faults/engine down":       func(*remote, *broken) {},

@@ -84,7 +84,7 @@ func contradictions(r *rig) {
 	r.is(r.store.Delete(r.context(), "k", kv.IfVersion(0)), kv.ErrInvalid, "Delete with no version")
 }
 
-// counter has several writers add to one number by compare-and-set.
+// counter runs several writers that increment one number by compare-and-set.
 func counter(r *rig) {
 	const writers, each = 4, 25
 	ctx := r.context()

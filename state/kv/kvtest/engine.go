@@ -11,7 +11,7 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// Awake waits until a driver has found its engine again, for a Restart hook.
+// Awake waits until a driver reaches its engine again. It is for a Restart hook.
 func Awake(t testing.TB, d driver.Driver) {
 	t.Helper()
 	var err error
@@ -39,8 +39,8 @@ func pause(t testing.TB, d time.Duration) {
 	}
 }
 
-// NeverThere checks a driver whose engine was never there: each call says so within its context, with its operation and key. It
-// closes the driver.
+// NeverThere checks a driver whose engine was never reachable. Each call returns, within its context, an error with its operation and
+// key. NeverThere closes the driver.
 func NeverThere(t testing.TB, d driver.Driver) {
 	t.Helper()
 	s := kv.New(d, nil)

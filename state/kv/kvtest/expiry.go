@@ -18,10 +18,10 @@ func expiry() []promise {
 	}
 }
 
-// short is a TTL that every engine of the driver's limits can keep, and that the suite can wait for.
+// short returns a TTL that is within the driver's limits and short enough to wait for.
 func (r *rig) short() time.Duration { return max(r.caps.TTL.Min, 500*time.Millisecond) }
 
-// slack is what a test that looks at a clock must allow: nothing on a fake one.
+// slack returns the tolerance of a test that reads the clock. It is zero on a fake clock.
 func (r *rig) slack() time.Duration {
 	if r.FakeClock {
 		return 0
@@ -29,7 +29,7 @@ func (r *rig) slack() time.Duration {
 	return 500 * time.Millisecond
 }
 
-// gone waits until key is absent, and fails if that happens before from or after until.
+// gone waits until key is absent. It fails if that happens before from or after until.
 func (r *rig) gone(key string, from, until time.Time) {
 	r.Helper()
 	for {
@@ -50,7 +50,7 @@ func (r *rig) gone(key string, from, until time.Time) {
 	}
 }
 
-// deadline returns when an item that was written between before and now must be gone, at the latest.
+// deadline returns the latest time at which an item must have expired that was written between before and now.
 func (r *rig) deadline(ttl time.Duration) time.Time {
 	return time.Now().Add(r.caps.TTL.Latest(ttl) + r.slack())
 }
@@ -126,7 +126,7 @@ func ttlAcrossRestart(r *rig) {
 	until := r.deadline(ttl)
 	r.restart()
 	if back := time.Now().Add(r.caps.TTL.Granularity + r.caps.TTL.MaxLateness); back.After(until) {
-		until = back // the engine was down when the item's time was over
+		until = back // the engine was down when the item expired
 	}
 	r.gone("short", sent.Add(ttl), until.Add(r.slack()))
 	r.holds("ever", "x")

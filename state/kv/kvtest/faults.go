@@ -20,16 +20,16 @@ func faults() []promise {
 	}
 }
 
-// restart has the Backend end the engine without warning and start it again.
+// restart kills the engine and starts it again.
 func (r *rig) restart() {
 	r.Helper()
 	d := r.Restart(r, r.driver)
 	if d != r.driver {
-		r.use(d) // what the old store held ended with its engine
+		r.use(d) // the old store's resources ended with its engine
 	}
 }
 
-// durable compares what was acknowledged before the engine was killed with what is there after.
+// durable compares the writes that were acknowledged before the engine was killed with those that exist afterwards.
 func durable(r *rig) {
 	want := map[string]string{}
 	for i := range 100 {
@@ -72,7 +72,7 @@ func versionsAfterRestart(r *rig) {
 	if r.caps.Has(driver.CAS) {
 		r.conflicts("k", "x", kv.IfVersion(old))
 	}
-	if r.caps.Has(driver.Watch) { // the place may be gone, but then the watch must start over
+	if r.caps.Has(driver.Watch) { // the position may be lost, but then the watch must resync
 		w := r.watchKey("k", kv.From(old))
 		for ev := w.next(); ev.Kind != kv.EventPut || string(ev.Item.Value) != "2"; ev = w.next() {
 			if ev.err != nil || ev.ended {
@@ -82,10 +82,11 @@ func versionsAfterRestart(r *rig) {
 	}
 }
 
-// unread is a key that no store has read before, and so none can answer from a cache of its own.
+// unread is a key that no store has read before, so no store can answer from a cache.
 const unread = "never read before"
 
-// down uses an engine that is not there: every call says so, and before its context ends if that has longer than patience.
+// down makes calls while the engine is unreachable. Every call returns an error, and does so before its context ends if that is later
+// than patience.
 func down(r *rig) {
 	r.put("k", "1")
 	r.Kill(r)
@@ -126,7 +127,7 @@ func (r *rig) eventually(what string, try func() error) {
 	r.Fatalf("waited %s for %s: %v", r.patience, what, err)
 }
 
-// watchComesBack breaks the connection under a watch and compares its view with what is there afterwards.
+// watchComesBack breaks the connection of a watch, and compares its view afterwards with the store.
 func watchComesBack(r *rig) {
 	w := r.watchPrefix("", kv.Current())
 	w.expect("resync", "synced")
@@ -147,7 +148,7 @@ func watchComesBack(r *rig) {
 	r.event("goos.kv.watch.lost")
 }
 
-// silent uses an engine that holds its connections and does not answer: calls end within a second of their context.
+// silent makes calls to an engine that keeps its connections open and does not answer. Calls end within a second of their context.
 func silent(r *rig) {
 	r.put("k", "1")
 	r.Pause(r)

@@ -23,13 +23,13 @@ func freshness() []promise {
 }
 
 const (
-	// freshRounds is how many changes the promises about freshness make. A replica that lags is not hit every time.
+	// freshRounds is the number of changes that the freshness promises make. Not every change meets a lagging replica.
 	freshRounds = 200
-	// freshReaders is how many other clients read each change, so that a cluster is read at several of its nodes.
+	// freshReaders is the number of other clients that read each change, so that several nodes of a cluster are read.
 	freshReaders = 3
 )
 
-// readers returns the stores that read: clients of their own where the Backend has them.
+// readers returns the stores that read. Each has its own client where the Backend provides one.
 func (r *rig) readers() []*kv.Store {
 	if r.Beside == nil {
 		return []*kv.Store{r.store}
@@ -41,8 +41,8 @@ func (r *rig) readers() []*kv.Store {
 	return all
 }
 
-// readAfterEvent changes one item at a time and waits until every reader has seen the event. Each reads as soon as it has the
-// event, and nothing else is written meanwhile: so it must read exactly what the event shows.
+// readAfterEvent changes one item at a time and waits until every reader has received the event. Each reader reads on receipt while
+// nothing else is written, so it must read exactly what the event shows.
 func readAfterEvent(r *rig) {
 	ctx, cancel := context.WithCancel(r.Context())
 	readers := r.readers()
@@ -77,7 +77,7 @@ func readAfterEvent(r *rig) {
 	}
 }
 
-// readEach reads after each event of a watch, and reports how it went. It returns the error that ends it.
+// readEach reads after each event of a watch and reports the result. It returns the error that ends the watch.
 func (r *rig) readEach(ctx context.Context, s *kv.Store, results chan<- error) error {
 	for ev, err := range s.WatchPrefix(ctx, "f/") {
 		if err == nil {
@@ -91,7 +91,7 @@ func (r *rig) readEach(ctx context.Context, s *kv.Store, results chan<- error) e
 	return nil
 }
 
-// matches compares what a Get and a List show with the event that was just received.
+// matches compares the results of Get and List with the event that was just received.
 func (r *rig) matches(ctx context.Context, s *kv.Store, ev kv.Event) error {
 	if ev.Kind != kv.EventPut && ev.Kind != kv.EventDelete {
 		return nil
@@ -112,7 +112,7 @@ func (r *rig) matches(ctx context.Context, s *kv.Store, ev kv.Event) error {
 	return sameAs(ev, got, err, "List")
 }
 
-// sameAs returns an error unless a read found the item as the event shows it.
+// sameAs returns an error unless a read returned the item of the event.
 func sameAs(ev kv.Event, got kv.Item, err error, read string) error {
 	switch {
 	case ev.Kind == kv.EventDelete && errors.Is(err, kv.ErrNotFound):
@@ -128,8 +128,8 @@ func sameAs(ev kv.Event, got kv.Item, err error, read string) error {
 	}
 }
 
-// readAfterSynced begins watches while values change. What a read after Synced does not show must come as an event: a caller that
-// keeps what it reads would be stale for good otherwise.
+// readAfterSynced starts watches while values change. A change that a read after Synced does not show must come as an event. Otherwise a
+// caller that keeps what it read would stay stale.
 func readAfterSynced(r *rig) {
 	readers := r.readers()
 	for n := range freshRounds / 4 {
@@ -141,7 +141,7 @@ func readAfterSynced(r *rig) {
 	}
 }
 
-// learns returns nil once a read after Synced, or an event after it, has this value.
+// learns returns nil once a read after Synced, or a later event, has this value.
 func learns(ctx context.Context, s *kv.Store, want string) error {
 	read := "nothing"
 	for ev, err := range s.Watch(ctx, "f/k") {
@@ -157,8 +157,8 @@ func learns(ctx context.Context, s *kv.Store, want string) error {
 	return fmt.Errorf("a Get after Synced showed %q, and no event followed with %q", read, want)
 }
 
-// nearFollows reads through near caches all the time while a value changes. Each must come to show the value that was written last,
-// though its items do not age.
+// nearFollows reads continuously through near caches while a value changes. Each cache must finally return the last value written,
+// although its items do not age.
 func nearFollows(r *rig) {
 	ctx, cancel := context.WithCancel(r.Context())
 	var group sync.WaitGroup
@@ -199,7 +199,7 @@ func (r *rig) shows(cache *near.Cache, want string) {
 	}
 }
 
-// readOthersWrites has other clients read what was acknowledged to this one, by every kind of read.
+// readOthersWrites writes through one client and reads through others, by every kind of read. Each must return the acknowledged write.
 func readOthersWrites(r *rig) {
 	readers := r.readers()
 	for n := range freshRounds {
@@ -217,7 +217,7 @@ func readOthersWrites(r *rig) {
 	}
 }
 
-// begins fails unless the snapshot of a watch holds the item.
+// begins fails the test unless the snapshot of a watch holds the item.
 func (r *rig) begins(s *kv.Store, want kv.Item) {
 	r.Helper()
 	var shown kv.Item

@@ -13,14 +13,14 @@ import (
 	"github.com/go-os/go-os/state/kv/memkv"
 )
 
-// gate stands for the way between drivers and an engine: memkv behind it can be cut off, silent or slow.
+// gate is the connection between drivers and memkv. It can be cut, silent or slow.
 type gate struct {
 	engine *memkv.Driver
 
 	mu      sync.Mutex
 	state   string        // "", "cut", "silent" or "slow"
 	changed chan struct{} // closed when state changes
-	since   time.Time     // when it did
+	since   time.Time     // time of the last change of state
 }
 
 func newGate() *gate {
@@ -43,7 +43,7 @@ func (g *gate) now() (state string, changed <-chan struct{}) {
 
 var errGate = fmt.Errorf("%w: cut off", driver.ErrUnavailable)
 
-// pass returns when a request may go through.
+// pass returns when a request may proceed.
 func (g *gate) pass(ctx context.Context) error {
 	for {
 		state, changed := g.now()
@@ -51,7 +51,7 @@ func (g *gate) pass(ctx context.Context) error {
 		case "":
 			select {
 			case <-ctx.Done():
-			case <-time.After(time.Millisecond): // a network takes its time
+			case <-time.After(time.Millisecond): // network latency
 			}
 			return ctx.Err()
 		case "cut":
@@ -72,23 +72,23 @@ func (g *gate) pass(ctx context.Context) error {
 	}
 }
 
-// gated is a driver behind a gate. What is set breaks a promise.
+// gated is a driver behind a gate. Each field that is set breaks a promise.
 type gated struct {
 	*gate
 	deaf    bool // calls do not end with their context
 	forgets bool // acknowledges writes that it drops, while slow and after a fault
-	mute    bool // a watch goes on over a cut, and does not tell
-	skips   bool // a watch that comes back begins now
-	repeats bool // a watch that comes back begins too early
-	blind   bool // a watch does not notice that its place is gone
-	stale   bool // Get answers from what it saw first
+	mute    bool // a watch continues across a cut, without an event
+	skips   bool // a watch that resumes starts from now
+	repeats bool // a watch that resumes starts too early
+	blind   bool // a watch does not notice that its position is gone
+	stale   bool // Get returns the first value that it read
 	old     sync.Map
 }
 
 func (d *gated) Capabilities() driver.Capabilities {
 	c := d.engine.Capabilities()
 	c.Abilities &^= driver.Batch | driver.Leases
-	c.Abilities |= driver.Durable // as far as these faults go: the engine itself never ends
+	c.Abilities |= driver.Durable // as far as these faults reach: the engine itself never ends
 	return c
 }
 
@@ -143,7 +143,7 @@ func (d *gated) List(ctx context.Context, req driver.ListRequest) (driver.Page, 
 	return d.engine.List(ctx, req)
 }
 
-// Watch ends when the gate is anything but open, as a connection would.
+// Watch ends when the gate is not open, as a connection would.
 func (d *gated) Watch(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
 	if err := d.through(ctx); err != nil {
 		return err
@@ -163,7 +163,7 @@ func (d *gated) Watch(ctx context.Context, req driver.WatchRequest, emit func(dr
 	}
 	err := d.engine.Watch(inner, req, func(ev driver.Event) error {
 		if state, _ := d.now(); d.mute && state != "" {
-			return nil // lost on its way
+			return nil // lost in transit
 		}
 		return emit(ev)
 	})
@@ -191,10 +191,10 @@ func (d *gated) watchGate(ctx context.Context, end context.CancelCauseFunc) {
 	}
 }
 
-// Close leaves the engine to the others.
+// Close does not close the shared engine.
 func (d *gated) Close() error { return nil }
 
-// gatedBackend has every hook that a gate can serve.
+// gatedBackend returns a Backend with every hook that a gate can serve.
 func gatedBackend(spoil func(*gated)) Backend {
 	var g *gate
 	state := func(s string) func(testing.TB) { return func(testing.TB) { g.set(s) } }
@@ -214,15 +214,14 @@ func gatedBackend(spoil func(*gated)) Backend {
 		Slow:  func(testing.TB, time.Duration, time.Duration) { g.set("slow") },
 		Pause: state("silent"), Resume: state(""),
 		Kill: state("cut"), Revive: state(""),
-		KillLeader: func(testing.TB) { // another takes over
+		KillLeader: func(testing.TB) { // another one takes over
 			g.set("cut")
 			time.AfterFunc(100*time.Millisecond, func() { g.set("") })
 		},
 	}
 }
 
-// TestGated shows that a driver which comes through every fault keeps every promise about them, and that one which does not is
-// caught.
+// TestGated shows that a driver that survives every fault keeps every promise, and that a driver that does not is caught.
 func TestGated(t *testing.T) {
 	suite.Long(t)
 	var all []string
@@ -232,7 +231,7 @@ func TestGated(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		spoil   func(*gated)
-		noticed []string // nil: none
+		noticed []string // nil for none
 	}{
 		{"sound", func(*gated) {}, nil},
 		{"deaf", func(d *gated) { d.deaf = true }, []string{"faults/network silent"}},
@@ -244,7 +243,7 @@ func TestGated(t *testing.T) {
 		{"stale", func(d *gated) { d.stale = true }, []string{"storm/histories are linearizable", "faults/leader killed"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			promises := c.noticed // a storm that nobody should notice takes its whole time
+			promises := c.noticed // a storm that no promise should notice lasts its full time
 			if promises == nil {
 				promises = all
 			}

@@ -20,21 +20,21 @@ func histories() []promise {
 	}
 }
 
-// action is what a client asked for; every value is written once, so that a value stands for its version.
+// action is a client's operation. Every value is written once, so a value identifies its version.
 type action struct {
 	op         string // get, put, add (if absent), cas, delete (if version)
 	key        string
 	old, value string
 }
 
-// answer is what came of it.
+// answer is the result of an action.
 type answer struct {
-	value string // of a get; "" if there was none
-	done  bool   // the write happened
-	known bool   // whether it happened is known
+	value string // of a get; "" if the key was absent
+	done  bool   // whether the write took effect
+	known bool   // whether done is known
 }
 
-// register is the model: one value a key, "" when it is absent.
+// register is the model: one value per key, "" when it is absent.
 func register() porcupine.Model {
 	m := porcupine.NondeterministicModel{
 		Partition: byKey,
@@ -46,7 +46,7 @@ func register() porcupine.Model {
 	return m.ToModel()
 }
 
-// step returns the states that the key can be in after the action, none if the answer is impossible.
+// step returns the possible states of the key after the action, or none if the answer is impossible.
 func step(state string, a action, out answer) []any {
 	if a.op == "get" {
 		if out.known && out.value != state {
@@ -88,8 +88,7 @@ func byKey(history []porcupine.Operation) [][]porcupine.Operation {
 	return parts
 }
 
-// linearizable records what several clients do to a few keys at the same time, and has porcupine look for an order in
-// which it could have happened one by one.
+// linearizable records the operations of several clients on a few keys, and checks with porcupine that they are linearizable.
 func linearizable(r *rig) {
 	total := r.HistoryOps
 	if total <= 0 {
@@ -115,7 +114,7 @@ func linearizable(r *rig) {
 	r.judge(history)
 }
 
-// judge fails unless there is an order in which what was recorded could have happened one by one.
+// judge fails the test unless the recorded history is linearizable.
 func (r *rig) judge(history []porcupine.Operation) {
 	r.Helper()
 	switch porcupine.CheckOperationsTimeout(register(), history, time.Minute) {
@@ -126,7 +125,7 @@ func (r *rig) judge(history []porcupine.Operation) {
 	}
 }
 
-// client does one thing after another and remembers which versions it has seen.
+// client makes one operation after another, and remembers the versions that it has seen.
 type client struct {
 	*rig
 	id, keys int

@@ -11,7 +11,7 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// durableRemote says that its writes last, so that it is put through storms.
+// durableRemote declares Durable, so that the storms run on it.
 type durableRemote struct{ *remote }
 
 func (d durableRemote) Capabilities() driver.Capabilities {
@@ -20,8 +20,8 @@ func (d durableRemote) Capabilities() driver.Capabilities {
 	return caps
 }
 
-// TestHookFails has an engine that cannot be started again, and ends the test that started it: the promise that was being checked says
-// so, and nothing of it goes on that could report to a test that has completed.
+// TestHookFails runs an engine that cannot be started again and so fails its test. The promise in progress reports it, and leaves no
+// goroutine that could report to a completed test.
 func TestHookFails(t *testing.T) {
 	for _, p := range promises() {
 		if p.Hook != "a fault" && p.Hook != "Kill" {
@@ -38,7 +38,7 @@ func TestHookFails(t *testing.T) {
 			if said := strings.Join(contract(suite.Guarded(b), new(Record)).Failures(t, p.Name), "\n"); !strings.Contains(said, "the hook Revive ended another test") {
 				t.Errorf("it says %q", said)
 			}
-			if p.Hook == "a fault" { // watches of others end with the test
+			if p.Hook == "a fault" { // watches of other stores end with the test
 				if err := goleak.Find(before); err != nil {
 					t.Error(err)
 				}

@@ -20,7 +20,7 @@ func keys() []promise {
 	}
 }
 
-// awkward are keys that engines, and those who escape for them, are known to stumble over.
+// awkward returns keys that engines, or escaping for them, are known to mishandle.
 func awkward() []string {
 	return []string{
 		"a", "A", "a/", "/a", "//", "/", ".", "..", "a/../b", "a.b", "a*b", "*", ">", "a>b", "$", "%", "%2F", "%2f", "a%", "%00",
@@ -30,7 +30,7 @@ func awkward() []string {
 	}
 }
 
-// random returns keys of short strings over an alphabet that is hard on escapers, the same ones every time.
+// random returns keys of short strings over an alphabet that is difficult to escape. The keys are the same on every run.
 func random(n int) []string {
 	alphabet := []rune("aA/._-=%*>$ \\\x00\x01\x7f~é日😀\u07ff\u0800\U0010ffff")
 	source := rand.New(rand.NewPCG(1, 2))
@@ -45,7 +45,7 @@ func random(n int) []string {
 	return set
 }
 
-// everyKey writes many keys, each with a value of its own: were two mixed up, one of them would have the other's.
+// everyKey writes many keys, each with its own value, so that keys which collide are detected.
 func everyKey(r *rig) {
 	set := append(awkward(), random(200)...)
 	slices.Sort(set)
@@ -107,7 +107,7 @@ func keyLimit(r *rig) {
 	r.is(err, kv.ErrTooLarge, "Put of a key over the limit")
 }
 
-// Fuzz is a fuzz target for the keys of a driver: whatever the key, it round-trips, and so does one that differs by a byte.
+// Fuzz is a fuzz target for the keys of a driver. Every key round-trips, and so does one that differs from it by a byte.
 func Fuzz(f *testing.F, b Backend) {
 	for _, key := range awkward() {
 		f.Add(key)

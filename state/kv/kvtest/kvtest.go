@@ -1,4 +1,4 @@
-// Package kvtest is the contract of state/kv as a test: what package driver promises, [Run] checks, for every driver alike.
+// Package kvtest is the conformance suite of state/kv. [Run] checks the contract of package driver, equally for every driver.
 //
 //	func TestContract(t *testing.T) {
 //		kvtest.Run(t, kvtest.Backend{
@@ -7,15 +7,15 @@
 //		})
 //	}
 //
-// Each promise is a subtest. One that needs an ability which the driver does not declare is replaced by the check that the
-// ability is refused; one that needs a hook which the Backend does not have is skipped, naming the hook.
+// Each promise is a subtest. If it needs an ability that the driver does not declare, the suite checks instead that the ability is
+// refused. If it needs a hook that the Backend lacks, it is skipped, naming the hook.
 //
-// On a real clock, promises that wait for TTLs are checked at the same time. They share a driver, and have a namespace each.
+// On a real clock, promises that wait for TTLs run concurrently. They share a driver, and each has its own namespace.
 //
-// The promises under faults/ and storm/, and those that restart the engine, take minutes on a real clock. They are skipped, by name, unless
-// the environment variable OS_TEST_LONG is on. With OS_TEST_LONG=short the storms alone run; they include every fault. With folders of
-// packages, such as OS_TEST_LONG=state/kv/etcdkv, all promises run in those packages, and the storms in the others. A record needs all
-// promises.
+// The promises under faults/ and storm/, and those that restart the engine, take minutes on a real clock. They are skipped, by name,
+// unless the environment variable OS_TEST_LONG is on. With OS_TEST_LONG=short, only the storms run; they include every fault. With
+// package folders, such as OS_TEST_LONG=state/kv/etcdkv, all promises run in those packages, and only the storms in the others. A record
+// needs all promises.
 package kvtest
 
 import (
@@ -36,49 +36,49 @@ import (
 type Backend struct {
 	// Open returns a driver on an empty key space. The suite closes it. Required.
 	Open func(t testing.TB) driver.Driver
-	// FakeClock says that the engine runs in this process and takes its time from package time, so that the suite may run
-	// in a testing/synctest bubble, where a minute passes in no time.
+	// FakeClock means that the engine runs in this process and uses package time, so that the suite may run in a testing/synctest bubble,
+	// where a minute passes at once.
 	FakeClock bool
 
-	// Restart ends the engine without warning, starts it again on the same data, and returns a driver on it: the old one if
-	// that still works, else a new one, after which the old one is not used any more.
+	// Restart kills the engine, starts it again on the same data, and returns a driver on it. It returns old if that still works, or else
+	// a new driver, after which old is not used again.
 	Restart func(t testing.TB, old driver.Driver) driver.Driver
-	// Kill ends the engine, or its connections, until Revive; stores stay open.
+	// Kill ends the engine, or its connections, until Revive. Stores stay open.
 	Kill, Revive func(t testing.TB)
-	// Pause stops the engine from answering until Resume, with its connections open.
+	// Pause stops the engine from answering until Resume. Its connections stay open.
 	Pause, Resume func(t testing.TB)
-	// KillLeader ends that of several engines which leads, until Revive.
+	// KillLeader ends the leader of several engines until Revive.
 	KillLeader func(t testing.TB)
-	// Cut ends the connections between driver and engine and lets none be made, Drop swallows what is sent on them, and Slow
-	// delays each answer, until Heal.
+	// Cut closes the connections between driver and engine and refuses new ones. Drop discards what is sent on them. Slow delays each
+	// answer. Heal ends each of these faults.
 	Cut, Drop, Heal func(t testing.TB)
 	Slow            func(t testing.TB, latency, jitter time.Duration)
-	// Beside returns a driver on the same key space as the one that was opened last, out of reach of these faults of the network.
-	// The suite closes it.
+	// Beside returns a driver on the same key space as the most recently opened one, unaffected by these network faults. The suite closes
+	// it.
 	Beside func(t testing.TB) driver.Driver
-	// Compact has the engine forget its history of changes.
+	// Compact makes the engine discard its history of changes.
 	Compact func(t testing.TB, s driver.Driver)
-	// Leases returns how many leases the engine holds, whoever made them.
+	// Leases returns the number of leases in the engine, of all clients.
 	Leases func(t testing.TB) int
-	// Requests returns how many requests the engine has seen.
+	// Requests returns the number of requests that the engine has received.
 	Requests func() int64
-	// KeepAlives is how many requests a second are allowed while nothing happens.
+	// KeepAlives is the number of requests per second that are allowed while idle.
 	KeepAlives int64
 
-	// EngineFuncs are functions whose goroutines belong to an engine that runs in this process, not to the driver, as goleak
-	// names them. Default: none.
+	// EngineFuncs are functions, as goleak names them, whose goroutines belong to an engine in this process and not to the driver.
+	// Default: none.
 	EngineFuncs []string
 
-	// HistoryOps is how many operations the linearizability check makes. Default: 2,000.
+	// HistoryOps is the number of operations of the linearizability check. Default: 2,000.
 	HistoryOps int
 
-	// Defaults returns what a driver without options declares, which docs/drivers.md shows. Default: what Open's driver declares.
+	// Defaults returns the capabilities of a driver without options, which docs/drivers.md shows. Default: those of Open's driver.
 	Defaults func(t testing.TB) driver.Capabilities
-	// Record is the file, relative to the test's package, that keeps what the suite proved of the driver. The run fails when it
-	// proved something else, and writes the file when the environment variable KVTEST_RECORD is "write". Default: none is kept.
+	// Record is the file, relative to the test's package, that records the results of the suite for the driver. The run fails when its
+	// result differs. It writes the file instead when the environment variable KVTEST_RECORD is "write". Default: no file.
 	Record string
 
-	patience time.Duration // how long to wait for what must happen; default: patience
+	patience time.Duration // limit of the wait for an expected event; default: patience
 }
 
 // Run checks every promise of package driver against b.
@@ -94,7 +94,7 @@ func Run(t *testing.T, b Backend) {
 	record.settle(t, b.Record)
 }
 
-// contract returns what b must keep. What its driver declares goes into the record.
+// contract returns the contract that b must keep. It stores the driver's declarations in record.
 func contract(b Backend, record *Record) suite.Contract[*rig, driver.Ability] {
 	var declare sync.Once
 	open := func(t testing.TB) *rig {
@@ -112,7 +112,7 @@ func contract(b Backend, record *Record) suite.Contract[*rig, driver.Ability] {
 	}
 }
 
-// promise is one part of the contract.
+// promise is one check of the contract.
 type promise = suite.Promise[*rig, driver.Ability]
 
 func promises() []promise {
@@ -126,10 +126,10 @@ func promises() []promise {
 	return all
 }
 
-// patience is how long the suite waits for what must happen.
+// patience is how long the suite waits for an expected event.
 const patience = 20 * time.Second
 
-// rig is what a check works with: the testing.TB that it tells, and a store.
+// rig is the environment of a check: the testing.TB that it reports to, and a store.
 type rig struct {
 	testing.TB
 	Backend
@@ -138,7 +138,7 @@ type rig struct {
 	driver driver.Driver
 	caps   driver.Capabilities
 	store  *kv.Store
-	others []io.Closer // beside the store
+	others []io.Closer // closed along with the store
 }
 
 func newRig(t testing.TB, b Backend) *rig {
@@ -148,7 +148,7 @@ func newRig(t testing.TB, b Backend) *rig {
 	return &rig{TB: t, Backend: b, Recorder: telemetrytest.New()}
 }
 
-// pageSize is small, so that a few items already make several pages.
+// pageSize is small, so that a few items fill several pages.
 const pageSize = 3
 
 func (r *rig) use(d driver.Driver) {
@@ -160,7 +160,7 @@ func (r *rig) use(d driver.Driver) {
 	})
 }
 
-// share returns a function that opens rigs on the driver of r, each in a namespace of its own, and one that closes the driver.
+// share returns a function that opens rigs on the driver of r, each in its own namespace, and one that closes the driver.
 func (r *rig) share() (open func(testing.TB) *rig, end func()) {
 	return func(t testing.TB) *rig {
 		shared := newRig(t, r.Backend)
@@ -192,14 +192,14 @@ func (r *rig) Close() {
 	}
 }
 
-// context returns one that ends when the suite loses its patience.
+// context returns a context that ends after patience.
 func (r *rig) context() context.Context {
 	ctx, cancel := context.WithTimeout(r.Context(), r.patience)
 	r.Cleanup(cancel)
 	return ctx
 }
 
-// put writes what must be written.
+// put writes a value, and fails the test if it cannot.
 func (r *rig) put(key, value string, opts ...kv.PutOption) kv.Version {
 	r.Helper()
 	v, err := r.store.Put(r.context(), key, []byte(value), opts...)
@@ -212,7 +212,7 @@ func (r *rig) put(key, value string, opts ...kv.PutOption) kv.Version {
 	return v
 }
 
-// holds fails unless key has this value, and returns the item.
+// holds returns the item, and fails the test unless key has this value.
 func (r *rig) holds(key, value string) kv.Item {
 	r.Helper()
 	it, err := r.store.Get(r.context(), key)
@@ -225,7 +225,7 @@ func (r *rig) holds(key, value string) kv.Item {
 	return it
 }
 
-// absent fails unless key does not exist.
+// absent fails the test if key exists.
 func (r *rig) absent(key string) {
 	r.Helper()
 	it, err := r.store.Get(r.context(), key)

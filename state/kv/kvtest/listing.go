@@ -18,7 +18,7 @@ func listing() []promise {
 	}
 }
 
-// keys lists what is below a prefix.
+// keys lists the keys below a prefix.
 func (r *rig) keys(prefix string) []string {
 	r.Helper()
 	var got []string
@@ -47,7 +47,7 @@ func listPrefix(r *rig) {
 			r.Errorf("List(%q) = %q, want %q", prefix, got, want)
 		}
 	}
-	for it, err := range r.store.List(r.context(), "") { // a list may be left
+	for it, err := range r.store.List(r.context(), "") { // a caller may leave the loop early
 		if err != nil || it.Key != "a" {
 			r.Errorf("the first is %q, error %v", it.Key, err)
 		}
@@ -75,7 +75,7 @@ func listItems(r *rig) {
 	}
 }
 
-// listUnderWrites changes the neighbourhood of what a list is about to show. What is not touched is shown once, in order.
+// listUnderWrites changes keys next to those that a list is about to return. Unchanged items are listed once, in order.
 func listUnderWrites(r *rig) {
 	var want []string
 	for i := range 20 {

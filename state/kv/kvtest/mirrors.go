@@ -14,7 +14,7 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// mirrors are promises about Store.Update and Mirror, which stand on CAS and on Watch.
+// mirrors returns promises about Store.Update and Mirror, which build on CAS and Watch.
 func mirrors() []promise {
 	return []promise{
 		{Name: "update/no change is lost", Needs: driver.CAS, RealClock: true, Check: updatesCount},
@@ -26,7 +26,7 @@ func mirrors() []promise {
 	}
 }
 
-// updatesCount has several writers count one item up. Each change must be there in the end.
+// updatesCount runs several writers that increment one item. No increment may be lost.
 func updatesCount(r *rig) {
 	const writers, each = 4, 5
 	ctx := r.context()
@@ -36,8 +36,8 @@ func updatesCount(r *rig) {
 		group.Go(func() {
 			for range each {
 				_, err := r.store.Update(ctx, "n", func(old kv.Item) ([]byte, error) {
-					time.Sleep(time.Millisecond)            // for the others to come first
-					n, _ := strconv.Atoi(string(old.Value)) // zero before the first
+					time.Sleep(time.Millisecond)            // let the others write first
+					n, _ := strconv.Atoi(string(old.Value)) // zero if absent
 					return strconv.AppendInt(nil, int64(n+1), 10), nil
 				})
 				if err != nil {
@@ -55,7 +55,7 @@ func updatesCount(r *rig) {
 	r.holds("n", fmt.Sprint(writers*each))
 }
 
-// updateOutcomes ends updates by each of their ways.
+// updateOutcomes ends updates in each possible way.
 func updateOutcomes(r *rig) {
 	ends := func(with error) (kv.Version, error) {
 		return r.store.Update(r.context(), "k", func(kv.Item) ([]byte, error) { return nil, with })
@@ -81,7 +81,7 @@ func updateOutcomes(r *rig) {
 	r.absent("k")
 }
 
-// mirror returns a mirror of the numbers below "m/", and runs it until the function that it returns is called.
+// mirror returns a mirror of the numbers below "m/", and runs it until stop is called.
 func (r *rig) mirror() (m *kv.Mirror[int], stop func()) {
 	r.Helper()
 	m, err := kv.NewMirror[int](r.store, "m/", nil)
@@ -94,7 +94,7 @@ func (r *rig) mirror() (m *kv.Mirror[int], stop func()) {
 	return m, r.runMirror(m)
 }
 
-// runMirror runs a mirror until the function that it returns is called.
+// runMirror runs a mirror until stop is called.
 func (r *rig) runMirror(m *kv.Mirror[int]) (stop func()) {
 	ctx, cancel := context.WithCancel(r.Context())
 	ended := make(chan error, 1)
@@ -107,7 +107,7 @@ func (r *rig) runMirror(m *kv.Mirror[int]) (stop func()) {
 	}
 }
 
-// mirrors waits until a mirror is current and holds these items.
+// mirrors waits until a mirror is current and holds exactly these items.
 func (r *rig) mirrors(m *kv.Mirror[int], want map[string]int) {
 	r.Helper()
 	r.eventually("the mirror", func() error {
@@ -161,8 +161,8 @@ func mirrorInvalid(r *rig) {
 	}
 }
 
-// mirrorResyncs runs a mirror a second time, on a snapshot that is looked at event by event: items that are still there never go missing,
-// and one that was deleted meanwhile does.
+// mirrorResyncs runs a mirror a second time, and checks it after each event of the snapshot. Items that still exist never disappear, and
+// one that was deleted meanwhile does.
 func mirrorResyncs(r *rig) {
 	want := map[string]int{}
 	for n := range 20 {
@@ -206,13 +206,13 @@ func mirrorResyncs(r *rig) {
 	}
 }
 
-// observedWatch calls a function when an event of a watch has been taken.
+// observedWatch calls a function after the mirror has applied an event of its watch.
 type observedWatch struct {
 	driver.Driver
 	after func()
 }
 
-// Capabilities leave out what is not passed on.
+// Capabilities leaves out abilities that are not passed through.
 func (d *observedWatch) Capabilities() driver.Capabilities {
 	caps := d.Driver.Capabilities()
 	caps.Abilities &^= driver.List | driver.SnapshotList | driver.Batch | driver.Leases

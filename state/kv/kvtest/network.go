@@ -23,14 +23,14 @@ func network() []promise {
 	}
 }
 
-// beside is a store on the same key space, whose way to the engine is always whole.
+// beside returns a store on the same key space whose connection to the engine is never faulty.
 func (r *rig) beside() *kv.Store {
 	s := kv.New(r.Beside(r), &kv.Options{PageSize: pageSize})
 	r.others = append(r.others, s)
 	return s
 }
 
-// change writes, overwrites and removes below a prefix; n counts how often it was called before.
+// change writes, overwrites and deletes below a prefix. n is the number of earlier calls.
 func (r *rig) change(s *kv.Store, prefix string, n int) {
 	r.Helper()
 	steps := []func() error{
@@ -47,7 +47,7 @@ func (r *rig) change(s *kv.Store, prefix string, n int) {
 	}
 }
 
-// fails makes calls that cannot be answered: each says so, in time.
+// fails makes calls that cannot be answered. Each returns an error in time.
 func (r *rig) fails() {
 	r.Helper()
 	const within = 500 * time.Millisecond
@@ -67,10 +67,10 @@ func (r *rig) fails() {
 	}
 }
 
-// recovers waits until a value that was there before the fault can be read, and a new one written.
+// recovers waits until a value from before the fault can be read, and a new one written.
 func (r *rig) recovers() {
 	r.Helper()
-	// Each attempt is short: what was sent into a silent network is lost, and not all clients notice before their context ends.
+	// Each attempt is short. A request into a silent network is lost, and not every client notices before its context ends.
 	attempt := func() (context.Context, context.CancelFunc) { return context.WithTimeout(r.Context(), 2*time.Second) }
 	r.eventually("a read after the fault", func() error {
 		ctx, cancel := attempt()
@@ -106,7 +106,7 @@ func dropped(r *rig) {
 	r.recovers()
 }
 
-// underWatch changes things before, during and after a fault, and compares what a watch made of it.
+// underWatch makes changes before, during and after a fault, and returns the view of a watch on them.
 func (r *rig) underWatch(begin, during func()) *view {
 	r.Helper()
 	other := r.beside()
@@ -126,7 +126,7 @@ func (r *rig) underWatch(begin, during func()) *view {
 	return v
 }
 
-// lost fails unless the watch has told that its view may be out of date.
+// lost fails the test unless the watch reported that its view may be stale.
 func (v *view) lost() {
 	v.Helper()
 	v.mu.Lock()
@@ -140,7 +140,7 @@ func cutUnderWatch(r *rig) {
 	r.underWatch(func() { r.Cut(r) }, func() { r.Heal(r) }).lost()
 }
 
-// droppedUnderWatch: whether the watch notices depends on how long it lasts. That it does not stay behind is what counts.
+// droppedUnderWatch drops packets for a while. Depending on how long, the watch may not notice; it must catch up in any case.
 func droppedUnderWatch(r *rig) {
 	r.underWatch(func() { r.Drop(r) }, func() { r.Heal(r) })
 }
@@ -152,7 +152,7 @@ func compactedWhileCut(r *rig) {
 	v.lost()
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.resyncs < 2 { // the first was the beginning
+	if v.resyncs < 2 { // the first was the initial snapshot
 		v.Error("a watch whose place was forgotten did not start over")
 	}
 }
@@ -166,7 +166,7 @@ func compactedUnderWatch(r *rig) {
 	w.becomes(r.store, "after its history was lost")
 }
 
-// slow has every answer take 150 ms or more: all is as right as ever, and a context that is shorter ends its call.
+// slow delays every answer by 150 ms or more. All results stay correct, and a shorter context ends its call.
 func slow(r *rig) {
 	const latency, jitter = 150 * time.Millisecond, 50 * time.Millisecond
 	v := r.put("k", "1")
@@ -202,7 +202,7 @@ func slow(r *rig) {
 	r.eventually("the item", func() error { _, err := r.store.Get(r.context(), "k"); return err })
 }
 
-// pausedForLong: connections may be given up meanwhile, and must be made again.
+// pausedForLong pauses the engine until clients may give up connections, which they must then re-establish.
 func pausedForLong(r *rig) {
 	const long = 10 * time.Second
 	r.put("before", "1")
@@ -224,7 +224,7 @@ func pausedForLong(r *rig) {
 	}
 }
 
-// leaderKilled takes the leader away again and again. Others go on; what was acknowledged is there, and the watch misses nothing.
+// leaderKilled repeatedly kills the leader. Another one takes over, acknowledged writes survive, and the watch misses nothing.
 func leaderKilled(r *rig) {
 	const times = 3
 	v := r.keep("l/")
@@ -237,7 +237,7 @@ func leaderKilled(r *rig) {
 			ctx, cancel := context.WithTimeout(r.Context(), time.Second)
 			defer cancel()
 			if it, err := r.store.Get(ctx, "l/number"); err != nil || string(it.Value) == fmt.Sprint(2*n+1) {
-				return err // the second: written by the attempt before
+				return err // the second one: written by the previous attempt
 			}
 			written, err = r.store.Put(ctx, "l/number", fmt.Append(nil, 2*n+1))
 			return err

@@ -21,7 +21,7 @@ func observed() []promise {
 	}
 }
 
-// observation is one call and what telemetry must say of it.
+// observation is one call and the telemetry that it must produce.
 type observation struct {
 	op, kind, key string // kind is the error.type
 	do            func(ctx context.Context, s *kv.Store)
@@ -142,7 +142,7 @@ func keysOffMetrics(r *rig) {
 	}
 }
 
-// event fails unless an event of this name was emitted.
+// event fails the test unless an event with this name was emitted.
 func (r *rig) event(name string) {
 	r.Helper()
 	if !suite.Emitted(r.Recorder, name) {
@@ -150,7 +150,7 @@ func (r *rig) event(name string) {
 	}
 }
 
-// points returns how many calls the histogram of durations has counted, by its name, its unit and their attributes.
+// points returns the number of calls that the duration histogram counted, by name, unit and attributes.
 func (r *rig) points() map[string]int64 {
 	r.Helper()
 	return suite.Points(r, r.Recorder)

@@ -12,7 +12,7 @@ import (
 	"github.com/go-os/go-os/state/kv/memkv"
 )
 
-// remote makes memkv look like an engine behind a network that can be cut or go silent.
+// remote is memkv behind a network that can be cut or go silent.
 type remote struct {
 	*memkv.Driver
 	requests atomic.Int64
@@ -36,7 +36,7 @@ func (r *remote) lines() (cut, silent chan struct{}) {
 	return r.cut, r.silent
 }
 
-// ask waits for an answer, as a client does.
+// ask waits for an answer as a client would.
 func (r *remote) ask(ctx context.Context) error {
 	r.requests.Add(1)
 	cut, silent := r.lines()
@@ -105,7 +105,7 @@ func (r *remote) Watch(ctx context.Context, req driver.WatchRequest, emit func(d
 	return err
 }
 
-// remoteBackend is a Backend with every hook.
+// remoteBackend returns a Backend with every hook.
 func remoteBackend() Backend {
 	var r *remote
 	return Backend{
@@ -136,24 +136,24 @@ func remoteBackend() Backend {
 	}
 }
 
-// TestRemote runs the whole suite, faults included, on a driver that keeps its promises.
+// TestRemote runs the whole suite, including faults, on a driver that keeps its promises.
 func TestRemote(t *testing.T) { Run(t, remoteBackend()) }
 
-// TestRealClock runs it without a bubble, as for an engine in another process.
+// TestRealClock runs the suite without a bubble, as for an engine in another process.
 func TestRealClock(t *testing.T) {
 	b := remoteBackend()
 	b.FakeClock = false
 	Run(t, b)
 }
 
-// plain has the five methods that every driver has, and not one ability.
+// plain has the five required methods of a driver and no abilities.
 type plain struct{ driver.Driver }
 
 func (p plain) Capabilities() driver.Capabilities {
 	return driver.Capabilities{System: "plain", MaxKey: 256, MaxValue: 1 << 20}
 }
 
-// TestPlain runs the suite on a driver without abilities: all that is left must work, and the rest be refused.
+// TestPlain runs the suite on a driver without abilities. What remains must work, and the abilities must be refused.
 func TestPlain(t *testing.T) {
 	Run(t, Backend{Open: func(testing.TB) driver.Driver { return plain{memkv.New(nil)} }, FakeClock: true})
 }

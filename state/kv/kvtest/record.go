@@ -8,18 +8,18 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// RecordVariable is the environment variable that has a run write its Record instead of comparing it.
+// RecordVariable is the environment variable that makes a run write its Record instead of comparing it.
 const RecordVariable = "KVTEST_RECORD"
 
-// Record is what a driver declares and what became of each promise. docs/drivers.md is made of these.
+// Record holds the declarations of a driver and the result of each promise. docs/drivers.md is generated from records.
 type Record struct {
 	// System is the engine's name.
 	System string `json:"system"`
-	// Abilities are declared.
+	// Abilities are the declared abilities.
 	Abilities []string `json:"abilities"`
-	// ByOption are those of them that a driver without options does not declare.
+	// ByOption are the abilities that a driver without options does not declare.
 	ByOption []string `json:"by_option,omitempty"`
-	// TTL holds the limits of Expiry without options, as Go writes durations; all empty without that ability.
+	// TTL holds the limits of Expiry without options, in Go's duration format. All are empty without that ability.
 	TTL RecordTTL `json:"ttl"`
 	// MaxKey, MaxValue and MaxBatch are the limits without options, in bytes and items. Zero means no limit.
 	MaxKey   int `json:"max_key"`
@@ -27,13 +27,13 @@ type Record struct {
 	MaxBatch int `json:"max_batch"`
 	// Kept are the promises that were checked and held.
 	Kept []string `json:"kept"`
-	// Refused are the promises about abilities that are not declared: the suite checked that those are refused.
+	// Refused are the promises about undeclared abilities. The suite checked that these are refused.
 	Refused []string `json:"refused"`
-	// Untried are the promises that could not be checked, with the hook that the Backend lacks.
+	// Untried are the promises that were skipped, with the hook that the Backend lacks.
 	Untried map[string]string `json:"untried"`
 }
 
-// RecordTTL are the limits of Expiry.
+// RecordTTL holds the limits of Expiry.
 type RecordTTL struct {
 	Min         string `json:"min"`
 	Max         string `json:"max"`
@@ -42,13 +42,13 @@ type RecordTTL struct {
 	MaxLateness string `json:"max_lateness"`
 }
 
-// declare records what the driver under test declares.
+// declare records the declarations of the driver under test.
 func (r *Record) declare(c driver.Capabilities) {
 	r.System, r.Abilities = c.System, names(c.Abilities)
 	r.limit(c)
 }
 
-// byDefault records what a driver without options declares.
+// byDefault records the declarations of a driver without options.
 func (r *Record) byDefault(c driver.Capabilities) {
 	declared := names(c.Abilities)
 	r.ByOption = slices.DeleteFunc(slices.Clone(r.Abilities), func(name string) bool { return slices.Contains(declared, name) })
@@ -73,13 +73,12 @@ func (r *Record) limit(c driver.Capabilities) {
 	}
 }
 
-// took records what became of the promises.
+// took records the results of the promises.
 func (r *Record) took(results suite.Results) {
 	r.Kept, r.Refused, r.Untried = results.Kept, results.Refused, results.Untried
 }
 
-// settle compares the record with the one that is kept in the file, or writes it. A run that left promises out, or broke
-// one, proves nothing either way.
+// settle compares the record with the file, or writes it. A run that skipped or broke promises proves nothing, and does neither.
 func (r *Record) settle(t testing.TB, file string) {
 	if t.Failed() || len(r.Kept)+len(r.Refused)+len(r.Untried) != len(promises()) {
 		return

@@ -19,7 +19,7 @@ func whole() *Record {
 	return r
 }
 
-// differs reports whether settling a record fails the test that ran.
+// differs reports whether settle fails the test.
 func differs(t *testing.T, r *Record, file string) bool {
 	w := &suite.Witness{TB: t}
 	r.settle(w, file)

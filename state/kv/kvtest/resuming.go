@@ -16,7 +16,7 @@ func resuming() []promise {
 	}
 }
 
-// resumePosition leaves a watch after each event and goes on from there: nothing is lost, nothing comes twice.
+// resumePosition leaves a watch after each event and resumes from its position. No event is lost or repeated.
 func resumePosition(r *rig) {
 	first := r.watchPrefix("r/")
 	at := first.expect("synced").Position
@@ -57,7 +57,7 @@ func resumeVersion(r *rig) {
 	w.quiet()
 }
 
-// resumeCompacted goes on from a place that the engine has forgotten: the watch starts over, and its view is right again.
+// resumeCompacted resumes from a position that the engine has discarded. The watch resyncs, and its view becomes correct.
 func resumeCompacted(r *rig) {
 	w := r.watchPrefix("")
 	w.expect("synced")
@@ -77,7 +77,7 @@ func resumeCompacted(r *rig) {
 	r.event("goos.kv.watch.resync")
 }
 
-// resumeNowhere begins at a version of another store: what the engine does not know it must not take for now.
+// resumeNowhere resumes from a version of another store. The engine must not treat an unknown version as the present.
 func resumeNowhere(r *rig) {
 	r.put("k", "1")
 	w := r.watchKey("k", kv.From(1<<62))

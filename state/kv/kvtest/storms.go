@@ -18,7 +18,7 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// OpsVariable is the environment variable that has the histories under faults go on for so many operations.
+// OpsVariable is the environment variable that sets the number of operations of the histories under faults.
 const OpsVariable = "KVTEST_OPS"
 
 func storms() []promise {
@@ -28,13 +28,13 @@ func storms() []promise {
 	}
 }
 
-// fault is something that can be done to an engine or its network, and undone.
+// fault is a fault of an engine or its network that can be undone.
 type fault struct {
 	name       string
 	begin, end func(testing.TB)
 }
 
-// storms are the faults that the Backend has hooks for.
+// storms returns the faults that the Backend has hooks for.
 func (b Backend) storms() (all []fault) {
 	slowly := func(t testing.TB) { b.Slow(t, 50*time.Millisecond, 40*time.Millisecond) }
 	for _, f := range []struct {
@@ -55,7 +55,7 @@ func (b Backend) storms() (all []fault) {
 	return all
 }
 
-// weather makes faults until ctx ends, each for a moment, and returns how many of each. It counts them as they pass. It belongs
+// weather injects faults until ctx ends, each for a moment, and returns the number of each kind. passed counts them as they end. Call it
 // on the test's own goroutine.
 func (r *rig) weather(ctx context.Context, random *rand.Rand, passed *atomic.Int64) map[string]int {
 	faults, counts := r.storms(), map[string]int{}
@@ -81,7 +81,7 @@ func (r *rig) weather(ctx context.Context, random *rand.Rand, passed *atomic.Int
 	return counts
 }
 
-// seed returns a source of chance, and logs what it began with.
+// seed returns a random source and logs its seed.
 func (r *rig) seed() *rand.Rand {
 	seed := uint64(time.Now().UnixNano())
 	r.Logf("seed %d", seed)
@@ -90,15 +90,15 @@ func (r *rig) seed() *rand.Rand {
 
 const (
 	stormClients = 8
-	// roundOps and roundKeys keep each key's part of a history short enough for the checker.
+	// roundOps and roundKeys keep each key's history short enough for the checker.
 	roundOps, roundKeys = 8000, 80
 	shortOps            = 8000
-	// leastFaults is how many faults a history goes through, however fast the engine is.
+	// leastFaults is the minimum number of faults in a history, however fast the engine is.
 	leastFaults = 5
 )
 
-// linearizableInStorm is linearizable while the engine and the network fail. A long history is checked in rounds, each on keys of
-// its own, while the faults go on.
+// linearizableInStorm is linearizable while the engine and the network fail. It checks a long history in rounds, each on its own keys,
+// while the faults continue.
 func linearizableInStorm(r *rig) {
 	total := shortOps
 	if n, err := strconv.Atoi(os.Getenv(OpsVariable)); err == nil && n > 0 {
@@ -109,7 +109,7 @@ func linearizableInStorm(r *rig) {
 	began := time.Now()
 	ctx, stop := context.WithCancel(r.Context())
 	var group sync.WaitGroup
-	defer group.Wait() // also when a fault ends the test: nobody may report to it afterwards
+	defer group.Wait() // also when a fault ends the test: no goroutine may report to it afterwards
 	defer stop()
 	group.Go(func() {
 		defer stop()
@@ -135,7 +135,7 @@ func linearizableInStorm(r *rig) {
 	r.Logf("%d operations in %s, the outcome of %d unknown; faults: %v", done.Load(), time.Since(began).Round(time.Second), unknown.Load(), counts)
 }
 
-// round records what several clients do at the same time.
+// round records the concurrent operations of several clients.
 func (r *rig) round(ctx context.Context, number, ops int) []porcupine.Operation {
 	began := time.Now()
 	recorded := make([][]porcupine.Operation, stormClients)
@@ -166,8 +166,8 @@ func (r *rig) round(ctx context.Context, number, ops int) []porcupine.Operation 
 	return history
 }
 
-// wait returns when the engine answers again. A client that went on writing meanwhile would fill the history with writes of
-// unknown outcome, each of which may come at any time later: more than a checker can try.
+// wait returns when the engine answers again. A client that kept writing would fill the history with writes of unknown outcome. Each of
+// them could take effect at any later time, which is too much for a checker.
 func (c *client) wait(ctx context.Context) {
 	for ctx.Err() == nil {
 		within, cancel := context.WithTimeout(ctx, time.Second)
@@ -180,8 +180,8 @@ func (c *client) wait(ctx context.Context) {
 	}
 }
 
-// durableInStorm has each of several clients write one key after the other, and remember what was acknowledged. After so many
-// keys it begins with the first again, to write over.
+// durableInStorm runs several clients, each of which writes one key after another and remembers the acknowledged writes. After a number
+// of keys, a client overwrites its first ones.
 func durableInStorm(r *rig) {
 	const lasts, keys = 8 * time.Second, 2000
 	random := r.seed()
@@ -191,7 +191,7 @@ func durableInStorm(r *rig) {
 	var acknowledged, tried [stormClients][keys]int
 	key := func(id, slot int) string { return fmt.Sprintf("ack/%d/%d", id, slot) }
 	var group sync.WaitGroup
-	defer group.Wait() // also when a fault ends the test: nobody may report to it afterwards
+	defer group.Wait() // also when a fault ends the test: no goroutine may report to it afterwards
 	defer end()
 	for id := range stormClients {
 		group.Go(func() {
@@ -223,7 +223,7 @@ func durableInStorm(r *rig) {
 	r.Logf("%d keys with acknowledged writes; faults: %v", writes, counts)
 }
 
-// between fails unless a key holds a number between these.
+// between fails the test unless a key holds a number from least to most.
 func (r *rig) between(key string, least, most int) {
 	r.Helper()
 	var it kv.Item

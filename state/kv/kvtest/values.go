@@ -21,7 +21,7 @@ func values() []promise {
 	}
 }
 
-// is fails unless err wraps want and is a *kv.Error that names an operation.
+// is fails the test unless err wraps want and is a *kv.Error that names an operation.
 func (r *rig) is(err, want error, format string, args ...any) {
 	r.Helper()
 	var whole *kv.Error
@@ -31,7 +31,7 @@ func (r *rig) is(err, want error, format string, args ...any) {
 	r.once(err)
 }
 
-// once fails if the message of an error has a text twice in a row, or names the end of the context more than once.
+// once fails the test if an error's message repeats a text, or names the end of the context more than once.
 func (r *rig) once(err error) {
 	r.Helper()
 	if err == nil {
@@ -129,7 +129,7 @@ func versions(r *rig) {
 func deletes(r *rig) {
 	r.put("d/1", "x")
 	r.put("d/11", "y")
-	for range 2 { // the second time there is nothing to delete
+	for range 2 { // the second time the key does not exist
 		if err := r.store.Delete(r.context(), "d/1"); err != nil {
 			r.Errorf("Delete: %v", err)
 		}

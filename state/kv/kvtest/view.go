@@ -10,20 +10,20 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// view is a copy of what is below a prefix, kept by a watch the way the documentation of WatchPrefix tells.
+// view is a copy of the items below a prefix, maintained by a watch as the documentation of WatchPrefix describes.
 type view struct {
 	*rig
 	prefix string
 
 	mu      sync.Mutex
 	items   map[string]kv.Item
-	unseen  map[string]bool // since the latest Resync; nil outside of one
-	losses  int             // how often the watch was Lost
+	unseen  map[string]bool // since the latest Resync; nil outside of a snapshot
+	losses  int             // the number of Lost events
 	resyncs int
-	seconds []string // what was shown a second time, or left out
+	seconds []string // repeated or missing events
 }
 
-// keep begins a copy, which ends with the test.
+// keep starts a copy, which ends with the test.
 func (r *rig) keep(prefix string) *view {
 	v := &view{rig: r, prefix: prefix, items: map[string]kv.Item{}}
 	w := r.watchPrefix(prefix, kv.Current())
@@ -75,8 +75,7 @@ func (v *view) take(ev kv.Event) {
 	}
 }
 
-// follows notes an item that was shown before, and a number that does not follow the one before it: whoever writes numbers counts
-// them up by one.
+// follows records repeated items, and numbers that do not follow the previous one. Writers of numbers increment by one.
 func (v *view) follows(it kv.Item) {
 	old, known := v.items[it.Key]
 	if !known {
@@ -92,8 +91,7 @@ func (v *view) follows(it kv.Item) {
 	}
 }
 
-// becomes waits until the copy is what a listing of s shows, and fails if a driver with ExactEvents has shown a change twice or
-// left one out.
+// becomes waits until the copy equals a list of s. It fails if a driver with ExactEvents has repeated or omitted a change.
 func (v *view) becomes(s *kv.Store, when string) {
 	v.Helper()
 	v.eventually("the watch's view to be right "+when, func() error {
@@ -120,7 +118,7 @@ func (v *view) becomes(s *kv.Store, when string) {
 
 func sameItem(a, b kv.Item) bool { return a.Version == b.Version && string(a.Value) == string(b.Value) }
 
-// difference names one key that differs.
+// difference names one key whose items differ.
 func difference(have, want map[string]kv.Item) string {
 	for key, it := range want {
 		if mine, ok := have[key]; !ok || !sameItem(mine, it) {

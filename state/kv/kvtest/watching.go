@@ -25,21 +25,21 @@ func watching() []promise {
 	}
 }
 
-// watched is one event, or how the loop ended.
+// watched is one event, or the end of the loop.
 type watched struct {
 	kv.Event
 	err   error
 	ended bool
 }
 
-// watch is a loop in a goroutine of its own.
+// watch is a loop in its own goroutine.
 type watch struct {
 	*rig
 	events chan watched
 	stop   context.CancelFunc
 }
 
-// follow runs a loop over events. It ends with the test.
+// follow runs a loop over events until the test ends.
 func (r *rig) follow(events func(context.Context) iter.Seq2[kv.Event, error]) *watch {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
 	w := &watch{rig: r, events: make(chan watched, 4096), stop: cancel}
@@ -63,7 +63,7 @@ func (r *rig) watchKey(key string, opts ...kv.WatchOption) *watch {
 	return r.follow(func(ctx context.Context) iter.Seq2[kv.Event, error] { return r.store.Watch(ctx, key, opts...) })
 }
 
-// next waits for what comes next.
+// next waits for the next event, or for the end of the loop.
 func (w *watch) next() watched {
 	w.Helper()
 	timer := time.NewTimer(w.patience)
@@ -77,7 +77,8 @@ func (w *watch) next() watched {
 	}
 }
 
-// expect fails unless the next events are these: "put key value", "delete key", "resync", "synced". It returns the last.
+// expect fails the test unless the next events are "put key value", "delete key", "resync" or "synced", as given. It returns the last
+// one.
 func (w *watch) expect(want ...string) (last watched) {
 	w.Helper()
 	for _, one := range want {
@@ -89,7 +90,7 @@ func (w *watch) expect(want ...string) (last watched) {
 	return last
 }
 
-// String is how tests write an event down.
+// String returns the notation that tests use for an event.
 func (e watched) String() string {
 	switch {
 	case e.ended:
@@ -105,7 +106,7 @@ func (e watched) String() string {
 	}
 }
 
-// quiet fails if anything comes within a little while.
+// quiet fails the test if an event arrives within a short time.
 func (w *watch) quiet() {
 	w.Helper()
 	timer := time.NewTimer(100 * time.Millisecond)
@@ -184,7 +185,7 @@ func watchCurrent(r *rig) {
 	missing.quiet()
 }
 
-// watchExact compares all that a watch says with all that was done.
+// watchExact compares all events of a watch with all changes.
 func watchExact(r *rig) {
 	w := r.watchPrefix("e/")
 	w.expect("synced")
@@ -206,8 +207,8 @@ func watchExact(r *rig) {
 	w.quiet()
 }
 
-// watchJoins opens watches with Current while items are written, each once: what a watch was shown, plus what came after, must
-// be all that is there in the end, and nothing may be shown twice.
+// watchJoins opens watches with Current while items are written once each. The snapshot and the later events together must show every
+// item, and none twice.
 func watchJoins(r *rig) {
 	const watches, each = 5, 100
 	var open []*watch
@@ -216,7 +217,7 @@ func watchJoins(r *rig) {
 			open = append(open, r.watchPrefix("j/", kv.Current()))
 		}
 		if n%10 == 0 {
-			r.pass(time.Millisecond) // so that the watch begins between two writes, whichever
+			r.pass(time.Millisecond) // lets the watch start between any two writes
 		}
 		r.put(fmt.Sprintf("j/%03d", n), "x")
 	}
@@ -278,7 +279,7 @@ func watchEnds(r *rig) {
 	}
 }
 
-// watchBreak leaves a loop at its first event, which must end the driver's watch.
+// watchBreak leaves a loop at its first event. This must end the driver's watch.
 func watchBreak(r *rig) {
 	left := errors.New("left")
 	watcher, ok := r.driver.(driver.Watcher)

@@ -8,14 +8,14 @@
 //
 // # Items
 //
-// An item is eight bytes of version, then the value. The version is the driver's own: memcached's token starts again at one with the
-// server, and a write does not return it. A conditional write reads the item and its token, compares the version, and writes with the
-// token (gets, cas): two requests, and atomic. A conditional removal writes an item that has already expired.
+// An item is eight bytes of version, then the value. The version is the driver's own: memcached's token starts over at one when the
+// server restarts, and a write does not return it. A conditional write reads the item and its token, compares the version, and writes
+// with the token (gets, cas). It takes two requests and is atomic. A conditional deletion writes an item that has already expired.
 //
 // # Keys
 //
-// memcached accepts 250 bytes without spaces and control characters. Those, and the percent sign, are escaped as %XX. A key that is then
-// longer than 250 bytes is stored at its SHA-256.
+// memcached accepts 250 bytes without spaces and control characters. Those, and the percent sign, are escaped as %XX. A key that is
+// longer than 250 bytes when escaped is stored under its SHA-256.
 //
 // # TTL
 //
@@ -58,7 +58,7 @@ const (
 
 // Options configure New.
 type Options struct {
-	// MaxItem is the servers' option -I, in bytes. A value may take all of it but 1 KiB. Default: DefaultMaxItem.
+	// MaxItem is the servers' option -I, in bytes. A value may use all of it except 1 KiB. Default: DefaultMaxItem.
 	MaxItem int
 }
 
@@ -131,7 +131,7 @@ func (s *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version
 	return version, nil
 }
 
-// seconds returns a TTL as memcached expects it. Zero means none.
+// seconds returns a TTL in memcached's format. Zero means none.
 func seconds(ttl time.Duration) int32 {
 	if ttl == 0 {
 		return 0
@@ -186,7 +186,7 @@ func (s *Driver) do(ctx context.Context, ask func() error) error {
 	return s.classify(ctx, err)
 }
 
-// longest returns how long a call of the client can take: the time to connect, and the time to answer.
+// longest returns the maximum duration of a client's call: the time to connect, and the time to answer.
 func (s *Driver) longest() time.Duration {
 	if s.client.Timeout > 0 {
 		return 2 * s.client.Timeout
@@ -194,10 +194,10 @@ func (s *Driver) longest() time.Duration {
 	return 2 * memcache.DefaultTimeout
 }
 
-// cancelWithin is how long a call may take to notice that its context was canceled. A call that must notice sooner needs a goroutine.
+// cancelWithin is how long a call may take to notice that its context was canceled. A call that must notice sooner uses a goroutine.
 const cancelWithin = time.Second
 
-// within calls ask, and returns its result, or the error of ctx if that ends first. ask takes no longer than longest.
+// within calls ask and returns its result, or the error of ctx if that ends first. ask takes no longer than longest.
 func within[T any](ctx context.Context, longest time.Duration, ask func() (T, error)) (T, error) {
 	var none T
 	if err := ctx.Err(); err != nil {

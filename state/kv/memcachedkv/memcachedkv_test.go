@@ -30,7 +30,7 @@ func connect(addr string) *owner {
 	return &owner{Driver: memcachedkv.New(client, nil), client: client}
 }
 
-// backend is a driver behind a network that can be cut.
+// backend returns a driver behind a network that can be cut.
 func backend(t testing.TB) kvtest.Backend {
 	engine := testenv.Memcached(t)
 	network := testenv.Proxy(t, engine.Addr(0))
@@ -64,7 +64,8 @@ func TestContract(t *testing.T) { kvtest.Run(t, backend(t)) }
 
 func FuzzKeys(f *testing.F) { kvtest.Fuzz(f, backend(f)) }
 
-// TestVersionsOutliveTheServer: memcached's own token begins again when it restarts. A condition from before must not hold.
+// TestVersionsOutliveTheServer checks conditions across a restart, after which memcached's own tokens start over. A condition from before
+// the restart must not hold.
 func TestVersionsOutliveTheServer(t *testing.T) {
 	t.Parallel()
 	engine := testenv.Memcached(t)
@@ -86,7 +87,7 @@ func TestVersionsOutliveTheServer(t *testing.T) {
 	}
 }
 
-// TestKeysStayApart writes keys whose escapes could be mistaken for each other.
+// TestKeysStayApart writes keys whose escaped forms could collide.
 func TestKeysStayApart(t *testing.T) {
 	t.Parallel()
 	s := connect(testenv.Memcached(t).Addr(0))
@@ -104,7 +105,7 @@ func TestKeysStayApart(t *testing.T) {
 	}
 }
 
-// TestContextEndsACall has the server fall silent: a call does not wait for the client's own timeout.
+// TestContextEndsACall silences the server. A call ends with its context, before the client's own timeout.
 func TestContextEndsACall(t *testing.T) {
 	t.Parallel()
 	engine := testenv.Memcached(t)

@@ -51,7 +51,7 @@ func (s *Driver) schedule(end *deadline) *deadline {
 	return end
 }
 
-// unschedule does not reset the alarm: one that finds nothing to do costs less than a reset at every write.
+// unschedule does not reset the alarm: an alarm without work costs less than a reset at every write.
 func (s *Driver) unschedule(end *deadline) { heap.Remove(&s.ending, end.index) }
 
 func (s *Driver) setAlarm() {
@@ -66,7 +66,7 @@ func (s *Driver) setAlarm() {
 	s.alarm.Reset(wait)
 }
 
-// expireDue removes what has expired, so that watches report it even if nobody calls the store.
+// expireDue removes expired items, so that watches report them even if the store is not called.
 func (s *Driver) expireDue() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

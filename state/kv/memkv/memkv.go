@@ -1,5 +1,5 @@
-// Package memkv keeps key-value items in the memory of the process. It is the default where nothing needs to last, and the model that
-// every other driver is compared with.
+// Package memkv keeps key-value items in the memory of the process. It is the default for data that need not last, and the reference for
+// all other drivers.
 //
 // Guarantees:
 //   - It has every ability of package driver except Durable. Writes are atomic and totally ordered. The version of an item is the number
@@ -7,8 +7,8 @@
 //   - An item with a TTL disappears exactly when the TTL ends. Its end is an event like any other.
 //   - A listing shows one moment, however slow its reader, and delays no writer: pages share the tree with the store and copy nodes that a
 //     writer changes.
-//   - A watch sees every change in order. A consumer that falls behind by more than Options.History events starts over with a
-//     snapshot, and never delays a writer.
+//   - A watch sees every change in order. A consumer that falls behind by more than Options.History events resyncs with a snapshot, and
+//     never delays a writer.
 //   - An idle store runs no goroutine. One timer waits for the item that expires next.
 //
 // The clock is that of package time: inside testing/synctest a TTL of a minute takes no time.
@@ -59,11 +59,11 @@ type Driver struct {
 	feed  *feed.Feed
 	fault error // of every call; nil unless an option is negative
 
-	mu      sync.RWMutex // guards what follows; held while feed is appended to, so that both have one order
+	mu      sync.RWMutex // guards the fields below; held while feed is appended to, so that both have one order
 	items   map[string]*item
 	order   *btree.Map[string, *item]
 	leases  map[driver.LeaseID]*lease
-	granted int // leases so far, from which their ids come
+	granted int // number of leases granted, from which their IDs derive
 	ending  deadlines
 	alarm   *time.Timer // for the first deadline; nil until needed
 	closed  bool
@@ -209,7 +209,7 @@ func (s *Driver) release(it *item) {
 	}
 }
 
-// lock takes the write lock and removes what has expired.
+// lock takes the write lock and removes expired items.
 func (s *Driver) lock(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -223,7 +223,7 @@ func (s *Driver) lock(ctx context.Context) error {
 	return nil
 }
 
-// Compact forgets the history of changes: watches that resume from before start over with a snapshot.
+// Compact discards the history of changes. Watches that resume from an earlier position resync with a snapshot.
 func (s *Driver) Compact() { s.feed.Compact() }
 
 // Close implements driver.Driver. It ends all watches and frees the memory.

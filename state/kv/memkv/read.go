@@ -11,8 +11,8 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// cursor is where a listing continues, in the tree as it was when the listing began. The tree shares its nodes with the store until a writer
-// changes them. The garbage collector frees it when the listing ends.
+// cursor is the position of a listing, in the tree as it was when the listing started. The tree shares its nodes with the store until a
+// writer changes them. The garbage collector frees it when the listing ends.
 type cursor struct {
 	tree  *btree.Map[string, *item]
 	after string

@@ -9,8 +9,8 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// TestSlowConsumer has a consumer stand still for longer than the history remembers: writers are not held up, and the
-// consumer starts over and sees the latest state. One with nothing to see in all that time has missed nothing, and does not.
+// TestSlowConsumer stops a consumer for longer than the history lasts. Writers do not block, and the consumer resyncs to the latest
+// state. A consumer without matching events in that time does not resync.
 func TestSlowConsumer(t *testing.T) {
 	const history = 16
 	store := kv.New(memkv.New(&memkv.Options{History: history}), &kv.Options{Telemetry: telemetry.Off()})

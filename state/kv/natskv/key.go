@@ -40,7 +40,7 @@ func plain(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-'
 }
 
-// unescape returns the key of a name. A name that escape does not return is an error: another program wrote to the bucket.
+// unescape returns the key of a name. A name that escape cannot return is an error, since another program wrote it.
 func unescape(name string) (string, error) {
 	var b strings.Builder
 	b.Grow(len(name))

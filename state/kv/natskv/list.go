@@ -15,7 +15,7 @@ import (
 	"github.com/go-os/go-os/state/kv/internal/paged"
 )
 
-// readers is how many items of a page are read at the same time.
+// readers is the number of concurrent reads of a page's items.
 const readers = 16
 
 // List implements driver.Lister.
@@ -35,7 +35,7 @@ func (s *Driver) keys(ctx context.Context, prefix string) ([]string, error) {
 		return nil, s.classify(ctx, err)
 	}
 	defer end(watcher)
-	found := map[string]struct{}{} // a key that changes meanwhile comes again
+	found := map[string]struct{}{} // a key that changes meanwhile is returned again
 	_, err = s.current(ctx, source{watcher: watcher, name: name}, func(entry jetstream.KeyValueEntry, _ bool) error {
 		key, err := unescape(entry.Key())
 		switch {
@@ -51,7 +51,7 @@ func (s *Driver) keys(ctx context.Context, prefix string) ([]string, error) {
 	return slices.Sorted(maps.Keys(found)), err
 }
 
-// read returns the items of some keys, without those that were deleted meanwhile.
+// read returns the items of the given keys, without those that were deleted meanwhile.
 func (s *Driver) read(ctx context.Context, keys []string) ([]driver.Item, error) {
 	items := make([]driver.Item, len(keys))
 	group, inner := errgroup.WithContext(ctx)

@@ -6,8 +6,8 @@
 //	…
 //	store := kv.New(natskv.New(js, "carts", nil), nil)
 //
-// With nats.ReconnectBufSize(-1) a call fails while the connection is lost. Without it the client buffers writes and sends them when it has
-// reconnected, perhaps long after the call has failed.
+// With nats.ReconnectBufSize(-1) a call fails while the connection is lost. Without it the client buffers writes and sends them after it
+// has reconnected, perhaps long after the call has failed.
 //
 // # The bucket
 //
@@ -26,10 +26,10 @@
 // replicas and is read by direct get, which takes a third less time. After such a bucket gets replicas, a read may come from one that
 // lags, until the store looks the bucket up again within a minute. So may reads of a bucket that has a mirror with MirrorDirect.
 //
-// In all other cases no read is older than an event, a write or a read that this Driver has seen before: if the server that answers lags, the read
-// waits for it. A listing and the snapshot of a watch come from a replica, and wait until it has the state of the leader. One gap
-// remains: a leader that was paused or cut off, and replaced meanwhile, may answer once more before it learns of that. Its answer can miss
-// recent writes.
+// In all other cases no read is older than an event, a write or a read that this Driver has seen before. If the server that answers lags,
+// the read waits for it. A listing and the snapshot of a watch come from a replica, and wait until it has the state of the leader. One
+// gap remains: a leader that was paused or cut off, and replaced meanwhile, may answer once more before it detects that. Its answer can
+// miss recent writes.
 //
 // # TTL
 //
@@ -37,9 +37,9 @@
 //
 // # Watch
 //
-// A watch shows the latest state of each key. States that were replaced while it lagged are left out, since a bucket keeps one message for
-// each key. It resumes from a position only if nothing was written since: removals leave no trace after a while. From any other position
-// it starts over with the existing items.
+// A watch shows the latest state of each key. It skips states that were replaced while it lagged, since a bucket keeps one message for
+// each key. It resumes from a position only if nothing was written since: deletions leave no trace after a while. From any other position
+// it resyncs with the existing items.
 //
 // # Durability
 //
@@ -65,7 +65,7 @@ import (
 )
 
 const (
-	// MaxKey is the length of the longest key, in bytes. When escaped, it fits into a line of NATS's protocol, which has at most 4 KiB.
+	// MaxKey is the length of the longest key, in bytes. Its escaped form fits into a line of NATS's protocol, which has at most 4 KiB.
 	MaxKey = 1 << 10
 	// DefaultMaxPayload is the servers' own default of max_payload.
 	DefaultMaxPayload = 1 << 20
@@ -78,7 +78,7 @@ const (
 
 // Options configure New.
 type Options struct {
-	// MaxPayload is the servers' max_payload, in bytes. A value may take all of it but 1 KiB. Default: DefaultMaxPayload.
+	// MaxPayload is the servers' max_payload, in bytes. A value may use all of it except 1 KiB. Default: DefaultMaxPayload.
 	MaxPayload int
 	// Durable declares that the servers write to disk before they acknowledge: sync_interval always, and a bucket in files. Default: false.
 	Durable bool
@@ -117,7 +117,7 @@ type opened struct {
 	single  bool                  // the bucket is on one server
 }
 
-// lookEvery is how often a bucket on one server is looked up again, since it may have replicas by then.
+// lookEvery is the interval at which a bucket on one server is looked up again, since it may have gained replicas.
 const lookEvery = time.Minute
 
 // New returns a driver on a bucket, which must exist by the first call. It does not close the connection.
@@ -136,7 +136,7 @@ func New(js jetstream.JetStream, bucket string, opts *Options) *Driver {
 	}}
 }
 
-// maxTTL is long enough, and a time in nanoseconds does not overflow.
+// maxTTL keeps times in nanoseconds from overflowing.
 const maxTTL = 100 * 365 * 24 * time.Hour
 
 // Validate implements driver.Validator.
@@ -163,7 +163,7 @@ func (s *Driver) open(ctx context.Context) (*opened, error) {
 	found := s.opened
 	due := found == nil || found.single && time.Since(s.looked) >= lookEvery
 	if found != nil && due {
-		s.looked = time.Now() // so that concurrent calls do not look it up, too
+		s.looked = time.Now() // so that concurrent calls do not look it up as well
 	}
 	s.mu.Unlock()
 	if !due {

@@ -20,7 +20,7 @@ import (
 	"github.com/go-os/go-os/state/kv/natskv"
 )
 
-// owner closes the connection with the driver: each has one of its own, so that what it leaves behind can be told.
+// owner closes the connection with the driver. Each driver has its own connection, so that leaks are detected.
 type owner struct {
 	*natskv.Driver
 	js jetstream.JetStream
@@ -50,7 +50,7 @@ func connect(t testing.TB, urls ...string) *owner {
 	return &owner{Driver: natskv.New(js, bucket, &natskv.Options{Durable: true}), js: js}
 }
 
-// backend is a driver behind a network that can be cut, and one beside it.
+// backend returns a driver behind a network that can be cut, and one that bypasses it.
 func backend(t testing.TB) kvtest.Backend {
 	engine := testenv.NATS(t)
 	network := testenv.Proxy(t, engine.Addr(0))
@@ -83,7 +83,7 @@ func backend(t testing.TB) kvtest.Backend {
 	}
 }
 
-// renew makes the bucket anew.
+// renew recreates the bucket.
 func renew(t testing.TB, js jetstream.JetStream, replicas int) {
 	t.Helper()
 	if err := js.DeleteKeyValue(t.Context(), bucket); err != nil && !errors.Is(err, jetstream.ErrBucketNotFound) {
@@ -91,18 +91,18 @@ func renew(t testing.TB, js jetstream.JetStream, replicas int) {
 	}
 	config := natskv.Config(bucket)
 	config.Replicas = replicas
-	// The server answers a deletion before the files of the bucket are gone, and may find them in its way when it makes the next.
+	// The server answers a deletion before the bucket's files are gone. They may then block the creation of the next bucket.
 	testenv.Eventually(t, 10*time.Second, "a new bucket", func() error {
 		_, err := js.CreateKeyValue(t.Context(), config)
 		return err
 	})
 }
 
-// cluster is a driver on three servers, and others beside it whose first server is another one each time.
+// cluster returns a driver on three servers. Each further driver has another one of them as its first server.
 func cluster(t testing.TB) kvtest.Backend {
 	servers := testenv.NATSCluster(t, 3)
 	urls, next := servers.URLs(), 0
-	revive := func(t testing.TB) { // an election takes 4 to 9 s, and may have to be repeated
+	revive := func(t testing.TB) { // an election takes 4 to 9 s, and may be repeated
 		servers.Restart()
 		leader(t, urls)
 	}
@@ -134,7 +134,7 @@ func cluster(t testing.TB) kvtest.Backend {
 	}
 }
 
-// leader returns the name of the server that leads the bucket.
+// leader returns the name of the server that is the bucket's leader.
 func leader(t testing.TB, urls []string) (name string) {
 	t.Helper()
 	o := connect(t, urls...)
@@ -152,7 +152,7 @@ func leader(t testing.TB, urls []string) (name string) {
 	return name
 }
 
-// compact has the bucket forget what it knows of removed keys.
+// compact removes the bucket's delete markers.
 func compact(t testing.TB, s driver.Driver) {
 	kv, err := s.(*owner).js.KeyValue(t.Context(), bucket)
 	if err == nil {
@@ -163,7 +163,7 @@ func compact(t testing.TB, s driver.Driver) {
 	}
 }
 
-// messages returns how many messages clients have sent to the server.
+// messages returns how many messages the server has received from clients.
 func messages(t testing.TB, engine *testenv.NATSHandle) int64 {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
@@ -187,7 +187,7 @@ func TestContract(t *testing.T) {
 	kvtest.Run(t, b)
 }
 
-// TestContractCluster is about a bucket on three servers, whose leader can be killed.
+// TestContractCluster runs the suite against a bucket on three servers whose leader can be killed.
 func TestContractCluster(t *testing.T) {
 	suite.Long(t)
 	b := cluster(t)
@@ -197,7 +197,8 @@ func TestContractCluster(t *testing.T) {
 
 func FuzzKeys(f *testing.F) { kvtest.Fuzz(f, backend(f)) }
 
-// TestNoBucket uses a bucket that nobody has made: every call says what to do, and the store works once it is there.
+// TestNoBucket uses a bucket that does not exist. Every call returns an error with the remedy, and the store works once the bucket is
+// created.
 func TestNoBucket(t *testing.T) {
 	t.Parallel()
 	s := connect(t, testenv.NATS(t).URL())
@@ -237,7 +238,7 @@ func TestNoBucket(t *testing.T) {
 	}
 }
 
-// TestNewBucket reads and writes on after the bucket was made anew under its name: its sequence is below what the store has seen.
+// TestNewBucket reads and writes after the bucket was recreated under its name, with a sequence below what the store has seen.
 func TestNewBucket(t *testing.T) {
 	t.Parallel()
 	s := connect(t, testenv.NATS(t).URL())
@@ -260,7 +261,7 @@ func TestNewBucket(t *testing.T) {
 	}
 }
 
-// TestForeignNames finds what another program has put into the bucket: a listing says so, and does not invent a key.
+// TestForeignNames lists a bucket with a name from another program. The list returns an error, and does not invent a key.
 func TestForeignNames(t *testing.T) {
 	t.Parallel()
 	s := backend(t).Open(t).(*owner)

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// TestProgress: a read counts once the leader, as this connection knows it, has reached what any server has shown.
+// TestProgress checks that a read counts once the leader known to this connection has reached what any server has shown.
 func TestProgress(t *testing.T) {
 	t.Parallel()
 	var h progress
@@ -33,7 +33,7 @@ func TestProgress(t *testing.T) {
 	}
 }
 
-// TestProgressRewinds: a bucket that was restored to an earlier state is taken for what it is after a while, not at once.
+// TestProgressRewinds checks that a bucket restored to an earlier state is accepted after a while, but not at once.
 func TestProgressRewinds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h progress

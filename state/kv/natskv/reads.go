@@ -45,7 +45,7 @@ func (h *progress) observeLeader(sequence, link uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.seen = max(h.seen, sequence)
-	if h.link != link { // another server may take another one for the leader
+	if h.link != link { // another server may consider a different one the leader
 		h.link, h.leader = link, 0
 	}
 	h.leader = max(h.leader, sequence)
@@ -68,7 +68,7 @@ func (h *progress) reached(sequence, link uint64) bool {
 	return sequence == 0 || h.link == link && h.leader >= sequence
 }
 
-// rewound reports whether the leader has been behind for acceptBehind. Its state is then the valid one, and what was seen before is discarded.
+// rewound reports whether the leader has been behind for acceptBehind. Its state is then valid, and what was seen before is discarded.
 func (h *progress) rewound(last uint64) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -124,7 +124,7 @@ func (s *Driver) request(ctx context.Context, b *opened, subject string) (*nats.
 	return b.reads.GetLastMsg(s.stream(), subject, nats.Context(ctx))
 }
 
-// position returns the sequence of the bucket's last message, once its leader has reached what the store has seen.
+// position returns the sequence of the bucket's last message, once its leader has reached the sequence that the store has seen.
 func (s *Driver) position(ctx context.Context) (uint64, error) {
 	for {
 		need, link := s.progress.needed(), s.link()
@@ -163,12 +163,12 @@ func (h *progress) forget(last uint64) {
 }
 
 const (
-	// firstAnswer is how long the first attempt of a read waits for an answer. Each further one waits twice as long.
+	// firstAnswer is how long the first attempt of a read waits for an answer. Each retry waits twice as long.
 	firstAnswer = time.Second
 	attempts    = 4
 )
 
-// ask repeats a request that is not answered. While the servers elect a leader, requests may be lost without an error.
+// ask repeats an unanswered request. While the servers elect a leader, requests may be lost without an error.
 func ask[T any](ctx context.Context, request func(context.Context) (T, error)) (answer T, err error) {
 	for n := range attempts {
 		within, cancel := context.WithTimeout(ctx, firstAnswer<<n)

@@ -13,8 +13,8 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// TestBucketGetsReplicas gives replicas to a bucket that a store reads by direct get. The store asks the leader once it has looked the
-// bucket up again, and says that the bucket is missing when it is removed.
+// TestBucketGetsReplicas adds replicas to a bucket that a store reads by direct get. The store reads from the leader once it has looked
+// up the bucket again, and reports a missing bucket after its removal.
 func TestBucketGetsReplicas(t *testing.T) {
 	t.Parallel()
 	conn, err := nats.Connect(strings.Join(testenv.NATSCluster(t, 3).URLs(), ","))
@@ -72,7 +72,7 @@ func TestBucketGetsReplicas(t *testing.T) {
 	}
 }
 
-// TestSingleBucketIsRemoved removes a bucket that is read by direct get, to which nobody answers then. The error names the bucket.
+// TestSingleBucketIsRemoved removes a bucket that is read by direct get, where no server answers afterwards. The error names the bucket.
 func TestSingleBucketIsRemoved(t *testing.T) {
 	t.Parallel()
 	conn, err := nats.Connect(testenv.NATS(t).URL())

@@ -66,7 +66,7 @@ type source struct {
 	name    string             // the escaped key or the pattern
 }
 
-// watch is one watch under way.
+// watch is one watch in progress.
 type watch struct {
 	*Driver
 	source source
@@ -75,7 +75,7 @@ type watch struct {
 	at     uint64 // all messages up to this one were shown
 }
 
-// snapshot emits the existing items. It skips the messages of keys that no longer exist.
+// snapshot emits the existing items. It skips messages of keys that no longer exist.
 func (w *watch) snapshot(ctx context.Context) error {
 	if err := w.emit(driver.Event{Kind: driver.EventResync}); err != nil {
 		return err
@@ -95,9 +95,9 @@ func (w *watch) snapshot(ctx context.Context) error {
 // recheck is how long to wait for a message from a replica before asking the leader whether the message still exists.
 const recheck = 50 * time.Millisecond
 
-// current reads the existing messages from a watcher, and returns the sequence of the last one. The replica that delivers may lag, so current
-// continues until it has the last message of the leader. Messages after those that the replica had at first are late: they may replace
-// earlier ones.
+// current reads the existing messages from a watcher, and returns the sequence of the last one. The replica that delivers may lag, so
+// current continues until it has the last message of the leader. Messages that the replica did not have at first are late: they may
+// replace earlier ones.
 func (s *Driver) current(ctx context.Context, from source, take func(entry jetstream.KeyValueEntry, late bool) error) (shown uint64, err error) {
 	target, err := s.newest(ctx, from.name)
 	for began := false; err == nil && (!began || shown < target); {

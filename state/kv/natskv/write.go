@@ -12,14 +12,14 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// The names that JetStream's clients agree on.
+// The names that JetStream's clients share.
 const (
 	subjects  = "$KV."
 	operation = "KV-Operation"
 	removed   = "DEL"
 )
 
-// Put implements driver.Driver. It is one request. A write with IfAbsent of a key that was removed before takes three, and a conflict two.
+// Put implements driver.Driver. It is one request. A write with IfAbsent of a deleted key takes three, and a conflict two.
 func (s *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	msg := &nats.Msg{Subject: s.subject(escape(req.Key)), Data: req.Value}
 	var opts []jetstream.PublishOpt
@@ -50,8 +50,8 @@ func (s *Driver) publish(ctx context.Context, msg *nats.Msg, opts ...jetstream.P
 }
 
 // publishAfter writes a message if the subject's last message has this sequence; zero means that there is none. The leader also refuses a
-// write because of another that the replicas have not accepted yet. Reads do not show that one, and it may fail. So a refusal is a conflict
-// only if a read shows another message than the expected one.
+// write because of another one that the replicas have not accepted yet. Reads do not show that one, and it may fail. A refusal is
+// therefore a conflict only if a read shows another message than the expected one.
 func (s *Driver) publishAfter(ctx context.Context, msg *nats.Msg, last uint64, opts ...jetstream.PublishOpt) (driver.Version, error) {
 	opts = append(slices.Clone(opts), jetstream.WithExpectLastSequencePerSubject(last))
 	for {
@@ -80,7 +80,7 @@ func sequence(msg *nats.RawStreamMsg) uint64 {
 	return msg.Sequence
 }
 
-// add writes a key that must not exist: its subject has no message, or the last one is a removal.
+// add writes a key that must not exist: its subject has no message, or the last one is a deletion.
 func (s *Driver) add(ctx context.Context, msg *nats.Msg, opts []jetstream.PublishOpt) (driver.Version, error) {
 	for last := uint64(0); ; {
 		version, err := s.publishAfter(ctx, msg, last, opts...)
@@ -98,8 +98,8 @@ func (s *Driver) add(ctx context.Context, msg *nats.Msg, opts []jetstream.Publis
 	}
 }
 
-// Delete implements driver.Driver. It writes a removal. Without a condition it reads the key first and leaves one that does not exist, since a
-// watch would show the removal.
+// Delete implements driver.Driver. It writes a delete marker. Without a condition it reads the key first, and writes nothing if the key
+// does not exist, since a watch would show the deletion.
 func (s *Driver) Delete(ctx context.Context, req driver.DeleteRequest) error {
 	subject := s.subject(escape(req.Key))
 	if req.IfVersion != 0 {

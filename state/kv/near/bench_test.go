@@ -11,7 +11,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// BenchmarkGet reads an item of 128 bytes that the cache has.
+// BenchmarkGet reads a cached item of 128 bytes.
 func BenchmarkGet(b *testing.B) {
 	s := kv.New(memkv.New(nil), &kv.Options{Telemetry: telemetry.Off()})
 	defer s.Close()

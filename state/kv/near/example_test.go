@@ -20,7 +20,7 @@ func Example() {
 	ran := make(chan error)
 	go func() { ran <- cache.Run(ctx) }()
 
-	item, err := cache.Get(ctx, "feature/dark") // from memory, once it was read
+	item, err := cache.Get(ctx, "feature/dark") // from memory after the first read
 	fmt.Println(string(item.Value), err)
 	cancel()
 	fmt.Println(<-ran)

@@ -43,7 +43,7 @@ const (
 type Options struct {
 	// Prefix of the keys to cache. Get reads other keys from the store each time. Default: all keys.
 	Prefix string
-	// MaxItems is how many items the cache holds. It evicts items that are rarely read. Default: DefaultMaxItems.
+	// MaxItems is the maximum number of cached items. Rarely read items are evicted. Default: DefaultMaxItems.
 	MaxItems int
 	// MaxStale is how long the cache serves an item before it reads it again, even if the watch has reported no change. Default:
 	// DefaultMaxStale.
@@ -52,19 +52,19 @@ type Options struct {
 
 // Cache is a cache in front of a store. It is safe for concurrent use.
 //
-// # How old a value can be
+// # Staleness
 //
-// While the watch is connected, a value is stale for as long as the engine takes to report a change: under a millisecond on memkv, about a
-// round trip on a server.
+// While the watch is connected, a value is stale for as long as the engine takes to report a change: under a millisecond on memkv, about
+// one round trip on a server.
 //
-// When the watch loses its connection, the cache removes all items, and stays empty until the watch is in place again. Until then reads go to
-// the store, as they do before Run is called and after it has returned. If a connection fails without an error, as behind a broken switch,
-// a value is stale for at most MaxStale.
+// When the watch loses its connection, the cache removes all items, and stays empty until the watch is established again. Until then
+// reads go to the store, as they do before Run is called and after it has returned. If a connection fails without an error, as behind a
+// broken switch, a value is stale for at most MaxStale.
 //
-// If the engine reports the TTL of items (memkv, boltkv), the cache never serves an item after its TTL. Otherwise it does so until the watch
-// reports that the item has expired.
+// If the engine reports the TTL of items (memkv, boltkv), the cache never serves an item after its TTL. On other engines it may, until
+// the watch reports that the item has expired.
 //
-// A process may not see its own write at once: read from the store where that matters.
+// A process may not see its own write at once. Read from the store where that matters.
 type Cache struct {
 	store *kv.Store
 	opts  Options
@@ -75,7 +75,7 @@ type Cache struct {
 	hits, misses atomic.Int64
 
 	mu    sync.Mutex
-	loads map[string]*load // running reads, by key
+	loads map[string]*load // reads in progress, by key
 }
 
 type items = otter.Cache[string, item]
@@ -86,14 +86,15 @@ type item struct {
 	expires time.Time // when the item's TTL ends; zero if it has none
 }
 
-// load counts the running reads of one key. The cache does not keep their result if the key has changed meanwhile.
+// load counts the reads of one key that are in progress. The cache discards their result if the key has changed meanwhile.
 type load struct {
 	readers int
 	stale   bool
 }
 
-// New returns a cache in front of s. Until Run is called, every Get reads from the store. Get and Run return kv.ErrInvalid if the store is
-// nil or an option is negative, and errors.ErrUnsupported if the engine lacks the ability kv.Watch: its items could never be cached.
+// New returns a cache in front of s. Until Run is called, every Get reads from the store. Get and Run return kv.ErrInvalid if the store
+// is nil or an option is negative. They return errors.ErrUnsupported if the engine lacks the ability kv.Watch, since the cache could
+// never keep an item.
 func New(s *kv.Store, opts *Options) *Cache {
 	c := &Cache{store: s, loads: make(map[string]*load)}
 	c.opts, c.fault = opts.withDefaults()
@@ -106,7 +107,7 @@ func New(s *kv.Store, opts *Options) *Cache {
 	return c
 }
 
-// able returns why a store cannot be watched, or nil.
+// able returns an error if the store cannot be watched.
 func able(s *kv.Store) error {
 	err := s.Require(kv.Watch)
 	if e, ok := errors.AsType[*kv.Error](err); ok {
@@ -123,8 +124,8 @@ func (o *Options) withDefaults() (Options, error) {
 	)
 }
 
-// Run keeps the cache in step with the store until ctx ends, and returns nil then. It returns kv.ErrClosed if the store is
-// closed, errors.ErrUnsupported if the engine has no watches, and kv.ErrInvalid if the cache is already running.
+// Run keeps the cache in step with the store until ctx ends, and then returns nil. It returns kv.ErrClosed if the store is closed,
+// errors.ErrUnsupported if the engine has no watches, and kv.ErrInvalid if the cache is already running.
 func (c *Cache) Run(ctx context.Context) error {
 	if c.fault != nil {
 		return c.failed(c.fault)
@@ -163,7 +164,7 @@ func (c *Cache) Run(ctx context.Context) error {
 
 func (c *Cache) failed(err error) error { return &kv.Error{Op: "near", Key: c.opts.Prefix, Err: err} }
 
-// Get returns the item at key from memory if it can, and otherwise as Store.Get does. The value is the caller's own.
+// Get returns the item at key from memory if possible, and otherwise from the store. The value belongs to the caller.
 func (c *Cache) Get(ctx context.Context, key string) (kv.Item, error) {
 	if c.fault != nil {
 		return kv.Item{}, &kv.Error{Op: "get", Key: key, Err: c.fault}
@@ -187,7 +188,7 @@ func (c *Cache) Get(ctx context.Context, key string) (kv.Item, error) {
 	return it, nil
 }
 
-// keep returns the cache entry of an item. Its times count from when the read was sent, which is before the engine read the item.
+// keep returns the cache entry of an item. Its times count from when the read was sent, before the engine read the item.
 func (c *Cache) keep(it kv.Item, sent time.Time) *item {
 	kept := &item{Item: it, until: sent.Add(c.opts.MaxStale)}
 	kept.Value = bytes.Clone(it.Value)
@@ -233,7 +234,7 @@ func (c *Cache) leave(key string, l *load, kept *item) {
 	}
 }
 
-// forget removes an item that has changed. Running reads of it may have seen either state, so their results are not cached.
+// forget removes an item that has changed. Reads of it that are in progress may have seen either state, so their results are not cached.
 func (c *Cache) forget(cache *items, key string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -244,7 +245,7 @@ func (c *Cache) forget(cache *items, key string) {
 	cache.Invalidate(key)
 }
 
-// flush removes all items, and continues with next. If next is nil, nothing is cached.
+// flush removes all items and continues with next. If next is nil, nothing is cached.
 func (c *Cache) flush(cache, next *items) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -23,11 +23,11 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// counted is memkv that counts reads, whose watch can be cut, and whose reads can be held up.
+// counted is memkv that counts reads, with a watch that can be cut and reads that can be delayed.
 type counted struct {
 	*memkv.Driver
 	reads atomic.Int64
-	held  func() // called after a read, before it returns; nil for nothing
+	held  func() // called after a read, before it returns; may be nil
 
 	mu  sync.Mutex
 	cut chan struct{} // closed while the watch is cut
@@ -66,7 +66,7 @@ func (c *counted) Watch(ctx context.Context, req driver.WatchRequest, emit func(
 	return err
 }
 
-// nearby is a near cache that runs, in a bubble.
+// nearby is a near cache that runs in a synctest bubble.
 type nearby struct {
 	*testing.T
 	engine *counted
@@ -106,7 +106,7 @@ func (n *nearby) put(key, value string, opts ...kv.PutOption) {
 	}
 }
 
-// reads reads through the cache and fails unless it gets the value (any, if empty) with so many reads of the engine.
+// reads reads through the cache. It fails unless it gets the value (any, if empty) with this number of engine reads.
 func (n *nearby) reads(key, value string, engine int64) {
 	n.Helper()
 	before := n.engine.reads.Load()
@@ -125,7 +125,7 @@ func TestNear(t *testing.T) {
 		n.reads("k", "1", 0)
 		it, _ := n.near.Get(n.Context(), "k")
 		copy(it.Value, "X")
-		n.reads("k", "1", 0) // the value was the caller's own
+		n.reads("k", "1", 0) // the value was a copy
 
 		n.put("k", "2")
 		synctest.Wait() // for the watch
@@ -146,7 +146,7 @@ func TestNear(t *testing.T) {
 	})
 }
 
-// counts compares the metric with the requests so far: what went through before Run counts as a miss.
+// counts compares the metric with the requests so far. Reads before Run count as misses.
 func (n *nearby) counts(hits, misses int64) {
 	n.Helper()
 	var rm metricdata.ResourceMetrics
@@ -185,7 +185,7 @@ func TestNearTTL(t *testing.T) {
 	})
 }
 
-// TestNearMaxStale takes the events away without the watch noticing: MaxStale is the bound then.
+// TestNearMaxStale drops events without ending the watch. MaxStale then limits the staleness.
 func TestNearMaxStale(t *testing.T) {
 	inBubble(t, &near.Options{MaxStale: 5 * time.Second, Prefix: "k"}, func(n *nearby) {
 		n.reads("k", "1", 1)
@@ -199,7 +199,8 @@ func TestNearMaxStale(t *testing.T) {
 	})
 }
 
-// TestNearLost cuts the watch: nothing is served from memory until it is in place again, and nothing from before.
+// TestNearLost cuts the watch. Nothing is served from memory until the watch is established again, and nothing from before the cut after
+// that.
 func TestNearLost(t *testing.T) {
 	inBubble(t, nil, func(n *nearby) {
 		n.reads("k", "1", 1)
@@ -220,7 +221,7 @@ func TestNearLost(t *testing.T) {
 	})
 }
 
-// TestNearRace has an item change while it is being read: what was read before the change must not be kept.
+// TestNearRace changes an item while it is being read. The value read before the change must not be cached.
 func TestNearRace(t *testing.T) {
 	inBubble(t, nil, func(n *nearby) {
 		n.engine.held = func() {
@@ -228,13 +229,13 @@ func TestNearRace(t *testing.T) {
 			n.put("k", "2")
 			synctest.Wait()
 		}
-		n.reads("k", "1", 1) // was true when it was read
+		n.reads("k", "1", 1) // current when it was read
 		n.reads("k", "2", 1)
 		n.reads("k", "2", 0)
 	})
 }
 
-// TestNearStaleness measures, on the real clock, how long after a write was acknowledged a cache still serves what was before.
+// TestNearStaleness measures on the real clock how long a cache serves the old value after a write was acknowledged.
 func TestNearStaleness(t *testing.T) {
 	s := kv.New(memkv.New(nil), &kv.Options{Telemetry: telemetry.Off()})
 	defer s.Close()
@@ -268,7 +269,7 @@ func TestNearStaleness(t *testing.T) {
 	t.Logf("staleness: median %s, p99 %s, longest %s", delays[250], delays[495], delays[499])
 }
 
-// TestWithoutDriver reads through a cache that was made of nothing: the error names what is missing.
+// TestWithoutDriver reads through a cache without a store. The error names the missing store.
 func TestWithoutDriver(t *testing.T) {
 	if _, err := near.New(nil, nil).Get(t.Context(), "k"); !errors.Is(err, kv.ErrInvalid) || !strings.Contains(err.Error(), "store is nil") {
 		t.Errorf("Get without a store: %v", err)
@@ -284,7 +285,7 @@ func (b blind) Capabilities() driver.Capabilities {
 	return c
 }
 
-// TestWithoutWatch makes a cache that could never keep an item: it says so at the first call.
+// TestWithoutWatch creates a cache on an engine without watches. The first call returns an error.
 func TestWithoutWatch(t *testing.T) {
 	c := near.New(kv.New(blind{memkv.New(nil)}, &kv.Options{Telemetry: telemetry.Off()}), nil)
 	if _, err := c.Get(t.Context(), "k"); !errors.Is(err, errors.ErrUnsupported) {

@@ -13,7 +13,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// TestInvalidOptions makes caches of options that are negative: every call returns an error that names the option.
+// TestInvalidOptions creates caches with negative options. Every call returns an error that names the option.
 func TestInvalidOptions(t *testing.T) {
 	for want, opts := range map[string]near.Options{
 		"near.Options.MaxItems is -1:":   {MaxItems: -1},

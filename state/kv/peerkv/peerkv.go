@@ -7,18 +7,18 @@
 //	…
 //	store := kv.New(peerkv.New(items, nil), nil)
 //
-// Unless BindAddr and that of the memberlist are set, olric binds to a private address of the machine that it chooses itself. The caller
-// starts the node and shuts it down.
+// Unless BindAddr and the memberlist's BindAddr are set, olric binds to a private address of the machine that it chooses itself. The
+// caller starts the node and shuts it down.
 //
-// # It loses items
+// # Lost items
 //
-// When a node comes or goes, keys move, and some are lost, even with replicas and on an orderly shutdown: nothing repairs
-// replicas in the background (olric#225). Of 2,000 keys on three nodes, 151 to 634 were gone after one had been replaced and
-// another had left, in four runs of the test of this package. A lost item is kv.ErrNotFound, and nothing reports the loss. After a
-// network partition two nodes may each have a different value of a key for a while.
+// When a node joins or leaves, keys move, and some are lost, even with replicas and on an orderly shutdown: no background process repairs
+// replicas (olric#225). The test of this package replaces one of three nodes and shuts another down. In four runs, 151 to 634 of 2,000
+// keys were lost. A lost item is kv.ErrNotFound, and the loss is not reported. After a network partition two nodes may have different
+// values of a key for a while.
 //
-// So it suits items that can be computed again or are not needed. Conditional writes, watches, listings and durability are not declared, and
-// kv.Store.Require refuses them at start-up. TTLs are kept.
+// Use it for items that can be recomputed or are not essential. Conditional writes, watches, listings and durability are not declared,
+// and kv.Store.Require refuses them at start-up. TTLs are honoured.
 package peerkv
 
 import (
@@ -75,11 +75,11 @@ func New(items olric.DMap, opts *Options) *Driver {
 }
 
 const (
-	// maxTTL is long enough, and a time in nanoseconds does not overflow.
+	// maxTTL keeps times in nanoseconds from overflowing.
 	maxTTL = 100 * 365 * 24 * time.Hour
 	// maxLateness: a node does not return an expired item, by its own clock.
 	maxLateness = 10 * time.Millisecond
-	// early is how much too early olric may end an item, because it truncates the time to milliseconds twice.
+	// early is how early olric may end an item, because it truncates the time to milliseconds twice.
 	early = time.Millisecond
 )
 

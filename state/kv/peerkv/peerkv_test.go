@@ -24,11 +24,11 @@ const loopback = "127.0.0.1"
 // node is one service's part of the cluster.
 type node struct {
 	*olric.Olric
-	gossip string // where the others find it
+	gossip string // its gossip address
 	ended  chan error
 }
 
-// freePort returns a port that nobody listens on.
+// freePort returns an unused port.
 func freePort(t testing.TB) int {
 	t.Helper()
 	l, err := net.Listen("tcp", net.JoinHostPort(loopback, "0"))
@@ -39,7 +39,7 @@ func freePort(t testing.TB) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// join starts a node that knows the others.
+// join starts a node and joins it to the others.
 func join(t testing.TB, others ...*node) *node {
 	t.Helper()
 	settings := config.New("local")
@@ -72,7 +72,7 @@ func join(t testing.TB, others ...*node) *node {
 	return n
 }
 
-// leave shuts the node down, if it was not before.
+// leave shuts the node down if it still runs.
 func (n *node) leave(t testing.TB) {
 	if n.ended == nil {
 		return
@@ -105,7 +105,7 @@ func cluster(t testing.TB) []*node {
 	return nodes
 }
 
-// see waits until each node counts so many members.
+// see waits until each node sees this number of members.
 func see(t testing.TB, nodes []*node, members int) {
 	t.Helper()
 	for _, n := range nodes {
@@ -166,8 +166,8 @@ func TestEveryNodeSeesEveryItem(t *testing.T) {
 	}
 }
 
-// TestWhatIsLost has nodes come and go. What the package promises is that no answer is wrong: an item is right, or it is
-// not found. How many are lost is logged.
+// TestWhatIsLost adds and removes nodes. The package promises that no answer is wrong: an item is current or not found. The number of
+// lost items is logged.
 func TestWhatIsLost(t *testing.T) {
 	const items = 2000
 	nodes := cluster(t)

@@ -10,7 +10,7 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// cached returns the item at key, from memory if possible.
+// cached returns the item at key from memory if possible.
 func (s *Driver) cached(ctx context.Context, key string) (driver.Item, error) {
 	item, _, err := s.look(ctx, key)
 	return item, err
@@ -26,15 +26,15 @@ func (s *Driver) look(ctx context.Context, key string) (item driver.Item, hit bo
 	return item, result.IsCacheHit(), err
 }
 
-// awaitCache returns the outcome of a write once the cache no longer has the previous item. The client writes on one connection and receives
-// invalidations on another, so the answer to a write may arrive before the invalidation. version is the version that was written; zero means
-// a removal.
+// awaitCache returns the outcome of a write once the cache no longer has the previous item. The client writes on one connection and
+// receives invalidations on another, so the answer to a write may precede the invalidation. version is the version that was written; zero
+// means a deletion.
 func (s *Driver) awaitCache(ctx context.Context, key string, version driver.Version, outcome error) error {
 	conflict := errors.Is(outcome, driver.ErrConflict)
 	if s.cacheTTL == 0 || outcome != nil && !conflict {
 		return outcome
 	}
-	const pause = 50 * time.Microsecond // the server has sent the invalidation already
+	const pause = 50 * time.Microsecond // the server has already sent the invalidation
 	for {
 		seen, hit, err := s.look(ctx, key)
 		switch {

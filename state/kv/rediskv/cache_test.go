@@ -12,7 +12,7 @@ import (
 	"github.com/go-os/go-os/state/kv/rediskv"
 )
 
-// put writes what must be written.
+// put writes a value, and fails the test if it cannot.
 func put(t testing.TB, s driver.Driver, key, value string) {
 	t.Helper()
 	if _, err := s.Put(t.Context(), driver.PutRequest{Key: key, Value: []byte(value)}); err != nil {
@@ -20,7 +20,7 @@ func put(t testing.TB, s driver.Driver, key, value string) {
 	}
 }
 
-// reads returns an error unless a Get gives this value.
+// reads returns an error unless Get returns this value.
 func reads(t testing.TB, s driver.Driver, key, value string) error {
 	it, err := s.Get(t.Context(), key)
 	if err == nil && string(it.Value) != value {
@@ -29,7 +29,7 @@ func reads(t testing.TB, s driver.Driver, key, value string) error {
 	return err
 }
 
-// TestCacheIsUsed counts what the server is asked: a hot key is read from it once.
+// TestCacheIsUsed counts requests to the server. A hot key is read from it once.
 func TestCacheIsUsed(t *testing.T) {
 	t.Parallel()
 	engine := testenv.Redis(t)
@@ -52,7 +52,7 @@ func TestCacheIsUsed(t *testing.T) {
 	}
 }
 
-// TestCacheReadsItsOwnWrites writes and reads one key again and again: no read may show the write before.
+// TestCacheReadsItsOwnWrites repeatedly writes and reads one key. No read may return the previous write.
 func TestCacheReadsItsOwnWrites(t *testing.T) {
 	t.Parallel()
 	engine := testenv.Redis(t)
@@ -86,8 +86,8 @@ func TestCacheReadsItsOwnWrites(t *testing.T) {
 	}
 }
 
-// TestCacheHearsOfOthers measures how long a read may show what another client has written over, and what becomes of the cache
-// when the connection is lost.
+// TestCacheHearsOfOthers measures how long a read may return a value that another client has overwritten. It also checks the cache after
+// a lost connection.
 func TestCacheHearsOfOthers(t *testing.T) {
 	t.Parallel()
 	engine := testenv.Redis(t)
@@ -121,7 +121,7 @@ func TestCacheHearsOfOthers(t *testing.T) {
 	})
 }
 
-// TestCacheInSilence has the server fall silent without a connection being lost: what is in the cache is shown for CacheTTL at most.
+// TestCacheInSilence silences the server while connections stay open. Cached values are served for CacheTTL at most.
 func TestCacheInSilence(t *testing.T) {
 	t.Parallel()
 	engine := testenv.Redis(t)
@@ -151,7 +151,7 @@ func TestCacheInSilence(t *testing.T) {
 	}
 }
 
-// TestCluster keeps items on three nodes that share the keys.
+// TestCluster spreads items over three nodes.
 func TestCluster(t *testing.T) {
 	t.Parallel()
 	nodes := testenv.RedisCluster(t, 3)

@@ -38,13 +38,13 @@ func (s *Driver) PutMany(ctx context.Context, reqs []driver.PutRequest) ([]drive
 	for i, answer := range s.client.DoMulti(ctx, commands...) {
 		results[i].Err = s.written(ctx, answer)
 	}
-	for i := range results { // in the order of the writes, so that of two to one key the last one counts
+	for i := range results { // in the order of the writes, so that the last of two writes of a key counts
 		results[i].Err = s.awaitCache(ctx, reqs[i].Key, results[i].Item.Version, results[i].Err)
 	}
 	return results, ctx.Err()
 }
 
-// scanCount is how many keys Redis examines for one part of a scan. It serves other clients between the parts.
+// scanCount is the number of keys that Redis examines per step of a scan. It serves other clients between the steps.
 const scanCount = 1000
 
 // List implements driver.Lister.
@@ -52,7 +52,7 @@ func (s *Driver) List(ctx context.Context, req driver.ListRequest) (driver.Page,
 	return paged.List(ctx, req, s.keys, s.read)
 }
 
-// read returns the items of some keys, without those that were deleted meanwhile.
+// read returns the items of the given keys, without those that were deleted meanwhile.
 func (s *Driver) read(ctx context.Context, keys []string) ([]driver.Item, error) {
 	found, err := s.GetMany(ctx, keys)
 	if err != nil {
@@ -98,7 +98,7 @@ func (s *Driver) keys(ctx context.Context, prefix string) ([]string, error) {
 	return keys, nil
 }
 
-// primaries returns a client for each node to scan. Replicas of a cluster have the same keys, or not yet all of them.
+// primaries returns a client for each node to scan. Replicas of a cluster have the same keys, or lag.
 func (s *Driver) primaries(ctx context.Context) []rueidis.Client {
 	if s.client.Mode() != rueidis.ClientModeCluster {
 		return []rueidis.Client{s.client}

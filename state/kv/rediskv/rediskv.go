@@ -6,27 +6,27 @@
 //
 // # Items
 //
-// An item is one string at its own key: eight bytes of version, then the value. A write is one SET, a read one GET, a conditional write
-// one script on one key. So everything works on a Redis Cluster, too, and redis-cli shows the items.
+// An item is one string under its own key: eight bytes of version, then the value. A write is one SET, a read one GET, and a conditional
+// write one script on one key. Everything therefore works on a Redis Cluster as well, and redis-cli shows the items.
 //
 // # Listing
 //
-// Redis keeps no order. A listing scans the whole database (SCAN), of which only the keys below the prefix come over the network. It sorts
-// them in memory, and reads their values page by page. Each page shows the moment at which it is read. Programs that share a server should
-// have a database each. Do not list large databases.
+// Redis keeps no order. A listing scans the whole database (SCAN), but transfers only the keys below the prefix. It sorts them in memory,
+// and reads their values page by page. Each page shows the moment at which it is read. Programs that share a server should each use their
+// own database. Do not list large databases.
 //
 // # No watch
 //
-// Redis publishes changes to the clients that are connected at that moment. Changes during a lost connection are never sent. A watch that
-// misses changes without knowing would be wrong, so the driver has none.
+// Redis publishes changes only to clients that are connected at that moment. Changes during a lost connection are never sent. A watch
+// would miss them without an error, so the driver has none.
 //
 // # Client-side caching
 //
 // With Options.CacheTTL a Get is answered from the memory of this process, and the server reports when a cached key has changed (RESP3
 // tracking):
 //
-//   - A Get after a write of the same Driver sees that write, and a Get after a conflict sees the item that caused it. For that a write
-//     reads its key again, which costs a second request and caches the key.
+//   - A Get after a write of the same Driver sees that write, and a Get after a conflict sees the item that caused it. Each write
+//     therefore reads its key again, which costs a second request and caches the key.
 //   - A Get sees the writes of other processes as soon as the server's message has arrived.
 //   - When the connection is lost, the cache is emptied. When it is cut silently, a Get may be stale until the client notices
 //     (ClientOption.ConnWriteTimeout, ten seconds by default), but never for longer than CacheTTL.
@@ -65,7 +65,7 @@ const (
 	MaxKey = 64 << 10
 	// DefaultMaxValue is the default of Options.MaxValue.
 	DefaultMaxValue = 16 << 20
-	// DefaultMaxBatch is how many items go into one request.
+	// DefaultMaxBatch is the maximum number of items in one request.
 	DefaultMaxBatch = 1000
 )
 
@@ -74,7 +74,7 @@ type Options struct {
 	// MaxValue is the length of the longest value, in bytes, up to 512 MiB less 8 bytes (proto-max-bulk-len). Redis serves no other client
 	// while it processes a value. Default: DefaultMaxValue.
 	MaxValue int
-	// CacheTTL turns client-side caching on. It is how long a Get may be answered from memory, at most. The client must not have
+	// CacheTTL enables client-side caching, and is the longest time for which a Get may be answered from memory. The client must not have
 	// DisableCache, and its CacheSizeEachConn limits the memory. Default: no caching.
 	CacheTTL time.Duration
 	// Durable declares that the server writes to disk before it acknowledges: appendonly yes, appendfsync always. Default: false.
@@ -119,7 +119,7 @@ func New(client rueidis.Client, opts *Options) *Driver {
 }
 
 const (
-	// maxTTL is long enough, and a time in milliseconds does not overflow in Redis.
+	// maxTTL keeps times in milliseconds from overflowing in Redis.
 	maxTTL = 100 * 365 * 24 * time.Hour
 	// maxLateness: Redis does not return an expired key, by a clock of milliseconds.
 	maxLateness = 10 * time.Millisecond

@@ -15,7 +15,7 @@ import (
 	"github.com/go-os/go-os/state/kv/rediskv"
 )
 
-// owner closes the client with the driver: each has one of its own, so that what it leaves behind can be told.
+// owner closes the client with the driver. Each driver has its own client, so that leaks are detected.
 type owner struct {
 	*rediskv.Driver
 	client rueidis.Client
@@ -36,7 +36,7 @@ func connect(t testing.TB, opts *rediskv.Options, addr ...string) *owner {
 	return &owner{Driver: rediskv.New(client, opts), client: client}
 }
 
-// backend is a driver behind a network that can be cut, and one beside it.
+// backend returns a driver behind a network that can be cut, and one that bypasses it.
 func backend(t testing.TB, opts *rediskv.Options) kvtest.Backend {
 	engine := testenv.Redis(t)
 	network := testenv.Proxy(t, engine.Addr(0))
@@ -70,7 +70,7 @@ func backend(t testing.TB, opts *rediskv.Options) kvtest.Backend {
 	}
 }
 
-// awake waits until the client has found the engine again, on each of its connections: they take turns at random.
+// awake waits until all connections of the client reach the engine again. The client picks one at random.
 func awake(t testing.TB, s driver.Driver) {
 	t.Helper()
 	const often = 64
@@ -93,7 +93,7 @@ func TestContract(t *testing.T) {
 	kvtest.Run(t, b)
 }
 
-// TestContractCached keeps every promise with client-side caching on, too.
+// TestContractCached runs the suite with client-side caching.
 func TestContractCached(t *testing.T) {
 	suite.Long(t)
 	kvtest.Run(t, backend(t, &rediskv.Options{CacheTTL: time.Minute}))
@@ -101,7 +101,7 @@ func TestContractCached(t *testing.T) {
 
 func FuzzKeys(f *testing.F) { kvtest.Fuzz(f, backend(f, &rediskv.Options{})) }
 
-// TestForeignKey lists a database that another program writes to: the error names the key.
+// TestForeignKey lists a database with a key from another program. The error names the key.
 func TestForeignKey(t *testing.T) {
 	t.Parallel()
 	s := connect(t, nil, testenv.Redis(t).Addr(0))

@@ -10,8 +10,8 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// TestRetriedReads reads and writes at once while connections are lost. It is for the race detector: a read that the client repeats
-// on another connection may still lie in the buffers of the lost one, and must not become the next write.
+// TestRetriedReads reads and writes concurrently while connections are lost. It needs the race detector: a read that the client repeats
+// on another connection may still be in the buffers of the lost one, and must not become the next write.
 func TestRetriedReads(t *testing.T) {
 	t.Parallel()
 	engine := testenv.Redis(t)

@@ -11,7 +11,7 @@ import (
 	"github.com/go-os/go-os/state/kv/rediskv"
 )
 
-// TestRights tells a client that lacks a right from a server that does not answer.
+// TestRights distinguishes a missing permission from a server that does not answer.
 func TestRights(t *testing.T) {
 	t.Parallel()
 	addr := testenv.Redis(t).Addr(0)

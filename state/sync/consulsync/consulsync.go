@@ -4,9 +4,9 @@
 //	…
 //	session := sync.New(consulsync.New(client, nil), nil)
 //
-// A lease is a session. A claim is a key below the name's prefix. The session has locked the key, and Consul deletes it when the session ends.
-// Its token is the index that created the key (CreateIndex), which orders claims as Consul received them. A lock without contention is one
-// transaction, and so is its release. Token, namespace, partition and datacenter are those of the client.
+// A lease is a session. A claim is a key below the name's prefix. The session has locked the key, and Consul deletes the key when the
+// session ends. The claim's token is the index that created the key (CreateIndex), which orders claims as Consul received them. A lock
+// without contention is one transaction, and so is its release. Token, namespace, partition and datacenter are those of the client.
 //
 // Guarantees:
 //   - Linearizable: transactions and consistent reads, which the leader confirms with the other servers, decide which claim has a seat.
@@ -18,20 +18,20 @@
 // # The node of the sessions
 //
 // A Consul session belongs to a node of the catalog, and ends at once when that node is deregistered. By default this is the node of the
-// client's agent, which deregisters it when it stops in an orderly way (leave_on_terminate, on by default except on servers). Other processes
-// would then get the locks while their holders still run. So the driver creates its sessions on Options.Node, a node without an agent. It
-// registers the node, without checks, if it is not in the catalog.
+// client's agent. The agent deregisters it on a graceful stop (leave_on_terminate, on by default except on servers). Other processes
+// would then get the locks while their holders still run. The driver therefore creates its sessions on Options.Node, a node without an
+// agent. It registers the node, without checks, if it is not in the catalog.
 //
 // Do not deregister this node while locks are held: all of them end at once, before their holders know. Exempt it from jobs that remove
-// nodes without an agent from the catalog. Tokens protect a sync.Fence even then.
+// nodes without an agent from the catalog. Tokens still protect a sync.Fence.
 //
 // With ACLs, the client's token needs key:write on Options.Prefix and session:write on Options.Node. It also needs node:write on Options.Node
 // unless the node is already registered.
 //
 // # Time
 //
-// Consul accepts TTLs of 10 s to 24 h. It ends sessions late, after up to twice their TTL (hashicorp/consul#1172), and starts to count again when
-// its leader changes. The driver does not use Consul's lock delay, since the context of a grant ends before the session does.
+// Consul accepts TTLs of 10 s to 24 h. It ends sessions late, after up to twice their TTL (hashicorp/consul#1172), and restarts the count
+// when its leader changes. The driver does not use Consul's lock delay, since the context of a grant ends before the session does.
 package consulsync
 
 import (
@@ -74,10 +74,10 @@ const (
 
 // Options configure New.
 type Options struct {
-	// Prefix of all keys: printable ASCII, without a slash at its beginning or two in a row. Processes that share locks must have the same.
-	// Default: DefaultPrefix.
+	// Prefix of all keys: printable ASCII, without a leading slash or two consecutive slashes. Processes that share locks must use the
+	// same prefix. Default: DefaultPrefix.
 	Prefix string
-	// Node of the catalog on which the sessions are created; see the package comment. Default: DefaultNode.
+	// Node is the catalog node of the sessions; see the package comment. Default: DefaultNode.
 	Node string
 	// Wait is how long a blocking query waits for a change before it is repeated. A connection that is silently broken is noticed
 	// after Wait, a sixth of it, and ten seconds. At most 10 min. Default: DefaultWait.
@@ -92,7 +92,7 @@ func (o *Options) withDefaults() (Options, error) {
 	return all, err
 }
 
-// Driver is the driver. It is safe for concurrent use.
+// Driver implements driver.Driver. It is safe for concurrent use.
 type Driver struct {
 	client *api.Client
 	prefix string
@@ -164,7 +164,7 @@ func (d *Driver) register(ctx context.Context) error {
 	return nil
 }
 
-// lacks is classify, and names the permission if Consul refuses the token.
+// lacks classifies an error as classify does, and names the permission if Consul refuses the token.
 func (d *Driver) lacks(ctx context.Context, permission string, err error) error {
 	if consulerr.Class(err) == driver.ErrDenied {
 		err = fmt.Errorf("the token needs %s on the node %q: %w", permission, d.node, err)
@@ -172,10 +172,10 @@ func (d *Driver) lacks(ctx context.Context, permission string, err error) error 
 	return d.classify(ctx, err)
 }
 
-// Renew implements driver.Leaser. The session has locked the claims, so renewing it renews them. A read finds those that were removed.
+// Renew implements driver.Leaser. The session has locked the claims, so renewing it renews them. A read finds claims that were removed.
 func (d *Driver) Renew(ctx context.Context, id driver.LeaseID, claims []driver.Claim) (missing []driver.Claim, err error) {
 	var renewed []*api.SessionEntry
-	// Session().Renew takes any 404 for the end of the session, even one of a proxy.
+	// Session().Renew treats any 404 as the end of the session, even a proxy's.
 	_, err = d.client.Raw().Write("/v1/session/renew/"+url.PathEscape(string(id)), nil, &renewed, (&api.WriteOptions{}).WithContext(ctx))
 	switch {
 	case gone(err):
@@ -195,11 +195,11 @@ func (d *Driver) Renew(ctx context.Context, id driver.LeaseID, claims []driver.C
 	return missing, nil
 }
 
-// maxOps is how many operations Consul accepts in a transaction.
+// maxOps is the number of operations that Consul accepts in a transaction.
 const maxOps = 64
 
-// missing returns the claims whose keys do not exist, or belong to other claims. A claim's key never changes, so its index is that of its
-// creation.
+// missing returns the claims whose keys do not exist, or belong to other claims. A claim's key never changes, so its index is its
+// CreateIndex.
 func (d *Driver) missing(ctx context.Context, claims []driver.Claim) (missing []driver.Claim, err error) {
 	ops := make(api.KVTxnOps, len(claims))
 	for i, c := range claims {
@@ -226,7 +226,7 @@ func gone(err error) bool {
 	return refused(err, "invalid session") || refused(err, "session id '")
 }
 
-// refused reports whether err is an answer of Consul that contains this text, in any case of letters. The status is not enough, since a proxy in
+// refused reports whether err is an answer of Consul that contains this text, ignoring case. The status is not enough, since a proxy in
 // front of Consul may also answer 404 or 500.
 func refused(err error, text string) bool {
 	var status api.StatusError

@@ -14,7 +14,7 @@ import (
 	"github.com/go-os/go-os/state/sync/synctest"
 )
 
-// owner ends the client's connections with the driver: each has a client of its own, so that what it leaves behind can be told.
+// owner ends the client's connections with the driver. Each driver has its own client, so that leaked connections are detected.
 type owner struct {
 	*consulsync.Driver
 	transport *http.Transport
@@ -26,7 +26,7 @@ func (o *owner) Close() error {
 	return err
 }
 
-// counter counts requests on their way.
+// counter counts the requests that are sent.
 type counter struct {
 	next http.RoundTripper
 	sent *atomic.Int64
@@ -37,7 +37,7 @@ func (c counter) RoundTrip(r *http.Request) (*http.Response, error) {
 	return c.next.RoundTrip(r)
 }
 
-// wait is long, so that what is asked for without a reason does not hide what has one.
+// wait is long, so that repeated blocking queries do not hide the requests that have a cause.
 const wait = 10 * time.Second
 
 func opens(addr string, sent *atomic.Int64) synctest.Open {
@@ -55,7 +55,7 @@ func opens(addr string, sent *atomic.Int64) synctest.Open {
 	}
 }
 
-// byDefault returns a driver of default options, on a client of default options.
+// byDefault returns a driver with default options, on a client with default options.
 func byDefault(t testing.TB, addr string) (driver.Driver, func()) {
 	t.Helper()
 	config := api.DefaultConfig()

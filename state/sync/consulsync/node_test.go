@@ -42,8 +42,8 @@ func client(t testing.TB, addr, token string) *api.Client {
 	return c
 }
 
-// TestAgentLeaves stops the agent of a holder in an orderly way while another process waits. The holder's time is over before the
-// other has the lock.
+// TestAgentLeaves gracefully stops the agent of a holder while another process waits. The holder's grant ends before the other process
+// gets the lock.
 func TestAgentLeaves(t *testing.T) {
 	suite.Short(t) // Consul takes up to two TTLs of ten seconds to end a session
 	t.Parallel()
@@ -79,7 +79,7 @@ func TestAgentLeaves(t *testing.T) {
 	}
 }
 
-// TestNodeComesBack has somebody deregister the node of the sessions. The lock is lost, and the next acquisition registers the node.
+// TestNodeComesBack deregisters the node of the sessions. The lock is lost, and the next acquisition registers the node again.
 func TestNodeComesBack(t *testing.T) {
 	t.Parallel()
 	server := testenv.Consul(t)
@@ -106,7 +106,7 @@ func TestNodeComesBack(t *testing.T) {
 	}
 }
 
-// TestPermissions names the permission that a token lacks.
+// TestPermissions checks that an error names the permission that a token lacks.
 func TestPermissions(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string]string{"/v1/session/create": "session:write", "/v1/catalog/register": "node:write"} {
@@ -127,7 +127,7 @@ func TestPermissions(t *testing.T) {
 	}
 }
 
-// TestForeignAnswers puts a proxy before Consul that answers everything itself for a while. None of its answers is taken for Consul's.
+// TestForeignAnswers uses a proxy that answers every request itself for a while. The driver accepts none of its answers as Consul's.
 func TestForeignAnswers(t *testing.T) {
 	t.Parallel()
 	engine := testenv.Consul(t)
@@ -180,7 +180,7 @@ func TestForeignAnswers(t *testing.T) {
 	}
 }
 
-// TestQueriesThatDoNotWait answers every read at once, as a proxy does that drops the parameters of a query. A waiter does not spin.
+// TestQueriesThatDoNotWait answers every read at once, like a proxy that drops query parameters. A waiter does not spin.
 func TestQueriesThatDoNotWait(t *testing.T) {
 	t.Parallel()
 	engine := testenv.Consul(t)

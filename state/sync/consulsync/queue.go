@@ -76,7 +76,7 @@ func (*Driver) withdrawn(resp *api.KVTxnResponse) bool {
 	return len(resp.Errors) == 1 && resp.Errors[0].OpIndex == 0
 }
 
-// rejected returns the error of a transaction that Consul did not carry out.
+// rejected returns the error of a transaction that Consul rejected.
 func (*Driver) rejected(resp *api.KVTxnResponse) error {
 	if slices.ContainsFunc(resp.Errors, func(e *api.TxnError) bool { return strings.Contains(e.What, "invalid session") }) {
 		return fmt.Errorf("%w: invalid session", driver.ErrLost)
@@ -84,7 +84,7 @@ func (*Driver) rejected(resp *api.KVTxnResponse) error {
 	return fmt.Errorf("%w: Consul refused a transaction: %v", driver.ErrUnavailable, resp.Errors)
 }
 
-// errForeign is the error of a response without an index, such as the 404 of a proxy. The client takes such a response for an empty list of
+// errForeign is the error of a response without an index, such as a proxy's 404. The client treats such a response as an empty list of
 // keys. Consul's own index is never zero.
 var errForeign = errors.New("the response has no X-Consul-Index, so it is not from Consul")
 
@@ -102,8 +102,8 @@ func (d *Driver) list(ctx context.Context, name string) ([]*api.KVPair, uint64, 
 	return order(d.queue(name), pairs), meta.LastIndex, nil
 }
 
-// order returns the claims of a queue in the order of their creation. It removes the second result of a key, which comes from the lock, and keys
-// without a session, which were not created by this driver.
+// order returns the claims of a queue in the order of their creation. It drops the second result of a key, which comes from the lock, and
+// keys without a session, which this driver did not create.
 func order(queue string, pairs []*api.KVPair) []*api.KVPair {
 	seen := make(map[string]bool, len(pairs))
 	claims := slices.DeleteFunc(slices.Clone(pairs), func(p *api.KVPair) bool {
@@ -115,7 +115,7 @@ func order(queue string, pairs []*api.KVPair) []*api.KVPair {
 	return claims
 }
 
-// Await implements driver.Queue. It decides only by consistent reads, and waits for a change before it reads again.
+// Await implements driver.Queue. It decides only by consistent reads, and waits for a change between them.
 func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
 	ctx, cancel := d.life.Within(ctx)
 	defer cancel()

@@ -7,12 +7,12 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
-// reads shares the reads of a queue among its waiters in this process. A read lists the whole queue: a thousand waiters with reads of their own
-// would read a million claims. A caller gets the result of a read that began after its call.
+// reads shares the reads of a queue among its waiters in this process. A read lists the whole queue: a thousand waiters with separate
+// reads would read a million claims. A caller gets the result of a read that started after its call.
 type reads struct {
 	mu      sync.Mutex
 	running map[string]*read // by name; at most one read of a name runs at a time
-	waiting map[string]int   // how many Await calls of a name are running
+	waiting map[string]int   // the number of running Await calls, by name
 }
 
 // read is one read of a queue. Its result is set when done is closed.
@@ -20,8 +20,8 @@ type read struct {
 	done    chan struct{}
 	ctx     context.Context
 	cancel  context.CancelFunc
-	next    *read // for callers that came while this read ran; guarded by reads.mu
-	callers int   // how many wait for the result; guarded by reads.mu
+	next    *read // for callers that arrived while this read ran; guarded by reads.mu
+	callers int   // number of callers that wait for the result; guarded by reads.mu
 
 	claims []*api.KVPair
 	index  uint64
@@ -52,7 +52,7 @@ func (r *reads) waits(name string) bool {
 	return r.waiting[name] > 0
 }
 
-// claims is a shared Driver.list. Callers must not change the claims.
+// claims returns a queue like list, but shares the read. Callers must not modify the claims.
 func (d *Driver) claims(ctx context.Context, name string) ([]*api.KVPair, uint64, error) {
 	shared := d.reads.join(d, name)
 	defer d.reads.leave(name, shared)
@@ -67,7 +67,7 @@ func (d *Driver) claims(ctx context.Context, name string) ([]*api.KVPair, uint64
 	}
 }
 
-// join returns a read that has not begun, and starts it if no other read of the name runs.
+// join returns a read that has not started, and starts it if no other read of the name runs.
 func (r *reads) join(d *Driver, name string) *read {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -89,7 +89,7 @@ func (r *reads) join(d *Driver, name string) *read {
 	return last.next
 }
 
-// leave cancels a read that has no callers left. A read that has not begun is removed, so that no later caller gets its error.
+// leave cancels a read that has no callers left. A read that has not started is removed, so that no later caller gets its error.
 func (r *reads) leave(name string, left *read) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -102,7 +102,7 @@ func (r *reads) leave(name string, left *read) {
 	}
 }
 
-// run runs a read, and then those that were requested meanwhile, one after the other.
+// run runs a read, and then those that were requested meanwhile, in turn.
 func (r *reads) run(d *Driver, name string, turn *read) {
 	for turn != nil {
 		turn.claims, turn.index, turn.err = d.list(turn.ctx, name)

@@ -16,7 +16,7 @@ import (
 	"github.com/go-os/go-os/state/sync/driver"
 )
 
-// heldLists counts the reads of whole queues, and holds them back until they are let go. It also counts the blocking queries of single claims.
+// heldLists counts reads of whole queues and blocks them until they are released. It also counts the blocking queries of single claims.
 type heldLists struct {
 	lists   atomic.Int64
 	queries atomic.Int64
@@ -38,7 +38,7 @@ func (h *heldLists) RoundTrip(r *http.Request) (*http.Response, error) {
 	return http.DefaultTransport.RoundTrip(r)
 }
 
-// asked returns how many callers wait for the read of a name that runs, and for the next one.
+// asked returns the number of callers that wait for the current read of a name, and for the next one.
 func (r *reads) asked(name string) (n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -48,7 +48,7 @@ func (r *reads) asked(name string) (n int) {
 	return n
 }
 
-// TestWaitersShareReads has many waiters of one driver read their queue while a read of it is under way. Two reads serve all of them.
+// TestWaitersShareReads lets many waiters of one driver read their queue while a read of it is in progress. Two reads serve all of them.
 func TestWaitersShareReads(t *testing.T) {
 	t.Parallel()
 	held := &heldLists{letGo: make(chan struct{})}
@@ -86,7 +86,7 @@ func TestWaitersShareReads(t *testing.T) {
 			}
 		})
 	}
-	gaveUp, giveUp := context.WithTimeout(t.Context(), 100*time.Millisecond) // one that leaves takes no result from the others
+	gaveUp, giveUp := context.WithTimeout(t.Context(), 100*time.Millisecond) // a caller that gives up does not affect the others
 	defer giveUp()
 	if err := d.Await(gaveUp, owner); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Await: %v", err)

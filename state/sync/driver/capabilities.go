@@ -7,17 +7,18 @@ import (
 	"github.com/go-os/go-os/state/internal/leases"
 )
 
-// Safety is the class of an engine's promise that no two claims hold one seat, and that tokens grow. A greater class holds under more faults.
+// Safety is the class of an engine's promise that no two claims hold one seat, and that tokens increase. A greater class holds under more
+// faults.
 type Safety uint8
 
 // The classes of safety.
 const (
 	// Local: the promise holds within one process. Other processes are not excluded.
 	Local Safety = iota + 1
-	// BestEffort: the promise holds as long as the engine runs on one machine and keeps its data. A restart without the data, or a fail-over to
-	// a replica that lags, may grant a seat twice and repeat tokens.
+	// BestEffort: the promise holds as long as the engine runs on one machine and keeps its data. A restart without the data, or a
+	// fail-over to a lagging replica, may grant a seat twice and repeat tokens.
 	BestEffort
-	// SessionBound: the promise holds across crashes and restarts of the engine, but not across a fail-over to a replica that lags.
+	// SessionBound: the promise holds across crashes and restarts of the engine, but not across a fail-over to a lagging replica.
 	SessionBound
 	// Linearizable: the promise holds across all crashes, since a majority agrees on every step.
 	Linearizable
@@ -39,9 +40,9 @@ func (s Safety) String() string {
 	}
 }
 
-// Capabilities are what an engine can do, and within which limits.
+// Capabilities describe the features and the limits of an engine.
 type Capabilities struct {
-	// System is the engine's name: lower case, as in db.system.name.
+	// System is the engine's name in lower case, as in db.system.name.
 	System string
 	// Safety is the class of the engine's promise.
 	Safety Safety
@@ -61,7 +62,7 @@ type LeaseLimits struct {
 	Min time.Duration
 	// Max is the longest TTL. Longer ones are refused. Zero means no limit.
 	Max time.Duration
-	// Granularity is the unit that TTLs are rounded up to. Zero means that none are.
+	// Granularity is the unit that TTLs are rounded up to. Zero means no rounding.
 	Granularity time.Duration
 	// Stretch is the factor by which an engine may lengthen a TTL. Zero means one.
 	Stretch int
@@ -69,5 +70,5 @@ type LeaseLimits struct {
 	MaxLateness time.Duration
 }
 
-// Latest returns how long after a holder's last renewal its seats are free, at most, while the engine runs.
+// Latest returns the longest time from a holder's last renewal until its seats are free, while the engine runs.
 func (l LeaseLimits) Latest(ttl time.Duration) time.Duration { return leases.Limits(l).Latest(ttl) }

@@ -10,8 +10,8 @@ import (
 	"github.com/go-os/go-os/state/sync"
 )
 
-// TestCompactionUnderWaiter has etcd forget the revision from which a waiter and an observer watch, while both are cut off: they read
-// again, and miss nothing.
+// TestCompactionUnderWaiter compacts the revision that a waiter and an observer watch from, while both are cut off. They read again and
+// miss nothing.
 func TestCompactionUnderWaiter(t *testing.T) {
 	t.Parallel()
 	engine := testenv.Etcd(t)

@@ -17,10 +17,10 @@ import (
 	"github.com/go-os/go-os/state/sync/etcdsync"
 )
 
-// TestSlowEndpoints holds a lock for more than two TTLs by a client with three endpoints, two of which take longer than a request may. The
-// lock is not lost.
+// TestSlowEndpoints holds a lock for more than two TTLs through a client with three endpoints, two of which are slower than the request
+// timeout. The lock is not lost.
 func TestSlowEndpoints(t *testing.T) {
-	suite.Short(t) // two TTLs, which are long beside what else takes time
+	suite.Short(t) // waits for several TTLs
 	t.Parallel()
 	engine := testenv.Etcd(t)
 	var endpoints []string
@@ -67,7 +67,7 @@ func (f falseTxn) Commit() (*clientv3.TxnResponse, error) {
 	return f.kv.resp, nil
 }
 
-// falseWatcher reports an event at once, whatever is watched.
+// falseWatcher emits an event at once, whatever is watched.
 type falseWatcher struct{ clientv3.Watcher }
 
 func (falseWatcher) Watch(context.Context, string, ...clientv3.OpOption) clientv3.WatchChan {
@@ -76,7 +76,7 @@ func (falseWatcher) Watch(context.Context, string, ...clientv3.OpOption) clientv
 	return events
 }
 
-// TestImpossibleAnswers has etcd give answers that cannot be. A waiter returns an error, after which the session pauses, and does not spin.
+// TestImpossibleAnswers returns answers that etcd never gives. A waiter returns an error, and the session backs off instead of spinning.
 func TestImpossibleAnswers(t *testing.T) {
 	t.Parallel()
 	claim := driver.Claim{Name: "semaphore/s", ID: "me", Seats: 2, Token: 9}

@@ -4,23 +4,23 @@
 //	…
 //	session := sync.New(etcdsync.New(client, nil), nil)
 //
-// A claim is a key below the name's prefix, attached to the session's lease. Its token is the revision that created it (CreateRevision), which
-// orders claims as etcd received them. A lock without contention is one request, and so is its release.
+// A claim is a key below the name's prefix, attached to the session's lease. Its token is the revision that created it (CreateRevision),
+// which orders claims as etcd received them. A lock without contention is one request, and so is its release.
 //
 // Guarantees:
 //   - Linearizable: reads that a majority has confirmed decide which claim has a seat. Watches only trigger the next read.
-//   - A waiter for a lock watches only the claim right before its own, for any number of waiters. For a semaphore, the first waiter watches all
-//     holders, and every other one the waiter before it.
-//   - After a watch that is lost, or whose revision was compacted, the driver reads again. A lost watch may delay a grant, but never causes one.
+//   - A waiter for a lock watches only the claim right before its own, for any number of waiters. For a semaphore, the first waiter
+//     watches all holders, and every other one watches the waiter before it.
+//   - When a watch is lost, or its revision was compacted, the driver reads again. A lost watch may delay a grant, but never causes one.
 //   - After a change of its leader, etcd gives every lease its whole TTL again; MaxLateness includes one such change.
-//   - With several endpoints, a renewal that one of them does not answer soon is also sent to the next one.
+//   - With several endpoints, a renewal that one of them does not answer quickly is also sent to the next one.
 //   - In the state NOSPACE etcd refuses new claims. Existing claims can be renewed and released, and waiters get their seats.
 //
 // # Versions
 //
-// The cluster must run etcd 3.5.11 or later. In earlier versions a member that has not noticed that it no longer leads may confirm a renewal
-// that has no effect, or end a lease that was renewed (etcd#15247, etcd#16822). The context of a grant may then outlive its seat. A sync.Fence
-// refuses its token nevertheless.
+// The cluster must run etcd 3.5.11 or later. In earlier versions, a member may not notice that it no longer leads. It may then confirm a
+// renewal without effect, or end a lease that was renewed (etcd#15247, etcd#16822). The context of a grant may then outlive its seat. A
+// sync.Fence still refuses its token.
 //
 // # Restores
 //
@@ -29,7 +29,7 @@
 //
 // # Clients
 //
-// The driver does not use the client's package concurrency, whose Election may report a leader whose key etcd does not have
+// The driver does not use the client's package concurrency. The Election of that package may report a leader whose key etcd does not have
 // (etcd#19597), and leaves keys behind when a campaign fails (etcd#21128).
 //
 // Set DialKeepAliveTime and DialKeepAliveTimeout in the client's Config. Without them, waiters do not notice a server that is silent but does not
@@ -66,7 +66,7 @@ const (
 
 // Options configure New.
 type Options struct {
-	// Prefix of all keys. Processes that share locks must have the same. Default: DefaultPrefix.
+	// Prefix of all keys. Processes that share locks must use the same prefix. Default: DefaultPrefix.
 	Prefix string
 }
 
@@ -76,7 +76,7 @@ func (o *Options) withDefaults() Options {
 	return all
 }
 
-// Driver is the driver. It is safe for concurrent use.
+// Driver implements driver.Driver. It is safe for concurrent use.
 type Driver struct {
 	client *clientv3.Client
 	prefix string
@@ -141,7 +141,7 @@ func (d *Driver) Renew(ctx context.Context, id driver.LeaseID, claims []driver.C
 	return gone, nil
 }
 
-// maxOps is how many operations a transaction may have, by etcd's default.
+// maxOps is the number of operations that a transaction may have by etcd's default.
 const maxOps = 128
 
 // missing returns the claims whose keys do not exist, or belong to other claims.
@@ -186,8 +186,8 @@ func parse(id driver.LeaseID) (clientv3.LeaseID, error) {
 	return clientv3.LeaseID(n), nil
 }
 
-// The prefixes of other keys than claims. A name in a key ends with a zero byte, and its own zero bytes are escaped, so that no queue is a prefix
-// of another. A name is not empty, so no queue begins with a zero byte.
+// The prefixes of keys other than claims. A name in a key ends with a zero byte, and its own zero bytes are escaped, so that no queue is
+// a prefix of another. A name is not empty, so no queue begins with a zero byte.
 const (
 	tombstones = "\x00t" // of withdrawn claims
 	markers    = "\x00w" // of claims that may wait for a seat of a semaphore

@@ -15,7 +15,7 @@ import (
 	"github.com/go-os/go-os/state/sync/synctest"
 )
 
-// owner closes the client with the driver: each has one of its own, so that what it leaves behind can be told.
+// owner closes the client with the driver. Each driver has its own client, so that leaks are detected.
 type owner struct {
 	*etcdsync.Driver
 	client *clientv3.Client
@@ -42,7 +42,7 @@ func opens(endpoints ...string) synctest.Open {
 	}
 }
 
-// byDefault returns a driver of default options, on a client of default options, which does not log.
+// byDefault returns a driver with default options, on a client with default options that does not log.
 func byDefault(t testing.TB, endpoint string) (driver.Driver, func()) {
 	t.Helper()
 	client, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, Logger: zap.NewNop()})
@@ -52,13 +52,13 @@ func byDefault(t testing.TB, endpoint string) (driver.Driver, func()) {
 	return etcdsync.New(client, nil), func() { _ = client.Close() }
 }
 
-// TestContract is about one etcd, behind a network that can be cut.
+// TestContract runs the suite against one etcd behind a network that can be cut.
 func TestContract(t *testing.T) {
 	engine := testenv.Etcd(t)
 	network := testenv.Proxy(t, engine.Endpoint())
 	tap := testenv.Tap(t, network.Endpoint())
 	synctest.Run(t, synctest.Backend{
-		TTL:    5 * time.Second, // a request has a third of it, while sixteen promises share the processors with the server
+		TTL:    5 * time.Second, // a request may take a third of it, while sixteen promises share the CPUs with the server
 		Begin:  func(testing.TB) synctest.Open { return opens(tap.Endpoint()) },
 		Beside: opens(engine.Endpoint()),
 		Kill:   func(testing.TB) { engine.Kill() }, Revive: func(testing.TB) { engine.Restart() },
@@ -73,7 +73,7 @@ func TestContract(t *testing.T) {
 	})
 }
 
-// TestContractCluster is about three etcds, whose leader can be killed.
+// TestContractCluster runs the suite against three etcd servers whose leader can be killed.
 func TestContractCluster(t *testing.T) {
 	suite.Long(t)
 	cluster := testenv.EtcdCluster(t, 3)

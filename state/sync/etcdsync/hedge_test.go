@@ -10,7 +10,7 @@ import (
 	"github.com/go-os/go-os/state/sync/driver"
 )
 
-// TestHedge makes requests to three endpoints, of which some are silent and some fail.
+// TestHedge sends requests to three endpoints, of which some are silent and some fail.
 func TestHedge(t *testing.T) {
 	failed := errors.New("failed")
 	silent := func(ctx context.Context) (int, error) { <-ctx.Done(); return 0, ctx.Err() }

@@ -16,7 +16,7 @@ import (
 	"github.com/go-os/go-os/state/sync/etcdsync"
 )
 
-// TestNoSpace fills etcd while locks are held and waited for. They are handed over, in turn, and new ones are refused.
+// TestNoSpace fills etcd while locks are held and waited for. Held locks are handed over in turn, and new claims are refused.
 func TestNoSpace(t *testing.T) {
 	t.Parallel()
 	engine := testenv.EtcdWith(t, "--quota-backend-bytes=2000000")
@@ -81,7 +81,7 @@ func TestNoSpace(t *testing.T) {
 	}
 }
 
-// awaitClaims waits until a queue has so many claims, each with a key of its own.
+// awaitClaims waits until a queue has this many claims, each with its own key.
 func awaitClaims(t *testing.T, client *clientv3.Client, name string, n int) {
 	t.Helper()
 	testenv.Eventually(t, 20*time.Second, "the claims to be there", func() error {
@@ -92,7 +92,8 @@ func awaitClaims(t *testing.T, client *clientv3.Client, name string, n int) {
 	})
 }
 
-// TestWithdrawnWithoutSpace withdraws a claim when there is no space for its tombstone. The claim goes, and the withdrawal is not confirmed.
+// TestWithdrawnWithoutSpace withdraws a claim when etcd has no space for its tombstone. The claim is deleted, and the withdrawal is not
+// confirmed.
 func TestWithdrawnWithoutSpace(t *testing.T) {
 	t.Parallel()
 	engine := testenv.EtcdWith(t, "--quota-backend-bytes=2000000")

@@ -14,9 +14,9 @@ import (
 	"github.com/go-os/go-os/state/sync/etcdsync"
 )
 
-// TestOraclePhantomLeader puts the same question to etcd's own Election and to ours: a candidate waits, its lease is revoked, the leader
-// resigns. etcd's candidate is told that it leads, though etcd has no key of it, and anybody else may lead as well (etcd#19597). If this
-// test fails because of what it says of etcd's, that was mended: say so in docs/design.md.
+// TestOraclePhantomLeader runs the same scenario with etcd's own Election and with ours: a candidate waits, its lease is revoked, and the
+// leader resigns. etcd's candidate becomes leader although it has no key in etcd, so another process may lead as well (etcd#19597). If
+// this test fails on etcd's Election, the bug was fixed: update docs/design.md.
 func TestOraclePhantomLeader(t *testing.T) {
 	t.Parallel()
 	client := dial(t, testenv.Etcd(t).Endpoint())
@@ -51,7 +51,7 @@ func TestOraclePhantomLeader(t *testing.T) {
 	if err := elections[2].Campaign(ctx, "c"); err != nil {
 		t.Errorf("a third candidate, beside the one that believes that it leads: %v", err)
 	}
-	// Ours is asked the same by the promise "lease/revoked under a waiter".
+	// The promise "lease/revoked under a waiter" runs the same scenario with ours.
 }
 
 func etcdSession(t *testing.T, client *clientv3.Client, ttl time.Duration) *concurrency.Session {
@@ -63,8 +63,9 @@ func etcdSession(t *testing.T, client *clientv3.Client, ttl time.Duration) *conc
 	return s
 }
 
-// TestOracleSilentNetwork cuts a holder off, and looks what it knows when somebody else gets the lock. etcd's Session counts from when the
-// answer to its last renewal came, and looks every half second; ours counts from when the renewal was sent, less a margin.
+// TestOracleSilentNetwork cuts off a holder, and checks whether it knows of its loss when another process gets the lock. etcd's Session
+// counts from the arrival of the last renewal's answer and checks every half second. Ours counts from the sending of the renewal, less a
+// margin.
 func TestOracleSilentNetwork(t *testing.T) {
 	t.Parallel()
 	const ttl = 2 * time.Second
@@ -89,7 +90,7 @@ func TestOracleSilentNetwork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(ttl) // some renewals
+	time.Sleep(ttl) // several renewals
 	network.Drop()
 	defer network.Heal()
 

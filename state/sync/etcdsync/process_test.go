@@ -22,7 +22,7 @@ import (
 	"github.com/go-os/go-os/state/sync/etcdsync"
 )
 
-// childOf tells a copy of the test binary where its etcd is, and childRole what to do there.
+// childOf and childRole are the environment variables that give a child process the address of its etcd and its role.
 const (
 	childOf   = "ETCDSYNC_TEST_ENDPOINT"
 	childRole = "ETCDSYNC_TEST_ROLE"
@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 	os.Exit(testenv.Run(m))
 }
 
-// act is a process of its own.
+// act runs the role of a child process.
 func act(endpoint, role string) error {
 	client, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, Logger: zap.NewNop()})
 	if err != nil {
@@ -106,7 +106,7 @@ func spawn(t *testing.T, endpoint, role string) *child {
 	return c
 }
 
-// says returns the next line that begins with a word, and how many others came before.
+// says returns the next line that begins with word, and the number of lines before it.
 func (c *child) says(t *testing.T, word string) (line string, others int) {
 	t.Helper()
 	deadline := time.After(30 * time.Second)
@@ -128,7 +128,7 @@ func (c *child) says(t *testing.T, word string) (line string, others int) {
 	}
 }
 
-// TestKilledLeader kills the process that leads, again and again: another leads after its TTL.
+// TestKilledLeader repeatedly kills the leading process. Another one leads after its TTL.
 func TestKilledLeader(t *testing.T) {
 	t.Parallel()
 	endpoint := testenv.Etcd(t).Endpoint()
@@ -136,7 +136,7 @@ func TestKilledLeader(t *testing.T) {
 	leader.says(t, "leads")
 	for round := range 3 {
 		next := spawn(t, endpoint, "candidate")
-		time.Sleep(500 * time.Millisecond) // so that it is in the queue, and the leader has renewed
+		time.Sleep(500 * time.Millisecond) // time to join the queue, and for the leader to renew
 		if err := leader.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
@@ -151,7 +151,8 @@ func TestKilledLeader(t *testing.T) {
 	}
 }
 
-// TestStoppedHolder stops a process that holds a lock until somebody else has it: when it goes on, it knows, and its write is refused.
+// TestStoppedHolder stops a process that holds a lock until another process has it. When it resumes, it detects the loss, and its write
+// is refused.
 func TestStoppedHolder(t *testing.T) {
 	t.Parallel()
 	endpoint := testenv.Etcd(t).Endpoint()
@@ -173,13 +174,13 @@ func TestStoppedHolder(t *testing.T) {
 	if err := registers.Put(t.Context(), g.Token(), "register", []byte("new")); err != nil {
 		t.Fatal(err)
 	}
-	for len(holder.lines) > 0 { // what it did before
+	for len(holder.lines) > 0 { // discard its earlier lines
 		<-holder.lines
 	}
 	if err := holder.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	// It may have been stopped between its question and its act: that one act is what the fence is for.
+	// The process may have been stopped between its check and its write. The fence exists for that one write.
 	if line, acts := holder.says(t, "over"); acts > 1 {
 		t.Errorf("%q, after it has acted %d times", line, acts)
 	}

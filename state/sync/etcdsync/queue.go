@@ -63,13 +63,13 @@ func (d *Driver) refused(ctx context.Context, lease clientv3.LeaseID) error {
 	}
 }
 
-// first returns the operation that reads the keys of the claims with a seat, and of the next one.
+// first returns the operation that reads the keys of the claims with a seat, and of the next claim.
 func (d *Driver) first(c driver.Claim) clientv3.Op {
 	return clientv3.OpGet(d.queue(c.Name), clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(int64(c.Seats)+1),
 		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
 }
 
-// place returns the index of a claim among the first of its queue, -1 if it is not one of them.
+// place returns the index of a claim among the first of its queue, or -1 if it is not one of them.
 func place(first []*mvccpb.KeyValue, c driver.Claim) int {
 	for i, kv := range first {
 		if driver.Token(kv.CreateRevision) == c.Token {
@@ -84,7 +84,7 @@ func hasSeat(first []*mvccpb.KeyValue, c driver.Claim) bool {
 	return at >= 0 && at < c.Seats
 }
 
-// Await implements driver.Queue. It decides only by linearizable reads, and waits for a change before it reads again.
+// Await implements driver.Queue. It decides only by linearizable reads, and waits for a change between them.
 func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
 	ctx, cancel := d.life.Within(ctx)
 	defer cancel()
@@ -109,8 +109,8 @@ func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
 	}
 }
 
-// advance returns the revision of a read that follows a change. A revision that has not grown is an error, since another read could become a
-// busy loop.
+// advance returns the revision of a read that follows a change. A revision that has not increased is an error, since further reads could
+// become a busy loop.
 func advance(last, revision int64) (int64, error) {
 	if revision <= last {
 		return last, fmt.Errorf("%w: a change was reported after revision %d, but a read has revision %d", driver.ErrUnavailable, last, revision)
@@ -118,7 +118,7 @@ func advance(last, revision int64) (int64, error) {
 	return revision, nil
 }
 
-// view is what one read of a queue returns.
+// view is the result of one read of a queue.
 type view struct {
 	revision int64
 	mine     bool   // the claim exists
@@ -169,14 +169,14 @@ func (d *Driver) change(ctx context.Context, c driver.Claim, s view) error {
 	switch {
 	case c.Seats == 1:
 		return d.event(ctx, opts, s.before)
-	case s.at == c.Seats: // the first waiter: any holder may leave
+	case s.at == c.Seats: // the first waiter: any holder may release
 		return d.event(ctx, append(opts, clientv3.WithPrefix()), d.queue(c.Name))
 	default:
 		return d.event(ctx, opts, s.before, d.marker(c.Name, strings.TrimPrefix(s.before, d.queue(c.Name))))
 	}
 }
 
-// event waits for the first event of one or two keys. The watches have a context of their own, which ends with the call.
+// event waits for the first event of one or two keys. The watches have their own context, which ends with the call.
 func (d *Driver) event(ctx context.Context, opts []clientv3.OpOption, keys ...string) error {
 	watching, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()

@@ -16,7 +16,7 @@ import (
 	"github.com/go-os/go-os/state/sync/etcdsync"
 )
 
-// TestRights takes a lock as a user without rights, then with them: a missing right is not an engine that is out of reach.
+// TestRights takes a lock as a user without permissions, and then with them. A missing permission is not reported as ErrUnavailable.
 func TestRights(t *testing.T) {
 	t.Parallel()
 	engine := testenv.Etcd(t)

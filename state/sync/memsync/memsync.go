@@ -1,14 +1,14 @@
-// Package memsync is a driver of state/sync for one process: the embedded default, and the model of all other drivers.
+// Package memsync is a driver of state/sync for one process: the embedded default, and the reference for all other drivers.
 //
 //	session := sync.New(memsync.New(nil), nil)
 //
-// Its safety is sync.Local: it does not exclude other processes. Drivers on one [Space] contend with each other as processes at an engine
-// do, which is for tests.
+// Its safety is sync.Local: it does not exclude other processes. In tests, drivers on one [Space] contend like processes that share an
+// engine.
 //
 // Guarantees:
 //   - Claims are granted in the order of their calls. A seat that is released wakes only the next waiter.
 //   - A lease ends within a millisecond after its TTL, by the monotonic clock.
-//   - Tokens grow by one with each claim, over all names of the Space.
+//   - Tokens increase by one with each claim, over all names of the Space.
 package memsync
 
 import (
@@ -35,7 +35,7 @@ type Options struct {
 	Space *Space
 }
 
-// Driver is the driver. It is safe for concurrent use.
+// Driver implements driver.Driver. It is safe for concurrent use.
 type Driver struct {
 	space *Space
 	life  life.Life
@@ -96,7 +96,7 @@ type lease struct {
 	ends      time.Time
 	timer     *time.Timer
 	claims    map[*claim]struct{}
-	withdrawn map[place]struct{} // claims that Acquire must not create any more
+	withdrawn map[place]struct{} // claims that Acquire must no longer create
 }
 
 // place identifies a claim of a lease.
@@ -168,8 +168,8 @@ func (s *Space) Leases() (all []driver.LeaseID) {
 	return all
 }
 
-// alive returns a lease that has not ended by the clock, or nil, even if its timer has not fired yet. The caller holds mu, also of the methods
-// below.
+// alive returns a lease that has not ended by the clock, or nil, even if its timer has not fired yet. The caller holds mu, as for the
+// methods below.
 func (s *Space) alive(id driver.LeaseID) *lease {
 	l := s.leases[id]
 	if l != nil && !time.Now().Before(l.ends) {

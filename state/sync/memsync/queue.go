@@ -132,7 +132,7 @@ func (s *Space) holder(q *queue) (driver.Holder, <-chan struct{}) {
 	return driver.Holder{Token: first.Token, Value: bytes.Clone(first.Value)}, q.changed
 }
 
-// queue returns the queue of a name, or a new one. The caller must call removeIdle, and holds mu, also of the methods below.
+// queue returns the queue of a name, or a new one. The caller must call removeIdle, and holds mu, as for the methods below.
 func (s *Space) queue(name string) *queue {
 	q := s.queues[name]
 	if q == nil {
@@ -149,7 +149,7 @@ func (s *Space) removeIdle(q *queue) {
 	}
 }
 
-// find returns a claim that is in its queue, or nil. If c has a token, the claim must have it, too.
+// find returns a claim that is in its queue, or nil. If c has a token, the claim must have the same one.
 func (s *Space) find(c driver.Claim) (*queue, *claim) {
 	q := s.queues[c.Name]
 	if q == nil {
@@ -193,7 +193,7 @@ func (s *Space) admit(q *queue) {
 	}
 }
 
-// notify wakes the watchers that the first claim is another.
+// notify wakes the watchers when the first claim has changed.
 func (q *queue) notify() {
 	close(q.changed)
 	q.changed = make(chan struct{})

@@ -10,7 +10,7 @@ import (
 	"github.com/go-os/go-os/state/sync/driver"
 )
 
-// TestSpaceForgets uses many names, and looks at what is left of them.
+// TestSpaceForgets uses many names, and checks that nothing of them is left.
 func TestSpaceForgets(t *testing.T) {
 	ctx, d := t.Context(), New(nil)
 	lease, err := d.Grant(ctx, time.Minute)

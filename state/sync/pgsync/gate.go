@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// gate limits the requests that may wait for the lock on a name's row: one at a time for each name, and fewer in total than the pool has
-// connections. So a row that is locked for long does not take all connections from other names and renewals.
+// gate limits the requests that may wait for the lock on a name's row: one at a time for each name, and in total fewer than the pool has
+// connections. A row that is locked for long therefore does not take all connections from other names and renewals.
 type gate struct {
 	places chan struct{}
 
@@ -17,7 +17,7 @@ type gate struct {
 // turn is a lock that the requests for one name take.
 type turn struct {
 	taken chan struct{} // capacity 1
-	users int           // requests that hold or await it; guarded by gate.mu
+	users int           // number of requests that hold or await it; guarded by gate.mu
 }
 
 func newGate(places int) *gate {

@@ -22,9 +22,9 @@ const preamble = `SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE;
 
 // exec runs statements in one transaction and returns the result of the last one.
 //
-// They are one Query message of the simple protocol. PostgreSQL starts when it has the whole message, and needs nothing else from the client to
-// commit, so a client that stops at any moment holds no lock. There are no prepared statements and no session state, so the server
-// connection may change between two calls, as it does behind a pooler.
+// The statements are one Query message of the simple protocol. PostgreSQL starts when it has the whole message, and needs nothing else
+// from the client to commit. A client that stops at any moment therefore holds no lock. There are no prepared statements and no session
+// state, so the server connection may change between two calls, as it does behind a pooler.
 func (d *Driver) exec(ctx context.Context, statements string, args ...any) (*pgconn.Result, error) {
 	conn, err := d.pool.Acquire(ctx)
 	if err != nil {
@@ -54,8 +54,8 @@ func send(ctx context.Context, conn *pgconn.PgConn, message string) (*pgconn.Res
 	return results[len(results)-1], err
 }
 
-// render replaces @ by the schema and $1, $2, … by literals. Text and bytes that are not plain become hexadecimal digits. These do not depend on
-// standard_conforming_strings and client_encoding, and cannot end a literal.
+// render replaces @ by the schema and $1, $2, … by literals. Text and bytes that are not plain become hexadecimal digits. These do not
+// depend on standard_conforming_strings and client_encoding, and cannot end a literal.
 func render(schema, statements string, args ...any) string {
 	pairs := []string{"@", pgx.Identifier{schema}.Sanitize()}
 	for i, arg := range args {
@@ -98,7 +98,7 @@ func plain(text string) bool {
 	return !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' || r == '\'' || r == '\\' })
 }
 
-// row decodes the fields of a single row: integers, bools and hexadecimal bytes. It reports false if there is no row.
+// row decodes the fields of a single row: integers, bools and hexadecimal bytes. It returns false if there is no row.
 func row(result *pgconn.Result, fields ...any) (bool, error) {
 	if len(result.Rows) == 0 {
 		return false, nil

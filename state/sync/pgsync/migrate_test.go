@@ -10,7 +10,7 @@ import (
 	"github.com/go-os/go-os/state/sync/pgsync"
 )
 
-// TestMigrateRights calls Migrate as roles that have less and less to do, and fewer and fewer rights.
+// TestMigrateRights calls Migrate as a role that gains permissions step by step. Each error names what is missing.
 func TestMigrateRights(t *testing.T) {
 	t.Parallel()
 	engine := testenv.Postgres(t)

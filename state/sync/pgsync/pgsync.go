@@ -10,12 +10,12 @@
 //
 // Guarantees:
 //   - SessionBound: locks survive crashes and restarts of the server, since every step is a committed transaction. The driver turns
-//     synchronous_commit on if a role or a database has turned it off. A fail-over to a replica that lags may lose the last transactions,
+//     synchronous_commit on if a role or a database has turned it off. A fail-over to a lagging replica may lose the last transactions,
 //     unless replication is synchronous.
 //   - A waiter is notified when the claim right before its own is deleted. It also checks when the lease of that claim should have ended,
 //     and every Options.Poll in case a notification was lost. The waiters of a semaphore wake at each deletion of a claim.
-//   - A step is one message to the server, which starts when it has the whole message and needs nothing else to commit. A client that stops in
-//     the middle leaves no transaction open and holds no lock.
+//   - A step is one message to the server. The step starts when the server has the whole message, and needs nothing else to commit. A
+//     client that stops in the middle leaves no transaction open and holds no lock.
 //   - Each step sets the parameters that it needs: isolation level, read-write access, timeouts of statements and of locks, search_path. The
 //     defaults of a role or a database do not matter, except transaction_timeout (PostgreSQL 17), which must be longer than a step takes.
 //   - Acquisitions wait for a row lock one at a time for each name, and on fewer connections than the pool has. A name whose row is
@@ -24,16 +24,17 @@
 // # Clocks
 //
 // Leases use the server's wall clock. If it steps forward by more than sync.Options.Margin, leases may end before their holders know: two
-// processes may hold a name until the first one's deadline, at most a TTL. Tokens grow even then, so a sync.Fence refuses the first one. If
-// it steps back, no lease ends early. A lease that would end late gets its TTL from when the next acquisition, waiter or Grant finds it.
+// processes may hold a name until the first one's deadline, at most a TTL. Tokens still increase, so a sync.Fence refuses the first one.
+// If the clock steps back, no lease ends early. A lease that would end late gets its TTL anew when the next acquisition, waiter or Grant
+// finds it.
 //
 // # Poolers
 //
-// The pool may lead to PgBouncer, in every pool mode: the driver uses no prepared statements. After the first wait or observation, it has one
-// more connection, on which it listens. Behind a pooler it would receive nothing, so it does not listen, and a seat is handed over within
-// Options.Poll. To be notified nevertheless, set Options.Listen to a direct connection.
+// The pool may connect to PgBouncer, in every pool mode: the driver uses no prepared statements. After the first wait or observation, the
+// driver has one more connection, on which it listens. Behind a pooler it would receive nothing, so it does not listen, and a seat is
+// handed over within Options.Poll. To receive notifications there, set Options.Listen to a direct connection.
 //
-// Each name leaves a row with its last token forever: some tens of bytes for each name that was ever used.
+// Each name permanently leaves a row with its last token: some tens of bytes for each name ever used.
 package pgsync
 
 import (
@@ -69,13 +70,13 @@ const (
 
 // Options configure New and Migrate.
 type Options struct {
-	// Schema holds the tables, and names the channel of the notifications: at most 63 bytes. Processes that share locks must agree
-	// on it. Default: DefaultSchema.
+	// Schema holds the tables, and names the channel of the notifications: at most 63 bytes. Processes that share locks must use the same
+	// schema. Default: DefaultSchema.
 	Schema string
-	// Poll is how often a waiter or an observer checks for a missed notification. Default: DefaultPoll.
+	// Poll is the interval at which a waiter or an observer checks for a missed notification. Default: DefaultPoll.
 	Poll time.Duration
-	// Listen is the connection on which the driver listens for notifications. It must reach the server itself, or a pooler in session mode.
-	// Default: the pool's; if that leads to a pooler the driver does not listen.
+	// Listen is the connection on which the driver listens for notifications. It must reach the server itself, or a pooler in session
+	// mode. Default: the pool's configuration; if that connects to a pooler, the driver does not listen.
 	Listen *pgx.ConnConfig
 }
 
@@ -85,7 +86,7 @@ func (o *Options) withDefaults() (Options, error) {
 	return all, defaults.Fill("pgsync.Options.Poll", &all.Poll, DefaultPoll)
 }
 
-// Driver is the driver. It is safe for concurrent use.
+// Driver implements driver.Driver. It is safe for concurrent use.
 type Driver struct {
 	pool   *pgxpool.Pool
 	opts   Options
@@ -96,7 +97,7 @@ type Driver struct {
 	life   life.Life
 }
 
-// New returns a driver on a pool of at least two connections, which it does not close. Call Migrate before.
+// New returns a driver on a pool of at least two connections, which it does not close. Call Migrate first.
 func New(pool *pgxpool.Pool, opts *Options) *Driver {
 	o, err := opts.withDefaults()
 	d := &Driver{pool: pool, opts: o, fault: cmp.Or(defaults.Given("pgsync: New", "pool", pool), err)}
@@ -135,8 +136,8 @@ func (d *Driver) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, 
 	return driver.LeaseID(id), nil
 }
 
-// Renew implements driver.Leaser. The claims are deleted with the lease, so renewing it renews them. The same statement finds those that
-// are missing.
+// Renew implements driver.Leaser. The claims are deleted with the lease, so renewing it renews them. The same statement finds missing
+// claims.
 func (d *Driver) Renew(ctx context.Context, id driver.LeaseID, claims []driver.Claim) (gone []driver.Claim, err error) {
 	names, tokens := make([]string, len(claims)), make([]int64, len(claims))
 	for i, c := range claims {
@@ -210,12 +211,12 @@ func (d *Driver) classify(ctx context.Context, err error) error {
 	return driver.Classify(class, err)
 }
 
-// transient reports whether a retry may succeed: after errors of connections, resources, operator intervention, and conflicts with other
-// transactions, and after those of a read-only server, such as the old primary after a fail-over.
+// transient reports whether a retry may succeed. It may after errors of connections or resources, operator intervention, and conflicts
+// with other transactions. It also may after errors of a read-only server, such as the old primary after a fail-over.
 func transient(refused *pgconn.PgError) bool {
 	switch refused.Code {
 	case lockNotAvailable, readOnlyTransaction, featureNotSupported:
-		return true // a standby refuses SET TRANSACTION READ WRITE as a feature that it does not support
+		return true // a standby refuses SET TRANSACTION READ WRITE as an unsupported feature
 	}
 	for _, class := range []string{"08", "40", "53", "57", "58", "XX"} {
 		if strings.HasPrefix(refused.Code, class) {

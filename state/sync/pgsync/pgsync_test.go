@@ -17,7 +17,7 @@ import (
 	"github.com/go-os/go-os/state/sync/synctest"
 )
 
-// owner closes the pool with the driver: each has one of its own, so that what it leaves behind can be told.
+// owner closes the pool with the driver. Each driver has its own pool, so that leaks are detected.
 type owner struct {
 	*pgsync.Driver
 	pool *pgxpool.Pool
@@ -29,7 +29,7 @@ func (o *owner) Close() error {
 	return err
 }
 
-// counter counts queries, and batches as one.
+// counter counts queries. A batch counts as one.
 type counter struct{ sent atomic.Int64 }
 
 func (c *counter) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
@@ -71,7 +71,7 @@ func opens(url string, count *counter) synctest.Open {
 	}
 }
 
-// byDefault returns a driver of default options, on a pool of default options.
+// byDefault returns a driver with default options, on a pool with default options.
 func byDefault(t testing.TB, url string) (driver.Driver, func()) {
 	t.Helper()
 	pool, err := pgxpool.New(context.Background(), url)
@@ -81,7 +81,7 @@ func byDefault(t testing.TB, url string) (driver.Driver, func()) {
 	return pgsync.New(pool, nil), pool.Close
 }
 
-// poll is long, so that what is asked for without a reason does not hide what has one.
+// poll is long, so that scheduled polls do not hide the requests that have a cause.
 const poll = 10 * time.Second
 
 func migrated(t testing.TB, engine *testenv.PostgresHandle) *pgxpool.Pool {
@@ -102,7 +102,7 @@ func TestContract(t *testing.T) {
 	tap := testenv.Tap(t, network.Endpoint())
 	var count counter
 	synctest.Run(t, synctest.Backend{
-		TTL: 3 * time.Second, // a request has a third of it, while sixteen promises share the processors with the server
+		TTL: 3 * time.Second, // a request may take a third of it, while sixteen promises share the CPUs with the server
 		Begin: func(testing.TB) synctest.Open {
 			return opens(strings.Replace(engine.URL(), engine.Addr(0), tap.Endpoint(), 1), &count)
 		},
@@ -115,7 +115,7 @@ func TestContract(t *testing.T) {
 		Step:     func(_ testing.TB, offset time.Duration) { clock.Step(offset) },
 		Default:  func(t testing.TB) (driver.Driver, func()) { return byDefault(t, engine.URL()) },
 		Requests: count.sent.Load,
-		// Who waits looks when the lease before it would be over unless it was renewed, which is after two thirds of a TTL at the earliest.
+		// A waiter checks when the lease before it would end without a renewal, which is after two thirds of a TTL at the earliest.
 		Polls:  1.5 + 1/poll.Seconds(),
 		Record: "testdata/contract.json",
 		EngineFuncs: append(testenv.Goroutines(),
@@ -128,7 +128,7 @@ func TestContract(t *testing.T) {
 	}
 }
 
-// TestMigrateTogether has several processes make the tables at the same moment.
+// TestMigrateTogether lets several processes create the tables at the same time.
 func TestMigrateTogether(t *testing.T) {
 	t.Parallel()
 	engine := testenv.Postgres(t)
@@ -147,7 +147,7 @@ func TestMigrateTogether(t *testing.T) {
 	group.Wait()
 }
 
-// TestTablesMissing says what to do.
+// TestTablesMissing checks that the error names the remedy.
 func TestTablesMissing(t *testing.T) {
 	t.Parallel()
 	engine := testenv.Postgres(t)

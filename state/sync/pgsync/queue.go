@@ -42,7 +42,7 @@ func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.
 	}
 }
 
-// recheck is when to check again a lease that should have ended: another transaction may be renewing or removing it.
+// recheck is the wait before checking a lease again that should have ended: another transaction may be renewing or removing it.
 const recheck = 50 * time.Millisecond
 
 // Await implements driver.Queue.
@@ -71,10 +71,10 @@ func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
 	}
 }
 
-// view is what one read of a queue returns.
+// view is the result of one read of a queue.
 type view struct {
 	mine   bool          // the claim and its lease exist
-	ahead  int64         // claims before it
+	ahead  int64         // number of claims before it
 	before int64         // the token of the claim right before it
 	left   time.Duration // until the lease of that claim ends; for a semaphore, until the first lease of all claims ahead ends
 }
@@ -110,7 +110,7 @@ func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder
 	return d.hub.Watch(ctx, text(name), func(ctx context.Context) (driver.Holder, time.Duration, error) { return d.holder(ctx, name) }, emit)
 }
 
-// holder returns the holder of a name, the zero Holder if there is none, and how long to wait before the next read.
+// holder returns the holder of a name (zero if there is none), and the maximum wait before the next read.
 func (d *Driver) holder(ctx context.Context, name string) (h driver.Holder, wait time.Duration, err error) {
 	result, err := d.exec(ctx, firstHolder, text(name))
 	if err != nil {

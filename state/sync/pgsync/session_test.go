@@ -16,7 +16,7 @@ import (
 	"github.com/go-os/go-os/state/sync/pgsync"
 )
 
-// poolOn returns a pool whose configuration edit has changed.
+// poolOn returns a pool whose configuration edit may change.
 func poolOn(t testing.TB, url string, edit func(*pgxpool.Config)) *pgxpool.Pool {
 	t.Helper()
 	config, err := pgxpool.ParseConfig(url)
@@ -47,7 +47,7 @@ func sessionOn(t testing.TB, pool *pgxpool.Pool, opts *sync.Options, driver *pgs
 	return s
 }
 
-// contend has sessions take the locks of a name in turns, and counts on that they exclude each other.
+// contend lets sessions take the locks of a name in turn, and checks mutual exclusion.
 func contend(t *testing.T, name string, rounds int, sessions ...*sync.Session) {
 	t.Helper()
 	var group gosync.WaitGroup
@@ -76,7 +76,7 @@ func contend(t *testing.T, name string, rounds int, sessions ...*sync.Session) {
 	group.Wait()
 }
 
-// TestSessionDefaults gives the role of the pool defaults that the driver's transactions must not have.
+// TestSessionDefaults sets defaults for the pool's role that the driver's transactions must override.
 func TestSessionDefaults(t *testing.T) {
 	t.Parallel()
 	engine := testenv.Postgres(t)
@@ -117,7 +117,7 @@ func TestSessionDefaults(t *testing.T) {
 	}
 }
 
-// blocked gets a lock while the row of its name is locked for longer than the role's timeouts.
+// blocked takes a lock while the row of its name is locked for longer than the role's timeouts.
 func blocked(t *testing.T, admin *pgxpool.Pool, s *sync.Session, name string) {
 	t.Helper()
 	take(t, s, name)
@@ -139,7 +139,7 @@ func blocked(t *testing.T, admin *pgxpool.Pool, s *sync.Session, name string) {
 	<-unlocked
 }
 
-// take locks and releases.
+// take acquires and releases a lock.
 func take(t *testing.T, s *sync.Session, name string) {
 	t.Helper()
 	if err := s.Mutex(name).Do(t.Context(), func(context.Context, *sync.Grant) error { return nil }); err != nil {
@@ -147,7 +147,7 @@ func take(t *testing.T, s *sync.Session, name string) {
 	}
 }
 
-// leads wins an election and is shown as the leader.
+// leads wins an election and checks that the observed leader is this one.
 func leads(t *testing.T, s *sync.Session, name string) {
 	t.Helper()
 	value := []byte("\x00\xff value '")
@@ -171,7 +171,7 @@ func do(t testing.TB, pool *pgxpool.Pool, statement string) {
 	}
 }
 
-// TestCommitsAreDurable has a trigger record under which synchronous_commit each claim is written, for a role that has turned it off.
+// TestCommitsAreDurable records in a trigger the synchronous_commit under which each claim is written, for a role that has it off.
 func TestCommitsAreDurable(t *testing.T) {
 	t.Parallel()
 	engine := testenv.Postgres(t)
@@ -192,7 +192,7 @@ func TestCommitsAreDurable(t *testing.T) {
 	}
 }
 
-// TestPgBouncer goes through a pooler that lends two server connections to four clients, in every mode of the pool and of pgx.
+// TestPgBouncer uses a pooler that shares two server connections among four clients, in every mode of the pool and of pgx.
 func TestPgBouncer(t *testing.T) {
 	t.Parallel()
 	engine := testenv.Postgres(t)
@@ -221,7 +221,7 @@ func TestPgBouncer(t *testing.T) {
 	}
 }
 
-// TestListenBesidePgBouncer is notified on a direct connection, long before it would poll.
+// TestListenBesidePgBouncer receives notifications on a direct connection, long before a poll.
 func TestListenBesidePgBouncer(t *testing.T) {
 	t.Parallel()
 	engine := testenv.Postgres(t)
@@ -250,8 +250,8 @@ func TestListenBesidePgBouncer(t *testing.T) {
 	}
 }
 
-// TestClockStepsBack moves the end of a dead process's lease an hour ahead, which is what the rows look like after the server's clock
-// went back by an hour.
+// TestClockStepsBack moves the end of a dead process's lease an hour ahead. The rows then look as if the server's clock had been set back
+// by an hour.
 func TestClockStepsBack(t *testing.T) {
 	t.Parallel()
 	engine := testenv.Postgres(t)

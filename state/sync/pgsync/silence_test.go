@@ -20,11 +20,11 @@ import (
 	"github.com/go-os/go-os/state/sync/pgsync"
 )
 
-// dying is a network between a client and the server, which fails for good in the middle of a request, without closing a connection.
+// dying is a network between a client and the server that fails permanently during a request, without closing a connection.
 type dying struct {
 	net.Listener
 	server string
-	left   atomic.Int64 // bytes that the client may still send; negative: any number
+	left   atomic.Int64 // bytes that the client may still send; unlimited if negative
 	end    context.CancelFunc
 }
 
@@ -64,12 +64,12 @@ func (d *dying) serve(ctx context.Context, client net.Conn) {
 		_ = client.Close()
 		_ = server.Close()
 	})
-	go func() { _, _ = io.Copy(struct{ io.Writer }{client}, server) }() // until the test ends, whatever the client does
+	go func() { _, _ = io.Copy(struct{ io.Writer }{client}, server) }() // until the test ends, independently of the client
 	buffer := make([]byte, 64<<10)
 	for {
 		n, err := client.Read(buffer)
 		if err != nil {
-			return // the server does not learn of it: the host is gone
+			return // the server is not notified: the host is gone
 		}
 		if left := d.left.Load(); left >= 0 {
 			n = min(n, int(left))
@@ -81,19 +81,19 @@ func (d *dying) serve(ctx context.Context, client net.Conn) {
 	}
 }
 
-// hangUp closes every connection. A pool that is closed before waits for its connections for 15 seconds.
+// hangUp closes every connection. Without it, closing a pool waits for its connections for 15 seconds.
 func (d *dying) hangUp() { d.end() }
 
-// die lets so many bytes through, and then nothing.
+// die lets this many bytes pass, and nothing after them.
 func (d *dying) die(after int64) { d.left.Store(after) }
 
-// claimOn returns a claim on a name.
+// claimOn returns a new claim on a name.
 func claimOn(lease driver.LeaseID, name string) driver.Claim {
 	return driver.Claim{Name: name, ID: rand.Text(), Lease: lease, Seats: 1}
 }
 
-// prepared returns a claim on a new lease and a mutex. The claim is in its queue, unless it is new. On a slow machine the lease may be over
-// before that; then prepared tries again.
+// prepared returns a claim on a mutex with a new lease. Unless isNew is set, the claim is in its queue. On a slow machine the lease may
+// expire first; prepared then retries.
 func prepared(t *testing.T, d *pgsync.Driver, ttl time.Duration, mutex string, isNew bool) driver.Claim {
 	t.Helper()
 	for {
@@ -114,7 +114,7 @@ func prepared(t *testing.T, d *pgsync.Driver, ttl time.Duration, mutex string, i
 	}
 }
 
-// TestSilentInMidRequest has a host die after each number of bytes of a request, a few hundred apart. No row lock is left.
+// TestSilentInMidRequest kills a host at each of several points in a request, a few hundred bytes apart. No row lock is left.
 func TestSilentInMidRequest(t *testing.T) {
 	t.Parallel()
 	engine := testenv.Postgres(t)
@@ -168,7 +168,7 @@ func TestSilentInMidRequest(t *testing.T) {
 	}
 }
 
-// TestMigrateSilentInMidRequest has a host die while it creates the tables. Another one creates them.
+// TestMigrateSilentInMidRequest kills a host while it creates the tables. Another one creates them.
 func TestMigrateSilentInMidRequest(t *testing.T) {
 	t.Parallel()
 	engine := testenv.Postgres(t)

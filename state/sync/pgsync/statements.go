@@ -13,7 +13,7 @@ const (
 	grantLease = sweepLeases + `
 		INSERT INTO @.leases VALUES ($1, $2, clock_timestamp() + $2 * interval '1 microsecond')`
 
-	// $1 lease, $2 names and $3 tokens of claims. It returns the places of the claims that are missing. If another transaction deletes the lease
+	// $1 lease, $2 names and $3 tokens of claims. It returns the indexes of the missing claims. If another transaction deletes the lease
 	// concurrently, the second of the two sees the outcome of the first.
 	renewLease = `UPDATE @.leases SET expires = clock_timestamp() + ttl * interval '1 microsecond'
 		WHERE id = $1 AND expires > clock_timestamp()
@@ -25,8 +25,8 @@ const (
 		revoked AS (DELETE FROM @.leases WHERE id = $1)
 		SELECT pg_notify($2, token || ' ' || name) FROM gone`
 
-	// purge removes the leases of claims on name $1 that have ended, and shortens those that a step of the clock has lengthened. It skips leases that
-	// another transaction renews or removes, because waiting for them could be a deadlock.
+	// purge removes the leases of claims on name $1 that have ended, and shortens those that a step of the clock has lengthened. It skips
+	// leases that another transaction renews or removes, because waiting for them could deadlock.
 	purge = `
 		WITH odd AS (SELECT l.id, l.expires <= clock_timestamp() AS dead FROM @.leases l JOIN @.claims c ON c.lease = l.id
 				WHERE c.name = $1 AND (l.expires <= clock_timestamp() OR l.expires > clock_timestamp() + l.ttl * interval '1 microsecond')

@@ -58,11 +58,11 @@ func objects() []object {
 	}
 }
 
-// Migrate creates the schema and the tables that are missing. Any number of processes may call it at the same time.
+// Migrate creates missing schema and tables. Any number of processes may call it at the same time.
 //
 // The role of the pool needs CREATE on the database if the schema is missing, and CREATE on the schema if a table is. If nothing is
-// missing it needs USAGE on the schema, and on the tables SELECT, INSERT, UPDATE and DELETE. The error names what is missing,
-// and the right that the role lacks.
+// missing it needs USAGE on the schema, and SELECT, INSERT, UPDATE and DELETE on the tables. The error names the missing objects, and the
+// permission that the role lacks.
 func Migrate(ctx context.Context, pool *pgxpool.Pool, opts *Options) error {
 	o, err := opts.withDefaults()
 	if err = cmp.Or(defaults.Given("pgsync: Migrate", "pool", pool), err); err != nil {
@@ -74,7 +74,8 @@ func Migrate(ctx context.Context, pool *pgxpool.Pool, opts *Options) error {
 	return nil
 }
 
-// maxIdentifier is the length of PostgreSQL's longest identifier, in bytes. It truncates longer ones, but refuses them as channels.
+// maxIdentifier is the length of PostgreSQL's longest identifier, in bytes. PostgreSQL truncates longer ones, but refuses them as
+// channels.
 const maxIdentifier = 63
 
 func migrate(ctx context.Context, pool *pgxpool.Pool, schema string) error {
@@ -102,7 +103,7 @@ func migrate(ctx context.Context, pool *pgxpool.Pool, schema string) error {
 	return lacking
 }
 
-// survey returns the objects that are absent, and an error that names the rights that the role lacks on the others.
+// survey returns the absent objects, and an error that names the permissions that the role lacks on the others.
 func survey(ctx context.Context, db *pgconn.PgConn, schema string) (absent []object, lacking, err error) {
 	var queries []string
 	for _, o := range objects() {
@@ -129,7 +130,8 @@ func survey(ctx context.Context, db *pgconn.PgConn, schema string) (absent []obj
 	return absent, lacking, nil
 }
 
-// query returns a query for one row: whether the object exists, the rights on it that the role lacks, and the role. $1 is the schema.
+// query returns a query for one row: whether the object exists, the permissions on it that the role lacks, and the role. $1 is the
+// schema.
 func (o object) query() string {
 	const schemaID, tableID = `(SELECT oid FROM pg_namespace WHERE nspname = $1)`,
 		`(SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = '%s')`
@@ -162,7 +164,7 @@ func create(ctx context.Context, db *pgconn.PgConn, schema string, absent []obje
 	return err
 }
 
-// explain adds the rights that the role needs to an error of create.
+// explain adds the required permissions to an error of create.
 func explain(err error, schema string, absent []object) error {
 	var refused *pgconn.PgError
 	if !errors.As(err, &refused) || refused.Code != insufficientPrivilege {

@@ -13,8 +13,8 @@ import (
 	"github.com/go-os/go-os/state/sync/internal/notify"
 )
 
-// Acquire implements driver.Queue. One command checks the lease and another creates the claim. They are sent together. If there is no lease,
-// the claim is removed again.
+// Acquire implements driver.Queue. One command checks the lease and another creates the claim. They are sent together. If the lease does
+// not exist, the claim is removed again.
 func (d *Driver) Acquire(ctx context.Context, c driver.Claim, try bool) (driver.Token, bool, error) {
 	ttl, err := ttlOf(c.Lease)
 	if err != nil {
@@ -82,7 +82,7 @@ func (d *Driver) Release(ctx context.Context, c driver.Claim) error {
 	}
 }
 
-// recheck is how long after the expected end of a claim to read its queue again.
+// recheck is the wait after the expected end of a claim before reading its queue again.
 const recheck = 20 * time.Millisecond
 
 // Await implements driver.Queue.
@@ -116,7 +116,7 @@ func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
 	}
 }
 
-// until returns how long to wait for the end of a claim that has so many milliseconds left.
+// until returns the wait for the end of a claim with this many milliseconds left.
 func (d *Driver) until(left int64) time.Duration {
 	return min(time.Duration(max(left, 0))*time.Millisecond+recheck, d.poll)
 }
@@ -128,7 +128,7 @@ func (d *Driver) Watch(ctx context.Context, name string, emit func(driver.Holder
 	return d.hub.Watch(ctx, name, func(ctx context.Context) (driver.Holder, time.Duration, error) { return d.holder(ctx, name) }, emit)
 }
 
-// holder returns the holder of the first seat of a name, the zero Holder if there is none, and how long to wait before the next read.
+// holder returns the holder of the first seat of a name (zero if there is none), and the maximum wait before the next read.
 func (d *Driver) holder(ctx context.Context, name string) (h driver.Holder, wait time.Duration, err error) {
 	parts, err := d.do(ctx, d.script(holderScript, name)).ToArray()
 	if err != nil {

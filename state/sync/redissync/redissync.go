@@ -10,22 +10,23 @@
 // asynchronous: a fail-over, or a restart without "appendonly yes" and "appendfsync always", may lose a claim that was granted, and
 // grant its seat again. The driver does not use Redlock, which also depends on the clocks of its servers and has no growing token.
 //
-// Tokens grow even then, as long as the servers' clocks do: a token is the server's time in microseconds, or one more than the last token if
-// that is larger. So a [sync.Fence] is safer than the lock. Work that must be safe uses a Fence, or another engine.
+// Tokens still increase in these cases, as long as the servers' clocks do: a token is the server's time in microseconds, or one more than
+// the last token if that is larger. A [sync.Fence] is therefore safer than the lock. Work that must be safe needs a Fence or another
+// engine.
 //
 // Leases use the server's wall clock. If it is set back, claims last longer by no more than the time since the last renewal. If it is set
-// forward by more than sync.Options.Margin, seats may be handed on before their holders know. A holder learns of it within a TTL.
+// forward by more than sync.Options.Margin, seats may be handed over before their holders know. A holder detects it within a TTL.
 //
 // # How it works
 //
-// The claims of a name are a sorted set in the order of their tokens, together with their values and expiry times, in one slot of a cluster.
-// Every step is a script, which is atomic, and uses the server's time. A lease is a key with a TTL. Each claim has an expiry time of its own,
+// The claims of a name are a sorted set in the order of their tokens. The set, the values and the expiry times are in one slot of a
+// cluster. Every step is an atomic script that uses the server's time. A lease is a key with a TTL. Each claim has its own expiry time,
 // since the lease may be in another slot. A renewal is one command for the lease and one for each name with claims, sent together. It
 // succeeds only if all do.
 //
-// A claim whose acquisition has an unknown outcome is not renewed, but withdrawn. A tombstone in its name's slot, which lasts for an hour, keeps
-// a late request from creating it. A request that arrives after its lease has ended may still create a claim, since the lease may be in
-// another slot. That claim ends after one TTL.
+// A claim whose acquisition has an unknown outcome is not renewed, but withdrawn. A tombstone in its name's slot, which lasts for an
+// hour, prevents a late request from creating it. A request that arrives after its lease has ended may still create a claim, since the
+// lease may be in another slot. That claim ends after one TTL.
 //
 // A message notifies a waiter when the claim right before its own is removed. The waiter also checks when that claim should have ended, and every
 // Options.Poll, since messages are lost while the connection is down. For a semaphore, each removal of a claim wakes all waiters. After the
@@ -65,10 +66,10 @@ const (
 
 // Options configure New.
 type Options struct {
-	// Prefix of all keys and of the channel for messages. Processes that share locks must have the same. Braces in it are a hash tag, which puts
-	// all locks on one node of a Redis Cluster. Default: DefaultPrefix.
+	// Prefix of all keys and of the channel for messages. Processes that share locks must use the same prefix. Braces in it are a hash
+	// tag, which puts all locks on one node of a Redis Cluster. Default: DefaultPrefix.
 	Prefix string
-	// Poll is how often a waiter or an observer checks for a missed message. Default: DefaultPoll.
+	// Poll is the interval at which a waiter or an observer checks for a missed message. Default: DefaultPoll.
 	Poll time.Duration
 }
 
@@ -78,7 +79,7 @@ func (o *Options) withDefaults() (Options, error) {
 	return all, defaults.Fill("redissync.Options.Poll", &all.Poll, DefaultPoll)
 }
 
-// Driver is the driver. It is safe for concurrent use.
+// Driver implements driver.Driver. It is safe for concurrent use.
 type Driver struct {
 	client rueidis.Client
 	prefix string
@@ -107,7 +108,7 @@ func (*Driver) Capabilities() driver.Capabilities {
 		System: "redis", Safety: driver.BestEffort, Ordered: true, MaxName: MaxName, MaxValue: MaxValue,
 		Lease: driver.LeaseLimits{
 			Min: 100 * time.Millisecond, Max: 365 * 24 * time.Hour, Granularity: time.Millisecond,
-			Stretch: 2, MaxLateness: time.Second, // a claim that is created shortly before its lease ends lasts for a whole TTL
+			Stretch: 2, MaxLateness: time.Second, // a claim created shortly before its lease ends lasts for a whole TTL
 		},
 	}
 }
@@ -178,7 +179,7 @@ func (d *Driver) Renew(ctx context.Context, id driver.LeaseID, claims []driver.C
 	return gone, nil
 }
 
-// byName groups claims by their names.
+// byName groups claims by name.
 func byName(claims []driver.Claim) [][]driver.Claim {
 	names := map[string][]driver.Claim{}
 	for _, c := range claims {
@@ -187,7 +188,7 @@ func byName(claims []driver.Claim) [][]driver.Claim {
 	return slices.Collect(maps.Values(names))
 }
 
-// Revoke implements driver.Leaser, also for leases of other processes.
+// Revoke implements driver.Leaser. It also ends leases of other processes.
 func (d *Driver) Revoke(ctx context.Context, id driver.LeaseID) error {
 	answers := d.doMulti(ctx,
 		request{command: d.client.B().Del().Key(d.leaseKey(id)).Build()},

@@ -15,7 +15,7 @@ import (
 	"github.com/go-os/go-os/state/sync/synctest"
 )
 
-// owner closes the client with the driver: each has one of its own, so that what it leaves behind can be told.
+// owner closes the client with the driver. Each driver has its own client, so that leaks are detected.
 type owner struct {
 	*redissync.Driver
 	client rueidis.Client
@@ -39,7 +39,7 @@ func dial(t testing.TB, addr ...string) rueidis.Client {
 // ttl is that of the suite's sessions. A request has a third of it, while sixteen promises share the processors with the server.
 const ttl = 3 * time.Second
 
-// poll is long, so that what is asked for without a reason does not hide what has one.
+// poll is long, so that scheduled polls do not hide the requests that have a cause.
 const poll = 10 * time.Second
 
 func opens(addr ...string) synctest.Open {
@@ -49,7 +49,7 @@ func opens(addr ...string) synctest.Open {
 	}
 }
 
-// byDefault returns a driver of default options, on a client of default options.
+// byDefault returns a driver with default options, on a client with default options.
 func byDefault(t testing.TB, addr string) (driver.Driver, func()) {
 	t.Helper()
 	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{addr}})
@@ -59,7 +59,7 @@ func byDefault(t testing.TB, addr string) (driver.Driver, func()) {
 	return redissync.New(client, nil), client.Close
 }
 
-// scripts returns how many scripts Redis has run.
+// scripts returns the number of scripts that Redis has run.
 func scripts(t testing.TB, addr string) int64 {
 	t.Helper()
 	client := dial(t, addr)
@@ -99,14 +99,14 @@ func TestContract(t *testing.T) {
 		Step:     func(_ testing.TB, offset time.Duration) { clock.Step(offset) },
 		Default:  func(t testing.TB) (driver.Driver, func()) { return byDefault(t, engine.Addr(0)) },
 		Requests: func() int64 { return scripts(t, engine.Addr(0)) },
-		// Who waits looks when the claim before it would be over unless it was renewed, which is after two thirds of a TTL at the earliest.
+		// A waiter checks when the claim before it would end without a renewal, which is after two thirds of a TTL at the earliest.
 		Polls:       1.5 + 1/poll.Seconds(),
 		Record:      "testdata/contract.json",
 		EngineFuncs: testenv.Goroutines(),
 	})
 }
 
-// TestContractCluster is about three servers that share the names.
+// TestContractCluster runs the suite against three servers that share the names.
 func TestContractCluster(t *testing.T) {
 	suite.Long(t)
 	var addr []string
@@ -117,12 +117,12 @@ func TestContractCluster(t *testing.T) {
 		Begin:  func(testing.TB) synctest.Open { return opens(addr...) },
 		TTL:    ttl,
 		Record: "testdata/contract-cluster.json",
-		// The client closes later what it no longer needs.
+		// The client closes unused connections later.
 		EngineFuncs: append(testenv.Goroutines(), "github.com/redis/rueidis.(*clusterClient)._refresh.func2"),
 	})
 }
 
-// TestTokensOutliveTheData has Redis forget everything: the next token is larger all the same.
+// TestTokensOutliveTheData deletes all data of Redis. The next token is still larger.
 func TestTokensOutliveTheData(t *testing.T) {
 	engine := testenv.Redis(t)
 	client := dial(t, engine.Addr(0))

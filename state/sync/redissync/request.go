@@ -7,14 +7,14 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// request is a command. Scripts are sent by their SHA-1, because their text is long. The client's own type for scripts, rueidis.Lua, cannot
-// send them together with other commands.
+// request is a command. Scripts are sent by their SHA-1, because their text is long. The client's own type for scripts, rueidis.Lua,
+// cannot send them together with other commands.
 type request struct {
 	command rueidis.Completed
 	whole   func() rueidis.Completed // with the script's text, for a server that does not have it; nil for other commands
 }
 
-// do sends one request. It returns when its context ends: see send.
+// do sends one request. Like send, it returns when its context ends.
 func (d *Driver) do(ctx context.Context, r request) rueidis.RedisResult {
 	return d.doMulti(ctx, r)[0]
 }
@@ -59,8 +59,8 @@ func (d *Driver) send(ctx context.Context, commands rueidis.Commands) []rueidis.
 	return failed
 }
 
-// cancelable hides the deadline of a context from the client. With a deadline, the client does not notice that a context is canceled, and waits
-// for the deadline or its own timeout.
+// cancelable hides the deadline of a context from the client. With a deadline, the client does not notice a cancellation, and waits for
+// the deadline or its own timeout.
 type cancelable struct{ context.Context }
 
 // Deadline implements context.Context.

@@ -16,8 +16,8 @@ import (
 // their values (a hash), and the last token. Scripts for one claim also have the key of its tombstone, which a withdrawal creates. The first
 // arguments are the channel and the name. Every script first removes the claims that have expired.
 //
-// The hash of values has the time of the last acquisition or renewal under the empty ID. If the clock is before that time, it was set back
-// since then, and the script sets the expiry times back, too. So claims last longer by the time since then, but not by the step.
+// The hash of values has the time of the last acquisition or renewal under the empty ID. If the clock is before that time, it was set
+// back since then, and the script sets the expiry times back as well. So claims last longer by the time since then, but not by the step.
 const begin = `
 local queue, over, values, last = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local channel, name = ARGV[1], ARGV[2]
@@ -84,8 +84,8 @@ if token == 0 then redis.call('SET', KEYS[5], '', 'PX', 3600000) end
 if token > 0 and tonumber(redis.call('ZSCORE', queue, id) or 0) ~= token then return 0 end
 return leave(id)`)
 
-	// lookScript: ID, token. It returns the number of earlier claims, the token of the one right before, the time that one has left, and the
-	// shortest time that any claim has left. It returns -1 if the claim does not exist.
+	// lookScript: ID, token. It returns the number of earlier claims, the token of the previous claim and its remaining time, and the
+	// shortest remaining time of any claim. It returns -1 if the claim does not exist.
 	lookScript = newScript(`
 local at = redis.call('ZRANK', queue, ARGV[3])
 if not at or tonumber(redis.call('ZSCORE', queue, ARGV[3])) ~= tonumber(ARGV[4]) then return {-1, '0', 0, 0} end
@@ -135,8 +135,8 @@ func (d *Driver) eval(script script, keys []string, name string, args []string) 
 	}
 }
 
-// tag returns the beginning of a name's keys. The braces put them into one slot of a cluster. Braces of the name are escaped, so that there are
-// no others.
+// tag returns the beginning of a name's keys. The braces put them into one slot of a cluster. Braces in the name are escaped, so that
+// there are no others.
 func (d *Driver) tag(name string) string {
 	return d.prefix + "{" + strings.NewReplacer("%", "%25", "{", "%7b", "}", "%7d").Replace(name) + "}"
 }

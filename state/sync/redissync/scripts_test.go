@@ -13,7 +13,7 @@ import (
 	"github.com/go-os/go-os/state/sync/redissync"
 )
 
-// texts returns how many scripts Redis was sent as text.
+// texts returns the number of scripts that were sent to Redis as text.
 func texts(t *testing.T, client rueidis.Client) int {
 	t.Helper()
 	said, err := client.Do(t.Context(), client.B().Info().Section("commandstats").Build()).ToString()
@@ -31,7 +31,7 @@ func texts(t *testing.T, client rueidis.Client) int {
 	return n
 }
 
-// TestScriptsAreSentOnce takes locks on a server that knows no script, and on one that forgets them, as a restart does.
+// TestScriptsAreSentOnce takes locks on a server that has no script cached, and on one that loses its scripts, as by a restart.
 func TestScriptsAreSentOnce(t *testing.T) {
 	engine := testenv.Redis(t)
 	client := dial(t, engine.Addr(0))

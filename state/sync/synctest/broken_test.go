@@ -14,7 +14,7 @@ import (
 	"github.com/go-os/go-os/state/sync/memsync"
 )
 
-// broken is a driver in which some calls are answered by others.
+// broken is a driver whose calls can be replaced by functions.
 type broken struct {
 	*memsync.Driver
 	acquire  func(context.Context, driver.Claim, bool) (driver.Token, bool, error)
@@ -27,7 +27,7 @@ type broken struct {
 	close    func() error
 	requests *atomic.Int64
 	faults   *faulty
-	deaf     bool // waits for answers, and for no context
+	deaf     bool // waits for answers beyond the end of a context
 }
 
 func (b *broken) pass(ctx context.Context) error {
@@ -39,7 +39,7 @@ func (b *broken) pass(ctx context.Context) error {
 	return b.faults.pass(ctx)
 }
 
-// faulty is what the hooks of a broken Backend have done.
+// faulty is the state of the faults that the hooks of a broken Backend inject.
 type faulty struct {
 	lag, step atomic.Int64
 
@@ -157,7 +157,7 @@ func (b *broken) Close() error {
 // breakage is a driver that breaks promises.
 type breakage struct {
 	spoil   func(*broken)
-	noticed []string // the promises that must notice
+	noticed []string // the promises that must fail
 }
 
 func breakages() map[string]breakage {
@@ -342,7 +342,7 @@ func breakages() map[string]breakage {
 		}, []string{"queue/renewals report claims that are gone", "lease/a claim removed by hand"}},
 		"takes a claim that is gone for a lease that is over": {func(b *broken) {
 			b.renew = func(ctx context.Context, id driver.LeaseID, claims []driver.Claim) ([]driver.Claim, error) {
-				time.Sleep(2 * time.Millisecond) // on its way
+				time.Sleep(2 * time.Millisecond) // network latency
 				gone, err := b.Driver.Renew(ctx, id, claims)
 				if len(gone) > 0 {
 					return nil, driver.ErrLost
@@ -401,7 +401,7 @@ func breakages() map[string]breakage {
 	}
 }
 
-// untold is a claim whose token the driver below does not know.
+// untold returns the claim without a token, which the driver below does not have.
 func untold(c driver.Claim) driver.Claim {
 	c.Token = 0
 	return c
@@ -411,7 +411,7 @@ const lateName = "unknown/a claim that comes late to a lease that lives is gone"
 
 const stormName = "storm/one holder at a time, and none who does not know it"
 
-// brokenBackend is memory, with drivers that spoil has been at.
+// brokenBackend returns a memory Backend whose drivers are modified by spoil.
 func brokenBackend(spoil func(*broken)) Backend {
 	var requests atomic.Int64
 	var faults faulty
@@ -437,11 +437,11 @@ func brokenBackend(spoil func(*broken)) Backend {
 	}
 }
 
-// TestSound shows that what the breakages wrap passes.
+// TestSound checks that the drivers pass without a breakage.
 func TestSound(t *testing.T) {
 	c := contract(brokenBackend(func(*broken) {}), new(Record))
 	for _, p := range c.Promises {
-		if p.Name == stormName { // drivers' own tests go through it
+		if p.Name == stormName { // the drivers' own tests cover it
 			continue
 		}
 		if said := c.Failures(t, p.Name); len(said) > 0 {
@@ -450,7 +450,7 @@ func TestSound(t *testing.T) {
 	}
 }
 
-// TestBroken shows that the suite can fail: each broken driver is caught by the promises that it breaks.
+// TestBroken shows that the suite can fail. The promises that a driver breaks must fail.
 func TestBroken(t *testing.T) {
 	for name, c := range breakages() {
 		t.Run(name, func(t *testing.T) {

@@ -47,7 +47,7 @@ func oneLeads(r *rig) {
 	r.is(err, sync.ErrNotHeld, "Leader after all have resigned")
 }
 
-// led fails unless the engine says that this one leads.
+// led fails the test unless the engine reports this candidate as the leader.
 func (r *rig) led(e *sync.Election, token sync.Token, value string) {
 	r.Helper()
 	leader, err := e.Leader(r.context())
@@ -118,10 +118,10 @@ func leads(r *rig) {
 	r.event("goos.sync.leader.resigned")
 }
 
-// leadsAgain takes the leadership away once.
+// leadsAgain revokes the leadership once.
 func leadsAgain(r *rig) {
 	p, other := r.process(), r.process()
-	r.release(r.lock(other, r.name("m"))) // so that it has a connection
+	r.release(r.lock(other, r.name("m"))) // establishes its connection
 	times := 0
 	var first sync.Token
 	err := p.Election(r.name("e")).Do(r.context(), nil, func(ctx context.Context, g *sync.Grant) error {

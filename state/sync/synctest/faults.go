@@ -22,7 +22,7 @@ func faults() []promise {
 	}
 }
 
-// downAtStart asks an engine that is not there.
+// downAtStart makes calls to an engine that was never reachable.
 func downAtStart(r *rig) {
 	p := r.process()
 	r.Kill(r)
@@ -51,7 +51,7 @@ func downAtStart(r *rig) {
 	r.eventually("a lock after the engine is back", func() error { return r.locks(p, r.name("m")) })
 }
 
-// locks gets a lock and gives it back.
+// locks acquires and releases a lock.
 func (r *rig) locks(p process, name string) error {
 	ctx, cancel := context.WithTimeout(r.Context(), r.latest()+5*time.Second)
 	defer cancel()
@@ -62,7 +62,7 @@ func (r *rig) locks(p process, name string) error {
 	return g.Release(ctx)
 }
 
-// overBy fails unless the grant is over by its deadline.
+// overBy fails the test unless the grant is over by its deadline.
 func (r *rig) overBy(g *sync.Grant, since time.Time) time.Time {
 	r.Helper()
 	select {
@@ -70,7 +70,7 @@ func (r *rig) overBy(g *sync.Grant, since time.Time) time.Time {
 	case <-time.After(r.ttl + time.Second):
 		r.Fatal("the grant goes on a TTL after the engine is gone")
 	}
-	ended := g.Deadline() // when the context says so to who asks, however late this goroutine gets its turn
+	ended := g.Deadline() // the time at which the context reports its end, however late this goroutine runs
 	if took := ended.Sub(since); took > r.ttl {
 		r.Errorf("the grant was over %s after the engine was gone, with a TTL of %s", took, r.ttl)
 	}
@@ -91,7 +91,7 @@ func downForLong(r *rig) {
 		r.is(o.err, sync.ErrUnavailable, "Lock")
 		r.Revive(r)
 	case <-time.After(r.ttl):
-		r.Revive(r) // a waiter may hope
+		r.Revive(r) // a waiter may keep waiting
 		if o := r.granted(waiting, "the waiter"); o.at.Before(ended) || o.grant.Token() <= held.Token() {
 			r.Errorf("granted token %d, %s after the context of %d had ended", o.grant.Token(), o.at.Sub(ended), held.Token())
 		} else {
@@ -101,7 +101,7 @@ func downForLong(r *rig) {
 	r.eventually("a lock after the engine is back", func() error { return r.locks(a, name) })
 }
 
-// restarted takes the engine away for less than a TTL. The grant may live on or be lost, but nobody else may have the lock before.
+// restarted stops the engine for less than a TTL. The grant may survive or be lost, but no other process may get the lock before that.
 func restarted(r *rig) {
 	name := r.name("m")
 	a, b := r.process(), r.process()
@@ -162,8 +162,8 @@ func pausedForLong(r *rig) {
 	r.release(g)
 }
 
-// contextEnds makes calls to an engine that is silent, by a process that has used it and by one that has not. They end with their context,
-// whether that has a deadline or not, and with the timeout of a request.
+// contextEnds makes calls to a silent engine, by a process that has used it and by one that has not. They end with their context, with or
+// without a deadline, and with the timeout of a request.
 func contextEnds(r *rig) {
 	const delay = 100 * time.Millisecond
 	used, fresh := r.process(), r.process()
@@ -217,7 +217,7 @@ func contextEnds(r *rig) {
 	}
 }
 
-// leaderKilled takes the engine's leader away while locks are handed over.
+// leaderKilled kills the engine's leader while locks are handed over.
 func leaderKilled(r *rig) {
 	name := r.name("m")
 	a, b := r.process(), r.process()
@@ -256,7 +256,7 @@ func leaderKilled(r *rig) {
 	}
 }
 
-// apart takes the network away from a holder while a process that has its own waits.
+// apart cuts the network of a holder while a process on another network waits.
 func (r *rig) apart(begin func(testing.TB)) {
 	name := r.name("m")
 	a, b := r.process(), r.processOn(r.Beside, sync.Options{})

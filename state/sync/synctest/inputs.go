@@ -114,7 +114,7 @@ func endedContext(r *rig) {
 		r.Error("Observe goes on")
 	}
 	held := r.lock(p, r.name("m"))
-	if err := held.Release(ctx); err != nil { // it may be refused, but must happen
+	if err := held.Release(ctx); err != nil { // it may return an error, but must take effect
 		r.is(err, context.Canceled, "Release")
 	}
 	r.release(r.lock(p, r.name("m")))

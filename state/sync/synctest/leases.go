@@ -30,7 +30,7 @@ func leases() []promise {
 	}
 }
 
-// heldForLong holds for several TTLs while somebody waits.
+// heldForLong holds a lock for several TTLs while another process waits.
 func heldForLong(r *rig) {
 	name := r.name("m")
 	a, b := r.process(), r.process()
@@ -45,7 +45,7 @@ func heldForLong(r *rig) {
 	r.release(r.granted(waiting, "the waiter").grant)
 }
 
-// deadHolder stops all that one process says to the engine, as its death would.
+// deadHolder stops all requests of one process, as its death would.
 func deadHolder(r *rig) {
 	name := r.name("m")
 	a, b := r.process(), r.process()
@@ -54,7 +54,7 @@ func deadHolder(r *rig) {
 	a.freeze()
 	died := time.Now()
 	<-held.Context().Done()
-	ended := held.Deadline() // when the context says so to who asks, however late this goroutine gets its turn
+	ended := held.Deadline() // the time at which the context reports its end, however late this goroutine runs
 	o := r.granted(waiting, "the waiter behind a dead holder")
 	if !ended.Before(o.at) {
 		r.Errorf("the context ended %s after the next grant", ended.Sub(o.at))
@@ -97,12 +97,12 @@ func deadWaiter(r *rig) {
 	}
 }
 
-// stoppedHolder does not wait for any timer: it asks right after its time is over.
+// stoppedHolder does not depend on timers: it checks the grant right after its deadline.
 func stoppedHolder(r *rig) {
 	p := r.process()
 	held := r.lock(p, r.name("m"))
 	p.freeze()
-	for time.Now().Before(held.Deadline()) { // a renewal may have been under way
+	for time.Now().Before(held.Deadline()) { // a renewal may have been in progress
 		r.pass(time.Until(held.Deadline()))
 	}
 	if held.Lost() == nil || held.Context().Err() == nil {
@@ -110,7 +110,7 @@ func stoppedHolder(r *rig) {
 	}
 }
 
-// slowAnswers has renewals reach the engine at once, and their answers take a while, before the process dies.
+// slowAnswers lets renewals reach the engine at once and delays their answers, before the process dies.
 func slowAnswers(r *rig) {
 	name := r.name("m")
 	a, b := r.process(), r.process()
@@ -122,7 +122,7 @@ func slowAnswers(r *rig) {
 	r.pass(r.ttl)
 	a.freeze()
 	<-held.Context().Done()
-	ended := held.Deadline() // when the context says so to who asks, however late this goroutine gets its turn
+	ended := held.Deadline() // the time at which the context reports its end, however late this goroutine runs
 	o := r.granted(waiting, "the waiter behind a dead holder")
 	if !ended.Before(o.at) {
 		r.Errorf("the context ended %s after the next grant", ended.Sub(o.at))
@@ -130,13 +130,13 @@ func slowAnswers(r *rig) {
 	r.release(o.grant)
 }
 
-// lateGrant stops a process at the moment at which it gets the lock, until its lease is over.
+// lateGrant stops a process at the moment it gets the lock, until its lease is over.
 func lateGrant(r *rig) {
 	name := r.name("m")
 	a, b := r.process(), r.process()
 	held := r.lock(a, name)
 	waiting := r.wait(r.context(), b, b.Mutex(name).Lock)
-	r.pass(50 * time.Millisecond) // so that its question is on its way
+	r.pass(50 * time.Millisecond) // time for its request to be sent
 	b.freeze()
 	r.release(held)
 	r.pass(r.latest() + 100*time.Millisecond)
@@ -170,7 +170,7 @@ func revokedHolder(r *rig) {
 	r.release(r.lock(a, name)) // with another lease
 }
 
-// revokedWaiter is what makes a leader of etcd's own Election that holds no key (etcd#19597).
+// revokedWaiter runs the scenario in which etcd's own Election makes a leader that has no key (etcd#19597).
 func revokedWaiter(r *rig) {
 	name := r.name("e")
 	a, b, c := r.process(), r.process(), r.process()
@@ -196,11 +196,10 @@ func revokedWaiter(r *rig) {
 	r.is(eb.Resign(r.context()), nil, "Resign")
 }
 
-// lateAnswer has the answer to an acquisition come back after a renewal that was sent meanwhile and did not name its claim. Then the process
-// loses its network.
+// lateAnswer delays the answer to an acquisition beyond a renewal that does not name its claim. Then the process loses its network.
 func lateAnswer(r *rig) {
 	a, b := r.process(), r.process()
-	r.lock(a, r.name("before")) // the lease, so that it is renewed
+	r.lock(a, r.name("before")) // creates the lease, so that it is renewed
 	var held *sync.Grant
 	name := ""
 	for i := 0; held == nil; i++ {
@@ -218,7 +217,7 @@ func lateAnswer(r *rig) {
 		seen = a.renewals()
 		name = r.name(fmt.Sprint("m", i))
 		a.mu.Lock()
-		a.delay = r.ttl * 3 / 10 // within which the next renewal is sent, a third of a TTL after the last
+		a.delay = r.ttl * 3 / 10 // the next renewal is sent within it, a third of a TTL after the last
 		a.mu.Unlock()
 		g := r.lock(a, name)
 		if a.renewals() > seen {
@@ -236,7 +235,7 @@ func lateAnswer(r *rig) {
 	r.release(next)
 }
 
-// removedByHand takes claims out of their queues behind the back of their process: the one of a holder, and the one of a waiter.
+// removedByHand removes the claims of a holder and of a waiter from their queues, unknown to their process.
 func removedByHand(r *rig) {
 	a, b := r.process(), r.process()
 	hand, _ := r.raw()
@@ -263,11 +262,11 @@ func removedByHand(r *rig) {
 	r.release(r.granted(waiting, "the waiter whose claim was removed").grant)
 }
 
-// QuietVariable is the environment variable that has quiet hours last for so long, as a time.Duration: many short locks beside a long
-// one, without any fault. Default: three TTLs, and six seconds at least.
+// QuietVariable is the environment variable that sets the length of quiet hours, as a time.Duration. Quiet hours take many short locks
+// while a long one is held, without faults. Default: three TTLs, and six seconds at least.
 const QuietVariable = "SYNCTEST_QUIET"
 
-// shortLocks takes and releases locks all the time, in the session that holds another for long.
+// shortLocks repeatedly takes and releases locks in a session that holds another one for long.
 func shortLocks(r *rig) {
 	const goroutines = 8
 	lasts := max(3*r.ttl, 6*time.Second)

@@ -23,13 +23,13 @@ func mutexes() []promise {
 	}
 }
 
-// oneHolder has several processes, and several goroutines of each, contend.
+// oneHolder lets several processes, with several goroutines each, contend for a lock.
 func oneHolder(r *rig) {
 	const processes, goroutines, rounds = 3, 3, 8
 	name := r.name("m")
 	var inside atomic.Int64
 	var mu gosync.Mutex
-	var tokens []sync.Token // in the order in which they were granted
+	var tokens []sync.Token // in the order of their grants
 	var group gosync.WaitGroup
 	for range processes {
 		p := r.process()
@@ -67,7 +67,7 @@ func oneHolder(r *rig) {
 	}
 }
 
-// retried acquires again after ErrUnavailable: on a busy machine an engine may not answer in time.
+// retried retries an acquisition after ErrUnavailable. On a busy machine an engine may not answer in time.
 func (r *rig) retried(acquire func(context.Context) (*sync.Grant, error)) (*sync.Grant, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), r.patience())
 	defer cancel()

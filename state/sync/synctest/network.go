@@ -9,13 +9,13 @@ import (
 	"github.com/go-os/go-os/state/sync"
 )
 
-// Tap is the network between drivers and engine, which the suite decides chunk by chunk.
+// Tap is a network between drivers and engine that the suite controls chunk by chunk.
 type Tap interface {
-	// Requests has each chunk that a driver sends decided by a function, until the next call: so many of its bytes are passed on at once,
-	// and the rest when the channel is closed, however long that takes and whether the driver has closed the connection or not. What
-	// follows on the connection waits. A nil channel passes everything, and so does a nil function.
+	// Requests calls decide for each chunk that a driver sends, until the next call of Requests. The first now bytes of the chunk pass at
+	// once. The others pass when rest is closed, however late, and even if the driver has closed the connection. Later chunks of the
+	// connection wait for them. A nil rest or a nil decide passes everything.
 	Requests(decide func(chunk []byte) (now int, rest <-chan struct{}))
-	// Answers is Requests for what the engine sends.
+	// Answers controls the chunks that the engine sends, as Requests does those of the drivers.
 	Answers(decide func(chunk []byte) (now int, rest <-chan struct{}))
 }
 
@@ -27,7 +27,7 @@ func network() []promise {
 	}
 }
 
-// holdFirst holds back the first chunk that shows a word, until the channel is closed.
+// holdFirst delays the first chunk that contains a word until the channel is closed.
 func (r *rig) holdFirst(word string, until <-chan struct{}) (seen <-chan struct{}) {
 	first := make(chan struct{})
 	var held bool
@@ -44,9 +44,9 @@ func (r *rig) holdFirst(word string, until <-chan struct{}) (seen <-chan struct{
 	return first
 }
 
-// heldBack has the network deliver an acquisition after the session has given it up, while its lease lives on for another grant.
+// heldBack delivers an acquisition after the session has given it up, while another grant keeps its lease alive.
 func heldBack(r *rig) {
-	const soon = 2 * time.Second // less than what a lease that lives on would keep a claim for
+	const soon = 2 * time.Second // less than the time for which a living lease would keep a claim
 	opts := sync.Options{TTL: max(r.ttl, 3*time.Second)}
 	a, b := r.processOn(r.open, opts), r.processOn(r.Beside, opts)
 	defer r.Tap.Requests(nil)
@@ -82,7 +82,7 @@ func heldBack(r *rig) {
 	}
 }
 
-// silentWithin has a candidate's machine die when it has sent one half of a request.
+// silentWithin kills a candidate's machine when it has sent half of a request.
 func silentWithin(r *rig) {
 	a, b := r.process(), r.processOn(r.Beside, sync.Options{})
 	value := bytes.Repeat([]byte("v"), min(r.caps.MaxValue, 3000))
@@ -92,7 +92,7 @@ func silentWithin(r *rig) {
 		return p.Election(name).Campaign(ctx, value)
 	}
 	name := rand.Text()
-	g, err := lead(a, name+"0", r.patience()) // so that what a client prepares is there
+	g, err := lead(a, name+"0", r.patience()) // creates what a client prepares on first use
 	if err != nil {
 		r.Fatalf("Campaign: %v", err)
 	}
@@ -143,8 +143,8 @@ func silentWithin(r *rig) {
 	r.release(g)
 }
 
-// oneSlow has each endpoint in turn answer later than a request may take. The session keeps what it holds. Acquisitions may fail meanwhile: they
-// are not repeated at another endpoint, since a request that arrives late would make a claim that nobody knows of.
+// oneSlow slows each endpoint in turn beyond the request timeout. The session keeps its grants. Acquisitions may fail meanwhile: they are
+// not repeated at another endpoint, since a late request would create a claim that no session knows of.
 func oneSlow(r *rig) {
 	a := r.process()
 	held := r.lock(a, r.name("m"))
@@ -153,7 +153,7 @@ func oneSlow(r *rig) {
 		r.pass(r.ttl + r.ttl/2)
 		r.is(held.Lost(), nil, "Lost, with endpoint %d slow", i)
 		r.Heal(r)
-		r.pass(r.ttl / 2) // for what is still on its way
+		r.pass(r.ttl / 2) // for requests still in transit
 		r.eventually("a lock after the endpoint is fast again", func() error { return r.locks(a, r.name("other")) })
 	}
 	r.release(held)
@@ -166,8 +166,8 @@ func clocks() []promise {
 	}
 }
 
-// steppedForward sets the engine's clock forward by many TTLs, and back again. The waiter gets the lock by that, or when it is released. A
-// holder that loses it by that learns of it within a TTL.
+// steppedForward sets the engine's clock forward by many TTLs, and back again. The waiter gets the lock through the step or on release. A
+// holder that loses the lock through the step detects it within a TTL.
 func steppedForward(r *rig) {
 	name := r.name("m")
 	a, b := r.process(), r.process()
@@ -202,7 +202,8 @@ func steppedForward(r *rig) {
 	r.release(held)
 }
 
-// steppedBack sets the engine's clock back by an hour. The session keeps what it holds; after its death, it is replaced in time.
+// steppedBack sets the engine's clock back by an hour. The session keeps its grants, and after its death another process gets the lock in
+// time.
 func steppedBack(r *rig) {
 	name := r.name("m")
 	a, b := r.process(), r.process()
@@ -225,7 +226,7 @@ func steppedBack(r *rig) {
 	}
 	r.release(o.grant)
 	a.thaw()
-	// A process that dies before the clock is set back, and one whose request was the last before.
+	// Now the holder dies before the clock is set back. Its request is the last one before the step.
 	r.Step(r, 0)
 	r.eventually("a lock with the clock as it was", func() error { return r.locks(b, name) })
 	held = r.lock(a, name)
@@ -243,8 +244,8 @@ func steppedBack(r *rig) {
 	a.thaw()
 }
 
-// closePaused closes a session of default options, with a client of default options, while the engine is silent and something is held, waited
-// for and observed.
+// closePaused closes a session with default options, on a client with default options, while the engine is silent. The session then has a
+// grant, a waiter and an observer.
 func closePaused(r *rig) {
 	d, closeClient := r.Default(r)
 	s := sync.New(d, &sync.Options{Telemetry: r.Providers})
@@ -270,13 +271,13 @@ func closePaused(r *rig) {
 	r.eventually("the claim to wait", func() error {
 		return r.counts("goos.sync.waiting {claim} goos.sync.kind=mutex,goos.sync.system="+r.caps.System, 1)
 	})
-	r.pass(200 * time.Millisecond) // so that what they listen to is there
+	r.pass(200 * time.Millisecond) // so that their subscriptions are established
 	r.Pause(r)
 	defer r.Resume(r)
 	r.pass(300 * time.Millisecond)
 	closing := time.Now()
 	r.is(s.Close(), nil, "Close")
-	if took := time.Since(closing); took > 1500*time.Millisecond { // a second is promised, and test machines are busy
+	if took := time.Since(closing); took > 1500*time.Millisecond { // one second is promised, and test machines are busy
 		r.Errorf("Close took %s", took)
 	}
 	for what, ended := range map[string]<-chan error{"Lock": waited, "Observe": observed} {

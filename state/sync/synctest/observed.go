@@ -19,7 +19,7 @@ func observed() []promise {
 	}
 }
 
-// telemetryContract does one thing after the other, and compares all that came of it.
+// telemetryContract makes one call after another, and checks their telemetry.
 func telemetryContract(r *rig) {
 	name := r.name("t")
 	a, b := r.process(), r.process()
@@ -56,7 +56,7 @@ func telemetryContract(r *rig) {
 	r.eventually("the metrics", func() error { return r.metrics() })
 }
 
-// counts returns an error unless a point holds n.
+// counts returns an error unless a point has the value n.
 func (r *rig) counts(point string, n int64) error {
 	if got := r.points(); got[point] != n {
 		return fmt.Errorf("%s holds %d, want %d; all: %v", point, got[point], n, got)
@@ -64,7 +64,7 @@ func (r *rig) counts(point string, n int64) error {
 	return nil
 }
 
-// metrics compares what telemetryContract leaves.
+// metrics checks the metrics of telemetryContract.
 func (r *rig) metrics() error {
 	system := ",goos.sync.system=" + r.caps.System
 	wait := func(kind, op, errorType string) string {
@@ -114,7 +114,7 @@ func namesOffMetrics(r *rig) {
 	}
 }
 
-// event fails unless an event of this name is emitted.
+// event fails the test unless an event with this name was emitted.
 func (r *rig) event(name string) {
 	r.Helper()
 	r.eventually("the event "+name, func() error {
@@ -125,13 +125,13 @@ func (r *rig) event(name string) {
 	})
 }
 
-// points returns what the instruments hold.
+// points returns the values of the instruments.
 func (r *rig) points() map[string]int64 {
 	r.Helper()
 	return suite.Points(r, r.Recorder)
 }
 
-// spanned returns the names of the spans that have ended, with their error.type.
+// spanned returns the names of the ended spans, with their error.type.
 func (r *rig) spanned() (all []string) {
 	for _, span := range r.Spans() {
 		name := span.Name
@@ -144,7 +144,7 @@ func (r *rig) spanned() (all []string) {
 	return all
 }
 
-// spanAttributes fails unless each span has these keys.
+// spanAttributes fails the test unless each span has these keys.
 func (r *rig) spanAttributes(keys ...string) {
 	r.Helper()
 	for _, span := range r.Spans() {
@@ -163,7 +163,7 @@ func idle() []promise {
 	}
 }
 
-// renewalsAlone counts the requests while one process holds, one waits and one observes.
+// renewalsAlone counts requests while one process holds, one waits and one observes.
 func renewalsAlone(r *rig) {
 	name := r.name("m")
 	a, b, c := r.process(), r.process(), r.process()
@@ -178,11 +178,12 @@ func renewalsAlone(r *rig) {
 		}
 	}()
 	<-seen
-	r.pass(200 * time.Millisecond) // for what is still under way
+	r.pass(200 * time.Millisecond) // for requests still in progress
 	before, began := r.Requests(), time.Now()
 	r.pass(max(r.ttl, 4*time.Second))
 	n, took := r.Requests()-before, time.Since(began)
-	// Two sessions hold leases, each renewed three times a TTL; one renewal more may fall into the time at either end. A renewal is one
+	// Two sessions hold leases, each renewed three times per TTL. One more renewal may occur at either end of the interval. A renewal is
+	// one request for the lease and one for its claims.
 	// request for the lease and one for its claims.
 	allowed := int64(2*2*(3*took.Seconds()/r.ttl.Seconds()+2)) + int64(2*r.Polls*took.Seconds())
 	if n > allowed {
@@ -195,8 +196,8 @@ func renewalsAlone(r *rig) {
 	r.release(r.granted(waiting, "the waiter").grant)
 }
 
-// noStampede counts the requests of hand-overs while few wait, and while many do. On a busy machine the polls of a thousand waiters can
-// arrive in bursts and look like a stampede once; a driver that wakes everybody does so each time.
+// noStampede compares the requests of a hand-over with few and with many waiters. On a busy machine, the polls of a thousand waiters can
+// arrive in bursts and look like a stampede once. A driver that wakes all waiters causes one every time.
 func noStampede(r *rig) {
 	const attempts = 3
 	var few, many float64
@@ -210,7 +211,7 @@ func noStampede(r *rig) {
 	r.Errorf("%.1f requests a hand-over with 1,000 waiters, %.1f with 10, in the last of %d attempts", many, few, attempts)
 }
 
-// calm waits until the waiters have sent their first requests, and send no more than their polls.
+// calm waits until the waiters have sent their first requests, and send only polls.
 func (r *rig) calm(waiters int) {
 	r.Helper()
 	const window, times = 500 * time.Millisecond, 240
@@ -224,12 +225,13 @@ func (r *rig) calm(waiters int) {
 	}
 }
 
-// handOvers returns how many requests a hand-over takes while so many wait. It is the median, since waiters may poll in the meantime.
+// handOvers returns the number of requests per hand-over with this many waiters. It is the median, since waiters may poll in the
+// meantime.
 func (r *rig) handOvers(waiters int) float64 {
 	r.Helper()
 	const processes, times, abreast = 5, 20, 32
 	name := r.name("m" + rand.Text())
-	calm := sync.Options{TTL: max(r.ttl, time.Minute)} // so that renewals do not count
+	calm := sync.Options{TTL: max(r.ttl, time.Minute)} // keeps renewals out of the count
 	owner := r.processOn(r.open, calm)
 	held := r.lock(owner, name)
 	ctx, cancel := context.WithCancel(r.Context())
@@ -247,7 +249,7 @@ func (r *rig) handOvers(waiters int) float64 {
 		return n
 	}
 	for i := range waiters {
-		// A thousand at once would show how much the engine can take, not what a hand-over costs.
+		// A thousand waiters at once would measure the engine's capacity and not the cost of a hand-over.
 		r.eventually("the claims before to be in the queue", func() error {
 			if n := inQueue(); n < i-abreast {
 				return fmt.Errorf("%d of %d", n, i)
@@ -257,7 +259,7 @@ func (r *rig) handOvers(waiters int) float64 {
 		p := all[i%processes]
 		go func() {
 			defer func() { ended <- struct{}{} }()
-			for ctx.Err() == nil { // an engine that is busy with so many may not answer in time
+			for ctx.Err() == nil { // a busy engine may not answer in time
 				if g, err := p.Mutex(name).Lock(ctx); err == nil {
 					grants <- g
 					return
@@ -274,7 +276,7 @@ func (r *rig) handOvers(waiters int) float64 {
 	r.calm(waiters)
 	idle := r.Requests()
 	r.pass(time.Second)
-	idle = min(r.Requests()-idle, int64(r.Polls*float64(waiters))) // in a second
+	idle = min(r.Requests()-idle, int64(r.Polls*float64(waiters))) // per second
 	var requests []float64
 	for i := range min(times, waiters-1) {
 		before, began := r.Requests(), time.Now()
@@ -286,7 +288,7 @@ func (r *rig) handOvers(waiters int) float64 {
 		case <-time.After(r.patience()):
 			r.Fatalf("hand-over %d did not happen", i)
 		}
-		r.pass(20 * time.Millisecond) // for requests that the hand-over did not need
+		r.pass(20 * time.Millisecond) // for requests that are not part of the hand-over
 		requests = append(requests, max(float64(r.Requests()-before)-float64(idle)*time.Since(began).Seconds(), 0))
 	}
 	slices.Sort(requests)
@@ -297,7 +299,7 @@ func (r *rig) handOvers(waiters int) float64 {
 	grants <- held
 	close(grants)
 	for g := range grants {
-		if err := g.Release(r.context()); err != nil { // the engine may be busy with so many; what is left ends with its session
+		if err := g.Release(r.context()); err != nil { // a busy engine may fail it; the rest ends with its session
 			r.Logf("Release: %v", err)
 		}
 	}

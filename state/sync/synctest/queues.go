@@ -12,7 +12,7 @@ import (
 	"github.com/go-os/go-os/state/sync/driver"
 )
 
-// queues is what drivers promise by themselves.
+// queues returns the promises of a driver alone, without a session.
 func queues() []promise {
 	return []promise{
 		{Name: "queue/unknown claims and leases are lost", Check: unknownIsLost},
@@ -43,7 +43,7 @@ func (r *rig) raw() (driver.Driver, driver.LeaseID) {
 
 func (r *rig) granting(d driver.Driver) driver.LeaseID {
 	r.Helper()
-	id, err := d.Grant(r.context(), 4*r.ttl) // nobody renews it
+	id, err := d.Grant(r.context(), 4*r.ttl) // never renewed
 	if err != nil || id == "" {
 		r.Fatalf("Grant: %q, %v", id, err)
 	}
@@ -54,7 +54,7 @@ func claimOn(name string, lease driver.LeaseID) driver.Claim {
 	return driver.Claim{Name: name, ID: rand.Text(), Lease: lease, Seats: 1, Value: []byte("v")}
 }
 
-// joins puts a claim into a queue, and fails unless it has a seat or not, as wanted.
+// joins adds a claim to a queue, and fails the test unless Acquire's granted equals seat.
 func (r *rig) joins(d driver.Driver, c driver.Claim, seat bool) driver.Claim {
 	r.Helper()
 	t, granted, err := d.Acquire(r.context(), c, false)
@@ -146,7 +146,7 @@ func tokensOutlive(r *rig) {
 	}
 }
 
-// namesDoNotMeet holds one lock under each of many names that a driver might take for one another.
+// namesDoNotMeet holds one lock under each of many names that a driver might confuse.
 func namesDoNotMeet(r *rig) {
 	d, lease := r.raw()
 	base := r.name("")
@@ -247,7 +247,7 @@ func waitingEnds(r *rig) {
 	r.is(d.Release(r.context(), c), nil, "Release of a claim that nobody awaits any more")
 }
 
-// withdrawn withdraws claims before and after their acquisition arrives.
+// withdrawn withdraws claims before and after their acquisitions arrive.
 func withdrawn(r *rig) {
 	d, lease := r.raw()
 	name := r.name("n")
@@ -280,15 +280,15 @@ func withdrawn(r *rig) {
 	refused(c, false)
 	same := c
 	same.Name += "x"
-	r.joins(d, same, true)                 // another name has IDs of its own
-	r.joins(d, claimOn(name, lease), true) // and the name has other claims
+	r.joins(d, same, true)                 // IDs are separate per name
+	r.joins(d, claimOn(name, lease), true) // other claims on the name are not affected
 	if err := d.Revoke(r.context(), lease); err != nil {
 		r.Fatalf("Revoke: %v", err)
 	}
 	withdraw(claimOn(name, lease))
 }
 
-// holder returns who holds the first seat of a name.
+// holder returns the holder of the first seat of a name.
 func (r *rig) holder(d driver.Driver, name string) (holder driver.Holder) {
 	r.Helper()
 	err := d.Watch(r.context(), name, func(h driver.Holder) error {
@@ -301,7 +301,7 @@ func (r *rig) holder(d driver.Driver, name string) (holder driver.Holder) {
 	return holder
 }
 
-// renewalsReport renews claims of which some are gone: released, or released and made again under the same ID.
+// renewalsReport renews claims of which some are gone: released, or released and created again under the same ID.
 func renewalsReport(r *rig) {
 	d, lease := r.raw()
 	n, m := r.name("n"), r.name("m")
@@ -326,13 +326,13 @@ func renewalsReport(r *rig) {
 	again.Token = 0
 	again = r.joins(d, again, true)
 	renews([]driver.Claim{first, again, waiting})
-	renews([]driver.Claim{waiting, second}, second) // whose ID is that of another claim by now
+	renews([]driver.Claim{waiting, second}, second) // its ID now belongs to another claim
 	r.is(d.Await(r.context(), second), driver.ErrLost, "Await of a claim whose ID another one has by now")
 	r.is(d.Release(r.context(), waiting), nil, "Release of a claim that waits")
 	renews([]driver.Claim{first, again, waiting}, waiting)
 	r.is(d.Await(r.context(), first), nil, "Await of a claim that was there all the time")
 	many := []driver.Claim{first}
-	for i := range 150 { // more than engines take in one transaction
+	for i := range 150 { // more than engines accept in one transaction
 		many = append(many, r.joins(d, claimOn(r.name(fmt.Sprint("many", i)), lease), true))
 	}
 	last := many[len(many)-1]

@@ -7,10 +7,10 @@ import (
 	"github.com/go-os/go-os/state/sync/driver"
 )
 
-// RecordVariable is the environment variable that has runs write their records, with the value "write".
+// RecordVariable is the environment variable that, with the value "write", makes runs write their records.
 const RecordVariable = "SYNCTEST_RECORD"
 
-// Record is what the suite proved of a driver, and what the driver declares.
+// Record holds the results of the suite for a driver, and the driver's declarations.
 type Record struct {
 	System      string `json:"system"`
 	Safety      string `json:"safety"`
@@ -24,22 +24,21 @@ type Record struct {
 	MaxValue    int    `json:"max_value"`
 	// Kept are the promises that were checked and held.
 	Kept []string `json:"kept"`
-	// Untried are the promises that could not be checked, with the hook that the Backend lacks.
+	// Untried are the promises that were skipped, with the hook that the Backend lacks.
 	Untried map[string]string `json:"untried"`
 }
 
-// declare writes down what the driver declares.
+// declare records the declarations of the driver.
 func (r *Record) declare(c driver.Capabilities) {
 	r.System, r.Safety, r.Ordered, r.MaxName, r.MaxValue = c.System, c.Safety.String(), c.Ordered, c.MaxName, c.MaxValue
 	r.MinTTL, r.MaxTTL, r.Granularity = c.Lease.Min.String(), c.Lease.Max.String(), c.Lease.Granularity.String()
 	r.Stretch, r.MaxLateness = max(c.Lease.Stretch, 1), c.Lease.MaxLateness.String()
 }
 
-// took records what became of the promises.
+// took records the results of the promises.
 func (r *Record) took(results suite.Results) { r.Kept, r.Untried = results.Kept, results.Untried }
 
-// settle compares the record with the one that is kept in the file, or writes it. A run that left promises out, or broke
-// one, proves nothing either way.
+// settle compares the record with the file, or writes it. A run that skipped or broke promises proves nothing, and does neither.
 func (r *Record) settle(t testing.TB, file string) {
 	if t.Failed() || len(r.Kept)+len(r.Untried) != len(promises()) {
 		return

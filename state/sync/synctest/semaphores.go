@@ -14,7 +14,7 @@ func semaphores() []promise {
 	}
 }
 
-// take fills a semaphore.
+// take acquires n seats of a semaphore.
 func (r *rig) take(p process, name string, n int) (held []*sync.Grant) {
 	r.Helper()
 	for range n {
@@ -51,7 +51,7 @@ func seats(r *rig) {
 	r.release(held[2])
 }
 
-// anySeat gives back the seats in another order than they were taken.
+// anySeat releases the seats in another order than it acquired them.
 func anySeat(r *rig) {
 	const n = 3
 	name := r.name("s")

@@ -11,25 +11,25 @@ import (
 	"github.com/go-os/go-os/state/sync/driver"
 )
 
-// spy is a driver that sees what the session asks, and can keep it from being done, as if the process or its network had failed.
+// spy is a driver that records a session's calls. It can block or lose them, as a failing process or network would.
 type spy struct {
 	driver.Driver
-	acquired atomic.Int64 // Acquire has returned so often
+	acquired atomic.Int64 // the number of returned Acquire calls
 
 	mu     gosync.Mutex
 	leases []driver.LeaseID // granted, in order
-	claims []driver.Claim   // that Acquire has made, in order
-	sent   time.Time        // the last Acquire
-	renews int              // Renew has succeeded so often
-	delay  time.Duration    // answers to Acquire take so long to come back
-	frozen chan struct{}    // nil unless nothing gets through; closed by thaw
-	lose   int              // so many answers of Acquire are lost on their way
-	late   time.Duration    // so much later are they asked for, if above zero
-	forget int              // so many answers of Release are lost, and it is asked for after late
-	slow   time.Duration    // answers to Renew take so long to come back
+	claims []driver.Claim   // created by Acquire, in order
+	sent   time.Time        // the time of the last Acquire
+	renews int              // the number of successful renewals
+	delay  time.Duration    // delay of answers to Acquire
+	frozen chan struct{}    // nil unless all calls block; closed by thaw
+	lose   int              // the number of Acquire answers to lose
+	late   time.Duration    // if positive, delay of the lost Acquire requests
+	forget int              // the number of Release answers to lose; these requests are sent after late
+	slow   time.Duration    // delay of answers to Renew
 }
 
-// freeze lets nothing through until thaw: to the engine, the process is dead.
+// freeze blocks all calls until thaw. To the engine, the process is dead.
 func (s *spy) freeze() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -63,7 +63,7 @@ func (s *spy) pass(ctx context.Context) error {
 	}
 }
 
-// lease returns the one that was granted last.
+// lease returns the lease that was granted last.
 func (s *spy) lease() driver.LeaseID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,7 +73,7 @@ func (s *spy) lease() driver.LeaseID {
 	return s.leases[len(s.leases)-1]
 }
 
-// leaseOf returns the one that a token's claim lives with.
+// leaseOf returns the lease of a token's claim.
 func (s *spy) leaseOf(t driver.Token) driver.LeaseID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -85,14 +85,14 @@ func (s *spy) leaseOf(t driver.Token) driver.LeaseID {
 	return ""
 }
 
-// claim returns the one that was made last.
+// claim returns the claim that was created last.
 func (s *spy) claim() driver.Claim {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.claims[len(s.claims)-1]
 }
 
-// renewals returns how many have succeeded.
+// renewals returns the number of successful renewals.
 func (s *spy) renewals() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -178,7 +178,7 @@ func (s *spy) Await(ctx context.Context, c driver.Claim) error {
 	if err := s.Driver.Await(ctx, c); err != nil {
 		return err
 	}
-	return s.pass(context.WithoutCancel(ctx)) // a process that was stopped has its answer all the same
+	return s.pass(context.WithoutCancel(ctx)) // a stopped process still receives its answer
 }
 
 func (s *spy) Release(ctx context.Context, c driver.Claim) error {

@@ -21,7 +21,7 @@ import (
 	"github.com/go-os/go-os/state/sync/driver"
 )
 
-// FaultsVariable is the environment variable that has the histories go on for so many faults.
+// FaultsVariable is the environment variable that sets the number of faults in a history.
 const FaultsVariable = "SYNCTEST_FAULTS"
 
 func storms() []promise {
@@ -32,13 +32,13 @@ func storms() []promise {
 
 const (
 	stormClients = 6
-	// shortFaults and shortTime are how long a storm lasts at least, unless FaultsVariable says otherwise.
+	// shortFaults and shortTime are the minimum length of a storm, unless FaultsVariable is set.
 	shortFaults, shortTime = 8, 10 * time.Second
-	// roundSections is how many critical sections change one register.
+	// roundSections is the number of critical sections that change one register.
 	roundSections = 2000
 )
 
-// weather is what happens while several processes contend for one lock, each of which changes a register under it.
+// weather is a storm of faults while several processes contend for one lock, each of which changes a register under it.
 type weather struct {
 	*rig
 	name      string
@@ -46,23 +46,23 @@ type weather struct {
 	processes []process
 	passed    atomic.Int64 // faults
 	sections  atomic.Int64
-	fenced    atomic.Int64 // writes that were refused
-	stopped   atomic.Int64 // holders that were stopped past their TTL
+	fenced    atomic.Int64 // refused writes
+	stopped   atomic.Int64 // holders stopped past their TTL
 	began     time.Time
 
 	mu      gosync.Mutex
 	held    []stretch
 	history []porcupine.Operation
-	revoked map[driver.LeaseID]time.Time // by hand
+	revoked map[driver.LeaseID]time.Time // time of the revocation
 }
 
-// stretch is a time in which a process was right to believe that it holds the lock.
+// stretch is an interval in which a process had reason to believe that it held the lock.
 type stretch struct {
 	token    sync.Token
 	from, to time.Time
 }
 
-// change is what a critical section did to a register.
+// change is a critical section's change of a register.
 type change struct {
 	register string
 	old, new string
@@ -85,7 +85,7 @@ func storm(r *rig) {
 	r.Logf("seed %d", seed)
 	ctx, stop := context.WithCancel(r.Context())
 	var group gosync.WaitGroup
-	defer group.Wait() // also when a fault ends the test: nobody may report to it afterwards
+	defer group.Wait() // also when a fault ends the test: no goroutine may report to it afterwards
 	defer stop()
 	for i, p := range w.processes {
 		group.Go(func() { w.client(ctx, p, rand.New(rand.NewPCG(seed, uint64(i)))) })
@@ -101,13 +101,13 @@ func storm(r *rig) {
 		w.sections.Load(), time.Since(w.began).Round(time.Second), w.fenced.Load(), w.stopped.Load(), counts)
 }
 
-// fault is something that can be done, and undone.
+// fault is a fault that can be undone.
 type fault struct {
 	name       string
 	begin, end func(testing.TB)
 }
 
-// kinds are the faults that can be had of this Backend.
+// kinds returns the faults that this Backend supports.
 func (w *weather) kinds(random *rand.Rand) []fault {
 	nothing := func(testing.TB) {}
 	slowly := func(t testing.TB) { w.Slow(t, 50*time.Millisecond, 40*time.Millisecond) }
@@ -141,7 +141,7 @@ func (w *weather) kinds(random *rand.Rand) []fault {
 	return all
 }
 
-// blow makes faults, most for a moment and some for longer than a TTL, and returns how many of each. It belongs on the test's own
+// blow injects faults, most for a moment and some for longer than a TTL, and returns the number of each kind. Call it on the test's own
 // goroutine.
 func (w *weather) blow(random *rand.Rand) map[string]int {
 	least, long := int64(shortFaults), false
@@ -171,7 +171,7 @@ func (w *weather) blow(random *rand.Rand) map[string]int {
 	return counts
 }
 
-// revoke takes a lease away by hand. Its holder cannot know until its next renewal, so what it believes counts no longer.
+// revoke revokes a lease. Its holder cannot know until its next renewal, so its belief no longer counts.
 func (w *weather) revoke(victim, by process) {
 	id := victim.lease()
 	if id == "" {
@@ -187,7 +187,7 @@ func (w *weather) revoke(victim, by process) {
 	_ = by.Driver.Revoke(ctx, id)
 }
 
-// client takes the lock again and again.
+// client repeatedly takes the lock.
 func (w *weather) client(ctx context.Context, p process, random *rand.Rand) {
 	for ctx.Err() == nil {
 		waits, cancel := context.WithTimeout(ctx, w.latest()+2*time.Second)
@@ -206,7 +206,7 @@ func (w *weather) client(ctx context.Context, p process, random *rand.Rand) {
 	}
 }
 
-// section reads a register and writes another value, and sometimes is stopped in between for longer than its TTL.
+// section reads a register and writes another value. Sometimes it is stopped in between for longer than its TTL.
 func (w *weather) section(p process, g *sync.Grant, random *rand.Rand) {
 	n := w.sections.Add(1)
 	c := change{register: fmt.Sprint("r", n/roundSections), new: fmt.Sprint(g.Token(), ".", n)}
@@ -244,7 +244,7 @@ func (w *weather) section(p process, g *sync.Grant, random *rand.Rand) {
 	}
 }
 
-// stop is what SIGSTOP does: nothing is said to the engine, and nothing is done, until the TTL is over.
+// stop pauses a process as SIGSTOP would: it sends no requests and does nothing until the TTL is over.
 func (w *weather) stop(p process, g *sync.Grant) {
 	p.freeze()
 	time.Sleep(w.ttl + w.ttl/8)
@@ -263,7 +263,7 @@ func (w *weather) record(c change, from time.Time) {
 	})
 }
 
-// believed keeps a stretch, cut short where its lease was revoked by hand.
+// believed records a stretch, cut short if its lease was revoked.
 func (w *weather) believed(s stretch, lease driver.LeaseID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -275,8 +275,8 @@ func (w *weather) believed(s stretch, lease driver.LeaseID) {
 	}
 }
 
-// judge fails if two processes believed at one time that they hold the lock, if a token did not grow, or if there is no order
-// in which the changes of a register could have happened one by one.
+// judge fails the test if two processes believed at one time that they held the lock, or if a token did not increase. It also fails the
+// test if the changes of a register are not linearizable.
 func (w *weather) judge() {
 	slices.SortFunc(w.held, func(a, b stretch) int { return a.from.Compare(b.from) })
 	for i := 1; i < len(w.held); i++ {
@@ -296,7 +296,7 @@ func (w *weather) judge() {
 	}
 }
 
-// model is registers that are read and written in one step.
+// model is a set of registers that are read and written in one step.
 func model() porcupine.Model {
 	return porcupine.Model{
 		Partition: func(history []porcupine.Operation) (parts [][]porcupine.Operation) {

@@ -1,4 +1,4 @@
-// Package synctest is the contract of state/sync as a test: what package driver promises, [Run] checks, for every driver alike.
+// Package synctest is the conformance suite of state/sync. [Run] checks the contract of package driver, equally for every driver.
 //
 //	func TestContract(t *testing.T) {
 //		synctest.Run(t, synctest.Backend{
@@ -10,13 +10,13 @@
 //		})
 //	}
 //
-// Each promise is a subtest. One that needs a hook which the Backend does not have is skipped, naming the hook.
+// Each promise is a subtest. If it needs a hook that the Backend lacks, it is skipped, naming the hook.
 //
-// On a real clock, promises that wait for TTLs are checked at the same time, each on names of its own.
+// On a real clock, promises that wait for TTLs run concurrently, each on its own names.
 //
 // The promises under faults/ and storm/ take minutes on an engine with a real clock. They are skipped, by name, unless the environment
-// variable OS_TEST_LONG is on. With OS_TEST_LONG=short the storms alone run; they include every fault. With folders of packages, such as
-// OS_TEST_LONG=state/kv/etcdkv, all promises run in those packages, and the storms in the others. A record needs all promises.
+// variable OS_TEST_LONG is on. With OS_TEST_LONG=short, only the storms run; they include every fault. With package folders, such as
+// OS_TEST_LONG=state/kv/etcdkv, all promises run in those packages, and only the storms in the others. A record needs all promises.
 package synctest
 
 import (
@@ -34,55 +34,55 @@ import (
 	"github.com/go-os/go-os/telemetry/telemetrytest"
 )
 
-// Open makes a driver on an engine. Each stands for a process.
+// Open creates a driver on an engine. Each driver represents a process.
 type Open func(t testing.TB) driver.Driver
 
 // Backend is a driver under test, and the hooks that inject faults into its engine.
 type Backend struct {
-	// Begin prepares the engine for one promise, and returns what makes drivers on it. Other promises may be under way: it leaves
-	// alone what they hold. Required.
+	// Begin prepares the engine for one promise, and returns a function that creates drivers on it. Other promises may run concurrently;
+	// Begin must not affect their state. Required.
 	Begin func(t testing.TB) Open
-	// FakeClock says that the engine runs in this process and takes its time from package time, so that the suite may run
-	// in a testing/synctest bubble, where a minute passes in no time.
+	// FakeClock means that the engine runs in this process and uses package time, so that the suite may run in a testing/synctest bubble,
+	// where a minute passes at once.
 	FakeClock bool
-	// TTL is that of the sessions. Default: the larger of a second and the shortest that the engine takes.
+	// TTL is the TTL of the sessions. Default: one second, or the engine's minimum if that is larger.
 	TTL time.Duration
 
-	// Kill ends the engine without warning, until Revive; its data survive if its class is SessionBound or Linearizable.
+	// Kill ends the engine without warning, until Revive. Its data survive if its class is SessionBound or Linearizable.
 	Kill, Revive func(t testing.TB)
-	// Pause stops the engine from answering until Resume, with its connections open.
+	// Pause stops the engine from answering until Resume. Its connections stay open.
 	Pause, Resume func(t testing.TB)
-	// KillLeader ends that of several engines which leads, until Revive.
+	// KillLeader ends the leader of several engines until Revive.
 	KillLeader func(t testing.TB)
-	// Cut ends the connections between drivers and engine and lets none be made, Drop swallows what is sent on them, and Slow
-	// delays each answer, until Heal.
+	// Cut closes the connections between drivers and engine and refuses new ones. Drop discards what is sent on them. Slow delays each
+	// answer. Heal ends each of these faults.
 	Cut, Drop, Heal func(t testing.TB)
 	Slow            func(t testing.TB, latency, jitter time.Duration)
-	// Tap decides about each chunk between the drivers of Begin and the engine. Requests about a claim must show its name, where that is
-	// letters and digits.
+	// Tap controls each chunk between the drivers of Begin and the engine. A request about a claim must contain its name if that consists
+	// of letters and digits.
 	Tap Tap
-	// Beside returns a driver on the same engine, out of reach of these faults of the network.
+	// Beside returns a driver on the same engine, unaffected by these network faults.
 	Beside Open
-	// Lag delays the requests to one of so many Endpoints, each of which is enough to reach the engine, until Heal.
+	// Lag delays the requests to one of the Endpoints until Heal. Each endpoint alone reaches the engine.
 	Lag       func(t testing.TB, endpoint int, latency time.Duration)
 	Endpoints int
-	// Step sets the engine's wall clock to this much after the true time, or before it.
+	// Step sets the engine's wall clock to the true time plus offset, which may be negative.
 	Step func(t testing.TB, offset time.Duration)
-	// Default returns a driver of default options, on a client of default options, and what closes the client.
+	// Default returns a driver with default options, on a client with default options, and a function that closes the client.
 	Default func(t testing.TB) (driver.Driver, func())
-	// Requests returns how many requests the engine has seen.
+	// Requests returns the number of requests that the engine has received.
 	Requests func() int64
-	// Polls is how many requests a second are allowed for a claim that waits, and for an observer. Default: none.
+	// Polls is the number of requests per second that are allowed for a waiting claim, and for an observer. Default: none.
 	Polls float64
 
 	// EngineFuncs are functions whose goroutines belong to an engine or a client that outlives a driver, as goleak names them.
 	EngineFuncs []string
 
-	// Record is the file, relative to the test's package, that keeps what the suite proved of the driver. The run fails when it
-	// proved something else, and writes the file when the environment variable SYNCTEST_RECORD is "write". Default: none is kept.
+	// Record is the file, relative to the test's package, that records the results of the suite for the driver. The run fails when its
+	// result differs. It writes the file instead when the environment variable SYNCTEST_RECORD is "write". Default: no file.
 	Record string
 
-	patience time.Duration // how long to wait for what must happen; default: long, since test machines do other things
+	patience time.Duration // limit of the wait for an expected event; default: long, since test machines are busy
 }
 
 // Run checks every promise of package driver against b.
@@ -95,7 +95,7 @@ func Run(t *testing.T, b Backend) {
 	}
 }
 
-// contract returns what b must keep. What its driver declares goes into the record.
+// contract returns the contract that b must keep. It stores the driver's declarations in record.
 func contract(b Backend, record *Record) suite.Contract[*rig, suite.NoAbility] {
 	var declare gosync.Once
 	return suite.Contract[*rig, suite.NoAbility]{
@@ -110,7 +110,7 @@ func contract(b Backend, record *Record) suite.Contract[*rig, suite.NoAbility] {
 	}
 }
 
-// promise is one part of the contract.
+// promise is one check of the contract.
 type promise = suite.Promise[*rig, suite.NoAbility]
 
 func promises() []promise {
@@ -124,7 +124,7 @@ func promises() []promise {
 	return all
 }
 
-// rig is what a check works with.
+// rig is the environment of a check.
 type rig struct {
 	testing.TB
 	Backend
@@ -133,7 +133,7 @@ type rig struct {
 	open Open
 	caps driver.Capabilities
 	ttl  time.Duration
-	run  string // sets the names of this run apart
+	run  string // makes the names of this run unique
 
 	mu     gosync.Mutex
 	closes []func()
@@ -173,13 +173,13 @@ func (r *rig) Close() {
 	}
 }
 
-// process is a session, and the driver below it, which can be made to fail as if the process had.
+// process is a session with a driver that can fail as if the process had.
 type process struct {
 	*sync.Session
 	*spy
 }
 
-// process returns a new one. The suite closes it.
+// process returns a new process. The suite closes it.
 func (r *rig) process() process { return r.processOn(r.open, sync.Options{}) }
 
 func (r *rig) processOn(open Open, opts sync.Options) process {
@@ -204,10 +204,10 @@ func (r *rig) processOn(open Open, opts sync.Options) process {
 	return p
 }
 
-// name returns one that no other run uses.
+// name returns a name that no other run uses.
 func (r *rig) name(s string) string { return r.run + "/" + s }
 
-// patience is how long the suite waits for what must happen: hand-overs after a crash, and a test machine that does other things.
+// patience is how long the suite waits for an expected event. It allows for hand-overs after a crash and for busy test machines.
 func (r *rig) patience() time.Duration {
 	if r.Backend.patience > 0 {
 		return r.Backend.patience
@@ -215,17 +215,17 @@ func (r *rig) patience() time.Duration {
 	return 20*time.Second + 2*r.latest()
 }
 
-// latest is how long after its last renewal the seat of a crashed process is free.
+// latest is the time from a crashed process's last renewal until its seat is free.
 func (r *rig) latest() time.Duration { return r.caps.Lease.Latest(r.ttl) }
 
-// context returns one that ends when the suite loses its patience.
+// context returns a context that ends after patience.
 func (r *rig) context() context.Context {
 	ctx, cancel := context.WithTimeout(r.Context(), r.patience())
 	r.Cleanup(cancel)
 	return ctx
 }
 
-// lock gets what must be had.
+// lock acquires a lock, and fails the test if it cannot.
 func (r *rig) lock(p process, name string) *sync.Grant {
 	r.Helper()
 	g, err := p.Mutex(name).Lock(r.context())
@@ -235,7 +235,7 @@ func (r *rig) lock(p process, name string) *sync.Grant {
 	return g
 }
 
-// release gives back what is held.
+// release releases a grant, and fails the test if it cannot.
 func (r *rig) release(g *sync.Grant) {
 	r.Helper()
 	if err := g.Release(r.context()); err != nil {
@@ -243,7 +243,7 @@ func (r *rig) release(g *sync.Grant) {
 	}
 }
 
-// is fails unless err is want; nil means that it must be nil.
+// is fails the test unless err is want, which may be nil.
 func (r *rig) is(err, want error, format string, args ...any) {
 	r.Helper()
 	if !errors.Is(err, want) {
@@ -263,7 +263,7 @@ func (r *rig) pass(d time.Duration) {
 	}
 }
 
-// eventually asks until the answer is nil.
+// eventually repeats check until it returns nil.
 func (r *rig) eventually(what string, check func() error) {
 	r.Helper()
 	var err error
@@ -275,14 +275,14 @@ func (r *rig) eventually(what string, check func() error) {
 	r.Fatalf("waited %s for %s: %v", r.patience(), what, err)
 }
 
-// outcome is what came of an acquisition that was waited for in the background.
+// outcome is the result of an acquisition that waits in the background.
 type outcome struct {
 	grant *sync.Grant
 	err   error
 	at    time.Time
 }
 
-// wait has a process wait for a lock, and returns when its claim is in the queue.
+// wait starts an acquisition in the background, and returns when its claim is in the queue.
 func (r *rig) wait(ctx context.Context, p process, acquire func(context.Context) (*sync.Grant, error)) <-chan outcome {
 	r.Helper()
 	before := p.acquired.Load()
@@ -300,7 +300,7 @@ func (r *rig) wait(ctx context.Context, p process, acquire func(context.Context)
 	return done
 }
 
-// granted fails unless the outcome is a grant.
+// granted fails the test unless the outcome is a grant.
 func (r *rig) granted(done <-chan outcome, what string) outcome {
 	r.Helper()
 	select {
@@ -315,7 +315,7 @@ func (r *rig) granted(done <-chan outcome, what string) outcome {
 	}
 }
 
-// waits fails if there is an outcome already.
+// waits fails the test if there is an outcome already.
 func (r *rig) waits(done <-chan outcome, what string) {
 	r.Helper()
 	select {

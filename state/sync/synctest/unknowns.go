@@ -18,7 +18,7 @@ func unknowns() []promise {
 	}
 }
 
-// lostAnswer has the answer of an acquisition lost, which may take effect, at once or later. Nobody may wait for its claim longer than
+// lostAnswer loses the answer to an acquisition, which may take effect at once or later. Its claim may delay other processes for at most
 // a TTL.
 func lostAnswer(r *rig, late time.Duration) {
 	name := r.name("m")
@@ -40,7 +40,7 @@ func lostAnswer(r *rig, late time.Duration) {
 	r.release(g)
 	again := r.lock(a, name)
 	r.release(again)
-	for i := range 3 { // nothing is left anywhere
+	for i := range 3 { // no claim is left
 		g, err := b.Mutex(name).TryLock(r.context())
 		r.is(err, nil, "TryLock %d", i)
 		if err == nil {
@@ -49,7 +49,7 @@ func lostAnswer(r *rig, late time.Duration) {
 	}
 }
 
-// lateRelease has a release take effect when the lock has been taken again.
+// lateRelease lets a release take effect after the lock has been acquired again.
 func lateRelease(r *rig) {
 	name := r.name("m")
 	a, b := r.process(), r.process()
@@ -59,7 +59,7 @@ func lateRelease(r *rig) {
 	a.forget, a.late = 1, late
 	a.mu.Unlock()
 	r.is(held.Release(r.context()), sync.ErrUnavailable, "Release whose answer is lost")
-	r.pass(late / 4) // for the session to have released it in a second attempt
+	r.pass(late / 4) // so that the session's retry has released it
 	again := r.lock(a, name)
 	r.pass(2 * late)
 	_, err := b.Mutex(name).TryLock(r.context())
@@ -106,14 +106,14 @@ func kinds() []contended {
 	}
 }
 
-// lateClaim has acquisitions reach the engine after the session has given them up, while their lease lives on for another grant: with the
-// answer to the first attempt to withdraw them, and without it.
+// lateClaim delivers acquisitions after the session has given them up, while another grant keeps their lease alive. It does so with and
+// without the answer to the first withdrawal.
 func lateClaim(r *rig) {
 	a, b := r.process(), r.process()
 	for _, lost := range []int{0, 1} {
 		for _, k := range kinds() {
 			name := r.name(fmt.Sprint(k.kind, lost))
-			job := r.lock(a, name+" job") // each time: a session does not make new claims on a lease with one of unknown fate
+			job := r.lock(a, name+" job") // one for each attempt: a session makes no new claims on a lease that has a claim of unknown fate
 			a.mu.Lock()
 			a.lose, a.late, a.forget = 1, r.ttl/4, lost
 			a.mu.Unlock()

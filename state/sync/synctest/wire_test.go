@@ -18,9 +18,9 @@ import (
 	"github.com/go-os/go-os/state/sync/memsync"
 )
 
-// wire is a driver that reaches a memsync by TCP: one connection for each call, on which one request and its answers are lines of JSON.
+// wire is a driver that reaches a memsync by TCP. Each call has its own connection, with one request and its answers as lines of JSON.
 type wire struct {
-	*memsync.Driver        // for its Capabilities
+	*memsync.Driver        // only for its Capabilities
 	addr            string // of a wireServer
 }
 
@@ -66,7 +66,7 @@ func errorText(err error) string {
 	return fmt.Sprint(err)
 }
 
-// each sends a request, and has f see the answers until it returns an error or the connection ends.
+// each sends a request, and calls f for each answer until f returns an error or the connection ends.
 func (w *wire) each(ctx context.Context, request wireRequest, f func(wireAnswer) error) error {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", w.addr)
 	if err != nil {
@@ -99,7 +99,7 @@ func (w *wire) ended(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: %w", driver.ErrUnavailable, err)
 }
 
-// one is each for a request with one answer.
+// one is each for a single answer.
 func (w *wire) one(ctx context.Context, request wireRequest) (answer wireAnswer, err error) {
 	err = w.each(ctx, request, func(a wireAnswer) error {
 		answer = a
@@ -111,7 +111,7 @@ func (w *wire) one(ctx context.Context, request wireRequest) (answer wireAnswer,
 	return answer, nil
 }
 
-// unseen leaves out that an answer was seen.
+// unseen hides that an answer was received.
 func unseen(err error) error {
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
@@ -160,7 +160,7 @@ func (w *wire) Watch(ctx context.Context, name string, emit func(driver.Holder) 
 // wireServer is the engine behind a wire.
 type wireServer struct {
 	driver driver.Driver
-	began  func() (done func()) // called when the first byte of a request is there
+	began  func() (done func()) // called when the first byte of a request arrives
 }
 
 // serve returns the address of a server that ends with the test.
@@ -188,7 +188,7 @@ func (s *wireServer) serve(t testing.TB) string {
 	return listener.Addr().String()
 }
 
-// answer does what one connection asks for. Only what waits ends with the connection.
+// answer serves one connection. Only waiting calls end with the connection.
 func (s *wireServer) answer(ctx context.Context, conn net.Conn) {
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
@@ -240,7 +240,7 @@ func (s *wireServer) do(ctx, waits context.Context, r wireRequest) (a wireAnswer
 	return a, err
 }
 
-// wireBackend is memory behind a network that can be tapped, with drivers that spoil has been at.
+// wireBackend returns a memory Backend behind a network that can be tapped. spoil modifies its drivers.
 func wireBackend(t *testing.T, spoil func(*broken), began func() (done func())) Backend {
 	b := &broken{Driver: memsync.New(nil), requests: new(atomic.Int64), faults: new(faulty)}
 	spoil(b)
@@ -257,7 +257,7 @@ func wireBackend(t *testing.T, spoil func(*broken), began func() (done func())) 
 	}
 }
 
-// TestWire shows that the faults of the network are noticed where a driver does not stand them, and only there.
+// TestWire checks that network faults fail the promises of a driver that does not withstand them, and only those.
 func TestWire(t *testing.T) {
 	nothing := func() func() { return func() {} }
 	var stuck gosync.Mutex

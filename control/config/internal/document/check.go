@@ -161,7 +161,7 @@ func revealed(v reflect.Value, at place) (reflect.Value, place) {
 	}
 }
 
-// validation calls the Validate methods of a configuration: those of the parts before those of the whole.
+// validation calls the Validate methods of a configuration, the parts before the whole.
 type validation struct {
 	report  func(path string, err error)
 	methods map[reflect.Type]bool // whether a type, or one below it, has the method

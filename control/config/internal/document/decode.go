@@ -35,7 +35,7 @@ func (e *valueError) Error() string {
 	return "is not " + e.want
 }
 
-// unfit returns the error for a value of the wrong kind: what the value is, if that helps, and what to write.
+// unfit returns the error for a value of the wrong kind. It states the kind of the value, if that helps, and the remedy.
 func unfit(value any, t reflect.Type) *valueError {
 	want := describe(t)
 	switch v := value.(type) {

@@ -86,7 +86,7 @@ func visible(v any, at place) any {
 	return v
 }
 
-// visibleText redacts in the text of a list or a map what would be redacted in the list or map itself.
+// visibleText redacts the text of a list or a map in the same way as the list or map itself.
 func visibleText(s string, at place) any {
 	if at.hidden {
 		return Redacted

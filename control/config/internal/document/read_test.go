@@ -13,7 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// tomlSeeds are valid and invalid documents about where tables and keys may be defined.
+// tomlSeeds are documents with valid and invalid definitions of tables and keys.
 var tomlSeeds = []string{
 	"a = 1\nb = 'x'\n", "[a]\nb = 1\n[a.c]\nd = 2\n", "[a.b]\nc = 1\n[a]\nd = 2\n", "[a]\n[a]\n", "[a]\nb = 1\n[a.b]\n", "a = 1\n[a]\n", "a.b = 1\na.c = 2\n", "a.b = 1\n[a]\n",
 	"[f]\na.b = 1\n[f.a]\n", "[f]\na.b = 1\n[f.a.c]\nd = 1\n", "[a.b.c]\nz = 9\n[a]\nb.c.t = 1\n", "[a.b.c]\nz = 9\n[a]\nb.d = 1\n", "a = {b = 1}\na.c = 2\n", "a = {b.c = 1, b.d = 2}\n", "a = {b = 1, b = 2}\n",
@@ -23,7 +23,7 @@ var tomlSeeds = []string{
 	"a.b.c = 1\n[a.b]\n", "[a]\nb = {}\n[a.b.c]\n", "a = \"\\u00e9\\\"\\\\\"\n", "a = 1 # c\n# only a comment\n",
 }
 
-// TestTOMLAgrees compares the accepted documents and their values with those of the library.
+// TestTOMLAgrees checks that the library accepts the same documents, with the same values.
 func TestTOMLAgrees(t *testing.T) {
 	for _, text := range tomlSeeds {
 		agreeTOML(t, text)
@@ -62,7 +62,7 @@ var yamlSeeds = []string{
 	"a: &a {x: 1}\nb: &b {<<: *a, y: 2}\nc: {<<: *b, z: 3}\n",
 }
 
-// TestYAMLAgrees compares the accepted documents and their values with those of the library.
+// TestYAMLAgrees checks that the library accepts the same documents, with the same values.
 func TestYAMLAgrees(t *testing.T) {
 	for _, text := range yamlSeeds {
 		agreeYAML(t, text)

@@ -254,7 +254,7 @@ func (r rule) fields() (names []string) {
 	return names
 }
 
-// textRules are the validator's rules for texts. It applies them to the text "<int Value>" when the field is a number.
+// textRules are the validator's rules for texts. For a number, the validator would apply them to the text "<int Value>".
 var textRules = setOf(`alpha alphaspace alphanum alphanumspace alphaunicode alphanumunicode hexadecimal hexcolor rgb rgba hsl hsla
 	iscolor e164 email url http_url https_url uri urn_rfc2141 file filepath base32 base64 base64url base64rawurl contains containsany
 	containsrune excludes excludesall excludesrune startswith endswith startsnotwith endsnotwith image isbn isbn10 isbn13 issn eth_addr
@@ -273,7 +273,7 @@ func setOf(words string) map[string]bool {
 	return set
 }
 
-// contained calls a function and returns a panic as an error.
+// contained calls a function, and returns its panic as an error.
 func contained(call func()) (err error) {
 	defer func() {
 		if v := recover(); v != nil {

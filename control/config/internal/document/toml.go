@@ -152,7 +152,7 @@ func (r *tomlReader) arrayHeader(above, last *tomlTable, key, at string) (*tomlT
 	return above.append(key, list), at
 }
 
-// key returns one part of a key, and its path. The line of a path is that of its first occurrence.
+// key returns one part of a key, and its path. The line of a path is the line of its first occurrence.
 func (r *tomlReader) key(n *unstable.Node, path string, depth int) (key, at string, err error) {
 	line := r.ends.lineAt(int(n.Raw.Offset))
 	if depth > maxDepth {

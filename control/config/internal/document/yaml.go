@@ -14,8 +14,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// readYAML builds values from the nodes of a document. The decoder of the library is not used: it finds duplicate keys in quadratic time, and
-// rewrites numbers.
+// readYAML builds values from the nodes of a document. The decoder of the library is not used: it finds duplicate keys in quadratic time,
+// and rewrites numbers.
 func readYAML(data []byte, at positions) (content, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, more yaml.Node
@@ -119,7 +119,7 @@ func (r *yamlReader) value(n *yaml.Node, path string, depth int) (any, error) {
 	return r.scalar(n, path)
 }
 
-// alias builds the value of an alias. Its lines are those of the anchor.
+// alias builds the value of an alias. Its lines are the lines of the anchor.
 func (r *yamlReader) alias(n *yaml.Node, path string, depth int) (any, error) {
 	if r.open[n.Alias] {
 		return nil, &lineError{line: n.Line, key: path, err: errors.New("an anchor contains itself")}

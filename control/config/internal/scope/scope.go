@@ -19,8 +19,8 @@ const (
 	operationKey = attribute.Key("goos.config.operation")
 )
 
-// New returns the instrumentation of a package, and the attributes of all its events. name is the name of the configuration; empty means
-// that it has none. subject is the span attribute for what a call is about.
+// New returns the instrumentation of a package, and the attributes of all its events. name is the name of the configuration, or empty.
+// subject is the span attribute for the subject of a call.
 func New(pkg, name string, subject attribute.Key, p telemetry.Providers) (*instrument.Scope, []attribute.KeyValue) {
 	var attrs []attribute.KeyValue
 	if name != "" {
@@ -40,8 +40,7 @@ func Op(s *instrument.Scope, name string) *instrument.Op {
 	return s.Op(name, "config "+name, operationKey.String(name))
 }
 
-// Observe runs a call about a subject with its telemetry; an empty subject means none. The error is recorded without the values that it
-// shows.
+// Observe runs a call with its telemetry. An empty subject means none. The error is recorded without the values that it shows.
 func Observe(ctx context.Context, op *instrument.Op, subject string, do func(context.Context) error) (err error) {
 	ctx, call := op.Start(ctx, subject)
 	var recorded error

@@ -19,7 +19,7 @@ func (r *Recorder) add(id trace.TraceID, line Line) {
 	})
 }
 
-// Sink returns a slog handler that keeps the records of one service with their traces. Records outside a trace pass by.
+// Sink returns a slog handler that keeps the records of one service with their traces. It discards records outside of a trace.
 func (r *Recorder) Sink(service string) slog.Handler { return &sink{recorder: r, service: service} }
 
 type sink struct {
@@ -63,7 +63,7 @@ func (s *sink) WithGroup(name string) slog.Handler {
 	return &next
 }
 
-// flatten writes an attribute for people: groups become dotted names, values become text.
+// flatten appends an attribute as text for people. Groups become dotted names.
 func flatten(to []attribute.KeyValue, prefix string, a slog.Attr) []attribute.KeyValue {
 	value := a.Value.Resolve()
 	if value.Kind() == slog.KindGroup {
@@ -81,7 +81,7 @@ func flatten(to []attribute.KeyValue, prefix string, a slog.Attr) []attribute.Ke
 	return append(to, attribute.String(prefix+a.Key, value.String()))
 }
 
-// text is the line's attributes, without those that its span has as well, and without stacks: they fill a screen.
+// text returns the attributes of the line, without those that its span also has. It omits stack traces, which would fill the screen.
 func (l Line) text(span []attribute.KeyValue) string {
 	var parts []string
 	for _, kv := range l.Attrs {

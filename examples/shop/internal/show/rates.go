@@ -15,14 +15,14 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 )
 
-// Rates reads request rates and latencies from the metrics of several pipelines. The zero value is ready to use; it is not
-// safe for concurrent use.
+// Rates reads request rates and latencies from the metrics of several pipelines. The zero value is ready to use. It is not safe for
+// concurrent use.
 type Rates struct {
 	readers []*sdkmetric.ManualReader
 }
 
-// Reader returns the reader to put into a pipeline's MetricReaders. It asks for exponential histograms, whatever buckets the
-// instruments advise: their quantiles are right within a few per cent at any latency.
+// Reader returns a reader for the MetricReaders of a pipeline. It selects exponential histograms, regardless of the buckets that
+// instruments advise, since their quantiles are accurate to a few percent at any latency.
 func (r *Rates) Reader() sdkmetric.Reader {
 	reader := sdkmetric.NewManualReader(sdkmetric.WithAggregationSelector(func(kind sdkmetric.InstrumentKind) sdkmetric.Aggregation {
 		if kind == sdkmetric.InstrumentKindHistogram {
@@ -34,7 +34,7 @@ func (r *Rates) Reader() sdkmetric.Reader {
 	return reader
 }
 
-// Route is what was measured of one route of one service.
+// Route has the measurements of one route of one service.
 type Route struct {
 	Service, Name string
 	Requests      uint64
@@ -42,13 +42,13 @@ type Route struct {
 	seconds       []bucket
 }
 
-// bucket counts calls that took about this many seconds.
+// bucket counts calls of about the same duration, in seconds.
 type bucket struct {
 	seconds float64
 	count   uint64
 }
 
-// Collect reads the metrics as of now, the latest reader first. It must come before the pipelines are shut down.
+// Collect reads the current metrics, the latest reader first. Call it before the pipelines are shut down.
 func (r *Rates) Collect(ctx context.Context) ([]*Route, error) {
 	var routes []*Route
 	for _, reader := range slices.Backward(r.readers) {
@@ -94,7 +94,7 @@ func routesOf(service string, data *metricdata.ResourceMetrics) []*Route {
 	return routes
 }
 
-// routeName names the route a point belongs to; it is empty for metrics that are not about served requests.
+// routeName returns the route of a point. It is empty for metrics that are not about served requests.
 func routeName(metric string, attrs attribute.Set) string {
 	get := func(key attribute.Key) string {
 		v, _ := attrs.Value(key)
@@ -118,7 +118,7 @@ func (r *Route) add(p metricdata.ExponentialHistogramDataPoint[float64]) {
 		r.Errors += p.Count
 	}
 	r.seconds = append(r.seconds, bucket{0, p.ZeroCount})
-	// A bucket reaches from base^i to base^(i+1); its middle on the logarithmic scale stands for it.
+	// A bucket spans base^i to base^(i+1). Its midpoint on the logarithmic scale represents it.
 	base := math.Exp2(math.Exp2(-float64(p.Scale)))
 	for i, count := range p.PositiveBucket.Counts {
 		if count > 0 {
@@ -128,7 +128,7 @@ func (r *Route) add(p metricdata.ExponentialHistogramDataPoint[float64]) {
 	}
 }
 
-// Quantile returns the latency that this part of the requests, between 0 and 1, did not exceed.
+// Quantile returns the latency that a share q of the requests, between 0 and 1, did not exceed.
 func (r *Route) Quantile(q float64) time.Duration {
 	slices.SortFunc(r.seconds, func(a, b bucket) int { return cmp.Compare(a.seconds, b.seconds) })
 	rank := uint64(math.Ceil(q * float64(r.Requests)))
@@ -141,7 +141,7 @@ func (r *Route) Quantile(q float64) time.Duration {
 	return 0
 }
 
-// WriteRates writes the routes as a table; the rate is that over the elapsed time.
+// WriteRates writes the routes as a table. Rates are averages over the elapsed time.
 func WriteRates(w io.Writer, routes []*Route, elapsed time.Duration) error {
 	if len(routes) == 0 {
 		_, err := fmt.Fprintln(w, "  no request was measured")

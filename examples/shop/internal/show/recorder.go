@@ -18,13 +18,13 @@ const (
 	maxLines  = 64  // of one trace
 )
 
-// Recorder keeps the latest traces, each with its log lines, and the worst trace of all. One recorder serves every pipeline
-// of a process, so that a trace that crosses services is whole in it. It is safe for concurrent use.
+// Recorder keeps the latest traces with their log lines, and the worst trace. All pipelines of a process share one recorder, so that it has
+// all spans of a trace across services. It is safe for concurrent use.
 type Recorder struct {
 	mu     sync.Mutex
 	traces map[trace.TraceID]*Trace
 	order  []trace.TraceID // oldest first
-	worst  *Trace          // of those that no longer are among the latest
+	worst  *Trace          // of the traces that are no longer among the latest
 }
 
 var _ sdktrace.SpanProcessor = (*Recorder)(nil)
@@ -32,7 +32,7 @@ var _ sdktrace.SpanProcessor = (*Recorder)(nil)
 // NewRecorder returns an empty Recorder.
 func NewRecorder() *Recorder { return &Recorder{traces: make(map[trace.TraceID]*Trace)} }
 
-// Trace is what one trace left behind.
+// Trace has the spans and log lines of one trace.
 type Trace struct {
 	ID    trace.TraceID
 	Spans []sdktrace.ReadOnlySpan
@@ -49,8 +49,8 @@ type Line struct {
 	Attrs   []attribute.KeyValue
 }
 
-// Worst returns the trace in which most spans failed; of equals, the one that took longest. It is nil if no span was
-// recorded: log lines are kept of traces that are not sampled, too.
+// Worst returns the trace with the most failed spans, and among equals the longest one. It returns nil if no span was recorded. A trace
+// that is not sampled may have log lines nevertheless.
 func (r *Recorder) Worst() *Trace {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -88,7 +88,7 @@ func (t *Trace) failures() (n int) {
 	return n
 }
 
-// duration is that of the root span; zero while the trace has none.
+// duration returns the duration of the root span, or zero if there is no root span yet.
 func (t *Trace) duration() time.Duration {
 	for _, s := range t.Spans {
 		if !s.Parent().IsValid() {
@@ -98,7 +98,7 @@ func (t *Trace) duration() time.Duration {
 	return 0
 }
 
-// keep runs f on the trace of this id, which it makes if need be at the cost of the oldest.
+// keep calls f with the trace of an ID. If the trace is new, keep adds it, and discards the oldest one over the limit.
 func (r *Recorder) keep(id trace.TraceID, f func(*Trace)) {
 	if !id.IsValid() {
 		return
@@ -132,7 +132,7 @@ func (r *Recorder) OnEnd(s sdktrace.ReadOnlySpan) {
 	})
 }
 
-// Shutdown implements sdktrace.SpanProcessor. What was recorded stays readable.
+// Shutdown implements sdktrace.SpanProcessor. The recorded traces stay readable.
 func (*Recorder) Shutdown(context.Context) error { return nil }
 
 // ForceFlush implements sdktrace.SpanProcessor.

@@ -28,7 +28,7 @@ func named(service string) *resource.Resource {
 	return resource.NewSchemaless(attribute.String("service.name", service))
 }
 
-// twoServices records one trace that crosses two services: ends as an error if failed, and takes the given time.
+// twoServices records one trace across two services. It takes ms milliseconds, and ends with an error if failed is set.
 func twoServices(r *Recorder, ms int, failed bool) {
 	front := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(r), sdktrace.WithResource(named("front"))).Tracer("test")
 	back := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(r), sdktrace.WithResource(named("back"))).Tracer("test")
@@ -142,7 +142,7 @@ func TestLinesLeaveOutWhatTheTreeShows(t *testing.T) {
 	}
 }
 
-// TestSinkIsAHandler runs the standard library's suite on the sink; its flat attributes are unfolded for it.
+// TestSinkIsAHandler runs testing/slogtest on the sink. It converts the flat attributes of the sink to groups.
 func TestSinkIsAHandler(t *testing.T) {
 	var r *Recorder
 	ctx := trace.ContextWithSpanContext(context.Background(), trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{1}}))
@@ -162,7 +162,7 @@ func TestSinkIsAHandler(t *testing.T) {
 	})
 }
 
-// traced gives every record the same trace.
+// traced is a handler that adds the same trace to every record.
 type traced struct {
 	slog.Handler
 	ctx context.Context

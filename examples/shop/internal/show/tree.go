@@ -15,17 +15,17 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// barWidth is how many characters stand for the whole trace.
+// barWidth is the width of the time line of a trace, in characters.
 const barWidth = 32
 
 // node is one row of the tree.
 type node struct {
 	span  sdktrace.ReadOnlySpan
-	label string // the name behind its branches
+	label string // the name with the branches before it
 }
 
-// Tree writes the trace as a tree of its spans, each with a bar on the trace's time line, its duration and how it ended,
-// and the trace's log lines beneath, in the order of time.
+// Tree writes the trace as a tree of its spans. Each span has a bar on the time line of the trace, a duration and an outcome. The log lines
+// follow in the order of time.
 func (t *Trace) Tree(w io.Writer) error {
 	nodes := t.nodes()
 	begin, end := t.window()
@@ -45,8 +45,8 @@ func (t *Trace) Tree(w io.Writer) error {
 	return err
 }
 
-// nodes returns the spans in the order of the tree: parents before children, siblings by start. A span whose parent is not
-// here stands as a root, so that an incomplete trace still shows.
+// nodes returns the spans in the order of the tree: parents before children, siblings by start time. A span without its parent is a root,
+// so that an incomplete trace is shown, too.
 func (t *Trace) nodes() []node {
 	known := make(map[trace.SpanID]bool, len(t.Spans))
 	for _, s := range t.Spans {
@@ -70,7 +70,7 @@ func (t *Trace) nodes() []node {
 	return nodes
 }
 
-// descend appends a span and all below it. The span's own row begins with branch, the rows of its children with indent.
+// descend appends a span and its descendants. The row of the span begins with branch, and the rows of its children begin with indent.
 func descend(nodes []node, children map[trace.SpanID][]sdktrace.ReadOnlySpan, s sdktrace.ReadOnlySpan, branch, indent string) []node {
 	nodes = append(nodes, node{span: s, label: branch + s.Name()})
 	below := children[s.SpanContext().SpanID()]
@@ -96,7 +96,7 @@ func (t *Trace) window() (begin, end time.Time) {
 	return begin, end
 }
 
-// bar draws where in the trace a span lies. Even the shortest span is one character.
+// bar draws the position of a span on the time line of the trace. The shortest bar is one character.
 func bar(s sdktrace.ReadOnlySpan, begin, end time.Time) string {
 	whole := max(end.Sub(begin), 1)
 	at := func(t time.Time) int { return int(int64(t.Sub(begin)) * barWidth / int64(whole)) }
@@ -112,7 +112,7 @@ func kindOf(s sdktrace.ReadOnlySpan) string {
 	return s.SpanKind().String()
 }
 
-// outcome says how a span ended: the protocol's own status, and whether it counts as an error.
+// outcome returns the status of a span in its protocol, and whether it counts as an error.
 func outcome(s sdktrace.ReadOnlySpan) string {
 	var parts []string
 	if s.Status().Code == codes.Error {

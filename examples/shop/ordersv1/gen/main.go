@@ -1,5 +1,5 @@
-// Command gen generates the Go code of ../orders.proto: the messages by protoc-gen-go and the service by
-// protoc-gen-go-grpc, both pinned in this module, over protocompile in place of protoc.
+// Command gen generates the Go code of ../orders.proto. It uses protoc-gen-go for the messages and protoc-gen-go-grpc for the service, both
+// pinned in this module, and protocompile in place of protoc.
 //
 //	go -C examples/shop/ordersv1/gen run .          write the files
 //	go -C examples/shop/ordersv1/gen run . -check   write nothing; fail if a file is stale
@@ -54,7 +54,7 @@ func run(ctx context.Context, check bool) error {
 	return nil
 }
 
-// compile parses a source and returns what protoc would hand to its plugins. Source info carries the comments.
+// compile parses a source and returns the request that protoc would send to its plugins. Its source info contains the comments.
 func compile(ctx context.Context, folder, source string) ([]byte, error) {
 	compiler := protocompile.Compiler{
 		Resolver:       protocompile.WithStandardImports(&protocompile.SourceResolver{ImportPaths: []string{folder}}),

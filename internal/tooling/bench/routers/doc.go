@@ -1,4 +1,4 @@
-// Package routers tests middleware/oshttp with the routers that programs use it with: that each request's route comes out
-// right, with the line that the package comment of oshttp names, and that what the router does with its writer still works. It is
-// a module of its own, so that none of them reaches a user of Go OS.
+// Package routers tests middleware/oshttp with common routers. It checks that each request has the right route, with the line that the
+// package comment of oshttp names, and that the router's use of its writer still works. It is a separate module, so that no router reaches
+// a user of Go OS.
 package routers

@@ -24,7 +24,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// rig is what one router's service observes itself with.
+// rig is the telemetry of one router's service.
 type rig struct {
 	spans *tracetest.SpanRecorder
 	opts  *oshttp.HandlerOptions
@@ -41,8 +41,8 @@ func newRig() *rig {
 
 func (g *rig) wrap(next http.Handler) http.Handler { return oshttp.NewHandler(next, g.opts) }
 
-// services are the ways in which a router and the middleware are put together, as the package comment of oshttp has them. Each
-// serves GET /shops/{shop}/carts/{cart}, in its own spelling.
+// services are the combinations of a router and the middleware, as the package comment of oshttp has them. Each serves GET
+// /shops/{shop}/carts/{cart}, in its own syntax.
 var services = map[string]struct {
 	build func(*rig) http.Handler
 	want  string // the span's name
@@ -109,7 +109,7 @@ func answer(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "
 
 type key struct{}
 
-// copies is middleware that copies the request, as all do that change its context.
+// copies is middleware that copies the request, like all middleware that changes the context.
 func copies(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), key{}, "user")))
@@ -134,7 +134,7 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-// Routers that make their middleware for each request leave nothing behind.
+// TestNothingIsLeftBehind: routers that make their middleware for each request leave nothing behind.
 func TestNothingIsLeftBehind(t *testing.T) {
 	for name, service := range services {
 		t.Run(name, func(t *testing.T) {
@@ -159,7 +159,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 }
 
-// gin's Stream asks for http.CloseNotifier, and panics without it.
+// TestGinStream: gin's Stream needs http.CloseNotifier, and panics without it.
 func TestGinStream(t *testing.T) {
 	g := newRig()
 	gin.SetMode(gin.TestMode)
@@ -190,7 +190,7 @@ func TestGinStream(t *testing.T) {
 	}
 }
 
-// connect-go's handlers are mounted by procedure: unary calls, streams, errors, and what is not registered.
+// TestConnect mounts handlers of connect-go by procedure. It covers unary calls, streams, errors, and unregistered procedures.
 func TestConnect(t *testing.T) {
 	const ping, watch = "/acme.v1.Ping/Ping", "/acme.v1.Ping/Watch"
 	g := newRig()

@@ -8,7 +8,7 @@ import (
 	"github.com/go-os/go-os/internal/tooling/bench"
 )
 
-// fleets writes how soon a change is in force everywhere. Without measuring, the figures are zero.
+// fleets writes how soon a change is in force everywhere. If measure is false, the figures are zero.
 func fleets(out *bytes.Buffer, measure bool) {
 	fmt.Fprint(out, `
 ## Configuration, a fleet

@@ -12,10 +12,10 @@ import (
 // blocks is how many blocks of a pair are compared for the table.
 const blocks = 40
 
-// failovers is how often the leader is killed.
+// failovers is how many times the leader is killed.
 const failovers = 20
 
-// pairs writes what a store costs beside its engine's own client. Without measuring, the figures are zero.
+// pairs writes the cost of a store compared with its engine's own client. If measure is false, the figures are zero.
 func pairs(out *bytes.Buffer, measure bool) {
 	fmt.Fprintf(out, `
 ## Key-value beside the engine's client
@@ -42,7 +42,7 @@ with a network delay of one millisecond.
 	}
 }
 
-// hot writes what client-side caching gains. Without measuring, the figures are zero.
+// hot writes the gain of client-side caching. If measure is false, the figures are zero.
 func hot(out *bytes.Buffer, rounds int, each time.Duration, measure bool) {
 	fmt.Fprintf(out, `
 ## Client-side caching
@@ -64,7 +64,7 @@ With telemetry off the cache must be %d times as fast.
 	}
 }
 
-// fanOut writes how many watchers of one process see updates.
+// fanOut writes how soon many watchers of one process see updates.
 func fanOut(out *bytes.Buffer, measure bool) {
 	fmt.Fprint(out, `
 ## Watchers
@@ -90,7 +90,7 @@ func fanOut(out *bytes.Buffer, measure bool) {
 	}
 }
 
-// staleness writes how old an item of a near cache can be.
+// staleness writes how stale an item of a near cache can be.
 func staleness(out *bytes.Buffer, measure bool) {
 	fmt.Fprint(out, `
 ## Near cache
@@ -110,8 +110,8 @@ most near.Options.MaxStale.
 	fmt.Fprintf(out, "| out of date for | %d ns | %d ns | %d ns |\n", s.P50.Nanoseconds(), s.P99.Nanoseconds(), s.Max.Nanoseconds())
 }
 
-// locks writes what a lock costs beside etcd's own, and how long nobody leads after a leader was killed. Without measuring, the figures are
-// zero.
+// locks writes the cost of a lock compared with etcd's own, and how long nobody leads after a leader was killed. If measure is false, the
+// figures are zero.
 func locks(out *bytes.Buffer, measure bool) {
 	fmt.Fprintf(out, `
 ## Locks and elections

@@ -64,7 +64,7 @@ func fail(err error) {
 	os.Exit(1)
 }
 
-// render makes the page, or one section of it. What needs engines is left at zero unless asked for: the check compares no times.
+// render renders the page, or one section of it. Figures that need engines are zero unless engines is set: the check compares no times.
 func render(rounds int, each time.Duration, engines bool, only string) []byte {
 	var out bytes.Buffer
 	fmt.Fprintf(&out, `# Benchmarks
@@ -99,7 +99,7 @@ percentile of %d short rounds that alternate in one process on a shared machine.
 	return out.Bytes()
 }
 
-// renewed returns the page with the sections that were made anew in the place of the old ones.
+// renewed returns the page with the new sections in place of the old ones.
 func renewed(page, made []byte) []byte {
 	const title = "\n## "
 	sections := strings.Split(string(page), title)
@@ -128,10 +128,10 @@ func group(out *bytes.Buffer, g bench.Group, rounds int, each time.Duration) {
 	}
 }
 
-// moving matches what differs from run to run: times, bytes, ratios. gRPC's allocations vary by a few with scheduling.
+// moving matches the figures that differ from run to run: times, bytes, ratios. gRPC's allocations vary by a few with scheduling.
 var moving = regexp.MustCompile(`-?[\d.]+ ns|-?[\d.]+×|-?\d+ B \||\d+ / s|\| \d+ \|`)
 
-// steady is the part of the table that does not depend on the moment: its rows and its HTTP and log allocations.
+// steady returns the part of the table that is the same in every run: its rows and its HTTP and log allocations.
 func steady(table []byte) []byte {
 	var out strings.Builder
 	exact := false

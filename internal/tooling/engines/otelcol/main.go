@@ -1,10 +1,10 @@
-// Command otelcol is the OpenTelemetry Collector that the tests of Go OS send their telemetry to.
+// Command otelcol is the OpenTelemetry Collector that receives the telemetry of the tests of Go OS.
 //
-// It is the collector project's own packages at one release, and nothing else: the OTLP receiver (gRPC and HTTP), the file,
-// debug and OTLP exporters, the batch and memory_limiter processors. The upstream distributions hold hundreds of
-// components and take minutes to compile; this set is what the tests use, so that a machine with only Go can have it.
+// It contains only packages of the collector project at one release: the OTLP receiver (gRPC and HTTP), the file, debug and OTLP exporters,
+// the batch and memory_limiter processors. The upstream distributions have hundreds of components and take minutes to compile. This set is
+// what the tests use, so that a machine with only Go can have it.
 //
-// Its configuration is the collector's own: otelcol --config=FILE, given more than once to merge.
+// Its configuration is the collector's own: otelcol --config=FILE. Several files are merged.
 package main
 
 import (

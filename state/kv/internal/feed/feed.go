@@ -1,9 +1,9 @@
-// Package feed implements watches for engines that run inside the process. It is a history of bounded length that any number of followers
-// read, each at its own pace.
+// Package feed implements watches for engines inside the process. A feed is a bounded history that any number of followers read, each at
+// its own pace.
 //
-// A follower has no queue of its own, so a thousand of them take no more memory than one. A follower that falls behind the history gets
-// driver.ErrCompacted, and the portable type starts over with a snapshot. A slow consumer may miss intermediate states, but never the
-// last one, and never delays a writer.
+// Followers have no queues, so a thousand of them need no more memory than one. A follower that falls behind the history gets
+// driver.ErrCompacted, and the portable type resyncs with a snapshot. A slow consumer may miss intermediate states, but never the latest
+// one, and never delays a writer.
 package feed
 
 import (
@@ -27,7 +27,7 @@ type Feed struct {
 	ring      []driver.Event // the event at position p has the index p modulo length; grows up to length
 	length    driver.Version
 	oldest    driver.Version // position of the oldest event in the ring
-	last      driver.Version // position of the newest
+	last      driver.Version // position of the newest event
 	followers map[*Follower]struct{}
 	closed    chan struct{}
 }
@@ -67,13 +67,13 @@ func (f *Feed) Append(ev driver.Event) driver.Version {
 		case w.wants(ev.Item.Key):
 			w.wakeUp()
 		case w.place == f.last-1:
-			w.place = f.last // the event is not for this follower, which has seen everything
+			w.place = f.last // the event is not for this follower, which had read everything before
 		}
 	}
 	return f.last
 }
 
-// grow makes room for index i, in steps, so that a store with few changes does not pay for a long history.
+// grow makes room for index i in steps, so that a store with few changes does not allocate a long history.
 func (f *Feed) grow(i int) {
 	size := min(max(i+1, 2*len(f.ring), 64), int(f.length))
 	ring := make([]driver.Event, size)
@@ -81,7 +81,7 @@ func (f *Feed) grow(i int) {
 	f.ring = ring
 }
 
-// Compact forgets the history.
+// Compact discards the history.
 func (f *Feed) Compact() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -92,8 +92,8 @@ func (f *Feed) Compact() {
 // Close ends all followers with driver.ErrClosed.
 func (f *Feed) Close() { close(f.closed) }
 
-// Follow returns a follower that begins after req.From, or now if that is zero. It returns driver.ErrCompacted if the position is no longer
-// in the history, or was never reached. The caller must call Leave.
+// Follow returns a follower that starts after req.From, or now if that is zero. It returns driver.ErrCompacted if the position is no
+// longer in the history, or was never reached. The caller must call Leave.
 func (f *Feed) Follow(req driver.WatchRequest) (*Follower, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -161,7 +161,7 @@ func (w *Follower) Run(ctx context.Context, emit func(driver.Event) error) error
 	}
 }
 
-// take appends the next events that the follower wants, and advances its place.
+// take appends the next events for the follower, and advances its position.
 func (w *Follower) take(turn []driver.Event) ([]driver.Event, error) {
 	f := w.feed
 	f.mu.Lock()

@@ -1,5 +1,5 @@
-// Package paged lists the items of an engine that can find keys, but neither in order nor page by page. The first page collects all keys,
-// and each page reads the values of its own keys.
+// Package paged lists the items of an engine that finds keys neither in order nor page by page. The first page collects all keys, and
+// each page reads the values of its own keys.
 package paged
 
 import (
@@ -8,7 +8,7 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// List returns a page. keys returns all keys below a prefix, in order. read returns the items of some keys, without those that were
+// List returns a page. keys returns all keys below a prefix, in order. read returns the items of the given keys, without those that were
 // deleted meanwhile. Page.Next holds the remaining keys.
 func List(
 	ctx context.Context, req driver.ListRequest,

@@ -1,9 +1,9 @@
 // Package sealed stores an item's version in front of its value, for engines without versions of their own, or whose versions do not
 // outlive the item.
 //
-// Versions are random, so the engine need not count. A key that was deleted, has expired, or whose server came back empty does not start
-// again at one. With 63 random bits, a key must be written three billion times before two of its versions are equal with a probability
-// of one half.
+// Versions are random, so the engine need not count. A key does not start over at version one after it was deleted or has expired, or
+// after its server lost its data. With 63 random bits, a key must be written three billion times before the probability that two of its
+// versions are equal is one half.
 package sealed
 
 import (
@@ -14,7 +14,7 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 )
 
-// Overhead is how many bytes Seal adds to a value.
+// Overhead is the number of bytes that Seal adds to a value.
 const Overhead = 8
 
 // NewVersion returns a random version.
@@ -26,8 +26,8 @@ func Seal(version driver.Version, value []byte) []byte {
 	return append(binary.BigEndian.AppendUint64(stored, uint64(version)), value...)
 }
 
-// Open returns the version and the value of stored bytes. The value is a part of stored. Bytes that are too short are an error, since another
-// program wrote them.
+// Open returns the version and the value of stored bytes. The value shares their memory. Bytes that are too short are an error, since
+// another program wrote them.
 func Open(stored []byte) (version driver.Version, value []byte, err error) {
 	if len(stored) < Overhead {
 		return 0, nil, fmt.Errorf("the stored value of %d bytes has no version: it was not written by this driver: keep the keys of other programs apart", len(stored))

@@ -13,7 +13,7 @@ import (
 	"github.com/go-os/go-os/state/sync/driver"
 )
 
-// Hub receives the notifications about all names, from the first Subscribe until the end of the driver's life.
+// Hub receives the notifications for all names, from the first Subscribe until the driver closes.
 type Hub struct {
 	life    *life.Life
 	connect func(ctx context.Context, connected func(), notify func(message string)) error
@@ -24,16 +24,16 @@ type Hub struct {
 	all   map[string]map[*Subscription]struct{} // by name
 }
 
-// New returns a Hub that receives through connect. The function listens until its context ends or the connection is lost. It calls
-// connected when it listens, and notify with each message: the token of the claim that has left, or Any, then a space and the name.
+// New returns a Hub that receives through connect. connect listens until its context ends or the connection is lost. It calls connected
+// once it listens, and notify with each message: the token of the claim that has left, or Any, then a space and the name.
 func New(life *life.Life, connect func(ctx context.Context, connected func(), notify func(message string)) error) *Hub {
 	return &Hub{life: life, connect: connect, all: map[string]map[*Subscription]struct{}{}}
 }
 
-// Any stands for every claim, in notifications and for About.
+// Any matches every claim, in notifications and in About.
 const Any = 0
 
-// Subscription receives the notifications about one name.
+// Subscription receives the notifications for one name.
 type Subscription struct {
 	life  *life.Life
 	woken chan struct{} // capacity 1
@@ -65,7 +65,7 @@ func (h *Hub) Subscribe(name string) (s *Subscription, cancel func()) {
 	}
 }
 
-// Wait returns when the Hub no longer listens, after the end of the driver's life.
+// Wait returns when the Hub no longer listens, after the driver was closed.
 func (h *Hub) Wait() {
 	h.mu.Lock()
 	h.begun = true // so that Subscribe no longer starts it
@@ -73,8 +73,8 @@ func (h *Hub) Wait() {
 	h.group.Wait()
 }
 
-// About sets the claim whose end ends a Wait from now on: the one with this token, or Any. A notification that was received before still ends
-// the next Wait.
+// About sets the claim whose end ends a Wait from now on: the one with this token, or Any. An earlier notification still ends the next
+// Wait.
 func (s *Subscription) About(token int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -94,7 +94,7 @@ func (s *Subscription) wake(token int64) {
 	}
 }
 
-// Wait returns nil when a notification was received, or after d. If the driver or ctx ends first, it returns ErrClosed or the error of ctx.
+// Wait returns nil after a notification or after d. If the driver or ctx ends first, it returns ErrClosed or the error of ctx.
 func (s *Subscription) Wait(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -107,8 +107,8 @@ func (s *Subscription) Wait(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
-// Watch implements driver.Watcher for the name of a queue. read returns the holder of the first seat, and how long to wait for a
-// notification before the next read. Its errors end Watch.
+// Watch implements driver.Watcher for the name of a queue. read returns the holder of the first seat, and the maximum wait for a
+// notification before the next read. An error of read ends Watch.
 func (h *Hub) Watch(
 	ctx context.Context, name string, read func(context.Context) (driver.Holder, time.Duration, error), emit func(driver.Holder) error,
 ) error {
@@ -124,7 +124,7 @@ func (h *Hub) Watch(
 		if err := emit(holder); err != nil {
 			return err
 		}
-		if sub == nil { // not earlier: a caller that reads the holder once needs no subscription
+		if sub == nil { // not earlier: a caller that reads the holder only once needs no subscription
 			var cancel func()
 			sub, cancel = h.Subscribe(name)
 			defer cancel()
@@ -139,7 +139,7 @@ func (h *Hub) Watch(
 	}
 }
 
-// run listens, and reconnects when the connection is lost. Notifications may be missed meanwhile, so it wakes all.
+// run listens, and reconnects when the connection is lost. Notifications may be missed meanwhile, so it then wakes all subscriptions.
 func (h *Hub) run() {
 	ctx, cancel := h.life.Within(context.Background())
 	defer cancel()

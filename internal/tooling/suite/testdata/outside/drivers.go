@@ -1,4 +1,4 @@
-// Package outside has a key-value driver and a source of configuration of another module, both in memory.
+// Package outside provides a key-value driver and a configuration source, both in memory, as another module would.
 package outside
 
 import (
@@ -17,7 +17,7 @@ type Store struct {
 	version kv.Version
 }
 
-// New returns a Store without items.
+// New returns an empty Store.
 func New() *Store { return &Store{items: map[string]kv.Item{}} }
 
 // Capabilities implements kv.Driver.

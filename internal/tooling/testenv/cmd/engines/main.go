@@ -1,12 +1,12 @@
-// Command engines makes the engines of the tests ready: it builds those that are Go programs into the user's cache, finds
-// those that are not, and prints where each one is.
+// Command engines prepares the engines of the tests. It builds Go programs into the user's cache, finds the others, and prints the place of
+// each.
 //
 //	go run ./internal/tooling/testenv/cmd/engines [-list] [name…]
 //
-// Without names it is about all of them. With -list it builds nothing. It ends with 1 when an engine is missing.
+// Without names it handles all engines. With -list it builds nothing. Its exit status is 1 when an engine is missing.
 //
-// A pipeline runs it before "OS_TEST_ENGINES=require go test ./...", so that minutes of building are not spent inside the
-// time limit of a test.
+// A pipeline runs it before "OS_TEST_ENGINES=require go test ./...", so that minutes of building do not count against the time limit of a
+// test.
 package main
 
 import (
@@ -39,7 +39,7 @@ func main() {
 	}
 }
 
-// run does what the command line args ask for.
+// run executes the command line args.
 func run(ctx context.Context, args []string, out io.Writer, finder *testenv.Finder, engines []*testenv.Engine) error {
 	flags := flag.NewFlagSet("engines", flag.ContinueOnError)
 	list := flags.Bool("list", false, "say what is there, and build nothing")
@@ -50,7 +50,7 @@ func run(ctx context.Context, args []string, out io.Writer, finder *testenv.Find
 	if err != nil {
 		return err
 	}
-	finder.Mode = testenv.Require // what the command is asked to build it builds, light or heavy
+	finder.Mode = testenv.Require // the command builds every engine it is asked for, light or heavy
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	var problems []error
 	for _, engine := range engines {
@@ -75,7 +75,7 @@ func run(ctx context.Context, args []string, out io.Writer, finder *testenv.Find
 	return errors.Join(problems...)
 }
 
-// choose returns the engines with the names, or all without names.
+// choose returns the engines with the given names, or all engines if there are no names.
 func choose(engines []*testenv.Engine, names []string) ([]*testenv.Engine, error) {
 	if len(names) == 0 {
 		return engines, nil

@@ -1,4 +1,4 @@
-// Command broken does not compile: it is for the tests of testenv.
+// Command broken does not compile. It serves the tests of testenv.
 package main
 
 func main() { undefined() }

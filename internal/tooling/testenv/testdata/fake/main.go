@@ -1,4 +1,4 @@
-// Command fake is a server for the tests of testenv: it compiles in a second and misbehaves on request.
+// Command fake is a server for the tests of testenv. It compiles in a second and misbehaves on request.
 package main
 
 import (
