@@ -69,6 +69,9 @@ type Backend struct {
 	// Default: none.
 	EngineFuncs []string
 
+	// Alone checks one promise at a time, each on a driver of its own. By default promises that mostly wait share one and run at the same
+	// time, unless FakeClock is set.
+	Alone bool
 	// HistoryOps is the number of operations of the linearizability check. Default: 2,000.
 	HistoryOps int
 
@@ -103,8 +106,12 @@ func contract(b Backend, record *Record) suite.Contract[*rig, driver.Ability] {
 		declare.Do(func() { record.declare(r.caps) })
 		return r
 	}
+	all := promises()
+	for i := range all {
+		all[i].Together = all[i].Together && !b.Alone
+	}
 	return suite.Contract[*rig, driver.Ability]{
-		Promises:   promises(),
+		Promises:   all,
 		Open:       open,
 		Share:      func(t testing.TB) (func(testing.TB) *rig, func()) { return open(t).share() },
 		FakeClock:  b.FakeClock,

@@ -124,6 +124,7 @@ func backend(t testing.TB) kvtest.Backend {
 	maps := 0
 	return kvtest.Backend{
 		Record:      "testdata/contract.json",
+		Alone:       true, // in one map with many writes, olric loses a rewritten item now and then
 		EngineFuncs: []string{"github.com/olric-data/olric/internal/dmap.(*Service).evictKeysAtBackground.func1", "github.com/tidwall/redcon.handle"},
 		Open: func(t testing.TB) driver.Driver {
 			maps++
