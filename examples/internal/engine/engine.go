@@ -33,10 +33,10 @@ import (
 	"github.com/go-os/go-os/state/kv"
 )
 
-// ErrURL: a URL names no engine, or one that the command cannot use.
+// ErrURL means that a URL names no engine, or one that the command cannot use.
 var ErrURL = errors.New("no such engine")
 
-// ErrNoFile: a bolt file that must exist does not exist.
+// ErrNoFile means that a bolt file that must exist does not.
 var ErrNoFile = errors.New("no such file")
 
 // DefaultWithin is how long an engine may take to answer when it is opened.
