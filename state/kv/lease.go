@@ -85,8 +85,10 @@ func (l *Lease) Run(ctx context.Context) error {
 		return &Error{Op: "lease_renew", Err: err}
 	}
 	defer end()
-	within, leave := l.within(ctx)
+	within, leave := l.life.Within(ctx)
 	defer leave()
+	within, leaveStore := l.store.within(within)
+	defer leaveStore()
 	upkeep := leases.Upkeep{
 		TTL:   l.ttl,
 		Renew: func(ctx context.Context, _ time.Time) error { return l.Renew(ctx) },
@@ -94,8 +96,10 @@ func (l *Lease) Run(ctx context.Context) error {
 		Retry: func(int) time.Duration { return l.ttl / 10 },
 	}
 	err = upkeep.Run(within, time.Now(), 0)
-	if closed := l.store.usable(context.WithoutCancel(ctx)); err == nil && ctx.Err() == nil && closed != nil {
-		err = &Error{Op: "lease_renew", Err: closed}
+	if err == nil && ctx.Err() == nil { // the lease was revoked, or the store was closed
+		if closed := l.store.usable(context.WithoutCancel(ctx)); closed != nil {
+			err = &Error{Op: "lease_renew", Err: closed}
+		}
 	}
 	if expired, ok := errors.AsType[*leases.Expired](err); ok {
 		err = &Error{Op: "lease_renew", Err: fmt.Errorf("%w: %w", ErrNotFound, expired)}
@@ -104,19 +108,4 @@ func (l *Lease) Run(ctx context.Context) error {
 		l.store.engine.leaseLost.EmitError(ctx, err)
 	}
 	return err
-}
-
-// within returns a context that ends with ctx, with Revoke, with the store, and with the parents of a namespace.
-func (l *Lease) within(ctx context.Context) (context.Context, context.CancelFunc) {
-	inner, leave := l.life.Within(ctx)
-	leaves := []context.CancelFunc{leave}
-	for s := l.store; s != nil; s = s.parent {
-		inner, leave = s.life.Within(inner)
-		leaves = append(leaves, leave)
-	}
-	return inner, func() {
-		for _, leave := range leaves {
-			leave()
-		}
-	}
 }

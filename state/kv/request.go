@@ -193,6 +193,19 @@ func (s *Store) full(key string) (string, error) {
 	return s.prefix + key, nil
 }
 
+// within returns a context that ends with ctx, with the store, and with the stores that it is a namespace of.
+func (s *Store) within(ctx context.Context) (inner context.Context, leave context.CancelFunc) {
+	inner, own := s.life.Within(ctx)
+	if s.parent == nil {
+		return inner, own
+	}
+	inner, parents := s.parent.within(inner)
+	return inner, func() {
+		parents()
+		own()
+	}
+}
+
 // usable returns an error if the store or a parent of it is closed, or the context has ended.
 func (s *Store) usable(ctx context.Context) error {
 	for at := s; at != nil; at = at.parent {

@@ -131,12 +131,8 @@ type watch struct {
 // run retries until an error that a retry cannot fix. invalid is the error of the key, or nil.
 func (w *watch) run(ctx context.Context, invalid error, opts []WatchOption) {
 	watcher, err := w.prepare(invalid, opts)
-	inner := ctx
-	for at := w.store; at != nil; at = at.parent {
-		var leave context.CancelFunc
-		inner, leave = at.life.Within(inner)
-		defer leave()
-	}
+	inner, leave := w.store.within(ctx)
+	defer leave()
 	for err == nil {
 		err = w.ended(inner, watcher.Watch(inner, w.req, func(ev Event) error { return w.emit(inner, ev) }))
 	}
