@@ -143,13 +143,7 @@ func (r *rig) Close() {}
 // pass waits for d.
 func (r *rig) pass(d time.Duration) {
 	r.Helper()
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-r.Context().Done():
-		r.Fatal("the test ended while time was to pass")
-	}
+	suite.Pass(r, d)
 }
 
 func (r *rig) read() (string, error) {

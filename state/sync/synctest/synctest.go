@@ -254,13 +254,7 @@ func (r *rig) is(err, want error, format string, args ...any) {
 // pass waits for d.
 func (r *rig) pass(d time.Duration) {
 	r.Helper()
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-r.Context().Done():
-		r.Fatal("the test ended while time was to pass")
-	}
+	suite.Pass(r, d)
 }
 
 // eventually repeats check until it returns nil.
