@@ -102,9 +102,11 @@ func TestNested(t *testing.T) {
 // TestConcurrent ends a life while calls start and end. No running call may remain.
 func TestConcurrent(t *testing.T) {
 	var l life.Life
-	var group sync.WaitGroup
+	var group, begun sync.WaitGroup
 	for range 8 {
+		begun.Add(2)
 		group.Go(func() {
+			begun.Done()
 			for l.Err() == nil {
 				_, cancel := l.Within(context.Background())
 				cancel()
@@ -117,10 +119,11 @@ func TestConcurrent(t *testing.T) {
 		group.Go(func() {
 			within, cancel := l.Within(context.Background())
 			defer cancel()
+			begun.Done()
 			<-within.Done()
 		})
 	}
-	time.Sleep(time.Millisecond)
+	begun.Wait()
 	l.End()
 	group.Wait()
 }
