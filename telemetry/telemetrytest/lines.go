@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -44,8 +45,8 @@ func (h *handler) Handle(_ context.Context, r slog.Record) error {
 func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	all := slices.Clone(h.attrs)
 	for _, a := range attrs {
-		if a.Key == "" { // an inline group
-			all = append(all, slog.Attr{Key: h.prefix, Value: a.Value})
+		if a.Key == "" { // an inline group: its members belong to the open groups
+			all = append(all, slog.Attr{Key: strings.TrimSuffix(h.prefix, "."), Value: a.Value})
 			continue
 		}
 		all = append(all, slog.Attr{Key: h.prefix + a.Key, Value: a.Value})

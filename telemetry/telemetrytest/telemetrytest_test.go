@@ -191,3 +191,16 @@ func TestConcurrently(t *testing.T) {
 		t.Errorf("%d spans and %d lines, want %d of each", spans, lines, goroutines*each)
 	}
 }
+
+// TestInlineGroup logs a group without a name below an open group: its members have the name of the open group alone.
+func TestInlineGroup(t *testing.T) {
+	recorded := telemetrytest.New()
+	inline := slog.Group("", slog.Int("x", 1))
+	recorded.Providers.Logger.WithGroup("g").With(inline).Info("below a group", inline, slog.Int("y", 2))
+	recorded.Providers.Logger.With(inline).Info("at the top")
+	for i, want := range []map[string]any{{"g.x": int64(1), "g.y": int64(2)}, {"x": int64(1)}} {
+		if got := recorded.Lines()[i].Attributes; !maps.Equal(got, want) {
+			t.Errorf("%v, want %v", got, want)
+		}
+	}
+}
