@@ -110,7 +110,8 @@ func (s *Sender[T]) Push(item T, size int64) Reason { return s.queue.Push(item, 
 // PushFunc is Queue.PushFunc.
 func (s *Sender[T]) PushFunc(size int64, build func() T) Reason { return s.queue.PushFunc(size, build) }
 
-// Flush sends the items that are queued now. Its error has the number of items lost since the call, or is that of ctx if ctx ends first.
+// Flush sends the items that are queued now. It returns an error with the number of items lost since the call, or the error of ctx if that
+// ends first.
 func (s *Sender[T]) Flush(ctx context.Context) error {
 	mark := s.ledger.Mark()
 	if left := s.queue.Flush(ctx); left > 0 {

@@ -155,7 +155,7 @@ func (c *client) start(ctx context.Context, fullMethod string, cc *grpc.ClientCo
 
 func (c *clientCall) recording() bool { return c.span != nil && c.span.IsRecording() }
 
-// end closes the call. The peer is that of the last attempt, if there was one.
+// end closes the call. It records the peer of the last attempt, if there was one.
 func (c *clientCall) end(err error, from *peer.Peer) {
 	code, message := statusOf(err)
 	c.client.record(c.ctx, c.method, code, c.start)

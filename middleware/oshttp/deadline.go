@@ -9,7 +9,7 @@ import (
 )
 
 // DefaultDeadlineHeader is a name for DeadlineHeader, the header with the time that a client will still wait: an integer
-// number of milliseconds with at most ten digits. No standard defines such a header. The form is that of Connect-Timeout-Ms
+// number of milliseconds with at most ten digits. No standard defines such a header. It has the form of Connect-Timeout-Ms
 // and of Envoy's X-Envoy-Expected-Rq-Timeout-Ms, which may be used instead. Unlike a time of day, a duration needs no
 // synchronised clocks.
 const DefaultDeadlineHeader = "X-Request-Timeout-Ms"

@@ -83,7 +83,7 @@ func (a *async) write(e entry) error {
 	return a.deliver(context.WithoutCancel(e.ctx), e.next, e.record)
 }
 
-// lose counts lost records and reports them. The reasons of package delivery are those of goos.log.dropped.
+// lose counts lost records and reports them. The reasons of package delivery are the values of goos.log.dropped.
 func (a *async) lose(ctx context.Context, reason delivery.Reason, n int64) {
 	if n == 0 {
 		return

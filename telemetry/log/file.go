@@ -35,7 +35,7 @@ type FileOptions struct {
 
 // File is a log file that rotates. The file at the path is always the current one; rotated files are beside it as NAME-TIME-REASON.EXT,
 // with the time in UTC. It is an io.WriteCloser, for example for JSON(file, nil), and safe for concurrent use. Only one process may
-// write to a path. The rotation is that of timberjack.
+// write to a path. Package timberjack rotates it.
 //
 // If the path is a symbolic link, its target is written and rotated, in the target's directory; the link stays. A change of the link
 // takes effect at the next Reopen.

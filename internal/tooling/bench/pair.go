@@ -111,7 +111,7 @@ type Started struct {
 	raw, ours func() error
 }
 
-// Start sets the pair up. What it starts ends with t.
+// Start sets up the pair. Everything that it starts ends with t.
 func (p Pair) Start(t testing.TB) *Started {
 	raw, ours := p.Setup(t, p.way(t))
 	return &Started{Pair: p, raw: raw, ours: ours}

@@ -96,7 +96,7 @@ type Event struct {
 	// Item that was written. After a deletion it has only the key.
 	Item Item
 	// Position is the position after this event, for WatchRequest.From. Zero means that a watch cannot start here. The items of a
-	// snapshot have none; the position after them is that of EventSynced.
+	// snapshot have none: EventSynced has the position after them.
 	Position Version
 }
 

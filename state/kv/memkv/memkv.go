@@ -11,7 +11,7 @@
 //     never delays a writer.
 //   - An idle store runs no goroutine. One timer waits for the item that expires next.
 //
-// The clock is that of package time: inside testing/synctest a TTL of a minute takes no time.
+// It uses the clock of package time: inside testing/synctest a TTL of a minute takes no time.
 package memkv
 
 import (
