@@ -54,8 +54,8 @@ func (c Contract[R, A]) runAlone(t *testing.T, p Promise[R, A], o *outcomes) {
 
 func (c Contract[R, A]) bubbled(p Promise[R, A]) bool { return c.FakeClock && !p.RealClock }
 
-// abreast is how many promises are checked at the same time. More would take processor time from those that measure time.
-const abreast = 16
+// maxConcurrent is how many promises are checked at the same time. More would take processor time from those that measure time.
+const maxConcurrent = 16
 
 // runTogether checks promises at the same time. It looks for leaked goroutines when all have ended.
 func (c Contract[R, A]) runTogether(t *testing.T, promises []Promise[R, A], o *outcomes) {
@@ -69,7 +69,7 @@ func (c Contract[R, A]) runTogether(t *testing.T, promises []Promise[R, A], o *o
 		open, end = c.Share(t)
 	}
 	var group sync.WaitGroup
-	free := make(chan struct{}, abreast)
+	free := make(chan struct{}, maxConcurrent)
 	for _, p := range promises {
 		free <- struct{}{}
 		group.Go(func() {

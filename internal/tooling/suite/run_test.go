@@ -76,7 +76,7 @@ func TestResults(t *testing.T) {
 
 // TestTogether: promises that may run together do so, on shared state. The others run after them.
 func TestTogether(t *testing.T) {
-	const n = abreast
+	const n = maxConcurrent
 	var running atomic.Int64
 	var shared atomic.Bool
 	meet := make(chan struct{})
