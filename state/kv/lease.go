@@ -85,10 +85,10 @@ func (l *Lease) Run(ctx context.Context) error {
 		return &Error{Op: "lease_renew", Err: err}
 	}
 	defer end()
-	within, leave := l.life.Within(ctx)
+	open, leave := l.store.within(ctx)
 	defer leave()
-	within, leaveStore := l.store.within(within)
-	defer leaveStore()
+	within, leave := l.life.Within(open)
+	defer leave()
 	upkeep := leases.Upkeep{
 		TTL:   l.ttl,
 		Renew: func(ctx context.Context, _ time.Time) error { return l.Renew(ctx) },
@@ -96,10 +96,8 @@ func (l *Lease) Run(ctx context.Context) error {
 		Retry: func(int) time.Duration { return l.ttl / 10 },
 	}
 	err = upkeep.Run(within, time.Now(), 0)
-	if err == nil && ctx.Err() == nil { // the lease was revoked, or the store was closed
-		if closed := l.store.usable(context.WithoutCancel(ctx)); closed != nil {
-			err = &Error{Op: "lease_renew", Err: closed}
-		}
+	if err == nil && open.Err() != nil && ctx.Err() == nil { // not the end of ctx, so the store is closed
+		err = &Error{Op: "lease_renew", Err: ErrClosed}
 	}
 	if expired, ok := errors.AsType[*leases.Expired](err); ok {
 		err = &Error{Op: "lease_renew", Err: fmt.Errorf("%w: %w", ErrNotFound, expired)}

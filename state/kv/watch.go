@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 
 	"github.com/go-os/go-os/internal/backoff"
 	"github.com/go-os/go-os/state/kv/driver"
@@ -136,9 +137,7 @@ func (w *watch) run(ctx context.Context, invalid error, opts []WatchOption) {
 	for err == nil {
 		err = w.ended(inner, watcher.Watch(inner, w.req, func(ev Event) error { return w.emit(inner, ev) }))
 	}
-	switch {
-	case w.left || ctx.Err() != nil:
-	default:
+	if !w.left && ctx.Err() == nil {
 		w.yield(Event{}, &Error{Op: "watch", Key: w.name, Err: cmp.Or(context.Cause(inner), err)})
 	}
 }
@@ -174,9 +173,7 @@ func (w *watch) emit(ctx context.Context, ev Event) error {
 		w.failures = 0
 		w.req.From, w.req.Snapshot = ev.Position, ev.Position == 0
 	}
-	if ev.Item.Key != "" {
-		ev.Item.Key = ev.Item.Key[len(w.store.prefix):]
-	}
+	ev.Item.Key = strings.TrimPrefix(ev.Item.Key, w.store.prefix)
 	return w.send(ev)
 }
 
