@@ -22,9 +22,10 @@ type Limits struct {
 
 // Fit returns a TTL rounded up to the engine's granularity. A TTL outside the limits is fault.Invalid. system is the name of the engine.
 func (l Limits) Fit(system string, ttl time.Duration) (time.Duration, error) {
+	rounded := l.roundUp(ttl)
 	switch {
-	case ttl >= l.Min && (l.Max <= 0 || ttl <= l.Max && l.roundUp(ttl) <= l.Max):
-		return l.roundUp(ttl), nil
+	case ttl >= l.Min && (l.Max <= 0 || rounded <= l.Max):
+		return rounded, nil
 	case l.Max <= 0:
 		return 0, fmt.Errorf("%w: a TTL of %s, where %s takes %s or more", fault.Invalid, ttl, system, l.Min)
 	default:
