@@ -43,11 +43,7 @@ type FenceOptions struct {
 // NewFence returns a Fence for the items of a store. Calls return ErrInvalid if the store is nil, and errors.ErrUnsupported if it lacks
 // the ability kv.CAS. A Fence promises no more than its store: a store that loses writes may lose tokens with them.
 func NewFence(store *kv.Store, opts *FenceOptions) *Fence {
-	f := &Fence{store: store, fault: defaults.Given("sync: NewFence", "store", store)}
-	if opts != nil {
-		f.epoch = opts.Epoch
-	}
-	return f
+	return &Fence{store: store, epoch: defaults.Copy(opts).Epoch, fault: defaults.Given("sync: NewFence", "store", store)}
 }
 
 // Put writes a value under the protection of a token. It returns ErrFenced and writes nothing if a holder with a larger token has written

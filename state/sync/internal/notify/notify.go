@@ -150,7 +150,7 @@ func (h *Hub) run() {
 			h.wakeAll()
 		}, h.notify)
 		h.wakeAll()
-		if ctx.Err() != nil || retry.Wait(ctx) != nil {
+		if retry.Wait(ctx) != nil {
 			return
 		}
 	}
