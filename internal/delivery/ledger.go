@@ -70,9 +70,9 @@ type LedgerOptions struct {
 type Ledger struct {
 	opts LedgerOptions
 
-	mu      sync.Mutex // also guards the queue of the ledger, so that both change together
-	account Account
-	full    int64 // of RefusedBy[QueueFull]; not in the map, which is slow for an overloaded queue
+	mu        sync.Mutex // also guards the queue of the ledger, so that both change together
+	account   Account
+	queueFull int64 // RefusedBy[QueueFull]; not in the map, since an overloaded queue counts every push
 }
 
 // NewLedger returns an empty ledger.
@@ -99,8 +99,8 @@ func (l *Ledger) Read() Account {
 	defer l.mu.Unlock()
 	a := l.account
 	a.RefusedBy, a.FailedBy = maps.Clone(a.RefusedBy), maps.Clone(a.FailedBy)
-	if l.full > 0 {
-		a.RefusedBy[QueueFull] = l.full
+	if l.queueFull > 0 {
+		a.RefusedBy[QueueFull] = l.queueFull
 	}
 	return a
 }
@@ -199,7 +199,7 @@ func (l *Ledger) LossSince(m Mark) error {
 func (l *Ledger) refuse(n int64, reason Reason) {
 	l.account.Refused += n
 	if reason == QueueFull {
-		l.full += n
+		l.queueFull += n
 		return
 	}
 	l.account.RefusedBy[reason] += n
