@@ -1,7 +1,6 @@
 package kvtest
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -122,7 +121,7 @@ func leaseKept(r *rig) {
 	stays, left := r.lease(ttl), r.lease(ttl)
 	r.put("stays", "x", kv.WithLease(stays))
 	r.put("left", "x", kv.WithLease(left))
-	stop, leave := r.runLease(stays), r.runLease(left)
+	stop, leave := r.start(stays.Run), r.start(left.Run)
 	r.pass(ttl / 2)
 	r.holds("left", "x")
 	leave()
@@ -136,19 +135,6 @@ func leaseKept(r *rig) {
 	r.gone("left", time.Time{}, until)
 	r.is(left.Run(r.context()), kv.ErrNotFound, "Run of a lease that is over")
 	r.event("goos.kv.lease.lost")
-}
-
-// runLease keeps a lease alive until stop is called. stop fails the test unless Run returns nil.
-func (r *rig) runLease(l *kv.Lease) (stop func()) {
-	ctx, cancel := context.WithCancel(r.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- l.Run(ctx) }()
-	return func() {
-		cancel()
-		if err := <-ended; err != nil {
-			r.Errorf("Run ended by its context returns %v", err)
-		}
-	}
 }
 
 func leaseRevoked(r *rig) {

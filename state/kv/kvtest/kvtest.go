@@ -206,6 +206,19 @@ func (r *rig) context() context.Context {
 	return ctx
 }
 
+// start calls run in a goroutine until stop is called. stop fails the test unless run returns nil.
+func (r *rig) start(run func(context.Context) error) (stop func()) {
+	ctx, cancel := context.WithCancel(r.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx) }()
+	return func() {
+		cancel()
+		if err := <-ended; err != nil {
+			r.Errorf("Run ended by its context returns %v", err)
+		}
+	}
+}
+
 // put writes a value, and fails the test if it cannot.
 func (r *rig) put(key, value string, opts ...kv.PutOption) kv.Version {
 	r.Helper()

@@ -91,20 +91,7 @@ func (r *rig) mirror() (m *kv.Mirror[int], stop func()) {
 	if status := m.Status(); status.State != kv.MirrorFilling {
 		r.Errorf("a mirror that has not run is %s, want filling", status.State)
 	}
-	return m, r.runMirror(m)
-}
-
-// runMirror runs a mirror until stop is called.
-func (r *rig) runMirror(m *kv.Mirror[int]) (stop func()) {
-	ctx, cancel := context.WithCancel(r.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- m.Run(ctx) }()
-	return func() {
-		cancel()
-		if err := <-ended; err != nil {
-			r.Errorf("Run ended by its context returns %v", err)
-		}
-	}
+	return m, r.start(m.Run)
 }
 
 // mirrors waits until a mirror is current and holds exactly these items.
@@ -183,7 +170,7 @@ func mirrorResyncs(r *rig) {
 	if err != nil {
 		r.Fatalf("NewMirror: %v", err)
 	}
-	stop := r.runMirror(m)
+	stop := r.start(m.Run)
 	r.mirrors(m, want)
 	stop()
 	if status := m.Status(); status.State != kv.MirrorStale || status.Items != len(want) {
@@ -195,7 +182,7 @@ func mirrorResyncs(r *rig) {
 	want["m/01"] = 100
 	least.Store(int64(len(want)))
 	again.Store(true)
-	stop = r.runMirror(m)
+	stop = r.start(m.Run)
 	r.mirrors(m, want)
 	stop()
 	if events.Load() < int64(len(want)) {
