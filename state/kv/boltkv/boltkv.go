@@ -95,7 +95,7 @@ func Open(path string, opts *Options) (*Driver, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("boltkv: %w", err), db.Close())
 	}
-	s := &Driver{
+	d := &Driver{
 		db: db,
 		caps: driver.Capabilities{
 			System: "bbolt",
@@ -107,21 +107,21 @@ func Open(path string, opts *Options) (*Driver, error) {
 		},
 		feed: feed.New(o.History, last),
 	}
-	if err := s.apply(context.Background(), nothing); err != nil {
-		return nil, errors.Join(fmt.Errorf("boltkv: %w", err), s.Close())
+	if err := d.apply(context.Background(), nothing); err != nil {
+		return nil, errors.Join(fmt.Errorf("boltkv: %w", err), d.Close())
 	}
-	return s, nil
+	return d, nil
 }
 
 // nothing is a write that only removes expired items, as every write does first.
 func nothing(*writer) error { return nil }
 
 // Capabilities implements driver.Driver.
-func (s *Driver) Capabilities() driver.Capabilities { return s.caps }
+func (d *Driver) Capabilities() driver.Capabilities { return d.caps }
 
 // Get implements driver.Driver.
-func (s *Driver) Get(ctx context.Context, key string) (it driver.Item, err error) {
-	err = s.view(ctx, func(tx *bbolt.Tx) error {
+func (d *Driver) Get(ctx context.Context, key string) (it driver.Item, err error) {
+	err = d.view(ctx, func(tx *bbolt.Tx) error {
 		it, err = read(tx, key, time.Now())
 		return err
 	})
@@ -129,9 +129,9 @@ func (s *Driver) Get(ctx context.Context, key string) (it driver.Item, err error
 }
 
 // Put implements driver.Driver.
-func (s *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
+func (d *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	var version driver.Version // not a named result: the transaction may set it after the context has ended
-	err := s.apply(ctx, func(w *writer) (err error) {
+	err := d.apply(ctx, func(w *writer) (err error) {
 		version, err = w.put(req)
 		return err
 	})
@@ -142,46 +142,46 @@ func (s *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version
 }
 
 // Delete implements driver.Driver.
-func (s *Driver) Delete(ctx context.Context, req driver.DeleteRequest) error {
-	return s.apply(ctx, func(w *writer) error { return w.delete(req) })
+func (d *Driver) Delete(ctx context.Context, req driver.DeleteRequest) error {
+	return d.apply(ctx, func(w *writer) error { return w.delete(req) })
 }
 
 // Path returns the path of the file.
-func (s *Driver) Path() string { return s.db.Path() }
+func (d *Driver) Path() string { return d.db.Path() }
 
 // Compact discards the history of changes. Watches that resume from an earlier position resync with a snapshot.
-func (s *Driver) Compact() { s.feed.Compact() }
+func (d *Driver) Compact() { d.feed.Compact() }
 
 // Close implements driver.Driver. It waits for the transaction that is being written.
-func (s *Driver) Close() error {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
+func (d *Driver) Close() error {
+	d.mu.Lock()
+	if d.closed {
+		d.mu.Unlock()
 		return nil
 	}
-	s.closed = true
-	if s.alarm != nil {
-		s.alarm.Stop()
+	d.closed = true
+	if d.alarm != nil {
+		d.alarm.Stop()
 	}
-	s.mu.Unlock()
-	s.feed.Close()
-	s.work.Wait()
-	return s.db.Close()
+	d.mu.Unlock()
+	d.feed.Close()
+	d.work.Wait()
+	return d.db.Close()
 }
 
 // view reads in one transaction.
-func (s *Driver) view(ctx context.Context, do func(*bbolt.Tx) error) error {
+func (d *Driver) view(ctx context.Context, do func(*bbolt.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	var failed error // of do, already classified
-	err := guarded(s.db.Path(), func() error {
-		return s.db.View(func(tx *bbolt.Tx) error { failed = do(tx); return nil })
+	err := guarded(d.db.Path(), func() error {
+		return d.db.View(func(tx *bbolt.Tx) error { failed = do(tx); return nil })
 	})
 	if err != nil {
 		return classify(err)
 	}
-	return located(s.db.Path(), failed)
+	return located(d.db.Path(), failed)
 }
 
 // classify adds the class to an error of bbolt. Disk errors are ErrUnavailable.

@@ -11,9 +11,9 @@ import (
 )
 
 // List implements driver.Lister. Page.Next is the last key of the page.
-func (s *Driver) List(ctx context.Context, req driver.ListRequest) (page driver.Page, err error) {
+func (d *Driver) List(ctx context.Context, req driver.ListRequest) (page driver.Page, err error) {
 	after, _ := req.Next.(string)
-	err = s.view(ctx, func(tx *bbolt.Tx) error {
+	err = d.view(ctx, func(tx *bbolt.Tx) error {
 		return scan(tx, req.Prefix, after, func(it driver.Item) bool {
 			if len(page.Items) == req.Limit {
 				page.Next = page.Items[req.Limit-1].Key
@@ -27,13 +27,13 @@ func (s *Driver) List(ctx context.Context, req driver.ListRequest) (page driver.
 }
 
 // GetMany implements driver.Batcher: all items as of one moment.
-func (s *Driver) GetMany(ctx context.Context, keys []string) ([]driver.Result, error) {
+func (d *Driver) GetMany(ctx context.Context, keys []string) ([]driver.Result, error) {
 	results := make([]driver.Result, len(keys))
-	err := s.view(ctx, func(tx *bbolt.Tx) error {
+	err := d.view(ctx, func(tx *bbolt.Tx) error {
 		now := time.Now()
 		for i, key := range keys {
 			results[i].Item, results[i].Err = read(tx, key, now)
-			results[i].Err = located(s.db.Path(), results[i].Err)
+			results[i].Err = located(d.db.Path(), results[i].Err)
 		}
 		return nil
 	})
@@ -41,12 +41,12 @@ func (s *Driver) GetMany(ctx context.Context, keys []string) ([]driver.Result, e
 }
 
 // PutMany implements driver.Batcher. It is one transaction, but an item that fails does not affect the others.
-func (s *Driver) PutMany(ctx context.Context, reqs []driver.PutRequest) ([]driver.Result, error) {
+func (d *Driver) PutMany(ctx context.Context, reqs []driver.PutRequest) ([]driver.Result, error) {
 	results := make([]driver.Result, len(reqs))
-	err := s.apply(ctx, func(w *writer) error {
+	err := d.apply(ctx, func(w *writer) error {
 		for i, req := range reqs {
 			results[i].Item.Version, results[i].Err = w.put(req)
-			results[i].Err = located(s.db.Path(), results[i].Err)
+			results[i].Err = located(d.db.Path(), results[i].Err)
 		}
 		return nil
 	})
@@ -57,25 +57,25 @@ func (s *Driver) PutMany(ctx context.Context, reqs []driver.PutRequest) ([]drive
 }
 
 // Watch implements driver.Watcher.
-func (s *Driver) Watch(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
+func (d *Driver) Watch(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
 	// A commit between Follow and Begin would be shown twice: in the snapshot and as events.
-	s.commit.Lock()
-	follower, err := s.feed.Follow(req)
+	d.commit.Lock()
+	follower, err := d.feed.Follow(req)
 	if err != nil {
-		s.commit.Unlock()
+		d.commit.Unlock()
 		return err
 	}
 	defer follower.Leave()
 	var tx *bbolt.Tx
 	if req.Snapshot {
-		tx, err = s.db.Begin(false)
+		tx, err = d.db.Begin(false)
 	}
-	s.commit.Unlock()
+	d.commit.Unlock()
 	if err != nil {
 		return classify(err)
 	}
 	if req.Snapshot {
-		if err := s.emitAll(ctx, tx, req, emit); err != nil {
+		if err := d.emitAll(ctx, tx, req, emit); err != nil {
 			return err
 		}
 	}
@@ -87,9 +87,9 @@ func (s *Driver) Watch(ctx context.Context, req driver.WatchRequest, emit func(d
 
 // emitAll emits the snapshot that a watch begins with. It reads all of it first. The file cannot grow during a read transaction, so a
 // consumer that writes would wait for its own watch.
-func (s *Driver) emitAll(ctx context.Context, tx *bbolt.Tx, req driver.WatchRequest, emit func(driver.Event) error) error {
+func (d *Driver) emitAll(ctx context.Context, tx *bbolt.Tx, req driver.WatchRequest, emit func(driver.Event) error) error {
 	var items []driver.Item
-	err := guarded(s.db.Path(), func() error {
+	err := guarded(d.db.Path(), func() error {
 		defer func() { _ = tx.Rollback() }() // a read transaction can only fail to roll back if it has ended already
 		return scan(tx, max(req.Prefix, req.Key), "", func(it driver.Item) bool {
 			if req.Key == "" || it.Key == req.Key {
@@ -99,7 +99,7 @@ func (s *Driver) emitAll(ctx context.Context, tx *bbolt.Tx, req driver.WatchRequ
 		})
 	})
 	if err != nil {
-		return located(s.db.Path(), err)
+		return located(d.db.Path(), err)
 	}
 	if err := emit(driver.Event{Kind: driver.EventResync}); err != nil {
 		return err

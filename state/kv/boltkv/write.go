@@ -20,12 +20,12 @@ type command struct {
 
 // apply runs a write, in one transaction with concurrent writes. If do returns an error, it must have written nothing: the other writes of
 // the transaction are committed.
-func (s *Driver) apply(ctx context.Context, do func(*writer) error) error {
+func (d *Driver) apply(ctx context.Context, do func(*writer) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	c := &command{do: do, done: make(chan struct{})}
-	if !s.enqueue(c) {
+	if !d.enqueue(c) {
 		return driver.ErrClosed
 	}
 	select {
@@ -37,42 +37,42 @@ func (s *Driver) apply(ctx context.Context, do func(*writer) error) error {
 }
 
 // enqueue adds a command to the queue, and starts the goroutine that processes it if necessary. It returns false if the store is closed.
-func (s *Driver) enqueue(c *command) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
+func (d *Driver) enqueue(c *command) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
 		return false
 	}
-	s.queue = append(s.queue, c)
-	if !s.leading {
-		s.leading = true
-		s.work.Go(s.lead)
+	d.queue = append(d.queue, c)
+	if !d.leading {
+		d.leading = true
+		d.work.Go(d.lead)
 	}
 	return true
 }
 
 // lead runs queued commands until the queue is empty. While one transaction is written to the disk, the commands of the next one queue up.
-func (s *Driver) lead() {
+func (d *Driver) lead() {
 	for {
-		s.mu.Lock()
-		batch := s.queue
-		s.queue = nil
+		d.mu.Lock()
+		batch := d.queue
+		d.queue = nil
 		if len(batch) == 0 {
-			s.leading = false
-			s.mu.Unlock()
+			d.leading = false
+			d.mu.Unlock()
 			return
 		}
-		s.mu.Unlock()
-		s.write(batch)
+		d.mu.Unlock()
+		d.write(batch)
 	}
 }
 
 // write runs commands in one transaction and notifies the watches.
-func (s *Driver) write(batch []*command) {
+func (d *Driver) write(batch []*command) {
 	var w *writer
-	s.commit.Lock()
-	err := guarded(s.db.Path(), func() error {
-		return s.db.Update(func(tx *bbolt.Tx) error {
+	d.commit.Lock()
+	err := guarded(d.db.Path(), func() error {
+		return d.db.Update(func(tx *bbolt.Tx) error {
 			w = newWriter(tx)
 			w.expire()
 			for _, c := range batch {
@@ -85,36 +85,36 @@ func (s *Driver) write(batch []*command) {
 	})
 	if err == nil {
 		for _, ev := range w.events {
-			s.feed.Append(ev)
+			d.feed.Append(ev)
 		}
-		s.wake(w.first())
+		d.wake(w.first())
 	}
-	s.commit.Unlock()
+	d.commit.Unlock()
 	for _, c := range batch {
 		if err != nil {
 			c.err = classify(err)
 		}
-		c.err = located(s.db.Path(), c.err)
+		c.err = located(d.db.Path(), c.err)
 		close(c.done)
 	}
 }
 
 // wake sets the alarm for the item that expires first. end is in Unix nanoseconds; 0 means none.
-func (s *Driver) wake(end int64) {
+func (d *Driver) wake(end int64) {
 	if end == 0 {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
 		return
 	}
 	wait := max(time.Duration(end-time.Now().UnixNano()), 0)
-	if s.alarm == nil {
-		s.alarm = time.AfterFunc(wait, func() { s.enqueue(&command{do: nothing, done: make(chan struct{})}) })
+	if d.alarm == nil {
+		d.alarm = time.AfterFunc(wait, func() { d.enqueue(&command{do: nothing, done: make(chan struct{})}) })
 		return
 	}
-	s.alarm.Reset(wait)
+	d.alarm.Reset(wait)
 }
 
 // writer is a write transaction in progress.

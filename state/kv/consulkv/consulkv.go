@@ -102,14 +102,14 @@ func New(client *api.Client, opts *Options) *Driver {
 }
 
 // Validate implements driver.Validator.
-func (s *Driver) Validate() error { return s.fault }
+func (d *Driver) Validate() error { return d.fault }
 
 // Capabilities implements driver.Driver.
-func (s *Driver) Capabilities() driver.Capabilities { return s.caps }
+func (d *Driver) Capabilities() driver.Capabilities { return d.caps }
 
 // Get implements driver.Driver. It does not return the TTL.
-func (s *Driver) Get(ctx context.Context, key string) (driver.Item, error) {
-	pairs, err := s.transact(ctx, &api.KVTxnOp{Verb: api.KVGet, Key: key})
+func (d *Driver) Get(ctx context.Context, key string) (driver.Item, error) {
+	pairs, err := d.transact(ctx, &api.KVTxnOp{Verb: api.KVGet, Key: key})
 	switch {
 	case errors.Is(err, errAbsent):
 		return driver.Item{}, driver.ErrNotFound
@@ -131,11 +131,11 @@ func item(pair *api.KVPair) driver.Item {
 //
 // The key is deleted and written in one transaction. It then no longer ends with the session of its previous write, and its version
 // changes even if its value does not.
-func (s *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
+func (d *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	write := &api.KVTxnOp{Verb: api.KVSet, Key: req.Key, Value: req.Value}
 	session := string(req.Lease)
 	if req.TTL > 0 {
-		own, err := s.Grant(ctx, req.TTL)
+		own, err := d.Grant(ctx, req.TTL)
 		if err != nil {
 			return 0, err
 		}
@@ -144,10 +144,10 @@ func (s *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version
 	if session != "" {
 		write.Verb, write.Session = api.KVLock, session
 	}
-	written, err := s.replace(ctx, req, write)
+	written, err := d.replace(ctx, req, write)
 	if err != nil {
 		if req.TTL > 0 && refused(err) { // no other client knows the session; if this fails, it ends by itself
-			_ = s.Revoke(ctx, driver.LeaseID(session))
+			_ = d.Revoke(ctx, driver.LeaseID(session))
 		}
 		return 0, err
 	}
@@ -163,10 +163,10 @@ var errAbsent = errors.New("the key does not exist")
 
 // replace writes a key if the conditions hold, and ends the session of the replaced item. A transaction that reads a missing key fails,
 // so one transaction replaces a key and another creates it.
-func (s *Driver) replace(ctx context.Context, req driver.PutRequest, write *api.KVTxnOp) (*api.KVPair, error) {
+func (d *Driver) replace(ctx context.Context, req driver.PutRequest, write *api.KVTxnOp) (*api.KVPair, error) {
 	for {
 		if !req.IfAbsent {
-			pairs, err := s.end(ctx, req.Key, req.IfVersion, write)
+			pairs, err := d.end(ctx, req.Key, req.IfVersion, write)
 			switch {
 			case err == nil:
 				return pairs[len(pairs)-1], nil
@@ -176,7 +176,7 @@ func (s *Driver) replace(ctx context.Context, req driver.PutRequest, write *api.
 				return nil, driver.Classify(driver.ErrConflict, err)
 			}
 		}
-		pairs, err := s.transact(ctx, &api.KVTxnOp{Verb: api.KVCheckNotExists, Key: req.Key}, write)
+		pairs, err := d.transact(ctx, &api.KVTxnOp{Verb: api.KVCheckNotExists, Key: req.Key}, write)
 		switch {
 		case err == nil:
 			return pairs[len(pairs)-1], nil
@@ -188,18 +188,18 @@ func (s *Driver) replace(ctx context.Context, req driver.PutRequest, write *api.
 
 // end removes an item, and its session if that belongs to it alone. The item must have this version, or any if version is zero. The other
 // operations are part of the transaction.
-func (s *Driver) end(ctx context.Context, key string, version driver.Version, others ...*api.KVTxnOp) ([]*api.KVPair, error) {
+func (d *Driver) end(ctx context.Context, key string, version driver.Version, others ...*api.KVTxnOp) ([]*api.KVPair, error) {
 	ops := api.KVTxnOps{{Verb: api.KVGet, Key: key}}
 	if version != 0 {
 		ops = append(ops, &api.KVTxnOp{Verb: api.KVCheckIndex, Key: key, Index: uint64(version)})
 	}
 	ops = append(ops, &api.KVTxnOp{Verb: api.KVDelete, Key: key})
-	pairs, err := s.transact(ctx, append(ops, others...)...)
+	pairs, err := d.transact(ctx, append(ops, others...)...)
 	if err != nil {
 		return nil, err
 	}
 	if ended := pairs[0]; ended.Session != "" && ended.Flags == ownFlag { // if this fails, it ends with its TTL
-		_ = s.Revoke(ctx, driver.LeaseID(ended.Session))
+		_ = d.Revoke(ctx, driver.LeaseID(ended.Session))
 	}
 	return pairs, nil
 }
@@ -210,8 +210,8 @@ func refused(err error) bool {
 }
 
 // Delete implements driver.Driver.
-func (s *Driver) Delete(ctx context.Context, req driver.DeleteRequest) error {
-	_, err := s.end(ctx, req.Key, req.IfVersion)
+func (d *Driver) Delete(ctx context.Context, req driver.DeleteRequest) error {
+	_, err := d.end(ctx, req.Key, req.IfVersion)
 	if errors.Is(err, errAbsent) {
 		if req.IfVersion == 0 {
 			return nil
@@ -222,11 +222,11 @@ func (s *Driver) Delete(ctx context.Context, req driver.DeleteRequest) error {
 }
 
 // transact runs a transaction and returns its results. If one of its operations fails, none has an effect.
-func (s *Driver) transact(ctx context.Context, ops ...*api.KVTxnOp) ([]*api.KVPair, error) {
-	done, resp, _, err := s.client.KV().Txn(ops, (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx))
+func (d *Driver) transact(ctx context.Context, ops ...*api.KVTxnOp) ([]*api.KVPair, error) {
+	done, resp, _, err := d.client.KV().Txn(ops, (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx))
 	switch {
 	case err != nil:
-		return nil, s.classify(ctx, err)
+		return nil, d.classify(ctx, err)
 	case done:
 		return resp.Results, nil
 	case len(resp.Errors) == 0:
@@ -246,22 +246,22 @@ func (s *Driver) transact(ctx context.Context, ops ...*api.KVTxnOp) ([]*api.KVPa
 }
 
 // Ping implements driver.Pinger. It asks the agent for the leader of the cluster.
-func (s *Driver) Ping(ctx context.Context) error {
-	leader, err := s.client.Status().LeaderWithQueryOptions((&api.QueryOptions{}).WithContext(ctx))
+func (d *Driver) Ping(ctx context.Context) error {
+	leader, err := d.client.Status().LeaderWithQueryOptions((&api.QueryOptions{}).WithContext(ctx))
 	if err == nil && leader == "" {
 		err = errors.New("no cluster leader")
 	}
-	return s.classify(ctx, err)
+	return d.classify(ctx, err)
 }
 
 // Close implements driver.Driver. It does not change the client.
-func (s *Driver) Close() error {
-	s.life.End()
+func (d *Driver) Close() error {
+	d.life.End()
 	return nil
 }
 
 // classify adds the class to an error of the client, which stays reachable. It returns nil for nil.
-func (s *Driver) classify(ctx context.Context, err error) error {
+func (d *Driver) classify(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -271,7 +271,7 @@ func (s *Driver) classify(ctx context.Context, err error) error {
 		class = ctx.Err()
 	case class == nil:
 		return err // a retry cannot fix it
-	case class == driver.ErrUnavailable && s.life.Err() != nil:
+	case class == driver.ErrUnavailable && d.life.Err() != nil:
 		class = driver.ErrClosed
 	}
 	return driver.Classify(class, err)

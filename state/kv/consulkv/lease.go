@@ -17,24 +17,24 @@ import (
 const lockDelay = time.Millisecond
 
 // Grant implements driver.Leaser. A lease is a session whose keys are deleted when it ends. It has no health checks, which could end it early.
-func (s *Driver) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {
-	id, _, err := s.client.Session().CreateNoChecks(&api.SessionEntry{
+func (d *Driver) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {
+	id, _, err := d.client.Session().CreateNoChecks(&api.SessionEntry{
 		TTL: ttl.String(), Behavior: api.SessionBehaviorDelete, LockDelay: lockDelay,
 	}, (&api.WriteOptions{}).WithContext(ctx))
 	if err != nil {
-		return "", s.classify(ctx, err)
+		return "", d.classify(ctx, err)
 	}
 	return driver.LeaseID(id), nil
 }
 
 // Renew implements driver.Leaser.
-func (s *Driver) Renew(ctx context.Context, id driver.LeaseID) error {
-	session, _, err := s.client.Session().Renew(string(id), (&api.WriteOptions{}).WithContext(ctx))
+func (d *Driver) Renew(ctx context.Context, id driver.LeaseID) error {
+	session, _, err := d.client.Session().Renew(string(id), (&api.WriteOptions{}).WithContext(ctx))
 	switch {
 	case gone(err), err == nil && session == nil:
 		return driver.ErrNotFound
 	default:
-		return s.classify(ctx, err)
+		return d.classify(ctx, err)
 	}
 }
 
@@ -48,10 +48,10 @@ func gone(err error) bool {
 }
 
 // Revoke implements driver.Leaser.
-func (s *Driver) Revoke(ctx context.Context, id driver.LeaseID) error {
-	_, err := s.client.Session().Destroy(string(id), (&api.WriteOptions{}).WithContext(ctx))
+func (d *Driver) Revoke(ctx context.Context, id driver.LeaseID) error {
+	_, err := d.client.Session().Destroy(string(id), (&api.WriteOptions{}).WithContext(ctx))
 	if gone(err) {
 		return nil
 	}
-	return s.classify(ctx, err)
+	return d.classify(ctx, err)
 }

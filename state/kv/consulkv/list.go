@@ -10,11 +10,11 @@ import (
 )
 
 // List implements driver.Lister. The first call reads all items; Page.Next holds the remaining ones.
-func (s *Driver) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
+func (d *Driver) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
 	left, begun := req.Next.([]driver.Item)
 	if !begun {
 		var err error
-		if left, _, err = s.tree(ctx, req.Prefix, &api.QueryOptions{RequireConsistent: true}); err != nil {
+		if left, _, err = d.tree(ctx, req.Prefix, &api.QueryOptions{RequireConsistent: true}); err != nil {
 			return driver.Page{}, err
 		}
 	}
@@ -26,10 +26,10 @@ func (s *Driver) List(ctx context.Context, req driver.ListRequest) (driver.Page,
 }
 
 // tree returns the items below a prefix, in order, and the index of the response.
-func (s *Driver) tree(ctx context.Context, prefix string, q *api.QueryOptions) ([]driver.Item, uint64, error) {
-	pairs, meta, err := s.client.KV().List(plain(prefix), q.WithContext(ctx))
+func (d *Driver) tree(ctx context.Context, prefix string, q *api.QueryOptions) ([]driver.Item, uint64, error) {
+	pairs, meta, err := d.client.KV().List(plain(prefix), q.WithContext(ctx))
 	if err != nil {
-		return nil, 0, s.classify(ctx, err)
+		return nil, 0, d.classify(ctx, err)
 	}
 	items := make([]driver.Item, 0, len(pairs))
 	for _, pair := range pairs {

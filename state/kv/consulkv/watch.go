@@ -20,8 +20,8 @@ const (
 )
 
 // Watch implements driver.Watcher.
-func (s *Driver) Watch(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
-	w := &watch{Driver: s, key: req.Key, prefix: req.Prefix, emit: emit}
+func (d *Driver) Watch(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
+	w := &watch{Driver: d, key: req.Key, prefix: req.Prefix, emit: emit}
 	if req.Key != "" {
 		w.prefix = req.Key
 	}

@@ -76,16 +76,16 @@ func New(client *clientv3.Client, opts *Options) *Driver {
 }
 
 // Validate implements driver.Validator.
-func (s *Driver) Validate() error { return s.fault }
+func (d *Driver) Validate() error { return d.fault }
 
 // Capabilities implements driver.Driver.
-func (s *Driver) Capabilities() driver.Capabilities { return s.caps }
+func (d *Driver) Capabilities() driver.Capabilities { return d.caps }
 
 // Get implements driver.Driver.
-func (s *Driver) Get(ctx context.Context, key string) (driver.Item, error) {
-	resp, err := s.client.Get(ctx, key)
+func (d *Driver) Get(ctx context.Context, key string) (driver.Item, error) {
+	resp, err := d.client.Get(ctx, key)
 	if err != nil {
-		return driver.Item{}, s.classify(ctx, err)
+		return driver.Item{}, d.classify(ctx, err)
 	}
 	if len(resp.Kvs) == 0 {
 		return driver.Item{}, driver.ErrNotFound
@@ -95,49 +95,49 @@ func (s *Driver) Get(ctx context.Context, key string) (driver.Item, error) {
 
 // Put implements driver.Driver. A write with a TTL needs a second request, which grants its lease. Replacing an item that has a TTL needs
 // another one, which revokes that item's lease.
-func (s *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
-	lease, err := s.leaseOf(ctx, req)
+func (d *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
+	lease, err := d.leaseOf(ctx, req)
 	if err != nil {
 		return 0, err
 	}
 	put := clientv3.OpPut(req.Key, string(req.Value), clientv3.WithLease(lease), clientv3.WithPrevKV())
-	version, err := s.write(ctx, conditions(req.Key, req.IfAbsent, req.IfVersion), put)
+	version, err := d.write(ctx, conditions(req.Key, req.IfAbsent, req.IfVersion), put)
 	if refused(err) {
-		s.endOwn(ctx, lease)
+		d.endOwn(ctx, lease)
 	}
 	return version, err
 }
 
 // write writes one key if the conditions hold, and revokes the lease of the replaced item if no other item has it. The response must
 // contain the replaced item: etcd does not return its lease without its value.
-func (s *Driver) write(ctx context.Context, conds []clientv3.Cmp, op clientv3.Op) (driver.Version, error) {
-	version, replaced, err := s.commit(ctx, conds, op)
+func (d *Driver) write(ctx context.Context, conds []clientv3.Cmp, op clientv3.Op) (driver.Version, error) {
+	version, replaced, err := d.commit(ctx, conds, op)
 	if err != nil {
 		return 0, err
 	}
 	for _, item := range replaced {
-		s.endOwn(ctx, clientv3.LeaseID(item.Lease))
+		d.endOwn(ctx, clientv3.LeaseID(item.Lease))
 	}
 	return version, nil
 }
 
 // commit returns the revision of a write, and the items that it replaced. Without conditions it is not a transaction, which costs etcd more.
-func (s *Driver) commit(ctx context.Context, conds []clientv3.Cmp, op clientv3.Op) (driver.Version, []*mvccpb.KeyValue, error) {
+func (d *Driver) commit(ctx context.Context, conds []clientv3.Cmp, op clientv3.Op) (driver.Version, []*mvccpb.KeyValue, error) {
 	if len(conds) == 0 {
-		resp, err := s.client.Do(ctx, op)
+		resp, err := d.client.Do(ctx, op)
 		switch {
 		case err != nil:
-			return 0, nil, s.classify(ctx, err)
+			return 0, nil, d.classify(ctx, err)
 		case resp.Put() != nil:
 			return driver.Version(resp.Put().Header.Revision), before(resp.Put().PrevKv), nil
 		default:
 			return driver.Version(resp.Del().Header.Revision), resp.Del().PrevKvs, nil
 		}
 	}
-	resp, err := s.client.Txn(ctx).If(conds...).Then(op).Commit()
+	resp, err := d.client.Txn(ctx).If(conds...).Then(op).Commit()
 	switch {
 	case err != nil:
-		return 0, nil, s.classify(ctx, err)
+		return 0, nil, d.classify(ctx, err)
 	case !resp.Succeeded:
 		return 0, nil, driver.ErrConflict
 	}
@@ -173,24 +173,24 @@ func conditions(key string, absent bool, version driver.Version) (all []clientv3
 }
 
 // Delete implements driver.Driver.
-func (s *Driver) Delete(ctx context.Context, req driver.DeleteRequest) error {
-	_, err := s.write(ctx, conditions(req.Key, false, req.IfVersion), clientv3.OpDelete(req.Key, clientv3.WithPrevKV()))
+func (d *Driver) Delete(ctx context.Context, req driver.DeleteRequest) error {
+	_, err := d.write(ctx, conditions(req.Key, false, req.IfVersion), clientv3.OpDelete(req.Key, clientv3.WithPrevKV()))
 	return err
 }
 
 // Close implements driver.Driver. The client stays open.
-func (s *Driver) Close() error {
-	s.life.End()
+func (d *Driver) Close() error {
+	d.life.End()
 	return nil
 }
 
 // classify adds the class to an error of the client, which stays reachable.
-func (s *Driver) classify(ctx context.Context, err error) error {
+func (d *Driver) classify(ctx context.Context, err error) error {
 	class := etcderr.Class(err)
 	switch {
 	case ctx.Err() != nil:
 		class = ctx.Err()
-	case class == driver.ErrUnavailable && s.life.Err() != nil && !errors.Is(err, clientv3.ErrNoAvailableEndpoints):
+	case class == driver.ErrUnavailable && d.life.Err() != nil && !errors.Is(err, clientv3.ErrNoAvailableEndpoints):
 		class = driver.ErrClosed
 	}
 	return driver.Classify(class, err)

@@ -29,18 +29,18 @@ func own(id clientv3.LeaseID) bool { return id&ownMask == ownMark }
 func newOwn() int64 { return int64(rand.Uint64()>>1)&^ownMask | ownMark }
 
 // leaseOf returns the lease of a write: the requested one, a new one for a TTL, or none.
-func (s *Driver) leaseOf(ctx context.Context, req driver.PutRequest) (clientv3.LeaseID, error) {
+func (d *Driver) leaseOf(ctx context.Context, req driver.PutRequest) (clientv3.LeaseID, error) {
 	if req.TTL == 0 {
 		return parse(req.Lease)
 	}
-	leases := clientv3.RetryLeaseClient(s.client) // clientv3.Client.Grant cannot choose an ID
+	leases := clientv3.RetryLeaseClient(d.client) // clientv3.Client.Grant cannot choose an ID
 	for {
 		resp, err := leases.LeaseGrant(ctx, &etcdserverpb.LeaseGrantRequest{TTL: int64(req.TTL / time.Second), ID: newOwn()})
 		err = rpctypes.Error(err)
 		switch {
 		case errors.Is(err, rpctypes.ErrLeaseExist):
 		case err != nil:
-			return 0, s.classify(ctx, err)
+			return 0, d.classify(ctx, err)
 		default:
 			return clientv3.LeaseID(resp.ID), nil
 		}
@@ -48,9 +48,9 @@ func (s *Driver) leaseOf(ctx context.Context, req driver.PutRequest) (clientv3.L
 }
 
 // endOwn revokes the lease of an item that no longer exists, if the lease was its own. If this fails, the lease ends after its TTL.
-func (s *Driver) endOwn(ctx context.Context, id clientv3.LeaseID) {
+func (d *Driver) endOwn(ctx context.Context, id clientv3.LeaseID) {
 	if own(id) {
-		_, _ = s.client.Revoke(ctx, id)
+		_, _ = d.client.Revoke(ctx, id)
 	}
 }
 
@@ -66,39 +66,39 @@ func parse(id driver.LeaseID) (clientv3.LeaseID, error) {
 }
 
 // Grant implements driver.Leaser. It revokes a lease whose ID has the mark by chance, and grants another.
-func (s *Driver) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {
+func (d *Driver) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {
 	for {
-		resp, err := s.client.Grant(ctx, int64(ttl/time.Second))
+		resp, err := d.client.Grant(ctx, int64(ttl/time.Second))
 		if err != nil {
-			return "", s.classify(ctx, err)
+			return "", d.classify(ctx, err)
 		}
 		if !own(resp.ID) {
 			return driver.LeaseID(strconv.FormatInt(int64(resp.ID), 16)), nil
 		}
-		s.endOwn(ctx, resp.ID)
+		d.endOwn(ctx, resp.ID)
 	}
 }
 
 // Renew implements driver.Leaser.
-func (s *Driver) Renew(ctx context.Context, id driver.LeaseID) error {
+func (d *Driver) Renew(ctx context.Context, id driver.LeaseID) error {
 	n, err := parse(id)
 	if err != nil {
 		return err
 	}
-	if _, err := s.client.KeepAliveOnce(ctx, n); err != nil {
-		return s.classify(ctx, err)
+	if _, err := d.client.KeepAliveOnce(ctx, n); err != nil {
+		return d.classify(ctx, err)
 	}
 	return nil
 }
 
 // Revoke implements driver.Leaser.
-func (s *Driver) Revoke(ctx context.Context, id driver.LeaseID) error {
+func (d *Driver) Revoke(ctx context.Context, id driver.LeaseID) error {
 	n, err := parse(id)
 	if err != nil {
 		return err
 	}
-	if _, err := s.client.Revoke(ctx, n); err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
-		return s.classify(ctx, err)
+	if _, err := d.client.Revoke(ctx, n); err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		return d.classify(ctx, err)
 	}
 	return nil
 }

@@ -30,14 +30,14 @@ type cursor struct {
 }
 
 // List implements driver.Lister.
-func (s *Driver) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
+func (d *Driver) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
 	from, _ := req.Next.(cursor)
-	page, _, err := s.list(ctx, req.Prefix, from, req.Limit)
+	page, _, err := d.list(ctx, req.Prefix, from, req.Limit)
 	return page, err
 }
 
 // list returns a page and its revision.
-func (s *Driver) list(ctx context.Context, prefix string, from cursor, limit int) (page driver.Page, revision int64, err error) {
+func (d *Driver) list(ctx context.Context, prefix string, from cursor, limit int) (page driver.Page, revision int64, err error) {
 	begin, end := prefix, clientv3.GetPrefixRangeEnd(prefix)
 	if prefix == "" {
 		begin, end = "\x00", "\x00" // all keys
@@ -45,9 +45,9 @@ func (s *Driver) list(ctx context.Context, prefix string, from cursor, limit int
 	if from.after != "" {
 		begin = from.after + "\x00" // the smallest greater key
 	}
-	resp, err := s.client.Get(ctx, begin, clientv3.WithRange(end), clientv3.WithLimit(int64(limit)), clientv3.WithRev(from.revision))
+	resp, err := d.client.Get(ctx, begin, clientv3.WithRange(end), clientv3.WithLimit(int64(limit)), clientv3.WithRev(from.revision))
 	if err != nil {
-		return page, 0, s.classify(ctx, err)
+		return page, 0, d.classify(ctx, err)
 	}
 	if revision = from.revision; revision == 0 {
 		revision = resp.Header.Revision
@@ -63,7 +63,7 @@ func (s *Driver) list(ctx context.Context, prefix string, from cursor, limit int
 }
 
 // Watch implements driver.Watcher.
-func (s *Driver) Watch(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
+func (d *Driver) Watch(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
 	if req.From >= math.MaxInt64 {
 		return driver.ErrCompacted
 	}
@@ -71,11 +71,11 @@ func (s *Driver) Watch(ctx context.Context, req driver.WatchRequest, emit func(d
 	var err error
 	switch {
 	case req.Snapshot:
-		at, err = s.snapshot(ctx, req, emit)
+		at, err = d.snapshot(ctx, req, emit)
 	case at != 0:
-		err = s.remembers(ctx, at)
+		err = d.remembers(ctx, at)
 	default:
-		at, err = s.revision(ctx, cmp.Or(req.Key, req.Prefix, "\x00"))
+		at, err = d.revision(ctx, cmp.Or(req.Key, req.Prefix, "\x00"))
 	}
 	if err != nil {
 		return err
@@ -89,16 +89,16 @@ func (s *Driver) Watch(ctx context.Context, req driver.WatchRequest, emit func(d
 	}
 	opts = append(opts, clientv3.WithRev(at+1))
 	placed := false
-	for resp := range s.client.Watch(inner, key, opts...) {
+	for resp := range d.client.Watch(inner, key, opts...) {
 		if resp.CompactRevision != 0 {
 			return driver.ErrCompacted
 		}
 		if err := resp.Err(); err != nil {
-			return s.classify(ctx, err)
+			return d.classify(ctx, err)
 		}
 		if resp.Created && !placed {
 			placed = true
-			go s.endWithConnection(inner, cancel)
+			go d.endWithConnection(inner, cancel)
 			if err := emit(driver.Event{Kind: driver.EventSynced, Position: driver.Version(at)}); err != nil {
 				return err
 			}
@@ -116,10 +116,10 @@ func (s *Driver) Watch(ctx context.Context, req driver.WatchRequest, emit func(d
 // revision returns the revision of the cluster from a linearizable read. A watch without a revision starts at the revision of its server.
 // If the server lags, such a watch shows writes that were acknowledged before it started. The client must have permission to read the
 // key.
-func (s *Driver) revision(ctx context.Context, key string) (int64, error) {
-	resp, err := s.client.Get(ctx, key, clientv3.WithCountOnly())
+func (d *Driver) revision(ctx context.Context, key string) (int64, error) {
+	resp, err := d.client.Get(ctx, key, clientv3.WithCountOnly())
 	if err != nil {
-		return 0, s.classify(ctx, err)
+		return 0, d.classify(ctx, err)
 	}
 	return resp.Header.Revision, nil
 }
@@ -127,27 +127,27 @@ func (s *Driver) revision(ctx context.Context, key string) (int64, error) {
 // remembers returns nil if etcd has the changes after a revision. It must be called before the watch: etcd first reports that a watch is
 // established, and then that its revision is compacted. A watch does not detect a future revision either. Such a revision comes from
 // another cluster, or from this one before it was restored from a backup.
-func (s *Driver) remembers(ctx context.Context, revision int64) error {
-	_, err := s.client.Get(ctx, "\x00", clientv3.WithRev(revision), clientv3.WithCountOnly())
+func (d *Driver) remembers(ctx context.Context, revision int64) error {
+	_, err := d.client.Get(ctx, "\x00", clientv3.WithRev(revision), clientv3.WithCountOnly())
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, rpctypes.ErrCompacted), errors.Is(err, rpctypes.ErrFutureRev):
 		return driver.Classify(driver.ErrCompacted, err)
 	default:
-		return s.classify(ctx, err)
+		return d.classify(ctx, err)
 	}
 }
 
 // snapshot emits the existing items, and returns their revision.
-func (s *Driver) snapshot(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) (int64, error) {
+func (d *Driver) snapshot(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) (int64, error) {
 	if err := emit(driver.Event{Kind: driver.EventResync}); err != nil {
 		return 0, err
 	}
 	if req.Key != "" {
-		resp, err := s.client.Get(ctx, req.Key)
+		resp, err := d.client.Get(ctx, req.Key)
 		if err != nil {
-			return 0, s.classify(ctx, err)
+			return 0, d.classify(ctx, err)
 		}
 		for _, kv := range resp.Kvs {
 			if err := emit(driver.Event{Kind: driver.EventPut, Item: item(kv)}); err != nil {
@@ -159,7 +159,7 @@ func (s *Driver) snapshot(ctx context.Context, req driver.WatchRequest, emit fun
 	const limit = 500
 	var from cursor
 	for {
-		page, revision, err := s.list(ctx, req.Prefix, from, limit)
+		page, revision, err := d.list(ctx, req.Prefix, from, limit)
 		if err != nil {
 			return 0, err
 		}
@@ -195,8 +195,8 @@ func emitAll(events []*clientv3.Event, emit func(driver.Event) error) error {
 
 // endWithConnection ends a watch when the client loses its connection. The client would resume the watch by itself, without a gap, but would
 // not report that the known state is stale until then.
-func (s *Driver) endWithConnection(ctx context.Context, end context.CancelFunc) {
-	conn := s.client.ActiveConnection()
+func (d *Driver) endWithConnection(ctx context.Context, end context.CancelFunc) {
+	conn := d.client.ActiveConnection()
 	for state := conn.GetState(); state == connectivity.Ready; state = conn.GetState() {
 		if !conn.WaitForStateChange(ctx, state) {
 			return

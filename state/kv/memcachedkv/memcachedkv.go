@@ -88,14 +88,14 @@ func New(client *memcache.Client, opts *Options) *Driver {
 }
 
 // Validate implements driver.Validator.
-func (s *Driver) Validate() error { return s.fault }
+func (d *Driver) Validate() error { return d.fault }
 
 // Capabilities implements driver.Driver.
-func (s *Driver) Capabilities() driver.Capabilities { return s.caps }
+func (d *Driver) Capabilities() driver.Capabilities { return d.caps }
 
 // Get implements driver.Driver. It does not return the TTL, which memcached does not report.
-func (s *Driver) Get(ctx context.Context, key string) (driver.Item, error) {
-	version, found, err := s.find(ctx, key)
+func (d *Driver) Get(ctx context.Context, key string) (driver.Item, error) {
+	version, found, err := d.find(ctx, key)
 	if err != nil {
 		return driver.Item{}, err
 	}
@@ -103,27 +103,27 @@ func (s *Driver) Get(ctx context.Context, key string) (driver.Item, error) {
 }
 
 // find reads an item with its token.
-func (s *Driver) find(ctx context.Context, key string) (driver.Version, *memcache.Item, error) {
-	found, err := within(ctx, s.longest(), func() (*memcache.Item, error) { return s.client.Get(escape(key)) })
+func (d *Driver) find(ctx context.Context, key string) (driver.Version, *memcache.Item, error) {
+	found, err := within(ctx, d.longest(), func() (*memcache.Item, error) { return d.client.Get(escape(key)) })
 	if err != nil {
-		return 0, nil, s.classify(ctx, err)
+		return 0, nil, d.classify(ctx, err)
 	}
 	version, _, err := sealed.Open(found.Value)
 	return version, found, err
 }
 
 // Put implements driver.Driver.
-func (s *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
+func (d *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	version := sealed.NewVersion()
 	item := &memcache.Item{Key: escape(req.Key), Value: sealed.Seal(version, req.Value), Expiration: seconds(req.TTL)}
 	var err error
 	switch {
 	case req.IfVersion != 0:
-		err = s.swap(ctx, req.Key, req.IfVersion, item)
+		err = d.swap(ctx, req.Key, req.IfVersion, item)
 	case req.IfAbsent:
-		err = s.do(ctx, func() error { return s.client.Add(item) })
+		err = d.do(ctx, func() error { return d.client.Add(item) })
 	default:
-		err = s.do(ctx, func() error { return s.client.Set(item) })
+		err = d.do(ctx, func() error { return d.client.Set(item) })
 	}
 	if err != nil {
 		return 0, err
@@ -140,8 +140,8 @@ func seconds(ttl time.Duration) int32 {
 }
 
 // swap replaces the item with this version.
-func (s *Driver) swap(ctx context.Context, key string, version driver.Version, item *memcache.Item) error {
-	there, found, err := s.find(ctx, key)
+func (d *Driver) swap(ctx context.Context, key string, version driver.Version, item *memcache.Item) error {
+	there, found, err := d.find(ctx, key)
 	switch {
 	case errors.Is(err, driver.ErrNotFound):
 		return driver.ErrConflict
@@ -151,7 +151,7 @@ func (s *Driver) swap(ctx context.Context, key string, version driver.Version, i
 		return driver.ErrConflict
 	}
 	item.CasID = found.CasID
-	err = s.do(ctx, func() error { return s.client.CompareAndSwap(item) })
+	err = d.do(ctx, func() error { return d.client.CompareAndSwap(item) })
 	if errors.Is(err, driver.ErrNotFound) { // deleted since it was read
 		return driver.ErrConflict
 	}
@@ -159,12 +159,12 @@ func (s *Driver) swap(ctx context.Context, key string, version driver.Version, i
 }
 
 // Delete implements driver.Driver.
-func (s *Driver) Delete(ctx context.Context, req driver.DeleteRequest) error {
+func (d *Driver) Delete(ctx context.Context, req driver.DeleteRequest) error {
 	if req.IfVersion != 0 {
 		const expired = -1
-		return s.swap(ctx, req.Key, req.IfVersion, &memcache.Item{Key: escape(req.Key), Expiration: expired})
+		return d.swap(ctx, req.Key, req.IfVersion, &memcache.Item{Key: escape(req.Key), Expiration: expired})
 	}
-	err := s.do(ctx, func() error { return s.client.Delete(escape(req.Key)) })
+	err := d.do(ctx, func() error { return d.client.Delete(escape(req.Key)) })
 	if errors.Is(err, driver.ErrNotFound) {
 		return nil
 	}
@@ -172,24 +172,24 @@ func (s *Driver) Delete(ctx context.Context, req driver.DeleteRequest) error {
 }
 
 // Ping implements driver.Pinger. It asks every server.
-func (s *Driver) Ping(ctx context.Context) error { return s.do(ctx, s.client.Ping) }
+func (d *Driver) Ping(ctx context.Context) error { return d.do(ctx, d.client.Ping) }
 
 // Close implements driver.Driver. The client stays open.
-func (s *Driver) Close() error {
-	s.life.End()
+func (d *Driver) Close() error {
+	d.life.End()
 	return nil
 }
 
 // do is within for a call that returns only an error, which do classifies.
-func (s *Driver) do(ctx context.Context, ask func() error) error {
-	_, err := within(ctx, s.longest(), func() (struct{}, error) { return struct{}{}, ask() })
-	return s.classify(ctx, err)
+func (d *Driver) do(ctx context.Context, ask func() error) error {
+	_, err := within(ctx, d.longest(), func() (struct{}, error) { return struct{}{}, ask() })
+	return d.classify(ctx, err)
 }
 
 // longest returns the maximum duration of a client's call: the time to connect, and the time to answer.
-func (s *Driver) longest() time.Duration {
-	if s.client.Timeout > 0 {
-		return 2 * s.client.Timeout
+func (d *Driver) longest() time.Duration {
+	if d.client.Timeout > 0 {
+		return 2 * d.client.Timeout
 	}
 	return 2 * memcache.DefaultTimeout
 }
@@ -224,7 +224,7 @@ func within[T any](ctx context.Context, longest time.Duration, ask func() (T, er
 }
 
 // classify adds the class to an error of the client, which stays reachable. It returns nil for nil.
-func (s *Driver) classify(ctx context.Context, err error) error {
+func (d *Driver) classify(ctx context.Context, err error) error {
 	class := driver.ErrUnavailable
 	switch {
 	case err == nil:
@@ -239,7 +239,7 @@ func (s *Driver) classify(ctx context.Context, err error) error {
 		class = driver.ErrTooLarge
 	case ctx.Err() != nil:
 		class = ctx.Err()
-	case s.life.Err() != nil:
+	case d.life.Err() != nil:
 		class = driver.ErrClosed
 	}
 	return driver.Classify(class, err)

@@ -45,47 +45,47 @@ func (d *deadlines) Pop() any {
 	return end
 }
 
-func (s *Driver) schedule(end *deadline) *deadline {
-	heap.Push(&s.ending, end)
-	s.setAlarm()
+func (d *Driver) schedule(end *deadline) *deadline {
+	heap.Push(&d.ending, end)
+	d.setAlarm()
 	return end
 }
 
 // unschedule does not reset the alarm: an alarm without work costs less than a reset at every write.
-func (s *Driver) unschedule(end *deadline) { heap.Remove(&s.ending, end.index) }
+func (d *Driver) unschedule(end *deadline) { heap.Remove(&d.ending, end.index) }
 
-func (s *Driver) setAlarm() {
-	if len(s.ending) == 0 {
+func (d *Driver) setAlarm() {
+	if len(d.ending) == 0 {
 		return
 	}
-	wait := time.Until(s.ending[0].at)
-	if s.alarm == nil {
-		s.alarm = time.AfterFunc(wait, s.expireDue)
+	wait := time.Until(d.ending[0].at)
+	if d.alarm == nil {
+		d.alarm = time.AfterFunc(wait, d.expireDue)
 		return
 	}
-	s.alarm.Reset(wait)
+	d.alarm.Reset(wait)
 }
 
 // expireDue removes expired items, so that watches report them even if the store is not called.
-func (s *Driver) expireDue() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.closed {
-		s.expire()
-		s.setAlarm()
+func (d *Driver) expireDue() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.closed {
+		d.expire()
+		d.setAlarm()
 	}
 }
 
-func (s *Driver) expire() {
-	if len(s.ending) == 0 {
+func (d *Driver) expire() {
+	if len(d.ending) == 0 {
 		return
 	}
 	now := time.Now()
-	for len(s.ending) > 0 && !s.ending[0].at.After(now) {
-		if end := s.ending[0]; end.lease != nil {
-			s.drop(end.lease)
+	for len(d.ending) > 0 && !d.ending[0].at.After(now) {
+		if end := d.ending[0]; end.lease != nil {
+			d.drop(end.lease)
 		} else {
-			s.remove(end.item)
+			d.remove(end.item)
 		}
 	}
 }
@@ -99,52 +99,52 @@ type lease struct {
 }
 
 // Grant implements driver.Leaser.
-func (s *Driver) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {
-	if err := s.lock(ctx); err != nil {
+func (d *Driver) Grant(ctx context.Context, ttl time.Duration) (driver.LeaseID, error) {
+	if err := d.lock(ctx); err != nil {
 		return "", err
 	}
-	defer s.mu.Unlock()
+	defer d.mu.Unlock()
 	l := &lease{ttl: ttl, items: make(map[string]*item)}
-	l.id = driver.LeaseID(strconv.Itoa(s.granted))
-	s.granted++
-	l.end = s.schedule(&deadline{at: time.Now().Add(ttl), lease: l})
-	s.leases[l.id] = l
+	l.id = driver.LeaseID(strconv.Itoa(d.granted))
+	d.granted++
+	l.end = d.schedule(&deadline{at: time.Now().Add(ttl), lease: l})
+	d.leases[l.id] = l
 	return l.id, nil
 }
 
 // Renew implements driver.Leaser.
-func (s *Driver) Renew(ctx context.Context, id driver.LeaseID) error {
-	if err := s.lock(ctx); err != nil {
+func (d *Driver) Renew(ctx context.Context, id driver.LeaseID) error {
+	if err := d.lock(ctx); err != nil {
 		return err
 	}
-	defer s.mu.Unlock()
-	l := s.leases[id]
+	defer d.mu.Unlock()
+	l := d.leases[id]
 	if l == nil {
 		return driver.ErrNotFound
 	}
 	l.end.at = time.Now().Add(l.ttl)
-	heap.Fix(&s.ending, l.end.index)
-	s.setAlarm()
+	heap.Fix(&d.ending, l.end.index)
+	d.setAlarm()
 	return nil
 }
 
 // Revoke implements driver.Leaser.
-func (s *Driver) Revoke(ctx context.Context, id driver.LeaseID) error {
-	if err := s.lock(ctx); err != nil {
+func (d *Driver) Revoke(ctx context.Context, id driver.LeaseID) error {
+	if err := d.lock(ctx); err != nil {
 		return err
 	}
-	defer s.mu.Unlock()
-	if l := s.leases[id]; l != nil {
-		s.drop(l)
+	defer d.mu.Unlock()
+	if l := d.leases[id]; l != nil {
+		d.drop(l)
 	}
 	return nil
 }
 
 // drop ends a lease and removes its items in the order of their keys, so that watches show them in a fixed order.
-func (s *Driver) drop(l *lease) {
-	s.unschedule(l.end)
-	delete(s.leases, l.id)
+func (d *Driver) drop(l *lease) {
+	d.unschedule(l.end)
+	delete(d.leases, l.id)
 	for _, key := range slices.Sorted(maps.Keys(l.items)) {
-		s.remove(l.items[key])
+		d.remove(l.items[key])
 	}
 }

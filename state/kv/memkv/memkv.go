@@ -98,29 +98,29 @@ func New(opts *Options) *Driver {
 }
 
 // Validate implements driver.Validator.
-func (s *Driver) Validate() error { return s.fault }
+func (d *Driver) Validate() error { return d.fault }
 
 // Capabilities implements driver.Driver.
-func (s *Driver) Capabilities() driver.Capabilities { return s.caps }
+func (d *Driver) Capabilities() driver.Capabilities { return d.caps }
 
 // Get implements driver.Driver.
-func (s *Driver) Get(ctx context.Context, key string) (driver.Item, error) {
+func (d *Driver) Get(ctx context.Context, key string) (driver.Item, error) {
 	if err := ctx.Err(); err != nil {
 		return driver.Item{}, err
 	}
-	s.mu.RLock()
-	if s.closed {
-		s.mu.RUnlock()
+	d.mu.RLock()
+	if d.closed {
+		d.mu.RUnlock()
 		return driver.Item{}, driver.ErrClosed
 	}
-	it := s.items[key]
+	it := d.items[key]
 	var ttl time.Duration
 	if it != nil && it.end != nil {
 		if ttl = time.Until(it.end.at); ttl <= 0 {
 			it = nil
 		}
 	}
-	s.mu.RUnlock()
+	d.mu.RUnlock()
 	if it == nil {
 		return driver.Item{}, driver.ErrNotFound
 	}
@@ -128,46 +128,46 @@ func (s *Driver) Get(ctx context.Context, key string) (driver.Item, error) {
 }
 
 // Put implements driver.Driver.
-func (s *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
-	if err := s.lock(ctx); err != nil {
+func (d *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
+	if err := d.lock(ctx); err != nil {
 		return 0, err
 	}
-	defer s.mu.Unlock()
-	return s.put(req)
+	defer d.mu.Unlock()
+	return d.put(req)
 }
 
-func (s *Driver) put(req driver.PutRequest) (driver.Version, error) {
-	old := s.items[req.Key]
+func (d *Driver) put(req driver.PutRequest) (driver.Version, error) {
+	old := d.items[req.Key]
 	if req.IfAbsent && old != nil || !matches(old, req.IfVersion) {
 		return 0, driver.ErrConflict
 	}
 	it := &item{key: req.Key, value: append([]byte{}, req.Value...)}
 	if req.Lease != "" {
-		if it.lease = s.leases[req.Lease]; it.lease == nil {
+		if it.lease = d.leases[req.Lease]; it.lease == nil {
 			return 0, driver.ErrNotFound
 		}
 	}
-	s.release(old)
+	d.release(old)
 	switch {
 	case it.lease != nil:
 		it.lease.items[it.key] = it
 		it.end = it.lease.end
 	case req.TTL > 0:
-		it.end = s.schedule(&deadline{at: time.Now().Add(req.TTL), item: it})
+		it.end = d.schedule(&deadline{at: time.Now().Add(req.TTL), item: it})
 	}
 	shown := driver.Item{Key: it.key, Value: it.value}
 	if it.end != nil {
 		shown.TTL = time.Until(it.end.at)
 	}
-	it.version = s.record(driver.EventPut, shown)
-	s.items[it.key] = it
-	s.order.Set(it.key, it)
+	it.version = d.record(driver.EventPut, shown)
+	d.items[it.key] = it
+	d.order.Set(it.key, it)
 	return it.version, nil
 }
 
 // record appends a change to the history. The version of a write is its position there.
-func (s *Driver) record(kind driver.EventKind, it driver.Item) driver.Version {
-	return s.feed.Append(driver.Event{Kind: kind, Item: it})
+func (d *Driver) record(kind driver.EventKind, it driver.Item) driver.Version {
+	return d.feed.Append(driver.Event{Kind: kind, Item: it})
 }
 
 func matches(it *item, want driver.Version) bool {
@@ -175,69 +175,69 @@ func matches(it *item, want driver.Version) bool {
 }
 
 // Delete implements driver.Driver.
-func (s *Driver) Delete(ctx context.Context, req driver.DeleteRequest) error {
-	if err := s.lock(ctx); err != nil {
+func (d *Driver) Delete(ctx context.Context, req driver.DeleteRequest) error {
+	if err := d.lock(ctx); err != nil {
 		return err
 	}
-	defer s.mu.Unlock()
-	it := s.items[req.Key]
+	defer d.mu.Unlock()
+	it := d.items[req.Key]
 	if !matches(it, req.IfVersion) {
 		return driver.ErrConflict
 	}
 	if it != nil {
-		s.remove(it)
+		d.remove(it)
 	}
 	return nil
 }
 
 // remove deletes an item and notifies the watches.
-func (s *Driver) remove(it *item) {
-	s.release(it)
-	delete(s.items, it.key)
-	s.order.Delete(it.key)
-	s.record(driver.EventDelete, driver.Item{Key: it.key})
+func (d *Driver) remove(it *item) {
+	d.release(it)
+	delete(d.items, it.key)
+	d.order.Delete(it.key)
+	d.record(driver.EventDelete, driver.Item{Key: it.key})
 }
 
 // release removes an item from its lease and from the schedule, before it is removed or replaced.
-func (s *Driver) release(it *item) {
+func (d *Driver) release(it *item) {
 	switch {
 	case it == nil || it.end == nil:
 	case it.lease != nil:
 		delete(it.lease.items, it.key)
 	default:
-		s.unschedule(it.end)
+		d.unschedule(it.end)
 	}
 }
 
 // lock takes the write lock and removes expired items.
-func (s *Driver) lock(ctx context.Context) error {
+func (d *Driver) lock(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
+	d.mu.Lock()
+	if d.closed {
+		d.mu.Unlock()
 		return driver.ErrClosed
 	}
-	s.expire()
+	d.expire()
 	return nil
 }
 
 // Compact discards the history of changes. Watches that resume from an earlier position resync with a snapshot.
-func (s *Driver) Compact() { s.feed.Compact() }
+func (d *Driver) Compact() { d.feed.Compact() }
 
 // Close implements driver.Driver. It ends all watches and frees the memory.
-func (s *Driver) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
+func (d *Driver) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
 		return nil
 	}
-	s.closed = true
-	s.feed.Close()
-	if s.alarm != nil {
-		s.alarm.Stop()
+	d.closed = true
+	d.feed.Close()
+	if d.alarm != nil {
+		d.alarm.Stop()
 	}
-	s.items, s.order, s.leases, s.ending = nil, new(btree.Map[string, *item]), nil, nil
+	d.items, d.order, d.leases, d.ending = nil, new(btree.Map[string, *item]), nil, nil
 	return nil
 }

@@ -19,17 +19,17 @@ type cursor struct {
 }
 
 // List implements driver.Lister.
-func (s *Driver) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
+func (d *Driver) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
 	from, resumed := req.Next.(cursor)
 	if err := ctx.Err(); err != nil {
 		return driver.Page{}, err
 	}
 	if !resumed {
-		if err := s.lock(ctx); err != nil {
+		if err := d.lock(ctx); err != nil {
 			return driver.Page{}, err
 		}
-		from.tree = s.order.Copy()
-		s.mu.Unlock()
+		from.tree = d.order.Copy()
+		d.mu.Unlock()
 	}
 	var page driver.Page
 	from.tree.Ascend(max(req.Prefix, from.after), func(key string, it *item) bool {
@@ -63,14 +63,14 @@ func (it *item) show() (shown driver.Item, alive bool) {
 }
 
 // GetMany implements driver.Batcher: all items as of one moment.
-func (s *Driver) GetMany(ctx context.Context, keys []string) ([]driver.Result, error) {
-	if err := s.lock(ctx); err != nil {
+func (d *Driver) GetMany(ctx context.Context, keys []string) ([]driver.Result, error) {
+	if err := d.lock(ctx); err != nil {
 		return nil, err
 	}
-	defer s.mu.Unlock()
+	defer d.mu.Unlock()
 	results := make([]driver.Result, len(keys))
 	for i, key := range keys {
-		it := s.items[key]
+		it := d.items[key]
 		if it == nil {
 			results[i].Err = driver.ErrNotFound
 			continue
@@ -81,30 +81,30 @@ func (s *Driver) GetMany(ctx context.Context, keys []string) ([]driver.Result, e
 }
 
 // PutMany implements driver.Batcher.
-func (s *Driver) PutMany(ctx context.Context, reqs []driver.PutRequest) ([]driver.Result, error) {
-	if err := s.lock(ctx); err != nil {
+func (d *Driver) PutMany(ctx context.Context, reqs []driver.PutRequest) ([]driver.Result, error) {
+	if err := d.lock(ctx); err != nil {
 		return nil, err
 	}
-	defer s.mu.Unlock()
+	defer d.mu.Unlock()
 	results := make([]driver.Result, len(reqs))
 	for i, req := range reqs {
 		results[i].Item.Key = req.Key
-		results[i].Item.Version, results[i].Err = s.put(req)
+		results[i].Item.Version, results[i].Err = d.put(req)
 	}
 	return results, nil
 }
 
 // Watch implements driver.Watcher.
-func (s *Driver) Watch(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
-	if err := s.lock(ctx); err != nil {
+func (d *Driver) Watch(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
+	if err := d.lock(ctx); err != nil {
 		return err
 	}
-	follower, err := s.feed.Follow(req)
-	tree := s.order
+	follower, err := d.feed.Follow(req)
+	tree := d.order
 	if req.Snapshot {
-		tree = s.order.Copy()
+		tree = d.order.Copy()
 	}
-	s.mu.Unlock()
+	d.mu.Unlock()
 	if err != nil {
 		return err
 	}

@@ -19,24 +19,24 @@ import (
 const readers = 16
 
 // List implements driver.Lister.
-func (s *Driver) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
-	return paged.List(ctx, req, s.keys, s.read)
+func (d *Driver) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
+	return paged.List(ctx, req, d.keys, d.read)
 }
 
 // keys returns the keys below a prefix, in order.
-func (s *Driver) keys(ctx context.Context, prefix string) ([]string, error) {
-	bucket, err := s.open(ctx)
+func (d *Driver) keys(ctx context.Context, prefix string) ([]string, error) {
+	bucket, err := d.open(ctx)
 	if err != nil {
 		return nil, err
 	}
 	name := filter(prefix)
 	watcher, err := bucket.watches.WatchFiltered(ctx, []string{name}, jetstream.MetaOnly())
 	if err != nil {
-		return nil, s.classify(ctx, err)
+		return nil, d.classify(ctx, err)
 	}
 	defer end(watcher)
 	found := map[string]struct{}{} // a key that changes meanwhile is returned again
-	_, err = s.current(ctx, source{watcher: watcher, name: name}, func(entry jetstream.KeyValueEntry, _ bool) error {
+	_, err = d.current(ctx, source{watcher: watcher, name: name}, func(entry jetstream.KeyValueEntry, _ bool) error {
 		key, err := unescape(entry.Key())
 		switch {
 		case err != nil:
@@ -52,13 +52,13 @@ func (s *Driver) keys(ctx context.Context, prefix string) ([]string, error) {
 }
 
 // read returns the items of the given keys, without those that were deleted meanwhile.
-func (s *Driver) read(ctx context.Context, keys []string) ([]driver.Item, error) {
+func (d *Driver) read(ctx context.Context, keys []string) ([]driver.Item, error) {
 	items := make([]driver.Item, len(keys))
 	group, inner := errgroup.WithContext(ctx)
 	group.SetLimit(readers)
 	for i, key := range keys {
 		group.Go(func() (err error) {
-			if items[i], err = s.Get(inner, key); errors.Is(err, driver.ErrNotFound) {
+			if items[i], err = d.Get(inner, key); errors.Is(err, driver.ErrNotFound) {
 				return nil
 			}
 			return err

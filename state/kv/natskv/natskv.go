@@ -140,57 +140,57 @@ func New(js jetstream.JetStream, bucket string, opts *Options) *Driver {
 const maxTTL = 100 * 365 * 24 * time.Hour
 
 // Validate implements driver.Validator.
-func (s *Driver) Validate() error { return s.fault }
+func (d *Driver) Validate() error { return d.fault }
 
 // Capabilities implements driver.Driver.
-func (s *Driver) Capabilities() driver.Capabilities { return s.caps }
+func (d *Driver) Capabilities() driver.Capabilities { return d.caps }
 
 // Close implements driver.Driver. The connection stays open.
-func (s *Driver) Close() error {
-	s.life.End()
+func (d *Driver) Close() error {
+	d.life.End()
 	return nil
 }
 
 // stream is the name of the bucket's stream.
-func (s *Driver) stream() string { return "KV_" + s.bucket }
+func (d *Driver) stream() string { return "KV_" + d.bucket }
 
 // subject is the subject of an escaped key or pattern.
-func (s *Driver) subject(name string) string { return subjects + s.bucket + "." + name }
+func (d *Driver) subject(name string) string { return subjects + d.bucket + "." + name }
 
 // open returns the bucket. The first call that needs it looks it up.
-func (s *Driver) open(ctx context.Context) (*opened, error) {
-	s.mu.Lock()
-	found := s.opened
-	due := found == nil || found.single && time.Since(s.looked) >= lookEvery
+func (d *Driver) open(ctx context.Context) (*opened, error) {
+	d.mu.Lock()
+	found := d.opened
+	due := found == nil || found.single && time.Since(d.looked) >= lookEvery
 	if found != nil && due {
-		s.looked = time.Now() // so that concurrent calls do not look it up as well
+		d.looked = time.Now() // so that concurrent calls do not look it up as well
 	}
-	s.mu.Unlock()
+	d.mu.Unlock()
 	if !due {
 		return found, nil
 	}
-	return s.lookUp(ctx)
+	return d.lookUp(ctx)
 }
 
-func (s *Driver) lookUp(ctx context.Context) (*opened, error) {
-	watches, err := s.js.KeyValue(ctx, s.bucket)
+func (d *Driver) lookUp(ctx context.Context) (*opened, error) {
+	watches, err := d.js.KeyValue(ctx, d.bucket)
 	if err != nil {
-		return nil, s.classify(ctx, err)
+		return nil, d.classify(ctx, err)
 	}
-	reads, err := s.js.Conn().JetStream(apiOption(s.js.Options())...)
+	reads, err := d.js.Conn().JetStream(apiOption(d.js.Options())...)
 	if err != nil {
-		return nil, s.classify(ctx, err)
+		return nil, d.classify(ctx, err)
 	}
-	stream, err := s.js.Stream(ctx, s.stream())
+	stream, err := d.js.Stream(ctx, d.stream())
 	if err != nil {
-		return nil, s.classify(ctx, err)
+		return nil, d.classify(ctx, err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	config := stream.CachedInfo().Config
-	s.opened = &opened{watches: watches, reads: reads, single: config.AllowDirect && config.Replicas <= 1}
-	s.created, s.looked = stream.CachedInfo().Created, time.Now()
-	return s.opened, nil
+	d.opened = &opened{watches: watches, reads: reads, single: config.AllowDirect && config.Replicas <= 1}
+	d.created, d.looked = stream.CachedInfo().Created, time.Now()
+	return d.opened, nil
 }
 
 // apiOption returns the option by which a client uses the same API subjects as another.
@@ -206,22 +206,22 @@ func apiOption(o jetstream.JetStreamOptions) []nats.JSOpt {
 }
 
 // classify adds the class to an error of the client, which stays reachable. It returns nil for nil.
-func (s *Driver) classify(ctx context.Context, err error) error {
+func (d *Driver) classify(ctx context.Context, err error) error {
 	class := driver.ErrUnavailable
 	switch {
 	case err == nil:
 		return nil
 	case missing(err):
-		return fmt.Errorf("%w: no bucket %q: create it with natskv.Config: %w", driver.ErrUnavailable, s.bucket, err)
+		return fmt.Errorf("%w: no bucket %q: create it with natskv.Config: %w", driver.ErrUnavailable, d.bucket, err)
 	case errors.Is(err, jetstream.ErrNoStreamResponse):
-		return fmt.Errorf("%w: no bucket %q, or it has no leader: create it with natskv.Config, or wait: %w", driver.ErrUnavailable, s.bucket, err)
+		return fmt.Errorf("%w: no bucket %q, or it has no leader: create it with natskv.Config, or wait: %w", driver.ErrUnavailable, d.bucket, err)
 	case moved(err):
 		class = driver.ErrConflict
 	case errors.Is(err, nats.ErrMaxPayload), tooLarge(err):
 		class = driver.ErrTooLarge
 	case ctx.Err() != nil:
 		class = ctx.Err()
-	case errors.Is(err, nats.ErrConnectionClosed) && s.life.Err() != nil:
+	case errors.Is(err, nats.ErrConnectionClosed) && d.life.Err() != nil:
 		class = driver.ErrClosed
 	}
 	return driver.Classify(class, err)

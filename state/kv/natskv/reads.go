@@ -86,27 +86,27 @@ func (h *progress) rewound(last uint64) bool {
 }
 
 // link returns the number of the connection, which grows with each reconnection.
-func (s *Driver) link() uint64 { return s.js.Conn().Stats().Reconnects }
+func (d *Driver) link() uint64 { return d.js.Conn().Stats().Reconnects }
 
 // last returns the last message of a subject, which may be a pattern, or nil if there is none.
-func (s *Driver) last(ctx context.Context, subject string) (*nats.RawStreamMsg, error) {
-	b, err := s.open(ctx)
+func (d *Driver) last(ctx context.Context, subject string) (*nats.RawStreamMsg, error) {
+	b, err := d.open(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for {
-		need, link := s.progress.needed(), s.link()
-		msg, err := ask(ctx, func(ctx context.Context) (*nats.RawStreamMsg, error) { return s.request(ctx, b, subject) })
+		need, link := d.progress.needed(), d.link()
+		msg, err := ask(ctx, func(ctx context.Context) (*nats.RawStreamMsg, error) { return d.request(ctx, b, subject) })
 		switch {
 		case err == nil:
-			s.progress.observeLeader(msg.Sequence, link)
+			d.progress.observeLeader(msg.Sequence, link)
 		case !errors.Is(err, nats.ErrMsgNotFound):
-			return nil, s.classify(ctx, err)
+			return nil, d.classify(ctx, err)
 		}
-		if s.progress.reached(need, link) {
+		if d.progress.reached(need, link) {
 			return msg, nil
 		}
-		if _, err := s.position(ctx); err != nil {
+		if _, err := d.position(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -114,45 +114,45 @@ func (s *Driver) last(ctx context.Context, subject string) (*nats.RawStreamMsg, 
 
 // request reads the last message of a subject from the bucket's leader. A direct get costs less, but any replica may answer it, so it is for
 // buckets on one server. It accepts no pattern, and does not report why there is no answer.
-func (s *Driver) request(ctx context.Context, b *opened, subject string) (*nats.RawStreamMsg, error) {
+func (d *Driver) request(ctx context.Context, b *opened, subject string) (*nats.RawStreamMsg, error) {
 	if b.single && !strings.ContainsAny(subject, "*>") {
-		msg, err := b.reads.GetLastMsg(s.stream(), subject, nats.Context(ctx), nats.DirectGet())
+		msg, err := b.reads.GetLastMsg(d.stream(), subject, nats.Context(ctx), nats.DirectGet())
 		if !errors.Is(err, nats.ErrNoResponders) {
 			return msg, err
 		}
 	}
-	return b.reads.GetLastMsg(s.stream(), subject, nats.Context(ctx))
+	return b.reads.GetLastMsg(d.stream(), subject, nats.Context(ctx))
 }
 
 // position returns the sequence of the bucket's last message, once its leader has reached the sequence that the store has seen.
-func (s *Driver) position(ctx context.Context) (uint64, error) {
+func (d *Driver) position(ctx context.Context) (uint64, error) {
 	for {
-		need, link := s.progress.needed(), s.link()
-		stream, err := ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return s.js.Stream(ctx, s.stream()) })
+		need, link := d.progress.needed(), d.link()
+		stream, err := ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return d.js.Stream(ctx, d.stream()) })
 		if err != nil {
-			return 0, s.classify(ctx, err)
+			return 0, d.classify(ctx, err)
 		}
 		last := stream.CachedInfo().State.LastSeq // the handle was made by this request
-		s.progress.observeLeader(last, link)
-		if last >= need || s.rewound(last, stream.CachedInfo().Created) {
+		d.progress.observeLeader(last, link)
+		if last >= need || d.rewound(last, stream.CachedInfo().Created) {
 			return last, nil
 		}
 		if err := backoff.Sleep(ctx, catchUpEvery); err != nil {
-			return 0, fmt.Errorf("%w: the leader of bucket %q is at sequence %d and this store has seen %d", err, s.bucket, last, need)
+			return 0, fmt.Errorf("%w: the leader of bucket %q is at sequence %d and this store has seen %d", err, d.bucket, last, need)
 		}
 	}
 }
 
 // rewound reports whether the bucket was created again under its name, or restored to an earlier state.
-func (s *Driver) rewound(last uint64, created time.Time) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.created.Equal(created) {
-		s.created, s.opened = created, nil // it may have other replicas
-		s.progress.forget(last)
+func (d *Driver) rewound(last uint64, created time.Time) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.created.Equal(created) {
+		d.created, d.opened = created, nil // it may have other replicas
+		d.progress.forget(last)
 		return true
 	}
-	return s.progress.rewound(last)
+	return d.progress.rewound(last)
 }
 
 // forget starts over with the state of a new bucket.
@@ -188,8 +188,8 @@ func gone(msg *nats.RawStreamMsg) bool {
 }
 
 // Get implements driver.Driver. It does not return the TTL.
-func (s *Driver) Get(ctx context.Context, key string) (driver.Item, error) {
-	msg, err := s.last(ctx, s.subject(escape(key)))
+func (d *Driver) Get(ctx context.Context, key string) (driver.Item, error) {
+	msg, err := d.last(ctx, d.subject(escape(key)))
 	switch {
 	case err != nil:
 		return driver.Item{}, err

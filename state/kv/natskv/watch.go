@@ -17,16 +17,16 @@ import (
 var errLost = errors.New("the connection to NATS is lost")
 
 // Watch implements driver.Watcher.
-func (s *Driver) Watch(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
-	bucket, err := s.open(ctx)
+func (d *Driver) Watch(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
+	bucket, err := d.open(ctx)
 	if err != nil {
 		return err
 	}
-	conn := s.js.Conn()
+	conn := d.js.Conn()
 	// The client would resume the watch by itself, but would not report that the known state is stale until then.
 	lost := conn.StatusChanged(nats.DISCONNECTED, nats.RECONNECTING, nats.CLOSED)
 	defer conn.RemoveStatusListener(lost)
-	now, err := s.position(ctx)
+	now, err := d.position(ctx)
 	switch {
 	case err != nil:
 		return err
@@ -43,10 +43,10 @@ func (s *Driver) Watch(ctx context.Context, req driver.WatchRequest, emit func(d
 	}
 	watcher, err := bucket.watches.WatchFiltered(ctx, []string{name}, opts...)
 	if err != nil {
-		return s.classify(ctx, err)
+		return d.classify(ctx, err)
 	}
 	defer end(watcher)
-	w := &watch{Driver: s, source: source{watcher: watcher, lost: lost, name: name}, prefix: req.Prefix, emit: emit, at: now}
+	w := &watch{Driver: d, source: source{watcher: watcher, lost: lost, name: name}, prefix: req.Prefix, emit: emit, at: now}
 	if req.Snapshot {
 		err = w.snapshot(ctx)
 	}
@@ -98,14 +98,14 @@ const recheck = 50 * time.Millisecond
 // current reads the existing messages from a watcher, and returns the sequence of the last one. The replica that delivers may lag, so
 // current continues until it has the last message of the leader. Messages that the replica did not have at first are late: they may
 // replace earlier ones.
-func (s *Driver) current(ctx context.Context, from source, take func(entry jetstream.KeyValueEntry, late bool) error) (shown uint64, err error) {
-	target, err := s.newest(ctx, from.name)
+func (d *Driver) current(ctx context.Context, from source, take func(entry jetstream.KeyValueEntry, late bool) error) (shown uint64, err error) {
+	target, err := d.newest(ctx, from.name)
 	for began := false; err == nil && (!began || shown < target); {
 		var entry jetstream.KeyValueEntry
-		entry, err = s.nextWithin(ctx, from, began)
+		entry, err = d.nextWithin(ctx, from, began)
 		switch {
 		case began && errors.Is(err, errNothing): // the message may no longer exist
-			target, err = s.newest(ctx, from.name)
+			target, err = d.newest(ctx, from.name)
 		case err != nil:
 		case entry == nil: // the replica has delivered all that it had
 			began = true
@@ -118,8 +118,8 @@ func (s *Driver) current(ctx context.Context, from source, take func(entry jetst
 }
 
 // newest returns the sequence of the last message of a pattern, or zero.
-func (s *Driver) newest(ctx context.Context, name string) (uint64, error) {
-	msg, err := s.last(ctx, s.subject(name))
+func (d *Driver) newest(ctx context.Context, name string) (uint64, error) {
+	msg, err := d.last(ctx, d.subject(name))
 	return sequence(msg), err
 }
 
@@ -151,7 +151,7 @@ func (w *watch) event(entry jetstream.KeyValueEntry) (driver.Event, bool, error)
 }
 
 // next returns the next entry of a watcher. A nil entry means that all messages that existed at the start were delivered.
-func (s *Driver) next(ctx context.Context, from source) (jetstream.KeyValueEntry, error) {
+func (d *Driver) next(ctx context.Context, from source) (jetstream.KeyValueEntry, error) {
 	select {
 	case <-ctx.Done():
 		return nil, ctx.Err()
@@ -162,7 +162,7 @@ func (s *Driver) next(ctx context.Context, from source) (jetstream.KeyValueEntry
 			return nil, driver.Classify(driver.ErrUnavailable, errLost)
 		}
 		if entry != nil {
-			s.progress.observe(entry.Revision()) // before the caller can read because of it
+			d.progress.observe(entry.Revision()) // before the caller can read because of it
 		}
 		return entry, nil
 	}
@@ -172,13 +172,13 @@ func (s *Driver) next(ctx context.Context, from source) (jetstream.KeyValueEntry
 var errNothing = errors.New("nothing was delivered")
 
 // nextWithin is next. If brief, it returns errNothing after the time of recheck.
-func (s *Driver) nextWithin(ctx context.Context, from source, brief bool) (jetstream.KeyValueEntry, error) {
+func (d *Driver) nextWithin(ctx context.Context, from source, brief bool) (jetstream.KeyValueEntry, error) {
 	if !brief {
-		return s.next(ctx, from)
+		return d.next(ctx, from)
 	}
 	within, cancel := context.WithTimeout(ctx, recheck)
 	defer cancel()
-	entry, err := s.next(within, from)
+	entry, err := d.next(within, from)
 	if err != nil && within.Err() != nil && ctx.Err() == nil {
 		return nil, errNothing
 	}

@@ -20,46 +20,46 @@ const (
 )
 
 // Put implements driver.Driver. It is one request. A write with IfAbsent of a deleted key takes three, and a conflict two.
-func (s *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
-	msg := &nats.Msg{Subject: s.subject(escape(req.Key)), Data: req.Value}
+func (d *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
+	msg := &nats.Msg{Subject: d.subject(escape(req.Key)), Data: req.Value}
 	var opts []jetstream.PublishOpt
 	if req.TTL > 0 {
 		opts = append(opts, jetstream.WithMsgTTL(req.TTL))
 	}
 	switch {
 	case req.IfVersion != 0:
-		return s.publishAfter(ctx, msg, uint64(req.IfVersion), opts...)
+		return d.publishAfter(ctx, msg, uint64(req.IfVersion), opts...)
 	case req.IfAbsent:
-		return s.add(ctx, msg, opts)
+		return d.add(ctx, msg, opts)
 	}
-	return s.publish(ctx, msg, opts...)
+	return d.publish(ctx, msg, opts...)
 }
 
 // publish writes a message.
-func (s *Driver) publish(ctx context.Context, msg *nats.Msg, opts ...jetstream.PublishOpt) (driver.Version, error) {
-	if _, err := s.open(ctx); err != nil {
+func (d *Driver) publish(ctx context.Context, msg *nats.Msg, opts ...jetstream.PublishOpt) (driver.Version, error) {
+	if _, err := d.open(ctx); err != nil {
 		return 0, err
 	}
-	link := s.link()
-	ack, err := s.js.PublishMsg(ctx, msg, opts...)
+	link := d.link()
+	ack, err := d.js.PublishMsg(ctx, msg, opts...)
 	if err != nil {
-		return 0, s.classify(ctx, err)
+		return 0, d.classify(ctx, err)
 	}
-	s.progress.observeLeader(ack.Sequence, link)
+	d.progress.observeLeader(ack.Sequence, link)
 	return driver.Version(ack.Sequence), nil
 }
 
 // publishAfter writes a message if the subject's last message has this sequence; zero means that there is none. The leader also refuses a
 // write because of another one that the replicas have not accepted yet. Reads do not show that one, and it may fail. A refusal is
 // therefore a conflict only if a read shows another message than the expected one.
-func (s *Driver) publishAfter(ctx context.Context, msg *nats.Msg, last uint64, opts ...jetstream.PublishOpt) (driver.Version, error) {
+func (d *Driver) publishAfter(ctx context.Context, msg *nats.Msg, last uint64, opts ...jetstream.PublishOpt) (driver.Version, error) {
 	opts = append(slices.Clone(opts), jetstream.WithExpectLastSequencePerSubject(last))
 	for {
-		version, err := s.publish(ctx, msg, opts...)
+		version, err := d.publish(ctx, msg, opts...)
 		if !errors.Is(err, driver.ErrConflict) {
 			return version, err
 		}
-		there, failed := s.last(ctx, msg.Subject)
+		there, failed := d.last(ctx, msg.Subject)
 		switch {
 		case failed != nil:
 			return 0, failed
@@ -81,13 +81,13 @@ func sequence(msg *nats.RawStreamMsg) uint64 {
 }
 
 // add writes a key that must not exist: its subject has no message, or the last one is a deletion.
-func (s *Driver) add(ctx context.Context, msg *nats.Msg, opts []jetstream.PublishOpt) (driver.Version, error) {
+func (d *Driver) add(ctx context.Context, msg *nats.Msg, opts []jetstream.PublishOpt) (driver.Version, error) {
 	for last := uint64(0); ; {
-		version, err := s.publishAfter(ctx, msg, last, opts...)
+		version, err := d.publishAfter(ctx, msg, last, opts...)
 		if !errors.Is(err, driver.ErrConflict) {
 			return version, err
 		}
-		there, err := s.last(ctx, msg.Subject)
+		there, err := d.last(ctx, msg.Subject)
 		switch {
 		case err != nil:
 			return 0, err
@@ -100,24 +100,24 @@ func (s *Driver) add(ctx context.Context, msg *nats.Msg, opts []jetstream.Publis
 
 // Delete implements driver.Driver. It writes a delete marker. Without a condition it reads the key first, and writes nothing if the key
 // does not exist, since a watch would show the deletion.
-func (s *Driver) Delete(ctx context.Context, req driver.DeleteRequest) error {
-	subject := s.subject(escape(req.Key))
+func (d *Driver) Delete(ctx context.Context, req driver.DeleteRequest) error {
+	subject := d.subject(escape(req.Key))
 	if req.IfVersion != 0 {
-		return s.remove(ctx, subject, uint64(req.IfVersion))
+		return d.remove(ctx, subject, uint64(req.IfVersion))
 	}
 	for {
-		there, err := s.last(ctx, subject)
+		there, err := d.last(ctx, subject)
 		if err != nil || gone(there) {
 			return err
 		}
-		if err := s.remove(ctx, subject, there.Sequence); !errors.Is(err, driver.ErrConflict) {
+		if err := d.remove(ctx, subject, there.Sequence); !errors.Is(err, driver.ErrConflict) {
 			return err
 		}
 	}
 }
 
 // remove deletes a key whose last message has this sequence.
-func (s *Driver) remove(ctx context.Context, subject string, last uint64) error {
-	_, err := s.publishAfter(ctx, &nats.Msg{Subject: subject, Header: nats.Header{operation: {removed}}}, last)
+func (d *Driver) remove(ctx context.Context, subject string, last uint64) error {
+	_, err := d.publishAfter(ctx, &nats.Msg{Subject: subject, Header: nats.Header{operation: {removed}}}, last)
 	return err
 }

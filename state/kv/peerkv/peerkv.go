@@ -87,19 +87,19 @@ const (
 )
 
 // Validate implements driver.Validator.
-func (s *Driver) Validate() error { return s.fault }
+func (d *Driver) Validate() error { return d.fault }
 
 // Capabilities implements driver.Driver.
-func (s *Driver) Capabilities() driver.Capabilities { return s.caps }
+func (d *Driver) Capabilities() driver.Capabilities { return d.caps }
 
 // Get implements driver.Driver.
-func (s *Driver) Get(ctx context.Context, key string) (driver.Item, error) {
+func (d *Driver) Get(ctx context.Context, key string) (driver.Item, error) {
 	if err := ctx.Err(); err != nil {
 		return driver.Item{}, err
 	}
-	found, err := s.items.Get(ctx, key)
+	found, err := d.items.Get(ctx, key)
 	if err != nil {
-		return driver.Item{}, s.classify(ctx, err)
+		return driver.Item{}, d.classify(ctx, err)
 	}
 	stored, err := found.Byte()
 	if err != nil {
@@ -113,7 +113,7 @@ func (s *Driver) Get(ctx context.Context, key string) (driver.Item, error) {
 }
 
 // Put implements driver.Driver.
-func (s *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
+func (d *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
@@ -122,29 +122,29 @@ func (s *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version
 		opts = append(opts, olric.PX(req.TTL+early))
 	}
 	version := sealed.NewVersion()
-	if err := s.items.Put(ctx, req.Key, sealed.Seal(version, req.Value), opts...); err != nil {
-		return 0, s.classify(ctx, err)
+	if err := d.items.Put(ctx, req.Key, sealed.Seal(version, req.Value), opts...); err != nil {
+		return 0, d.classify(ctx, err)
 	}
 	return version, nil
 }
 
 // Delete implements driver.Driver.
-func (s *Driver) Delete(ctx context.Context, req driver.DeleteRequest) error {
+func (d *Driver) Delete(ctx context.Context, req driver.DeleteRequest) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	_, err := s.items.Delete(ctx, req.Key)
-	return s.classify(ctx, err)
+	_, err := d.items.Delete(ctx, req.Key)
+	return d.classify(ctx, err)
 }
 
 // Close implements driver.Driver. The map stays open.
-func (s *Driver) Close() error {
-	s.life.End()
+func (d *Driver) Close() error {
+	d.life.End()
 	return nil
 }
 
 // classify adds the class to an error of olric, which stays reachable. It returns nil for nil.
-func (s *Driver) classify(ctx context.Context, err error) error {
+func (d *Driver) classify(ctx context.Context, err error) error {
 	class := driver.ErrUnavailable
 	switch {
 	case err == nil:
@@ -155,7 +155,7 @@ func (s *Driver) classify(ctx context.Context, err error) error {
 		class = driver.ErrTooLarge
 	case ctx.Err() != nil:
 		class = ctx.Err()
-	case s.life.Err() != nil:
+	case d.life.Err() != nil:
 		class = driver.ErrClosed
 	}
 	return driver.Classify(class, err)

@@ -15,31 +15,31 @@ import (
 )
 
 // GetMany implements driver.Batcher: one pipeline. On a cluster it is one for each node.
-func (s *Driver) GetMany(ctx context.Context, keys []string) ([]driver.Result, error) {
+func (d *Driver) GetMany(ctx context.Context, keys []string) ([]driver.Result, error) {
 	commands := make(rueidis.Commands, len(keys))
 	for i, key := range keys {
-		commands[i] = s.get(key)
+		commands[i] = d.get(key)
 	}
 	results := make([]driver.Result, len(keys))
-	for i, answer := range s.client.DoMulti(ctx, commands...) {
-		results[i].Item, results[i].Err = s.item(ctx, keys[i], answer)
+	for i, answer := range d.client.DoMulti(ctx, commands...) {
+		results[i].Item, results[i].Err = d.item(ctx, keys[i], answer)
 	}
 	return results, ctx.Err()
 }
 
 // PutMany implements driver.Batcher: one pipeline. On a cluster it is one for each node.
-func (s *Driver) PutMany(ctx context.Context, reqs []driver.PutRequest) ([]driver.Result, error) {
+func (d *Driver) PutMany(ctx context.Context, reqs []driver.PutRequest) ([]driver.Result, error) {
 	results := make([]driver.Result, len(reqs))
 	commands := make(rueidis.Commands, len(reqs))
 	for i, req := range reqs {
 		results[i].Item.Version = sealed.NewVersion()
-		commands[i] = s.put(req, results[i].Item.Version)
+		commands[i] = d.put(req, results[i].Item.Version)
 	}
-	for i, answer := range s.client.DoMulti(ctx, commands...) {
-		results[i].Err = s.written(ctx, answer)
+	for i, answer := range d.client.DoMulti(ctx, commands...) {
+		results[i].Err = d.written(ctx, answer)
 	}
 	for i := range results { // in the order of the writes, so that the last of two writes of a key counts
-		results[i].Err = s.awaitCache(ctx, reqs[i].Key, results[i].Item.Version, results[i].Err)
+		results[i].Err = d.awaitCache(ctx, reqs[i].Key, results[i].Item.Version, results[i].Err)
 	}
 	return results, ctx.Err()
 }
@@ -48,13 +48,13 @@ func (s *Driver) PutMany(ctx context.Context, reqs []driver.PutRequest) ([]drive
 const scanCount = 1000
 
 // List implements driver.Lister.
-func (s *Driver) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
-	return paged.List(ctx, req, s.keys, s.read)
+func (d *Driver) List(ctx context.Context, req driver.ListRequest) (driver.Page, error) {
+	return paged.List(ctx, req, d.keys, d.read)
 }
 
 // read returns the items of the given keys, without those that were deleted meanwhile.
-func (s *Driver) read(ctx context.Context, keys []string) ([]driver.Item, error) {
-	found, err := s.GetMany(ctx, keys)
+func (d *Driver) read(ctx context.Context, keys []string) ([]driver.Item, error) {
+	found, err := d.GetMany(ctx, keys)
 	if err != nil {
 		return nil, err
 	}
@@ -72,15 +72,15 @@ func (s *Driver) read(ctx context.Context, keys []string) ([]driver.Item, error)
 }
 
 // keys returns the keys below a prefix, in order. It includes every key that exists during the whole scan.
-func (s *Driver) keys(ctx context.Context, prefix string) ([]string, error) {
+func (d *Driver) keys(ctx context.Context, prefix string) ([]string, error) {
 	pattern := literal(prefix) + "*"
 	seen := map[string]struct{}{} // a scan may show a key more than once
-	for _, node := range s.primaries(ctx) {
+	for _, node := range d.primaries(ctx) {
 		for cursor := uint64(0); ; {
 			scan := node.B().Scan().Cursor(cursor).Match(pattern).Count(scanCount).Type("string").Build().Pin()
 			part, err := node.Do(ctx, scan).AsScanEntry()
 			if err != nil {
-				return nil, s.classify(ctx, err)
+				return nil, d.classify(ctx, err)
 			}
 			for _, key := range part.Elements {
 				seen[key] = struct{}{}
@@ -99,12 +99,12 @@ func (s *Driver) keys(ctx context.Context, prefix string) ([]string, error) {
 }
 
 // primaries returns a client for each node to scan. Replicas of a cluster have the same keys, or lag.
-func (s *Driver) primaries(ctx context.Context) []rueidis.Client {
-	if s.client.Mode() != rueidis.ClientModeCluster {
-		return []rueidis.Client{s.client}
+func (d *Driver) primaries(ctx context.Context) []rueidis.Client {
+	if d.client.Mode() != rueidis.ClientModeCluster {
+		return []rueidis.Client{d.client}
 	}
 	var primaries []rueidis.Client
-	for _, node := range s.client.Nodes() {
+	for _, node := range d.client.Nodes() {
 		role, err := node.Do(ctx, node.B().Role().Build().Pin()).ToArray()
 		if err != nil || len(role) == 0 {
 			primaries = append(primaries, node) // the scan will return the error

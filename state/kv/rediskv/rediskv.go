@@ -126,30 +126,30 @@ const (
 )
 
 // Validate implements driver.Validator.
-func (s *Driver) Validate() error { return s.fault }
+func (d *Driver) Validate() error { return d.fault }
 
 // Capabilities implements driver.Driver.
-func (s *Driver) Capabilities() driver.Capabilities { return s.caps }
+func (d *Driver) Capabilities() driver.Capabilities { return d.caps }
 
 // Get implements driver.Driver. It does not return the TTL, which would need another command.
-func (s *Driver) Get(ctx context.Context, key string) (driver.Item, error) {
-	if s.cacheTTL > 0 {
-		return s.cached(ctx, key)
+func (d *Driver) Get(ctx context.Context, key string) (driver.Item, error) {
+	if d.cacheTTL > 0 {
+		return d.cached(ctx, key)
 	}
-	return s.item(ctx, key, s.client.Do(ctx, s.get(key)))
+	return d.item(ctx, key, d.client.Do(ctx, d.get(key)))
 }
 
 // get returns the command that reads a key. All commands that the client repeats after a lost connection must be pinned. The client reuses the
 // memory of a command that was answered, while the goroutine of the lost connection may still read it.
-func (s *Driver) get(key string) rueidis.Completed {
-	return s.client.B().Get().Key(key).Build().Pin()
+func (d *Driver) get(key string) rueidis.Completed {
+	return d.client.B().Get().Key(key).Build().Pin()
 }
 
 // item returns the item in the answer to a GET.
-func (s *Driver) item(ctx context.Context, key string, result rueidis.RedisResult) (driver.Item, error) {
+func (d *Driver) item(ctx context.Context, key string, result rueidis.RedisResult) (driver.Item, error) {
 	stored, err := result.AsBytes()
 	if err != nil {
-		return driver.Item{}, s.classify(ctx, err)
+		return driver.Item{}, d.classify(ctx, err)
 	}
 	version, value, err := sealed.Open(stored)
 	if err != nil {
@@ -159,37 +159,37 @@ func (s *Driver) item(ctx context.Context, key string, result rueidis.RedisResul
 }
 
 // Put implements driver.Driver.
-func (s *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
+func (d *Driver) Put(ctx context.Context, req driver.PutRequest) (driver.Version, error) {
 	version := sealed.NewVersion()
-	if err := s.awaitCache(ctx, req.Key, version, s.written(ctx, s.client.Do(ctx, s.put(req, version)))); err != nil {
+	if err := d.awaitCache(ctx, req.Key, version, d.written(ctx, d.client.Do(ctx, d.put(req, version)))); err != nil {
 		return 0, err
 	}
 	return version, nil
 }
 
 // Delete implements driver.Driver.
-func (s *Driver) Delete(ctx context.Context, req driver.DeleteRequest) error {
-	command := s.client.B().Del().Key(req.Key).Build()
+func (d *Driver) Delete(ctx context.Context, req driver.DeleteRequest) error {
+	command := d.client.B().Del().Key(req.Key).Build()
 	if req.IfVersion != 0 {
 		head := string(sealed.Seal(req.IfVersion, nil))
-		command = s.client.B().Eval().Script(deleteIf).Numkeys(1).Key(req.Key).Arg(head).Build()
+		command = d.client.B().Eval().Script(deleteIf).Numkeys(1).Key(req.Key).Arg(head).Build()
 	}
-	return s.awaitCache(ctx, req.Key, 0, s.written(ctx, s.client.Do(ctx, command)))
+	return d.awaitCache(ctx, req.Key, 0, d.written(ctx, d.client.Do(ctx, command)))
 }
 
 // Ping implements driver.Pinger.
-func (s *Driver) Ping(ctx context.Context) error {
-	return s.classify(ctx, s.client.Do(ctx, s.client.B().Ping().Build().Pin()).Error())
+func (d *Driver) Ping(ctx context.Context) error {
+	return d.classify(ctx, d.client.Do(ctx, d.client.B().Ping().Build().Pin()).Error())
 }
 
 // Close implements driver.Driver. The client stays open.
-func (s *Driver) Close() error {
-	s.life.End()
+func (d *Driver) Close() error {
+	d.life.End()
 	return nil
 }
 
 // classify adds the class to an error of the client, which stays reachable. It returns nil for nil.
-func (s *Driver) classify(ctx context.Context, err error) error {
+func (d *Driver) classify(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -199,7 +199,7 @@ func (s *Driver) classify(ctx context.Context, err error) error {
 		return driver.ErrNotFound
 	case ctx.Err() != nil:
 		class = ctx.Err()
-	case errors.Is(err, rueidis.ErrClosing) && s.life.Err() != nil:
+	case errors.Is(err, rueidis.ErrClosing) && d.life.Err() != nil:
 		class = driver.ErrClosed
 	case class == nil:
 		return err // a retry cannot fix it

@@ -22,16 +22,16 @@ return redis.call('DEL', KEYS[1])`
 )
 
 // put returns the command for a write. Its answer is nil if a condition does not hold.
-func (s *Driver) put(req driver.PutRequest, version driver.Version) rueidis.Completed {
+func (d *Driver) put(req driver.PutRequest, version driver.Version) rueidis.Completed {
 	stored := rueidis.BinaryString(sealed.Seal(version, req.Value))
 	if req.IfVersion != 0 {
 		args := []string{string(sealed.Seal(req.IfVersion, nil)), stored}
 		if req.TTL > 0 {
 			args = append(args, strconv.FormatInt(int64(req.TTL/time.Millisecond), 10))
 		}
-		return s.client.B().Eval().Script(putIf).Numkeys(1).Key(req.Key).Arg(args...).Build()
+		return d.client.B().Eval().Script(putIf).Numkeys(1).Key(req.Key).Arg(args...).Build()
 	}
-	set := s.client.B().Set().Key(req.Key).Value(stored)
+	set := d.client.B().Set().Key(req.Key).Value(stored)
 	switch {
 	case req.IfAbsent && req.TTL > 0:
 		return set.Nx().PxMilliseconds(int64(req.TTL / time.Millisecond)).Build()
@@ -45,10 +45,10 @@ func (s *Driver) put(req driver.PutRequest, version driver.Version) rueidis.Comp
 }
 
 // written returns the outcome of a write: driver.ErrConflict if its condition does not hold.
-func (s *Driver) written(ctx context.Context, result rueidis.RedisResult) error {
+func (d *Driver) written(ctx context.Context, result rueidis.RedisResult) error {
 	err := result.Error()
 	if rueidis.IsRedisNil(err) {
 		return driver.ErrConflict
 	}
-	return s.classify(ctx, err)
+	return d.classify(ctx, err)
 }
