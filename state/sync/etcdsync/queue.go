@@ -89,21 +89,21 @@ func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
 	ctx, cancel := d.life.Within(ctx)
 	defer cancel()
 	for last := int64(0); ; {
-		s, err := d.look(ctx, c)
+		v, err := d.look(ctx, c)
 		switch {
 		case err != nil:
 			return err
-		case !s.mine:
+		case !v.mine:
 			return driver.ErrLost
-		case s.at >= 0 && s.at < c.Seats:
+		case v.at >= 0 && v.at < c.Seats:
 			return d.takeSeat(ctx, c)
-		case s.before == "":
+		case v.before == "":
 			return fmt.Errorf("%w: the response has no claim before one without a seat", driver.ErrUnavailable)
 		}
-		if last, err = advance(last, s.revision); err != nil {
+		if last, err = advance(last, v.revision); err != nil {
 			return err
 		}
-		if err := d.change(ctx, c, s); err != nil {
+		if err := d.change(ctx, c, v); err != nil {
 			return err
 		}
 	}
@@ -127,22 +127,22 @@ type view struct {
 }
 
 // look reads a queue at one revision.
-func (d *Driver) look(ctx context.Context, c driver.Claim) (s view, err error) {
+func (d *Driver) look(ctx context.Context, c driver.Claim) (v view, err error) {
 	mine := clientv3.OpGet(d.key(c), clientv3.WithKeysOnly())
 	before := clientv3.OpGet(d.queue(c.Name), append(clientv3.WithLastCreate(), clientv3.WithKeysOnly(),
 		clientv3.WithMaxCreateRev(int64(c.Token)-1))...)
 	resp, err := d.client.Txn(ctx).Then(mine, d.first(c), before).Commit()
 	if err != nil {
-		return s, d.classify(ctx, err)
+		return v, d.classify(ctx, err)
 	}
-	s.revision = resp.Header.Revision
+	v.revision = resp.Header.Revision
 	own := resp.Responses[0].GetResponseRange().Kvs
-	s.mine = len(own) == 1 && driver.Token(own[0].CreateRevision) == c.Token
-	s.at = place(resp.Responses[1].GetResponseRange().Kvs, c)
+	v.mine = len(own) == 1 && driver.Token(own[0].CreateRevision) == c.Token
+	v.at = place(resp.Responses[1].GetResponseRange().Kvs, c)
 	if previous := resp.Responses[2].GetResponseRange().Kvs; len(previous) == 1 {
-		s.before = string(previous[0].Key)
+		v.before = string(previous[0].Key)
 	}
-	return s, nil
+	return v, nil
 }
 
 // takeSeat deletes the marker of a semaphore's claim, so that the next waiter sees that it is now the first. A deletion is possible even when
@@ -164,15 +164,15 @@ func (d *Driver) takeSeat(ctx context.Context, c driver.Claim) error {
 }
 
 // change waits until the claims that keep c from its seat may have changed. It may return nil without a change.
-func (d *Driver) change(ctx context.Context, c driver.Claim, s view) error {
-	opts := []clientv3.OpOption{clientv3.WithRev(s.revision + 1), clientv3.WithFilterPut()}
+func (d *Driver) change(ctx context.Context, c driver.Claim, v view) error {
+	opts := []clientv3.OpOption{clientv3.WithRev(v.revision + 1), clientv3.WithFilterPut()}
 	switch {
 	case c.Seats == 1:
-		return d.event(ctx, opts, s.before)
-	case s.at == c.Seats: // the first waiter: any holder may release
+		return d.event(ctx, opts, v.before)
+	case v.at == c.Seats: // the first waiter: any holder may release
 		return d.event(ctx, append(opts, clientv3.WithPrefix()), d.queue(c.Name))
 	default:
-		return d.event(ctx, opts, s.before, d.marker(c.Name, strings.TrimPrefix(s.before, d.queue(c.Name))))
+		return d.event(ctx, opts, v.before, d.marker(c.Name, strings.TrimPrefix(v.before, d.queue(c.Name))))
 	}
 }
 

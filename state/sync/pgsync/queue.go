@@ -53,19 +53,19 @@ func (d *Driver) Await(ctx context.Context, c driver.Claim) error {
 	defer leave()
 	for {
 		sub.About(notify.Any)
-		s, err := d.look(ctx, c)
+		v, err := d.look(ctx, c)
 		switch {
 		case err != nil:
 			return err
-		case !s.mine:
+		case !v.mine:
 			return driver.ErrLost
-		case s.ahead < int64(c.Seats):
+		case v.ahead < int64(c.Seats):
 			return nil
 		}
 		if c.Seats == 1 {
-			sub.About(s.before)
+			sub.About(v.before)
 		}
-		if err := sub.Wait(ctx, min(max(s.left, recheck), d.opts.Poll)); err != nil {
+		if err := sub.Wait(ctx, min(max(v.left, recheck), d.opts.Poll)); err != nil {
 			return err
 		}
 	}
@@ -79,15 +79,15 @@ type view struct {
 	left   time.Duration // until the lease of that claim ends; for a semaphore, until the first lease of all claims ahead ends
 }
 
-func (d *Driver) look(ctx context.Context, c driver.Claim) (s view, err error) {
+func (d *Driver) look(ctx context.Context, c driver.Claim) (v view, err error) {
 	result, err := d.exec(ctx, lookClaim, text(c.Name), int64(c.Token), c.ID, c.Seats == 1)
 	if err != nil {
-		return s, err
+		return v, err
 	}
 	var left int64
-	_, err = row(result, &s.mine, &s.ahead, &s.before, &left)
-	s.left = time.Duration(left) * time.Microsecond
-	return s, err
+	_, err = row(result, &v.mine, &v.ahead, &v.before, &left)
+	v.left = time.Duration(left) * time.Microsecond
+	return v, err
 }
 
 // Release implements driver.Queue. A claim without a token is withdrawn.
