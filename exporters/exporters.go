@@ -19,6 +19,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/internal/fault"
 	"github.com/go-os/go-os/internal/option"
 	"github.com/go-os/go-os/telemetry/log"
@@ -150,10 +151,7 @@ type Options struct {
 // OTEL_CONFIG_FILE that cannot be read or used. Any other mistake in the environment is a warning on the readable log, which names
 // the variable and its replacement.
 func Setup(ctx context.Context, opts *Options) (*Pipeline, error) {
-	o := Options{}
-	if opts != nil {
-		o = *opts
-	}
+	o := defaults.Copy(opts)
 	if err := o.check(); err != nil {
 		return nil, err
 	}

@@ -62,6 +62,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/internal/option"
 	"github.com/go-os/go-os/telemetry"
 )
@@ -157,10 +158,7 @@ func DialOptions(opts *Options) []grpc.DialOption {
 
 // withDefaults returns a copy of the options with their defaults. It reports negative ones.
 func (o *Options) withDefaults() Options {
-	var opts Options
-	if o != nil {
-		opts = *o
-	}
+	opts := defaults.Copy(o)
 	const owner = "osgrpc.Options"
 	option.Default(owner, "Timeout", &opts.Timeout)
 	option.Default(owner, "DefaultTimeout", &opts.DefaultTimeout)

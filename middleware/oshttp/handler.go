@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-os/go-os/internal/admission"
 	"github.com/go-os/go-os/internal/bounded"
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/internal/instrument"
 	"github.com/go-os/go-os/internal/option"
 	"github.com/go-os/go-os/telemetry"
@@ -118,10 +119,7 @@ func NewHandler(next http.Handler, opts *HandlerOptions) http.Handler {
 
 // withDefaults returns a copy of the options with their defaults. It reports negative ones.
 func (o *HandlerOptions) withDefaults() HandlerOptions {
-	var opts HandlerOptions
-	if o != nil {
-		opts = *o
-	}
+	opts := defaults.Copy(o)
 	const owner = "oshttp.HandlerOptions"
 	option.Default(owner, "Timeout", &opts.Timeout)
 	option.Default(owner, "DefaultTimeout", &opts.DefaultTimeout)

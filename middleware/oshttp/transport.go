@@ -14,6 +14,7 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/internal/instrument"
 	"github.com/go-os/go-os/internal/option"
 	"github.com/go-os/go-os/internal/sanitize"
@@ -88,14 +89,9 @@ func NewTransport(base http.RoundTripper, opts *TransportOptions) *Transport {
 
 // withDefaults returns a copy of the options with their defaults. It reports negative ones.
 func (o *TransportOptions) withDefaults() TransportOptions {
-	var opts TransportOptions
-	if o != nil {
-		opts = *o
-	}
+	opts := defaults.Copy(o)
 	option.Default("oshttp.TransportOptions", "MaxServers", &opts.MaxServers)
-	if opts.MaxServers == 0 {
-		opts.MaxServers = defaultMaxServers
-	}
+	opts.MaxServers = cmp.Or(opts.MaxServers, defaultMaxServers)
 	if opts.Filter == nil {
 		opts.Filter = NotHealth
 	}

@@ -1,6 +1,7 @@
 package log
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/DeRuina/timberjack"
 
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/internal/option"
 )
 
@@ -55,13 +57,8 @@ type File struct {
 // OpenFile opens the file, or creates it and its parent directories. An error names the path and the cause, so that the first write
 // does not fail for it. Invalid options are ErrInvalid.
 func OpenFile(path string, opts *FileOptions) (*File, error) {
-	if opts == nil {
-		opts = &FileOptions{}
-	}
-	f := &File{path: path, opts: *opts}
-	if f.opts.Mode == 0 {
-		f.opts.Mode = 0o600
-	}
+	f := &File{path: path, opts: defaults.Copy(opts)}
+	f.opts.Mode = cmp.Or(f.opts.Mode, 0o600)
 	if err := f.check(); err != nil {
 		return nil, err
 	}

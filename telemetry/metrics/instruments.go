@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/internal/option"
 	"github.com/go-os/go-os/telemetry"
 )
@@ -29,13 +30,6 @@ type InstrumentOptions struct {
 	// each call builds its set; the SDK's own limit applies to their series. MaxLabels bounds their number, not their size:
 	// shorten strings that come from outside. Default: 2000, the limit of the SDK.
 	MaxLabels int
-}
-
-func (o *InstrumentOptions) orDefault() InstrumentOptions {
-	if o == nil {
-		return InstrumentOptions{}
-	}
-	return *o
 }
 
 // secondBuckets are the semantic conventions' bounds for http.server.request.duration.
@@ -94,7 +88,7 @@ func NewCounter[L comparable](
 	scope string, p telemetry.Providers, name string, opts *InstrumentOptions,
 ) (*Counter[L], error) {
 	const kind = "counter"
-	o := opts.orDefault()
+	o := defaults.Copy(opts)
 	if err := errors.Join(o.check(scope), o.withoutBuckets()); err != nil {
 		return nil, failed(kind, name, err)
 	}
@@ -135,7 +129,7 @@ func NewUpDownCounter[L comparable](
 	scope string, p telemetry.Providers, name string, opts *InstrumentOptions,
 ) (*UpDownCounter[L], error) {
 	const kind = "up-down counter"
-	o := opts.orDefault()
+	o := defaults.Copy(opts)
 	if err := errors.Join(o.check(scope), o.withoutBuckets()); err != nil {
 		return nil, failed(kind, name, err)
 	}
@@ -168,7 +162,7 @@ func NewGauge[L comparable](
 	scope string, p telemetry.Providers, name string, opts *InstrumentOptions,
 ) (*Gauge[L], error) {
 	const kind = "gauge"
-	o := opts.orDefault()
+	o := defaults.Copy(opts)
 	if err := errors.Join(o.check(scope), o.withoutBuckets()); err != nil {
 		return nil, failed(kind, name, err)
 	}
@@ -201,7 +195,7 @@ func NewHistogram[L comparable](
 	scope string, p telemetry.Providers, name string, opts *InstrumentOptions,
 ) (*Histogram[L], error) {
 	const kind = "histogram"
-	o := opts.orDefault()
+	o := defaults.Copy(opts)
 	if err := errors.Join(o.check(scope), o.ascending()); err != nil {
 		return nil, failed(kind, name, err)
 	}

@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/internal/option"
 	"github.com/go-os/go-os/telemetry"
 )
@@ -89,10 +90,7 @@ func NewKeeper(next sdktrace.SpanProcessor, opts *KeepOptions) *Keeper {
 
 // withDefaults returns a copy of the options with their defaults. It reports negative ones.
 func (o *KeepOptions) withDefaults() KeepOptions {
-	var opts KeepOptions
-	if o != nil {
-		opts = *o
-	}
+	opts := defaults.Copy(o)
 	const owner = "trace.KeepOptions"
 	option.Default(owner, "Slow", &opts.Slow)
 	option.Default(owner, "MaxTraces", &opts.MaxTraces)

@@ -1,6 +1,7 @@
 package versions
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,14 +28,8 @@ type KeyOptions struct {
 // key is read every config.Options.Recheck. Load returns ErrInvalid if the store is nil, if the key is empty, or if the format is none of the
 // three.
 func Key(store *kv.Store, key string, opts *KeyOptions) config.Source {
-	k := &keySource{store: store, key: key, format: document.FormatOf(key)}
-	if opts != nil {
-		k.optional = opts.Optional
-		if opts.Format != "" {
-			k.format = opts.Format
-		}
-	}
-	return k
+	given := defaults.Copy(opts)
+	return &keySource{store: store, key: key, format: cmp.Or(given.Format, document.FormatOf(key)), optional: given.Optional}
 }
 
 type keySource struct {
