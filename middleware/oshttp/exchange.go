@@ -30,7 +30,6 @@ type exchange struct {
 	measured  bool         // a histogram is enabled
 	active    *activity    // where the request is counted, nil if nowhere
 	admitted  bool         // holds a place under MaxConcurrent
-	filtered  bool         // excluded by HandlerOptions.Filter: only panics are handled
 	shed      bool         // refused because no place was free or no time was left
 
 	returned bool // the handler returned, rather than panicked
@@ -140,15 +139,12 @@ func (x *exchange) dropTraceHeaders() {
 func (x *exchange) end() {
 	defer x.release() // also if an observer panics, such as a log handler
 	var repanic any
-	switch {
-	case !x.returned:
-		repanic = x.finishPanic(recover())
-	case !x.filtered:
+	if x.returned {
 		repanic = x.finish()
+	} else {
+		repanic = x.finishPanic(recover())
 	}
-	if !x.filtered {
-		x.observe()
-	}
+	x.observe()
 	if repanic != nil {
 		panic(repanic)
 	}

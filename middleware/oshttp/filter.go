@@ -27,8 +27,18 @@ func (h *handler) passBy(w http.ResponseWriter, r *http.Request) {
 		h.next.ServeHTTP(w, r)
 		return
 	}
-	x := &exchange{h: h, rw: w, caller: r, req: r, method: h.methods.name(r.Method), scheme: scheme(r), filtered: true}
-	defer x.end()
+	x := h.exchange(w, r)
+	defer x.endFiltered()
 	h.next.ServeHTTP(x.writer(), r)
 	x.returned = true
+}
+
+// endFiltered reports and answers the panic of a request that the filter excludes. It must be deferred directly, because it recovers.
+func (x *exchange) endFiltered() {
+	if x.returned {
+		return
+	}
+	if repanic := x.finishPanic(recover()); repanic != nil {
+		panic(repanic)
+	}
 }

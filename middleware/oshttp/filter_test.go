@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -102,6 +103,19 @@ func TestFilteredRequests(t *testing.T) {
 		}
 		if len(g.spans.Started()) != 0 || len(g.metrics()) != 0 || g.lines.String() != "" {
 			t.Errorf("observed: %d spans, metrics %v, log %q", len(g.spans.Started()), g.metrics(), g.lines)
+		}
+	})
+	t.Run("panicked behind a proxy", func(t *testing.T) {
+		g := newRig(t)
+		h := g.handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("bug") }), oshttp.HandlerOptions{
+			Filter: none, Proxies: &oshttp.Proxies{XForwarded: true, Trusted: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
+		})
+		r := httptest.NewRequest(http.MethodGet, "/x", nil)
+		r.Header.Set("X-Forwarded-For", "203.0.113.7")
+		r.Header.Set("X-Forwarded-Proto", "https")
+		h.ServeHTTP(httptest.NewRecorder(), r)
+		if got := g.happened(); len(got) != 1 || plain(got[0].Attributes)["url.scheme"] != "https" {
+			t.Errorf("events %v, want one with the url.scheme https", got)
 		}
 	})
 	t.Run("panicked after it had begun its response", func(t *testing.T) {

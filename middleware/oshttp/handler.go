@@ -138,14 +138,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.passBy(w, r)
 		return
 	}
-	x := h.exchange()
-	x.h, x.rw, x.caller, x.req, x.method = h, w, r, r, h.methods.name(r.Method)
-	if h.opts.Proxies != nil {
-		x.origin = h.opts.Proxies.origin(r)
-	}
-	if x.scheme = x.origin.scheme; x.scheme == "" {
-		x.scheme = scheme(r)
-	}
+	x := h.exchange(w, r)
 	x.begin()
 	defer x.end()
 	if x.admit() {
@@ -154,8 +147,21 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.returned = true
 }
 
-// exchange returns an empty exchange. If the request will get its own context, both share one allocation.
-func (h *handler) exchange() *exchange {
+// exchange returns the exchange of a request, which has not begun.
+func (h *handler) exchange(w http.ResponseWriter, r *http.Request) *exchange {
+	x := h.emptyExchange()
+	x.h, x.rw, x.caller, x.req, x.method = h, w, r, r, h.methods.name(r.Method)
+	if h.opts.Proxies != nil {
+		x.origin = h.opts.Proxies.origin(r)
+	}
+	if x.scheme = x.origin.scheme; x.scheme == "" {
+		x.scheme = scheme(r)
+	}
+	return x
+}
+
+// emptyExchange returns an empty exchange. If the request will get its own context, both share one allocation.
+func (h *handler) emptyExchange() *exchange {
 	if !h.tracing && h.propagator == nil {
 		return new(exchange)
 	}
