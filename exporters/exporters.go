@@ -198,11 +198,11 @@ func (o *Options) check() error {
 		option.Of("ExportTimeout", o.ExportTimeout), option.Of("ShutdownTimeout", o.ShutdownTimeout),
 		option.Of("ReportInterval", o.ReportInterval), option.Of("MetricInterval", o.MetricInterval),
 	)}
-	invalid := func(format string, args ...any) {
-		errs = append(errs, fmt.Errorf("exporters.Options: %w: "+format, append([]any{ErrInvalid}, args...)...))
+	invalid := func(problem string) {
+		errs = append(errs, fmt.Errorf("exporters.Options: %w: %s", ErrInvalid, problem))
 	}
 	if o.Compression != "" && o.Compression != "gzip" && o.Compression != "none" {
-		invalid("Compression %q is neither gzip nor none", o.Compression)
+		invalid(fmt.Sprintf("Compression %q is neither gzip nor none", o.Compression))
 	}
 	if o.Prometheus.Existing != nil {
 		invalid("Prometheus.Existing is set; set Gatherer instead")

@@ -38,7 +38,7 @@ type line struct {
 }
 
 // handler returns a handler that forwards to next.
-func (c *forwarder) handler(next slog.Handler) slog.Handler { return forwarding{c, next} }
+func (f *forwarder) handler(next slog.Handler) slog.Handler { return forwarding{f, next} }
 
 // forwarding is a handler that passes its lines to a forwarder.
 type forwarding struct {
@@ -67,42 +67,42 @@ func (h forwarding) WithGroup(name string) slog.Handler {
 	return forwarding{h.forwarder, h.next.WithGroup(name)}
 }
 
-func (c *forwarder) init() {
-	c.once.Do(func() {
-		c.ledger = delivery.NewLedger(nil)
-		c.worker = delivery.NewWorker(c.ledger, c.write, delivery.Limits{Items: maxLines})
+func (f *forwarder) init() {
+	f.once.Do(func() {
+		f.ledger = delivery.NewLedger(nil)
+		f.worker = delivery.NewWorker(f.ledger, f.write, delivery.Limits{Items: maxLines})
 	})
 }
 
-func (c *forwarder) take(l line) {
-	c.init()
-	if c.behind.Load() && c.ledger.Counts().Queued() == 0 {
-		c.behind.Store(false)
+func (f *forwarder) take(l line) {
+	f.init()
+	if f.behind.Load() && f.ledger.Counts().Queued() == 0 {
+		f.behind.Store(false)
 	}
-	if c.worker.Push(l, 0) != delivery.Accepted || c.behind.Load() {
+	if f.worker.Push(l, 0) != delivery.Accepted || f.behind.Load() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(l.ctx, maxLineWait)
 	defer cancel()
 	if !delivery.Await(ctx, l.done, delivery.Grace) {
-		c.behind.Store(true)
+		f.behind.Store(true)
 	}
 }
 
 // write passes a line to its handler. The worker survives a handler that panics.
-func (c *forwarder) write(l line) error {
+func (f *forwarder) write(l line) error {
 	defer close(l.done)
-	if dropped := c.ledger.Counts().Refused; dropped > c.reported {
-		l.record.AddAttrs(slog.Int64("lines_dropped_before", dropped-c.reported))
-		c.reported = dropped
+	if dropped := f.ledger.Counts().Refused; dropped > f.reported {
+		l.record.AddAttrs(slog.Int64("lines_dropped_before", dropped-f.reported))
+		f.reported = dropped
 	}
 	return l.to.Handle(context.WithoutCancel(l.ctx), l.record)
 }
 
 // flush waits until all lines are written, or for maxLineWait, or until ctx ends.
-func (c *forwarder) flush(ctx context.Context) {
-	c.init()
+func (f *forwarder) flush(ctx context.Context) {
+	f.init()
 	ctx, cancel := context.WithTimeout(ctx, maxLineWait)
 	defer cancel()
-	c.worker.Flush(ctx)
+	f.worker.Flush(ctx)
 }

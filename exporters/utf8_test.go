@@ -73,8 +73,8 @@ func flushed(t *testing.T, peer *peer, p *Pipeline, came func() []proto.Message)
 	return all.String()
 }
 
-// wantMended counts the repaired texts, so that a lost one is noticed.
-func wantMended(t *testing.T, got string, n int) {
+// wantRepaired counts the repaired texts, so that a lost one is noticed.
+func wantRepaired(t *testing.T, got string, n int) {
 	t.Helper()
 	if has := strings.Count(got, repaired); has != n {
 		t.Errorf("%d repaired texts, want %d: %s", has, n, got)
@@ -105,7 +105,7 @@ func TestBadTextLosesNoSpans(t *testing.T) {
 		span.End()
 		spans(3)
 		got := flushed(t, peer, p, func() []proto.Message { return messages(peer.spans) })
-		wantMended(t, got, 2+4+1+1+6+3+1) // resource, scope, name, link, attributes, events, status
+		wantRepaired(t, got, 2+4+1+1+6+3+1) // resource, scope, name, link, attributes, events, status
 		if n := peer.count(Traces); n != 7 {
 			t.Errorf("%d spans came, want 7", n)
 		}
@@ -137,7 +137,7 @@ func TestBadTextLosesNoLogRecords(t *testing.T) {
 		logger.Emit(t.Context(), r)
 		p.Logger().Info("good")
 		got := flushed(t, peer, p, func() []proto.Message { return messages(peer.records) })
-		wantMended(t, got, 2+7+4+1+1+3+1) // resource, the second, scope, event name, severity, body, exception.message
+		wantRepaired(t, got, 2+7+4+1+1+3+1) // resource, the second, scope, event name, severity, body, exception.message
 		if n := peer.count(Logs); n != 4 {
 			t.Errorf("%d records came, want 4", n)
 		}
@@ -168,7 +168,7 @@ func TestBadTextLosesNoMetrics(t *testing.T) {
 			peer.metrics = nil
 			peer.mu.Unlock()
 			got := flushed(t, peer, p, func() []proto.Message { return messages(peer.metrics) })
-			wantMended(t, got, 2+4+1+3*2) // resource, scope, description, one series of each with two attributes
+			wantRepaired(t, got, 2+4+1+3*2) // resource, scope, description, one series of each with two attributes
 			sum := pointsNamed(peer, "c").GetSum().GetDataPoints()
 			if len(sum) != 2 || sum[0].GetAsInt()+sum[1].GetAsInt() != round*0x1111 || sum[0].GetAsInt() != round && sum[1].GetAsInt() != round {
 				t.Errorf("round %d: want the good series and the sum of the others: %v", round, sum)
@@ -215,8 +215,8 @@ func pointsNamed(p *peer, name string) *metricpb.Metric {
 	return found
 }
 
-// TestExemplarsAndEveryAggregationAreMended covers the kinds that the SDK produces only on request, or never.
-func TestExemplarsAndEveryAggregationAreMended(t *testing.T) {
+// TestExemplarsAndEveryAggregationAreRepaired covers the kinds that the SDK produces only on request, or never.
+func TestExemplarsAndEveryAggregationAreRepaired(t *testing.T) {
 	set := func(v string) attribute.Set { return attribute.NewSet(attribute.String("k", v)) }
 	filtered := []attribute.KeyValue{attribute.String("k", bad)}
 	rm := &metricdata.ResourceMetrics{ScopeMetrics: []metricdata.ScopeMetrics{{Metrics: []metricdata.Metrics{

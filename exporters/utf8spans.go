@@ -12,7 +12,7 @@ import (
 func repairSpans(batch []sdktrace.ReadOnlySpan) {
 	for i, s := range batch {
 		if !soundSpan(s) {
-			batch[i] = newMendedSpan(s)
+			batch[i] = newRepairedSpan(s)
 		}
 	}
 }
@@ -47,7 +47,7 @@ type rewrittenSpan struct {
 	scope  instrumentation.Scope
 }
 
-func newMendedSpan(s sdktrace.ReadOnlySpan) *rewrittenSpan {
+func newRepairedSpan(s sdktrace.ReadOnlySpan) *rewrittenSpan {
 	return rewriteSpan(s, repairText, repairAttrs, repairScope)
 }
 
