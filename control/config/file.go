@@ -166,18 +166,16 @@ func readLimited(r io.Reader, limit int64) ([]byte, error) {
 	return append([]byte{}, data...), nil
 }
 
-// unread returns the error for a file that cannot be read. It includes an unknown format, which would otherwise be reported much later.
+// unread returns the error for a file that cannot be read, nil if the file is optional and missing. It includes an unknown format, which
+// would otherwise be reported much later.
 func (f *fileSource) unread(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("%w: %w", driver.ErrNotFound, err)
 		if f.opts.Optional {
-			err = nil
+			return f.badFormat
 		}
+		err = fmt.Errorf("%w: %w", driver.ErrNotFound, err)
 	}
-	switch {
-	case err == nil:
-		return f.badFormat
-	case f.badFormat != nil:
+	if f.badFormat != nil {
 		return fmt.Errorf("%w; %w", f.badFormat, err)
 	}
 	return err
