@@ -52,14 +52,13 @@ func newSampler(o *Sampling) *sampler {
 	if nth != DropRest {
 		option.Default("log.Sampling", "Thereafter", &nth)
 	}
-	s := &sampler{
+	return &sampler{
 		first:      uint32(cmp.Or(first, 100)),
 		nth:        uint32(max(cmp.Or(nth, 100), 0)), // DropRest becomes none
 		tick:       int64(cmp.Or(tick, time.Second)),
 		keepTraced: o.KeepTraced,
 		seed:       maphash.MakeSeed(),
 	}
-	return s
 }
 
 // keep counts the record and reports whether it passes. logger is the hash of the logger's name.
