@@ -16,21 +16,21 @@ func (v *Layer) Advance(ctx context.Context, percent float64, author, reason str
 	if percent >= 100 {
 		return v.Promote(ctx, author, reason)
 	}
-	return v.take(ctx, Step{Action: "advance", Percent: percent, Author: author, Reason: reason}, 0)
+	return v.doStep(ctx, Step{Action: "advance", Percent: percent, Author: author, Reason: reason}, 0)
 }
 
 // Promote puts the candidate of the rollout into force for all instances. It returns the errors of Advance.
 func (v *Layer) Promote(ctx context.Context, author, reason string) error {
-	return v.take(ctx, Step{Action: "promote", Percent: 100, Author: author, Reason: reason}, 0)
+	return v.doStep(ctx, Step{Action: "promote", Percent: 100, Author: author, Reason: reason}, 0)
 }
 
 // Abort ends the rollout: all instances return to the stable version. It returns the errors of Advance.
 func (v *Layer) Abort(ctx context.Context, author, reason string) error {
-	return v.take(ctx, Step{Action: "abort", Author: author, Reason: reason}, 0)
+	return v.doStep(ctx, Step{Action: "abort", Author: author, Reason: reason}, 0)
 }
 
-// take runs step with its telemetry.
-func (v *Layer) take(ctx context.Context, s Step, candidate int) error {
+// doStep runs step with its telemetry.
+func (v *Layer) doStep(ctx context.Context, s Step, candidate int) error {
 	return v.do(ctx, s.Action, candidate, func(ctx context.Context) error { return v.step(ctx, s, candidate) })
 }
 

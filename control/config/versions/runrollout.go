@@ -346,7 +346,7 @@ func (r *run) unseen(rollout *Rollout, live []report) string {
 }
 
 func (r *run) abort(ctx context.Context, why string) (bool, error) {
-	err := r.layer.take(ctx, Step{Action: "abort", Author: r.plan.Author, Reason: why}, r.candidate)
+	err := r.layer.doStep(ctx, Step{Action: "abort", Author: r.plan.Author, Reason: why}, r.candidate)
 	if err != nil {
 		return false, nil
 	}
@@ -368,7 +368,7 @@ func (r *run) advance(ctx context.Context, rollout *Rollout, holds string) (bool
 	if next >= 100 {
 		s.Action, s.Percent = "promote", 100
 	}
-	if err := r.layer.take(ctx, s, r.candidate); err != nil {
+	if err := r.layer.doStep(ctx, s, r.candidate); err != nil {
 		return false, nil // the next tick sees the outcome
 	}
 	r.waits = ""

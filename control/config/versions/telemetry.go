@@ -58,11 +58,11 @@ func (v *Layer) do(ctx context.Context, op string, number int, run func(context.
 	if number != 0 {
 		subject = layerVersion(v.layer, number)
 	}
-	return scope.Observe(ctx, v.observe.ops[op], subject, func(ctx context.Context) error { return v.wrap(op, run(ctx)) })
+	return scope.Observe(ctx, v.instruments.ops[op], subject, func(ctx context.Context) error { return v.wrap(op, run(ctx)) })
 }
 
 func (v *Layer) emit(ctx context.Context, name string, number int, percent float64, author, reason string) {
-	v.observe.events[name].Emit(ctx, slices.Concat(v.observe.attrs, []attribute.KeyValue{
+	v.instruments.events[name].Emit(ctx, slices.Concat(v.instruments.attrs, []attribute.KeyValue{
 		scope.VersionKey.String(layerVersion(v.layer, number)), percentKey.Float64(percent), authorKey.String(author), reasonKey.String(instrument.Message(reason)),
 	})...)
 }

@@ -84,11 +84,11 @@ type Options struct {
 // Layer has the published documents of one layer of a store. A version never changes: a rollback publishes an old document again. If two
 // callers publish at the same time, one gets config.ErrConflict. A Layer is safe for concurrent use.
 type Layer struct {
-	layer   string
-	opts    Options
-	schema  *documentSchema
-	log     *versionLog
-	observe instruments
+	layer       string
+	opts        Options
+	schema      *documentSchema
+	log         *versionLog
+	instruments instruments
 }
 
 // New returns a layer of a store. The store must have the ability kv.CAS. It should have kv.Durable, since an engine that loses items loses
@@ -112,7 +112,7 @@ func New(store *kv.Store, layer string, opts *Options) (*Layer, error) {
 	if v.schema, err = newDocumentSchema(v.opts.Schema); err != nil {
 		return nil, &config.Error{Source: layer, Err: err}
 	}
-	v.observe = newInstruments(v.opts)
+	v.instruments = newInstruments(v.opts)
 	return v, nil
 }
 
