@@ -96,11 +96,11 @@ func (f *fileSource) Read(ctx context.Context) ([]driver.Document, error) {
 	for {
 		before, err := os.Stat(f.path)
 		if err != nil {
-			return nil, f.unread(err)
+			return nil, f.readError(err)
 		}
 		data, err := f.readAll()
 		if err != nil {
-			return nil, f.unread(err)
+			return nil, f.readError(err)
 		}
 		after, err := os.Stat(f.path)
 		if err == nil && os.SameFile(before, after) && before.Size() == after.Size() && before.ModTime().Equal(after.ModTime()) {
@@ -166,9 +166,9 @@ func readLimited(r io.Reader, limit int64) ([]byte, error) {
 	return append([]byte{}, data...), nil
 }
 
-// unread returns the error for a file that cannot be read, nil if the file is optional and missing. It includes an unknown format, which
+// readError returns the error for a file that cannot be read, nil if the file is optional and missing. It includes an unknown format, which
 // would otherwise be reported much later.
-func (f *fileSource) unread(err error) error {
+func (f *fileSource) readError(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		if f.opts.Optional {
 			return f.badFormat
