@@ -90,7 +90,7 @@ func (a *async) lose(ctx context.Context, reason delivery.Reason, n int64) {
 	}
 	a.drops.add(ctx, string(reason), n)
 	if reason == delivery.QueueFull && a.report.due() {
-		a.report.pass(fmt.Errorf("log: sink %q: its queue of %d records is full, and records are dropped; "+
+		a.report.forward(fmt.Errorf("log: sink %q: its queue of %d records is full, and records are dropped; "+
 			"it is too slow for what is logged: log less, or raise AsyncOptions.Capacity", a.name, a.capacity))
 	}
 }

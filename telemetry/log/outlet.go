@@ -45,7 +45,7 @@ func (o *outlet) deliver(ctx context.Context, h slog.Handler, r slog.Record) (er
 	reason := reasonPanic
 	defer func() {
 		if reason == reasonPanic {
-			err = o.unreturned(recover())
+			err = o.abortError(recover())
 		}
 		if err != nil && !errors.Is(err, errLoop) { // which is counted already
 			o.fail(ctx, reason, err)
@@ -77,8 +77,8 @@ func (o *outlet) fail(ctx context.Context, reason string, err error) {
 	o.report.report(err)
 }
 
-// unreturned returns the error of a sink whose Handle did not return. Without a panic, it called runtime.Goexit.
-func (o *outlet) unreturned(v any) error {
+// abortError returns the error of a sink whose Handle did not return. Without a panic, it called runtime.Goexit.
+func (o *outlet) abortError(v any) error {
 	if v == nil {
 		return fmt.Errorf("log: sink %q ended its goroutine (runtime.Goexit)", o.name)
 	}
@@ -170,7 +170,7 @@ func newReporter(handle func(error)) *reporter {
 
 func (r *reporter) report(err error) {
 	if r.due() {
-		r.pass(err)
+		r.forward(err)
 	}
 }
 
@@ -184,8 +184,8 @@ func (r *reporter) due() bool {
 	return true
 }
 
-// pass passes an error to the handler, with the number of suppressed ones.
-func (r *reporter) pass(err error) {
+// forward passes an error to the handler, with the number of suppressed ones.
+func (r *reporter) forward(err error) {
 	if n := r.held.Swap(0); n > 0 {
 		err = fmt.Errorf("%w (and %d more failures since the last report)", err, n)
 	}
