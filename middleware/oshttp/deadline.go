@@ -18,7 +18,7 @@ const DefaultDeadlineHeader = "X-Request-Timeout-Ms"
 // limit. A deadline that the request's context already has applies in any case.
 func (x *exchange) allowance() (d time.Duration, ok bool) {
 	opts := &x.h.opts
-	if d, ok = x.asked(); !ok {
+	if d, ok = x.requestedTimeout(); !ok {
 		d, ok = opts.DefaultTimeout, opts.DefaultTimeout > 0
 	}
 	if opts.Timeout > 0 && (!ok || d > opts.Timeout) {
@@ -27,8 +27,8 @@ func (x *exchange) allowance() (d time.Duration, ok bool) {
 	return d, ok
 }
 
-// asked returns how long a trusted caller will wait.
-func (x *exchange) asked() (time.Duration, bool) {
+// requestedTimeout returns how long a trusted caller will wait.
+func (x *exchange) requestedTimeout() (time.Duration, bool) {
 	opts := &x.h.opts
 	if opts.DeadlineHeader == "" || opts.Public {
 		return 0, false

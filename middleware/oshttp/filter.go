@@ -21,8 +21,8 @@ func NotHealth(r *http.Request) bool {
 // Everything is the Filter that excludes no request.
 func Everything(*http.Request) bool { return true }
 
-// passBy serves a request that the filter excludes. Its panics are recovered all the same.
-func (h *handler) passBy(w http.ResponseWriter, r *http.Request) {
+// serveFiltered serves a request that the filter excludes. Its panics are recovered all the same.
+func (h *handler) serveFiltered(w http.ResponseWriter, r *http.Request) {
 	if h.opts.NoRecovery {
 		h.next.ServeHTTP(w, r)
 		return

@@ -135,7 +135,7 @@ func (o *HandlerOptions) withDefaults() HandlerOptions {
 // ServeHTTP implements http.Handler.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !h.opts.Filter(r) {
-		h.passBy(w, r)
+		h.serveFiltered(w, r)
 		return
 	}
 	x := h.exchange(w, r)
