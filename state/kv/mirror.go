@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/internal/life"
 )
 
@@ -127,11 +128,7 @@ func NewMirror[T any](s *Store, prefix string, opts *MirrorOptions[T]) (*Mirror[
 	if _, err := s.full(prefix); err != nil {
 		return nil, m.failed(err)
 	}
-	var typed TypedOptions[T]
-	if opts != nil {
-		typed.Codec = opts.Codec
-	}
-	m.typed = NewTyped(s, &typed)
+	m.typed = NewTyped(s, &TypedOptions[T]{Codec: defaults.Copy(opts).Codec})
 	return m, nil
 }
 
