@@ -43,6 +43,7 @@ func NewWorker[T any](l *Ledger, consume func(T) error, limits Limits) *Worker[T
 // Push queues an item that holds size bytes. It returns Accepted, or the reason for which the item was dropped. It never blocks.
 func (w *Worker[T]) Push(item T, size int64) Reason {
 	reason := w.queue.Push(item, size)
+	// The load comes first because a failed swap would still contend for the cache line.
 	if reason == Accepted && !w.running.Load() && w.running.CompareAndSwap(false, true) {
 		go w.run()
 	}
