@@ -32,16 +32,16 @@ func newExclusiveWriter(w io.Writer) *exclusiveWriter {
 }
 
 // write writes one item, whole. If ctx ends first, the item counts as lost, although it may be written later.
-func (t *exclusiveWriter) write(ctx context.Context, p []byte) error {
+func (w *exclusiveWriter) write(ctx context.Context, p []byte) error {
 	select {
-	case t.turn <- struct{}{}:
+	case w.turn <- struct{}{}:
 	case <-ctx.Done():
 		return fmt.Errorf("%w blocks: %w", errConsole, context.Cause(ctx))
 	}
 	wrote := make(chan error, 1)
 	go func() {
-		defer func() { <-t.turn }()
-		wrote <- t.through(p)
+		defer func() { <-w.turn }()
+		wrote <- w.call(p)
 	}()
 	select {
 	case err := <-wrote:
@@ -51,13 +51,14 @@ func (t *exclusiveWriter) write(ctx context.Context, p []byte) error {
 	}
 }
 
-func (t *exclusiveWriter) through(p []byte) (err error) {
+// call calls the writer. A panic and a short write become errors.
+func (w *exclusiveWriter) call(p []byte) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("%w panicked: %v", errConsole, v)
 		}
 	}()
-	n, err := t.to.Write(p)
+	n, err := w.to.Write(p)
 	if err == nil && n < len(p) {
 		err = io.ErrShortWrite
 	}
@@ -68,8 +69,8 @@ func (t *exclusiveWriter) through(p []byte) (err error) {
 }
 
 // Write implements io.Writer, for a readable log that shares its writer with the console.
-func (t *exclusiveWriter) Write(p []byte) (int, error) {
-	if err := t.write(context.Background(), bytes.Clone(p)); err != nil {
+func (w *exclusiveWriter) Write(p []byte) (int, error) {
+	if err := w.write(context.Background(), bytes.Clone(p)); err != nil {
 		return 0, err
 	}
 	return len(p), nil
@@ -81,7 +82,7 @@ func sameWriter(a, b io.Writer) bool {
 }
 
 // each writes the n items of a batch one by one. An item that cannot be encoded is lost alone; an error of the writer ends the batch.
-func (t *exclusiveWriter) each(ctx context.Context, n int, encode func(i int) ([]byte, error)) error {
+func (w *exclusiveWriter) each(ctx context.Context, n int, encode func(i int) ([]byte, error)) error {
 	var lost int64
 	var reason error
 	for i := range n {
@@ -90,7 +91,7 @@ func (t *exclusiveWriter) each(ctx context.Context, n int, encode func(i int) ([
 			lost, reason = lost+1, err
 			continue
 		}
-		if err := t.write(ctx, text); err != nil {
+		if err := w.write(ctx, text); err != nil {
 			return partly(n, int64(n-i)+lost, err)
 		}
 	}
