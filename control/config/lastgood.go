@@ -233,13 +233,14 @@ func savedDocuments(trees []document.Tree) ([]savedDocument, error) {
 // writeAtomically replaces a file as a whole: a reader sees the old text or the new text, also after a crash.
 func writeAtomically(name string, data []byte, mode fs.FileMode) (err error) {
 	dir := filepath.Dir(name)
+	defer func() { err = withoutTempName(dir, err) }()
 	temp, err := os.CreateTemp(dir, "."+filepath.Base(name)+".*.tmp")
 	if err != nil {
-		return withoutTempName(dir, err)
+		return err
 	}
 	defer func() {
 		if err != nil {
-			err = withoutTempName(dir, errors.Join(err, os.Remove(temp.Name())))
+			err = errors.Join(err, os.Remove(temp.Name()))
 		}
 	}()
 	_, err = temp.Write(data)
