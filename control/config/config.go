@@ -176,10 +176,10 @@ type Options struct {
 func (o *Options) withDefaults() (Options, error) {
 	out := defaults.Copy(o)
 	err := errors.Join(
-		defaults.Fill("Options.Timeout", &out.Timeout, DefaultTimeout),
-		defaults.Fill("Options.Recheck", &out.Recheck, DefaultRecheck),
-		defaults.Fill("Options.Backoff", &out.Backoff, DefaultBackoff),
-		defaults.Fill("Options.MaxBackoff", &out.MaxBackoff, DefaultMaxBackoff),
+		defaults.Fill("config.Options.Timeout", &out.Timeout, DefaultTimeout),
+		defaults.Fill("config.Options.Recheck", &out.Recheck, DefaultRecheck),
+		defaults.Fill("config.Options.Backoff", &out.Backoff, DefaultBackoff),
+		defaults.Fill("config.Options.MaxBackoff", &out.MaxBackoff, DefaultMaxBackoff),
 	)
 	return out, err
 }

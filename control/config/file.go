@@ -71,9 +71,9 @@ func File(path string, opts *FileOptions) Source {
 func (o *FileOptions) withDefaults() (FileOptions, error) {
 	out := defaults.Copy(o)
 	err := errors.Join(
-		defaults.Fill("FileOptions.MaxSize", &out.MaxSize, DefaultMaxSize),
-		defaults.Fill("FileOptions.Settle", &out.Settle, DefaultSettle),
-		defaults.Fill("FileOptions.Poll", &out.Poll, DefaultPoll),
+		defaults.Fill("config.FileOptions.MaxSize", &out.MaxSize, DefaultMaxSize),
+		defaults.Fill("config.FileOptions.Settle", &out.Settle, DefaultSettle),
+		defaults.Fill("config.FileOptions.Poll", &out.Poll, DefaultPoll),
 	)
 	return out, err
 }

@@ -71,9 +71,9 @@ func URL(address string, opts *URLOptions) Source {
 func (o *URLOptions) withDefaults() (URLOptions, error) {
 	out := defaults.Copy(o)
 	err := errors.Join(
-		defaults.Fill("URLOptions.Interval", &out.Interval, DefaultInterval),
-		defaults.Fill("URLOptions.Full", &out.Full, DefaultFull),
-		defaults.Fill("URLOptions.MaxSize", &out.MaxSize, DefaultMaxSize),
+		defaults.Fill("config.URLOptions.Interval", &out.Interval, DefaultInterval),
+		defaults.Fill("config.URLOptions.Full", &out.Full, DefaultFull),
+		defaults.Fill("config.URLOptions.MaxSize", &out.MaxSize, DefaultMaxSize),
 	)
 	return out, err
 }

@@ -90,10 +90,10 @@ func (p Plan) withDefaults() (Plan, error) {
 	}
 	p.MinSample = cmp.Or(p.MinSample, DefaultMinSample)
 	err := errors.Join(
-		defaults.Fill("Plan.Every", &p.Every, DefaultHealthWindow),
-		defaults.Fill("Plan.BadInARow", &p.BadInARow, DefaultBadInARow),
-		defaults.Fill("Plan.Worse", &p.Worse, DefaultWorse),
-		defaults.Fill("Plan.Margin", &p.Margin, DefaultMargin),
+		defaults.Fill("versions.Plan.Every", &p.Every, DefaultHealthWindow),
+		defaults.Fill("versions.Plan.BadInARow", &p.BadInARow, DefaultBadInARow),
+		defaults.Fill("versions.Plan.Worse", &p.Worse, DefaultWorse),
+		defaults.Fill("versions.Plan.Margin", &p.Margin, DefaultMargin),
 		p.check(),
 	)
 	return p, err
@@ -102,21 +102,21 @@ func (p Plan) withDefaults() (Plan, error) {
 // check returns ErrInvalid if the author is missing, if Worse or Margin is out of its range, or if the stages do not grow.
 func (p Plan) check() error {
 	if p.Author == "" {
-		return fmt.Errorf("%w: Plan.Author is missing: name the program that runs the rollout", config.ErrInvalid)
+		return fmt.Errorf("%w: versions.Plan.Author is missing: name the program that runs the rollout", config.ErrInvalid)
 	}
 	if p.Worse > 0 && p.Worse < 1 || math.IsInf(p.Worse, 1) {
-		return fmt.Errorf("%w: Plan.Worse is %v: give at least 1, and a finite number", config.ErrInvalid, p.Worse)
+		return fmt.Errorf("%w: versions.Plan.Worse is %v: give at least 1, and a finite number", config.ErrInvalid, p.Worse)
 	}
 	if p.Margin > 1 {
-		return fmt.Errorf("%w: Plan.Margin is %v: give a share of at most 1, such as 0.02 for two percent", config.ErrInvalid, p.Margin)
+		return fmt.Errorf("%w: versions.Plan.Margin is %v: give a share of at most 1, such as 0.02 for two percent", config.ErrInvalid, p.Margin)
 	}
 	last := 0.0
 	for i, s := range p.Stages {
 		switch {
 		case !(s.Percent > last): // NaN does not grow
-			return fmt.Errorf("%w: Plan.Stages[%d].Percent is %v: give more than %v", config.ErrInvalid, i, s.Percent, last)
+			return fmt.Errorf("%w: versions.Plan.Stages[%d].Percent is %v: give more than %v", config.ErrInvalid, i, s.Percent, last)
 		case s.For < 0:
-			return fmt.Errorf("%w: Plan.Stages[%d].For is %v: give a positive duration, or 0", config.ErrInvalid, i, s.For)
+			return fmt.Errorf("%w: versions.Plan.Stages[%d].For is %v: give a positive duration, or 0", config.ErrInvalid, i, s.For)
 		}
 		last = s.Percent
 	}

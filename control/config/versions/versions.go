@@ -120,7 +120,7 @@ func New(store *kv.Store, layer string, opts *Options) (*Layer, error) {
 func (o *Options) withDefaults(layer string) (Options, error) {
 	out := defaults.Copy(o)
 	out.Name = cmp.Or(out.Name, layer)
-	err := defaults.Fill("Options.MaxSize", &out.MaxSize, config.DefaultMaxSize)
+	err := defaults.Fill("versions.Options.MaxSize", &out.MaxSize, config.DefaultMaxSize)
 	return out, err
 }
 
