@@ -1,0 +1,212 @@
+// Package discovery tells the services of a fleet where the others are.
+//
+//	registry := kvdiscovery.New(store, nil)
+//	registrar, err := discovery.NewRegistrar(registry, nil)
+//	…
+//	registration, err := registrar.Register(ctx, discovery.Instance{
+//		Service: "orders", ID: hostname, Addresses: map[string]string{"grpc": "10.0.0.7:9000"},
+//	})
+//	…
+//	resolver, err := discovery.NewResolver(registry, nil)
+//	…
+//	payments, err := resolver.Lookup(ctx, "payments")
+//	for _, instance := range payments.Instances { … }
+//
+// A [Registrar] keeps the instances of one process in the registry. A [Resolver] holds those of other services in memory. Either works
+// without the other.
+//
+// # Registration
+//
+// A Registrar never gives up. All instances of the process share one lease, which is renewed three times a TTL. After an outage that was
+// longer than the lease it makes another one and registers again, no later than a third of a TTL after the registry has returned. A record
+// that somebody has removed or altered is written again at once. [Registration.Check] returns nil while the instance is registered: use it as
+// a readiness check.
+//
+// Two processes with one service and ID cannot both be registered. The one that started later stays; the other one stops, and its Check
+// returns ErrConflict.
+//
+// # Lookup
+//
+// The first Lookup of a service waits for the registry. Later ones read memory. While the registry is away, the last known
+// instances stay, and [Snapshot.Age] grows.
+//
+// An instance that deregisters says goodbye, and is removed at once. A record that vanishes without a goodbye may be that of a process that
+// died, or the registry may have lost it. So a vanished instance is held, and stays in the Snapshot, if
+//
+//   - it is the last one of its service, or
+//   - at least two, and more than Options.HoldShare of the service, have vanished within Options.HoldWindow.
+//
+// A hold ends when the instance is registered again or says goodbye, after three reports of failure ([Resolver.Report]), or after
+// Options.HoldTime. A service is therefore never empty because of a fault of the registry.
+package discovery
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/go-os/go-os/control/discovery/driver"
+	"github.com/go-os/go-os/internal/fault"
+	"github.com/go-os/go-os/internal/sanitize"
+)
+
+// The errors that callers tell apart.
+var (
+	// ErrNotFound: the registry knows nothing of the service.
+	ErrNotFound = driver.ErrNotFound
+	// ErrConflict: a process that started later has registered the same service and ID.
+	ErrConflict = driver.ErrConflict
+	// ErrInvalid: the call would fail however often it is repeated: an instance without an address, a negative option.
+	ErrInvalid = driver.ErrInvalid
+	// ErrTooLarge: the record of the instance is over the registry's limit.
+	ErrTooLarge = driver.ErrTooLarge
+	// ErrUnavailable: the registry did not answer, and nothing is known.
+	ErrUnavailable = driver.ErrUnavailable
+	// ErrDenied: the registry refuses the client, whose credentials or rights do not suffice.
+	ErrDenied = driver.ErrDenied
+	// ErrClosed: the Registrar, the Registration or the Resolver was closed.
+	ErrClosed = driver.ErrClosed
+)
+
+// State is what an instance says about itself.
+type State = driver.State
+
+// The states of an instance.
+const (
+	// Up: the instance takes requests.
+	Up = driver.Up
+	// Draining: the instance finishes its requests and takes no new ones.
+	Draining = driver.Draining
+	// Gone: the instance has deregistered.
+	Gone = driver.Gone
+)
+
+// Instance is one process that provides a service. See driver.Instance for the fields.
+type Instance = driver.Instance
+
+// Error is the error of every operation of this package.
+type Error struct {
+	// Op is the operation: "register", "update", "deregister", "check", "lookup", "watch".
+	Op string
+	// Service is the name of the service.
+	Service string
+	// Err is the cause.
+	Err error
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	return fmt.Sprintf("discovery: %s %q: %v", e.Op, sanitize.Text(e.Service, maxName), e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+func wrap(op, service string, err error) error { return &Error{Op: op, Service: service, Err: err} }
+
+// The limits of an instance. They keep a record small enough for every registry.
+const (
+	maxName   = 128
+	maxLabels = 64
+	maxText   = 1 << 10
+)
+
+// checkService returns nil if a service can have this name.
+func checkService(name string) error { return checkName("service", name) }
+
+// checkName returns nil if every registry can have this name in its keys.
+func checkName(what, name string) error {
+	switch {
+	case name == "":
+		return fmt.Errorf("%w: the %s has no name", fault.Invalid, what)
+	case len(name) > maxName:
+		return fmt.Errorf("%w: the name of the %s has %d bytes: use %d at most", fault.Invalid, what, len(name), maxName)
+	}
+	for _, r := range name {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '_', r == '.', r == ':':
+		default:
+			return fmt.Errorf("%w: %s %q: use letters, digits, and - _ . :", fault.Invalid, what, name)
+		}
+	}
+	return nil
+}
+
+// check returns nil if an instance can be registered.
+func check(i Instance) error {
+	if err := checkService(i.Service); err != nil {
+		return err
+	}
+	if err := checkName("instance ID", i.ID); err != nil {
+		return err
+	}
+	if len(i.Addresses) == 0 {
+		return fmt.Errorf("%w: instance %q has no address: set Addresses, such as {\"grpc\": \"10.0.0.7:9000\"}", fault.Invalid, i.ID)
+	}
+	for protocol, address := range i.Addresses {
+		if err := checkName("protocol", protocol); err != nil {
+			return err
+		}
+		if err := checkAddress(address); err != nil {
+			return fmt.Errorf("%w: address %q of %q: %w", fault.Invalid, address, protocol, err)
+		}
+	}
+	if i.Weight < 0 || i.Weight > maxWeight {
+		return fmt.Errorf("%w: a weight of %d: use 0 to %d", fault.Invalid, i.Weight, maxWeight)
+	}
+	return checkTexts(i)
+}
+
+const maxWeight = 1_000_000
+
+// checkAddress returns nil for a host and a port that others can connect to.
+func checkAddress(address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return err
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		return fmt.Errorf("the host is unspecified: give the address that others connect to")
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return fmt.Errorf("port %q: use 1 to 65535", port)
+	}
+	return nil
+}
+
+func checkTexts(i Instance) error {
+	if len(i.Labels) > maxLabels {
+		return fmt.Errorf("%w: %d labels: use %d at most", fault.Invalid, len(i.Labels), maxLabels)
+	}
+	texts := map[string]string{"version": i.Version, "zone": i.Zone}
+	for name, value := range i.Labels {
+		if name == "" {
+			return fmt.Errorf("%w: a label has no name", fault.Invalid)
+		}
+		texts["label "+strings.ToValidUTF8(name, "?")] = name + value
+	}
+	for what, text := range texts {
+		if len(text) > maxText || !utf8.ValidString(text) {
+			return fmt.Errorf("%w: %s: use UTF-8 of %d bytes at most", fault.Invalid, what, maxText)
+		}
+	}
+	return nil
+}
+
+// cloned returns a copy that shares no map with the instance.
+func cloned(i Instance) Instance {
+	i.Addresses, i.Labels = maps.Clone(i.Addresses), maps.Clone(i.Labels)
+	return i
+}
+
+// same reports whether two instances are alike in every field.
+func same(a, b Instance) bool {
+	if !maps.Equal(a.Addresses, b.Addresses) || !maps.Equal(a.Labels, b.Labels) {
+		return false
+	}
+	a.Addresses, a.Labels, b.Addresses, b.Labels = nil, nil, nil, nil
+	return a.Service == b.Service && a.ID == b.ID && a.Version == b.Version && a.Zone == b.Zone && a.Weight == b.Weight && a.State == b.State
+}

@@ -1,0 +1,184 @@
+// Package driver is what a registry implements to stand behind package discovery.
+//
+// Registration and lookup are separate: a [Registrar] writes the instances of one process, a [Reader] follows those of a service.
+// A registry may implement one of them or both. DNS, for example, is only read.
+//
+// # What the portable types do for a driver
+//
+// Records are validated before a driver sees them. The portable types grant leases again after they were lost, register again what has
+// disappeared, retry with backoff, hold back suspicious removals, cache, observe and wrap errors. Drivers do none of that.
+//
+// # What a driver promises
+//
+//   - All methods are safe for concurrent use, and return within a second of the end of their context.
+//   - A record disappears with its lease. A lease that is not renewed ends no earlier than its TTL after the last renewal reached the
+//     registry.
+//   - Of two records with one service and ID, the one with the larger Epoch stays: Register returns ErrConflict for the other one.
+//   - Deregister never removes the record of another incarnation.
+//   - A watch shows the records of one moment, and then every change, or that it has lost its place.
+//   - A record that cannot be decoded costs itself alone: it is an EventInvalid.
+//   - Errors are classified: fault.Classify(ErrUnavailable, err). The registry's own error stays reachable.
+//   - An idle driver sends no requests, except for renewals. A driver that polls documents how often.
+package driver
+
+import (
+	"context"
+	"time"
+
+	"github.com/go-os/go-os/internal/fault"
+)
+
+// The classes of errors. An error without a class, which is not that of a context either, counts as an unforeseen fault of the registry.
+var (
+	// ErrNotFound: the lease has ended, or nothing is known of the service.
+	ErrNotFound = fault.NotFound
+	// ErrConflict: a process that started later has registered the same service and ID.
+	ErrConflict = fault.Conflict
+	// ErrInvalid: the call would fail however often it is repeated.
+	ErrInvalid = fault.Invalid
+	// ErrTooLarge: the record is over the registry's limit.
+	ErrTooLarge = fault.TooLarge
+	// ErrUnavailable: the registry did not answer. The request may have been carried out.
+	ErrUnavailable = fault.Unavailable
+	// ErrDenied: the registry refuses the client, whose credentials or rights do not suffice.
+	ErrDenied = fault.Denied
+	// ErrClosed: the driver was closed.
+	ErrClosed = fault.Closed
+)
+
+// Classify gives an error one of the classes above. The message does not repeat itself.
+func Classify(class, err error) error { return fault.Classify(class, err) }
+
+// State is what an instance says about itself.
+type State uint8
+
+const (
+	// Up: the instance takes requests.
+	Up State = iota
+	// Draining: the instance finishes its requests and takes no new ones.
+	Draining
+	// Gone: the instance has deregistered. Its record remains for a while, so that readers can tell a goodbye from a loss.
+	Gone
+)
+
+// String names the state.
+func (s State) String() string {
+	switch s {
+	case Up:
+		return "up"
+	case Draining:
+		return "draining"
+	case Gone:
+		return "gone"
+	default:
+		return "unknown"
+	}
+}
+
+// Instance is one process that provides a service.
+type Instance struct {
+	// Service that the instance provides, such as "orders".
+	Service string
+	// ID tells the instances of a service apart.
+	ID string
+	// Version of the program. It may be empty.
+	Version string
+	// Addresses by protocol, such as "grpc": "10.0.0.7:9000". At least one.
+	Addresses map[string]string
+	// Zone is where the instance runs. It may be empty.
+	Zone string
+	// Weight is the share of requests that the instance should get, relative to the others of its service. Zero means none.
+	Weight int
+	// Labels are further properties, by name.
+	Labels map[string]string
+	// State of the instance.
+	State State
+}
+
+// Record is an Instance as a registry keeps it.
+type Record struct {
+	Instance
+	// Incarnation identifies the start of the process: random, and never used again.
+	Incarnation string
+	// Epoch orders the incarnations of one service and ID: a later start has a larger one.
+	Epoch uint64
+}
+
+// Capabilities describe a registry.
+type Capabilities struct {
+	// System is the name of the registry, such as "etcd".
+	System string
+	// MinTTL and MaxTTL limit the TTL of a lease. Zero means no limit.
+	MinTTL, MaxTTL time.Duration
+	// MaxRecord is the length of the longest record, in bytes. Zero means no limit.
+	MaxRecord int
+}
+
+// Registrar writes the instances of one process.
+type Registrar interface {
+	// Capabilities are constant, and known without a request.
+	Capabilities() Capabilities
+	// Grant makes a lease for all records of the process. It ends after ttl unless it is renewed.
+	Grant(ctx context.Context, ttl time.Duration) (Lease, error)
+	// Close frees what the driver holds. It is called once.
+	Close() error
+}
+
+// Lease is the lifetime that the records of a process share.
+type Lease interface {
+	// Renew gives the lease its whole TTL again. It returns ErrNotFound if the lease has ended.
+	Renew(ctx context.Context) error
+	// Revoke ends the lease and removes its records.
+	Revoke(ctx context.Context) error
+	// Epoch returns one that is larger than that of the present record of the service and ID, and of at least the given one.
+	Epoch(ctx context.Context, service, id string, least uint64) (uint64, error)
+	// Register writes a record that lives with the lease. It returns ErrConflict if there is a record with a larger Epoch that is not Gone,
+	// and ErrNotFound if the lease has ended. It does nothing if the record is in the registry as given.
+	Register(ctx context.Context, r Record) error
+	// Deregister replaces the record by a goodbye: the same with the state Gone, which lives for the given time, whatever becomes of the
+	// lease. It does nothing if the record belongs to another incarnation.
+	Deregister(ctx context.Context, r Record, keep time.Duration) error
+	// Watch calls changed after the record of this service and ID has been written or removed, by whomever, until ctx ends, which it returns
+	// nil for. After another error it may have missed a change, and is called again.
+	Watch(ctx context.Context, r Record, changed func()) error
+}
+
+// EventKind says what an Event means.
+type EventKind uint8
+
+// The kinds of events.
+const (
+	// EventPut: the record was written, or exists.
+	EventPut EventKind = iota + 1
+	// EventDelete: the record of this service and ID was removed.
+	EventDelete
+	// EventInvalid: a record cannot be decoded. Instance.ID is its place in the registry, and Err the reason.
+	EventInvalid
+	// EventResync: what is known may be wrong. All records follow as EventPut and EventInvalid, up to EventSynced.
+	EventResync
+	// EventSynced: the watch is in place. After an EventResync, records that were not shown do not exist.
+	EventSynced
+	// EventLost: the connection is lost, and the watch reconnects.
+	EventLost
+)
+
+// Event is something that a watch reports.
+type Event struct {
+	// Kind of the event.
+	Kind EventKind
+	// Record that was written. An EventDelete has only the service and the ID.
+	Record Record
+	// Err is the reason of an EventInvalid or an EventLost.
+	Err error
+}
+
+// Reader follows the instances of services.
+type Reader interface {
+	// System is the name of the registry, as in Capabilities.
+	System() string
+	// Watch calls emit, from one goroutine, with EventResync, the records of the service, EventSynced, and then every change. It reconnects
+	// by itself, and reports that. It returns nil when ctx ends, and the error of emit. Any other error is one that a retry cannot fix.
+	Watch(ctx context.Context, service string, emit func(Event) error) error
+	// Close frees what the driver holds. It is called once.
+	Close() error
+}

@@ -1,0 +1,276 @@
+// Package kvdiscovery keeps the instances of services in a kv.Store: memory, etcd, Consul, or any other engine with the abilities CAS,
+// Watch, Leases and Expiry.
+//
+//	store := kv.New(etcdkv.New(client, nil), nil).Namespace("services")
+//	registry, err := kvdiscovery.New(store)
+//
+// A record is the JSON of one instance at the key "<service>/<id>". It lives with the lease of its process. A goodbye is the same record with
+// the state "gone" and a TTL of its own.
+package kvdiscovery
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-os/go-os/control/discovery/driver"
+	"github.com/go-os/go-os/internal/backoff"
+	"github.com/go-os/go-os/state/kv"
+)
+
+// Registry is a registry in a kv.Store. It implements driver.Registrar and driver.Reader.
+type Registry struct {
+	store *kv.Store
+}
+
+// New returns a registry in a store, which stays open when the registry is closed. It returns errors.ErrUnsupported if the engine lacks an
+// ability, and kv.ErrInvalid without a store.
+func New(store *kv.Store) (*Registry, error) {
+	if store == nil {
+		return nil, fmt.Errorf("kvdiscovery: %w: no store", driver.ErrInvalid)
+	}
+	if err := store.Require(kv.CAS, kv.Watch, kv.Leases, kv.Expiry); err != nil {
+		return nil, fmt.Errorf("kvdiscovery: %w", err)
+	}
+	return &Registry{store: store}, nil
+}
+
+// System implements driver.Reader.
+func (r *Registry) System() string { return r.store.Capabilities().System }
+
+// Capabilities implements driver.Registrar.
+func (r *Registry) Capabilities() driver.Capabilities {
+	caps := r.store.Capabilities()
+	return driver.Capabilities{System: caps.System, MinTTL: caps.TTL.Min, MaxTTL: caps.TTL.Max, MaxRecord: caps.MaxValue}
+}
+
+// Close implements driver.Registrar and driver.Reader. The store stays open.
+func (*Registry) Close() error { return nil }
+
+// Grant implements driver.Registrar.
+func (r *Registry) Grant(ctx context.Context, ttl time.Duration) (driver.Lease, error) {
+	l, err := r.store.Lease(ctx, ttl)
+	if err != nil {
+		return nil, err
+	}
+	return &lease{store: r.store, lease: l, written: map[string]kv.Version{}}, nil
+}
+
+// value is a record as it is stored.
+type value struct {
+	Version     string            `json:"version,omitempty"`
+	Addresses   map[string]string `json:"addresses"`
+	Zone        string            `json:"zone,omitempty"`
+	Weight      int               `json:"weight"`
+	Labels      map[string]string `json:"labels,omitempty"`
+	State       string            `json:"state"`
+	Incarnation string            `json:"incarnation"`
+	Epoch       uint64            `json:"epoch"`
+}
+
+var states = map[string]driver.State{
+	driver.Up.String(): driver.Up, driver.Draining.String(): driver.Draining, driver.Gone.String(): driver.Gone,
+}
+
+func key(r driver.Record) string { return r.Service + "/" + r.ID }
+
+func encode(r driver.Record) ([]byte, error) {
+	return json.Marshal(value{
+		Version: r.Version, Addresses: r.Addresses, Zone: r.Zone, Weight: r.Weight, Labels: r.Labels,
+		State: r.State.String(), Incarnation: r.Incarnation, Epoch: r.Epoch,
+	})
+}
+
+// decode returns the record of an item.
+func decode(it kv.Item) (driver.Record, error) {
+	service, id, ok := strings.Cut(it.Key, "/")
+	r := driver.Record{Instance: driver.Instance{Service: service, ID: id}}
+	var v value
+	err := json.Unmarshal(it.Value, &v)
+	state, known := states[v.State]
+	switch {
+	case !ok || id == "" || strings.Contains(id, "/"):
+		return r, fmt.Errorf("%w: the key %q is not that of an instance: want <service>/<id>", driver.ErrInvalid, it.Key)
+	case err != nil:
+		return r, fmt.Errorf("%w: %w", driver.ErrInvalid, err)
+	case !known:
+		return r, fmt.Errorf("%w: state %q: want up, draining or gone", driver.ErrInvalid, v.State)
+	case len(v.Addresses) == 0:
+		return r, fmt.Errorf("%w: no addresses", driver.ErrInvalid)
+	}
+	r.Version, r.Addresses, r.Zone, r.Weight, r.Labels, r.State = v.Version, v.Addresses, v.Zone, v.Weight, v.Labels, state
+	r.Incarnation, r.Epoch = v.Incarnation, v.Epoch
+	return r, nil
+}
+
+// lease implements driver.Lease.
+type lease struct {
+	store *kv.Store
+	lease *kv.Lease
+
+	mu      sync.Mutex
+	written map[string]kv.Version // under this lease, by key
+}
+
+// Renew implements driver.Lease.
+func (l *lease) Renew(ctx context.Context) error { return l.lease.Renew(ctx) }
+
+// Revoke implements driver.Lease.
+func (l *lease) Revoke(ctx context.Context) error { return l.lease.Revoke(ctx) }
+
+// Epoch implements driver.Lease.
+func (l *lease) Epoch(ctx context.Context, service, id string, least uint64) (uint64, error) {
+	_, present, err := l.present(ctx, driver.Record{Instance: driver.Instance{Service: service, ID: id}})
+	if err != nil {
+		return 0, err
+	}
+	return max(least, present.Epoch+1), nil
+}
+
+// present returns the item of a record, and what it holds. A missing item has no version. One that cannot be decoded has an empty record, and
+// is written over.
+func (l *lease) present(ctx context.Context, r driver.Record) (kv.Item, driver.Record, error) {
+	it, err := l.store.Get(ctx, key(r))
+	if errors.Is(err, kv.ErrNotFound) {
+		return kv.Item{}, driver.Record{}, nil
+	}
+	if err != nil {
+		return kv.Item{}, driver.Record{}, err
+	}
+	there, err := decode(it)
+	if err != nil {
+		return it, driver.Record{}, nil
+	}
+	return it, there, nil
+}
+
+// Register implements driver.Lease.
+func (l *lease) Register(ctx context.Context, r driver.Record) error {
+	data, err := encode(r)
+	if err != nil {
+		return err
+	}
+	wait := retries
+	for {
+		it, there, err := l.present(ctx, r)
+		switch {
+		case err != nil:
+			return err
+		case there.Incarnation != r.Incarnation && there.Epoch >= r.Epoch && there.State != driver.Gone:
+			return fmt.Errorf("%w: %s is registered by a process that started later (incarnation %s)", driver.ErrConflict, key(r), there.Incarnation)
+		case it.Version != 0 && it.Version == l.version(key(r)) && bytes.Equal(it.Value, data):
+			return nil
+		}
+		version, err := l.store.Put(ctx, key(r), data, condition(it), kv.WithLease(l.lease))
+		switch {
+		case err == nil:
+			l.wrote(key(r), version)
+			return nil
+		case !errors.Is(err, kv.ErrConflict):
+			return err
+		}
+		if err := wait.Wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// retries is how writers that meet step aside.
+var retries = backoff.Backoff{First: time.Millisecond, Longest: 100 * time.Millisecond}
+
+// condition is that nobody has written the item since it was read.
+func condition(it kv.Item) kv.PutOption {
+	if it.Version == 0 {
+		return kv.IfAbsent()
+	}
+	return kv.IfVersion(it.Version)
+}
+
+// version returns the version of an item as it was written under this lease; zero if it was not.
+func (l *lease) version(key string) kv.Version {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.written[key]
+}
+
+func (l *lease) wrote(key string, v kv.Version) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.written[key] = v
+}
+
+// Deregister implements driver.Lease.
+func (l *lease) Deregister(ctx context.Context, r driver.Record, keep time.Duration) error {
+	data, err := encode(r)
+	if err != nil {
+		return err
+	}
+	wait := retries
+	for {
+		it, there, err := l.present(ctx, r)
+		if err != nil || there.Incarnation != r.Incarnation || there.State == driver.Gone {
+			return err
+		}
+		if _, err = l.store.Put(ctx, key(r), data, condition(it), kv.TTL(keep)); !errors.Is(err, kv.ErrConflict) {
+			return err
+		}
+		if err := wait.Wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// Watch implements driver.Lease.
+func (l *lease) Watch(ctx context.Context, r driver.Record, changed func()) error {
+	for event, err := range l.store.Watch(ctx, key(r), kv.Current()) {
+		if err != nil {
+			return err
+		}
+		if event.Kind != kv.EventLost && event.Kind != kv.EventResync {
+			changed()
+		}
+	}
+	return nil
+}
+
+// Watch implements driver.Reader.
+func (r *Registry) Watch(ctx context.Context, service string, emit func(driver.Event) error) error {
+	for event, err := range r.store.WatchPrefix(ctx, service+"/", kv.Current()) {
+		if err != nil {
+			return err
+		}
+		if err := emit(translate(service, event)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// translate returns the event of a service that an event of the store means.
+func translate(service string, event kv.Event) driver.Event {
+	id := strings.TrimPrefix(event.Item.Key, service+"/")
+	out := driver.Event{Record: driver.Record{Instance: driver.Instance{Service: service, ID: id}}}
+	switch event.Kind {
+	case kv.EventResync:
+		out.Kind = driver.EventResync
+	case kv.EventSynced:
+		out.Kind = driver.EventSynced
+	case kv.EventLost:
+		out.Kind, out.Err = driver.EventLost, fmt.Errorf("%w: the watch of the store is lost", driver.ErrUnavailable)
+	case kv.EventDelete:
+		out.Kind = driver.EventDelete
+	case kv.EventPut:
+		record, err := decode(event.Item)
+		if err != nil {
+			out.Kind, out.Err = driver.EventInvalid, err
+			break
+		}
+		out.Kind, out.Record = driver.EventPut, record
+	}
+	return out
+}

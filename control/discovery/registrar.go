@@ -1,0 +1,314 @@
+package discovery
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/go-os/go-os/control/discovery/driver"
+	"github.com/go-os/go-os/internal/backoff"
+	"github.com/go-os/go-os/telemetry"
+)
+
+// The defaults of RegistrarOptions.
+const (
+	DefaultTTL     = 15 * time.Second
+	DefaultTimeout = 5 * time.Second
+	// DefaultGoodbye is how long readers can see that an instance has deregistered.
+	DefaultGoodbye = 10 * time.Minute
+)
+
+// RegistrarOptions configure NewRegistrar.
+type RegistrarOptions struct {
+	// TTL is how long the registry keeps the instances of a process that has died. It is renewed three times a TTL. Default: DefaultTTL.
+	TTL time.Duration
+	// Timeout limits one request to the registry. More than a third of the TTL means a third of the TTL. Default: DefaultTimeout.
+	Timeout time.Duration
+	// Goodbye is how long the record of an instance that has deregistered stays in the registry. Default: DefaultGoodbye.
+	Goodbye time.Duration
+	// Backoff is the wait before a request that has failed is sent again. It doubles up to a third of the TTL, and half of it is random.
+	// Default: DefaultBackoff.
+	Backoff time.Duration
+	// Telemetry is where spans, metrics and events go. A no-op provider turns its signal off.
+	Telemetry telemetry.Providers
+}
+
+func (o *RegistrarOptions) withDefaults(caps driver.Capabilities) (RegistrarOptions, error) {
+	var out RegistrarOptions
+	if o != nil {
+		out = *o
+	}
+	for _, d := range []struct {
+		name  string
+		value *time.Duration
+		def   time.Duration
+	}{
+		{"TTL", &out.TTL, max(DefaultTTL, caps.MinTTL)}, {"Timeout", &out.Timeout, DefaultTimeout},
+		{"Goodbye", &out.Goodbye, DefaultGoodbye}, {"Backoff", &out.Backoff, DefaultBackoff},
+	} {
+		if err := defaulted(d.name, d.value, d.def); err != nil {
+			return out, err
+		}
+	}
+	if out.TTL < caps.MinTTL || caps.MaxTTL > 0 && out.TTL > caps.MaxTTL {
+		return out, fmt.Errorf("%w: a TTL of %s: %s takes %s to %s", ErrInvalid, out.TTL, caps.System, caps.MinTTL, caps.MaxTTL)
+	}
+	out.Timeout = min(out.Timeout, out.TTL/3)
+	return out, nil
+}
+
+// Registrar keeps the instances of one process in a registry. It is safe for concurrent use.
+type Registrar struct {
+	driver driver.Registrar
+	opts   RegistrarOptions
+	obs    writeObserver
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+
+	incarnation string
+
+	mu            sync.Mutex
+	closed        bool
+	started       bool
+	lease         *lease // nil if there is none at present
+	registrations map[string]*Registration
+}
+
+// NewRegistrar returns a Registrar on a registry, which the Registrar closes. It does no I/O and starts no goroutine. It returns ErrInvalid
+// without a registry, or if an option is negative or outside the registry's limits.
+func NewRegistrar(d driver.Registrar, opts *RegistrarOptions) (*Registrar, error) {
+	if d == nil {
+		return nil, fmt.Errorf("discovery: NewRegistrar: %w: no registry", ErrInvalid)
+	}
+	o, err := opts.withDefaults(d.Capabilities())
+	if err != nil {
+		return nil, fmt.Errorf("discovery: NewRegistrar: %w", err)
+	}
+	r := &Registrar{
+		driver: d, opts: o, obs: observeWrites(d.Capabilities().System, o.Telemetry),
+		incarnation: rand.Text(), registrations: map[string]*Registration{},
+	}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	return r, nil
+}
+
+// Register keeps an instance in the registry until the Registration is closed. Its State is ignored: it is Up. Register waits for the outcome
+// of the first request until ctx ends, and succeeds even if the registry is away: [Registration.Check] reports whether the instance is
+// registered.
+//
+// It returns ErrInvalid if the instance cannot be registered anywhere or this process has registered the same service and ID, and ErrClosed.
+func (r *Registrar) Register(ctx context.Context, instance Instance) (out *Registration, err error) {
+	ctx, call := r.obs.register.Start(ctx, instance.Service)
+	defer call.End(ctx, &err)
+	if err := check(instance); err != nil {
+		return nil, err
+	}
+	instance = cloned(instance)
+	instance.State = Up
+	g := &Registration{registrar: r, tried: make(chan struct{}), revised: make(chan struct{}), updated: make(chan struct{}), done: make(chan struct{})}
+	g.record = driver.Record{Instance: instance, Incarnation: r.incarnation}
+	if err := r.add(g); err != nil {
+		return nil, err
+	}
+	select {
+	case <-g.tried:
+	case <-ctx.Done():
+	case <-r.ctx.Done():
+	}
+	return g, nil
+}
+
+// add takes a registration up, and starts the upkeep with the first one.
+func (r *Registrar) add(g *Registration) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return ErrClosed
+	}
+	if _, ok := r.registrations[g.key()]; ok {
+		return fmt.Errorf("%w: instance %q: already registered by this process", ErrInvalid, g.record.ID)
+	}
+	r.registrations[g.key()] = g
+	if !r.started {
+		r.started = true
+		r.work.Go(r.run)
+	} else if r.lease != nil {
+		r.lease.tend(g)
+	}
+	return nil
+}
+
+// run keeps a lease until Close.
+func (r *Registrar) run() {
+	wait := backoff.Backoff{First: r.opts.Backoff, Longest: r.opts.TTL / 3}
+	for r.ctx.Err() == nil {
+		l, err := r.grant()
+		if err != nil {
+			r.fail(err)
+			_ = wait.Wait(r.ctx)
+			continue
+		}
+		wait.Reset()
+		if err := l.keep(); err != nil && r.ctx.Err() == nil {
+			r.obs.leaseLost.EmitError(r.ctx, err, r.obs.system)
+			r.fail(err)
+		}
+	}
+}
+
+// grant makes a lease and has it tend all registrations.
+func (r *Registrar) grant() (*lease, error) {
+	ctx, cancel := context.WithTimeout(r.ctx, r.opts.Timeout)
+	defer cancel()
+	sent := time.Now()
+	granted, err := r.driver.Grant(ctx, r.opts.TTL)
+	if err != nil {
+		return nil, r.blame(err)
+	}
+	l := &lease{Lease: granted, registrar: r, until: sent.Add(r.opts.TTL)}
+	l.ctx, l.end = context.WithCancelCause(r.ctx)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lease = l
+	for _, g := range r.registrations {
+		l.tend(g)
+	}
+	return l, nil
+}
+
+// fail records why no instance is registered.
+func (r *Registrar) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, g := range r.registrations {
+		g.fail(err)
+	}
+}
+
+// blame gives the error of a request a class, if only the time for it has passed.
+func (r *Registrar) blame(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, ErrUnavailable) {
+		return fmt.Errorf("%w: no answer within %s", ErrUnavailable, r.opts.Timeout)
+	}
+	return err
+}
+
+// Close deregisters all instances, revokes the lease and closes the driver. If the registry does not answer, Close takes a second at most, and
+// the instances vanish after the TTL. A second Close does nothing.
+func (r *Registrar) Close() error {
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return nil
+	}
+	r.closed = true
+	var all []*Registration
+	for _, g := range r.registrations {
+		all = append(all, g)
+	}
+	l := r.lease
+	r.mu.Unlock()
+
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	var work sync.WaitGroup
+	for _, g := range all {
+		work.Go(func() { _ = g.deregister(ctx) }) // without an answer the record vanishes after the TTL
+	}
+	work.Wait()
+	r.cancel()
+	r.work.Wait()
+	if l != nil {
+		_ = l.Revoke(ctx) // as above
+	}
+	return r.driver.Close()
+}
+
+// closeTimeout is how long Close waits for the registry.
+const closeTimeout = time.Second
+
+// lease is what the records of the process live with.
+type lease struct {
+	driver.Lease
+	registrar *Registrar
+
+	ctx  context.Context // ends with the lease
+	end  context.CancelCauseFunc
+	work sync.WaitGroup
+
+	mu    sync.Mutex
+	until time.Time // when it ends unless it is renewed
+}
+
+// keep renews the lease until it has ended, and returns why.
+func (l *lease) keep() error {
+	defer l.work.Wait()
+	defer l.end(nil)
+	defer l.registrar.forget(l)
+	ttl := l.registrar.opts.TTL
+	wait := backoff.Jitter(ttl/3, 0.1)
+	for {
+		if backoff.Sleep(l.ctx, wait) != nil {
+			return context.Cause(l.ctx)
+		}
+		err := l.renew()
+		switch {
+		case err == nil:
+			wait = backoff.Jitter(ttl/3, 0.1)
+		case errors.Is(err, ErrNotFound):
+			return err
+		case l.left() <= 0:
+			return fmt.Errorf("%w: no renewal within %s: %w", ErrUnavailable, ttl, err)
+		default:
+			wait = min(ttl/10, l.left())
+		}
+	}
+}
+
+func (l *lease) renew() error {
+	ctx, cancel := context.WithTimeout(l.ctx, min(l.registrar.opts.Timeout, max(l.left(), 0)))
+	defer cancel()
+	sent := time.Now()
+	if err := l.Renew(ctx); err != nil {
+		return l.registrar.blame(err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.until = sent.Add(l.registrar.opts.TTL)
+	return nil
+}
+
+// left returns how long the lease surely lives.
+func (l *lease) left() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Until(l.until)
+}
+
+// remove takes a registration out of the upkeep, and returns the present lease, if there is one.
+func (r *Registrar) remove(g *Registration) *lease {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.registrations[g.key()] == g {
+		delete(r.registrations, g.key())
+	}
+	return r.lease
+}
+
+func (r *Registrar) forget(l *lease) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.lease == l {
+		r.lease = nil
+	}
+}
+
+// tend has the lease keep a registration. registrar.mu is held.
+func (l *lease) tend(g *Registration) {
+	l.work.Go(func() { g.tend(l) })
+}

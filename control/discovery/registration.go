@@ -1,0 +1,342 @@
+package discovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/go-os/go-os/control/discovery/driver"
+	"github.com/go-os/go-os/internal/backoff"
+)
+
+// Registration is an instance that a Registrar keeps in the registry. It is safe for concurrent use.
+type Registration struct {
+	registrar *Registrar
+	tried     chan struct{} // closed after the first attempt
+	done      chan struct{} // closed by Close, or when another process has taken the place
+
+	writing sync.Mutex // held while a request about the record is under way
+
+	mu        sync.Mutex
+	record    driver.Record
+	lease     *lease // under which the record was confirmed; nil if it is not
+	attempted bool
+	ended     bool
+	err       error         // why it is not registered
+	revised   chan struct{} // closed when the record should change
+	updated   chan struct{} // closed with the outcome of an attempt
+}
+
+func (g *Registration) key() string { return g.record.Service + "/" + g.record.ID }
+
+// Instance returns the instance as it should be in the registry.
+func (g *Registration) Instance() Instance {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return cloned(g.record.Instance)
+}
+
+// Check returns nil while the instance is registered and its lease lives. Otherwise it returns why not: ErrUnavailable while the registry is
+// away, ErrConflict if a process that started later has registered the same service and ID, ErrClosed after Close. It does no I/O.
+func (g *Registration) Check(context.Context) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	err := g.err
+	switch {
+	case err == nil && g.lease == nil:
+		err = fmt.Errorf("%w: not registered yet", ErrUnavailable)
+	case err == nil && g.lease.left() <= 0:
+		err = fmt.Errorf("%w: the lease was not renewed in time", ErrUnavailable)
+	}
+	if err == nil {
+		return nil
+	}
+	return wrap("check", g.record.Service, err)
+}
+
+// Drain tells readers that the instance takes no new requests. It is Update with the state Draining.
+func (g *Registration) Drain(ctx context.Context) error {
+	return g.Update(ctx, func(i *Instance) { i.State = Draining })
+}
+
+// Update changes the instance: its version, addresses, zone, weight, labels and state, Up or Draining. It returns when the registry has the
+// change. If ctx ends first it returns ErrUnavailable, and the change is still made as soon as the registry answers. It returns ErrInvalid if
+// the instance cannot be as changed, and ErrConflict or ErrClosed if the registration has ended.
+func (g *Registration) Update(ctx context.Context, change func(*Instance)) (err error) {
+	ctx, call := g.registrar.obs.update.Start(ctx, g.record.Service)
+	defer call.End(ctx, &err)
+	if err := g.change(change); err != nil {
+		return err
+	}
+	for {
+		confirmed, updated, err := g.outcome()
+		switch {
+		case confirmed:
+			return nil
+		case errors.Is(err, ErrConflict), errors.Is(err, ErrClosed), errors.Is(err, ErrInvalid), errors.Is(err, ErrTooLarge), errors.Is(err, ErrDenied):
+			return err
+		}
+		select {
+		case <-updated:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: the registry has not confirmed the change: %w", ErrUnavailable, errors.Join(ctx.Err(), err))
+		}
+	}
+}
+
+// change makes a change the instance that should be registered.
+func (g *Registration) change(change func(*Instance)) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ended {
+		return g.err
+	}
+	next := cloned(g.record.Instance)
+	change(&next)
+	next.Service, next.ID = g.record.Service, g.record.ID
+	if err := check(next); err != nil {
+		return err
+	}
+	if next.State != Up && next.State != Draining {
+		return fmt.Errorf("%w: state %s: use Up or Draining, and Close to deregister", ErrInvalid, next.State)
+	}
+	if same(next, g.record.Instance) {
+		return nil
+	}
+	g.record.Instance, g.lease = next, nil
+	close(g.revised)
+	g.revised = make(chan struct{})
+	return nil
+}
+
+// outcome reports whether the registry has the record, why it has not, and when to look again.
+func (g *Registration) outcome() (confirmed bool, updated <-chan struct{}, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.lease != nil, g.updated, g.err
+}
+
+// revision returns a channel that is closed when the record should change.
+func (g *Registration) revision() <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.revised
+}
+
+// wake notifies those that wait for the outcome of an attempt. mu is held.
+func (g *Registration) wake() {
+	close(g.updated)
+	g.updated = make(chan struct{})
+}
+
+// tend keeps the record in the registry while the lease lives.
+func (g *Registration) tend(l *lease) {
+	ctx, cancel := context.WithCancel(l.ctx)
+	defer cancel()
+	altered := make(chan struct{}, 1)
+	var work sync.WaitGroup
+	defer work.Wait()
+	defer cancel()
+	work.Go(func() { g.watch(ctx, l, altered) })
+	wait := backoff.Backoff{First: l.registrar.opts.Backoff, Longest: l.registrar.opts.TTL / 3}
+	for {
+		revised := g.revision()
+		err := g.write(ctx, l)
+		switch {
+		case ctx.Err() != nil, g.over():
+			return
+		case err == nil:
+			wait.Reset()
+		case errors.Is(err, ErrNotFound):
+			l.end(err)
+			return
+		}
+		if !g.pause(ctx, revised, altered, err, &wait) {
+			return
+		}
+	}
+}
+
+// pause waits for a reason to write the record: it should change, it was altered, or an attempt has failed. It returns false at the end.
+func (g *Registration) pause(ctx context.Context, revised, altered <-chan struct{}, err error, wait *backoff.Backoff) bool {
+	var retry <-chan time.Time
+	if err != nil {
+		timer := time.NewTimer(wait.Next())
+		defer timer.Stop()
+		retry = timer.C
+	}
+	select {
+	case <-revised:
+	case <-altered:
+	case <-retry:
+	case <-g.done:
+		return false
+	case <-ctx.Done():
+		return false
+	}
+	return true
+}
+
+// watch notices when the record is altered or removed.
+func (g *Registration) watch(ctx context.Context, l *lease, altered chan<- struct{}) {
+	notify := func() {
+		select {
+		case altered <- struct{}{}:
+		default:
+		}
+	}
+	wait := backoff.Backoff{First: l.registrar.opts.Backoff, Longest: l.registrar.opts.TTL / 3}
+	for ctx.Err() == nil {
+		if l.Watch(ctx, g.wanted(), func() { wait.Reset(); notify() }) != nil && wait.Wait(ctx) == nil {
+			notify() // a change may have been missed
+		}
+	}
+}
+
+func (g *Registration) wanted() driver.Record {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	r := g.record
+	r.Instance = cloned(r.Instance)
+	return r
+}
+
+// write brings the record into the registry.
+func (g *Registration) write(ctx context.Context, l *lease) error {
+	g.writing.Lock()
+	defer g.writing.Unlock()
+	if g.over() {
+		return ErrClosed
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.registrar.opts.Timeout)
+	defer cancel()
+	go func() {
+		select {
+		case <-g.done:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	r := g.wanted()
+	if r.Epoch == 0 {
+		epoch, err := l.Epoch(ctx, r.Service, r.ID, uint64(time.Now().UnixMilli()))
+		if err != nil {
+			return g.settle(l, r, l.registrar.blame(err))
+		}
+		r.Epoch = epoch
+	}
+	return g.settle(l, r, l.registrar.blame(l.Register(ctx, r)))
+}
+
+// settle records the outcome of an attempt.
+func (g *Registration) settle(l *lease, r driver.Record, err error) error {
+	g.mu.Lock()
+	before, ended := g.err, g.ended
+	if ended {
+		g.mu.Unlock()
+		return err
+	}
+	g.record.Epoch = r.Epoch
+	switch {
+	case err == nil && same(r.Instance, g.record.Instance):
+		g.lease, g.err = l, nil
+	case err != nil:
+		g.lease, g.err = nil, err
+	}
+	superseded := errors.Is(err, ErrConflict)
+	if superseded {
+		g.finish(err)
+	}
+	g.attempt()
+	g.wake()
+	g.mu.Unlock()
+	if superseded {
+		g.registrar.remove(g)
+	}
+	g.observe(before, err)
+	return err
+}
+
+// observe emits what an outcome means. mu is free.
+func (g *Registration) observe(before, err error) {
+	o := g.registrar.obs
+	attrs := o.about(g.record.Service, g.record.ID)
+	switch {
+	case errors.Is(err, ErrConflict):
+		o.superseded.EmitError(g.registrar.ctx, err, attrs...)
+	case err != nil && before == nil:
+		o.failed.EmitError(g.registrar.ctx, err, attrs...)
+	case err == nil && before != nil:
+		o.registered.Emit(g.registrar.ctx, attrs...)
+	}
+}
+
+// attempt lets the call of Register return. mu is held.
+func (g *Registration) attempt() {
+	if !g.attempted {
+		g.attempted = true
+		close(g.tried)
+	}
+}
+
+// finish ends the registration. mu is held.
+func (g *Registration) finish(err error) {
+	if g.ended {
+		return
+	}
+	g.ended, g.lease, g.err = true, nil, err
+	close(g.done)
+	g.wake()
+}
+
+// over reports whether the registration has ended.
+func (g *Registration) over() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.ended
+}
+
+// fail records why the instance is not registered.
+func (g *Registration) fail(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ended {
+		return
+	}
+	g.lease, g.err = nil, err
+	g.attempt()
+	g.wake()
+}
+
+// Close deregisters the instance: readers see it leave at once. If the registry does not answer, Close takes a second at most and returns
+// ErrUnavailable, and the instance vanishes when its lease ends. A second Close does nothing.
+func (g *Registration) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	return g.deregister(ctx)
+}
+
+// deregister says goodbye.
+func (g *Registration) deregister(ctx context.Context) (err error) {
+	r := g.registrar
+	ctx, call := r.obs.deregister.Start(ctx, g.record.Service)
+	defer call.End(ctx, &err)
+	g.mu.Lock()
+	if g.ended {
+		g.mu.Unlock()
+		return nil
+	}
+	g.finish(ErrClosed)
+	g.mu.Unlock()
+	g.writing.Lock() // a request under way has been cancelled: it must not write over the goodbye
+	defer g.writing.Unlock()
+	record := g.wanted()
+	l := r.remove(g)
+	if l == nil || record.Epoch == 0 {
+		return nil // it is not in the registry, or ends with its lease
+	}
+	record.State = driver.Gone
+	return r.blame(l.Deregister(ctx, record, r.opts.Goodbye))
+}

@@ -1,0 +1,480 @@
+package discovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-os/go-os/control/discovery/driver"
+	"github.com/go-os/go-os/internal/backoff"
+	"github.com/go-os/go-os/telemetry"
+)
+
+// The defaults of ResolverOptions.
+const (
+	DefaultHoldShare  = 0.3
+	DefaultHoldWindow = 15 * time.Second
+	DefaultHoldTime   = time.Hour
+	DefaultBackoff    = 100 * time.Millisecond
+	DefaultMaxBackoff = 5 * time.Second
+)
+
+// ResolverOptions configure NewResolver.
+type ResolverOptions struct {
+	// HoldShare is the share of a service's instances, from 0 to 1, that may vanish without a goodbye within HoldWindow. Further ones are
+	// held. Default: DefaultHoldShare.
+	HoldShare float64
+	// HoldWindow is the time within which vanished instances are counted. Set it to the TTL of the registrars. Default: DefaultHoldWindow.
+	HoldWindow time.Duration
+	// HoldTime is the longest time for which an instance is held. Default: DefaultHoldTime.
+	HoldTime time.Duration
+	// Backoff is the wait before a watch is started again that has failed. It doubles up to MaxBackoff, and half of it is random.
+	// Default: DefaultBackoff.
+	Backoff time.Duration
+	// MaxBackoff is the longest such wait. Default: DefaultMaxBackoff.
+	MaxBackoff time.Duration
+	// Telemetry is where spans, metrics and events go. A no-op provider turns its signal off.
+	Telemetry telemetry.Providers
+}
+
+func (o *ResolverOptions) withDefaults() (ResolverOptions, error) {
+	var out ResolverOptions
+	if o != nil {
+		out = *o
+	}
+	if out.HoldShare < 0 || out.HoldShare > 1 {
+		return out, fmt.Errorf("%w: a HoldShare of %v: use 0 to 1", ErrInvalid, out.HoldShare)
+	}
+	if out.HoldShare == 0 {
+		out.HoldShare = DefaultHoldShare
+	}
+	for _, d := range []struct {
+		name  string
+		value *time.Duration
+		def   time.Duration
+	}{
+		{"HoldWindow", &out.HoldWindow, DefaultHoldWindow}, {"HoldTime", &out.HoldTime, DefaultHoldTime},
+		{"Backoff", &out.Backoff, DefaultBackoff}, {"MaxBackoff", &out.MaxBackoff, DefaultMaxBackoff},
+	} {
+		if err := defaulted(d.name, d.value, d.def); err != nil {
+			return out, err
+		}
+	}
+	return out, nil
+}
+
+// defaulted sets a duration that is zero to its default.
+func defaulted(name string, value *time.Duration, def time.Duration) error {
+	switch {
+	case *value < 0:
+		return fmt.Errorf("%w: %s is %s: it must not be negative", ErrInvalid, name, *value)
+	case *value == 0:
+		*value = def
+	}
+	return nil
+}
+
+// Resolver holds the instances of services in memory. It follows a service from its first Lookup until Close. It is safe for concurrent
+// use.
+type Resolver struct {
+	reader driver.Reader
+	opts   ResolverOptions
+	obs    readObserver
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+
+	services sync.Map // of *service by name
+	mu       sync.Mutex
+	closed   bool
+}
+
+// NewResolver returns a Resolver on a registry, which the Resolver closes. It does no I/O and starts no goroutine. It returns ErrInvalid
+// without a registry or if an option is invalid.
+func NewResolver(r driver.Reader, opts *ResolverOptions) (*Resolver, error) {
+	o, err := opts.withDefaults()
+	if err == nil && r == nil {
+		err = fmt.Errorf("%w: no registry", ErrInvalid)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("discovery: NewResolver: %w", err)
+	}
+	s := &Resolver{reader: r, opts: o, obs: observeReads(r.System(), o.Telemetry)}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s, nil
+}
+
+// Snapshot is the instances of a service at one moment. It is immutable, and shared by all callers.
+type Snapshot struct {
+	// Service that the instances provide.
+	Service string
+	// Instances that are registered or held, those that drain included, ordered by ID.
+	Instances []Instance
+	// Held is how many of them are held: their records have vanished without a goodbye.
+	Held int
+
+	service *service
+}
+
+// Age returns for how long the snapshot has been out of reach of the registry: zero while the watch is in place.
+func (s *Snapshot) Age() time.Duration { return s.service.age() }
+
+// Lookup returns the present instances of a service. The first Lookup of a service asks the registry, and waits for its answer until ctx ends;
+// later ones read memory.
+//
+// It returns ErrNotFound if the registry has never had a record of the service, ErrUnavailable if the registry has not answered yet when ctx
+// ends, and ErrInvalid or ErrClosed. A service whose instances have all said goodbye has an empty Snapshot and no error.
+func (r *Resolver) Lookup(ctx context.Context, name string) (*Snapshot, error) {
+	if s, ok := r.services.Load(name); ok {
+		if snapshot := s.(*service).current.Load(); snapshot != nil {
+			return snapshot, nil
+		}
+	}
+	return r.lookup(ctx, name)
+}
+
+// lookup waits for the first answer, or returns why there are no instances.
+func (r *Resolver) lookup(ctx context.Context, name string) (out *Snapshot, err error) {
+	ctx, call := r.obs.lookup.Start(ctx, name)
+	defer call.End(ctx, &err)
+	s, err := r.follow(name)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-s.loaded:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: no answer from the registry yet: %w", ErrUnavailable, errors.Join(ctx.Err(), s.failure()))
+	case <-r.ctx.Done():
+		return nil, ErrClosed
+	}
+	if snapshot := s.current.Load(); snapshot != nil {
+		return snapshot, nil
+	}
+	if err := s.failure(); err != nil {
+		return nil, err
+	}
+	return nil, fmt.Errorf("%w: no instance has been registered", ErrNotFound)
+}
+
+// follow returns the service of this name, and starts to follow it if nobody has yet.
+func (r *Resolver) follow(name string) (*service, error) {
+	if err := checkService(name); err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil, ErrClosed
+	}
+	if s, ok := r.services.Load(name); ok {
+		return s.(*service), nil
+	}
+	s := newService(name, r)
+	r.services.Store(name, s)
+	r.work.Go(func() { s.run(r.ctx) })
+	return s, nil
+}
+
+// Change is a Snapshot, and how it differs from the one before.
+type Change struct {
+	// Snapshot after the change.
+	Snapshot *Snapshot
+	// Added are instances that were not in the snapshot before.
+	Added []Instance
+	// Removed are instances that are no longer in it.
+	Removed []Instance
+	// Updated are instances that have changed, such as their weight or their state.
+	Updated []Instance
+}
+
+// Watch returns the present instances of a service as Added, and then every change, until ctx ends. A slow loop misses intermediate
+// snapshots, never the last one. The loop ends without an error when ctx ends. Any other end is an error in the last pair: ErrInvalid or
+// ErrClosed.
+func (r *Resolver) Watch(ctx context.Context, name string) iter.Seq2[Change, error] {
+	return func(yield func(Change, error) bool) {
+		s, err := r.follow(name)
+		if err != nil {
+			yield(Change{}, wrap("watch", name, err))
+			return
+		}
+		before := &Snapshot{Service: name, service: s}
+		for {
+			changed := s.changed()
+			if now := s.current.Load(); now != nil && now != before {
+				change := difference(before, now)
+				before = now
+				if !yield(change, nil) {
+					return
+				}
+				continue
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return
+			case <-r.ctx.Done():
+				yield(Change{}, wrap("watch", name, ErrClosed))
+				return
+			}
+		}
+	}
+}
+
+// difference compares two snapshots, whose instances are ordered by ID.
+func difference(before, now *Snapshot) Change {
+	c := Change{Snapshot: now}
+	old := before.Instances
+	for _, instance := range now.Instances {
+		for len(old) > 0 && old[0].ID < instance.ID {
+			c.Removed, old = append(c.Removed, old[0]), old[1:]
+		}
+		switch {
+		case len(old) == 0 || old[0].ID != instance.ID:
+			c.Added = append(c.Added, instance)
+			continue
+		case !same(old[0], instance):
+			c.Updated = append(c.Updated, instance)
+		}
+		old = old[1:]
+	}
+	c.Removed = append(c.Removed, old...)
+	return c
+}
+
+// Report tells the Resolver whether a connection to an instance has succeeded. Three failures in a row end the hold of an instance that
+// is held; they mean nothing for others, or for other processes.
+func (r *Resolver) Report(name, id string, ok bool) {
+	if s, known := r.services.Load(name); known {
+		s.(*service).report(id, ok)
+	}
+}
+
+// Status is what the Resolver knows of a service.
+type Status struct {
+	// Service is its name.
+	Service string
+	// Loaded is set once the registry has answered.
+	Loaded bool
+	// Age is for how long the registry has been out of reach; zero while the watch is in place.
+	Age time.Duration
+	// Instances is how many there are, held ones included.
+	Instances int
+	// Held are the IDs of the instances that are held.
+	Held []string
+	// Invalid are the records that could not be decoded, by their place in the registry.
+	Invalid map[string]error
+	// Err is why the registry is out of reach, if it is.
+	Err error
+}
+
+// Status returns what the Resolver knows of the services that it follows, ordered by name.
+func (r *Resolver) Status() []Status {
+	var all []Status
+	r.services.Range(func(_, s any) bool {
+		all = append(all, s.(*service).status())
+		return true
+	})
+	slices.SortFunc(all, func(a, b Status) int { return strings.Compare(a.Service, b.Service) })
+	return all
+}
+
+// Close ends all watches and closes the driver. Snapshots stay valid; later calls return ErrClosed. A second Close does nothing.
+func (r *Resolver) Close() error {
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return nil
+	}
+	r.closed = true
+	r.mu.Unlock()
+	r.cancel()
+	r.work.Wait()
+	r.services.Clear()
+	return r.reader.Close()
+}
+
+// service is what a Resolver knows of one service.
+type service struct {
+	name     string
+	resolver *Resolver
+	loaded   chan struct{} // closed with the registry's first answer
+
+	current atomic.Pointer[Snapshot] // nil until there is something to show
+
+	mu       sync.Mutex
+	answered bool
+	stale    time.Time // since when the registry is out of reach; zero if it is not
+	err      error     // why
+	known    bool      // the registry has had a record
+	dirty    bool      // the entries differ from the snapshot
+	entries  map[string]*entry
+	unseen   map[string]struct{} // by the snapshot that is being read
+	reading  bool                // a snapshot is being read
+	vanished []vanished          // within the last HoldWindow
+	invalid  map[string]error
+	waiters  chan struct{}           // closed with the next change
+	timer    *time.Timer             // ends holds
+	pending  []func(context.Context) // events to emit once mu is free
+}
+
+// entry is one instance.
+type entry struct {
+	record   driver.Record
+	held     time.Time // since when; zero if it is registered
+	failures int       // in a row, as reported
+}
+
+// vanished is an instance whose record was removed without a goodbye.
+type vanished struct {
+	record driver.Record
+	at     time.Time
+}
+
+func newService(name string, r *Resolver) *service {
+	return &service{
+		name: name, resolver: r, loaded: make(chan struct{}), stale: time.Now(), waiters: make(chan struct{}),
+		entries: map[string]*entry{}, invalid: map[string]error{},
+	}
+}
+
+// run follows the service until ctx ends.
+func (s *service) run(ctx context.Context) {
+	defer s.stop()
+	wait := backoff.Backoff{First: s.resolver.opts.Backoff, Longest: s.resolver.opts.MaxBackoff}
+	for {
+		err := s.resolver.reader.Watch(ctx, s.name, func(e driver.Event) error {
+			if e.Kind == driver.EventSynced {
+				wait.Reset()
+			}
+			s.apply(ctx, e)
+			return nil
+		})
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			err = fmt.Errorf("%w: the watch has ended", ErrUnavailable)
+		}
+		s.lose(ctx, err)
+		if wait.Wait(ctx) != nil {
+			return
+		}
+	}
+}
+
+func (s *service) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+}
+
+// apply takes one event of the registry.
+func (s *service) apply(ctx context.Context, e driver.Event) {
+	defer s.emit(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id := e.Record.ID
+	switch e.Kind {
+	case driver.EventResync:
+		s.restart()
+	case driver.EventPut:
+		delete(s.unseen, id)
+		delete(s.invalid, id)
+		s.put(e.Record)
+	case driver.EventDelete:
+		delete(s.invalid, id)
+		s.vanish(id)
+		s.publish()
+	case driver.EventInvalid:
+		delete(s.unseen, id) // it is there: nothing says that the instance is gone
+		s.refuse(id, e.Err)
+	case driver.EventSynced:
+		s.synced()
+	case driver.EventLost:
+		s.lost(e.Err)
+	}
+}
+
+// restart begins a snapshot of the registry.
+func (s *service) restart() {
+	s.reading = true
+	s.unseen = map[string]struct{}{}
+	for id := range s.entries {
+		s.unseen[id] = struct{}{}
+	}
+}
+
+// synced ends a snapshot: what it did not show has vanished.
+func (s *service) synced() {
+	if s.reading {
+		s.reading = false
+		for id := range s.unseen {
+			s.vanish(id)
+		}
+		s.unseen = nil
+	}
+	s.stale, s.err = time.Time{}, nil
+	s.publish()
+	if !s.answered {
+		s.answered = true
+		close(s.loaded)
+	}
+}
+
+func (s *service) put(r driver.Record) {
+	s.known = true
+	if r.State == driver.Gone {
+		s.depart(r)
+		s.publish()
+		return
+	}
+	e := s.entries[r.ID]
+	if e == nil {
+		e = &entry{}
+		s.entries[r.ID] = e
+		s.later(s.resolver.obs.appeared, r)
+	} else if e.record.State != driver.Draining && r.State == driver.Draining {
+		s.later(s.resolver.obs.draining, r)
+	}
+	s.dirty = s.dirty || !e.held.IsZero() || !same(e.record.Instance, r.Instance)
+	e.record, e.held, e.failures = r, time.Time{}, 0
+	s.vanished = slices.DeleteFunc(s.vanished, func(v vanished) bool { return v.record.ID == r.ID })
+	s.publish()
+}
+
+// depart removes an instance that has said goodbye, unless another incarnation has taken its place.
+func (s *service) depart(r driver.Record) {
+	e := s.entries[r.ID]
+	if e == nil || e.record.Incarnation != r.Incarnation && e.record.Epoch > r.Epoch {
+		return
+	}
+	delete(s.entries, r.ID)
+	s.dirty = true
+	s.later(s.resolver.obs.departed, r)
+}
+
+// later has an event about an instance emitted once mu is free: handlers of the program run in it.
+func (s *service) later(event func(context.Context, driver.Record), r driver.Record) {
+	s.pending = append(s.pending, func(ctx context.Context) { event(ctx, r) })
+}
+
+// emit emits what is pending. mu must be free.
+func (s *service) emit(ctx context.Context) {
+	s.mu.Lock()
+	pending := s.pending
+	s.pending = nil
+	s.mu.Unlock()
+	for _, event := range pending {
+		event(ctx)
+	}
+}
