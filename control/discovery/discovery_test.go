@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/go-os/go-os/control/discovery"
+	"github.com/go-os/go-os/control/discovery/driver"
 	"github.com/go-os/go-os/control/discovery/kvdiscovery"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/memkv"
@@ -191,16 +193,7 @@ func TestDeadProcess(t *testing.T) {
 		for n := range 3 {
 			f.register(living, n)
 		}
-		put := func(id string) {
-			lease, err := f.store.Lease(t.Context(), 15*time.Second)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := f.store.Put(t.Context(), "orders/"+id, []byte(`{"addresses":{"grpc":"10.1.1.1:1"},"weight":1,"state":"up"}`), kv.WithLease(lease)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		put("dead")
+		f.put("dead")
 		f.expect(resolver, " dead i0 i1 i2")
 		time.Sleep(time.Minute)
 		f.expect(resolver, " i0 i1 i2")
@@ -228,7 +221,6 @@ func TestLateDuplicate(t *testing.T) {
 	})
 }
 
-// TestRegistryAway takes the registry away for longer than the lease.
 func TestInvalidInstances(t *testing.T) {
 	f := newFixture(t)
 	registrar := f.registrar()
@@ -272,4 +264,318 @@ func BenchmarkLookup(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// cable is a registry that can be unplugged.
+type cable struct {
+	*kvdiscovery.Registry
+	mu  sync.Mutex
+	out chan struct{} // closed while it is plugged in
+}
+
+func newCable(r *kvdiscovery.Registry) *cable {
+	c := &cable{Registry: r, out: make(chan struct{})}
+	return c
+}
+
+// unplug lets all requests fail and ends all watches, until plug.
+func (c *cable) unplug() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	close(c.out)
+}
+
+func (c *cable) plug() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.out = make(chan struct{})
+}
+
+func (c *cable) err() error {
+	select {
+	case <-c.unplugged():
+		return fmt.Errorf("%w: the cable is out", discovery.ErrUnavailable)
+	default:
+		return nil
+	}
+}
+
+func (c *cable) unplugged() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.out
+}
+
+func (c *cable) within(ctx context.Context, do func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	out := c.unplugged()
+	go func() {
+		select {
+		case <-out:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	err := do(ctx)
+	return errors.Join(c.err(), err)
+}
+
+func (c *cable) Grant(ctx context.Context, ttl time.Duration) (driver.Lease, error) {
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	l, err := c.Registry.Grant(ctx, ttl)
+	return &cableLease{l, c}, err
+}
+
+func (c *cable) Watch(ctx context.Context, service string, emit func(driver.Event) error) error {
+	if err := c.err(); err != nil {
+		return err
+	}
+	return c.within(ctx, func(ctx context.Context) error { return c.Registry.Watch(ctx, service, emit) })
+}
+
+type cableLease struct {
+	driver.Lease
+	cable *cable
+}
+
+func (l *cableLease) Renew(ctx context.Context) error {
+	if err := l.cable.err(); err != nil {
+		return err
+	}
+	return l.Lease.Renew(ctx)
+}
+
+func (l *cableLease) Register(ctx context.Context, r driver.Record) error {
+	if err := l.cable.err(); err != nil {
+		return err
+	}
+	return l.Lease.Register(ctx, r)
+}
+
+func (l *cableLease) Deregister(ctx context.Context, r driver.Record, keep time.Duration) error {
+	if err := l.cable.err(); err != nil {
+		return err
+	}
+	return l.Lease.Deregister(ctx, r, keep)
+}
+
+func (l *cableLease) Watch(ctx context.Context, r driver.Record, changed func()) error {
+	if err := l.cable.err(); err != nil {
+		return err
+	}
+	return l.cable.within(ctx, func(ctx context.Context) error { return l.Lease.Watch(ctx, r, changed) })
+}
+
+// TestOutage takes the registry away from writers and readers for much longer than the lease. No reader is ever without an instance, all say how
+// old their view is, and the instances are registered again within a third of a TTL.
+func TestOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		cable := newCable(f.registry())
+		registrar, err := discovery.NewRegistrar(cable, &discovery.RegistrarOptions{Telemetry: telemetry.Off()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer registrar.Close()
+		resolver, err := discovery.NewResolver(cable, &discovery.ResolverOptions{Telemetry: telemetry.Off()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resolver.Close()
+		first, second := f.register(registrar, 0), f.register(registrar, 1)
+		f.expect(resolver, " i0 i1")
+
+		cable.unplug()
+		time.Sleep(time.Hour)
+		f.expect(resolver, " i0 i1")
+		s, err := resolver.Lookup(t.Context(), "orders")
+		if err != nil || s.Age() < 59*time.Minute {
+			t.Errorf("age %v after an hour, error %v", s.Age(), err)
+		}
+		for _, g := range []*discovery.Registration{first, second} {
+			if err := g.Check(t.Context()); !errors.Is(err, discovery.ErrUnavailable) {
+				t.Errorf("Check while the registry is away: %v, want ErrUnavailable", err)
+			}
+		}
+		if left := keys(t, f.store); left != "" {
+			t.Fatalf("the leases have not ended:%s", left)
+		}
+
+		cable.plug()
+		for range 50 { // 5 s are a third of the TTL
+			time.Sleep(100 * time.Millisecond)
+			f.instances(resolver, 2)
+		}
+		synctest.Wait()
+		for _, g := range []*discovery.Registration{first, second} {
+			if err := g.Check(t.Context()); err != nil {
+				t.Errorf("a third of a TTL after the registry is back: %v", err)
+			}
+		}
+		time.Sleep(5 * time.Second)
+		f.expect(resolver, " i0 i1")
+		if s, _ := resolver.Lookup(t.Context(), "orders"); s.Age() != 0 {
+			t.Errorf("age %v although the registry is back", s.Age())
+		}
+	})
+}
+
+// instances fails unless the resolver has so many.
+func (f *fixture) instances(r *discovery.Resolver, want int) {
+	f.Helper()
+	s, err := r.Lookup(f.Context(), "orders")
+	if err != nil || len(s.Instances) != want {
+		f.Fatalf("%d instances, error %v, want %d", len(s.Instances), err, want)
+	}
+}
+
+// TestHoldEnds kills processes whose records then vanish together.
+func TestHoldEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		resolver := f.resolver()
+		for n := range 4 {
+			f.put(fmt.Sprint("dead", n))
+		}
+		f.register(f.registrar(), 0)
+		f.expect(resolver, " dead0 dead1 dead2 dead3 i0")
+		time.Sleep(30 * time.Second)
+		f.expect(resolver, " dead0 dead1 dead2 dead3 i0 held 4")
+		for range 3 {
+			resolver.Report("orders", "dead0", false)
+		}
+		resolver.Report("orders", "dead1", false)
+		resolver.Report("orders", "dead1", false)
+		resolver.Report("orders", "dead1", true)
+		resolver.Report("orders", "dead1", false)
+		f.expect(resolver, " dead1 dead2 dead3 i0 held 3")
+		f.put("dead2")
+		f.expect(resolver, " dead1 dead2 dead3 i0 held 2")
+		for range 3 {
+			resolver.Report("orders", "i0", false)
+			resolver.Report("orders", "nobody", false)
+		}
+		f.expect(resolver, " dead1 dead2 dead3 i0 held 2")
+		time.Sleep(time.Hour + time.Minute) // dead2 dies again meanwhile
+		f.expect(resolver, " i0")
+	})
+}
+
+// put registers an instance whose process dies at once.
+func (f *fixture) put(id string) {
+	f.Helper()
+	lease, err := f.store.Lease(f.Context(), 15*time.Second)
+	if err != nil {
+		f.Fatal(err)
+	}
+	text := []byte(`{"addresses":{"grpc":"10.1.1.1:1"},"weight":1,"state":"up"}`)
+	if _, err := f.store.Put(f.Context(), "orders/"+id, text, kv.WithLease(lease)); err != nil {
+		f.Fatal(err)
+	}
+}
+
+// TestForeignRecords has others write what cannot be decoded: it costs itself alone, and an instance that was known stays.
+func TestForeignRecords(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		resolver := f.resolver()
+		f.register(f.registrar(), 0)
+		f.put("other")
+		f.expect(resolver, " i0 other")
+		for key, text := range map[string]string{
+			"orders/other": "not JSON", "orders/list": `[1]`, "orders/a/b": `{}`, "orders/none": `{"state":"up"}`, "orders/odd": `{"state":"ill","addresses":{"a":"b:1"}}`,
+		} {
+			if _, err := f.store.Put(t.Context(), key, []byte(text)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.expect(resolver, " i0 other")
+		if got := len(resolver.Status()[0].Invalid); got != 5 {
+			t.Errorf("%d invalid records, want 5: %v", got, resolver.Status()[0].Invalid)
+		}
+	})
+}
+
+// TestAlteredRecord has somebody else alter and delete a record of a living process.
+func TestAlteredRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		g := f.register(f.registrar(), 0)
+		before, err := f.store.Get(t.Context(), "orders/i0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, alter := range []func() error{
+			func() error { return f.store.Delete(t.Context(), "orders/i0") },
+			func() error { _, err := f.store.Put(t.Context(), "orders/i0", []byte("?")); return err },
+		} {
+			if err := alter(); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			after, err := f.store.Get(t.Context(), "orders/i0")
+			if err != nil || string(after.Value) != string(before.Value) {
+				t.Errorf("%s, error %v, want %s", after.Value, err, before.Value)
+			}
+			if err := g.Check(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// TestWatch follows a service.
+func TestWatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		resolver, registrar := f.resolver(), f.registrar()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		changes := make(chan string, 10)
+		go func() {
+			defer close(changes)
+			for c, err := range resolver.Watch(ctx, "orders") {
+				changes <- fmt.Sprint(names(c.Added), names(c.Removed), names(c.Updated), err)
+			}
+		}()
+		first := f.register(registrar, 0)
+		f.expectChange(changes, "[i0] [] [] <nil>")
+		second := f.register(registrar, 1)
+		f.expectChange(changes, "[i1] [] [] <nil>")
+		if err := second.Update(t.Context(), func(i *discovery.Instance) { i.Weight = 7 }); err != nil {
+			t.Fatal(err)
+		}
+		f.expectChange(changes, "[] [] [i1] <nil>")
+		if err := first.Close(); err != nil {
+			t.Fatal(err)
+		}
+		f.expectChange(changes, "[] [i0] [] <nil>")
+		cancel()
+		if got, more := <-changes; more {
+			t.Errorf("%s after the end of the context", got)
+		}
+	})
+}
+
+func (f *fixture) expectChange(changes <-chan string, want string) {
+	f.Helper()
+	synctest.Wait()
+	select {
+	case got := <-changes:
+		if got != want {
+			f.Errorf("change %s, want %s", got, want)
+		}
+	default:
+		f.Errorf("no change, want %s", want)
+	}
+}
+
+func names(all []discovery.Instance) (ids []string) {
+	for _, i := range all {
+		ids = append(ids, i.ID)
+	}
+	return ids
 }
