@@ -579,3 +579,57 @@ func names(all []discovery.Instance) (ids []string) {
 	}
 	return ids
 }
+
+func TestView(t *testing.T) {
+	instances := []discovery.Instance{instance(0), instance(1), instance(2), instance(3)}
+	instances[0].Zone, instances[1].Zone = "a", "a"
+	instances[1].Weight = 0
+	instances[2].Labels = map[string]string{"canary": ""}
+	instances[3].State, instances[3].Version = discovery.Draining, "2"
+	registry, err := discovery.Static(instances...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resolver, err := discovery.NewResolver(registry, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resolver.Close()
+	for name, c := range map[string]struct {
+		filters []discovery.Filter
+		want    string
+	}{
+		"all":             {nil, "[i0 i1 i2 i3]"},
+		"available":       {[]discovery.Filter{discovery.Available}, "[i0 i2]"},
+		"zone":            {[]discovery.Filter{discovery.InZone("a")}, "[i0 i1]"},
+		"available, zone": {[]discovery.Filter{discovery.Available, discovery.InZone("a")}, "[i0]"},
+		"label":           {[]discovery.Filter{discovery.WithLabel("canary", "")}, "[i2]"},
+		"version":         {[]discovery.Filter{discovery.WithVersion("2")}, "[i3]"},
+		"none":            {[]discovery.Filter{discovery.InZone("c")}, "[]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v, err := resolver.View(t.Context(), "orders", c.filters...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := fmt.Sprint(names(v.Snapshot().Instances)); got != c.want {
+				t.Errorf("%s, want %s", got, c.want)
+			}
+			if v.Snapshot() != v.Snapshot() {
+				t.Error("the filters run for each reading")
+			}
+		})
+	}
+}
+
+func TestStaticMistakes(t *testing.T) {
+	twice, none := instance(0), instance(1)
+	none.Addresses = nil
+	for name, all := range map[string][]discovery.Instance{"twice": {twice, twice}, "no address": {none}} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := discovery.Static(all...); !errors.Is(err, discovery.ErrInvalid) {
+				t.Errorf("%v, want ErrInvalid", err)
+			}
+		})
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -156,13 +155,10 @@ func (s *service) publish() {
 	}
 	s.dirty = false
 	next := &Snapshot{Service: s.name, service: s, Instances: make([]Instance, 0, len(s.entries))}
-	for _, e := range s.entries {
-		next.Instances = append(next.Instances, e.record.Instance)
-		if !e.held.IsZero() {
-			next.Held++
-		}
+	for _, id := range slices.Sorted(maps.Keys(s.entries)) {
+		e := s.entries[id]
+		next.add(e.record.Instance, !e.held.IsZero())
 	}
-	slices.SortFunc(next.Instances, func(a, b Instance) int { return strings.Compare(a.ID, b.ID) })
 	s.current.Store(next)
 	close(s.waiters)
 	s.waiters = make(chan struct{})

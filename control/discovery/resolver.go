@@ -120,7 +120,16 @@ type Snapshot struct {
 	// Held is how many of them are held: their records have vanished without a goodbye.
 	Held int
 
+	held    []bool // by index of Instances
 	service *service
+}
+
+// add appends an instance.
+func (s *Snapshot) add(i Instance, held bool) {
+	s.Instances, s.held = append(s.Instances, i), append(s.held, held)
+	if held {
+		s.Held++
+	}
 }
 
 // Age returns for how long the snapshot has been out of reach of the registry: zero while the watch is in place.
