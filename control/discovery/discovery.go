@@ -78,6 +78,8 @@ type State = driver.State
 const (
 	// Up: the instance takes requests.
 	Up = driver.Up
+	// Unhealthy: the instance runs, and its own health check fails.
+	Unhealthy = driver.Unhealthy
 	// Draining: the instance finishes its requests and takes no new ones.
 	Draining = driver.Draining
 	// Gone: the instance has deregistered.

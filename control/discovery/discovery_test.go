@@ -35,7 +35,7 @@ func newFixture(t *testing.T) *fixture {
 
 func (f *fixture) registry() *kvdiscovery.Registry {
 	f.Helper()
-	registry, err := kvdiscovery.New(f.store)
+	registry, err := kvdiscovery.New(f.store, nil)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -247,7 +247,7 @@ func TestInvalidInstances(t *testing.T) {
 func BenchmarkLookup(b *testing.B) {
 	store := kv.New(memkv.New(nil), nil)
 	defer store.Close()
-	registry, _ := kvdiscovery.New(store)
+	registry, _ := kvdiscovery.New(store, nil)
 	resolver, _ := discovery.NewResolver(registry, nil)
 	defer resolver.Close()
 	for n := range 10_000 {

@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/go-os/go-os/control/discovery/driver"
 	"github.com/go-os/go-os/internal/backoff"
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/telemetry"
 )
 
@@ -37,27 +39,20 @@ type RegistrarOptions struct {
 }
 
 func (o *RegistrarOptions) withDefaults(caps driver.Capabilities) (RegistrarOptions, error) {
-	var out RegistrarOptions
-	if o != nil {
-		out = *o
+	all := defaults.Copy(o)
+	if err := cmp.Or(
+		defaults.Fill("discovery.RegistrarOptions.TTL", &all.TTL, max(DefaultTTL, caps.MinTTL)),
+		defaults.Fill("discovery.RegistrarOptions.Timeout", &all.Timeout, DefaultTimeout),
+		defaults.Fill("discovery.RegistrarOptions.Goodbye", &all.Goodbye, DefaultGoodbye),
+		defaults.Fill("discovery.RegistrarOptions.Backoff", &all.Backoff, DefaultBackoff),
+	); err != nil {
+		return all, err
 	}
-	for _, d := range []struct {
-		name  string
-		value *time.Duration
-		def   time.Duration
-	}{
-		{"TTL", &out.TTL, max(DefaultTTL, caps.MinTTL)}, {"Timeout", &out.Timeout, DefaultTimeout},
-		{"Goodbye", &out.Goodbye, DefaultGoodbye}, {"Backoff", &out.Backoff, DefaultBackoff},
-	} {
-		if err := defaulted(d.name, d.value, d.def); err != nil {
-			return out, err
-		}
+	if all.TTL < caps.MinTTL || caps.MaxTTL > 0 && all.TTL > caps.MaxTTL {
+		return all, fmt.Errorf("%w: discovery.RegistrarOptions.TTL is %s: %s takes %s to %s", ErrInvalid, all.TTL, caps.System, caps.MinTTL, caps.MaxTTL)
 	}
-	if out.TTL < caps.MinTTL || caps.MaxTTL > 0 && out.TTL > caps.MaxTTL {
-		return out, fmt.Errorf("%w: a TTL of %s: %s takes %s to %s", ErrInvalid, out.TTL, caps.System, caps.MinTTL, caps.MaxTTL)
-	}
-	out.Timeout = min(out.Timeout, out.TTL/3)
-	return out, nil
+	all.Timeout = min(all.Timeout, all.TTL/3)
+	return all, nil
 }
 
 // Registrar keeps the instances of one process in a registry. It is safe for concurrent use.

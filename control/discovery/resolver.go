@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/go-os/go-os/control/discovery/driver"
 	"github.com/go-os/go-os/internal/backoff"
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/telemetry"
 )
 
@@ -44,40 +46,17 @@ type ResolverOptions struct {
 }
 
 func (o *ResolverOptions) withDefaults() (ResolverOptions, error) {
-	var out ResolverOptions
-	if o != nil {
-		out = *o
+	all := defaults.Copy(o)
+	if all.HoldShare > 1 {
+		return all, fmt.Errorf("%w: discovery.ResolverOptions.HoldShare is %v: use 0 to 1", ErrInvalid, all.HoldShare)
 	}
-	if out.HoldShare < 0 || out.HoldShare > 1 {
-		return out, fmt.Errorf("%w: a HoldShare of %v: use 0 to 1", ErrInvalid, out.HoldShare)
-	}
-	if out.HoldShare == 0 {
-		out.HoldShare = DefaultHoldShare
-	}
-	for _, d := range []struct {
-		name  string
-		value *time.Duration
-		def   time.Duration
-	}{
-		{"HoldWindow", &out.HoldWindow, DefaultHoldWindow}, {"HoldTime", &out.HoldTime, DefaultHoldTime},
-		{"Backoff", &out.Backoff, DefaultBackoff}, {"MaxBackoff", &out.MaxBackoff, DefaultMaxBackoff},
-	} {
-		if err := defaulted(d.name, d.value, d.def); err != nil {
-			return out, err
-		}
-	}
-	return out, nil
-}
-
-// defaulted sets a duration that is zero to its default.
-func defaulted(name string, value *time.Duration, def time.Duration) error {
-	switch {
-	case *value < 0:
-		return fmt.Errorf("%w: %s is %s: it must not be negative", ErrInvalid, name, *value)
-	case *value == 0:
-		*value = def
-	}
-	return nil
+	return all, cmp.Or(
+		defaults.Fill("discovery.ResolverOptions.HoldShare", &all.HoldShare, DefaultHoldShare),
+		defaults.Fill("discovery.ResolverOptions.HoldWindow", &all.HoldWindow, DefaultHoldWindow),
+		defaults.Fill("discovery.ResolverOptions.HoldTime", &all.HoldTime, DefaultHoldTime),
+		defaults.Fill("discovery.ResolverOptions.Backoff", &all.Backoff, DefaultBackoff),
+		defaults.Fill("discovery.ResolverOptions.MaxBackoff", &all.MaxBackoff, DefaultMaxBackoff),
+	)
 }
 
 // Resolver holds the instances of services in memory. It follows a service from its first Lookup until Close. It is safe for concurrent
@@ -204,24 +183,28 @@ type Change struct {
 	Updated []Instance
 }
 
-// Watch returns the present instances of a service as Added, and then every change, until ctx ends. A slow loop misses intermediate
-// snapshots, never the last one. The loop ends without an error when ctx ends. Any other end is an error in the last pair: ErrInvalid or
-// ErrClosed.
-func (r *Resolver) Watch(ctx context.Context, name string) iter.Seq2[Change, error] {
+// Watch returns the present instances of a service that all filters accept as Added, and then every change, until ctx ends. A slow loop
+// misses intermediate snapshots, never the last one. The loop ends without an error when ctx ends. Any other end is an error in the last
+// pair: ErrInvalid or ErrClosed.
+func (r *Resolver) Watch(ctx context.Context, name string, filters ...Filter) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		s, err := r.follow(name)
 		if err != nil {
 			yield(Change{}, wrap("watch", name, err))
 			return
 		}
-		before := &Snapshot{Service: name, service: s}
+		view := View{service: s, filters: filters}
+		before, first := &Snapshot{Service: name, service: s}, true
 		for {
 			changed := s.changed()
-			if now := s.current.Load(); now != nil && now != before {
+			if now := view.Snapshot(); now != nil && now != before {
 				change := difference(before, now)
 				before = now
-				if !yield(change, nil) {
-					return
+				if first || !change.empty() {
+					first = false
+					if !yield(change, nil) {
+						return
+					}
 				}
 				continue
 			}
@@ -236,6 +219,9 @@ func (r *Resolver) Watch(ctx context.Context, name string) iter.Seq2[Change, err
 		}
 	}
 }
+
+// empty reports whether nothing has changed.
+func (c Change) empty() bool { return len(c.Added)+len(c.Removed)+len(c.Updated) == 0 }
 
 // difference compares two snapshots, whose instances are ordered by ID.
 func difference(before, now *Snapshot) Change {

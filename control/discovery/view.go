@@ -50,6 +50,9 @@ func (r *Resolver) View(ctx context.Context, name string, filters ...Filter) (*V
 // Snapshot returns the present instances of the view.
 func (v *View) Snapshot() *Snapshot {
 	now := v.service.current.Load()
+	if now == nil || len(v.filters) == 0 {
+		return now
+	}
 	if last := v.last.Load(); last != nil && last.from == now {
 		return last.to
 	}

@@ -55,6 +55,8 @@ type State uint8
 const (
 	// Up: the instance takes requests.
 	Up State = iota
+	// Unhealthy: the instance runs, and its own health check fails.
+	Unhealthy
 	// Draining: the instance finishes its requests and takes no new ones.
 	Draining
 	// Gone: the instance has deregistered. Its record remains for a while, so that readers can tell a goodbye from a loss.
@@ -66,6 +68,8 @@ func (s State) String() string {
 	switch s {
 	case Up:
 		return "up"
+	case Unhealthy:
+		return "unhealthy"
 	case Draining:
 		return "draining"
 	case Gone:
@@ -170,6 +174,12 @@ type Event struct {
 	Record Record
 	// Err is the reason of an EventInvalid or an EventLost.
 	Err error
+}
+
+// Lister is an optional interface of a Reader that can name its services.
+type Lister interface {
+	// Services returns the names of the services that have at least one record, sorted.
+	Services(ctx context.Context) ([]string, error)
 }
 
 // Reader follows the instances of services.

@@ -85,7 +85,7 @@ func registry(t *testing.T, client *clientv3.Client) *kvdiscovery.Registry {
 	t.Helper()
 	store := kv.New(etcdkv.New(client, nil), &kv.Options{Telemetry: telemetry.Off()})
 	t.Cleanup(func() { _ = store.Close() })
-	r, err := kvdiscovery.New(store)
+	r, err := kvdiscovery.New(store, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

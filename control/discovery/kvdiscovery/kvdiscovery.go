@@ -2,7 +2,7 @@
 // Watch, Leases and Expiry.
 //
 //	store := kv.New(etcdkv.New(client, nil), nil).Namespace("services")
-//	registry, err := kvdiscovery.New(store)
+//	registry, err := kvdiscovery.New(store, nil)
 //
 // A record is the JSON of one instance at the key "<service>/<id>". It lives with the lease of its process. A goodbye is the same record with
 // the state "gone" and a TTL of its own.
@@ -14,12 +14,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/go-os/go-os/control/discovery/driver"
 	"github.com/go-os/go-os/internal/backoff"
+	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/state/kv"
 )
 
@@ -28,11 +30,14 @@ type Registry struct {
 	store *kv.Store
 }
 
+// Options configure New. There are none yet.
+type Options struct{}
+
 // New returns a registry in a store, which stays open when the registry is closed. It returns errors.ErrUnsupported if the engine lacks an
 // ability, and kv.ErrInvalid without a store.
-func New(store *kv.Store) (*Registry, error) {
-	if store == nil {
-		return nil, fmt.Errorf("kvdiscovery: %w: no store", driver.ErrInvalid)
+func New(store *kv.Store, _ *Options) (*Registry, error) {
+	if err := defaults.Given("kvdiscovery: New", "store", store); err != nil {
+		return nil, err
 	}
 	if err := store.Require(kv.CAS, kv.Watch, kv.Leases, kv.Expiry); err != nil {
 		return nil, fmt.Errorf("kvdiscovery: %w", err)
@@ -74,7 +79,8 @@ type value struct {
 }
 
 var states = map[string]driver.State{
-	driver.Up.String(): driver.Up, driver.Draining.String(): driver.Draining, driver.Gone.String(): driver.Gone,
+	driver.Up.String(): driver.Up, driver.Unhealthy.String(): driver.Unhealthy, driver.Draining.String(): driver.Draining,
+	driver.Gone.String(): driver.Gone,
 }
 
 func key(r driver.Record) string { return r.Service + "/" + r.ID }
@@ -99,7 +105,7 @@ func decode(it kv.Item) (driver.Record, error) {
 	case err != nil:
 		return r, fmt.Errorf("%w: %w", driver.ErrInvalid, err)
 	case !known:
-		return r, fmt.Errorf("%w: state %q: want up, draining or gone", driver.ErrInvalid, v.State)
+		return r, fmt.Errorf("%w: state %q: want up, unhealthy, draining or gone", driver.ErrInvalid, v.State)
 	case len(v.Addresses) == 0:
 		return r, fmt.Errorf("%w: no addresses", driver.ErrInvalid)
 	}
@@ -236,6 +242,21 @@ func (l *lease) Watch(ctx context.Context, r driver.Record, changed func()) erro
 		}
 	}
 	return nil
+}
+
+// Services implements driver.Lister. It lists the keys of all services.
+func (r *Registry) Services(ctx context.Context) (all []string, err error) {
+	for item, err := range r.store.List(ctx, "") {
+		if err != nil {
+			return nil, err
+		}
+		service, _, _ := strings.Cut(item.Key, "/")
+		if len(all) == 0 || all[len(all)-1] != service {
+			all = append(all, service)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all), nil
 }
 
 // Watch implements driver.Reader.
