@@ -633,3 +633,41 @@ func TestStaticMistakes(t *testing.T) {
 		})
 	}
 }
+
+// TestAgeOfAnotherReader passes on a loss that another reader has had for a minute.
+func TestAgeOfAnotherReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, err := discovery.NewResolver(agedReader{}, &discovery.ResolverOptions{Telemetry: telemetry.Off()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = r.Close() }()
+		s, err := r.Lookup(t.Context(), "orders")
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		time.Sleep(time.Second)
+		if age := s.Age(); age != time.Minute+time.Second {
+			t.Errorf("age %v, want 1m1s", age)
+		}
+	})
+}
+
+// agedReader has one instance, and reports that it lost the registry a minute ago.
+type agedReader struct{ driver.Reader }
+
+func (agedReader) System() string { return "aged" }
+func (agedReader) Close() error   { return nil }
+func (agedReader) Watch(ctx context.Context, _ string, emit func(driver.Event) error) error {
+	for _, e := range []driver.Event{
+		{Kind: driver.EventResync}, {Kind: driver.EventPut, Record: driver.Record{Instance: instance(0)}}, {Kind: driver.EventSynced},
+		{Kind: driver.EventLost, Err: driver.ErrUnavailable}, {Kind: driver.EventLost, Err: driver.ErrUnavailable, Age: time.Minute},
+	} {
+		if err := emit(e); err != nil {
+			return err
+		}
+	}
+	<-ctx.Done()
+	return nil
+}

@@ -135,13 +135,18 @@ func (s *service) lose(ctx context.Context, err error) {
 	defer s.emit(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lost(err)
+	s.lost(err, 0)
 }
 
-func (s *service) lost(err error) {
+// lost records that the registry has been out of reach for some time.
+func (s *service) lost(err error, age time.Duration) {
 	s.reading, s.unseen = false, nil
-	if s.stale.IsZero() {
-		s.stale = time.Now()
+	since := time.Now().Add(-age)
+	reachable := s.stale.IsZero()
+	if reachable || since.Before(s.stale) {
+		s.stale = since
+	}
+	if reachable {
 		s.pending = append(s.pending, func(ctx context.Context) { s.resolver.obs.lost(ctx, s.name, err) })
 	}
 	s.err = err

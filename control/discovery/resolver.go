@@ -396,7 +396,7 @@ func (s *service) apply(ctx context.Context, e driver.Event) {
 	case driver.EventSynced:
 		s.synced()
 	case driver.EventLost:
-		s.lost(e.Err)
+		s.lost(e.Err, e.Age)
 	}
 }
 

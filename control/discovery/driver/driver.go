@@ -174,6 +174,9 @@ type Event struct {
 	Record Record
 	// Err is the reason of an EventInvalid or an EventLost.
 	Err error
+	// Age is for how long the registry has been out of reach at an EventLost. Zero means from now on. A reader that passes on what another
+	// one has read sets it.
+	Age time.Duration
 }
 
 // Lister is an optional interface of a Reader that can name its services.
