@@ -6,10 +6,24 @@
 //
 // A record is the JSON of one instance at the key "<service>/<id>". It lives with the lease of its process. A goodbye is the same record with
 // the state "gone" and a TTL of its own.
+//
+// # Plain gRPC clients
+//
+// With Options.Naming, instances are also written in the format of go.etcd.io/etcd/client/v3/naming. A gRPC client then finds them through
+// etcd's own resolver, without this module:
+//
+//	registry, err := kvdiscovery.New(store.Namespace("services"), &kvdiscovery.Options{Naming: store.Namespace("grpc")})
+//	…
+//	conn, err := grpc.NewClient("etcd:///grpc/orders", grpc.WithResolvers(builder), …)
+//
+// The endpoint lives with the lease of the instance. It is removed while the instance drains, is unhealthy or has no weight, and written again
+// if somebody removes it. Such a client has none of the guarantees of discovery.Resolver: etcd's resolver removes every endpoint whose key
+// vanishes, and does not recover from a compaction.
 package kvdiscovery
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,6 +33,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/go-os/go-os/control/discovery/driver"
 	"github.com/go-os/go-os/internal/backoff"
 	"github.com/go-os/go-os/internal/defaults"
@@ -27,22 +43,33 @@ import (
 
 // Registry is a registry in a kv.Store. It implements driver.Registrar and driver.Reader.
 type Registry struct {
-	store *kv.Store
+	store  *kv.Store
+	naming *naming // nil without Options.Naming
 }
 
-// Options configure New. There are none yet.
-type Options struct{}
+// Options configure New.
+type Options struct {
+	// Naming is where instances are also written in the format of etcd's naming package. It must be on the engine of the store of records,
+	// under other keys: another Namespace. Default: nowhere.
+	Naming *kv.Store
+	// NamingProtocol is the protocol of the addresses in Naming. Default: DefaultNamingProtocol.
+	NamingProtocol string
+}
 
 // New returns a registry in a store, which stays open when the registry is closed. It returns errors.ErrUnsupported if the engine lacks an
-// ability, and kv.ErrInvalid without a store.
-func New(store *kv.Store, _ *Options) (*Registry, error) {
+// ability, and kv.ErrInvalid without a store, or if an option is invalid.
+func New(store *kv.Store, opts *Options) (*Registry, error) {
 	if err := defaults.Given("kvdiscovery: New", "store", store); err != nil {
 		return nil, err
 	}
 	if err := store.Require(kv.CAS, kv.Watch, kv.Leases, kv.Expiry); err != nil {
 		return nil, fmt.Errorf("kvdiscovery: %w", err)
 	}
-	return &Registry{store: store}, nil
+	names, err := newNaming(store, defaults.Copy(opts))
+	if err != nil {
+		return nil, err
+	}
+	return &Registry{store: store, naming: names}, nil
 }
 
 // System implements driver.Reader.
@@ -63,7 +90,7 @@ func (r *Registry) Grant(ctx context.Context, ttl time.Duration) (driver.Lease, 
 	if err != nil {
 		return nil, err
 	}
-	return &lease{store: r.store, lease: l, written: map[string]kv.Version{}}, nil
+	return &lease{store: r.store, naming: r.naming, lease: l, written: map[string]kv.Version{}, endpoints: map[string]kv.Version{}}, nil
 }
 
 // value is a record as it is stored.
@@ -116,11 +143,13 @@ func decode(it kv.Item) (driver.Record, error) {
 
 // lease implements driver.Lease.
 type lease struct {
-	store *kv.Store
-	lease *kv.Lease
+	store  *kv.Store
+	naming *naming // nil without Options.Naming
+	lease  *kv.Lease
 
-	mu      sync.Mutex
-	written map[string]kv.Version // under this lease, by key
+	mu        sync.Mutex
+	written   map[string]kv.Version // records under this lease, by key
+	endpoints map[string]kv.Version // likewise, in the store of naming
 }
 
 // Renew implements driver.Lease.
@@ -157,6 +186,13 @@ func (l *lease) present(ctx context.Context, r driver.Record) (kv.Item, driver.R
 
 // Register implements driver.Lease.
 func (l *lease) Register(ctx context.Context, r driver.Record) error {
+	if err := l.register(ctx, r); err != nil || l.naming == nil {
+		return err
+	}
+	return l.name(ctx, r)
+}
+
+func (l *lease) register(ctx context.Context, r driver.Record) error {
 	data, err := encode(r)
 	if err != nil {
 		return err
@@ -212,6 +248,14 @@ func (l *lease) wrote(key string, v kv.Version) {
 
 // Deregister implements driver.Lease.
 func (l *lease) Deregister(ctx context.Context, r driver.Record, keep time.Duration) error {
+	var named error
+	if l.naming != nil {
+		named = l.unname(ctx, r) // the goodbye matters more
+	}
+	return cmp.Or(l.deregister(ctx, r, keep), named)
+}
+
+func (l *lease) deregister(ctx context.Context, r driver.Record, keep time.Duration) error {
 	data, err := encode(r)
 	if err != nil {
 		return err
@@ -233,7 +277,24 @@ func (l *lease) Deregister(ctx context.Context, r driver.Record, keep time.Durat
 
 // Watch implements driver.Lease.
 func (l *lease) Watch(ctx context.Context, r driver.Record, changed func()) error {
-	for event, err := range l.store.Watch(ctx, key(r), kv.Current()) {
+	if l.naming == nil {
+		return watch(ctx, l.store, key(r), changed)
+	}
+	var mu sync.Mutex
+	each := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		changed()
+	}
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() error { return watch(ctx, l.store, key(r), each) })
+	both.Go(func() error { return watch(ctx, l.naming.store, key(r), each) })
+	return both.Wait()
+}
+
+// watch calls changed after a key was written or removed.
+func watch(ctx context.Context, s *kv.Store, key string, changed func()) error {
+	for event, err := range s.Watch(ctx, key, kv.Current()) {
 		if err != nil {
 			return err
 		}
