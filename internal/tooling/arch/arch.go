@@ -246,16 +246,19 @@ func shared(dir string) bool {
 	return len(parts) == 3 && slices.Contains(layered, parts[0]) && parts[1] == "internal"
 }
 
-// classifier reports whether a folder classifies the errors of a vendor for all its drivers, such as state/internal/etcderr. It imports the
-// vendor, so a portable type must not link it.
-func classifier(dir string) bool { return shared(dir) && strings.HasSuffix(dir, "err") }
+// classifier reports whether a folder classifies the errors of a vendor for all its drivers: state/internal/etcderr for those of one layer,
+// internal/consulerr for those of several. It imports the vendor, so a portable type must not link it.
+func classifier(dir string) bool {
+	return strings.HasSuffix(dir, "err") && (shared(dir) || path.Dir(dir) == "internal")
+}
 
 // judgeDriver keeps drivers small: a driver translates between its vendor and package driver, and the portable type does the rest. The
 // vendor of a driver on top of key-value is key-value. Drivers of one capability may share the code in its internal folder, and all drivers
 // of a layer the code in the layer's internal folder.
 func judgeDriver(capability, driver, ours string) string {
 	switch {
-	case ours == capability+"/driver", strings.HasPrefix(ours, capability+"/internal/"), shared(ours), slices.Contains(forDrivers, ours):
+	case ours == capability+"/driver", strings.HasPrefix(ours, capability+"/internal/"), shared(ours), classifier(ours),
+		slices.Contains(forDrivers, ours):
 		return ""
 	case strings.HasPrefix(driver, "kv") && ours == "state/kv":
 		return ""

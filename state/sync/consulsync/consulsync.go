@@ -46,9 +46,9 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
+	"github.com/go-os/go-os/internal/consulerr"
 	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/internal/life"
-	"github.com/go-os/go-os/state/internal/consulerr"
 	"github.com/go-os/go-os/state/sync/driver"
 )
 
