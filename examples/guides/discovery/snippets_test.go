@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-os/go-os/control/discovery"
+	"github.com/go-os/go-os/control/discovery/kvdiscovery"
+	"github.com/go-os/go-os/state/kv"
+	"github.com/go-os/go-os/state/kv/memkv"
+)
+
+// The short program of the guide.
+func Example() {
+	ctx := context.Background()
+	store := kv.New(memkv.New(nil), nil)
+	defer store.Close()
+
+	registry, err := kvdiscovery.New(store.Namespace("services"), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	registrar, err := discovery.NewRegistrar(registry, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer registrar.Close()
+	_, err = registrar.Register(ctx, discovery.Instance{
+		Service: "orders", ID: "orders-1", Weight: 100, Addresses: map[string]string{"http": "10.0.0.7:8080"},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	resolver, err := discovery.NewResolver(registry, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer resolver.Close()
+	orders, err := resolver.Lookup(ctx, "orders")
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, instance := range orders.Instances {
+		fmt.Println(instance.ID, instance.Addresses["http"], instance.State)
+	}
+	// Output: orders-1 10.0.0.7:8080 up
+}
+
+func Example_ttl() {
+	registry, err := kvdiscovery.New(kv.New(memkv.New(nil), nil), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	const ttl = 30 * time.Second
+	registrar, err := discovery.NewRegistrar(registry, &discovery.RegistrarOptions{TTL: ttl})
+	if err != nil {
+		log.Fatal(err)
+	}
+	resolver, err := discovery.NewResolver(registry, &discovery.ResolverOptions{HoldWindow: ttl})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	fmt.Println(registrar.Close(), resolver.Close())
+	// Output: <nil> <nil>
+}
+
+// TestDrain is the other test of the guide: a registry in memory, and a fake clock.
+func TestDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := kv.New(memkv.New(nil), nil)
+		defer store.Close()
+		registry, err := kvdiscovery.New(store, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		registrar, err := discovery.NewRegistrar(registry, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer registrar.Close()
+		resolver, err := discovery.NewResolver(registry, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resolver.Close()
+		registration, err := registrar.Register(t.Context(), discovery.Instance{
+			Service: "orders", ID: "orders-1", Weight: 100, Addresses: map[string]string{"http": "10.0.0.7:8080"},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		view, err := resolver.View(t.Context(), "orders", discovery.Available)
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		if err := registration.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // the watch has delivered it
+		if n := len(view.Snapshot().Instances); n != 0 {
+			t.Errorf("%d instances take requests, want none", n)
+		}
+	})
+}
