@@ -77,7 +77,7 @@ func etcdEngine() *Engine {
 				"--name=n0", "--data-dir=" + p.File("data"), "--log-level=warn",
 				"--listen-client-urls=" + client, "--advertise-client-urls=" + client,
 				"--listen-peer-urls=" + peer, "--initial-advertise-peer-urls=" + peer,
-				"--initial-cluster=n0=" + peer,
+				"--initial-cluster=n0=" + peer, "--initial-cluster-token=" + clusterToken(p),
 			}
 		},
 		Ready: func(ctx context.Context, p Place) error {

@@ -5,6 +5,9 @@
 //   - An acknowledged write is on the disks of a majority.
 //   - A listing shows one revision. It fails with ErrUnavailable if etcd compacts that revision while the list is read.
 //   - A watch sees every change in order, and resumes until etcd compacts. An idle driver polls nothing.
+//   - A watch resyncs after the cluster was replaced or restored. Its next request shows that: the cluster has another ID, a lower raft term or
+//     a lower revision. A copy of the data folder shows none of these once it has passed the old revision. Restore with etcdutl, and with a new
+//     token or --bump-revision and --mark-compacted.
 //   - Keys are etcd's keys, byte for byte: no prefix is added. Use Driver.Namespace to share a cluster.
 //
 // An item with a TTL has its own lease, which ends when the item is overwritten or deleted. etcd's TTLs are whole seconds, at least two,
@@ -13,6 +16,9 @@
 //
 // A write reads the lease of the item that it replaces. With authentication on, a client needs permission to read the keys that it
 // writes.
+//
+// While etcd is down, each failed request makes the client connect again, once a second at most. Without that, gRPC would wait for up to two
+// minutes after etcd has returned.
 //
 // Set DialKeepAliveTime and DialKeepAliveTimeout in the client's Config. Without them a watch does not notice a server that is silent but
 // does not close its connections.
@@ -60,6 +66,9 @@ type Driver struct {
 	caps   driver.Capabilities
 	fault  error // of every call; nil unless New was given invalid arguments
 	life   life.Life
+
+	history  history
+	redialer redialer
 }
 
 // New returns a driver on a client, which it does not close.
@@ -186,6 +195,7 @@ func (d *Driver) Close() error {
 
 // classify adds the class to an error of the client, which stays reachable.
 func (d *Driver) classify(ctx context.Context, err error) error {
+	d.redialer.failed(d.client)
 	class := etcderr.Class(err)
 	switch {
 	case ctx.Err() != nil:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -36,8 +37,8 @@ func (d *Driver) List(ctx context.Context, req driver.ListRequest) (driver.Page,
 	return page, err
 }
 
-// list returns a page and its revision.
-func (d *Driver) list(ctx context.Context, prefix string, from cursor, limit int) (page driver.Page, revision int64, err error) {
+// list returns a page, and the header of the response.
+func (d *Driver) list(ctx context.Context, prefix string, from cursor, limit int) (driver.Page, *etcdserverpb.ResponseHeader, error) {
 	begin, end := prefix, clientv3.GetPrefixRangeEnd(prefix)
 	if prefix == "" {
 		begin, end = "\x00", "\x00" // all keys
@@ -47,20 +48,20 @@ func (d *Driver) list(ctx context.Context, prefix string, from cursor, limit int
 	}
 	resp, err := d.client.Get(ctx, begin, clientv3.WithRange(end), clientv3.WithLimit(int64(limit)), clientv3.WithRev(from.revision))
 	if err != nil {
-		return page, 0, d.classify(ctx, err)
+		return driver.Page{}, nil, d.classify(ctx, err)
 	}
-	if revision = from.revision; revision == 0 {
-		revision = resp.Header.Revision
-	}
-	page.Items = make([]driver.Item, len(resp.Kvs))
+	page := driver.Page{Items: make([]driver.Item, len(resp.Kvs))}
 	for i, kv := range resp.Kvs {
 		page.Items[i] = item(kv)
 	}
 	if resp.More {
-		page.Next = cursor{after: page.Items[len(page.Items)-1].Key, revision: revision}
+		page.Next = cursor{after: page.Items[len(page.Items)-1].Key, revision: cmp.Or(from.revision, resp.Header.Revision)}
 	}
-	return page, revision, nil
+	return page, resp.Header, nil
 }
+
+// errReplaced ends a watch whose position belongs to another cluster.
+var errReplaced = fmt.Errorf("%w: the cluster was replaced or restored", driver.ErrCompacted)
 
 // Watch implements driver.Watcher.
 func (d *Driver) Watch(ctx context.Context, req driver.WatchRequest, emit func(driver.Event) error) error {
@@ -96,6 +97,9 @@ func (d *Driver) Watch(ctx context.Context, req driver.WatchRequest, emit func(d
 		if err := resp.Err(); err != nil {
 			return d.classify(ctx, err)
 		}
+		if !d.history.advance(resp.Header) {
+			return errReplaced
+		}
 		if resp.Created && !placed {
 			placed = true
 			go d.endWithConnection(inner, cancel)
@@ -117,19 +121,24 @@ func (d *Driver) Watch(ctx context.Context, req driver.WatchRequest, emit func(d
 // If the server lags, such a watch shows writes that were acknowledged before it started. The client must have permission to read the
 // key.
 func (d *Driver) revision(ctx context.Context, key string) (int64, error) {
+	known := d.history.latest()
 	resp, err := d.client.Get(ctx, key, clientv3.WithCountOnly())
 	if err != nil {
 		return 0, d.classify(ctx, err)
 	}
+	d.history.observe(resp.Header, known, 0)
 	return resp.Header.Revision, nil
 }
 
 // remembers returns nil if etcd has the changes after a revision. It must be called before the watch: etcd first reports that a watch is
 // established, and then that its revision is compacted. A watch does not detect a future revision either. Such a revision comes from
-// another cluster, or from this one before it was restored from a backup.
+// another cluster, or from this one before it was restored from a backup. history detects one that the present cluster has passed.
 func (d *Driver) remembers(ctx context.Context, revision int64) error {
-	_, err := d.client.Get(ctx, "\x00", clientv3.WithRev(revision), clientv3.WithCountOnly())
+	known := d.history.latest()
+	resp, err := d.client.Get(ctx, "\x00", clientv3.WithRev(revision), clientv3.WithCountOnly())
 	switch {
+	case err == nil && d.history.observe(resp.Header, known, revision):
+		return errReplaced
 	case err == nil:
 		return nil
 	case errors.Is(err, rpctypes.ErrCompacted), errors.Is(err, rpctypes.ErrFutureRev):
@@ -144,11 +153,13 @@ func (d *Driver) snapshot(ctx context.Context, req driver.WatchRequest, emit fun
 	if err := emit(driver.Event{Kind: driver.EventResync}); err != nil {
 		return 0, err
 	}
+	known := d.history.latest()
 	if req.Key != "" {
 		resp, err := d.client.Get(ctx, req.Key)
 		if err != nil {
 			return 0, d.classify(ctx, err)
 		}
+		d.history.observe(resp.Header, known, 0)
 		for _, kv := range resp.Kvs {
 			if err := emit(driver.Event{Kind: driver.EventPut, Item: item(kv)}); err != nil {
 				return 0, err
@@ -157,19 +168,19 @@ func (d *Driver) snapshot(ctx context.Context, req driver.WatchRequest, emit fun
 		return resp.Header.Revision, nil
 	}
 	const limit = 500
-	var from cursor
-	for {
-		page, revision, err := d.list(ctx, req.Prefix, from, limit)
+	for from := (cursor{}); ; {
+		page, header, err := d.list(ctx, req.Prefix, from, limit)
 		if err != nil {
 			return 0, err
 		}
+		d.history.observe(header, known, 0)
 		for _, it := range page.Items {
 			if err := emit(driver.Event{Kind: driver.EventPut, Item: it}); err != nil {
 				return 0, err
 			}
 		}
 		if page.Next == nil {
-			return revision, nil
+			return cmp.Or(from.revision, header.Revision), nil
 		}
 		from = page.Next.(cursor)
 	}
