@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"syscall"
+
+	"github.com/go-os/go-os/control/discovery"
 )
 
 var (
@@ -47,6 +49,7 @@ func (c *call) canceled(err error) bool {
 func classify(err error) string {
 	var (
 		dns     *net.DNSError
+		lookup  *discovery.Error
 		timeout interface{ Timeout() bool }
 		cert    *tls.CertificateVerificationError
 		unknown x509.UnknownAuthorityError
@@ -61,7 +64,7 @@ func classify(err error) string {
 		return faultTimeout
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return faultTimeout
-	case errors.As(err, &dns):
+	case errors.As(err, &dns), errors.As(err, &lookup):
 		return "name_resolution_error"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "connection_refused"

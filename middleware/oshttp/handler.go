@@ -56,6 +56,13 @@ type HandlerOptions struct {
 	// written. Further requests are answered with 503 and Retry-After, and take no place. Default: no limit.
 	MaxConcurrent int
 
+	// Services are the names of the services that this server provides. A request that a Services RoundTripper has sent for another
+	// service, because the address was another one's before, is answered with 421 and sent elsewhere. No handler sees it, not even that
+	// of a request that Filter excludes. Requests of other clients name no service, and are served. Default: all are served.
+	Services []string
+	// Instance is the ID of this instance. If it is set, and Services too, requests for other instances are refused in the same way.
+	Instance string
+
 	// Route returns the route of a served request: a template of low cardinality, such as "/users/{id}", or "" if there is none. Nil
 	// means the path of r.Pattern, which http.ServeMux sets. A handler may also call SetRoute.
 	Route func(r *http.Request) string
@@ -135,6 +142,10 @@ func (o *HandlerOptions) withDefaults() HandlerOptions {
 // ServeHTTP implements http.Handler.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !h.opts.Filter(r) {
+		if h.opts.misdirected(r) {
+			refuseMisdirected(w, r)
+			return
+		}
 		h.serveFiltered(w, r)
 		return
 	}

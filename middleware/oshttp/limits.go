@@ -12,6 +12,10 @@ import (
 func (x *exchange) admit() bool {
 	limit := x.h.opts.MaxBodyBytes
 	switch {
+	case x.h.opts.misdirected(x.caller):
+		x.fault = faultMisdirected
+		refuseMisdirected(x, x.caller)
+		return false
 	case limit > 0 && x.caller.ContentLength > limit:
 		return x.refuse(faultTooLarge, http.StatusRequestEntityTooLarge)
 	case x.cancel != nil && x.req.Context().Err() != nil: // the caller has no time left: save the work

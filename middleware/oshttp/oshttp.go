@@ -45,6 +45,20 @@
 // hides these headers from its handlers. A Transport replaces the fields of the propagator and the deadline that its request already
 // has: a reverse proxy may have copied them from another trace.
 //
+// # Services
+//
+// A [Services] sends requests for http://orders/path to the instances of the service "orders" that a discovery.Resolver knows. Put it below a
+// Transport: the span then names the instance. Only hosts that the program lists are services.
+//
+//	services, err := oshttp.NewServices(resolver, &oshttp.ServicesOptions{Names: []string{"orders"}})
+//	client := &http.Client{Transport: oshttp.NewTransport(services, nil)}
+//
+// Addresses are reused. A request for an instance that died may reach another service that was started at its address. So each request
+// names its service and instance, in the headers Goos-Service and Goos-Instance. A server whose HandlerOptions have Services refuses what is
+// for others with 421, and repeats the service in the header Goos-Misdirected. The client then sends the request to another instance, and
+// leaves that one out for 30 seconds or until its record changes. Clients that send no such header are served. A Transport removes
+// these headers from requests that it sends to other hosts. A reverse proxy that forwards its requests in another way must remove them.
+//
 // # Routes
 //
 // The route is read after the handler returns, from the pattern that the router left on the request. Where that does not suffice, one
@@ -89,6 +103,8 @@
 //	url.full                      without credentials
 //	url.template                  if TransportOptions.Template knows it
 //	http.request.resend_count     on requests that follow a redirect
+//	goos.discovery.instance       the ID of the instance that the request went to last, for a service
+//	network.peer.address, network.peer.port   those of the instance, if it has an IP address
 //	http.response.status_code, network.protocol.version, error.type
 //
 // Attributes are set when the span ends. With the option SampleByRequest, those that are known in advance are passed to the sampler.
@@ -115,6 +131,9 @@
 //	http.client.request.exception     a call that failed: exception.type, exception.message, http.request.method,
 //	                                  server.address, server.port, error.type; not for calls that their caller cancelled
 //
+//	goos.http.client.instance.misdirected   an instance refused a request for another service or instance, and gets none for a while:
+//	                                  goos.discovery.service, goos.discovery.instance
+//
 // error.type of a server is the status code from 500 on, or
 //
 //	panic           the handler panicked
@@ -122,6 +141,7 @@
 //	timeout         the deadline passed, and the handler wrote nothing, an error, or not all
 //	body_too_large  HandlerOptions.MaxBodyBytes
 //	overloaded      HandlerOptions.MaxConcurrent
+//	misdirected     HandlerOptions.Services, Instance
 //	_OTHER          a status code beyond 599
 //
 // A 4xx answer does not make the server's span an error: the client caused it. A client that left before it had the whole answer is no

@@ -9,15 +9,16 @@ import (
 
 // The values of error.type beside status codes. Those of 4xx answers do not make a span an error: the client caused them.
 const (
-	faultPanic    = "panic"          // the handler panicked
-	faultAborted  = "aborted"        // the handler gave up the response with http.ErrAbortHandler or runtime.Goexit
-	faultTimeout  = "timeout"        // the deadline of the request passed
-	faultCanceled = "canceled"       // the client disconnected
-	faultTooLarge = "body_too_large" // MaxBodyBytes
-	faultOverload = "overloaded"     // MaxConcurrent
-	faultOther    = "_OTHER"         // an invalid status code
-	statusGone    = 499              // the access log's status of a client that disconnected, as in nginx; it is never sent
-	maxDetail     = 256              // bytes of a panic's value on the span
+	faultPanic       = "panic"          // the handler panicked
+	faultAborted     = "aborted"        // the handler gave up the response with http.ErrAbortHandler or runtime.Goexit
+	faultTimeout     = "timeout"        // the deadline of the request passed
+	faultCanceled    = "canceled"       // the client disconnected
+	faultTooLarge    = "body_too_large" // MaxBodyBytes
+	faultOverload    = "overloaded"     // MaxConcurrent
+	faultMisdirected = "misdirected"    // Services, Instance
+	faultOther       = "_OTHER"         // an invalid status code
+	statusGone       = 499              // the access log's status of a client that disconnected, as in nginx; it is never sent
+	maxDetail        = 256              // bytes of a panic's value on the span
 )
 
 // finish determines the outcome of a request whose handler returned, and writes the answer if the handler wrote none. It returns

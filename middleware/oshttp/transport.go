@@ -53,6 +53,7 @@ type TransportOptions struct {
 // Transport is an http.RoundTripper that observes the requests of a client. It is safe for concurrent use.
 type Transport struct {
 	base       http.RoundTripper
+	services   *Services // base, if it is one
 	opts       TransportOptions
 	tracer     trace.Tracer
 	tracing    bool
@@ -72,8 +73,10 @@ func NewTransport(base http.RoundTripper, opts *TransportOptions) *Transport {
 	}
 	o := opts.withDefaults()
 	p := propagator(o.Telemetry)
+	services, _ := base.(*Services)
 	return &Transport{
 		base:       base,
+		services:   services,
 		opts:       o,
 		tracer:     o.Telemetry.Tracer(scope),
 		tracing:    o.Telemetry.Tracing(),
@@ -119,7 +122,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 			c.end(errBasePanicked)
 		}
 	}()
-	res, err := t.base.RoundTrip(c.begin())
+	res, err := c.send(c.begin())
 	returned = true
 	if err != nil {
 		c.end(err)
@@ -140,6 +143,7 @@ type call struct {
 	server   serverID
 	method   string
 	template string
+	instance *instance // of a service, that the request went to last
 
 	span   trace.Span // nil unless recording
 	start  time.Time  // zero unless measuring
@@ -147,6 +151,15 @@ type call struct {
 	proto  string
 
 	ended sync.Once
+}
+
+// send sends the request through the base.
+func (c *call) send(r *http.Request) (res *http.Response, err error) {
+	if c.t.services == nil {
+		return c.t.base.RoundTrip(r)
+	}
+	res, c.instance, err = c.t.services.roundTrip(r, r != c.caller)
+	return res, err
 }
 
 // begin starts the telemetry and returns the request to send.
@@ -167,12 +180,13 @@ func (c *call) begin() *http.Request {
 }
 
 // prepare returns the request to send in place of r, under ctx. Its trace headers replace those of r: a proxy copies the headers of the
-// request that it received, which belong to another call and perhaps to an untrusted caller.
+// request that it received, which belong to another call and perhaps to an untrusted caller. The name of its own service is for itself alone.
 func (t *Transport) prepare(ctx context.Context, r *http.Request) *http.Request {
 	key := t.opts.DeadlineHeader
 	deadline := t.deadline(ctx, r)
 	_, stale := r.Header[key]
-	if ctx == r.Context() && t.propagator == nil && deadline == "" && !stale {
+	_, named := r.Header[serviceHeader]
+	if ctx == r.Context() && t.propagator == nil && deadline == "" && !stale && !named {
 		return r
 	}
 	// A shallow copy, not Clone: a caller may fill in r.Trailer until its body ends, and a clone would never see that.
@@ -186,6 +200,10 @@ func (t *Transport) prepare(ctx context.Context, r *http.Request) *http.Request 
 			delete(sent.Header, field)
 		}
 		t.propagator.Inject(ctx, carrier(sent.Header))
+	}
+	if named {
+		delete(sent.Header, serviceHeader)
+		delete(sent.Header, instanceHeader)
 	}
 	if deadline != "" {
 		sent.Header[key] = []string{deadline}
@@ -279,6 +297,9 @@ func (c *call) endSpan(err error, fault string) {
 	}
 	if c.proto != "" {
 		attrs = append(attrs, semconv.NetworkProtocolVersion(c.proto))
+	}
+	if c.instance != nil {
+		attrs = append(attrs, c.instance.peer...)
 	}
 	if fault != "" {
 		attrs = append(attrs, semconv.ErrorTypeKey.String(fault))

@@ -4,9 +4,12 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
+	"github.com/go-os/go-os/control/discovery"
 	"github.com/go-os/go-os/middleware/oshttp"
+	"github.com/go-os/go-os/telemetry"
 )
 
 // runHTTP serves and makes requests over loopback, with every instrument on: answered, refused, failed, panicking with and without a route,
@@ -73,6 +76,47 @@ func runHTTP(ctx context.Context, r *record) error {
 		<-served
 	}
 	post(ctx, client, "http://127.0.0.1:1/nobody", "hello")
+	return callService(ctx, p, mux)
+}
+
+// callService makes a request to a service with two instances, one of which is another service by now.
+func callService(ctx context.Context, p telemetry.Providers, mux http.Handler) error {
+	orders, stop, err := serve(oshttp.NewHandler(mux, &oshttp.HandlerOptions{Telemetry: p, Services: []string{"orders"}}))
+	if err != nil {
+		return err
+	}
+	defer stop()
+	payments, stop, err := serve(oshttp.NewHandler(mux, &oshttp.HandlerOptions{Telemetry: p, Services: []string{"payments"}}))
+	if err != nil {
+		return err
+	}
+	defer stop()
+	var instances []discovery.Instance
+	for id, url := range map[string]string{"a": orders, "b": payments} {
+		address := map[string]string{"http": strings.TrimPrefix(url, "http://")}
+		instances = append(instances, discovery.Instance{Service: "orders", ID: id, Addresses: address, Weight: 1})
+	}
+	registry, err := discovery.Static(instances...)
+	if err != nil {
+		return err
+	}
+	resolver, err := discovery.NewResolver(registry, &discovery.ResolverOptions{Telemetry: telemetry.Off()})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resolver.Close() }()
+	services, err := oshttp.NewServices(resolver, &oshttp.ServicesOptions{Names: []string{"orders"}, Telemetry: p})
+	if err != nil {
+		return err
+	}
+	defer services.CloseIdleConnections()
+	client := &http.Client{Transport: oshttp.NewTransport(services, &oshttp.TransportOptions{
+		Telemetry: p,
+		Template:  func(*http.Request) string { return "/{thing}" },
+	})}
+	for range instances {
+		post(ctx, client, "http://orders/users/7", "hello")
+	}
 	return nil
 }
 

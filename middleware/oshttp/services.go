@@ -1,0 +1,163 @@
+package oshttp
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/log"
+
+	"github.com/go-os/go-os/control/discovery"
+	"github.com/go-os/go-os/internal/defaults"
+	"github.com/go-os/go-os/internal/instrument"
+	"github.com/go-os/go-os/telemetry"
+)
+
+// DefaultLookupTimeout is the default of ServicesOptions.Timeout.
+const DefaultLookupTimeout = 5 * time.Second
+
+// ServicesOptions configure NewServices. Names or Match is required.
+type ServicesOptions struct {
+	// Names are the hosts that are services: with "orders", requests to http://orders/path go to its instances. All other hosts are
+	// resolved by Base as ever, so that nobody can redirect the requests to a public host by registering a service of its name.
+	Names []string
+	// Match returns the service that a host is, for hosts that Names does not have, as strings.CutSuffix(host, ".internal") does. A
+	// Resolver follows every service that it was asked for: do not match hosts that come from outside. Nil matches none.
+	Match func(host string) (service string, ok bool)
+	// Filters choose among the instances of every service, such as discovery.InZone("a").
+	Filters []discovery.Filter
+	// Timeout is how long a request waits for the registry's first answer about its service. Default: DefaultLookupTimeout.
+	Timeout time.Duration
+	// Base sends requests to other hosts. Connections to instances have its settings, except for Proxy: no proxy is asked for a service.
+	// Default: http.DefaultTransport.
+	Base *http.Transport
+	// Telemetry receives events. A no-op provider turns them off.
+	Telemetry telemetry.Providers
+}
+
+// Services is an http.RoundTripper that sends requests for services to their instances, which it takes from a discovery.Resolver.
+//
+//	services, err := oshttp.NewServices(resolver, &oshttp.ServicesOptions{Names: []string{"orders"}})
+//	client := &http.Client{Transport: oshttp.NewTransport(services, nil)}
+//	res, err := client.Get("http://orders/orders/7")
+//
+// The service is the host of the URL, in the registry's spelling and without a port. The scheme is the protocol of its instances: http uses
+// Addresses["http"], https uses Addresses["https"]. The Host header and the name that TLS verifies stay those of the request, so that a
+// server certificate is for "orders" and not for an address. Services share no connection, not even at one address.
+//
+// Requests go round the available instances in proportion to their weights. If there are none they go to the unhealthy ones, else to those
+// that drain. The connections of an instance that is no longer used are closed once they are idle, with the next request to its service.
+//
+// A request is sent to another instance
+//
+//   - if no connection could be made, or its certificate is another one's: it was not sent;
+//   - if the server refused it as misdirected (HandlerOptions.Services): no handler has seen it;
+//   - if the connection broke before an answer, or the status is 421 for another reason, and net/http would repeat the request too: its
+//     method is GET, HEAD, OPTIONS or TRACE, or it has a header Idempotency-Key.
+//
+// A body must be replayable for that: it has not been read, or Request.GetBody is set. http.NewRequest sets it for buffers and strings. No
+// instance gets a request twice.
+//
+// A Services is safe for concurrent use. It has no goroutine, and needs no Close: create one for each Resolver, not for each request.
+type Services struct {
+	resolver    *discovery.Resolver
+	opts        ServicesOptions
+	names       map[string]bool
+	misdirected *instrument.Event
+
+	routes sync.Map // of *route by routeKey
+}
+
+// NewServices returns a RoundTripper for services that resolver knows. It returns discovery.ErrInvalid without a resolver, without Names and
+// Match, or if an option is invalid.
+func NewServices(resolver *discovery.Resolver, opts *ServicesOptions) (*Services, error) {
+	o, err := opts.withDefaults()
+	if err := cmp.Or(defaults.Given("oshttp: NewServices", "resolver", resolver), err); err != nil {
+		return nil, err
+	}
+	s := &Services{
+		resolver: resolver, opts: o, names: map[string]bool{},
+		misdirected: instrument.NewEventOrLine(o.Telemetry, scope, "goos.http.client.instance.misdirected", log.SeverityWarn,
+			"instance refused a request for another service or instance: it gets none for a while"),
+	}
+	for _, name := range o.Names {
+		s.names[name] = true
+	}
+	return s, nil
+}
+
+func (o *ServicesOptions) withDefaults() (ServicesOptions, error) {
+	all := defaults.Copy(o)
+	if all.Base == nil {
+		all.Base, _ = http.DefaultTransport.(*http.Transport)
+	}
+	switch {
+	case len(all.Names) == 0 && all.Match == nil:
+		return all, fmt.Errorf("oshttp: NewServices: %w: no host is a service: set Names or Match", discovery.ErrInvalid)
+	case all.Base == nil:
+		return all, fmt.Errorf("oshttp: NewServices: %w: http.DefaultTransport is a %T: set Base", discovery.ErrInvalid, http.DefaultTransport)
+	}
+	for _, name := range all.Names {
+		if name == "" || strings.ContainsAny(name, ":/") {
+			return all, fmt.Errorf("oshttp: NewServices: %w: name %q: use the name of a service, without a port", discovery.ErrInvalid, name)
+		}
+	}
+	return all, defaults.Fill("oshttp.ServicesOptions.Timeout", &all.Timeout, DefaultLookupTimeout)
+}
+
+// service returns the service that a request is for.
+func (s *Services) service(r *http.Request) (name string, ok bool) {
+	if r.URL == nil || r.URL.Scheme != "http" && r.URL.Scheme != "https" {
+		return "", false
+	}
+	host := r.URL.Host
+	switch {
+	case s.names[host]:
+		return host, true
+	case s.opts.Match == nil || host == "" || strings.IndexByte(host, ':') >= 0:
+		return "", false
+	}
+	return s.opts.Match(host)
+}
+
+// RoundTrip implements http.RoundTripper. For a service that the registry does not know it returns discovery.ErrNotFound. Without an
+// instance it returns discovery.ErrUnavailable, and after the resolver was closed discovery.ErrClosed.
+func (s *Services) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, _, err := s.roundTrip(r, false)
+	return res, err
+}
+
+// roundTrip also returns the last instance that the request went to, if any. The header of a request that is owned may be changed.
+func (s *Services) roundTrip(r *http.Request, owned bool) (*http.Response, *instance, error) {
+	name, ok := s.service(r)
+	if !ok {
+		res, err := s.opts.Base.RoundTrip(r)
+		return res, nil, err
+	}
+	d := dispatch{route: s.route(name, r.URL.Scheme), request: r, owned: owned, body: payloadOf(r)}
+	return d.run()
+}
+
+// CloseIdleConnections closes the connections that are not in use, those of Base included.
+func (s *Services) CloseIdleConnections() {
+	s.routes.Range(func(_, r any) bool {
+		r.(*route).closeIdle()
+		return true
+	})
+	s.opts.Base.CloseIdleConnections()
+}
+
+// routeKey identifies the instances that requests of one URL scheme to a service can go to.
+type routeKey struct{ service, scheme string }
+
+func (s *Services) route(service, scheme string) *route {
+	key := routeKey{service, scheme}
+	if r, ok := s.routes.Load(key); ok {
+		return r.(*route)
+	}
+	r, _ := s.routes.LoadOrStore(key, newRoute(s, key))
+	return r.(*route)
+}
