@@ -226,7 +226,7 @@ func newInstance(r *route, id, address string) *instance {
 	if _, ok := base.TLSNextProto["h2"]; ok { // a Transport with a dialer of its own must ask for HTTP/2, and share no pool of it
 		t.TLSNextProto, t.ForceAttemptHTTP2 = nil, true
 	}
-	t.DialContext, t.Dial = i.dialer(dialFunc(base)), nil //nolint:staticcheck // Dial is deprecated, and may be set
+	t.DialContext = i.dialer(base.DialContext)
 	if base.DialTLSContext != nil {
 		t.DialTLSContext = i.dialer(base.DialTLSContext)
 	}
@@ -242,19 +242,11 @@ func (i *instance) same(other *instance) bool { return i.id == other.id && i.add
 
 type dial = func(ctx context.Context, network, address string) (net.Conn, error)
 
-// dialFunc returns how a transport makes connections.
-func dialFunc(t *http.Transport) dial {
-	switch {
-	case t.DialContext != nil:
-		return t.DialContext
-	case t.Dial != nil: //nolint:staticcheck // as above
-		return func(_ context.Context, network, address string) (net.Conn, error) { return t.Dial(network, address) } //nolint:staticcheck // as above
-	}
-	return (&net.Dialer{}).DialContext
-}
-
 // dialer connects to the instance, whatever host the URL has.
 func (i *instance) dialer(to dial) dial {
+	if to == nil {
+		to = (&net.Dialer{}).DialContext
+	}
 	return func(ctx context.Context, network, _ string) (net.Conn, error) {
 		conn, err := to(ctx, network, i.address)
 		if err != nil {

@@ -31,7 +31,8 @@ type ServicesOptions struct {
 	Filters []discovery.Filter
 	// Timeout is how long a request waits for the registry's first answer about its service. Default: DefaultLookupTimeout.
 	Timeout time.Duration
-	// Base sends requests to other hosts. Connections to instances have its settings, except for Proxy: no proxy is asked for a service.
+	// Base sends requests to other hosts. Connections to instances have its settings, except for Proxy and Dial: no proxy is asked for a
+	// service, and only DialContext and DialTLSContext are called, with the address of the instance.
 	// Default: http.DefaultTransport.
 	Base *http.Transport
 	// Telemetry receives events. A no-op provider turns them off.
