@@ -411,7 +411,9 @@ func TestNoProxy(t *testing.T) {
 // TestRedirectToAService follows a redirect from one service to another.
 func TestRedirectToAService(t *testing.T) {
 	f := newFleet(t)
-	f.start("orders", "a", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://payments/pay", http.StatusFound) })
+	f.start("orders", "a", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "http://payments/pay", http.StatusFound)
+	})
 	f.start("payments", "b", func(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprint(w, r.Host, r.URL.Path, " ", r.Header.Get("Goos-Service"), " ", r.Header.Get("Goos-Instance"))
 	})
