@@ -180,3 +180,34 @@ func TestEtcdClusterElects(t *testing.T) {
 		resp.Body.Close()
 	}
 }
+
+// TestDNSChanges changes, drops and restores the zone of a DNS server.
+func TestDNSChanges(t *testing.T) {
+	t.Parallel()
+	dns := testenv.DNS(t, "example.", "a A 10.0.0.1")
+	resolver := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, dns.Addr(0))
+	}}
+	expect := func(want string) {
+		t.Helper()
+		got, err := resolver.LookupHost(t.Context(), "a.example.")
+		if err != nil {
+			got = []string{strings.Replace(err.Error(), "lookup a.example. on ", "", 1)}
+		}
+		if !strings.Contains(strings.Join(got, ","), want) {
+			t.Errorf("got %v, want %s", got, want)
+		}
+	}
+	expect("10.0.0.1")
+	dns.SetZone("a A 10.0.0.2")
+	expect("10.0.0.2")
+	dns.SetZone("")
+	expect("no such host")
+	dns.DropZone()
+	expect("server misbehaving")
+	dns.SetZone("a A 10.0.0.3")
+	expect("10.0.0.3")
+	dns.Kill()
+	dns.Restart()
+	expect("10.0.0.3")
+}

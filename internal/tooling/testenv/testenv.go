@@ -44,7 +44,7 @@ import (
 // Engines lists every engine that tests may ask for, in the order in which the engines command shows them.
 func Engines() []*Engine {
 	return []*Engine{collectorEngine(), prometheusEngine(), promtoolEngine(), etcdEngine(),
-		consulEngine(), natsEngine(), redisEngine(), memcachedEngine(), postgresEngine(), pgbouncerEngine(0, "", 0), toxiproxyEngine()}
+		consulEngine(), natsEngine(), redisEngine(), memcachedEngine(), postgresEngine(), pgbouncerEngine(0, "", 0), dnsEngine(&zoneFile{}), toxiproxyEngine()}
 }
 
 // shared is the finder of the test process. It is one, so that an engine that cannot be built is tried once and not by every test.
