@@ -46,5 +46,9 @@ func run(ctx context.Context, store *kv.Store, address string) error {
 		return err
 	}
 	defer resolver.Close()
-	return serve(ctx, registrar, resolver, address)
+	client, err := newClient(resolver)
+	if err != nil {
+		return err
+	}
+	return serve(ctx, registrar, client, address)
 }

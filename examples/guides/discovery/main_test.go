@@ -152,30 +152,16 @@ func TestPrice(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resolver.Close()
+	client, err := newClient(resolver)
+	if err != nil {
+		t.Fatal(err)
+	}
 
-	if got, err := price(t.Context(), resolver, "lamp"); got != "49.00" || err != nil {
+	if got, err := price(t.Context(), client, "lamp"); got != "49.00" || err != nil {
 		t.Errorf("price = %q, %v", got, err)
 	}
-}
-
-// TestNoInstance asks for a service without instances that take requests.
-func TestNoInstance(t *testing.T) {
-	drains := discovery.Instance{Service: "prices", ID: "test", Weight: 100, State: discovery.Draining, Addresses: map[string]string{"http": "127.0.0.1:1"}}
-	for want, instances := range map[error][]discovery.Instance{errNoInstance: {drains}, discovery.ErrNotFound: nil} {
-		registry, err := discovery.Static(instances...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resolver, err := discovery.NewResolver(registry, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got, err := price(t.Context(), resolver, "lamp"); !errors.Is(err, want) {
-			t.Errorf("price = %q, %v, want %v", got, err, want)
-		}
-		if err := resolver.Close(); err != nil {
-			t.Error(err)
-		}
+	if err := send(t.Context(), resolver, "", ask); err != nil {
+		t.Errorf("send = %v", err)
 	}
 }
 

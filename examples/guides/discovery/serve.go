@@ -15,13 +15,13 @@ import (
 )
 
 // serve runs the server from its first request to its last.
-func serve(ctx context.Context, registrar *discovery.Registrar, resolver *discovery.Resolver, address string) error {
+func serve(ctx context.Context, registrar *discovery.Registrar, client *http.Client, address string) error {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return err
 	}
 	ready := &readiness{}
-	server := &http.Server{Handler: newHandler(resolver, ready), ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: newHandler(client, ready), ReadHeaderTimeout: 5 * time.Second}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 

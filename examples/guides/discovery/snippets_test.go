@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
+	"math/rand/v2"
+	"net"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -109,4 +113,62 @@ func TestDrain(t *testing.T) {
 			t.Errorf("%d instances take requests, want none", n)
 		}
 	})
+}
+
+var errNoInstance = errors.New("no instance of prices takes requests")
+
+// send tries the instances of prices, in random order, until it can connect to one.
+func send(ctx context.Context, resolver *discovery.Resolver, message string, deliver func(ctx context.Context, address, message string) error) error {
+	view, err := resolver.View(ctx, "prices", discovery.Available)
+	if err != nil {
+		return err
+	}
+	instances := view.Snapshot().Instances
+	err = errNoInstance
+	for _, n := range rand.Perm(len(instances)) {
+		instance := &instances[n]
+		err = deliver(ctx, instance.Addresses["http"], message)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		resolver.Report("prices", instance.ID, err == nil)
+		if err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// ask connects to an instance.
+func ask(ctx context.Context, address, _ string) error {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+// TestNoInstance asks for a service without instances that take requests, and for one with a dead instance only.
+func TestNoInstance(t *testing.T) {
+	dead := discovery.Instance{Service: "prices", ID: "test", Weight: 100, Addresses: map[string]string{"http": "127.0.0.1:1"}}
+	drains := dead
+	drains.State = discovery.Draining
+	for want, instances := range map[error][]discovery.Instance{
+		errNoInstance: {drains}, discovery.ErrNotFound: nil, syscall.ECONNREFUSED: {dead},
+	} {
+		registry, err := discovery.Static(instances...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resolver, err := discovery.NewResolver(registry, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := send(t.Context(), resolver, "", ask); !errors.Is(err, want) {
+			t.Errorf("send = %v, want %v", err, want)
+		}
+		if err := resolver.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }
