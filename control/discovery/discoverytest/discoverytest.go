@@ -74,8 +74,10 @@ type Registry struct {
 	// Instance.ID.
 	Spoil func(t testing.TB, service, id string) (place string)
 	// Hold holds back the n-th request about a service that a Registrar sends from now on, counted from one, and those that follow it. It
-	// closes held when there is one, and sends what it held when release is called. HoldTap makes one of a testenv.Tap.
+	// closes held when there is one, and sends what it held when release is called. [HoldTap] implements it on real connections.
 	Hold func(t testing.TB, service string, n int) (held <-chan struct{}, release func())
+	// End frees what Begin has made, once all drivers are closed.
+	End func(t testing.TB)
 }
 
 // Backend is a registry under test, and the hooks that inject faults into its engine.
@@ -223,6 +225,9 @@ func (r *rig) Close() {
 	r.mu.Unlock()
 	for i := len(closes) - 1; i >= 0; i-- {
 		closes[i]()
+	}
+	if r.End != nil {
+		r.End(r)
 	}
 }
 

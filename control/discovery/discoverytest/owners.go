@@ -2,6 +2,7 @@ package discoverytest
 
 import (
 	"errors"
+	"strconv"
 	"sync"
 	"time"
 
@@ -110,7 +111,7 @@ func spareSuccessor(r *rig) {
 // lateGoodbye holds each request of a goodbye back on its way, until a successor has registered.
 func lateGoodbye(r *rig) {
 	for n := 1; n <= 3; n++ {
-		service := r.service("late" + string(rune('0'+n)))
+		service := r.run + "late" + strconv.Itoa(n) // a word of letters and digits, which every protocol sends as it is
 		p := r.process()
 		record := p.register(p.record(service, "i"))
 		held, release := r.Hold(r, service, n)

@@ -21,6 +21,7 @@ type view struct {
 	mu      sync.Mutex
 	events  []driver.Event // not yet taken
 	arrived chan struct{}  // signalled when there is another event
+	ended   chan struct{}  // closed when the watch has ended
 
 	records map[string]driver.Record // by ID
 	invalid map[string]error         // by place
@@ -39,9 +40,12 @@ func (r *rig) watch(service string) *view {
 
 func (r *rig) watchWith(reader driver.Reader, service string) *view {
 	v := &view{
-		rig: r, service: service, arrived: make(chan struct{}, 1), records: map[string]driver.Record{}, invalid: map[string]error{},
+		rig: r, service: service, arrived: make(chan struct{}, 1), ended: make(chan struct{}), records: map[string]driver.Record{}, invalid: map[string]error{},
 	}
-	v.stop = r.start(func(ctx context.Context) error { return reader.Watch(ctx, service, v.add) })
+	v.stop = r.start(func(ctx context.Context) error {
+		defer close(v.ended)
+		return reader.Watch(ctx, service, v.add)
+	})
 	return v
 }
 
@@ -73,6 +77,8 @@ func (v *view) take(d time.Duration) (e driver.Event, ok bool) {
 		case <-v.arrived:
 		case <-timeout.C:
 			return driver.Event{}, false
+		case <-v.ended:
+			v.Fatalf("the watch of %q has ended by itself", v.service)
 		}
 	}
 }

@@ -17,23 +17,29 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// owner closes the store with the registry. Each registry has its own store, so that leaks are detected.
+// owner closes the store and the client with the registry. Each registry has its own, so that leaks are detected.
 type owner struct {
 	*kvdiscovery.Registry
-	store *kv.Store
+	store       *kv.Store
+	closeClient func()
 }
 
-func (o *owner) Close() error { return errors.Join(o.Registry.Close(), o.store.Close()) }
+func (o *owner) Close() error {
+	defer o.closeClient()
+	return errors.Join(o.Registry.Close(), o.store.Close())
+}
 
-// own returns a registry on a store of its own.
-func own(t testing.TB, d kvdriver.Driver) *owner {
-	t.Helper()
-	store := kv.New(d, &kv.Options{Telemetry: telemetry.Off()})
-	registry, err := kvdiscovery.New(store, nil)
-	if err != nil {
-		t.Fatal(err)
+// own returns a function that makes a registry of a driver and of what closes its client.
+func own(t testing.TB) func(kvdriver.Driver, func()) *owner {
+	return func(d kvdriver.Driver, closeClient func()) *owner {
+		t.Helper()
+		store := kv.New(d, &kv.Options{Telemetry: telemetry.Off()})
+		registry, err := kvdiscovery.New(store, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &owner{registry, store, closeClient}
 	}
-	return &owner{registry, store}
 }
 
 // hands returns the hooks of a Registry that write into a store as other programs do.
@@ -140,16 +146,17 @@ func TestContractMemory(t *testing.T) {
 		Begin: func(t testing.TB) discoverytest.Registry {
 			engine := memkv.New(nil)
 			store := kv.New(engine, &kv.Options{Telemetry: telemetry.Off()})
-			t.Cleanup(func() {
+			gate := &barrier{}
+			registry := hands(store)
+			open := func(t testing.TB) *owner { return own(t)(&way{engine, gate}, func() {}) }
+			registry.Registrar = func(t testing.TB) driver.Registrar { return open(t) }
+			registry.Reader = func(t testing.TB) driver.Reader { return open(t) }
+			registry.Hold = gate.hold
+			registry.End = func(t testing.TB) {
 				if err := store.Close(); err != nil {
 					t.Error(err)
 				}
-			})
-			gate := &barrier{}
-			registry := hands(store)
-			registry.Registrar = func(t testing.TB) driver.Registrar { return own(t, &way{engine, gate}) }
-			registry.Reader = func(t testing.TB) driver.Reader { return own(t, &way{engine, gate}) }
-			registry.Hold = gate.hold
+			}
 			return registry
 		},
 	})
