@@ -1,12 +1,15 @@
 package kvdiscovery_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/consul/api"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
@@ -17,6 +20,7 @@ import (
 	"github.com/go-os/go-os/state/kv/consulkv"
 	kvdriver "github.com/go-os/go-os/state/kv/driver"
 	"github.com/go-os/go-os/state/kv/etcdkv"
+	"github.com/go-os/go-os/state/kv/natskv"
 	"github.com/go-os/go-os/telemetry"
 )
 
@@ -81,6 +85,7 @@ func TestContractEtcd(t *testing.T) {
 	b := faults(discoverytest.Backend{
 		Record:   "testdata/contract-etcd.json",
 		TTL:      5 * time.Second, // many promises share the CPUs with the server
+		Late:     5 * time.Second,
 		Requests: etcd.Requests,
 		Begin: func(t testing.TB) discoverytest.Registry {
 			registry := start(t)
@@ -154,4 +159,85 @@ func TestContractConsul(t *testing.T) {
 		},
 		Compact: func(testing.TB) {}, // Consul keeps no history to compact
 	}, consul, network))
+}
+
+const bucket = "services"
+
+// dialNATS returns drivers with connections of their own, on a bucket that exists.
+func dialNATS(url string) dial {
+	return func(t testing.TB) (kvdriver.Driver, func()) {
+		t.Helper()
+		conn, err := nats.Connect(url, nats.ReconnectBufSize(-1), nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond),
+			nats.PingInterval(2*time.Second), nats.MaxPingsOutstanding(2), nats.Timeout(time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		js, err := jetstream.New(conn)
+		if err == nil {
+			_, err = js.CreateOrUpdateKeyValue(t.Context(), natskv.Config(bucket))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return natskv.New(js, bucket, &natskv.Options{Durable: true}), conn.Close
+	}
+}
+
+// messages returns how many messages a server has received from clients.
+func messages(t testing.TB, server *testenv.NATSHandle) int64 {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get(server.MonitorURL() + "/varz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var varz struct {
+		InMsgs *int64 `json:"in_msgs"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&varz); err != nil || varz.InMsgs == nil {
+		t.Fatalf("/varz has no in_msgs, error %v", err)
+	}
+	return *varz.InMsgs
+}
+
+// TestContractNATS runs the suite against a JetStream bucket behind a network that can be cut. The engine has no leases.
+func TestContractNATS(t *testing.T) {
+	server := testenv.NATS(t)
+	network := testenv.Proxy(t, server.Addr(0))
+	tap := testenv.Tap(t, network.Endpoint())
+	start := begin(dialNATS("nats://"+tap.Endpoint()), dialNATS(server.URL()))
+	discoverytest.Run(t, faults(discoverytest.Backend{
+		Record:   "testdata/contract-nats.json",
+		TTL:      3 * time.Second,
+		Late:     5 * time.Second,
+		Requests: func() int64 { return messages(t, server) },
+		Begin: func(t testing.TB) discoverytest.Registry {
+			registry := start(t)
+			registry.Hold = discoverytest.HoldTap(tap)
+			return registry
+		},
+		Compact: func(t testing.TB) { purgeNATS(t, server.URL()) },
+	}, server, network))
+}
+
+// purgeNATS removes the markers of removed items from the bucket.
+func purgeNATS(t testing.TB, url string) {
+	t.Helper()
+	conn, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := js.KeyValue(t.Context(), bucket)
+	if err == nil {
+		err = store.PurgeDeletes(t.Context(), jetstream.DeleteMarkersOlderThan(-1))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }

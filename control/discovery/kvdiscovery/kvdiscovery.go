@@ -1,11 +1,17 @@
-// Package kvdiscovery keeps the instances of services in a kv.Store: memory, etcd, Consul, or any other engine with the abilities CAS,
-// Watch, Leases and Expiry.
+// Package kvdiscovery keeps the instances of services in a kv.Store: memory, etcd, Consul, NATS, or any other engine with the abilities CAS,
+// Watch and Expiry.
 //
 //	store := kv.New(etcdkv.New(client, nil), nil).Namespace("services")
 //	registry, err := kvdiscovery.New(store, nil)
 //
 // A record is the JSON of one instance at the key "<service>/<id>". It lives with the lease of its process. A goodbye is the same record with
 // the state "gone" and a TTL of its own.
+//
+// # Engines without leases
+//
+// On an engine without the ability Leases, such as NATS, each record has the TTL of its lease, and a renewal writes it again. That is one
+// write for each record of the process, three times a TTL, and each write reaches every watch of the service. Readers drop it there. Use
+// long TTLs on such an engine.
 //
 // # Plain gRPC clients
 //
@@ -62,7 +68,7 @@ func New(store *kv.Store, opts *Options) (*Registry, error) {
 	if err := defaults.Given("kvdiscovery: New", "store", store); err != nil {
 		return nil, err
 	}
-	if err := store.Require(kv.CAS, kv.Watch, kv.Leases, kv.Expiry); err != nil {
+	if err := store.Require(kv.CAS, kv.Watch, kv.Expiry); err != nil {
 		return nil, fmt.Errorf("kvdiscovery: %w", err)
 	}
 	names, err := newNaming(store, defaults.Copy(opts))
@@ -86,12 +92,21 @@ func (*Registry) Close() error { return nil }
 
 // Grant implements driver.Registrar.
 func (r *Registry) Grant(ctx context.Context, ttl time.Duration) (driver.Lease, error) {
-	l, err := r.store.Lease(ctx, ttl)
+	l := &lease{store: r.store, naming: r.naming, written: map[place]item{}}
+	if !r.leases() {
+		l.lifetime = newExpiry(l, ttl)
+		return l, nil
+	}
+	g, err := r.store.Lease(ctx, ttl)
 	if err != nil {
 		return nil, err
 	}
-	return &lease{store: r.store, naming: r.naming, lease: l, written: map[string]kv.Version{}, endpoints: map[string]kv.Version{}}, nil
+	l.lifetime = granted{g}
+	return l, nil
 }
+
+// leases reports whether the engine has leases.
+func (r *Registry) leases() bool { return r.store.Require(kv.Leases) == nil }
 
 // value is a record as it is stored.
 type value struct {
@@ -143,20 +158,25 @@ func decode(it kv.Item) (driver.Record, error) {
 
 // lease implements driver.Lease.
 type lease struct {
+	lifetime
 	store  *kv.Store
 	naming *naming // nil without Options.Naming
-	lease  *kv.Lease
 
-	mu        sync.Mutex
-	written   map[string]kv.Version // records under this lease, by key
-	endpoints map[string]kv.Version // likewise, in the store of naming
+	mu      sync.Mutex
+	written map[place]item // under this lease
 }
 
-// Renew implements driver.Lease.
-func (l *lease) Renew(ctx context.Context) error { return l.lease.Renew(ctx) }
+// place is where an item is.
+type place struct {
+	store *kv.Store
+	key   string
+}
 
-// Revoke implements driver.Lease.
-func (l *lease) Revoke(ctx context.Context) error { return l.lease.Revoke(ctx) }
+// item is what was written.
+type item struct {
+	version kv.Version
+	value   []byte
+}
 
 // Epoch implements driver.Lease.
 func (l *lease) Epoch(ctx context.Context, service, id string, least uint64) (uint64, error) {
@@ -205,15 +225,10 @@ func (l *lease) register(ctx context.Context, r driver.Record) error {
 			return err
 		case there.Incarnation != r.Incarnation && there.Epoch >= r.Epoch && there.State != driver.Gone:
 			return fmt.Errorf("%w: %s is registered by a process that started later (incarnation %s)", driver.ErrConflict, key(r), there.Incarnation)
-		case it.Version != 0 && it.Version == l.version(key(r)) && bytes.Equal(it.Value, data):
+		case it.Version != 0 && it.Version == l.version(place{l.store, key(r)}) && bytes.Equal(it.Value, data):
 			return nil
 		}
-		version, err := l.store.Put(ctx, key(r), data, condition(it), kv.WithLease(l.lease))
-		switch {
-		case err == nil:
-			l.wrote(key(r), version)
-			return nil
-		case !errors.Is(err, kv.ErrConflict):
+		if err := l.put(ctx, place{l.store, key(r)}, data, condition(it)); !errors.Is(err, kv.ErrConflict) {
 			return err
 		}
 		if err := wait.Wait(ctx); err != nil {
@@ -233,17 +248,37 @@ func condition(it kv.Item) kv.PutOption {
 	return kv.IfVersion(it.Version)
 }
 
-// version returns the version of an item as it was written under this lease; zero if it was not.
-func (l *lease) version(key string) kv.Version {
+// put writes an item that lives with the lease.
+func (l *lease) put(ctx context.Context, at place, value []byte, condition kv.PutOption) error {
+	bound, done, err := l.bind(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	version, err := at.store.Put(ctx, at.key, value, condition, bound)
+	if err != nil {
+		return err
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.written[key]
+	l.written[at] = item{version, value}
+	return nil
 }
 
-func (l *lease) wrote(key string, v kv.Version) {
+// version returns the version of an item as it was written under this lease; zero if it was not.
+func (l *lease) version(at place) kv.Version {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.written[key] = v
+	return l.written[at].version
+}
+
+// forget takes an item out of the lease, unless it was written again.
+func (l *lease) forget(at place, version kv.Version) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.written[at].version == version {
+		delete(l.written, at)
+	}
 }
 
 // Deregister implements driver.Lease.
@@ -277,8 +312,9 @@ func (l *lease) deregister(ctx context.Context, r driver.Record, keep time.Durat
 
 // Watch implements driver.Lease.
 func (l *lease) Watch(ctx context.Context, r driver.Record, changed func()) error {
+	record := place{l.store, key(r)}
 	if l.naming == nil {
-		return watch(ctx, l.store, key(r), changed)
+		return l.watch(ctx, record, changed)
 	}
 	var mu sync.Mutex
 	each := func() {
@@ -287,18 +323,18 @@ func (l *lease) Watch(ctx context.Context, r driver.Record, changed func()) erro
 		changed()
 	}
 	both, ctx := errgroup.WithContext(ctx)
-	both.Go(func() error { return watch(ctx, l.store, key(r), each) })
-	both.Go(func() error { return watch(ctx, l.naming.store, key(r), each) })
+	both.Go(func() error { return l.watch(ctx, record, each) })
+	both.Go(func() error { return l.watch(ctx, place{l.naming.store, key(r)}, each) })
 	return both.Wait()
 }
 
-// watch calls changed after a key was written or removed.
-func watch(ctx context.Context, s *kv.Store, key string, changed func()) error {
-	for event, err := range s.Watch(ctx, key, kv.Current()) {
+// watch calls changed after an item was written or removed.
+func (l *lease) watch(ctx context.Context, at place, changed func()) error {
+	for event, err := range at.store.Watch(ctx, at.key, kv.Current()) {
 		if err != nil {
 			return err
 		}
-		if event.Kind != kv.EventLost && event.Kind != kv.EventResync {
+		if event.Kind != kv.EventLost && event.Kind != kv.EventResync && !l.renewal(ctx, at, event) {
 			changed()
 		}
 	}
@@ -322,9 +358,16 @@ func (r *Registry) Services(ctx context.Context) (all []string, err error) {
 
 // Watch implements driver.Reader.
 func (r *Registry) Watch(ctx context.Context, service string, emit func(driver.Event) error) error {
+	var renewals *repeats
+	if !r.leases() {
+		renewals = &repeats{last: map[string]string{}}
+	}
 	for event, err := range r.store.WatchPrefix(ctx, service+"/", kv.Current()) {
 		if err != nil {
 			return err
+		}
+		if renewals != nil && renewals.drop(event) {
+			continue
 		}
 		if err := emit(translate(service, event)); err != nil {
 			return err

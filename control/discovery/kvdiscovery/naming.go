@@ -88,21 +88,15 @@ func (l *lease) nameOnce(ctx context.Context, r driver.Record, data []byte) erro
 		return nil
 	case data == nil:
 		return store.Delete(ctx, key(r), kv.IfVersion(it.Version))
-	case !absent && it.Version == l.endpoint(r) && bytes.Equal(it.Value, data):
+	case !absent && it.Version == l.version(place{store, key(r)}) && bytes.Equal(it.Value, data):
 		return nil
 	}
-	version, err := store.Put(ctx, key(r), data, condition(it), kv.WithLease(l.lease))
-	if err == nil {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.endpoints[key(r)] = version
-	}
-	return err
+	return l.put(ctx, place{store, key(r)}, data, condition(it))
 }
 
 // unname removes the endpoint that this lease has written, unless it was replaced.
 func (l *lease) unname(ctx context.Context, r driver.Record) error {
-	version := l.endpoint(r)
+	version := l.version(place{l.naming.store, key(r)})
 	if version == 0 {
 		return nil
 	}
@@ -111,11 +105,4 @@ func (l *lease) unname(ctx context.Context, r driver.Record) error {
 		return nil
 	}
 	return err
-}
-
-// endpoint returns the version of an endpoint as it was written under this lease; zero if it was not.
-func (l *lease) endpoint(r driver.Record) kv.Version {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.endpoints[key(r)]
 }
