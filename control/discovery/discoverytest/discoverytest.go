@@ -151,7 +151,7 @@ type promise = suite.Promise[*rig, Ability]
 
 func promises() []promise {
 	var all []promise
-	for _, part := range [][]promise{records(), leases(), owners(), goodbyes(), watching()} {
+	for _, part := range [][]promise{records(), leases(), owners(), goodbyes(), watching(), calls(), fleets(), observed(), faults()} {
 		all = append(all, part...)
 	}
 	return all
@@ -211,9 +211,10 @@ func (r *rig) Has(needs Ability) bool { return r.abilities&needs == needs }
 func (r *rig) Hooks() suite.Hooks {
 	hooks := suite.HooksOf(r.Backend)
 	for name, ok := range suite.HooksOf(r.Registry) {
-		hooks[name] = ok
+		hooks[name] = hooks[name] || ok
 	}
 	hooks["Put"] = hooks["Registrar"] || hooks["Write"]
+	hooks["a record limit"] = r.caps.MaxRecord > 0 && r.caps.MaxRecord <= maxRecord
 	return hooks
 }
 
@@ -267,6 +268,9 @@ func (r *rig) context() context.Context {
 	r.Cleanup(cancel)
 	return ctx
 }
+
+// maxRecord is the largest limit of a record that the suite goes over.
+const maxRecord = 8 << 20
 
 // service returns a service name that no other run uses.
 func (r *rig) service(s string) string { return r.run + "-" + s }

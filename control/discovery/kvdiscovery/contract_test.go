@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/go-os/go-os/control/discovery/discoverytest"
 	"github.com/go-os/go-os/control/discovery/driver"
@@ -76,82 +78,169 @@ func hands(store *kv.Store) discoverytest.Registry {
 	}
 }
 
-// barrier holds back requests about a service on their way to an engine in memory.
-type barrier struct {
+// network is what lies between drivers and an engine in memory. It can hold requests back, and be cut.
+type network struct {
+	engine *memkv.Driver
+
 	mu      sync.Mutex
-	service string // nothing is held if it is empty
+	service string // whose requests are held; empty for none
 	pass    int    // requests that are not held
 	held    chan struct{}
 	open    chan struct{}
+	cut     chan struct{} // closed while the network is cut
+}
+
+func newNetwork() *network {
+	return &network{engine: memkv.New(&memkv.Options{MaxValue: 1 << 20}), cut: make(chan struct{})}
+}
+
+// Cut refuses requests and ends watches until Heal.
+func (n *network) Cut() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	close(n.cut)
+}
+
+func (n *network) Heal() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cut = make(chan struct{})
+}
+
+func (n *network) broken() <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.cut
 }
 
 // hold implements the hook Hold.
-func (b *barrier) hold(_ testing.TB, service string, n int) (<-chan struct{}, func()) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.service, b.pass, b.held, b.open = service, n-1, make(chan struct{}), make(chan struct{})
+func (n *network) hold(_ testing.TB, service string, nth int) (<-chan struct{}, func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.service, n.pass, n.held, n.open = service, nth-1, make(chan struct{}), make(chan struct{})
 	release := sync.OnceFunc(func() {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		b.service = ""
-		close(b.open)
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.service = ""
+		close(n.open)
 	})
-	return b.held, release
+	return n.held, release
 }
 
-// wait returns when a request about a key may pass.
-func (b *barrier) wait(key string) {
-	b.mu.Lock()
-	if b.service == "" || !strings.HasPrefix(key, b.service+"/") {
-		b.mu.Unlock()
-		return
+var errCut = fmt.Errorf("%w: the network is cut", kvdriver.ErrUnavailable)
+
+// cross returns when a request about a key has reached the engine.
+func (n *network) cross(key string) error {
+	select {
+	case <-n.broken():
+		return errCut
+	default:
 	}
-	if b.pass > 0 {
-		b.pass--
-		b.mu.Unlock()
-		return
+	if open := n.holds(key); open != nil {
+		<-open
+	}
+	return nil
+}
+
+// holds returns what a request waits for; nil for nothing.
+func (n *network) holds(key string) <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.service == "" || !strings.HasPrefix(key, n.service+"/") {
+		return nil
+	}
+	if n.pass > 0 {
+		n.pass--
+		return nil
 	}
 	select {
-	case <-b.held:
+	case <-n.held:
 	default:
-		close(b.held)
+		close(n.held)
 	}
-	open := b.open
-	b.mu.Unlock()
-	<-open
+	return n.open
 }
 
-// way is a driver whose requests pass a barrier. Closing it leaves the engine open.
+// way is a driver that reaches the engine by the network. Closing it leaves the engine open.
 type way struct {
 	*memkv.Driver
-	barrier *barrier
+	network *network
 }
 
 func (w *way) Close() error { return nil }
 
 func (w *way) Get(ctx context.Context, key string) (kvdriver.Item, error) {
-	w.barrier.wait(key)
+	if err := w.network.cross(key); err != nil {
+		return kvdriver.Item{}, err
+	}
 	return w.Driver.Get(ctx, key)
 }
 
 func (w *way) Put(ctx context.Context, req kvdriver.PutRequest) (kvdriver.Version, error) {
-	w.barrier.wait(req.Key)
+	if err := w.network.cross(req.Key); err != nil {
+		return 0, err
+	}
 	return w.Driver.Put(ctx, req)
 }
 
+func (w *way) Grant(ctx context.Context, ttl time.Duration) (kvdriver.LeaseID, error) {
+	if err := w.network.cross(""); err != nil {
+		return "", err
+	}
+	return w.Driver.Grant(ctx, ttl)
+}
+
+func (w *way) Renew(ctx context.Context, id kvdriver.LeaseID) error {
+	if err := w.network.cross(""); err != nil {
+		return err
+	}
+	return w.Driver.Renew(ctx, id)
+}
+
+func (w *way) Revoke(ctx context.Context, id kvdriver.LeaseID) error {
+	if err := w.network.cross(""); err != nil {
+		return err
+	}
+	return w.Driver.Revoke(ctx, id)
+}
+
+// Watch ends when the network is cut.
+func (w *way) Watch(ctx context.Context, req kvdriver.WatchRequest, emit func(kvdriver.Event) error) error {
+	broken := w.network.broken()
+	inner, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-broken:
+			cancel(errCut)
+		case <-inner.Done():
+		}
+	}()
+	err := w.Driver.Watch(inner, req, emit)
+	if ctx.Err() == nil && errors.Is(context.Cause(inner), errCut) {
+		return errCut
+	}
+	return err
+}
+
+// TestContractMemory runs the suite in memory. Each promise has an engine of its own.
 func TestContractMemory(t *testing.T) {
+	var n *network
 	discoverytest.Run(t, discoverytest.Backend{
 		Record:    "testdata/contract-memory.json",
 		FakeClock: true,
-		Begin: func(t testing.TB) discoverytest.Registry {
-			engine := memkv.New(nil)
-			store := kv.New(engine, &kv.Options{Telemetry: telemetry.Off()})
-			gate := &barrier{}
+		Cut:       func(testing.TB) { n.Cut() },
+		Heal:      func(testing.TB) { n.Heal() },
+		Compact:   func(testing.TB) { n.engine.Compact() },
+		Begin: func(testing.TB) discoverytest.Registry {
+			n = newNetwork()
+			here := n
+			store := kv.New(here.engine, &kv.Options{Telemetry: telemetry.Off()})
 			registry := hands(store)
-			open := func(t testing.TB) *owner { return own(t)(&way{engine, gate}, func() {}) }
+			open := func(t testing.TB) *owner { return own(t)(&way{here.engine, here}, func() {}) }
 			registry.Registrar = func(t testing.TB) driver.Registrar { return open(t) }
 			registry.Reader = func(t testing.TB) driver.Reader { return open(t) }
-			registry.Hold = gate.hold
+			registry.Hold = here.hold
 			registry.End = func(t testing.TB) {
 				if err := store.Close(); err != nil {
 					t.Error(err)
