@@ -126,7 +126,7 @@ func fleetConflict(r *rig) {
 	second := r.registered(r.registrar(telemetry.Off()), i)
 	r.eventually("the end of the earlier registration", func() error {
 		if err := first.Check(r.Context()); !errors.Is(err, discovery.ErrConflict) {
-			return fmt.Errorf("Check returns %w, want ErrConflict", err)
+			return fmt.Errorf("the error of Check is %w, want ErrConflict", err)
 		}
 		return nil
 	})

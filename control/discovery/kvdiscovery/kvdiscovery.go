@@ -250,7 +250,7 @@ func condition(it kv.Item) kv.PutOption {
 
 // put writes an item that lives with the lease.
 func (l *lease) put(ctx context.Context, at place, value []byte, condition kv.PutOption) error {
-	bound, done, err := l.bind(ctx)
+	bound, done, err := l.bind(ctx, at)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/go-os/go-os/control/discovery/driver"
 	"github.com/go-os/go-os/state/kv"
 )
@@ -17,7 +19,7 @@ type lifetime interface {
 	Revoke(ctx context.Context) error
 	// bind returns the option of a write that lives with the lease, and what to call after the write. It returns ErrNotFound if the lease has
 	// ended.
-	bind(ctx context.Context) (kv.PutOption, func(), error)
+	bind(ctx context.Context, at place) (kv.PutOption, func(), error)
 	// renewal reports whether an event is a renewal, and so no change.
 	renewal(ctx context.Context, at place, e kv.Event) bool
 }
@@ -25,7 +27,7 @@ type lifetime interface {
 // granted is a lease of the engine.
 type granted struct{ *kv.Lease }
 
-func (g granted) bind(context.Context) (kv.PutOption, func(), error) {
+func (g granted) bind(context.Context, place) (kv.PutOption, func(), error) {
 	return kv.WithLease(g.Lease), func() {}, nil
 }
 
@@ -35,30 +37,53 @@ func (granted) renewal(context.Context, place, kv.Event) bool { return false }
 type expiry struct {
 	items *lease
 	ttl   time.Duration
-	turn  chan struct{} // held while an item is written, and its version is not known yet
 
-	until time.Time // when the items end unless they are renewed; guarded by items.mu
+	// Guarded by items.mu.
+	until time.Time               // when the items end unless they are renewed; zero once the lease was revoked
+	busy  map[place]chan struct{} // items that are being written; closed when the version is known
 }
 
 func newExpiry(items *lease, ttl time.Duration) *expiry {
-	return &expiry{items: items, ttl: ttl, turn: make(chan struct{}, 1), until: time.Now().Add(ttl)}
+	return &expiry{items: items, ttl: ttl, until: time.Now().Add(ttl), busy: map[place]chan struct{}{}}
 }
 
-// take waits for the turn to write.
-func (e *expiry) take(ctx context.Context) (done func(), err error) {
-	select {
-	case e.turn <- struct{}{}:
-		return func() { <-e.turn }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
+// take waits until nobody writes an item.
+func (e *expiry) take(ctx context.Context, at place) (done func(), err error) {
+	for {
+		done, busy := e.tryTake(at)
+		if busy == nil {
+			return done, nil
+		}
+		select {
+		case <-busy:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 }
 
-func (e *expiry) bind(ctx context.Context) (kv.PutOption, func(), error) {
+// tryTake returns what to wait for if somebody writes the item.
+func (e *expiry) tryTake(at place) (done func(), busy <-chan struct{}) {
+	e.items.mu.Lock()
+	defer e.items.mu.Unlock()
+	if other := e.busy[at]; other != nil {
+		return nil, other
+	}
+	mine := make(chan struct{})
+	e.busy[at] = mine
+	return func() {
+		e.items.mu.Lock()
+		defer e.items.mu.Unlock()
+		delete(e.busy, at)
+		close(mine)
+	}, nil
+}
+
+func (e *expiry) bind(ctx context.Context, at place) (kv.PutOption, func(), error) {
 	if err := e.alive(); err != nil {
 		return nil, nil, err
 	}
-	done, err := e.take(ctx)
+	done, err := e.take(ctx, at)
 	return kv.TTL(e.ttl), done, err
 }
 
@@ -76,7 +101,7 @@ func (e *expiry) renewal(ctx context.Context, at place, event kv.Event) bool {
 	if event.Kind != kv.EventPut {
 		return false
 	}
-	done, err := e.take(ctx)
+	done, err := e.take(ctx, at)
 	if err != nil {
 		return false
 	}
@@ -117,20 +142,27 @@ func (e *expiry) Revoke(ctx context.Context) error {
 	})
 }
 
+// maxWrites is how many items are written at the same time.
+const maxWrites = 16
+
 // each calls do with each item, and forgets those that are no longer as they were written.
-func (e *expiry) each(do func(place, item) error) (failed error) {
+func (e *expiry) each(do func(place, item) error) error {
 	e.items.mu.Lock()
 	all := maps.Clone(e.items.written)
 	e.items.mu.Unlock()
+	var work errgroup.Group
+	work.SetLimit(maxWrites)
 	for at, it := range all {
-		switch err := do(at, it); {
-		case errors.Is(err, kv.ErrConflict), errors.Is(err, kv.ErrNotFound):
-			e.items.forget(at, it.version)
-		case err != nil:
-			failed = errors.Join(failed, err)
-		}
+		work.Go(func() error {
+			err := do(at, it)
+			if errors.Is(err, kv.ErrConflict) || errors.Is(err, kv.ErrNotFound) {
+				e.items.forget(at, it.version)
+				return nil
+			}
+			return err
+		})
 	}
-	return failed
+	return work.Wait()
 }
 
 // repeats drops the renewals from a watch on an engine without leases.
