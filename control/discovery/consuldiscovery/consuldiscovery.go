@@ -1,0 +1,240 @@
+// Package consuldiscovery keeps the instances of services in Consul's own catalog, where Consul's API, DNS and UI show them.
+//
+//	client, err := api.NewClient(api.DefaultConfig())
+//	…
+//	registry, err := consuldiscovery.New(client, nil)
+//	registrar, err := discovery.NewRegistrar(registry, nil)
+//	resolver, err := discovery.NewResolver(registry, nil)
+//
+// The address of the client must be that of one agent, best the one on the same machine: an agent owns the services that were registered at it.
+// A load balancer in front of several agents does not work. Token, namespace, partition and datacenter are those of the client.
+//
+// # Instances in Consul
+//
+// A service in Consul has one address, so an instance is one service for each protocol. Its tag is the protocol: DNS answers
+// grpc.orders.service.consul and _orders._grpc.service.consul. The meta of each service contains the whole record, and readers see one
+// instance. Consul's weight is that of the instance, within Consul's limits of 1 and 65535. Names that are not DNS labels, such as "a.b", can be
+// registered, but DNS does not answer them.
+//
+// A draining or unhealthy instance has a critical check, so that DNS and readers of passing services leave it out. An operator's maintenance
+// mode drains an instance, and a check by somebody else that is critical makes it unhealthy.
+//
+// Services that something else has registered are instances too. Their ID is "<node>/<service ID>", their version and zone are those of the
+// meta, their labels are the meta and the tags, and Options.Protocol names the protocol of their address.
+//
+// # Leases
+//
+// A lease is a TTL check for each of its services, which the agent runs. A renewal is one request a service to the agent. It changes nothing in
+// the check, so it writes nothing to Consul's servers. A record whose check is critical has ended: readers see it removed. Consul keeps the
+// entry for Options.Reap, where people can see it.
+//
+// The agent takes the place of the servers in one respect: it renews and accepts without them. Register therefore reads the catalog after it has
+// written, and returns ErrUnavailable until the record is there.
+//
+// An agent that leaves the cluster takes its services with it, and Consul regards those of an agent that has died as unhealthy. Readers see
+// both as removed. With Options.Others, the registrar moves to another agent as soon as its own stops answering. Without, it registers again
+// when the agent is back. Removed instances without a goodbye may be held by the readers: see package discovery.
+//
+// # What Consul cannot do
+//
+// Agents know no conditional writes. No condition is needed here: the name of a service in Consul contains the incarnation, so a late request of
+// a process can only change that process's own services. Of two incarnations of one ID, readers take the later start. Consul's DNS returns
+// both, from the registration of the later one until that has removed the other, a few requests later. A living earlier process finds the later
+// one by its watch and withdraws.
+//
+// A goodbye is a service with a critical check, which the agent removes after the given time. Consul's minimum is one minute, and an agent looks
+// every 30 s. A goodbye does not survive the orderly leave of its agent.
+//
+// # Requests
+//
+// An idle registrar sends one request a service three times a TTL to the agent, and repeats one blocking query for each instance every
+// Options.Wait. A resolver repeats one for each service that it follows. Any server answers these (?stale): an answer that is older than the last
+// one, or that has lost the leader for more than ten seconds, is not used, and the leader is asked. Both wait a moment between two answers,
+// so that a service in constant change costs a few queries a second.
+//
+// # Permissions
+//
+// With ACLs, a token needs service:write for the services that it registers, and service:read and node:read for those that it reads. Consul answers
+// without the services that a token must not read. If none is left, the answer is ErrDenied, except for a client without a token, for which
+// Consul hides that something is missing.
+package consuldiscovery
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/go-os/go-os/control/discovery/driver"
+	"github.com/go-os/go-os/internal/consulerr"
+	"github.com/go-os/go-os/internal/defaults"
+)
+
+// The defaults of Options.
+const (
+	DefaultReap     = 10 * time.Minute
+	DefaultWait     = time.Minute
+	DefaultProtocol = "tcp"
+)
+
+const (
+	// minTTL keeps renewals, which are rounded to whole seconds in an agent's files, apart.
+	minTTL = time.Second
+	// minReap is the shortest time that an agent accepts.
+	minReap = time.Minute
+	// maxWait is Consul's limit of the wait time of a blocking query. Consul adds up to a sixteenth of the wait time.
+	maxWait = 10 * time.Minute
+	// answerWithin is how long a response may take after the wait time.
+	answerWithin = 10 * time.Second
+	// maxContact is for how long a server may have lost the leader whose answers are used.
+	maxContact = 10 * time.Second
+)
+
+// Options configure New.
+type Options struct {
+	// Others are agents to move to if the client's agent stops answering, such as those of the servers, in the order of preference. A registrar
+	// stays where it has moved to. Default: none.
+	Others []*api.Client
+	// Reap is how long Consul shows a service whose lease has ended. At least one minute. Default: DefaultReap.
+	Reap time.Duration
+	// Wait is how long a blocking query waits for a change before it is repeated. A connection that is silently broken is noticed
+	// after Wait, a sixteenth of it, and ten seconds. At most 10 min. Default: DefaultWait.
+	Wait time.Duration
+	// Protocol names the protocol of the address of a service that something else has registered. Default: DefaultProtocol.
+	Protocol string
+}
+
+func (o *Options) withDefaults() (Options, error) {
+	all := defaults.Copy(o)
+	all.Others = slices.Clone(all.Others)
+	all.Protocol = cmp.Or(all.Protocol, DefaultProtocol)
+	err := cmp.Or(
+		defaults.Fill("consuldiscovery.Options.Reap", &all.Reap, DefaultReap),
+		defaults.Fill("consuldiscovery.Options.Wait", &all.Wait, DefaultWait),
+	)
+	if err == nil && all.Reap < minReap {
+		err = fmt.Errorf("%w: consuldiscovery.Options.Reap is %s: Consul takes %s at least", driver.ErrInvalid, all.Reap, minReap)
+	}
+	for n, other := range all.Others {
+		err = cmp.Or(err, defaults.Given("consuldiscovery: New", fmt.Sprintf("client Others[%d]", n), other))
+	}
+	all.Wait = min(all.Wait, maxWait)
+	return all, err
+}
+
+// Registry is Consul's catalog. It implements driver.Registrar, driver.Reader and driver.Lister. It is safe for concurrent use.
+type Registry struct {
+	clients  []*api.Client // the preferred agent first
+	opts     Options
+	revision atomic.Uint64 // of the last write
+}
+
+// New returns a registry on the client of an agent. The client stays open when the registry is closed. It returns driver.ErrInvalid without a
+// client, or if an option is invalid. It does no I/O.
+func New(client *api.Client, opts *Options) (*Registry, error) {
+	o, err := opts.withDefaults()
+	if err := cmp.Or(defaults.Given("consuldiscovery: New", "client", client), err); err != nil {
+		return nil, err
+	}
+	r := &Registry{clients: append([]*api.Client{client}, o.Others...), opts: o}
+	r.revision.Store(uint64(time.Now().UnixMilli())) // a later Registry of this process writes larger ones
+	return r, nil
+}
+
+// System implements driver.Reader.
+func (*Registry) System() string { return "consul" }
+
+// Capabilities implements driver.Registrar.
+func (r *Registry) Capabilities() driver.Capabilities {
+	return driver.Capabilities{System: r.System(), MinTTL: minTTL, MaxRecord: MaxRecord}
+}
+
+// Close implements driver.Registrar and driver.Reader. The clients stay open.
+func (*Registry) Close() error { return nil }
+
+// Grant implements driver.Registrar. It asks the agents for the cluster's leader, in their order, and uses the first one that knows it.
+func (r *Registry) Grant(ctx context.Context, ttl time.Duration) (driver.Lease, error) {
+	var failed error
+	for _, client := range r.clients {
+		sent := time.Now()
+		if err := ping(ctx, client); err != nil {
+			failed = cmp.Or(failed, err)
+			continue
+		}
+		return &lease{registry: r, client: client, ttl: ttl, until: sent.Add(ttl), services: map[string]struct{}{}}, nil
+	}
+	return nil, failed
+}
+
+// ping returns nil if the agent answers and knows the leader of the cluster.
+func ping(ctx context.Context, client *api.Client) error {
+	leader, err := client.Status().LeaderWithQueryOptions((&api.QueryOptions{}).WithContext(ctx))
+	if err == nil && leader == "" {
+		err = errors.New("no cluster leader")
+	}
+	return classify(ctx, err)
+}
+
+// Services implements driver.Lister. It leaves out "consul", which Consul's servers provide. A service is listed until Consul has removed
+// its last entry, Options.Reap after the end of the lease.
+func (r *Registry) Services(ctx context.Context) ([]string, error) {
+	found, meta, err := r.clients[0].Catalog().Services((&api.QueryOptions{}).WithContext(ctx))
+	if err != nil {
+		return nil, classify(ctx, err)
+	}
+	var all []string
+	for name := range found {
+		if name != "consul" {
+			all = append(all, name)
+		}
+	}
+	if len(all) == 0 && meta.ResultsFilteredByACLs {
+		return nil, fmt.Errorf("%w: the token needs service:read", driver.ErrDenied)
+	}
+	slices.Sort(all)
+	return all, nil
+}
+
+// list returns the entries of a service that a filter of Consul accepts. The empty filter accepts all.
+func (r *Registry) list(client *api.Client, service string, q *api.QueryOptions) ([]*api.ServiceEntry, *api.QueryMeta, error) {
+	found, meta, err := client.Health().Service(service, "", false, q)
+	if err != nil {
+		return nil, nil, classify(q.Context(), err)
+	}
+	if len(found) == 0 && meta.ResultsFilteredByACLs {
+		return nil, nil, fmt.Errorf("%w: the token needs service:read on %q, and node:read", driver.ErrDenied, service)
+	}
+	// Consul ignores the case of names.
+	return slices.DeleteFunc(found, func(e *api.ServiceEntry) bool { return e.Service.Service != service }), meta, nil
+}
+
+// instance is the filter for the entries of an ID.
+func instance(id string) string { return fmt.Sprintf("Service.Meta.%s == %q", metaID, id) }
+
+// classify adds the class to an error of the client, which stays reachable. It returns nil for nil.
+func classify(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	class := consulerr.Class(err)
+	if ctx.Err() != nil {
+		class = ctx.Err()
+	}
+	if class == nil {
+		return err // a retry cannot fix it
+	}
+	return driver.Classify(class, err)
+}
+
+// refused reports whether err is an answer of Consul that contains this text, ignoring case. The status is not enough, since a proxy in
+// front of Consul may also answer 404 or 500.
+func refused(err error, text string) bool {
+	var status api.StatusError
+	return errors.As(err, &status) && strings.Contains(strings.ToLower(status.Body), text)
+}

@@ -1,0 +1,457 @@
+package consuldiscovery
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/go-os/go-os/control/discovery/driver"
+	"github.com/go-os/go-os/internal/backoff"
+)
+
+// lease implements driver.Lease. Its services are those of one agent.
+type lease struct {
+	registry *Registry
+	client   *api.Client
+	ttl      time.Duration
+
+	mu       sync.Mutex
+	until    time.Time           // when it ends unless it is renewed; zero once it was revoked
+	services map[string]struct{} // that are renewed, by ID
+}
+
+// errEnded is the end of a lease.
+var errEnded = fmt.Errorf("%w: the lease has ended", driver.ErrNotFound)
+
+// alive returns an error if the lease has ended.
+func (l *lease) alive() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if time.Until(l.until) <= 0 {
+		return errEnded
+	}
+	return nil
+}
+
+// Renew implements driver.Lease. It sends one request a service to the agent.
+func (l *lease) Renew(ctx context.Context) error {
+	if err := l.alive(); err != nil {
+		return err
+	}
+	sent := time.Now()
+	err := l.renew(ctx)
+	switch {
+	case err == nil:
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.until.IsZero() { // revoked meanwhile
+			return errEnded
+		}
+		l.until = sent.Add(l.ttl)
+	case errors.Is(err, driver.ErrUnavailable) && l.movable(ctx):
+		return fmt.Errorf("%w: the agent does not answer and another one does: %w", errEnded, err)
+	}
+	return err
+}
+
+func (l *lease) renew(ctx context.Context) error {
+	ids := l.ids()
+	if len(ids) == 0 {
+		return ping(ctx, l.client)
+	}
+	for _, id := range ids {
+		err := l.pass(ctx, id)
+		switch {
+		case unknown(err) && l.has(id):
+			return fmt.Errorf("%w: %w", errEnded, err)
+		case err != nil && !unknown(err):
+			return classify(ctx, err)
+		}
+	}
+	return nil
+}
+
+// pass renews the check of a service. Neither status nor output changes, so the agent sends nothing to the servers.
+func (l *lease) pass(ctx context.Context, id string) error {
+	return l.client.Agent().UpdateTTLOpts(leaseCheck(id), "", api.HealthPassing, (&api.QueryOptions{}).WithContext(ctx))
+}
+
+// unknown reports whether an agent does not know a check or a service.
+func unknown(err error) bool {
+	return refused(err, "unknown check") || refused(err, "unknown service") || refused(err, "does not have associated ttl")
+}
+
+// movable reports whether another agent answers.
+func (l *lease) movable(ctx context.Context) bool {
+	return slices.ContainsFunc(l.registry.clients, func(c *api.Client) bool { return c != l.client && ping(ctx, c) == nil })
+}
+
+// Revoke implements driver.Lease.
+func (l *lease) Revoke(ctx context.Context) error {
+	l.mu.Lock()
+	l.until = time.Time{}
+	l.mu.Unlock()
+	var failed error
+	for _, id := range l.ids() {
+		failed = cmp.Or(failed, l.remove(ctx, id))
+	}
+	return failed
+}
+
+// Epoch implements driver.Lease.
+func (l *lease) Epoch(ctx context.Context, service, id string, least uint64) (uint64, error) {
+	all, err := l.entries(ctx, service, id)
+	for _, e := range all {
+		least = max(least, e.record.Epoch+1)
+	}
+	return least, err
+}
+
+// entries returns the entries of an ID that can be decoded, as the leader of the cluster has them.
+func (l *lease) entries(ctx context.Context, service, id string) (all []entry, err error) {
+	q := (&api.QueryOptions{RequireConsistent: true, Filter: instance(id)}).WithContext(ctx)
+	found, _, err := l.registry.list(l.client, service, q)
+	for _, found := range found {
+		e := read(found, "")
+		if e.err != nil {
+			continue
+		}
+		at := slices.IndexFunc(all, func(a entry) bool { return a.Service.ID == e.Service.ID })
+		switch {
+		case at < 0:
+			all = append(all, e)
+		case fresher(e, all[at]): // the lease has moved from one agent to another, which have the same service
+			all[at] = e
+		}
+	}
+	return all, err
+}
+
+// fresher reports whether a is in use rather than b, which has the same ID at another agent.
+func fresher(a, b entry) bool {
+	if a.ended != b.ended {
+		return b.ended
+	}
+	return a.revision > b.revision
+}
+
+// Register implements driver.Lease. The agent confirms a registration that the servers have not seen, so it repeats it until the servers have
+// the record, or ctx ends.
+func (l *lease) Register(ctx context.Context, r driver.Record) error {
+	wanted, err := services(r)
+	if err != nil {
+		return err
+	}
+	wait := backoff.Backoff{First: 20 * time.Millisecond, Longest: time.Second}
+	for first := true; ; first = false {
+		if err := l.alive(); err != nil {
+			return err
+		}
+		all, err := l.entries(ctx, r.Service, r.ID)
+		if err != nil {
+			return err
+		}
+		own, others := divide(all, r.Incarnation)
+		if later := successor(others, r); later != nil {
+			l.withdraw(ctx, r, own)
+			return fmt.Errorf("%w: %s/%s is registered by a process that started later (incarnation %s)",
+				driver.ErrConflict, r.Service, r.ID, later.record.Incarnation)
+		}
+		if l.confirmed(own, wanted, r.State) {
+			l.clean(ctx, others)
+			return nil
+		}
+		if !first && wait.Wait(ctx) != nil {
+			return fmt.Errorf("%w: the agent has not brought the record to the servers: %w", driver.ErrUnavailable, ctx.Err())
+		}
+		if err := l.write(ctx, wanted, own, r.State); err != nil {
+			return err
+		}
+	}
+}
+
+// divide returns the entries of an incarnation, and the others.
+func divide(all []entry, incarnation string) (own, others []entry) {
+	for _, e := range all {
+		if e.record.Incarnation == incarnation {
+			own = append(own, e)
+		} else {
+			others = append(others, e)
+		}
+	}
+	return own, others
+}
+
+// successor returns the entry of a process that has started later and lives.
+func successor(others []entry, r driver.Record) *entry {
+	for _, e := range others {
+		if !e.ended && e.record.State != driver.Gone && e.record.Epoch >= r.Epoch {
+			return &e
+		}
+	}
+	return nil
+}
+
+// confirmed reports whether the catalog has what is wanted and nothing else of this incarnation, under this lease.
+func (l *lease) confirmed(own []entry, wanted []*api.AgentServiceRegistration, s driver.State) bool {
+	if len(own) != len(wanted) {
+		return false
+	}
+	for _, w := range wanted {
+		at := slices.IndexFunc(own, func(e entry) bool { return e.Service.ID == w.ID })
+		if at < 0 || !l.has(w.ID) || !matches(own[at], w, s) {
+			return false
+		}
+	}
+	return true
+}
+
+// matches reports whether an entry is as registered.
+func matches(e entry, w *api.AgentServiceRegistration, s driver.State) bool {
+	meta := maps.Clone(e.Service.Meta)
+	delete(meta, metaRevision)
+	want := maps.Clone(w.Meta)
+	delete(want, metaRevision)
+	weights := api.AgentWeights{Passing: e.Service.Weights.Passing, Warning: e.Service.Weights.Warning}
+	return !e.ended && maps.Equal(meta, want) && slices.Equal(e.Service.Tags, w.Tags) && weights == *w.Weights &&
+		e.Service.Address == w.Address && e.Service.Port == w.Port && len(outdated(e, s)) == 0 &&
+		(s == driver.Up || slices.ContainsFunc(e.Checks, func(c *api.HealthCheck) bool { return c.CheckID == stateCheck(w.ID, s) }))
+}
+
+// outdated returns the checks of an entry that are those of other states.
+func outdated(e entry, s driver.State) (ids []string) {
+	for _, c := range e.Checks {
+		if strings.HasPrefix(c.CheckID, e.Service.ID+"~") && c.CheckID != leaseCheck(e.Service.ID) && c.CheckID != stateCheck(e.Service.ID, s) {
+			ids = append(ids, c.CheckID)
+		}
+	}
+	return ids
+}
+
+// write registers services with the agent, and removes what the incarnation had besides.
+func (l *lease) write(ctx context.Context, wanted []*api.AgentServiceRegistration, own []entry, s driver.State) error {
+	for _, w := range wanted {
+		l.stamp(w)
+		w.Checks = l.checks(w.ID, s, w.Meta[metaRevision])
+		if err := l.put(ctx, w); err != nil {
+			return err
+		}
+		l.add(w.ID)
+		if err := l.pass(ctx, w.ID); err != nil { // the agent keeps the status of a check that it had
+			return classify(ctx, err)
+		}
+	}
+	for _, e := range own {
+		if !slices.ContainsFunc(wanted, func(w *api.AgentServiceRegistration) bool { return w.ID == e.Service.ID }) {
+			if err := l.remove(ctx, e.Service.ID); err != nil {
+				return err
+			}
+			continue
+		}
+		for _, check := range outdated(e, s) {
+			if err := l.dropCheck(ctx, check); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// stamp numbers a write. An agent sends to the servers only what differs from what it had, although they may have lost that.
+func (l *lease) stamp(w *api.AgentServiceRegistration) {
+	w.Meta[metaRevision] = fmt.Sprint(l.registry.revision.Add(1))
+}
+
+// checks returns those of a service that lives with the lease.
+func (l *lease) checks(id string, s driver.State, revision string) api.AgentServiceChecks {
+	all := api.AgentServiceChecks{{
+		CheckID: leaseCheck(id), Name: "Go OS: lease", Notes: "Passing while the process renews it. Write " + revision + ".",
+		TTL: l.ttl.String(), Status: api.HealthPassing, DeregisterCriticalServiceAfter: l.registry.opts.Reap.String(),
+	}}
+	if s == driver.Up {
+		return all
+	}
+	return append(all, &api.AgentServiceCheck{
+		CheckID: stateCheck(id, s), Name: "Go OS: " + s.String(), Notes: "Critical while the instance is " + s.String() + ". Write " + revision + ".",
+		TTL: forever.String(), Status: api.HealthCritical,
+	})
+}
+
+func (l *lease) put(ctx context.Context, s *api.AgentServiceRegistration) error {
+	return classify(ctx, l.client.Agent().ServiceRegisterOpts(s, api.ServiceRegisterOpts{}.WithContext(ctx)))
+}
+
+func (l *lease) dropCheck(ctx context.Context, id string) error {
+	err := l.client.Agent().CheckDeregisterOpts(id, (&api.QueryOptions{}).WithContext(ctx))
+	if unknown(err) {
+		return nil
+	}
+	return classify(ctx, err)
+}
+
+// remove removes a service of this lease from the agent.
+func (l *lease) remove(ctx context.Context, id string) error {
+	l.mu.Lock()
+	delete(l.services, id)
+	l.mu.Unlock()
+	err := l.client.Agent().ServiceDeregisterOpts(id, (&api.QueryOptions{}).WithContext(ctx))
+	if unknown(err) {
+		return nil
+	}
+	return classify(ctx, err)
+}
+
+// withdraw removes a record that a later start has replaced. Without an answer, its check ends it.
+func (l *lease) withdraw(ctx context.Context, r driver.Record, own []entry) {
+	for _, id := range l.idsOf(r, own) {
+		_ = l.remove(ctx, id)
+	}
+}
+
+// idsOf returns the services of a record, in the catalog or under this lease.
+func (l *lease) idsOf(r driver.Record, own []entry) (ids []string) {
+	for _, e := range own {
+		ids = append(ids, e.Service.ID)
+	}
+	prefix, suffix := serviceID(r, ""), "~"+r.Incarnation
+	prefix = strings.TrimSuffix(prefix, suffix)
+	for _, id := range l.ids() {
+		if strings.HasPrefix(id, prefix) && strings.HasSuffix(id, suffix) && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// clean removes the entries of earlier incarnations. It is no part of the registration: whatever it cannot remove ends by itself. An agent
+// that lives registers again what was removed from the catalog only.
+func (l *lease) clean(ctx context.Context, others []entry) {
+	for _, e := range others {
+		err := l.client.Agent().ServiceDeregisterOpts(e.Service.ID, (&api.QueryOptions{}).WithContext(ctx))
+		if unknown(err) {
+			_, _ = l.client.Catalog().Deregister(&api.CatalogDeregistration{Node: e.Node.Node, ServiceID: e.Service.ID}, (&api.WriteOptions{}).WithContext(ctx))
+		}
+	}
+}
+
+// Deregister implements driver.Lease. One of the services becomes the goodbye, and the others are removed.
+func (l *lease) Deregister(ctx context.Context, r driver.Record, keep time.Duration) error {
+	all, err := l.entries(ctx, r.Service, r.ID)
+	if err != nil {
+		return err
+	}
+	own, others := divide(all, r.Incarnation)
+	ids := l.idsOf(r, own)
+	if len(own) == 0 || slices.ContainsFunc(own, func(e entry) bool { return e.record.State == driver.Gone }) {
+		return nil
+	}
+	if !slices.ContainsFunc(others, func(e entry) bool { return !e.ended && e.record.State != driver.Gone }) {
+		kept, err := l.leave(ctx, r, own, keep)
+		if err != nil {
+			return err
+		}
+		ids = slices.DeleteFunc(ids, func(id string) bool { return id == kept })
+	}
+	for _, id := range ids {
+		if err := l.remove(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leave writes the goodbye, and returns the ID of its service.
+func (l *lease) leave(ctx context.Context, r driver.Record, own []entry, keep time.Duration) (id string, err error) {
+	r.State = driver.Gone
+	wanted, err := services(r)
+	if err != nil {
+		return "", err
+	}
+	goodbye := wanted[0]
+	l.stamp(goodbye)
+	check := stateCheck(goodbye.ID, driver.Gone)
+	goodbye.Checks = api.AgentServiceChecks{{
+		CheckID: check, Name: "Go OS: gone", Notes: "The instance has deregistered. Consul removes this entry.",
+		TTL: keep.String(), Status: api.HealthCritical, DeregisterCriticalServiceAfter: keep.String(),
+	}}
+	l.mu.Lock()
+	delete(l.services, goodbye.ID)
+	l.mu.Unlock()
+	if err := l.put(ctx, goodbye); err != nil {
+		return "", err
+	}
+	q := (&api.QueryOptions{}).WithContext(ctx)
+	if err := l.client.Agent().UpdateTTLOpts(check, "", api.HealthCritical, q); err != nil { // from now on the agent counts
+		return "", classify(ctx, err)
+	}
+	for _, e := range own {
+		if e.Service.ID == goodbye.ID {
+			for _, old := range append(outdated(e, driver.Gone), leaseCheck(goodbye.ID)) {
+				if err := l.dropCheck(ctx, old); err != nil {
+					return "", err
+				}
+			}
+		}
+	}
+	return goodbye.ID, nil
+}
+
+// Watch implements driver.Lease. It follows the entries of the ID, those of other incarnations included.
+func (l *lease) Watch(ctx context.Context, r driver.Record, changed func()) error {
+	f := &follower{registry: l.registry, client: l.client, service: r.Service, filter: instance(r.ID), pace: min(l.ttl/10, time.Second)}
+	var before []string
+	for first := true; ; first = false {
+		found, _, err := f.next(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		now := versions(found)
+		if first || !slices.Equal(now, before) {
+			changed()
+		}
+		before = now
+	}
+}
+
+// versions returns what changes with a write to one of the entries.
+func versions(all []*api.ServiceEntry) (out []string) {
+	for _, e := range all {
+		out = append(out, fmt.Sprint(place(e), e.Service.CreateIndex, e.Service.ModifyIndex))
+		for _, c := range e.Checks {
+			out = append(out, fmt.Sprint(place(e), c.CheckID, c.CreateIndex, c.ModifyIndex))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// ids returns the services of the lease, sorted.
+func (l *lease) ids() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Sorted(maps.Keys(l.services))
+}
+
+func (l *lease) has(id string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, ok := l.services[id]
+	return ok
+}
+
+func (l *lease) add(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.services[id] = struct{}{}
+}
