@@ -42,8 +42,8 @@
 // both, from the registration of the later one until that has removed the other, a few requests later. A living earlier process finds the later
 // one by its watch and withdraws.
 //
-// A goodbye is a service with a critical check, which the agent removes after the given time. Consul's minimum is one minute, and an agent looks
-// every 30 s. A goodbye does not survive the orderly leave of its agent.
+// A goodbye is one of the instance's services, in the state gone. It has a critical check, and ends after its own TTL. Consul shows it for a minute or
+// two longer. It does not survive the orderly leave of its agent.
 //
 // # Requests
 //

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/consul/api"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/go-os/go-os/control/discovery/driver"
 	"github.com/go-os/go-os/internal/backoff"
@@ -67,17 +68,29 @@ func (l *lease) renew(ctx context.Context) error {
 	if len(ids) == 0 {
 		return ping(ctx, l.client)
 	}
+	var work errgroup.Group
+	work.SetLimit(renewals)
 	for _, id := range ids {
-		err := l.pass(ctx, id)
-		switch {
-		case unknown(err) && l.has(id):
-			return fmt.Errorf("%w: %w", errEnded, err)
-		case err != nil && !unknown(err):
+		work.Go(func() error {
+			err := l.pass(ctx, id)
+			if unknown(err) { // the watch notices it too, and has it registered again
+				l.forget(id)
+				return nil
+			}
 			return classify(ctx, err)
-		}
+		})
+	}
+	if err := work.Wait(); err != nil {
+		return err
+	}
+	if len(l.ids()) == 0 {
+		return fmt.Errorf("%w: the agent has none of its services", errEnded)
 	}
 	return nil
 }
+
+// renewals is how many requests of a renewal are under way at a time.
+const renewals = 8
 
 // pass renews the check of a service. Neither status nor output changes, so the agent sends nothing to the servers.
 func (l *lease) pass(ctx context.Context, id string) error {
@@ -115,14 +128,14 @@ func (l *lease) Epoch(ctx context.Context, service, id string, least uint64) (ui
 	return least, err
 }
 
-// entries returns the entries of an ID that can be decoded, as the leader of the cluster has them.
+// entries returns the entries of an ID, as the leader of the cluster has them. Those that cannot be decoded have no record.
 func (l *lease) entries(ctx context.Context, service, id string) (all []entry, err error) {
 	q := (&api.QueryOptions{RequireConsistent: true, Filter: instance(id)}).WithContext(ctx)
 	found, _, err := l.registry.list(l.client, service, q)
 	for _, found := range found {
 		e := read(found, "")
-		if e.err != nil {
-			continue
+		if e.err != nil { // it is replaced, whatever it says
+			e.record = driver.Record{}
 		}
 		at := slices.IndexFunc(all, func(a entry) bool { return a.Service.ID == e.Service.ID })
 		switch {
@@ -161,7 +174,7 @@ func (l *lease) Register(ctx context.Context, r driver.Record) error {
 		}
 		own, others := divide(all, r.Incarnation)
 		if later := successor(others, r); later != nil {
-			l.withdraw(ctx, r, own)
+			_ = l.withdraw(ctx, r, own) // without an answer, its check ends it
 			return fmt.Errorf("%w: %s/%s is registered by a process that started later (incarnation %s)",
 				driver.ErrConflict, r.Service, r.ID, later.record.Incarnation)
 		}
@@ -172,7 +185,7 @@ func (l *lease) Register(ctx context.Context, r driver.Record) error {
 		if !first && wait.Wait(ctx) != nil {
 			return fmt.Errorf("%w: the agent has not brought the record to the servers: %w", driver.ErrUnavailable, ctx.Err())
 		}
-		if err := l.write(ctx, wanted, own, r.State); err != nil {
+		if err := l.write(ctx, r, wanted, own); err != nil {
 			return err
 		}
 	}
@@ -193,7 +206,7 @@ func divide(all []entry, incarnation string) (own, others []entry) {
 // successor returns the entry of a process that has started later and lives.
 func successor(others []entry, r driver.Record) *entry {
 	for _, e := range others {
-		if !e.ended && e.record.State != driver.Gone && e.record.Epoch >= r.Epoch {
+		if e.lives() && e.record.Epoch >= r.Epoch {
 			return &e
 		}
 	}
@@ -237,26 +250,28 @@ func outdated(e entry, s driver.State) (ids []string) {
 }
 
 // write registers services with the agent, and removes what the incarnation had besides.
-func (l *lease) write(ctx context.Context, wanted []*api.AgentServiceRegistration, own []entry, s driver.State) error {
+func (l *lease) write(ctx context.Context, r driver.Record, wanted []*api.AgentServiceRegistration, own []entry) error {
 	for _, w := range wanted {
-		l.stamp(w)
-		w.Checks = l.checks(w.ID, s, w.Meta[metaRevision])
-		if err := l.put(ctx, w); err != nil {
+		if err := l.put(ctx, w, r.State, l.ttl, l.registry.opts.Reap); err != nil {
 			return err
 		}
 		l.add(w.ID)
-		if err := l.pass(ctx, w.ID); err != nil { // the agent keeps the status of a check that it had
-			return classify(ctx, err)
+	}
+	return l.tidy(ctx, r, wanted, own)
+}
+
+// tidy removes the services and checks of an incarnation that are not wanted.
+func (l *lease) tidy(ctx context.Context, r driver.Record, wanted []*api.AgentServiceRegistration, own []entry) error {
+	for _, id := range l.idsOf(r, own) {
+		if slices.ContainsFunc(wanted, func(w *api.AgentServiceRegistration) bool { return w.ID == id }) {
+			continue
+		}
+		if err := l.remove(ctx, id); err != nil {
+			return err
 		}
 	}
 	for _, e := range own {
-		if !slices.ContainsFunc(wanted, func(w *api.AgentServiceRegistration) bool { return w.ID == e.Service.ID }) {
-			if err := l.remove(ctx, e.Service.ID); err != nil {
-				return err
-			}
-			continue
-		}
-		for _, check := range outdated(e, s) {
+		for _, check := range outdated(e, r.State) {
 			if err := l.dropCheck(ctx, check); err != nil {
 				return err
 			}
@@ -265,16 +280,12 @@ func (l *lease) write(ctx context.Context, wanted []*api.AgentServiceRegistratio
 	return nil
 }
 
-// stamp numbers a write. An agent sends to the servers only what differs from what it had, although they may have lost that.
-func (l *lease) stamp(w *api.AgentServiceRegistration) {
-	w.Meta[metaRevision] = fmt.Sprint(l.registry.revision.Add(1))
-}
-
-// checks returns those of a service that lives with the lease.
-func (l *lease) checks(id string, s driver.State, revision string) api.AgentServiceChecks {
+// checks returns those of a service: one that ends after ttl unless it is renewed, and one for a state in which nobody should use it. Reap is how
+// long the service stays in Consul after its end.
+func checks(id string, s driver.State, revision string, ttl, reap time.Duration) api.AgentServiceChecks {
 	all := api.AgentServiceChecks{{
-		CheckID: leaseCheck(id), Name: "Go OS: lease", Notes: "Passing while the process renews it. Write " + revision + ".",
-		TTL: l.ttl.String(), Status: api.HealthPassing, DeregisterCriticalServiceAfter: l.registry.opts.Reap.String(),
+		CheckID: leaseCheck(id), Name: "Go OS: lease", Notes: "Critical when nobody has renewed it within its TTL. Write " + revision + ".",
+		TTL: ttl.String(), Status: api.HealthPassing, DeregisterCriticalServiceAfter: reap.String(),
 	}}
 	if s == driver.Up {
 		return all
@@ -285,8 +296,17 @@ func (l *lease) checks(id string, s driver.State, revision string) api.AgentServ
 	})
 }
 
-func (l *lease) put(ctx context.Context, s *api.AgentServiceRegistration) error {
-	return classify(ctx, l.client.Agent().ServiceRegisterOpts(s, api.ServiceRegisterOpts{}.WithContext(ctx)))
+// put registers a service with the agent. It numbers the write: an agent sends to the servers only what differs from what it had, although they
+// may have lost that.
+func (l *lease) put(ctx context.Context, w *api.AgentServiceRegistration, s driver.State, ttl, reap time.Duration) error {
+	revision := fmt.Sprint(l.registry.revision.Add(1))
+	w.Meta[metaRevision] = revision
+	w.Checks = checks(w.ID, s, revision, ttl, reap)
+	err := l.client.Agent().ServiceRegisterOpts(w, api.ServiceRegisterOpts{}.WithContext(ctx))
+	if err == nil {
+		err = l.pass(ctx, w.ID) // the agent keeps the status of a check that it had
+	}
+	return classify(ctx, err)
 }
 
 func (l *lease) dropCheck(ctx context.Context, id string) error {
@@ -299,9 +319,7 @@ func (l *lease) dropCheck(ctx context.Context, id string) error {
 
 // remove removes a service of this lease from the agent.
 func (l *lease) remove(ctx context.Context, id string) error {
-	l.mu.Lock()
-	delete(l.services, id)
-	l.mu.Unlock()
+	l.forget(id)
 	err := l.client.Agent().ServiceDeregisterOpts(id, (&api.QueryOptions{}).WithContext(ctx))
 	if unknown(err) {
 		return nil
@@ -309,11 +327,12 @@ func (l *lease) remove(ctx context.Context, id string) error {
 	return classify(ctx, err)
 }
 
-// withdraw removes a record that a later start has replaced. Without an answer, its check ends it.
-func (l *lease) withdraw(ctx context.Context, r driver.Record, own []entry) {
+// withdraw removes the services of a record.
+func (l *lease) withdraw(ctx context.Context, r driver.Record, own []entry) (err error) {
 	for _, id := range l.idsOf(r, own) {
-		_ = l.remove(ctx, id)
+		err = cmp.Or(err, l.remove(ctx, id))
 	}
+	return err
 }
 
 // idsOf returns the services of a record, in the catalog or under this lease.
@@ -321,10 +340,8 @@ func (l *lease) idsOf(r driver.Record, own []entry) (ids []string) {
 	for _, e := range own {
 		ids = append(ids, e.Service.ID)
 	}
-	prefix, suffix := serviceID(r, ""), "~"+r.Incarnation
-	prefix = strings.TrimSuffix(prefix, suffix)
 	for _, id := range l.ids() {
-		if strings.HasPrefix(id, prefix) && strings.HasSuffix(id, suffix) && !slices.Contains(ids, id) {
+		if strings.HasPrefix(id, prefix(r)) && strings.HasSuffix(id, suffix(r)) && !slices.Contains(ids, id) {
 			ids = append(ids, id)
 		}
 	}
@@ -342,66 +359,30 @@ func (l *lease) clean(ctx context.Context, others []entry) {
 	}
 }
 
-// Deregister implements driver.Lease. One of the services becomes the goodbye, and the others are removed.
+// Deregister implements driver.Lease. One of the services becomes the goodbye, which ends after its own TTL, and the others are removed.
 func (l *lease) Deregister(ctx context.Context, r driver.Record, keep time.Duration) error {
+	r.State = driver.Gone
+	wanted, err := services(r)
+	if err != nil {
+		return err
+	}
 	all, err := l.entries(ctx, r.Service, r.ID)
 	if err != nil {
 		return err
 	}
 	own, others := divide(all, r.Incarnation)
-	ids := l.idsOf(r, own)
-	if len(own) == 0 || slices.ContainsFunc(own, func(e entry) bool { return e.record.State == driver.Gone }) {
+	switch {
+	case slices.ContainsFunc(own, func(e entry) bool { return e.record.State == driver.Gone }):
 		return nil
-	}
-	if !slices.ContainsFunc(others, func(e entry) bool { return !e.ended && e.record.State != driver.Gone }) {
-		kept, err := l.leave(ctx, r, own, keep)
-		if err != nil {
-			return err
-		}
-		ids = slices.DeleteFunc(ids, func(id string) bool { return id == kept })
-	}
-	for _, id := range ids {
-		if err := l.remove(ctx, id); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// leave writes the goodbye, and returns the ID of its service.
-func (l *lease) leave(ctx context.Context, r driver.Record, own []entry, keep time.Duration) (id string, err error) {
-	r.State = driver.Gone
-	wanted, err := services(r)
-	if err != nil {
-		return "", err
+	case len(own) == 0, slices.ContainsFunc(others, entry.lives):
+		return l.withdraw(ctx, r, own) // nobody needs a goodbye
 	}
 	goodbye := wanted[0]
-	l.stamp(goodbye)
-	check := stateCheck(goodbye.ID, driver.Gone)
-	goodbye.Checks = api.AgentServiceChecks{{
-		CheckID: check, Name: "Go OS: gone", Notes: "The instance has deregistered. Consul removes this entry.",
-		TTL: keep.String(), Status: api.HealthCritical, DeregisterCriticalServiceAfter: keep.String(),
-	}}
-	l.mu.Lock()
-	delete(l.services, goodbye.ID)
-	l.mu.Unlock()
-	if err := l.put(ctx, goodbye); err != nil {
-		return "", err
+	l.forget(goodbye.ID)
+	if err := l.put(ctx, goodbye, driver.Gone, keep, minReap); err != nil {
+		return err
 	}
-	q := (&api.QueryOptions{}).WithContext(ctx)
-	if err := l.client.Agent().UpdateTTLOpts(check, "", api.HealthCritical, q); err != nil { // from now on the agent counts
-		return "", classify(ctx, err)
-	}
-	for _, e := range own {
-		if e.Service.ID == goodbye.ID {
-			for _, old := range append(outdated(e, driver.Gone), leaseCheck(goodbye.ID)) {
-				if err := l.dropCheck(ctx, old); err != nil {
-					return "", err
-				}
-			}
-		}
-	}
-	return goodbye.ID, nil
+	return l.tidy(ctx, r, wanted[:1], own)
 }
 
 // Watch implements driver.Lease. It follows the entries of the ID, those of other incarnations included.
@@ -448,6 +429,12 @@ func (l *lease) has(id string) bool {
 	defer l.mu.Unlock()
 	_, ok := l.services[id]
 	return ok
+}
+
+func (l *lease) forget(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.services, id)
 }
 
 func (l *lease) add(id string) {

@@ -34,8 +34,8 @@ func (f *follower) next(ctx context.Context) (found []*api.ServiceEntry, restore
 		return nil, false, err
 	}
 	found, meta, err := f.ask(ctx, &api.QueryOptions{AllowStale: true, WaitIndex: f.index, WaitTime: f.registry.opts.Wait})
-	if err == nil && (meta.LastIndex < f.last || !meta.KnownLeader || meta.LastContact > maxContact) {
-		found, meta, err = f.ask(ctx, &api.QueryOptions{}) // this server is behind: ask the leader
+	if err == nil && (meta.LastIndex < f.last || outOfTouch(meta)) {
+		found, meta, err = f.ask(ctx, &api.QueryOptions{}) // the leader answers
 	}
 	f.answered = time.Now()
 	if err != nil {
@@ -46,6 +46,12 @@ func (f *follower) next(ctx context.Context) (found []*api.ServiceEntry, restore
 	f.last = meta.LastIndex
 	f.index = max(meta.LastIndex, 1) // zero would be answered at once, for ever
 	return found, restored, nil
+}
+
+// outOfTouch reports whether the server that has answered has lost the leader. An agent that is subscribed to a service (the streaming backend)
+// does not know.
+func outOfTouch(meta *api.QueryMeta) bool {
+	return meta.QueryBackend != api.QueryBackendStreaming && (!meta.KnownLeader || meta.LastContact > maxContact)
 }
 
 func (f *follower) ask(ctx context.Context, q *api.QueryOptions) ([]*api.ServiceEntry, *api.QueryMeta, error) {

@@ -3,6 +3,7 @@ package consuldiscovery
 import (
 	"encoding/json"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"net"
 	"slices"
@@ -50,11 +51,21 @@ var states = map[string]driver.State{
 // forever is the TTL of a check that nothing renews.
 const forever = 10 * 365 * 24 * time.Hour
 
-// The names of an instance's service and of its checks in Consul. A name contains the incarnation: whatever a process writes or removes, it
-// cannot be the record of another one. No name of an instance contains "~".
+// serviceID returns the name of an instance's service in Consul. It contains the incarnation: whatever a process writes or removes, it cannot be
+// the record of another one. No name of an instance contains "~". Consul ignores the case of service IDs, so names with capitals get a hash.
 func serviceID(r driver.Record, protocol string) string {
-	return strings.Join([]string{r.Service, r.ID, protocol, r.Incarnation}, "~")
+	name := prefix(r) + protocol
+	if name != strings.ToLower(name) {
+		hash := fnv.New64a()
+		_, _ = hash.Write([]byte(name))
+		name += fmt.Sprintf("~%016x", hash.Sum64())
+	}
+	return name + suffix(r)
 }
+
+// prefix and suffix enclose the service IDs of a record.
+func prefix(r driver.Record) string { return r.Service + "~" + r.ID + "~" }
+func suffix(r driver.Record) string { return "~" + r.Incarnation }
 
 func leaseCheck(service string) string { return service + "~lease" }
 
@@ -174,10 +185,7 @@ func read(e *api.ServiceEntry, protocol string) entry {
 	if out.record, out.revision, out.err = decode(e.Service); out.err != nil {
 		return out
 	}
-	if out.record.State == driver.Gone {
-		return out
-	}
-	out.ended = true // without its check, nothing renews it
+	out.ended = true // without its check, nothing ends it
 	observed := driver.Up
 	for _, check := range e.Checks {
 		switch {
@@ -192,6 +200,9 @@ func read(e *api.ServiceEntry, protocol string) entry {
 	out.record.State = max(out.record.State, observed)
 	return out
 }
+
+// lives reports whether an entry is that of a process that runs.
+func (e entry) lives() bool { return e.err == nil && !e.ended && e.record.State != driver.Gone }
 
 // agentLost reports whether the node's agent has died. Nobody ends the TTLs of its checks then (hashicorp/consul#258).
 func agentLost(e *api.ServiceEntry) bool {

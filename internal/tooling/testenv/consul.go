@@ -18,6 +18,15 @@ func Consul(t testing.TB) *ConsulHandle {
 	return &ConsulHandle{Process: start(t, consulEngine())}
 }
 
+// ConsulWith starts a Consul with additional arguments.
+func ConsulWith(t testing.TB, more ...string) *ConsulHandle {
+	t.Helper()
+	engine := consulEngine()
+	usual := engine.Args
+	engine.Args = func(p Place) []string { return append(usual(p), more...) }
+	return &ConsulHandle{Process: start(t, engine)}
+}
+
 // ConsulAgent starts a client agent for a server, like the one on each machine of a cluster. Stop makes it leave the cluster in an orderly
 // way.
 func ConsulAgent(t testing.TB, server *ConsulHandle) *ConsulHandle {
@@ -28,19 +37,22 @@ func ConsulAgent(t testing.TB, server *ConsulHandle) *ConsulHandle {
 // URL returns the base URL of the HTTP API.
 func (c *ConsulHandle) URL() string { return "http://" + c.Addr(0) }
 
+// DNS returns the address at which a Consul that is no client agent answers DNS.
+func (c *ConsulHandle) DNS() string { return c.Addr(3) }
+
 func consulEngine() *Engine {
 	return &Engine{
 		Name:    "consul",
 		Weight:  Heavy,
 		Module:  "internal/tooling/engines/consul",
 		Package: "github.com/hashicorp/consul",
-		Ports:   3,
+		Ports:   4,
 		Args: func(p Place) []string {
 			return []string{
 				"agent", "-server", "-bootstrap-expect=1", "-data-dir=" + p.File("data"), "-node=n0", "-log-level=warn",
 				"-bind=127.0.0.1", "-client=127.0.0.1", "-http-port=" + strconv.Itoa(p.Ports[0]),
 				"-server-port=" + strconv.Itoa(p.Ports[1]), "-serf-lan-port=" + strconv.Itoa(p.Ports[2]), "-serf-wan-port=-1",
-				"-dns-port=-1", "-grpc-port=-1", "-disable-host-node-id",
+				"-dns-port=" + strconv.Itoa(p.Ports[3]), "-grpc-port=-1", "-disable-host-node-id",
 				"-hcl=disable_update_check = true", "-hcl=performance { raft_multiplier = 1 }",
 				// A network that drops packets leaves connections behind. Consul's default limit is 200 for a client.
 				"-hcl=limits { http_max_conns_per_client = 10000 }",
