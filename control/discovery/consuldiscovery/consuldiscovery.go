@@ -32,7 +32,7 @@
 // written, and returns ErrUnavailable until the record is there.
 //
 // An agent that leaves the cluster takes its services with it, and Consul regards those of an agent that has died as unhealthy. Readers see
-// both as removed. With Options.Others, the registrar moves to another agent as soon as its own stops answering. Without, it registers again
+// both as removed: without its agent, no TTL of a service ends. With Options.Others, the registrar moves to another agent as soon as its own stops answering. Without, it registers again
 // when the agent is back. Removed instances without a goodbye may be held by the readers: see package discovery.
 //
 // # What Consul cannot do

@@ -27,6 +27,7 @@ type lease struct {
 	mu       sync.Mutex
 	until    time.Time           // when it ends unless it is renewed; zero once it was revoked
 	services map[string]struct{} // that are renewed, by ID
+	node     string              // of the agent; empty until a registration was confirmed
 }
 
 // errEnded is the end of a lease.
@@ -137,13 +138,14 @@ func (l *lease) entries(ctx context.Context, service, id string) (all []entry, e
 		if e.err != nil { // it is replaced, whatever it says
 			e.record = driver.Record{}
 		}
-		at := slices.IndexFunc(all, func(a entry) bool { return a.Service.ID == e.Service.ID })
-		switch {
-		case at < 0:
-			all = append(all, e)
-		case fresher(e, all[at]): // the lease has moved from one agent to another, which have the same service
-			all[at] = e
+		// After a lease has moved from one agent to another, both may have the same service.
+		at := slices.IndexFunc(all, func(a entry) bool { return a.Service.ID == e.Service.ID && !a.left })
+		if at >= 0 && fresher(e, all[at]) {
+			all[at], e = e, all[at]
 		}
+		e.left = at >= 0
+		e.ended = e.ended || e.left
+		all = append(all, e)
 	}
 	return all, err
 }
@@ -179,11 +181,16 @@ func (l *lease) Register(ctx context.Context, r driver.Record) error {
 				driver.ErrConflict, r.Service, r.ID, later.record.Incarnation)
 		}
 		if l.confirmed(own, wanted, r.State) {
+			l.joined(own[0].Node.Node)
 			l.clean(ctx, others)
 			return nil
 		}
 		if !first && wait.Wait(ctx) != nil {
 			return fmt.Errorf("%w: the agent has not brought the record to the servers: %w", driver.ErrUnavailable, ctx.Err())
+		}
+		if err := l.member(ctx); err != nil {
+			_ = l.withdraw(ctx, r, own) // or the agent itself would bring them back
+			return err
 		}
 		if err := l.write(ctx, r, wanted, own); err != nil {
 			return err
@@ -191,10 +198,37 @@ func (l *lease) Register(ctx context.Context, r driver.Record) error {
 	}
 }
 
-// divide returns the entries of an incarnation, and the others.
+// joined records the node of the agent.
+func (l *lease) joined(node string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.node = node
+}
+
+// member returns an error unless the agent is a member of the cluster, as far as that is known. An agent that is about to leave still accepts
+// services, and syncs those that it has. It would bring them back to the catalog, where Consul has just removed them, and where nobody would end
+// their TTLs any more.
+func (l *lease) member(ctx context.Context) error {
+	l.mu.Lock()
+	node := l.node
+	l.mu.Unlock()
+	if node == "" {
+		return nil
+	}
+	checks, _, err := l.client.Health().Node(node, (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx))
+	if err != nil {
+		return classify(ctx, err)
+	}
+	if agentLost(checks) {
+		return fmt.Errorf("%w: the agent on node %q is not a member of the cluster", driver.ErrUnavailable, node)
+	}
+	return nil
+}
+
+// divide returns the entries of an incarnation that are in use, and the others.
 func divide(all []entry, incarnation string) (own, others []entry) {
 	for _, e := range all {
-		if e.record.Incarnation == incarnation {
+		if e.record.Incarnation == incarnation && !e.left {
 			own = append(own, e)
 		} else {
 			others = append(others, e)
@@ -352,8 +386,11 @@ func (l *lease) idsOf(r driver.Record, own []entry) (ids []string) {
 // that lives registers again what was removed from the catalog only.
 func (l *lease) clean(ctx context.Context, others []entry) {
 	for _, e := range others {
-		err := l.client.Agent().ServiceDeregisterOpts(e.Service.ID, (&api.QueryOptions{}).WithContext(ctx))
-		if unknown(err) {
+		lost := agentLost(e.Checks)
+		if e.left && !lost {
+			continue // it has the ID of a service of ours
+		}
+		if lost || unknown(l.client.Agent().ServiceDeregisterOpts(e.Service.ID, (&api.QueryOptions{}).WithContext(ctx))) {
 			_, _ = l.client.Catalog().Deregister(&api.CatalogDeregistration{Node: e.Node.Node, ServiceID: e.Service.ID}, (&api.WriteOptions{}).WithContext(ctx))
 		}
 	}
@@ -398,11 +435,23 @@ func (l *lease) Watch(ctx context.Context, r driver.Record, changed func()) erro
 			return err
 		}
 		now := versions(found)
-		if first || !slices.Equal(now, before) {
+		// Two removals in a row, with a registration between them, look alike.
+		if first || !slices.Equal(now, before) || !l.complete(r, found) {
 			changed()
 		}
 		before = now
 	}
+}
+
+// complete reports whether all services of a record that the lease renews are among the entries.
+func (l *lease) complete(r driver.Record, found []*api.ServiceEntry) bool {
+	ids := l.idsOf(r, nil)
+	for _, id := range ids {
+		if !slices.ContainsFunc(found, func(e *api.ServiceEntry) bool { return e.Service.ID == id }) {
+			return false
+		}
+	}
+	return len(ids) > 0
 }
 
 // versions returns what changes with a write to one of the entries.

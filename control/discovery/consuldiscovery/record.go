@@ -170,6 +170,7 @@ type entry struct {
 	record   driver.Record
 	revision uint64 // numbers the writes of a process
 	ended    bool   // the lease has ended
+	left     bool   // at an agent that the lease has moved away from
 	err      error  // why it is not a record
 }
 
@@ -196,7 +197,7 @@ func read(e *api.ServiceEntry, protocol string) entry {
 			observed = max(observed, judge(check))
 		}
 	}
-	out.ended = out.ended || agentLost(e)
+	out.ended = out.ended || agentLost(e.Checks)
 	out.record.State = max(out.record.State, observed)
 	return out
 }
@@ -204,9 +205,11 @@ func read(e *api.ServiceEntry, protocol string) entry {
 // lives reports whether an entry is that of a process that runs.
 func (e entry) lives() bool { return e.err == nil && !e.ended && e.record.State != driver.Gone }
 
-// agentLost reports whether the node's agent has died. Nobody ends the TTLs of its checks then (hashicorp/consul#258).
-func agentLost(e *api.ServiceEntry) bool {
-	return slices.ContainsFunc(e.Checks, func(c *api.HealthCheck) bool { return c.CheckID == "serfHealth" && c.Status == api.HealthCritical })
+// agentLost reports whether the agent of a node has died or left, by the node's checks. Nobody ends the TTLs of its services then
+// (hashicorp/consul#258). An agent that leaves may bring services back after Consul has removed its node, which has no check of the agent then.
+func agentLost(checks api.HealthChecks) bool {
+	at := slices.IndexFunc(checks, func(c *api.HealthCheck) bool { return c.CheckID == "serfHealth" })
+	return at < 0 || checks[at].Status == api.HealthCritical
 }
 
 // judge returns the state that a check of somebody else gives an instance.
