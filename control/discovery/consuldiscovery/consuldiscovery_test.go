@@ -585,22 +585,22 @@ func TestIndexGoesBackwards(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	proxy := httputil.NewSingleHostReverseProxy(target)
-	direct := proxy.Director
-	proxy.Director = func(r *http.Request) {
-		direct(r)
-		queries.Add(1)
-		q := r.URL.Query()
-		if n, err := strconv.ParseInt(q.Get("index"), 10, 64); err == nil {
-			q.Set("index", fmt.Sprint(max(n-offset.Load(), 1)))
-			r.URL.RawQuery = q.Encode()
-		}
-	}
-	proxy.ModifyResponse = func(r *http.Response) error {
-		if n, err := strconv.ParseInt(r.Header.Get("X-Consul-Index"), 10, 64); err == nil {
-			r.Header.Set("X-Consul-Index", fmt.Sprint(n+offset.Load()))
-		}
-		return nil
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(target)
+			queries.Add(1)
+			q := r.Out.URL.Query()
+			if n, err := strconv.ParseInt(q.Get("index"), 10, 64); err == nil {
+				q.Set("index", fmt.Sprint(max(n-offset.Load(), 1)))
+				r.Out.URL.RawQuery = q.Encode()
+			}
+		},
+		ModifyResponse: func(r *http.Response) error {
+			if n, err := strconv.ParseInt(r.Header.Get("X-Consul-Index"), 10, 64); err == nil {
+				r.Header.Set("X-Consul-Index", fmt.Sprint(n+offset.Load()))
+			}
+			return nil
+		},
 	}
 	front := httptest.NewServer(proxy)
 	t.Cleanup(front.Close)
