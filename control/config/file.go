@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -17,6 +16,7 @@ import (
 	"github.com/go-os/go-os/control/config/driver"
 	"github.com/go-os/go-os/control/config/internal/document"
 	"github.com/go-os/go-os/internal/defaults"
+	"github.com/go-os/go-os/internal/safefile"
 )
 
 // The formats of documents.
@@ -115,43 +115,12 @@ func (f *fileSource) Read(ctx context.Context) ([]driver.Document, error) {
 }
 
 func (f *fileSource) readAll() ([]byte, error) {
-	file, _, err := openRegular(f.path, 0)
+	file, err := safefile.Open(f.path)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = file.Close() }()
 	return readLimited(file, f.opts.MaxSize)
-}
-
-// openRegular opens a regular file for reading. It does not block on a named pipe.
-func openRegular(name string, flags int) (*os.File, os.FileInfo, error) {
-	file, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK|flags, 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	info, err := file.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%w: is %s, not a regular file: write the configuration to a file", driver.ErrInvalid, kindOf(info.Mode()))
-	}
-	if err != nil {
-		return nil, nil, errors.Join(err, file.Close())
-	}
-	return file, info, nil
-}
-
-// kindOf returns the kind of a file that is not regular.
-func kindOf(mode fs.FileMode) string {
-	switch {
-	case mode.IsDir():
-		return "a folder"
-	case mode&fs.ModeNamedPipe != 0:
-		return "a named pipe"
-	case mode&fs.ModeSocket != 0:
-		return "a socket"
-	case mode&fs.ModeDevice != 0:
-		return "a device"
-	}
-	return "a special file"
 }
 
 // readLimited reads to the end. The result is never nil.

@@ -5,14 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/go-os/go-os/control/config/driver"
 	"github.com/go-os/go-os/control/config/internal/document"
+	"github.com/go-os/go-os/internal/safefile"
 )
 
 // lastGoodName is the source of problems with the file of Options.LastGood.
@@ -80,7 +78,7 @@ func (c *core) recall(ctx context.Context) map[string]remembered {
 
 // readLastGood returns the saved state of each source.
 func readLastGood(ctx context.Context, name string) (map[string]remembered, error) {
-	data, err := readTrusted(name)
+	data, err := safefile.Read(name, maxLastGood)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -111,27 +109,6 @@ func readLastGood(ctx context.Context, name string) (map[string]remembered, erro
 		all[name] = was
 	}
 	return all, nil
-}
-
-// readTrusted reads a file that only the user of this process can have written. No other user may own, write or read it. It must not be a
-// link or too large.
-func readTrusted(name string) ([]byte, error) {
-	if info, err := os.Lstat(name); err == nil && info.Mode()&fs.ModeSymlink != 0 {
-		return nil, fmt.Errorf("%w: is a symbolic link: give the path of the file itself", ErrInvalid)
-	}
-	file, info, err := openRegular(name, noFollow)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = file.Close() }()
-	if err := trusted(info); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
-	}
-	data, err := io.ReadAll(io.LimitReader(file, maxLastGood+1))
-	if err == nil && len(data) > maxLastGood {
-		err = fmt.Errorf("%w: over the limit of %s", ErrTooLarge, Size(maxLastGood))
-	}
-	return data, err
 }
 
 // withoutText returns the error without the contents of a broken file.
@@ -209,7 +186,7 @@ func writeLastGood(name string, sources map[string][]document.Tree) error {
 		err = fmt.Errorf("%w: over the limit of %s", ErrTooLarge, Size(maxLastGood))
 	}
 	if err == nil {
-		err = writeAtomically(name, data, 0o600)
+		err = safefile.Write(name, data)
 	}
 	return errors.Join(append(left, err)...)
 }
@@ -228,52 +205,4 @@ func savedDocuments(trees []document.Tree) ([]savedDocument, error) {
 		docs = append(docs, d)
 	}
 	return docs, nil
-}
-
-// writeAtomically replaces a file as a whole: a reader sees the old text or the new text, also after a crash.
-func writeAtomically(name string, data []byte, mode fs.FileMode) (err error) {
-	dir := filepath.Dir(name)
-	defer func() { err = withoutTempName(dir, err) }()
-	temp, err := os.CreateTemp(dir, "."+filepath.Base(name)+".*.tmp")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(temp.Name()))
-		}
-	}()
-	_, err = temp.Write(data)
-	err = errors.Join(err, temp.Chmod(mode), temp.Sync(), temp.Close())
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(temp.Name(), name); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-// withoutTempName returns an error of the file system without the random name of a temporary file: the same problem must have the same
-// text the next time.
-func withoutTempName(dir string, err error) error {
-	var path *fs.PathError
-	var link *os.LinkError
-	switch {
-	case errors.As(err, &path):
-		return fmt.Errorf("%s a file in %s: %w", path.Op, dir, path.Err)
-	case errors.As(err, &link):
-		return fmt.Errorf("%s a file in %s: %w", link.Op, dir, link.Err)
-	}
-	return err
-}
-
-// syncDir makes the new name durable where the system can sync folders.
-func syncDir(name string) error {
-	dir, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	_ = dir.Sync()
-	return dir.Close()
 }

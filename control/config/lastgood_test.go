@@ -136,7 +136,7 @@ func TestLastGoodOfOthers(t *testing.T) {
 				t.Skip(err)
 			}
 		}},
-		{"over the limit of 64MiB", func(t *testing.T, name string) { ok(t, os.Truncate(name, maxLastGood+1)) }},
+		{"over the limit of 64 MiB", func(t *testing.T, name string) { ok(t, os.Truncate(name, maxLastGood+1)) }},
 		{"is a named pipe", func(t *testing.T, name string) {
 			ok(t, os.Remove(name))
 			ok(t, syscall.Mkfifo(name, 0o600))

@@ -28,7 +28,7 @@
 // # Lookup
 //
 // The first Lookup of a service waits for the registry. Later ones read memory. While the registry is away, the last known
-// instances stay, and [Snapshot.Age] grows.
+// instances stay, and [Snapshot.Age] grows. With ResolverOptions.SnapshotDir they survive a restart of the process, too.
 //
 // An instance that deregisters says goodbye, and is removed at once. A record that vanishes without a goodbye may be that of a process that
 // died, or the registry may have lost it. So a vanished instance is held, and stays in the Snapshot, if
@@ -38,6 +38,42 @@
 //
 // A hold ends when the instance is registered again or says goodbye, after three reports of failure ([Resolver.Report]), or after
 // Options.HoldTime. A service is therefore never empty because of a fault of the registry.
+//
+// # Errors
+//
+// Every error of a method is an [*Error] that names the operation and the service. It wraps one of the sentinels below or the error of the
+// context. The registry's own error stays reachable by errors.As. kv.ErrUnavailable and discovery.ErrUnavailable are the same value; so are
+// all errors that share a name.
+//
+// # Telemetry
+//
+// Scope github.com/go-os/go-os/control/discovery. Register, Update, Close and a Lookup that waits are spans named register, update,
+// deregister and lookup, and points on the histogram goos.discovery.operation.duration, in seconds. Both have goos.discovery.operation,
+// goos.discovery.system (the registry) and, on failure, error.type. Spans have goos.discovery.service. A Lookup from memory is not observed.
+//
+// Metrics of a Resolver, all with goos.discovery.system, and by goos.discovery.service but for the restarts:
+//
+//   - goos.discovery.snapshot.age: seconds for which the registry has been out of reach
+//   - goos.discovery.instances: instances by goos.discovery.state: up, unhealthy, draining, held
+//   - goos.discovery.records.invalid: records that cannot be decoded
+//   - goos.discovery.watch.restarts: watches that started over, by goos.discovery.reason: resync, or an error.type
+//
+// Metrics of a Registrar:
+//
+//   - goos.discovery.registrations: instances of this process by goos.discovery.state: registered, pending, superseded
+//   - goos.discovery.lease.losses: leases that ended although they were renewed, by error.type
+//
+// Events, which are written to the Logger if OTel events are not enabled. Those about an instance have goos.discovery.service and
+// goos.discovery.instance:
+//
+//   - goos.discovery.instance.appeared, goos.discovery.instance.draining, goos.discovery.instance.departed (info)
+//   - goos.discovery.instance.vanished, goos.discovery.instance.held (warning): without a goodbye
+//   - goos.discovery.record.invalid (warning): with goos.discovery.record, its place in the registry
+//   - goos.discovery.watch.lost (warning): the registry is out of reach; once until it is back
+//   - goos.discovery.snapshot.failed (warning): a file of SnapshotDir cannot be read or written
+//   - goos.discovery.lease.lost, goos.discovery.registration.failed (warning), goos.discovery.registration.restored (info)
+//   - goos.discovery.registration.superseded (error): a process that started later has registered the same service and ID
+//   - goos.discovery.registration.unhealthy (warning): RegistrarOptions.Health has failed
 package discovery
 
 import (

@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -20,7 +21,7 @@ func (s *service) vanish(id string) {
 	now := time.Now()
 	window := s.resolver.opts.HoldWindow
 	s.vanished = slices.DeleteFunc(s.vanished, func(v vanished) bool { return now.Sub(v.at) > window })
-	s.vanished = append(s.vanished, vanished{e.record, now})
+	s.vanished = append(s.vanished, vanished{e.record, now, e.asOf})
 	delete(s.entries, id)
 	s.dirty = true
 	if s.suspicious() {
@@ -49,8 +50,8 @@ func (s *service) suspicious() bool {
 func (s *service) holdVanished(now time.Time) {
 	for _, v := range s.vanished {
 		if s.entries[v.record.ID] == nil {
-			s.entries[v.record.ID] = &entry{record: v.record, held: now}
-			s.later(s.resolver.obs.heldBack, v.record)
+			s.entries[v.record.ID] = &entry{record: v.record, held: cmp.Or(v.asOf, now)}
+			s.later(s.resolver.obs.held, v.record)
 		}
 	}
 	s.vanished = nil
@@ -141,25 +142,47 @@ func (s *service) lose(ctx context.Context, err error) {
 // lost records that the registry has been out of reach for some time.
 func (s *service) lost(err error, age time.Duration) {
 	s.reading, s.unseen = false, nil
-	since := time.Now().Add(-age)
-	reachable := s.stale.IsZero()
-	if reachable || since.Before(s.stale) {
+	if since := time.Now().Add(-age); s.stale.IsZero() || since.Before(s.stale) {
 		s.stale = since
 	}
-	if reachable {
+	if !s.reported {
+		s.reported = true
 		s.pending = append(s.pending, func(ctx context.Context) { s.resolver.obs.lost(ctx, s.name, err) })
 	}
-	s.err = err
+	if s.err == nil && !s.ready {
+		close(s.failed)
+	}
+	s.err = cmp.Or(err, ErrUnavailable)
 }
 
-// publish makes the present instances visible, if they have changed. While a snapshot is being read it waits for its end.
+// publish makes the present instances visible, if they have changed. While a snapshot is being read it waits for its end. Publishing takes a
+// tenth of the time at most: with ten thousand instances that change one by one, several changes become visible together.
 func (s *service) publish() {
 	first := s.known && s.current.Load() == nil
 	if s.reading || !s.dirty && !first {
 		return
 	}
+	if wait := time.Until(s.rest); wait > 0 && !first {
+		if s.publishing == nil {
+			s.publishing = time.AfterFunc(wait, s.publishLater)
+		}
+		return
+	}
+	s.publishNow()
+}
+
+// publishLater publishes what had to wait.
+func (s *service) publishLater() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.publishing = nil
+	s.publish()
+}
+
+func (s *service) publishNow() {
+	began := time.Now()
 	s.dirty = false
-	next := &Snapshot{Service: s.name, service: s, Instances: make([]Instance, 0, len(s.entries))}
+	next := &Snapshot{Service: s.name, service: s, Instances: make([]Instance, 0, len(s.entries)), held: make([]bool, 0, len(s.entries))}
 	for _, id := range slices.Sorted(maps.Keys(s.entries)) {
 		e := s.entries[id]
 		next.add(e.record.Instance, !e.held.IsZero())
@@ -167,6 +190,9 @@ func (s *service) publish() {
 	s.current.Store(next)
 	close(s.waiters)
 	s.waiters = make(chan struct{})
+	s.disk.touch()
+	now := time.Now()
+	s.rest = now.Add(9 * now.Sub(began))
 }
 
 // changed returns a channel that is closed with the next snapshot.
@@ -194,12 +220,16 @@ func (s *service) failure() error {
 func (s *service) status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := Status{Service: s.name, Loaded: s.answered, Instances: len(s.entries), Invalid: maps.Clone(s.invalid), Err: s.err}
+	st := Status{
+		Service: s.name, Loaded: s.answered, Instances: len(s.entries), Invalid: maps.Clone(s.invalid), Err: s.err, States: map[State]int{},
+	}
 	if !s.stale.IsZero() {
 		st.Age = time.Since(s.stale)
 	}
 	for id, e := range s.entries {
-		if !e.held.IsZero() {
+		if e.held.IsZero() {
+			st.States[e.record.State]++
+		} else {
 			st.Held = append(st.Held, id)
 		}
 	}

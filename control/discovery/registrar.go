@@ -6,7 +6,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-os/go-os/control/discovery/driver"
@@ -21,6 +24,8 @@ const (
 	DefaultTimeout = 5 * time.Second
 	// DefaultGoodbye is how long readers can see that an instance has deregistered.
 	DefaultGoodbye = 10 * time.Minute
+	// DefaultHealthInterval is how often RegistrarOptions.Health is called.
+	DefaultHealthInterval = 5 * time.Second
 )
 
 // RegistrarOptions configure NewRegistrar.
@@ -34,6 +39,12 @@ type RegistrarOptions struct {
 	// Backoff is the wait before a request that has failed is sent again. It doubles up to a third of the TTL, and half of it is random.
 	// Default: DefaultBackoff.
 	Backoff time.Duration
+	// Health reports whether the process can serve. While it returns an error, instances that are Up are registered as Unhealthy. It is
+	// called every HealthInterval, must return soon, and should not flap: give it a cached verdict. A panic counts as an error.
+	// Default: always healthy.
+	Health func(context.Context) error
+	// HealthInterval is the time between two calls of Health. Default: DefaultHealthInterval.
+	HealthInterval time.Duration
 	// Telemetry is where spans, metrics and events go. A no-op provider turns its signal off.
 	Telemetry telemetry.Providers
 }
@@ -45,6 +56,7 @@ func (o *RegistrarOptions) withDefaults(caps driver.Capabilities) (RegistrarOpti
 		defaults.Fill("discovery.RegistrarOptions.Timeout", &all.Timeout, DefaultTimeout),
 		defaults.Fill("discovery.RegistrarOptions.Goodbye", &all.Goodbye, DefaultGoodbye),
 		defaults.Fill("discovery.RegistrarOptions.Backoff", &all.Backoff, DefaultBackoff),
+		defaults.Fill("discovery.RegistrarOptions.HealthInterval", &all.HealthInterval, DefaultHealthInterval),
 	); err != nil {
 		return all, err
 	}
@@ -66,6 +78,7 @@ type Registrar struct {
 	work   sync.WaitGroup
 
 	incarnation string
+	unhealthy   atomic.Bool // by the last call of Health
 
 	mu            sync.Mutex
 	closed        bool
@@ -85,9 +98,9 @@ func NewRegistrar(d driver.Registrar, opts *RegistrarOptions) (*Registrar, error
 		return nil, fmt.Errorf("discovery: NewRegistrar: %w", err)
 	}
 	r := &Registrar{
-		driver: d, opts: o, obs: observeWrites(d.Capabilities().System, o.Telemetry),
-		incarnation: rand.Text(), registrations: map[string]*Registration{},
+		driver: d, opts: o, incarnation: rand.Text(), registrations: map[string]*Registration{},
 	}
+	r.obs = observeWrites(d.Capabilities().System, o.Telemetry, r.states)
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r, nil
 }
@@ -132,6 +145,9 @@ func (r *Registrar) add(g *Registration) error {
 	if !r.started {
 		r.started = true
 		r.work.Go(r.run)
+		if r.opts.Health != nil {
+			r.work.Go(r.observeHealth)
+		}
 	} else if r.lease != nil {
 		r.lease.tend(g)
 	}
@@ -150,10 +166,60 @@ func (r *Registrar) run() {
 		}
 		wait.Reset()
 		if err := l.keep(); err != nil && r.ctx.Err() == nil {
-			r.obs.leaseLost.EmitError(r.ctx, err, r.obs.system)
+			r.obs.lost(r.ctx, err)
 			r.fail(err)
 		}
 	}
+}
+
+// observeHealth follows the health of the process until Close.
+func (r *Registrar) observeHealth() {
+	for {
+		err := r.health()
+		if now := err != nil; r.unhealthy.Swap(now) != now {
+			r.healthChanged(err)
+		}
+		if backoff.Sleep(r.ctx, backoff.Jitter(r.opts.HealthInterval, 0.1)) != nil {
+			return
+		}
+	}
+}
+
+// health calls Health, and returns a panic as an error.
+func (r *Registrar) health() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(r.ctx, r.opts.HealthInterval)
+	defer cancel()
+	return r.opts.Health(ctx)
+}
+
+func (r *Registrar) healthChanged(err error) {
+	for _, g := range r.all() {
+		g.healthChanged()
+	}
+	if err != nil && r.ctx.Err() == nil {
+		r.obs.sickened.EmitError(r.ctx, err, r.obs.system)
+	}
+}
+
+// all returns the registrations.
+func (r *Registrar) all() []*Registration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Collect(maps.Values(r.registrations))
+}
+
+// states counts the registrations for the metrics.
+func (r *Registrar) states() map[registrationState]int {
+	states := map[registrationState]int{}
+	for _, g := range r.all() {
+		states[g.state()]++
+	}
+	return states
 }
 
 // grant makes a lease and has it tend all registrations.
@@ -202,10 +268,7 @@ func (r *Registrar) Close() error {
 		return nil
 	}
 	r.closed = true
-	var all []*Registration
-	for _, g := range r.registrations {
-		all = append(all, g)
-	}
+	all := slices.Collect(maps.Values(r.registrations))
 	l := r.lease
 	r.mu.Unlock()
 
@@ -221,6 +284,7 @@ func (r *Registrar) Close() error {
 	if l != nil {
 		_ = l.Revoke(ctx) // as above
 	}
+	r.obs.close()
 	return r.driver.Close()
 }
 

@@ -21,7 +21,8 @@ type Registration struct {
 
 	mu        sync.Mutex
 	record    driver.Record
-	lease     *lease // under which the record was confirmed; nil if it is not
+	lease     *lease // under which a record was confirmed last; nil if none is
+	current   bool   // that record is the wanted one
 	attempted bool
 	ended     bool
 	err       error         // why it is not registered
@@ -38,8 +39,9 @@ func (g *Registration) Instance() Instance {
 	return cloned(g.record.Instance)
 }
 
-// Check returns nil while the instance is registered and its lease lives. Otherwise it returns why not: ErrUnavailable while the registry is
-// away, ErrConflict if a process that started later has registered the same service and ID, ErrClosed after Close. It does no I/O.
+// Check returns nil while the instance is registered and its lease lives, be it with an older weight or state. Otherwise it returns why not:
+// ErrUnavailable while the registry is away, ErrConflict if a process that started later has registered the same service and ID, ErrClosed
+// after Close. It does no I/O.
 func (g *Registration) Check(context.Context) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -105,17 +107,32 @@ func (g *Registration) change(change func(*Instance)) error {
 	if same(next, g.record.Instance) {
 		return nil
 	}
-	g.record.Instance, g.lease = next, nil
+	g.record.Instance = next
+	g.revise()
+	return nil
+}
+
+// revise has the record written again. mu is held.
+func (g *Registration) revise() {
+	g.current = false
 	close(g.revised)
 	g.revised = make(chan struct{})
-	return nil
+}
+
+// healthChanged has the record written again if it shows the health of the process.
+func (g *Registration) healthChanged() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.ended && g.record.State == driver.Up {
+		g.revise()
+	}
 }
 
 // outcome reports whether the registry has the record, why it has not, and when to look again.
 func (g *Registration) outcome() (confirmed bool, updated <-chan struct{}, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.lease != nil, g.updated, g.err
+	return g.current, g.updated, g.err
 }
 
 // revision returns a channel that is closed when the record should change.
@@ -195,11 +212,20 @@ func (g *Registration) watch(ctx context.Context, l *lease, altered chan<- struc
 	}
 }
 
+// wanted returns the record as it should be in the registry.
 func (g *Registration) wanted() driver.Record {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	return g.withHealth()
+}
+
+// withHealth returns the record with the state that follows from the health of the process. mu is held.
+func (g *Registration) withHealth() driver.Record {
 	r := g.record
 	r.Instance = cloned(r.Instance)
+	if r.State == driver.Up && g.registrar.unhealthy.Load() {
+		r.State = driver.Unhealthy
+	}
 	return r
 }
 
@@ -240,21 +266,18 @@ func (g *Registration) settle(l *lease, r driver.Record, err error) error {
 	}
 	g.record.Epoch = r.Epoch
 	switch {
-	case err == nil && same(r.Instance, g.record.Instance):
+	case err == nil:
 		g.lease, g.err = l, nil
-	case err != nil:
-		g.lease, g.err = nil, err
+		g.current = same(r.Instance, g.withHealth().Instance)
+	default:
+		g.lease, g.current, g.err = nil, false, err
 	}
-	superseded := errors.Is(err, ErrConflict)
-	if superseded {
+	if errors.Is(err, ErrConflict) {
 		g.finish(err)
 	}
 	g.attempt()
 	g.wake()
 	g.mu.Unlock()
-	if superseded {
-		g.registrar.remove(g)
-	}
 	g.observe(before, err)
 	return err
 }
@@ -286,7 +309,7 @@ func (g *Registration) finish(err error) {
 	if g.ended {
 		return
 	}
-	g.ended, g.lease, g.err = true, nil, err
+	g.ended, g.lease, g.current, g.err = true, nil, false, err
 	close(g.done)
 	g.wake()
 }
@@ -305,9 +328,23 @@ func (g *Registration) fail(err error) {
 	if g.ended {
 		return
 	}
-	g.lease, g.err = nil, err
+	g.lease, g.current, g.err = nil, false, err
 	g.attempt()
 	g.wake()
+}
+
+// state returns what the metrics count the registration as.
+func (g *Registration) state() registrationState {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	state := isPending
+	switch {
+	case g.ended:
+		state = isSuperseded
+	case g.lease != nil && g.lease.left() > 0:
+		state = isRegistered
+	}
+	return registrationState{g.record.Service, state}
 }
 
 // Close deregisters the instance: readers see it leave at once. If the registry does not answer, Close takes a second at most and returns
@@ -325,7 +362,9 @@ func (g *Registration) deregister(ctx context.Context) (err error) {
 	defer call.End(ctx, &err)
 	g.mu.Lock()
 	if g.ended {
+		g.err = ErrClosed
 		g.mu.Unlock()
+		r.remove(g)
 		return nil
 	}
 	g.finish(ErrClosed)

@@ -15,6 +15,8 @@ import (
 	"github.com/go-os/go-os/control/discovery/driver"
 	"github.com/go-os/go-os/internal/backoff"
 	"github.com/go-os/go-os/internal/defaults"
+	"github.com/go-os/go-os/internal/fault"
+	"github.com/go-os/go-os/internal/instrument"
 	"github.com/go-os/go-os/telemetry"
 )
 
@@ -41,6 +43,10 @@ type ResolverOptions struct {
 	Backoff time.Duration
 	// MaxBackoff is the longest such wait. Default: DefaultMaxBackoff.
 	MaxBackoff time.Duration
+	// SnapshotDir is a folder in which the instances of each service are saved. A process that starts while the registry is away uses them
+	// after 50 ms. The folder is created with the mode 0700, its files have 0600. Files that another user can write or read are not used.
+	// Default: none.
+	SnapshotDir string
 	// Telemetry is where spans, metrics and events go. A no-op provider turns its signal off.
 	Telemetry telemetry.Providers
 }
@@ -69,6 +75,7 @@ type Resolver struct {
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	work   sync.WaitGroup
+	disk   sync.WaitGroup // may be blocked by a file system
 
 	services sync.Map // of *service by name
 	mu       sync.Mutex
@@ -85,7 +92,8 @@ func NewResolver(r driver.Reader, opts *ResolverOptions) (*Resolver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("discovery: NewResolver: %w", err)
 	}
-	s := &Resolver{reader: r, opts: o, obs: observeReads(r.System(), o.Telemetry)}
+	s := &Resolver{reader: r, opts: o}
+	s.obs = observeReads(r.System(), o.Telemetry, s.Status)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -168,6 +176,9 @@ func (r *Resolver) follow(name string) (*service, error) {
 	s := newService(name, r)
 	r.services.Store(name, s)
 	r.work.Go(func() { s.run(r.ctx) })
+	if s.disk != nil {
+		r.disk.Go(func() { s.keepSaved(r.ctx) })
+	}
 	return s, nil
 }
 
@@ -264,6 +275,8 @@ type Status struct {
 	Instances int
 	// Held are the IDs of the instances that are held.
 	Held []string
+	// States are how many of the instances that are not held are in each state.
+	States map[State]int
 	// Invalid are the records that could not be decoded, by their place in the registry.
 	Invalid map[string]error
 	// Err is why the registry is out of reach, if it is.
@@ -281,7 +294,8 @@ func (r *Resolver) Status() []Status {
 	return all
 }
 
-// Close ends all watches and closes the driver. Snapshots stay valid; later calls return ErrClosed. A second Close does nothing.
+// Close ends all watches, saves the snapshots and closes the driver. Snapshots stay valid; later calls return ErrClosed. A second Close does
+// nothing. Close waits for a blocked file system for a second at most.
 func (r *Resolver) Close() error {
 	r.mu.Lock()
 	if r.closed {
@@ -292,7 +306,14 @@ func (r *Resolver) Close() error {
 	r.mu.Unlock()
 	r.cancel()
 	r.work.Wait()
+	saved := make(chan struct{})
+	go func() { r.disk.Wait(); close(saved) }()
+	select {
+	case <-saved:
+	case <-time.After(closeTimeout):
+	}
 	r.services.Clear()
+	r.obs.close()
 	return r.reader.Close()
 }
 
@@ -300,30 +321,38 @@ func (r *Resolver) Close() error {
 type service struct {
 	name     string
 	resolver *Resolver
-	loaded   chan struct{} // closed with the registry's first answer
+	loaded   chan struct{} // closed when there is a first answer: the registry's, or a saved one
+	failed   chan struct{} // closed when the registry has failed before that
+	disk     *disk         // nil if nothing is saved
 
 	current atomic.Pointer[Snapshot] // nil until there is something to show
 
-	mu       sync.Mutex
-	answered bool
-	stale    time.Time // since when the registry is out of reach; zero if it is not
-	err      error     // why
-	known    bool      // the registry has had a record
-	dirty    bool      // the entries differ from the snapshot
-	entries  map[string]*entry
-	unseen   map[string]struct{} // by the snapshot that is being read
-	reading  bool                // a snapshot is being read
-	vanished []vanished          // within the last HoldWindow
-	invalid  map[string]error
-	waiters  chan struct{}           // closed with the next change
-	timer    *time.Timer             // ends holds
-	pending  []func(context.Context) // events to emit once mu is free
+	mu         sync.Mutex
+	answered   bool
+	stale      time.Time // since when the registry is out of reach; zero if it is not
+	reported   bool      // that it is out of reach
+	err        error     // why
+	known      bool      // the registry has had a record
+	dirty      bool      // the entries differ from the snapshot
+	entries    map[string]*entry
+	unseen     map[string]struct{} // by the snapshot that is being read
+	reading    bool                // a snapshot is being read
+	vanished   []vanished          // within the last HoldWindow
+	invalid    map[string]error
+	waiters    chan struct{}           // closed with the next change
+	timer      *time.Timer             // ends holds
+	resyncs    int                     // snapshots that have been read
+	publishing *time.Timer             // publishes what has changed meanwhile; nil if nothing waits
+	rest       time.Time               // when the next snapshot may be published
+	ready      bool                    // loaded is closed
+	pending    []func(context.Context) // events to emit once mu is free
 }
 
 // entry is one instance.
 type entry struct {
 	record   driver.Record
 	held     time.Time // since when; zero if it is registered
+	asOf     time.Time // when the registry was last known to have the record, if that is from a file; else zero
 	failures int       // in a row, as reported
 }
 
@@ -331,11 +360,13 @@ type entry struct {
 type vanished struct {
 	record driver.Record
 	at     time.Time
+	asOf   time.Time // as of entry
 }
 
 func newService(name string, r *Resolver) *service {
 	return &service{
 		name: name, resolver: r, loaded: make(chan struct{}), stale: time.Now(), waiters: make(chan struct{}),
+		failed: make(chan struct{}), disk: newDisk(r.opts.SnapshotDir, name),
 		entries: map[string]*entry{}, invalid: map[string]error{},
 	}
 }
@@ -358,6 +389,7 @@ func (s *service) run(ctx context.Context) {
 		if err == nil {
 			err = fmt.Errorf("%w: the watch has ended", ErrUnavailable)
 		}
+		s.resolver.obs.restarted(ctx, fault.Type(err))
 		s.lose(ctx, err)
 		if wait.Wait(ctx) != nil {
 			return
@@ -368,8 +400,10 @@ func (s *service) run(ctx context.Context) {
 func (s *service) stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.timer != nil {
-		s.timer.Stop()
+	for _, timer := range []*time.Timer{s.timer, s.publishing} {
+		if timer != nil {
+			timer.Stop()
+		}
 	}
 }
 
@@ -381,7 +415,7 @@ func (s *service) apply(ctx context.Context, e driver.Event) {
 	id := e.Record.ID
 	switch e.Kind {
 	case driver.EventResync:
-		s.restart()
+		s.restart(ctx)
 	case driver.EventPut:
 		delete(s.unseen, id)
 		delete(s.invalid, id)
@@ -396,12 +430,16 @@ func (s *service) apply(ctx context.Context, e driver.Event) {
 	case driver.EventSynced:
 		s.synced()
 	case driver.EventLost:
+		s.resolver.obs.restarted(ctx, fault.Type(cmp.Or(e.Err, ErrUnavailable)))
 		s.lost(e.Err, e.Age)
 	}
 }
 
 // restart begins a snapshot of the registry.
-func (s *service) restart() {
+func (s *service) restart(ctx context.Context) {
+	if s.resyncs++; s.resyncs > 1 {
+		s.resolver.obs.restarted(ctx, "resync")
+	}
 	s.reading = true
 	s.unseen = map[string]struct{}{}
 	for id := range s.entries {
@@ -418,10 +456,17 @@ func (s *service) synced() {
 		}
 		s.unseen = nil
 	}
-	s.stale, s.err = time.Time{}, nil
+	s.stale, s.err, s.reported = time.Time{}, nil, false
+	s.answered = true
 	s.publish()
-	if !s.answered {
-		s.answered = true
+	s.load()
+	s.disk.touch()
+}
+
+// load lets the first Lookups return.
+func (s *service) load() {
+	if !s.ready {
+		s.ready = true
 		close(s.loaded)
 	}
 }
@@ -442,7 +487,7 @@ func (s *service) put(r driver.Record) {
 		s.later(s.resolver.obs.draining, r)
 	}
 	s.dirty = s.dirty || !e.held.IsZero() || !same(e.record.Instance, r.Instance)
-	e.record, e.held, e.failures = r, time.Time{}, 0
+	*e = entry{record: r}
 	s.vanished = slices.DeleteFunc(s.vanished, func(v vanished) bool { return v.record.ID == r.ID })
 	s.publish()
 }
@@ -459,8 +504,8 @@ func (s *service) depart(r driver.Record) {
 }
 
 // later has an event about an instance emitted once mu is free: handlers of the program run in it.
-func (s *service) later(event func(context.Context, driver.Record), r driver.Record) {
-	s.pending = append(s.pending, func(ctx context.Context) { event(ctx, r) })
+func (s *service) later(event *instrument.Event, r driver.Record) {
+	s.pending = append(s.pending, func(ctx context.Context) { event.Emit(ctx, s.resolver.obs.about(r)...) })
 }
 
 // emit emits what is pending. mu must be free.

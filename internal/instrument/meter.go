@@ -49,3 +49,29 @@ func orNoop[T any](instrument T, err error, off T) T {
 	otel.Handle(err)
 	return off
 }
+
+// ObservableGauge returns a gauge whose values a callback of Observe supplies.
+func (m Meter) ObservableGauge(name, unit, description string) metric.Float64ObservableGauge {
+	g, err := m.meter.Float64ObservableGauge(name, metric.WithUnit(unit), metric.WithDescription(description))
+	return orNoop[metric.Float64ObservableGauge](g, err, noop.Float64ObservableGauge{})
+}
+
+// ObservableUpDownCounter returns a counter of whole numbers whose values a callback of Observe supplies.
+func (m Meter) ObservableUpDownCounter(name, unit, description string) metric.Int64ObservableUpDownCounter {
+	c, err := m.meter.Int64ObservableUpDownCounter(name, metric.WithUnit(unit), metric.WithDescription(description))
+	return orNoop[metric.Int64ObservableUpDownCounter](c, err, noop.Int64ObservableUpDownCounter{})
+}
+
+// Observe calls callback at each collection, for the values of these instruments, until stop is called.
+func (m Meter) Observe(callback metric.Callback, of ...metric.Observable) (stop func()) {
+	registration, err := m.meter.RegisterCallback(callback, of...)
+	if err != nil {
+		otel.Handle(err)
+		return func() {}
+	}
+	return func() {
+		if err := registration.Unregister(); err != nil {
+			otel.Handle(err)
+		}
+	}
+}

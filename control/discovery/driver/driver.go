@@ -23,9 +23,11 @@ package driver
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/go-os/go-os/internal/fault"
+	"github.com/go-os/go-os/internal/sanitize"
 )
 
 // The classes of errors. An error without a class, which is not that of a context either, counts as an unforeseen fault of the registry.
@@ -77,6 +79,27 @@ func (s State) String() string {
 	default:
 		return "unknown"
 	}
+}
+
+// states are the states by name.
+var states = map[string]State{Up.String(): Up, Unhealthy.String(): Unhealthy, Draining.String(): Draining, Gone.String(): Gone}
+
+// ParseState returns the state of this name, and ErrInvalid for an unknown one.
+func ParseState(name string) (State, error) {
+	s, ok := states[name]
+	if !ok {
+		return 0, fmt.Errorf("%w: state %q: use up, unhealthy, draining or gone", ErrInvalid, sanitize.Text(name, 32))
+	}
+	return s, nil
+}
+
+// MarshalText implements encoding.TextMarshaler: the name of the state.
+func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *State) UnmarshalText(text []byte) (err error) {
+	*s, err = ParseState(string(text))
+	return err
 }
 
 // Instance is one process that provides a service.

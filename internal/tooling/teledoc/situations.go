@@ -41,6 +41,7 @@ var situations = []struct {
 	{"state/sync", runSync},
 	{"control/config", runConfig},
 	{"control/config/versions", runVersions},
+	{"control/discovery", runDiscovery},
 }
 
 // errDemo is the failure of the situations.
