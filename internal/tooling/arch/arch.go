@@ -64,8 +64,9 @@ var vendors = map[string][]string{
 // forDrivers are the packages of internal that a driver may import. They have no policy and no telemetry.
 var forDrivers = []string{"internal/backoff", "internal/defaults", "internal/life"}
 
-// storeless are packages of control that a program links without any package of state. Their shared code is in their internal folders.
-var storeless = []string{"control/config"}
+// storeless are packages of control that a program links without any package of state, as are their package driver and what is in their
+// internal folders.
+var storeless = []string{"control/config", "control/discovery"}
 
 // Check returns every import below root that breaks the rule, in the order of the files. It skips nested modules, testdata and hidden
 // folders.
@@ -223,7 +224,7 @@ func judgeOurs(dir, ours string) string {
 		return "the telemetry root stands alone"
 	case from != to && !slices.Contains(mayImport[from], to):
 		return fmt.Sprintf("%s may import only %s", from, strings.Join(mayImport[from], ", "))
-	case to == "state" && slices.ContainsFunc(storeless, func(p string) bool { return dir == p || strings.HasPrefix(dir, p+"/internal/") }):
+	case to == "state" && withoutStore(dir):
 		return "a program that uses it links no store: what needs one lies in a package beside it"
 	case from != to && to == "telemetry" && ours != "telemetry" && from != "exporters" && from != "examples":
 		return "import the telemetry root; its subpackages configure what stands behind it"
@@ -238,6 +239,13 @@ func judgeOurs(dir, ours string) string {
 		return fmt.Sprintf("only main chooses a driver of %s", capability)
 	}
 	return ""
+}
+
+// withoutStore reports whether a folder belongs to one of storeless.
+func withoutStore(dir string) bool {
+	return slices.ContainsFunc(storeless, func(p string) bool {
+		return dir == p || dir == p+"/driver" || strings.HasPrefix(dir, p+"/internal/")
+	})
 }
 
 // shared reports whether a folder has code that several capabilities of a layer share, such as state/internal/leases.
@@ -257,8 +265,9 @@ func classifier(dir string) bool {
 // of a layer the code in the layer's internal folder.
 func judgeDriver(capability, driver, ours string) string {
 	switch {
-	case ours == capability+"/driver", strings.HasPrefix(ours, capability+"/internal/"), shared(ours), classifier(ours),
-		slices.Contains(forDrivers, ours):
+	case ours == capability+"/driver", strings.HasPrefix(ours, capability+"/internal/"), slices.Contains(forDrivers, ours):
+		return ""
+	case top(ours) == top(capability) && shared(ours), path.Dir(ours) == "internal" && classifier(ours):
 		return ""
 	case strings.HasPrefix(driver, "kv") && ours == "state/kv":
 		return ""
