@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Prints the value of OS_TEST_LONG for a commit, HEAD by default: the packages of one vendor's drivers, and those of the memory drivers.
-# Their suites run whole, and compare their records. The hash of the commit chooses the vendor, so that the vendors take turns.
+# Their suites run whole, and compare their records. A driver of discovery on key-value counts as one of the vendor kv. The hash of the commit chooses the vendor, so that the vendors take turns.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 always=mem
 declare -A packages
-for record in state/*/*/testdata/contract*.json; do
+for record in state/*/*/testdata/contract*.json control/discovery/*/testdata/contract*.json; do
 	package=${record%/testdata/*}
 	capability=$(basename "$(dirname "$package")")
 	vendor=$(basename "$package" "$capability")

@@ -111,6 +111,8 @@ type Backend struct {
 	Requests func() int64
 	// Polls is the number of requests per second that an idle watch may send. Default: none.
 	Polls float64
+	// DefaultPolls are the Polls of a driver without options, which docs/drivers.md shows. Default: Polls.
+	DefaultPolls float64
 
 	// EngineFuncs are functions, as goleak names them, whose goroutines belong to an engine in this process and not to a driver.
 	EngineFuncs []string

@@ -1,6 +1,7 @@
 package discoverytest
 
 import (
+	"cmp"
 	"testing"
 
 	"github.com/go-os/go-os/internal/tooling/suite"
@@ -20,7 +21,7 @@ type Record struct {
 	MaxTTL string `json:"max_ttl,omitempty"`
 	// MaxRecord is the length of the longest record, in bytes. Zero means no limit.
 	MaxRecord int `json:"max_record,omitempty"`
-	// Polls is the number of requests per second of an idle watch.
+	// Polls is the number of requests per second of an idle watch, without options.
 	Polls float64 `json:"polls,omitempty"`
 	// Kept are the promises that were checked and held.
 	Kept []string `json:"kept"`
@@ -32,7 +33,7 @@ type Record struct {
 
 // declare records the declarations of the driver under test.
 func (r *Record) declare(of *rig) {
-	r.System, r.MaxRecord, r.Polls = of.caps.System, of.caps.MaxRecord, of.Polls
+	r.System, r.MaxRecord, r.Polls = of.caps.System, of.caps.MaxRecord, cmp.Or(of.DefaultPolls, of.Polls)
 	for a := Writes; a <= Names; a <<= 1 {
 		if of.Has(a) {
 			r.Abilities = append(r.Abilities, abilityNames[a])

@@ -152,6 +152,8 @@ func TestContractConsul(t *testing.T) {
 		Late:     20 * time.Second, // a session ends after up to twice its TTL, and five seconds
 		Requests: sent.Load,
 		Polls:    1, // a watch repeats its request after Options.Wait
+
+		DefaultPolls: 1 / consulkv.DefaultWait.Seconds(),
 		Begin: func(t testing.TB) discoverytest.Registry {
 			registry := start(t)
 			registry.Hold = discoverytest.HoldTap(tap)

@@ -39,8 +39,13 @@ func run(root string) error {
 	if err != nil {
 		return err
 	}
+	registries, err := readDiscovery(filepath.Join(root, "control", "discovery"))
+	if err != nil {
+		return err
+	}
 	page := bytes.NewBuffer(render(drivers))
 	renderSync(page, locks)
+	renderDiscovery(page, registries)
 	return os.WriteFile(filepath.Join(root, "docs", "drivers.md"), page.Bytes(), 0o644)
 }
 
