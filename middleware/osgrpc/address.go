@@ -87,6 +87,8 @@ func parseTarget(target string) (address string, port int) {
 		return endpoint, 0
 	case "dns":
 		return splitEndpoint(name, defaultPort)
+	case scheme:
+		return name, 0
 	case "passthrough":
 		if strings.HasPrefix(name, "unix:") { // which gRPC's own dialer understands
 			return parseTarget(name)

@@ -40,7 +40,7 @@ func TestParseTarget(t *testing.T) {
 		{"unix:///run/orders.sock", "/run/orders.sock", 0},
 		{"unix:run/orders.sock", "run/orders.sock", 0},
 		{"unix-abstract:orders", "orders", 0},
-		{"os:///orders", "os:///orders", 0},
+		{"os:///orders", "orders", 0},
 		{"xds:///orders", "xds:///orders", 0},
 		{"consul://user:secret@consul.example:8500/orders?tag=a", "consul://REDACTED@consul.example:8500/orders?tag=a", 0},
 		{"ipv4:10.0.0.1:80", "10.0.0.1", 80},

@@ -32,6 +32,17 @@
 // slash or malformed headers. It reports a bidirectional method of a service that was registered with a nil implementation as
 // unregistered: register such a service with any value.
 //
+// # Services
+//
+// [WithDiscovery] resolves targets such as "os:///orders" to the instances of the service that a discovery.Resolver knows:
+//
+//	options := append(osgrpc.DialOptions(nil), osgrpc.WithDiscovery(resolver, nil)...)
+//	conn, err := grpc.NewClient("os:///orders", append(options, credentials)...)
+//
+// Addresses are reused. A call for an instance that died may reach another service that was started at its address. So each call names its
+// service, and a server whose Options have Services refuses those for others. The refusal is FAILED_PRECONDITION with a google.rpc.ErrorInfo:
+// reason MISDIRECTED, domain goos, and the service under goos-service. Calls are then made at another instance.
+//
 // # Telemetry
 //
 // Names, units, buckets and attributes are those of the semantic conventions v1.43 for RPC.
@@ -41,13 +52,16 @@
 // error.type if the call failed. The span of an unregistered method is named "grpc" and has rpc.method_original.
 //
 // Client spans are of kind client, with the same attributes; server.address and server.port are those of the target. A target that
-// names several servers, or has a scheme other than dns, passthrough, unix, ipv4 and ipv6, is the address as a whole. Spans get their
+// names several servers, or has a scheme other than os, dns, passthrough, unix, ipv4 and ipv6, is the address as a whole. That of os is the
+// service; network.peer.address is the instance. Spans get their
 // attributes once, when they end; a sampler sees their name, which is the method, and their kind.
 //
 //   - rpc.server.call.duration (histogram, seconds): rpc.system.name, rpc.method, rpc.response.status_code, error.type.
 //   - rpc.client.call.duration (histogram, seconds): the same, and server.address and server.port.
 //   - rpc.server.call.exception (event, severity error): a handler panicked. rpc.system.name, rpc.method, exception.type,
 //     exception.message, exception.stacktrace. If events are not enabled, it is a line of Telemetry.Logger instead.
+//   - goos.rpc.client.instance.misdirected (event, severity warn): an instance refused a call for another service, and gets none for a
+//     while. goos.discovery.service, goos.discovery.instance. Without events it is a line, too.
 //
 // error.type is the name of the status code. A client counts every code but OK as an error. A server counts UNKNOWN, DEADLINE_EXCEEDED,
 // UNIMPLEMENTED, INTERNAL, UNAVAILABLE and DATA_LOSS: the others are the caller's. The same codes set the status of the span to Error.
@@ -105,6 +119,11 @@ type Options struct {
 	// RESOURCE_EXHAUSTED, and take no place. With Exact the record is written after the answer, so a caller may have its answer a
 	// moment before its place is free. The size of messages is limited by grpc.MaxRecvMsgSize. Default: no limit. Server only.
 	MaxConcurrent int
+	// Services are the names of the services that this server provides. A call that a client with WithDiscovery makes for another one,
+	// because the address was another service's before, is refused with FAILED_PRECONDITION and made elsewhere. No handler sees it, not
+	// even one of a method that Filter excludes. Calls of other clients name no service, and are served. Default: all are served. Server
+	// only.
+	Services []string
 	// Exact also observes calls that fail outside their handlers, as the package comment describes. It uses a stats handler, which costs
 	// 20 allocations for each call. Default: false. Server only.
 	Exact bool

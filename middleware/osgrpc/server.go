@@ -37,6 +37,7 @@ type server struct {
 	recovers  bool
 	logs      bool
 	telemetry telemetry.Providers
+	services  []string // that this server provides; none means any
 
 	registered sync.Map // full method → *method: the keys of methods, for look-ups that add nothing
 
@@ -53,6 +54,7 @@ func newServer(opts Options) *server {
 		recovers:  !opts.NoRecovery,
 		logs:      opts.AccessLog,
 		telemetry: opts.Telemetry,
+		services:  opts.Services,
 		places:    admission.NewLimit(opts.MaxConcurrent),
 	}
 	s.init(opts, func(m metric.Meter) (metric.Float64Histogram, error) {
@@ -67,7 +69,7 @@ func newServerMethod(name string) *method { return newMethod(trace.SpanKindServe
 
 // protecting reports whether any protection is on.
 func (s *server) protecting() bool {
-	return s.recovers || s.public || s.places != nil || s.deadlines != (deadlines{})
+	return s.recovers || s.public || s.places != nil || s.deadlines != (deadlines{}) || len(s.services) > 0
 }
 
 // method returns the cached data of a registered method.
@@ -92,9 +94,9 @@ func (s *server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 		}
 		c.end(err)
 	}()
-	if c.refused {
+	if err := c.refusal(); err != nil {
 		returned = true
-		return nil, errBusy
+		return nil, err
 	}
 	ctx = c.ctx
 	if !c.filtered {
@@ -122,9 +124,9 @@ func (s *server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 		}
 		c.end(err)
 	}()
-	if c.refused {
+	if err := c.refusal(); err != nil {
 		returned = true
-		return errBusy
+		return err
 	}
 	if c.ctx != ss.Context() {
 		ss = &serverStream{ss, c.ctx}

@@ -32,6 +32,8 @@ type serverCall struct {
 	filtered bool // by Options.Filter: the call is not handled here
 	admitted bool // holds a place under the limit
 	refused  bool // found no place under the limit
+	stray    bool // is for another service, wanted
+	wanted   string
 	crashing bool // a panic of the handler was not recovered
 	failure  any  // the value of a recovered panic
 }
@@ -39,6 +41,7 @@ type serverCall struct {
 // start opens a call, unless it is filtered out. end must follow.
 func (s *server) start(ctx context.Context, fullMethod string, registered bool) serverCall {
 	c := serverCall{server: s, ctx: ctx}
+	c.wanted, c.stray = s.misdirected(ctx)
 	if !s.filter(fullMethod) {
 		c.filtered, c.name = true, foreignName(fullMethod)
 		return c
@@ -55,9 +58,23 @@ func (s *server) start(ctx context.Context, fullMethod string, registered bool) 
 	if s.public {
 		c.ctx = s.dropTraceHeaders(c.ctx)
 	}
+	if c.stray {
+		return c
+	}
 	c.admitted = s.places.Acquire()
 	c.refused = !c.admitted
 	return c
+}
+
+// refusal returns the error of a call that its handler must not see, or nil.
+func (c *serverCall) refusal() error {
+	switch {
+	case c.stray:
+		return errMisdirected(c.wanted)
+	case c.refused:
+		return errBusy
+	}
+	return nil
 }
 
 // open starts the span of the call, in the trace of the caller if callers are trusted.

@@ -152,7 +152,7 @@
 // connection_reset, connection_closed, unreachable, server_certificate_invalid, tls_error, panic (of the base RoundTripper) and _OTHER.
 // A call that its caller cancelled has none; canceled is a call that something else cancelled.
 //
-// Log lines, through Telemetry.Logger: the access log if it is on, whose message is the span's name, with url.path,
+// Log lines, through Telemetry.Logger: a misdirected request, if events are not enabled; the access log if it is on, whose message is the span's name, with url.path,
 // http.response.status_code, duration, http.response.body.size, client.address and error.type; a panic, with its stack, if events are
 // not enabled; and once a handler the warning that many paths share one route.
 package oshttp

@@ -1,0 +1,323 @@
+package osgrpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc/attributes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/status"
+
+	"github.com/go-os/go-os/control/discovery"
+	"github.com/go-os/go-os/internal/backoff"
+	"github.com/go-os/go-os/internal/sanitize"
+)
+
+// misdirection is for how long an instance that refused a call as misdirected gets none, unless its record changes.
+const misdirection = 30 * time.Second
+
+// service is a service that ClientConns call. It follows the service while it has a conn.
+type service struct {
+	directory *directory
+	name      string
+	addresses atomic.Pointer[map[string][]string] // the IDs of the offered instances by address
+	problem   atomic.Pointer[error]               // why there is no endpoint; nil if there is one, or nothing is known
+
+	pushing sync.Mutex // held while conns are updated; taken before mu
+
+	mu       sync.Mutex
+	conns    map[*conn]struct{}
+	stop     context.CancelFunc // ends the watch; nil if there is none
+	snapshot *discovery.Snapshot
+	failure  error              // why there is no snapshot
+	refusals map[string]refusal // by ID
+	timer    *time.Timer        // ends refusals
+}
+
+// refusal is why an instance gets no calls.
+type refusal struct {
+	record discovery.Instance
+	until  time.Time
+}
+
+// conn is the resolver of one ClientConn.
+type conn struct {
+	service *service
+	cc      resolver.ClientConn
+}
+
+// ResolveNow implements resolver.Resolver. It does nothing: the watch shows every change, and the registry must not be asked each time that
+// a connection fails.
+func (*conn) ResolveNow(resolver.ResolveNowOptions) {}
+
+// Close implements resolver.Resolver.
+func (c *conn) Close() { c.service.leave(c) }
+
+func newService(d *directory, name string) *service {
+	return &service{directory: d, name: name, conns: map[*conn]struct{}{}, refusals: map[string]refusal{}}
+}
+
+// join adds a ClientConn. The first one begins the watch.
+func (s *service) join(c *conn) {
+	s.mu.Lock()
+	s.conns[c] = struct{}{}
+	first := s.stop == nil
+	var ctx context.Context
+	if first {
+		ctx, s.stop = context.WithCancel(context.Background())
+	}
+	s.mu.Unlock()
+	if first {
+		go s.watch(ctx)
+		go s.load(ctx)
+		return
+	}
+	s.push()
+}
+
+// leave removes a ClientConn. The last one ends the watch.
+func (s *service) leave(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	if len(s.conns) > 0 || s.stop == nil {
+		return
+	}
+	s.stop()
+	s.stop, s.snapshot, s.failure = nil, nil, nil
+	s.problem.Store(nil)
+	s.addresses.Store(nil)
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+}
+
+// watch follows the service until ctx ends.
+func (s *service) watch(ctx context.Context) {
+	for change, err := range s.directory.resolver.Watch(ctx, s.name) {
+		s.learn(ctx, change.Snapshot, err)
+	}
+}
+
+// load reports why there is no first answer.
+func (s *service) load(ctx context.Context) {
+	for {
+		waiting, cancel := context.WithTimeout(ctx, s.directory.opts.Timeout)
+		_, err := s.directory.resolver.Lookup(waiting, s.name)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		s.learn(ctx, nil, err)
+		if !errors.Is(err, discovery.ErrUnavailable) || backoff.Sleep(ctx, time.Second) != nil {
+			return // the watch shows the rest
+		}
+	}
+}
+
+// learn takes what the registry says, or the reason why it says nothing.
+func (s *service) learn(ctx context.Context, snapshot *discovery.Snapshot, err error) {
+	s.mu.Lock()
+	switch {
+	case ctx.Err() != nil:
+		s.mu.Unlock()
+		return
+	case snapshot != nil:
+		s.snapshot, s.failure = snapshot, nil
+	default:
+		s.failure = err
+	}
+	s.mu.Unlock()
+	s.push()
+}
+
+// push gives the present endpoints, or the reason why there are none, to all ClientConns.
+func (s *service) push() {
+	s.pushing.Lock()
+	defer s.pushing.Unlock()
+	conns, state, err := s.present()
+	for _, c := range conns {
+		switch {
+		case state != nil:
+			_ = c.cc.UpdateState(*state) // an error asks to resolve again, and the watch shows every change anyway
+		case err != nil:
+			c.cc.ReportError(err)
+		}
+	}
+}
+
+// present returns what ClientConns should know: a state, or an error, or neither if nothing is known yet.
+func (s *service) present() ([]*conn, *resolver.State, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	conns := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	if s.snapshot == nil {
+		return conns, nil, s.fail(s.failure)
+	}
+	chosen := s.choose()
+	switch {
+	case len(chosen) > 0:
+		s.problem.Store(nil)
+	case len(s.snapshot.Instances) > 0:
+		return conns, nil, s.fail(fmt.Errorf("%w: none of the %d instances has an address of the protocol %q and passes the filters",
+			discovery.ErrUnavailable, len(s.snapshot.Instances), s.directory.opts.Protocol))
+	}
+	state := s.state(chosen)
+	if len(chosen) == 0 {
+		_ = s.fail(fmt.Errorf("%w: all instances have deregistered", discovery.ErrUnavailable))
+	}
+	return conns, state, nil
+}
+
+// fail keeps the reason why there is no endpoint, and returns it in the form that gRPC needs: a status ends all calls, another error only
+// those that do not wait for ready.
+func (s *service) fail(cause error) error {
+	if cause == nil {
+		return nil
+	}
+	var of *discovery.Error
+	if !errors.As(cause, &of) {
+		cause = &discovery.Error{Op: "lookup", Service: s.name, Err: cause}
+	}
+	if s.size() == 0 { // otherwise ClientConns keep what they have
+		s.problem.Store(&cause)
+	}
+	if s.snapshot == nil && errors.Is(cause, discovery.ErrUnavailable) {
+		return status.Error(codes.Unavailable, oneLine(cause))
+	}
+	return errors.New(oneLine(cause))
+}
+
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", ": ") }
+
+// choose returns the instances to offer. s.mu is held.
+func (s *service) choose() []discovery.Instance {
+	now := time.Now()
+	filters := append(slices.Clone(s.directory.opts.Filters), discovery.WithProtocol(s.directory.opts.Protocol))
+	accepted := append(slices.Clone(filters), func(i *discovery.Instance) bool {
+		r, refused := s.refusals[i.ID]
+		return !refused || !r.until.After(now) || !reflect.DeepEqual(r.record, *i)
+	})
+	for id, r := range s.refusals {
+		if !r.until.After(now) {
+			delete(s.refusals, id)
+		}
+	}
+	if chosen := s.snapshot.Preferred(accepted...); len(chosen) > 0 {
+		return chosen
+	}
+	return s.snapshot.Preferred(filters...) // a refusal says more than no instance
+}
+
+// state returns the state with these instances. s.mu is held.
+//
+// The instance is among the attributes of the endpoint, not of its address: they take no part in the identity of a connection, so a new
+// weight keeps it. Balancers that know no endpoints get the bare addresses.
+func (s *service) state(instances []discovery.Instance) *resolver.State {
+	state := &resolver.State{
+		Addresses: make([]resolver.Address, 0, len(instances)),
+		Endpoints: make([]resolver.Endpoint, 0, len(instances)),
+	}
+	addresses := make(map[string][]string, len(instances))
+	for _, i := range instances {
+		at := i.Addresses[s.directory.opts.Protocol]
+		if addresses[at] = append(addresses[at], i.ID); len(addresses[at]) > 1 {
+			continue // a reused address is one endpoint
+		}
+		address := resolver.Address{Addr: at}
+		state.Addresses = append(state.Addresses, address)
+		state.Endpoints = append(state.Endpoints, resolver.Endpoint{
+			Addresses:  []resolver.Address{address},
+			Attributes: attributes.New(instanceKey{}, &described{i}),
+		})
+	}
+	s.addresses.Store(&addresses)
+	s.directory.forgetRemotes()
+	return state
+}
+
+// at returns the IDs of the offered instances at an address.
+func (s *service) at(address string) []string {
+	if addresses := s.addresses.Load(); addresses != nil {
+		return (*addresses)[address]
+	}
+	return nil
+}
+
+// size returns how many endpoints are offered.
+func (s *service) size() int {
+	if addresses := s.addresses.Load(); addresses != nil {
+		return len(*addresses)
+	}
+	return 0
+}
+
+// refuse takes the instances at the remote end of a connection out of the offered ones.
+func (s *service) refuse(ctx context.Context, remote net.Addr) {
+	if remote == nil {
+		return
+	}
+	ids := s.at(s.directory.registered(remote))
+	var fresh []string
+	s.mu.Lock()
+	for i := range s.known() {
+		if !slices.Contains(ids, i.ID) {
+			continue
+		}
+		if _, known := s.refusals[i.ID]; !known {
+			fresh = append(fresh, i.ID)
+		}
+		s.refusals[i.ID] = refusal{*i, time.Now().Add(misdirection)}
+	}
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.timer = time.AfterFunc(misdirection+time.Second, s.push)
+	s.mu.Unlock()
+	if len(fresh) == 0 {
+		return
+	}
+	s.push()
+	for _, id := range fresh {
+		s.directory.misdirected.Emit(ctx, serviceAttr.String(s.name), instanceAttr.String(id))
+	}
+}
+
+// known yields the instances of the snapshot. s.mu is held.
+func (s *service) known() func(func(*discovery.Instance) bool) {
+	return func(yield func(*discovery.Instance) bool) {
+		if s.snapshot == nil {
+			return
+		}
+		for n := range s.snapshot.Instances {
+			if !yield(&s.snapshot.Instances[n]) {
+				return
+			}
+		}
+	}
+}
+
+// explain adds the reason why there is no endpoint to the error of a call that had none. gRPC's own does not name the service.
+func (s *service) explain(err error) error {
+	problem := s.problem.Load()
+	code := status.Code(err)
+	if problem == nil || code != codes.Unavailable && code != codes.DeadlineExceeded {
+		return err
+	}
+	return status.Error(code, sanitize.Text(oneLine(*problem), maxReason))
+}
+
+// maxReason bounds the bytes of a status message.
+const maxReason = 1 << 10
