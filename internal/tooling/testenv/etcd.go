@@ -33,8 +33,8 @@ func (e *EtcdHandle) Endpoint() string { return e.Addr(0) }
 // URL returns the base URL of health and metrics.
 func (e *EtcdHandle) URL() string { return "http://" + e.Addr(0) }
 
-// Requests returns how many messages etcd has received by gRPC. Each renewal of a lease is a stream of its own, and etcd counts the
-// stream's end as a second message. Requests therefore counts the streams of renewals.
+// Requests returns how many messages etcd has received by gRPC. Of a stream of renewals, etcd counts the end as a message, too. Requests
+// therefore subtracts the streams that have ended.
 func (e *EtcdHandle) Requests() (total int64) {
 	e.t.Helper()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
@@ -46,17 +46,19 @@ func (e *EtcdHandle) Requests() (total int64) {
 	lines, found := bufio.NewScanner(resp.Body), false
 	for lines.Scan() {
 		line := lines.Text()
-		counted := "grpc_server_msg_received_total{"
-		if strings.Contains(line, `grpc_method="LeaseKeepAlive"`) {
-			counted = "grpc_server_started_total{"
+		received := strings.HasPrefix(line, "grpc_server_msg_received_total{")
+		ended := strings.HasPrefix(line, "grpc_server_handled_total{") && strings.Contains(line, `grpc_method="LeaseKeepAlive"`)
+		if !received && !ended {
+			continue
 		}
-		if strings.HasPrefix(line, counted) {
-			n, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64)
-			if err != nil {
-				e.t.Fatal(err)
-			}
-			total, found = total+int64(n), true
+		n, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64)
+		if err != nil {
+			e.t.Fatal(err)
 		}
+		if ended {
+			n = -n
+		}
+		total, found = total+int64(n), true
 	}
 	if err := lines.Err(); err != nil || !found {
 		e.t.Fatalf("the page of metrics has no count of messages, error %v", err)

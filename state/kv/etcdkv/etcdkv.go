@@ -69,12 +69,13 @@ type Driver struct {
 
 	history  history
 	redialer redialer
+	renewals *renewals
 }
 
 // New returns a driver on a client, which it does not close.
 func New(client *clientv3.Client, opts *Options) *Driver {
 	o, err := opts.withDefaults()
-	return &Driver{client: client, fault: cmp.Or(defaults.Given("etcdkv: New", "client", client), err), caps: driver.Capabilities{
+	return &Driver{client: client, renewals: newRenewals(), fault: cmp.Or(defaults.Given("etcdkv: New", "client", client), err), caps: driver.Capabilities{
 		System: "etcd",
 		Abilities: driver.CAS | driver.Expiry | driver.List | driver.Watch | driver.Leases |
 			driver.Durable | driver.ExactEvents | driver.SnapshotList | driver.FreshReads,
@@ -190,6 +191,7 @@ func (d *Driver) Delete(ctx context.Context, req driver.DeleteRequest) error {
 // Close implements driver.Driver. The client stays open.
 func (d *Driver) Close() error {
 	d.life.End()
+	d.renewals.close()
 	return nil
 }
 

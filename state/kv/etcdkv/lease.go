@@ -85,7 +85,7 @@ func (d *Driver) Renew(ctx context.Context, id driver.LeaseID) error {
 	if err != nil {
 		return err
 	}
-	if _, err := d.client.KeepAliveOnce(ctx, n); err != nil {
+	if err := d.renewals.renew(ctx, d.client, n); err != nil {
 		return d.classify(ctx, err)
 	}
 	return nil
