@@ -31,7 +31,6 @@ type arena struct {
 	servers     []string // addresses
 	contestants []contestant
 	answers     func(context.Context) error // nil once the registry answers
-	table       strings.Builder
 }
 
 // contestant is a way to find the servers.
@@ -72,13 +71,14 @@ func newArena(t *testing.T, ttl time.Duration) *arena {
 // run injects the faults one after the other and prints what they have cost.
 func (a *arena) run(faults []fault) {
 	a.Helper()
-	w := tabwriter.NewWriter(&a.table, 0, 0, 2, ' ', 0)
+	var table strings.Builder
+	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "fault\tby\trequests\tretries\tfailed\twithout endpoints\tfewest endpoints\tregistered again after")
 	for _, f := range faults {
 		a.endure(w, f)
 	}
 	_ = w.Flush()
-	a.Logf("%d servers, a TTL of %s:\n%s", instances, a.ttl, &a.table)
+	a.Logf("%d servers, a TTL of %s:\n%s", instances, a.ttl, &table)
 }
 
 // endure injects one fault under traffic.

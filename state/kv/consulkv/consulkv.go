@@ -26,6 +26,9 @@
 // A watch is a blocking query. Each response follows a change below the prefix, and contains all items below it. The driver compares it
 // with the previous one. It therefore skips states that were soon replaced (hashicorp/consul#4519), and each change costs as much as a
 // listing. A watch resumes from a position only if nothing has changed since. From any other position it resyncs with the existing items.
+//
+// Consul 1.12 wakes no query for a prefix when a shorter prefix is deleted recursively, such as "a/" under a watch of "a/b/". The watch shows
+// those deletions after Options.Wait.
 package consulkv
 
 import (

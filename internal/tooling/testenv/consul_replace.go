@@ -1,0 +1,13 @@
+package testenv
+
+import "os"
+
+// Replace kills the server and starts another one without data on the same ports, whose indexes are lower.
+func (c *ConsulHandle) Replace() {
+	c.t.Helper()
+	c.Kill()
+	if err := os.RemoveAll(Place{Dir: c.Dir()}.File("data")); err != nil {
+		c.t.Fatal(err)
+	}
+	c.Restart()
+}
