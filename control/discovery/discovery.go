@@ -1,6 +1,7 @@
 // Package discovery tells the services of a fleet where the others are.
 //
-//	registry := kvdiscovery.New(store, nil)
+//	registry, err := kvdiscovery.New(store, nil)
+//	…
 //	registrar, err := discovery.NewRegistrar(registry, nil)
 //	…
 //	registration, err := registrar.Register(ctx, discovery.Instance{
@@ -167,7 +168,7 @@ func checkName(what, name string) error {
 		switch {
 		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '_', r == '.', r == ':':
 		default:
-			return fmt.Errorf("%w: %s %q: use letters, digits, and - _ . :", fault.Invalid, what, name)
+			return fmt.Errorf("%w: %s %q: use only letters, digits, hyphens, underscores, dots and colons", fault.Invalid, what, name)
 		}
 	}
 	return nil
@@ -197,6 +198,9 @@ func check(i Instance) error {
 	}
 	return checkTexts(i)
 }
+
+// DefaultWeight is the Weight of an instance that is registered without one.
+const DefaultWeight = driver.DefaultWeight
 
 const maxWeight = 1_000_000
 

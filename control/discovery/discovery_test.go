@@ -583,7 +583,7 @@ func names(all []discovery.Instance) (ids []string) {
 func TestView(t *testing.T) {
 	instances := []discovery.Instance{instance(0), instance(1), instance(2), instance(3)}
 	instances[0].Zone, instances[1].Zone = "a", "a"
-	instances[1].Weight = 0
+	instances[1].State = discovery.Unhealthy
 	instances[2].Labels = map[string]string{"canary": ""}
 	instances[3].State, instances[3].Version = discovery.Draining, "2"
 	registry, err := discovery.Static(instances...)
@@ -615,11 +615,82 @@ func TestView(t *testing.T) {
 			if got := fmt.Sprint(names(v.Snapshot().Instances)); got != c.want {
 				t.Errorf("%s, want %s", got, c.want)
 			}
-			if v.Snapshot() != v.Snapshot() {
+			if first, second := v.Snapshot(), v.Snapshot(); first != second {
 				t.Error("the filters run for each reading")
 			}
 		})
 	}
+}
+
+// TestViewBeforeTheService makes a view of a service that nobody has registered yet.
+func TestViewBeforeTheService(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		view, err := f.resolver().View(t.Context(), "orders", discovery.Available)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := view.Snapshot(); s.Service != "orders" || len(s.Instances) != 0 {
+			t.Errorf("snapshot %+v, want an empty one", s)
+		}
+		f.register(f.registrar(), 0)
+		synctest.Wait()
+		if got := fmt.Sprint(names(view.Snapshot().Instances)); got != "[i0]" {
+			t.Errorf("instances %s, want [i0]", got)
+		}
+	})
+}
+
+// TestWeights: an instance that is registered without a weight takes requests, and Update can set zero.
+func TestWeights(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		unweighted := instance(0)
+		unweighted.Weight = 0
+		g, err := f.registrar().Register(t.Context(), unweighted)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := g.Instance().Weight; got != discovery.DefaultWeight {
+			t.Errorf("weight %d, want DefaultWeight", got)
+		}
+		view, err := f.resolver().View(t.Context(), "orders", discovery.Available)
+		if err != nil || len(view.Snapshot().Instances) != 1 {
+			t.Fatalf("available %v, error %v", view, err)
+		}
+		if err := g.Update(t.Context(), func(i *discovery.Instance) { i.Weight = 0 }); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if got := names(view.Snapshot().Instances); len(got) != 0 {
+			t.Errorf("available with a weight of zero: %v", got)
+		}
+		if err := g.Update(t.Context(), func(i *discovery.Instance) { i.ID = "other" }); !errors.Is(err, discovery.ErrInvalid) {
+			t.Errorf("Update of the ID: %v, want ErrInvalid", err)
+		}
+	})
+}
+
+// TestWatchHolds: a watch shows that an instance is held, and that it no longer is.
+func TestWatchHolds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		resolver := f.resolver()
+		f.put("only")
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		changes := make(chan string, 10)
+		go func() {
+			for c := range resolver.Watch(ctx, "orders") {
+				changes <- fmt.Sprint(names(c.Added), names(c.Updated), c.Snapshot.Held, c.Snapshot.IsHeld(0))
+			}
+		}()
+		f.expectChange(changes, "[only] [] 0 false")
+		time.Sleep(time.Minute)
+		f.expectChange(changes, "[] [only] 1 true")
+		f.put("only")
+		f.expectChange(changes, "[] [only] 0 false")
+	})
 }
 
 func TestStaticMistakes(t *testing.T) {

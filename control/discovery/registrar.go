@@ -105,7 +105,8 @@ func NewRegistrar(d driver.Registrar, opts *RegistrarOptions) (*Registrar, error
 	return r, nil
 }
 
-// Register keeps an instance in the registry until the Registration is closed. Its State is ignored: it is Up. Register waits for the outcome
+// Register keeps an instance in the registry until the Registration is closed. Its State is ignored: it is Up. A Weight of zero means
+// DefaultWeight. Register waits for the outcome
 // of the first request until ctx ends, and succeeds even if the registry is away: [Registration.Check] reports whether the instance is
 // registered.
 //
@@ -118,6 +119,7 @@ func (r *Registrar) Register(ctx context.Context, instance Instance) (out *Regis
 	}
 	instance = cloned(instance)
 	instance.State = Up
+	instance.Weight = cmp.Or(instance.Weight, DefaultWeight)
 	g := &Registration{registrar: r, tried: make(chan struct{}), revised: make(chan struct{}), updated: make(chan struct{}), done: make(chan struct{})}
 	g.record = driver.Record{Instance: instance, Incarnation: r.incarnation}
 	if err := r.add(g); err != nil {

@@ -63,7 +63,8 @@ func (g *Registration) Drain(ctx context.Context) error {
 	return g.Update(ctx, func(i *Instance) { i.State = Draining })
 }
 
-// Update changes the instance: its version, addresses, zone, weight, labels and state, Up or Draining. It returns when the registry has the
+// Update changes the instance: its version, addresses, zone, weight, labels and state. Draining takes no new requests; Up
+// ends that. It returns when the registry has the
 // change. If ctx ends first it returns ErrUnavailable, and the change is still made as soon as the registry answers. It returns ErrInvalid if
 // the instance cannot be as changed, and ErrConflict or ErrClosed if the registration has ended.
 func (g *Registration) Update(ctx context.Context, change func(*Instance)) (err error) {
@@ -97,7 +98,9 @@ func (g *Registration) change(change func(*Instance)) error {
 	}
 	next := cloned(g.record.Instance)
 	change(&next)
-	next.Service, next.ID = g.record.Service, g.record.ID
+	if next.Service != g.record.Service || next.ID != g.record.ID {
+		return fmt.Errorf("%w: the service and the ID cannot change: register another instance", ErrInvalid)
+	}
 	if err := check(next); err != nil {
 		return err
 	}

@@ -119,6 +119,9 @@ func (s *Snapshot) add(i Instance, held bool) {
 	}
 }
 
+// IsHeld reports whether Instances[n] is held.
+func (s *Snapshot) IsHeld(n int) bool { return s.held[n] }
+
 // Age returns for how long the snapshot has been out of reach of the registry: zero while the watch is in place.
 func (s *Snapshot) Age() time.Duration { return s.service.age() }
 
@@ -147,6 +150,9 @@ func (r *Resolver) lookup(ctx context.Context, name string) (out *Snapshot, err 
 	select {
 	case <-s.loaded:
 	case <-ctx.Done():
+		if snapshot := s.current.Load(); snapshot != nil {
+			return snapshot, nil
+		}
 		return nil, fmt.Errorf("%w: no answer from the registry yet: %w", ErrUnavailable, errors.Join(ctx.Err(), s.failure()))
 	case <-r.ctx.Done():
 		return nil, ErrClosed
@@ -190,12 +196,12 @@ type Change struct {
 	Added []Instance
 	// Removed are instances that are no longer in it.
 	Removed []Instance
-	// Updated are instances that have changed, such as their weight or their state.
+	// Updated are instances that have changed, such as their weight or their state, or that are held, or no longer are.
 	Updated []Instance
 }
 
-// Watch returns the present instances of a service that all filters accept as Added, and then every change, until ctx ends. A slow loop
-// misses intermediate snapshots, never the last one. The loop ends without an error when ctx ends. Any other end is an error in the last
+// Watch returns the present instances of a service that all filters accept as Added, and then every change, until ctx ends. It waits while
+// nothing is known of the service, or the registry is away. A slow loop misses intermediate snapshots, never the last one. The loop ends without an error when ctx ends. Any other end is an error in the last
 // pair: ErrInvalid or ErrClosed.
 func (r *Resolver) Watch(ctx context.Context, name string, filters ...Filter) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
@@ -208,7 +214,7 @@ func (r *Resolver) Watch(ctx context.Context, name string, filters ...Filter) it
 		before, first := &Snapshot{Service: name, service: s}, true
 		for {
 			changed := s.changed()
-			if now := view.Snapshot(); now != nil && now != before {
+			if now := view.snapshot(); now != nil && now != before {
 				change := difference(before, now)
 				before = now
 				if first || !change.empty() {
@@ -237,21 +243,21 @@ func (c Change) empty() bool { return len(c.Added)+len(c.Removed)+len(c.Updated)
 // difference compares two snapshots, whose instances are ordered by ID.
 func difference(before, now *Snapshot) Change {
 	c := Change{Snapshot: now}
-	old := before.Instances
-	for _, instance := range now.Instances {
-		for len(old) > 0 && old[0].ID < instance.ID {
-			c.Removed, old = append(c.Removed, old[0]), old[1:]
+	n := 0 // of the instances before
+	for i, instance := range now.Instances {
+		for ; n < len(before.Instances) && before.Instances[n].ID < instance.ID; n++ {
+			c.Removed = append(c.Removed, before.Instances[n])
 		}
-		switch {
-		case len(old) == 0 || old[0].ID != instance.ID:
+		if n == len(before.Instances) || before.Instances[n].ID != instance.ID {
 			c.Added = append(c.Added, instance)
 			continue
-		case !same(old[0], instance):
+		}
+		if !same(before.Instances[n], instance) || before.held[n] != now.held[i] {
 			c.Updated = append(c.Updated, instance)
 		}
-		old = old[1:]
+		n++
 	}
-	c.Removed = append(c.Removed, old...)
+	c.Removed = append(c.Removed, before.Instances[n:]...)
 	return c
 }
 

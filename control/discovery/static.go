@@ -1,13 +1,15 @@
 package discovery
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
 	"github.com/go-os/go-os/control/discovery/driver"
 )
 
-// Static returns a registry of fixed instances: for tests, and for services that never move. It returns ErrInvalid if an instance could not be
+// Static returns a registry of fixed instances: for tests, and for services that never move. A Weight of zero means
+// DefaultWeight. It returns ErrInvalid if an instance could not be
 // registered, or if two have one service and ID.
 func Static(instances ...Instance) (driver.Reader, error) {
 	s := static{}
@@ -21,6 +23,7 @@ func Static(instances ...Instance) (driver.Reader, error) {
 			return nil, fmt.Errorf("discovery: Static: %w: two instances %s", ErrInvalid, key)
 		}
 		seen[key] = true
+		i.Weight = cmp.Or(i.Weight, DefaultWeight)
 		s[i.Service] = append(s[i.Service], driver.Record{Instance: cloned(i)})
 	}
 	return s, nil

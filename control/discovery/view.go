@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 )
 
@@ -31,24 +32,37 @@ func WithLabel(name, value string) Filter {
 type View struct {
 	service *service
 	filters []Filter
+	none    *Snapshot // before the service is known
 	last    atomic.Pointer[filtered]
 }
 
 // filtered is a snapshot, and what the filters have left of it.
 type filtered struct{ from, to *Snapshot }
 
-// View returns the instances of a service that all filters accept. Like Lookup, it waits for the first answer of the registry, and returns the
-// same errors. A View costs a Snapshot of its own for each change; reading it costs two atomic reads.
+// View returns the instances of a service that all filters accept. Like Lookup, it waits for the first answer of the registry. It returns the
+// errors of Lookup but for ErrNotFound: a View of a service that nobody has registered yet is empty, and fills when somebody does. A program
+// can therefore make all its views at start-up. A View costs a Snapshot of its own for each change; reading it costs two atomic reads.
 func (r *Resolver) View(ctx context.Context, name string, filters ...Filter) (*View, error) {
-	first, err := r.Lookup(ctx, name)
-	if err != nil {
+	if _, err := r.Lookup(ctx, name); err != nil && !errors.Is(err, ErrNotFound) {
 		return nil, err
 	}
-	return &View{service: first.service, filters: filters}, nil
+	s, err := r.follow(name)
+	if err != nil {
+		return nil, wrap("lookup", name, err)
+	}
+	return &View{service: s, filters: filters, none: &Snapshot{Service: name, service: s}}, nil
 }
 
 // Snapshot returns the present instances of the view.
 func (v *View) Snapshot() *Snapshot {
+	if now := v.snapshot(); now != nil {
+		return now
+	}
+	return v.none
+}
+
+// snapshot returns the present instances; nil if there is no answer yet, or nothing is known of the service.
+func (v *View) snapshot() *Snapshot {
 	now := v.service.current.Load()
 	if now == nil || len(v.filters) == 0 {
 		return now

@@ -57,7 +57,7 @@ type State uint8
 const (
 	// Up: the instance takes requests.
 	Up State = iota
-	// Unhealthy: the instance runs, and its own health check fails.
+	// Unhealthy: the instance runs, and its own health check fails (discovery.RegistrarOptions.Health).
 	Unhealthy
 	// Draining: the instance finishes its requests and takes no new ones.
 	Draining
@@ -102,6 +102,9 @@ func (s *State) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
+// DefaultWeight is the Weight of an instance that is registered without one.
+const DefaultWeight = 100
+
 // Instance is one process that provides a service.
 type Instance struct {
 	// Service that the instance provides, such as "orders".
@@ -114,7 +117,8 @@ type Instance struct {
 	Addresses map[string]string
 	// Zone is where the instance runs. It may be empty.
 	Zone string
-	// Weight is the share of requests that the instance should get, relative to the others of its service. Zero means none.
+	// Weight is the share of requests that the instance should get, relative to the others of its service. In a registry and in the result of
+	// a lookup, zero means none. Register takes zero for DefaultWeight; Update can set it.
 	Weight int
 	// Labels are further properties, by name.
 	Labels map[string]string
