@@ -212,6 +212,15 @@ type Lister interface {
 	Services(ctx context.Context) ([]string, error)
 }
 
+// Drainer is an optional interface of a registry through which operators drain instances of other processes.
+type Drainer interface {
+	// Drain asks the process of an instance to drain it. The order ends with that process, with Undrain, or after keep. Drain returns when the
+	// order is given; the process then writes the record. It returns ErrNotFound if the instance is not registered.
+	Drain(ctx context.Context, service, id string, keep time.Duration) error
+	// Undrain takes the order back. It returns ErrNotFound if there is none.
+	Undrain(ctx context.Context, service, id string) error
+}
+
 // Reader follows the instances of services.
 type Reader interface {
 	// System is the name of the registry, as in Capabilities.
