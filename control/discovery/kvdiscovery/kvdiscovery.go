@@ -13,6 +13,11 @@
 // write for each record of the process, three times a TTL, and each write reaches every watch of the service. Readers drop it there. Use
 // long TTLs on such an engine.
 //
+// # Draining from outside
+//
+// A record is written by its process alone. Registry.Drain leaves an order at the key "<service>/<id>/drain". The process notices it, and
+// writes its record with the state "draining" until the order is taken back or ends. Its Registration does not show that.
+//
 // # Plain gRPC clients
 //
 // With Options.Naming, instances are also written in the format of go.etcd.io/etcd/client/v3/naming. A gRPC client then finds them through
@@ -51,6 +56,7 @@ import (
 type Registry struct {
 	store  *kv.Store
 	naming *naming // nil without Options.Naming
+	orders orders  // about the instances of this process
 }
 
 // Options configure New.
@@ -92,7 +98,7 @@ func (*Registry) Close() error { return nil }
 
 // Grant implements driver.Registrar.
 func (r *Registry) Grant(ctx context.Context, ttl time.Duration) (driver.Lease, error) {
-	l := &lease{store: r.store, naming: r.naming, written: map[place]item{}}
+	l := &lease{store: r.store, naming: r.naming, orders: &r.orders, written: map[place]item{}}
 	if !r.leases() {
 		l.lifetime = newExpiry(l, ttl)
 		return l, nil
@@ -161,6 +167,7 @@ type lease struct {
 	lifetime
 	store  *kv.Store
 	naming *naming // nil without Options.Naming
+	orders *orders
 
 	mu      sync.Mutex
 	written map[place]item // under this lease
@@ -206,6 +213,7 @@ func (l *lease) present(ctx context.Context, r driver.Record) (kv.Item, driver.R
 
 // Register implements driver.Lease.
 func (l *lease) Register(ctx context.Context, r driver.Record) error {
+	r = l.orders.apply(r)
 	if err := l.register(ctx, r); err != nil || l.naming == nil {
 		return err
 	}
@@ -310,22 +318,21 @@ func (l *lease) deregister(ctx context.Context, r driver.Record, keep time.Durat
 	}
 }
 
-// Watch implements driver.Lease.
+// Watch implements driver.Lease. It also follows the orders for the instance.
 func (l *lease) Watch(ctx context.Context, r driver.Record, changed func()) error {
-	record := place{l.store, key(r)}
-	if l.naming == nil {
-		return l.watch(ctx, record, changed)
-	}
 	var mu sync.Mutex
 	each := func() {
 		mu.Lock()
 		defer mu.Unlock()
 		changed()
 	}
-	both, ctx := errgroup.WithContext(ctx)
-	both.Go(func() error { return l.watch(ctx, record, each) })
-	both.Go(func() error { return l.watch(ctx, place{l.naming.store, key(r)}, each) })
-	return both.Wait()
+	all, ctx := errgroup.WithContext(ctx)
+	all.Go(func() error { return l.watch(ctx, place{l.store, key(r)}, each) })
+	all.Go(func() error { return l.orders.follow(ctx, l.store, key(r), each) })
+	if l.naming != nil {
+		all.Go(func() error { return l.watch(ctx, place{l.naming.store, key(r)}, each) })
+	}
+	return all.Wait()
 }
 
 // watch calls changed after an item was written or removed.
@@ -366,7 +373,7 @@ func (r *Registry) Watch(ctx context.Context, service string, emit func(driver.E
 		if err != nil {
 			return err
 		}
-		if renewals != nil && renewals.drop(event) {
+		if isOrder(event) || renewals != nil && renewals.drop(event) {
 			continue
 		}
 		if err := emit(translate(service, event)); err != nil {
