@@ -182,13 +182,24 @@ func check(i Instance) error {
 	if err := checkName("instance ID", i.ID); err != nil {
 		return err
 	}
+	for protocol := range i.Addresses {
+		if err := checkName("protocol", protocol); err != nil {
+			return err
+		}
+	}
+	if err := checkRead(i); err != nil {
+		return err
+	}
+	return checkTexts(i)
+}
+
+// checkRead returns nil if others can connect to an instance. Names are not checked: other programs that write to the registry have rules of
+// their own.
+func checkRead(i Instance) error {
 	if len(i.Addresses) == 0 {
 		return fmt.Errorf("%w: instance %q has no address: set Addresses, such as {\"grpc\": \"10.0.0.7:9000\"}", fault.Invalid, i.ID)
 	}
 	for protocol, address := range i.Addresses {
-		if err := checkName("protocol", protocol); err != nil {
-			return err
-		}
 		if err := checkAddress(address); err != nil {
 			return fmt.Errorf("%w: address %q of %q: %w", fault.Invalid, address, protocol, err)
 		}
@@ -196,7 +207,7 @@ func check(i Instance) error {
 	if i.Weight < 0 || i.Weight > maxWeight {
 		return fmt.Errorf("%w: a weight of %d: use 0 to %d", fault.Invalid, i.Weight, maxWeight)
 	}
-	return checkTexts(i)
+	return nil
 }
 
 // DefaultWeight is the Weight of an instance that is registered without one.

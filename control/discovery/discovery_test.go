@@ -487,14 +487,46 @@ func TestForeignRecords(t *testing.T) {
 		f.expect(resolver, " i0 other")
 		for key, text := range map[string]string{
 			"orders/other": "not JSON", "orders/list": `[1]`, "orders/a/b": `{}`, "orders/none": `{"state":"up"}`, "orders/odd": `{"state":"ill","addresses":{"a":"b:1"}}`,
+			"orders/portless": `{"state":"up","addresses":{"a":"b"}}`, "orders/light": `{"state":"up","weight":-1,"addresses":{"a":"b:1"}}`,
 		} {
 			if _, err := f.store.Put(t.Context(), key, []byte(text)); err != nil {
 				t.Fatal(err)
 			}
 		}
 		f.expect(resolver, " i0 other")
-		if got := len(resolver.Status()[0].Invalid); got != 5 {
-			t.Errorf("%d invalid records, want 5: %v", got, resolver.Status()[0].Invalid)
+		if got := len(resolver.Status()[0].Invalid); got != 7 {
+			t.Errorf("%d invalid records, want 7: %v", got, resolver.Status()[0].Invalid)
+		}
+	})
+}
+
+// TestForeignRecordsRemoved removes a record that cannot be decoded while the registry is away: it is no longer listed.
+func TestForeignRecordsRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.register(f.registrar(), 0)
+		for _, key := range []string{"orders/one", "orders/two"} {
+			if _, err := f.store.Put(t.Context(), key, []byte("?")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cable := newCable(f.registry())
+		resolver, err := discovery.NewResolver(cable, &discovery.ResolverOptions{Telemetry: telemetry.Off()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resolver.Close()
+		f.expect(resolver, " i0")
+		cable.unplug()
+		synctest.Wait()
+		if err := f.store.Delete(t.Context(), "orders/one"); err != nil {
+			t.Fatal(err)
+		}
+		cable.plug()
+		time.Sleep(10 * time.Second)
+		f.expect(resolver, " i0")
+		if got := resolver.Status()[0].Invalid; len(got) != 1 || got["two"] == nil {
+			t.Errorf("invalid records %v, want two", got)
 		}
 	})
 }

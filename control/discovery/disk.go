@@ -87,7 +87,7 @@ func (d *disk) read(service string) (*savedFile, error) {
 		return nil, fmt.Errorf("%w: format %d: this version reads format %d", ErrInvalid, file.Format, savedFormat)
 	}
 	for _, r := range file.Records {
-		if err := check(r.Instance); err != nil {
+		if err := checkRead(r.Instance); err != nil {
 			return nil, err
 		}
 		if r.Service != service {

@@ -124,6 +124,9 @@ func (s *service) report(id string, ok bool) {
 // refuse keeps the reason for which a record cannot be decoded. The instance stays as it was last known.
 func (s *service) refuse(place string, err error) {
 	s.known = true
+	if s.reading {
+		s.refused[place] = struct{}{}
+	}
 	if before, ok := s.invalid[place]; ok && before.Error() == err.Error() {
 		return
 	}
@@ -141,7 +144,7 @@ func (s *service) lose(ctx context.Context, err error) {
 
 // lost records that the registry has been out of reach for some time.
 func (s *service) lost(err error, age time.Duration) {
-	s.reading, s.unseen = false, nil
+	s.reading, s.unseen, s.refused = false, nil, nil
 	if since := time.Now().Add(-age); s.stale.IsZero() || since.Before(s.stale) {
 		s.stale = since
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -345,6 +346,7 @@ type service struct {
 	reading    bool                // a snapshot is being read
 	vanished   []vanished          // within the last HoldWindow
 	invalid    map[string]error
+	refused    map[string]struct{}     // invalid records of the snapshot that is being read, by their place
 	waiters    chan struct{}           // closed with the next change
 	timer      *time.Timer             // ends holds
 	resyncs    int                     // snapshots that have been read
@@ -424,6 +426,10 @@ func (s *service) apply(ctx context.Context, e driver.Event) {
 		s.restart(ctx)
 	case driver.EventPut:
 		delete(s.unseen, id)
+		if err := checkRead(e.Record.Instance); err != nil && e.Record.State != driver.Gone {
+			s.refuse(id, err)
+			return
+		}
 		delete(s.invalid, id)
 		s.put(e.Record)
 	case driver.EventDelete:
@@ -451,6 +457,7 @@ func (s *service) restart(ctx context.Context) {
 	for id := range s.entries {
 		s.unseen[id] = struct{}{}
 	}
+	s.refused = map[string]struct{}{}
 }
 
 // synced ends a snapshot: what it did not show has vanished.
@@ -460,7 +467,11 @@ func (s *service) synced() {
 		for id := range s.unseen {
 			s.vanish(id)
 		}
-		s.unseen = nil
+		maps.DeleteFunc(s.invalid, func(place string, _ error) bool {
+			_, still := s.refused[place]
+			return !still
+		})
+		s.unseen, s.refused = nil, nil
 	}
 	s.stale, s.err, s.reported = time.Time{}, nil, false
 	s.answered = true
