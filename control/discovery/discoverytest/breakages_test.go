@@ -117,6 +117,19 @@ func brokenRecords() map[string]breakage {
 				return l.Lease.Register(ctx, r)
 			}
 		}), []string{"records/removed by hand", "records/altered by hand", "fleet/registered again after removal"}},
+		"leaves what is spoilt": {onLease(func(l *brokenLease) {
+			var mu sync.Mutex
+			known := map[string]bool{}
+			l.register = func(ctx context.Context, r driver.Record) error {
+				mu.Lock()
+				defer mu.Unlock()
+				if _, ok := l.present(r.Service)[r.ID]; !ok && known[r.Service+r.ID] {
+					return nil
+				}
+				known[r.Service+r.ID] = true
+				return l.Lease.Register(ctx, r)
+			}
+		}), []string{"records/spoilt by hand"}},
 		"takes a record by hand for its own": {onLease(func(l *brokenLease) {
 			l.register = func(ctx context.Context, r driver.Record) error {
 				if there, ok := l.present(r.Service)[r.ID]; ok && alike(there, r) == nil {
@@ -215,6 +228,22 @@ func brokenOwners() map[string]breakage {
 				return l.remove(r.Service, r.ID)
 			}
 		}), []string{"owners/late goodbye spares a successor"}},
+		"looks before it writes": {onLease(func(l *brokenLease) {
+			l.register = func(ctx context.Context, r driver.Record) error {
+				if err := l.request(r.Service); err != nil {
+					return err
+				}
+				there, ok := l.present(r.Service)[r.ID]
+				if ok && there.Incarnation != r.Incarnation && there.Epoch >= r.Epoch {
+					return driver.ErrConflict
+				}
+				if err := l.request(r.Service); err != nil {
+					return err
+				}
+				_ = l.remove(r.Service, r.ID)
+				return l.Lease.Register(ctx, r)
+			}
+		}), []string{"owners/late registration spares a successor"}},
 		"takes a successor's record along": {onLease(func(l *brokenLease) {
 			var mine []driver.Record
 			l.register = func(ctx context.Context, r driver.Record) error {

@@ -219,6 +219,9 @@ func (b *broken) reconnecting(ctx context.Context, service string, emit func(dri
 
 // connected watches until the network is cut.
 func (b *broken) connected(ctx context.Context, service string, emit func(driver.Event) error) error {
+	if b.space.broken() {
+		return errCut
+	}
 	cut, _ := b.network()
 	inner, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -16,6 +16,7 @@ func owners() []promise {
 		{Name: "owners/one of many stays", Needs: Writes | Reads | Incarnations, Together: true, Check: oneOfMany},
 		{Name: "owners/goodbye spares a successor", Needs: Writes | Reads | Incarnations, Together: true, Check: spareSuccessor},
 		{Name: "owners/late goodbye spares a successor", Needs: Writes | Reads | Incarnations, Hook: "Hold and Write", Check: lateGoodbye},
+		{Name: "owners/late registration spares a successor", Needs: Writes | Reads | Incarnations, Hook: "Hold and Write", Check: lateRegistration},
 		{Name: "owners/lease end spares a successor", Needs: Writes | Reads | Incarnations, Together: true, Check: leaseEndSpares},
 	}
 }
@@ -134,6 +135,35 @@ func lateGoodbye(r *rig) {
 		r.Write(r, successor)
 		release()
 		r.is(<-ended, nil, "Deregister that a successor has overtaken")
+		r.finds(service, successor)
+	}
+}
+
+// lateRegistration holds each request of a registration back on its way, until a successor has registered.
+func lateRegistration(r *rig) {
+	for n := 1; n <= 3; n++ {
+		service := r.run + "latereg" + strconv.Itoa(n)
+		p := r.process()
+		record := p.register(p.record(service, "i"))
+		record.Weight++
+		held, release := r.Hold(r, service, n)
+		ended := make(chan error, 1)
+		go func() { ended <- p.Register(r.context(), record) }()
+		select {
+		case <-held:
+		case err := <-ended: // it needs fewer requests
+			r.is(err, nil, "Register")
+			release()
+			if n == 1 {
+				r.Error("Register sent no request about the service")
+			}
+			return
+		}
+		successor := record
+		successor.Incarnation, successor.Epoch, successor.Zone = "successor", r.nextEpoch(), "elsewhere"
+		r.Write(r, successor)
+		release()
+		r.is(<-ended, driver.ErrConflict, "Register that a successor has overtaken")
 		r.finds(service, successor)
 	}
 }

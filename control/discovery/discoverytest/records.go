@@ -19,6 +19,7 @@ func records() []promise {
 		{Name: "records/registered once", Needs: Writes | Reads, Together: true, Check: registeredOnce},
 		{Name: "records/altered by hand", Needs: Writes | Reads, Hook: "Write", Together: true, Check: alteredByHand},
 		{Name: "records/removed by hand", Needs: Writes | Reads, Hook: "Remove", Together: true, Check: removedByHand},
+		{Name: "records/spoilt by hand", Needs: Writes | Reads, Hook: "Spoil", Together: true, Check: spoiltByHand},
 	}
 }
 
@@ -172,4 +173,21 @@ func removedByHand(r *rig) {
 		v.shows()
 		v.shows(p.register(record))
 	}
+}
+
+// spoiltByHand writes something that cannot be decoded over a record, whose process sees that and writes it again.
+func spoiltByHand(r *rig) {
+	service := r.service("spoilt")
+	p := r.process()
+	record := p.register(p.record(service, "i"))
+	v := r.watch(service)
+	v.shows(record)
+	o := r.watchOwn(p, record)
+	o.settle()
+	place := r.Spoil(r, service, "i")
+	o.expect("it was spoilt")
+	v.until("the malformed record", func() error { return v.invalidAt(place) })
+	p.register(record)
+	v.until("the repaired record", func() error { return v.invalidAt("") })
+	v.shows(record)
 }

@@ -206,6 +206,9 @@ func (w *way) Revoke(ctx context.Context, id kvdriver.LeaseID) error {
 
 // Watch ends when the network is cut.
 func (w *way) Watch(ctx context.Context, req kvdriver.WatchRequest, emit func(kvdriver.Event) error) error {
+	if err := w.network.cross(""); err != nil {
+		return err
+	}
 	broken := w.network.broken()
 	inner, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
