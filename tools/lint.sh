@@ -15,7 +15,7 @@ bin=$(mktemp -d)
 trap 'rm -rf "$bin"' EXIT
 go build -C tools -o "$bin/" honnef.co/go/tools/cmd/staticcheck
 
-for module in . internal/tooling/bench internal/tooling/bench/routers internal/tooling/engines/otelcol examples/shop/ordersv1/gen; do
+for module in . internal/tooling/bench internal/tooling/bench/routers internal/tooling/engines/otelcol tools/protogen; do
 	(
 		cd "$module"
 		go vet ./...

@@ -1,4 +1,4 @@
-module github.com/go-os/go-os/examples/shop/ordersv1/gen
+module github.com/go-os/go-os/tools/protogen
 
 go 1.26.0
 

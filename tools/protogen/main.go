@@ -1,8 +1,9 @@
-// Command gen generates the Go code of ../orders.proto. It uses protoc-gen-go for the messages and protoc-gen-go-grpc for the service, both
-// pinned in this module, and protocompile in place of protoc.
+// Command protogen generates the Go code of a .proto file, beside that file. It uses protoc-gen-go for the messages and protoc-gen-go-grpc
+// for the service, both pinned in this module, and protocompile in place of protoc. It is a separate module, so that its dependencies are not
+// those of the library.
 //
-//	go -C examples/shop/ordersv1/gen run .          write the files
-//	go -C examples/shop/ordersv1/gen run . -check   write nothing; fail if a file is stale
+//	go -C tools/protogen run . -file ../../examples/shop/ordersv1/orders.proto          write the files
+//	go -C tools/protogen run . -file ../../examples/shop/ordersv1/orders.proto -check   write nothing; fail if a file is stale
 package main
 
 import (
@@ -27,15 +28,19 @@ var plugins = []string{"protoc-gen-go", "protoc-gen-go-grpc"}
 
 func main() {
 	log.SetFlags(0)
+	file := flag.String("file", "", "the .proto file; required")
 	check := flag.Bool("check", false, "write nothing; fail if a generated file is stale")
 	flag.Parse()
-	if err := run(context.Background(), *check); err != nil {
-		log.Fatal("gen: ", err)
+	if *file == "" {
+		log.Fatal("protogen: no file: set -file")
+	}
+	if err := run(context.Background(), *file, *check); err != nil {
+		log.Fatal("protogen: ", err)
 	}
 }
 
-func run(ctx context.Context, check bool) error {
-	const source, folder = "orders.proto", ".."
+func run(ctx context.Context, file string, check bool) error {
+	folder, source := filepath.Split(file)
 	request, err := compile(ctx, folder, source)
 	if err != nil {
 		return err
@@ -101,7 +106,7 @@ func put(path, content string, check bool) error {
 		return err
 	}
 	if string(have) != content {
-		return fmt.Errorf("%s is stale: run `go -C examples/shop/ordersv1/gen run .`", filepath.Base(path))
+		return fmt.Errorf("%s is stale: run `go generate` in its folder", path)
 	}
 	return nil
 }
