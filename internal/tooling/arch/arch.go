@@ -56,9 +56,11 @@ var vendors = map[string][]string{
 		"go.yaml.in/yaml/v3", "github.com/pelletier/go-toml/v2", // scanners: the values are built here
 		"github.com/go-playground/validator/v10",
 	},
-	"control/config/versions": {"github.com/santhosh-tekuri/jsonschema/v6"},
-	"control/router":          {"github.com/failsafe-go/failsafe-go", "golang.org/x/time"},
-	"identity/auth":           {"golang.org/x/oauth2", "github.com/go-jose/go-jose/v4", "github.com/cedar-policy/cedar-go"},
+	"control/config/versions":               {"github.com/santhosh-tekuri/jsonschema/v6"},
+	"control/discovery/internal/readnodev1": {"google.golang.org/grpc", "google.golang.org/protobuf"}, // generated
+	"control/discovery/readnode":            {"google.golang.org/grpc", "google.golang.org/protobuf"},
+	"control/router":                        {"github.com/failsafe-go/failsafe-go", "golang.org/x/time"},
+	"identity/auth":                         {"golang.org/x/oauth2", "github.com/go-jose/go-jose/v4", "github.com/cedar-policy/cedar-go"},
 }
 
 // forDrivers are the packages of internal that a driver may import. They have no policy and no telemetry.

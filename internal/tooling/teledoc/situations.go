@@ -42,6 +42,7 @@ var situations = []struct {
 	{"control/config", runConfig},
 	{"control/config/versions", runVersions},
 	{"control/discovery", runDiscovery},
+	{"control/discovery/readnode", runReadNode},
 }
 
 // errDemo is the failure of the situations.

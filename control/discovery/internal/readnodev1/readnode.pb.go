@@ -32,7 +32,7 @@ type Outcome int32
 
 const (
 	Outcome_OUTCOME_UNSPECIFIED Outcome = 0
-	// OUTCOME_PENDING: the registry has not answered the node yet. Another Answer follows.
+	// OUTCOME_PENDING: the registry has not answered the node yet, or is out of reach and the client has instances. Another Answer follows.
 	Outcome_OUTCOME_PENDING Outcome = 1
 	// OUTCOME_SNAPSHOT: the Updates of a snapshot follow, up to one that is marked as last, and then every change.
 	Outcome_OUTCOME_SNAPSHOT Outcome = 2
@@ -216,8 +216,10 @@ type Interest struct {
 	// tag identifies the request within the stream. The Answer repeats it, so that a client can ignore frames from before.
 	Tag uint64 `protobuf:"varint,2,opt,name=tag,proto3" json:"tag,omitempty"`
 	// epoch and revision are where the client stopped. Without an epoch it wants everything.
-	Epoch         string `protobuf:"bytes,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Revision      uint64 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
+	Epoch    string `protobuf:"bytes,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Revision uint64 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
+	// usable: the client has instances already. While the registry is out of reach of the node, it wants no snapshot, which may be older.
+	Usable        bool `protobuf:"varint,5,opt,name=usable,proto3" json:"usable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -278,6 +280,13 @@ func (x *Interest) GetRevision() uint64 {
 		return x.Revision
 	}
 	return 0
+}
+
+func (x *Interest) GetUsable() bool {
+	if x != nil {
+		return x.Usable
+	}
+	return false
 }
 
 type Response struct {
@@ -583,7 +592,9 @@ type Answer struct {
 	// reason is why the service was refused, or why the registry is out of reach.
 	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	// lost_ms is for how long the registry has been out of reach; zero while it is in reach.
-	LostMs        uint64 `protobuf:"varint,5,opt,name=lost_ms,json=lostMs,proto3" json:"lost_ms,omitempty"`
+	LostMs uint64 `protobuf:"varint,5,opt,name=lost_ms,json=lostMs,proto3" json:"lost_ms,omitempty"`
+	// revision of the service. A client that has resumed is in sync once it has it.
+	Revision      uint64 `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -649,6 +660,13 @@ func (x *Answer) GetReason() string {
 func (x *Answer) GetLostMs() uint64 {
 	if x != nil {
 		return x.LostMs
+	}
+	return 0
+}
+
+func (x *Answer) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
 	}
 	return 0
 }
@@ -1045,12 +1063,13 @@ const file_readnode_proto_rawDesc = "" +
 	"\aRequest\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x126\n" +
 	"\x03add\x18\x02 \x03(\v2$.goos.discovery.readnode.v1.InterestR\x03add\x12\x16\n" +
-	"\x06remove\x18\x03 \x03(\tR\x06remove\"h\n" +
+	"\x06remove\x18\x03 \x03(\tR\x06remove\"\x80\x01\n" +
 	"\bInterest\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x10\n" +
 	"\x03tag\x18\x02 \x01(\x04R\x03tag\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\tR\x05epoch\x12\x1a\n" +
-	"\brevision\x18\x04 \x01(\x04R\brevision\"\"\n" +
+	"\brevision\x18\x04 \x01(\x04R\brevision\x12\x16\n" +
+	"\x06usable\x18\x05 \x01(\bR\x06usable\"\"\n" +
 	"\bResponse\x12\x16\n" +
 	"\x06frames\x18\x01 \x03(\fR\x06frames\"\x93\x02\n" +
 	"\x05Frame\x12?\n" +
@@ -1067,13 +1086,14 @@ const file_readnode_proto_rawDesc = "" +
 	"\tinterests\x18\x05 \x01(\x04R\tinterests\"C\n" +
 	"\tHeartbeat\x12\x18\n" +
 	"\aclients\x18\x01 \x01(\x04R\aclients\x12\x1c\n" +
-	"\tinterests\x18\x02 \x01(\x04R\tinterests\"\xa4\x01\n" +
+	"\tinterests\x18\x02 \x01(\x04R\tinterests\"\xc0\x01\n" +
 	"\x06Answer\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x10\n" +
 	"\x03tag\x18\x02 \x01(\x04R\x03tag\x12=\n" +
 	"\aoutcome\x18\x03 \x01(\x0e2#.goos.discovery.readnode.v1.OutcomeR\aoutcome\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x17\n" +
-	"\alost_ms\x18\x05 \x01(\x04R\x06lostMs\"\xbf\x01\n" +
+	"\alost_ms\x18\x05 \x01(\x04R\x06lostMs\x12\x1a\n" +
+	"\brevision\x18\x06 \x01(\x04R\brevision\"\xbf\x01\n" +
 	"\x06Update\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\tR\x05epoch\x12\x1a\n" +

@@ -1,0 +1,72 @@
+package readnodediscovery_test
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/go-os/go-os/control/discovery/discoverytest"
+	"github.com/go-os/go-os/control/discovery/driver"
+	"github.com/go-os/go-os/control/discovery/readnodediscovery"
+	"github.com/go-os/go-os/internal/tooling/testenv"
+	"github.com/go-os/go-os/state/kv"
+	"github.com/go-os/go-os/state/kv/etcdkv"
+	"github.com/go-os/go-os/telemetry"
+)
+
+// TestContract writes to etcd, and reads through a read node in a process of its own.
+func TestContract(t *testing.T) {
+	etcd := testenv.Etcd(t)
+	node := startChild(t, etcd.Endpoint())
+	discoverytest.Run(t, discoverytest.Backend{
+		Begin: func(t testing.TB) discoverytest.Registry {
+			registry := hands(t, etcd.Endpoint())
+			registry.Registrar = func(t testing.TB) driver.Registrar { return openEtcd(t, etcd.Endpoint()) }
+			registry.Reader = func(t testing.TB) driver.Reader {
+				return newClient(t, &readnodediscovery.Options{MaxBackoff: time.Second}, node.address)
+			}
+			return registry
+		},
+		Kill:   func(testing.TB) { etcd.Kill() },
+		Revive: func(testing.TB) { etcd.Restart() },
+		Polls:  2 / heartbeat.Seconds(),
+	})
+}
+
+// hands returns the hooks that write to etcd as other programs do.
+func hands(t testing.TB, endpoint string) discoverytest.Registry {
+	t.Helper()
+	client := etcdClient(t, endpoint)
+	store := kv.New(etcdkv.New(client, nil), &kv.Options{Telemetry: telemetry.Off()})
+	t.Cleanup(func() { _ = store.Close() })
+	put := func(t testing.TB, key string, value []byte) {
+		t.Helper()
+		if _, err := store.Put(t.Context(), key, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return discoverytest.Registry{
+		Write: func(t testing.TB, r driver.Record) {
+			t.Helper()
+			value, err := json.Marshal(map[string]any{
+				"version": r.Version, "addresses": r.Addresses, "zone": r.Zone, "weight": r.Weight, "labels": r.Labels,
+				"state": r.State.String(), "incarnation": r.Incarnation, "epoch": r.Epoch,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			put(t, r.Service+"/"+r.ID, value)
+		},
+		Remove: func(t testing.TB, service, id string) {
+			t.Helper()
+			if err := store.Delete(t.Context(), service+"/"+id); err != nil {
+				t.Fatal(err)
+			}
+		},
+		Spoil: func(t testing.TB, service, id string) string {
+			t.Helper()
+			put(t, service+"/"+id, []byte(`{"state": "up", "addresses": `))
+			return id
+		},
+	}
+}
