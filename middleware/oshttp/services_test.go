@@ -108,9 +108,7 @@ func (n *node) register(f *fleet, instance discovery.Instance) {
 	if n.registration, err = f.registrar.Register(f.Context(), instance); err != nil {
 		f.Fatal(err)
 	}
-	if err := n.registration.Check(f.Context()); err != nil {
-		f.Fatal(err)
-	}
+	testenv.Eventually(f.T, 30*time.Second, "the instance is registered", func() error { return n.registration.Check(f.Context()) })
 }
 
 // kill ends the server as the end of its process would: open connections are reset, and nothing says goodbye.
