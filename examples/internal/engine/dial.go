@@ -94,16 +94,25 @@ func dialEtcd(ctx context.Context, a *address) (*clientv3.Client, error) {
 
 // dialConsul returns a driver for the agent of a URL, whose password is the token.
 func dialConsul(a *address) (driver.Driver, func() error, error) {
-	if err := a.only(false, "ca", "cert", "key", "namespace"); err != nil {
-		return nil, nil, err
-	}
-	encryption, err := a.tls()
+	client, err := consulClient(a)
 	if err != nil {
 		return nil, nil, err
 	}
+	return consulkv.New(client, nil), nothing, nil
+}
+
+// consulClient returns a client of the agent of a URL.
+func consulClient(a *address) (*api.Client, error) {
+	if err := a.only(false, "ca", "cert", "key", "namespace"); err != nil {
+		return nil, err
+	}
+	encryption, err := a.tls()
+	if err != nil {
+		return nil, err
+	}
 	name, token := a.user()
 	if name != "" {
-		return nil, nil, fmt.Errorf("%w: Consul knows no users: write consul://:token@host:port", ErrURL)
+		return nil, fmt.Errorf("%w: Consul knows no users: write %s://:token@host:port", ErrURL, a.Scheme)
 	}
 	c := api.DefaultNonPooledConfig()
 	c.Address, c.Token = a.Host, token
@@ -111,11 +120,7 @@ func dialConsul(a *address) (driver.Driver, func() error, error) {
 		c.Scheme = "https"
 		c.Transport.TLSClientConfig = encryption
 	}
-	client, err := api.NewClient(c)
-	if err != nil {
-		return nil, nil, err
-	}
-	return consulkv.New(client, nil), nothing, nil
+	return api.NewClient(c)
 }
 
 // dialRedis returns a driver for the server of a URL, whose path is the number of the database.

@@ -13,7 +13,9 @@
 //	consul://:token@host:port
 //	redis://user:password@host:port/database
 //
-// The schemes etcds, consuls and rediss encrypt the connection. The server's certificate must be signed by an authority of the system, or
+// Catalog opens catalog://:token@host:port, which is Consul's own catalog of services.
+//
+// The schemes etcds, consuls, catalogs and rediss encrypt the connection. The server's certificate must be signed by an authority of the system, or
 // by one in the PEM file of ?ca=. ?cert= and ?key= are the files of a client certificate and its key.
 //
 // ?namespace=prod/shop opens the part of the engine whose keys begin with prod/shop/. See kv.Store.Namespace.
@@ -121,6 +123,8 @@ func forms(schemes []string) string {
 		"consul":   "consul://host:port",
 		"redis":    "redis://host:port",
 		"postgres": "postgres://user@host:port/database",
+		"catalog":  "catalog://host:port",
+		"dns":      "dns://host:port/domain?protocol=port",
 	}
 	var all []string
 	for _, scheme := range schemes {
@@ -140,4 +144,6 @@ func takes(schemes []string, scheme string) bool {
 }
 
 // encrypts reports whether a scheme has a form with TLS, which ends in "s".
-func encrypts(scheme string) bool { return scheme == "etcd" || scheme == "consul" || scheme == "redis" }
+func encrypts(scheme string) bool {
+	return scheme == "etcd" || scheme == "consul" || scheme == "redis" || scheme == "catalog"
+}
