@@ -34,14 +34,22 @@ func newConsole(out, err io.Writer) *console {
 const clearLine = "\r\x1b[K"
 
 // Write writes log lines.
-func (c *console) Write(p []byte) (int, error) {
+func (c *console) Write(p []byte) (int, error) { return c.above(c.err, p) }
+
+// note writes a line of news.
+func (c *console) note(format string, args ...any) {
+	_, _ = c.above(c.out, fmt.Appendf(nil, format, args...)) // a screen that is gone needs no news
+}
+
+// above writes above the progress line.
+func (c *console) above(w io.Writer, p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.status != "" {
 		fmt.Fprint(c.out, clearLine)
 		defer fmt.Fprint(c.out, c.status)
 	}
-	return c.err.Write(p)
+	return w.Write(p)
 }
 
 // progress replaces the progress line.

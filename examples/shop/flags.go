@@ -20,6 +20,8 @@ type flags struct {
 	orders        string
 	ordersMetrics string
 	payments      string
+	instances     int
+	discovery     string
 	kv            string
 	sync          string
 	config        string
@@ -40,6 +42,8 @@ func parse(args []string, stderr io.Writer) (flags, error) {
 	set.StringVar(&f.orders, "orders", "127.0.0.1:0", "host:port of orders (gRPC)")
 	set.StringVar(&f.ordersMetrics, "orders-metrics", "127.0.0.1:0", "host:port of the /metrics of orders")
 	set.StringVar(&f.payments, "payments", "127.0.0.1:0", "host:port of payments (HTTP)")
+	set.IntVar(&f.instances, "instances", 0, "how many instances of each service run in this process; 0 means three, or one with -service")
+	set.StringVar(&f.discovery, "discovery", memory, "where instances register and are found: memory, etcd://host:port, consul://host:port")
 	set.StringVar(&f.kv, "kv", "memory", "where carts are kept: memory, bolt:///path/of/a/file, etcd://host:port, consul://host:port, redis://host:port")
 	set.StringVar(&f.sync, "sync", "memory", "where payments services elect the one that settles: memory, etcd://host:port, postgres://user@host:port/database")
 	set.StringVar(&f.config, "config", "", "a file of products, switches and limits, such as examples/shop/shop.yaml; edit it while the shop runs")
@@ -55,6 +59,11 @@ Flags:
 `)
 		set.PrintDefaults()
 		fmt.Fprint(stderr, `
+One process an instance: they find each other by name, and one of a service can be killed.
+  shop -service payments   -discovery etcd://127.0.0.1:2379     in several terminals
+  shop -service orders     -discovery etcd://127.0.0.1:2379     as well
+  shop -service storefront -discovery etcd://127.0.0.1:2379
+
 One process a service, on ports that each must be told:
   shop -service payments   -payments 127.0.0.1:7003
   shop -service orders     -orders 127.0.0.1:7002 -payments 127.0.0.1:7003
@@ -74,7 +83,14 @@ Payments services that share -sync settle in turn: kill the one that does, and a
 	if err := set.Parse(args); err != nil {
 		return f, err
 	}
-	return f, f.check(set.Args())
+	if err := f.check(set.Args()); err != nil {
+		return f, err
+	}
+	if f.instances == 0 && f.service == "" {
+		f.instances = 3
+	}
+	f.instances = max(f.instances, 1)
+	return f, nil
 }
 
 func (f flags) check(rest []string) error {
@@ -90,13 +106,28 @@ func (f flags) check(rest []string) error {
 	if f.service != "" && !slices.Contains([]string{"storefront", "orders", "payments"}, f.service) {
 		return fmt.Errorf("-service %q: must be storefront, orders or payments: %w", f.service, errUsage)
 	}
+	if f.instances < 0 || f.instances > 100 {
+		return fmt.Errorf("-instances must be between 1 and 100: %w", errUsage)
+	}
 	for _, peer := range []struct{ caller, name, addr string }{{"storefront", "orders", f.orders}, {"orders", "payments", f.payments}} {
-		if _, port, _ := net.SplitHostPort(peer.addr); f.service == peer.caller && (port == "" || port == "0") {
-			return fmt.Errorf("-service %s calls %s: say where it listens with -%s host:port", f.service, peer.name, peer.name)
+		_, port, _ := net.SplitHostPort(peer.addr)
+		known := port != "" && port != "0"
+		switch {
+		case f.service != peer.caller || known == (f.discovery == memory):
+		case known:
+			return fmt.Errorf("-service %s finds %s through -discovery: leave out -%s", f.service, peer.name, peer.name)
+		default:
+			return fmt.Errorf("-service %s calls %s: say where it listens with -%s host:port, or share -discovery with it", f.service, peer.name, peer.name)
 		}
 	}
 	return nil
 }
+
+// memory is the URL of an engine in the memory of the process.
+const memory = "memory"
+
+// told reports whether the process was told where a service listens that it calls.
+func (f flags) told(service string) bool { return f.discovery == memory && !f.runs(service) }
 
 // runs reports whether a service runs in this process.
 func (f flags) runs(service string) bool { return f.service == "" || f.service == service }

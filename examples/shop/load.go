@@ -1,32 +1,52 @@
 package main
 
 import (
-	"bytes"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"math"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/go-os/go-os/control/discovery"
+	"github.com/go-os/go-os/middleware/oshttp"
+	"github.com/go-os/go-os/telemetry"
 )
 
 // maxInFlight is the largest number of concurrent requests, in case the shop hangs.
 const maxInFlight = 64
 
-// load simulates the customers of a storefront. It sends a fixed mix of requests at a fixed rate.
+// load simulates the customers of the storefront. It sends a fixed mix of requests at a fixed rate.
 type load struct {
-	url    string
 	client *http.Client
 
 	sent, succeeded, refused, failed, skipped atomic.Int64
+
+	lost atomic.Int64 // of those that failed: requests that can be retried
+}
+
+// newLoad returns a load that finds the storefronts through a resolver.
+func newLoad(finder *discovery.Resolver) (*load, error) {
+	storefronts, err := oshttp.NewServices(finder, &oshttp.ServicesOptions{
+		Names: []string{"storefront"}, Base: &http.Transport{MaxIdleConnsPerHost: maxInFlight}, Telemetry: telemetry.Off(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &load{client: &http.Client{Transport: storefronts}}, nil
 }
 
 // visit is one request of the mix.
 type visit struct {
 	method, path, body string
 }
+
+// repeatable reports whether the request can be retried. An order can not: it could be placed twice.
+func (v visit) repeatable() bool { return v.method != http.MethodPost }
 
 func page(id string) visit { return visit{http.MethodGet, "/products/" + id, ""} }
 
@@ -90,29 +110,36 @@ func (l *load) visit(ctx context.Context, v visit) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	l.sent.Add(1)
-	req, err := http.NewRequestWithContext(ctx, v.method, l.url+v.path, bytes.NewReader([]byte(v.body)))
-	if err != nil {
+	status, err := l.send(ctx, v)
+	switch {
+	case err != nil || status >= 500:
 		l.failed.Add(1)
-		return
+		if v.repeatable() {
+			l.lost.Add(1)
+		}
+	case status >= 400:
+		l.refused.Add(1)
+	default:
+		l.succeeded.Add(1)
+	}
+}
+
+// send sends a request and returns the status of the response.
+func (l *load) send(ctx context.Context, v visit) (status int, err error) {
+	req, err := http.NewRequestWithContext(ctx, v.method, "http://storefront"+v.path, strings.NewReader(v.body))
+	if err != nil {
+		return 0, err
+	}
+	if v.repeatable() && v.method != http.MethodGet {
+		req.Header.Set("Idempotency-Key", rand.Text()) // the transport then retries it like a GET
 	}
 	resp, err := l.client.Do(req)
 	if err != nil {
-		l.failed.Add(1)
-		return
+		return 0, err
 	}
 	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		l.failed.Add(1)
-		return
-	}
-	switch {
-	case resp.StatusCode < 400:
-		l.succeeded.Add(1)
-	case resp.StatusCode < 500:
-		l.refused.Add(1)
-	default:
-		l.failed.Add(1)
-	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode, err
 }
 
 func (l *load) String() string {

@@ -1,5 +1,6 @@
 // Command shop runs three services with complete telemetry: storefront (HTTP) calls orders (gRPC), which calls payments (HTTP). Each has
-// its own resource, telemetry pipeline and port, as if it ran on a separate machine.
+// its own resource and telemetry pipeline, as if it ran on a separate machine, and three instances, which share them. The services find each
+// other by name.
 //
 //	go run ./examples/shop            until interrupted
 //	go run ./examples/shop -for 10s   for ten seconds
@@ -11,7 +12,10 @@
 // With OTEL_EXPORTER_OTLP_ENDPOINT set, traces, metrics and logs go to an OpenTelemetry collector as well. A Prometheus can scrape the
 // /metrics URLs that the shop prints at start-up.
 //
-// See storefront.go, orders.go and payments.go for the instrumentation of a service, and service.go for its set-up.
+// With -discovery etcd://host:port, instances in several processes find each other. One of a service can then be killed: see -h.
+//
+// See storefront.go, orders.go and payments.go for the instrumentation of a service, service.go for its set-up, and registry.go for how it
+// registers and leaves.
 package main
 
 import (
@@ -62,10 +66,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 // shop.
 func (s *shop) finish(ctx context.Context) error {
 	elapsed := time.Since(s.began)
+	instances := s.instances() // before they leave
 	drained := s.drain(ctx)
 	routes, collected := s.rates.Collect(context.WithoutCancel(ctx)) // before the pipelines close
 	lost := s.flush(ctx)
-	reported := s.report(routes, elapsed)
+	reported := s.report(instances, routes, elapsed)
 	if lost != nil {
 		s.console.printf("\nNot all telemetry was exported; the log says why.\n")
 	}

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/go-os/go-os/control/config"
+	"github.com/go-os/go-os/control/discovery"
 	"github.com/go-os/go-os/examples/shop/ordersv1"
 	"github.com/go-os/go-os/exporters"
 	"github.com/go-os/go-os/middleware/osgrpc"
@@ -33,7 +34,6 @@ type orders struct {
 	tracer   *trace.Tracer
 	taken    *metrics.Counter[orderLabels]
 	client   *http.Client
-	charges  string // the URL of payments' charges
 	last     atomic.Int64
 	settings *config.Config[settings]
 }
@@ -45,9 +45,13 @@ type orderLabels struct {
 
 var errRefused = errors.New("the bank refused the card")
 
-func newOrders(p *exporters.Pipeline, paymentsURL string, cfg *config.Config[settings]) (*orders, error) {
+func newOrders(p *exporters.Pipeline, resolver *discovery.Resolver, cfg *config.Config[settings]) (*orders, error) {
 	taken, err := metrics.NewCounter[orderLabels](scope, p.Providers(), "shop.orders",
 		&metrics.InstrumentOptions{Unit: "{order}", Description: "Orders by result: placed, refused or failed."})
+	if err != nil {
+		return nil, err
+	}
+	payments, err := oshttp.NewServices(resolver, &oshttp.ServicesOptions{Names: []string{"payments"}, Telemetry: p.Providers()})
 	if err != nil {
 		return nil, err
 	}
@@ -55,10 +59,9 @@ func newOrders(p *exporters.Pipeline, paymentsURL string, cfg *config.Config[set
 		pipeline: p,
 		tracer:   trace.New(scope, p.Providers()),
 		taken:    taken,
-		client: &http.Client{Transport: oshttp.NewTransport(nil, &oshttp.TransportOptions{
+		client: &http.Client{Transport: oshttp.NewTransport(payments, &oshttp.TransportOptions{
 			Telemetry: p.Providers(), DeadlineHeader: oshttp.DefaultDeadlineHeader,
 		})},
-		charges:  paymentsURL + "/charges",
 		settings: cfg,
 	}, nil
 }
@@ -107,7 +110,7 @@ func (o *orders) charge(ctx context.Context, c charge) error {
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, o.charges, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://payments/charges", bytes.NewReader(body))
 	if err != nil {
 		return err
 	}

@@ -60,6 +60,7 @@ func (p *payments) handler() http.Handler {
 	})
 	return oshttp.NewHandler(mux, &oshttp.HandlerOptions{
 		Telemetry: p.pipeline.Providers(), DeadlineHeader: oshttp.DefaultDeadlineHeader, // of orders, which is trusted
+		Services: []string{"payments"},
 	})
 }
 

@@ -16,7 +16,10 @@ func (s *shop) announce() {
 	var b strings.Builder
 	for i := len(s.services) - 1; i >= 0; i-- {
 		svc := s.services[i]
-		fmt.Fprintf(&b, "  %-11s %-30s %s\n", svc.name, svc.url, svc.metrics)
+		fmt.Fprintf(&b, "  %-11s %-30s %s\n", svc.name, svc.urls[0], svc.metrics)
+		for _, url := range svc.urls[1:] {
+			fmt.Fprintf(&b, "  %-11s %s\n", "", url)
+		}
 	}
 	to := cmp.Or(collector(), "nowhere: set OTEL_EXPORTER_OTLP_ENDPOINT to a collector")
 	s.console.printf("%s\n  traces, metrics and logs are exported to %s\n", b.String(), to)
@@ -30,11 +33,16 @@ func (s *shop) announce() {
 }
 
 // report prints the telemetry of this run.
-func (s *shop) report(routes []*show.Route, elapsed time.Duration) error {
+func (s *shop) report(instances [][]string, routes []*show.Route, elapsed time.Duration) error {
 	var b strings.Builder
 	if s.load != nil && s.load.sent.Load() > 0 {
 		fmt.Fprintf(&b, "\n%s in %.1fs\n", s.load, elapsed.Seconds())
+		if n := s.load.lost.Load(); n > 0 {
+			fmt.Fprintf(&b, "%d requests failed although they can be retried\n", n)
+		}
 	}
+	fmt.Fprint(&b, "\nInstances at the end:\n\n")
+	listed := show.WriteTable(&b, instances)
 	var tree error
 	if worst := s.recorder.Worst(); worst != nil {
 		fmt.Fprintf(&b, "\nThe worst request, trace %s:\n\n", worst.ID)
@@ -50,7 +58,7 @@ func (s *shop) report(routes []*show.Route, elapsed time.Duration) error {
 		health = show.WriteTable(&b, s.health())
 	}
 	s.console.printf("%s", b.String())
-	return errors.Join(tree, rates, health)
+	return errors.Join(listed, tree, rates, health)
 }
 
 // health returns a table with the account of every pipeline: emitted telemetry is exported, dropped or still queued.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,17 +19,22 @@ import (
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
+	"github.com/go-os/go-os/control/discovery"
 	"github.com/go-os/go-os/exporters"
 )
 
-// service is one running service: its addresses, its pipeline and its shutdown.
+// service is one running service: its instances, its pipeline and its shutdown.
 type service struct {
 	name     string
 	pipeline *exporters.Pipeline
-	url      string // where its peers reach it
-	metrics  string // where Prometheus reaches it
+	urls     []string // where its callers reach its instances
+	metrics  string   // where Prometheus reaches it
 	stamp    *stamp
 	stop     []func(context.Context) error // each drains one listener
+
+	registrar     *discovery.Registrar
+	registrations []*discovery.Registration // of the instances
+	resolver      *discovery.Resolver       // finds the services that it calls
 }
 
 // start creates a service with its own pipeline. The services share one process, so KeepGlobals avoids process-wide providers, and every
@@ -50,7 +56,31 @@ func (s *shop) start(ctx context.Context, name string) (*service, error) {
 	}
 	svc := &service{name: name, pipeline: pipeline, stamp: mark}
 	s.services = append(s.services, svc)
-	return svc, nil
+	return svc, svc.join(s.registry)
+}
+
+// launch starts the instances of a service: the first one at the given address, the others on free ports beside it.
+func (s *shop) launch(ctx context.Context, svc *service, protocol, addr string, serve func(addr string) (url string, err error)) error {
+	for n := range s.flags.instances {
+		if n == 1 {
+			addr = besides(addr)
+		}
+		url, err := serve(addr)
+		if err != nil {
+			return err
+		}
+		if err := svc.register(ctx, protocol, hostOf(url)); err != nil {
+			return err
+		}
+		svc.urls = append(svc.urls, url)
+	}
+	return nil
+}
+
+// besides returns the address of a free port on the host of another address.
+func besides(addr string) string {
+	host, _, _ := net.SplitHostPort(addr) // the listener has accepted it
+	return net.JoinHostPort(host, "0")
 }
 
 // isServiceName reports whether an environment entry is the variable that would give all three services the same name.
@@ -76,7 +106,7 @@ func (s *service) serveHTTP(addr string, handler http.Handler) (string, error) {
 		return err
 	})
 	url := "http://" + listener.Addr().String()
-	s.metrics = url + "/metrics"
+	s.metrics = cmp.Or(s.metrics, url+"/metrics")
 	return url, nil
 }
 
@@ -97,10 +127,10 @@ func (s *service) serveGRPC(addr string, server *grpc.Server) (string, error) {
 	return listener.Addr().String(), nil
 }
 
-// drain waits for every accepted request, then closes the listeners.
+// drain announces that the instances leave, waits for every accepted request, and closes the listeners.
 func (s *service) drain(ctx context.Context) error {
 	var errs []error
-	for _, stop := range s.stop {
+	for _, stop := range append(append([]func(context.Context) error{s.leave}, s.stop...), s.goodbye) {
 		if err := stop(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", s.name, err))
 		}

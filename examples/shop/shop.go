@@ -8,7 +8,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-os/go-os/control/discovery"
 	"github.com/go-os/go-os/examples/shop/internal/show"
+	"github.com/go-os/go-os/telemetry"
 )
 
 const (
@@ -16,27 +18,37 @@ const (
 	flushTime = 10 * time.Second // for telemetry, afterwards
 )
 
-// shop has the services that run in this process: all three, or one of them.
+// shop has the services that run in this process: all three or one of them, each in several instances.
 type shop struct {
 	flags    flags
 	console  *console
 	terminal *terminal
 	recorder *show.Recorder
 	rates    show.Rates
-	services []*service // callees before their callers
-	load     *load      // nil unless the storefront runs here
+	registry *registry
+	finder   *discovery.Resolver // for the customers and the screen; not observed
+	services []*service          // callees before their callers
+	load     *load               // nil unless the storefront runs here
 	began    time.Time
 }
 
-// open starts the services, callees first, so that each knows the address of the next.
+// open starts the services, callees first, so that each finds the next one.
 func open(ctx context.Context, f flags, c *console) (*shop, error) {
 	s := &shop{flags: f, console: c, terminal: newTerminal(c), recorder: show.NewRecorder(), began: time.Now()}
-	for _, open := range []func(context.Context) error{s.openPayments, s.openOrders, s.openStorefront} {
+	for _, open := range []func(context.Context) error{s.openRegistry, s.openPayments, s.openOrders, s.openStorefront} {
 		if err := open(ctx); err != nil {
 			return nil, errors.Join(err, s.drain(ctx), s.flush(ctx))
 		}
 	}
 	return s, nil
+}
+
+func (s *shop) openRegistry(ctx context.Context) (err error) {
+	if s.registry, err = openRegistry(ctx, s.flags.discovery); err != nil {
+		return err
+	}
+	s.finder, err = s.registry.resolver(telemetry.Off())
+	return err
 }
 
 func (s *shop) openPayments(ctx context.Context) error {
@@ -51,10 +63,10 @@ func (s *shop) openPayments(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if svc.url, err = svc.serveHTTP(s.flags.payments, p.handler()); err != nil {
+	err = s.launch(ctx, svc, "http", s.flags.payments, func(addr string) (string, error) { return svc.serveHTTP(addr, p.handler()) })
+	if err != nil {
 		return err
 	}
-	s.flags.payments = hostOf(svc.url)
 	return s.settle(ctx, svc, p)
 }
 
@@ -67,7 +79,7 @@ func (s *shop) settle(ctx context.Context, svc *service, p *payments) error {
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx)) // the service runs until it is drained
 	var group sync.WaitGroup
 	svc.stop = append(svc.stop, locks.stopAfter(cancel, &group))
-	nightly, err := newSettlement(svc.pipeline, locks.Session, s.flags.sync != "memory", s.flags.night, s.flags.payments)
+	nightly, err := newSettlement(svc.pipeline, locks.Session, s.flags.sync != "memory", s.flags.night, hostOf(svc.urls[0]))
 	if err != nil {
 		return err
 	}
@@ -88,14 +100,19 @@ func (s *shop) openOrders(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o, err := newOrders(svc.pipeline, "http://"+s.flags.payments, cfg)
+	if s.flags.told("payments") {
+		if err := svc.know(ctx, "payments", "http", s.flags.payments); err != nil {
+			return err
+		}
+	}
+	o, err := newOrders(svc.pipeline, svc.resolver, cfg)
 	if err != nil {
 		return err
 	}
-	if svc.url, err = svc.serveGRPC(s.flags.orders, o.server()); err != nil {
+	err = s.launch(ctx, svc, "grpc", s.flags.orders, func(addr string) (string, error) { return svc.serveGRPC(addr, o.server()) })
+	if err != nil {
 		return err
 	}
-	s.flags.orders = svc.url
 	_, err = svc.serveHTTP(s.flags.ordersMetrics, http.NotFoundHandler())
 	return err
 }
@@ -121,24 +138,36 @@ func (s *shop) openStorefront(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, last(ctx))
 	}
-	front, err := newStorefront(svc.pipeline, s.flags.orders, carts, cfg)
+	if s.flags.told("orders") {
+		if err := svc.know(ctx, "orders", "grpc", s.flags.orders); err != nil {
+			return errors.Join(err, last(ctx))
+		}
+	}
+	front, err := newStorefront(svc.pipeline, svc.resolver, carts, cfg)
 	if err != nil {
 		return errors.Join(err, last(ctx))
 	}
-	svc.url, err = svc.serveHTTP(s.flags.storefront, front.handler())
+	err = s.launch(ctx, svc, "http", s.flags.storefront, func(addr string) (string, error) { return svc.serveHTTP(addr, front.handler()) })
 	svc.stop = append(svc.stop, func(context.Context) error { return front.conn.Close() }, last)
-	s.load = &load{url: svc.url, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: maxInFlight}}}
+	if err != nil {
+		return err
+	}
+	s.load, err = newLoad(s.finder)
 	return err
 }
 
 // serve runs the load until ctx ends, and returns when all requests have ended.
 func (s *shop) serve(ctx context.Context) {
 	s.began = time.Now()
+	var running sync.WaitGroup
+	for _, service := range names {
+		running.Go(func() { s.follow(ctx, service) })
+	}
 	if s.load == nil {
 		<-ctx.Done()
+		running.Wait()
 		return
 	}
-	var running sync.WaitGroup
 	running.Go(func() { s.load.run(ctx, s.flags.rate) })
 	ticker := time.NewTicker(s.console.every)
 	defer ticker.Stop()
@@ -160,6 +189,17 @@ func (s *shop) drain(ctx context.Context) error {
 	var errs []error
 	for i := len(s.services) - 1; i >= 0; i-- {
 		errs = append(errs, s.services[i].drain(ctx))
+	}
+	return errors.Join(append(errs, s.closeRegistry())...)
+}
+
+func (s *shop) closeRegistry() error {
+	var errs []error
+	if s.finder != nil {
+		errs = append(errs, s.finder.Close())
+	}
+	if s.registry != nil {
+		errs = append(errs, s.registry.engine.Close())
 	}
 	return errors.Join(errs...)
 }

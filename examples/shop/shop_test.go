@@ -39,6 +39,11 @@ func TestRun(t *testing.T) {
 		"ERROR", "storefront", "order not taken",
 		"Requests and latencies by route",
 	)
+	for _, service := range services {
+		if n := instancesUp(output, service); n != 3 {
+			t.Errorf("%d instances of %s are up, want 3", n, service)
+		}
+	}
 	orders := rate(t, output, "storefront", "POST /orders")
 	pages := rate(t, output, "storefront", "GET /products/{id}")
 	filled := rate(t, output, "storefront", "PUT /carts/{customer}/{product}")
@@ -148,6 +153,9 @@ func TestFlags(t *testing.T) {
 		{"-service warehouse", "must be storefront, orders or payments"},
 		{"-service storefront", "say where it listens with -orders host:port"},
 		{"-service orders -payments 127.0.0.1:0", "say where it listens with -payments host:port"},
+		{"-service orders -payments 127.0.0.1:7003 -discovery etcd://127.0.0.1:1", "leave out -payments"},
+		{"-discovery bolt:///tmp/x -for 1s", "must be memory, etcd://host:port or consul://host:port"},
+		{"-instances -1", "-instances must be between 1 and 100"},
 		{"-rate -1", "-rate must be between 0 and 10000"},
 		{"-for -1s", "-for must not be negative"},
 		{"-kv oracle://127.0.0.1 -for 1s", "must be memory, bolt:///path/of/a/file, etcd://host:port, consul://host:port or redis://host:port"},

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/go-os/go-os/control/config"
+	"github.com/go-os/go-os/control/discovery"
 	"github.com/go-os/go-os/examples/shop/ordersv1"
 	"github.com/go-os/go-os/exporters"
 	"github.com/go-os/go-os/middleware/osgrpc"
@@ -37,10 +38,14 @@ type order struct {
 	Card     string `json:"card"`
 }
 
-func newStorefront(p *exporters.Pipeline, ordersAddr string, c *carts, cfg *config.Config[settings]) (*storefront, error) {
+func newStorefront(p *exporters.Pipeline, resolver *discovery.Resolver, c *carts, cfg *config.Config[settings]) (*storefront, error) {
 	options := append(osgrpc.DialOptions(&osgrpc.Options{Telemetry: p.Providers()}),
 		grpc.WithTransportCredentials(insecure.NewCredentials()))
-	conn, err := grpc.NewClient(ordersAddr, options...)
+	found, err := resolver.Lookup(context.TODO(), "orders")
+	if err != nil {
+		return nil, err
+	}
+	conn, err := grpc.NewClient(addressOf(found.Instances[0]), options...)
 	if err != nil {
 		return nil, err
 	}
@@ -59,6 +64,7 @@ func (s *storefront) handler() http.Handler {
 	return oshttp.NewHandler(mux, &oshttp.HandlerOptions{
 		Telemetry: s.pipeline.Providers(),
 		Timeout:   time.Minute, // the longest that Limits.Timeout may be
+		Services:  []string{"storefront"},
 	})
 }
 
