@@ -67,7 +67,7 @@ func newOrders(p *exporters.Pipeline, resolver *discovery.Resolver, cfg *config.
 }
 
 func (o *orders) server() *grpc.Server {
-	s := grpc.NewServer(osgrpc.ServerOptions(&osgrpc.Options{Telemetry: o.pipeline.Providers()})...)
+	s := grpc.NewServer(osgrpc.ServerOptions(&osgrpc.Options{Telemetry: o.pipeline.Providers(), Services: []string{"orders"}})...)
 	ordersv1.RegisterOrdersServer(s, o)
 	return s
 }

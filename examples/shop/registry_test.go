@@ -19,7 +19,7 @@ func TestInstanceKilled(t *testing.T) {
 	etcd := testenv.Etcd(t)
 	args := []string{"-instances", "1", "-discovery", "etcd://" + etcd.Endpoint()}
 	quiet, victim := startShop(t, nil, append(args, "-rate", "0")...), startShop(t, nil, append(args, "-rate", "0")...)
-	busy := startShop(t, nil, append(args, "-rate", "100")...)
+	busy := startShop(t, nil, append(args, "-rate", "150")...)
 	for _, service := range services {
 		serves(t, victim, service)
 	}
@@ -28,10 +28,10 @@ func TestInstanceKilled(t *testing.T) {
 	etcd.Kill()
 	more(t, quiet, 100)
 
+	busy.Terminate()
+	quiet.Terminate()
 	for _, c := range []child{busy, quiet} {
-		c.Terminate()
-		output := c.Wait()
-		if strings.Contains(output, "can be retried") {
+		if output := c.Wait(); strings.Contains(output, "can be retried") {
 			t.Errorf("requests were lost:\n%s", output)
 		}
 	}

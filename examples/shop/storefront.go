@@ -40,12 +40,8 @@ type order struct {
 
 func newStorefront(p *exporters.Pipeline, resolver *discovery.Resolver, c *carts, cfg *config.Config[settings]) (*storefront, error) {
 	options := append(osgrpc.DialOptions(&osgrpc.Options{Telemetry: p.Providers()}),
-		grpc.WithTransportCredentials(insecure.NewCredentials()))
-	found, err := resolver.Lookup(context.TODO(), "orders")
-	if err != nil {
-		return nil, err
-	}
-	conn, err := grpc.NewClient(addressOf(found.Instances[0]), options...)
+		osgrpc.WithDiscovery(resolver, &osgrpc.DiscoveryOptions{Telemetry: p.Providers()})...)
+	conn, err := grpc.NewClient("os:///orders", append(options, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 	if err != nil {
 		return nil, err
 	}

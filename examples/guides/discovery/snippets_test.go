@@ -12,8 +12,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
 	"github.com/go-os/go-os/control/discovery"
 	"github.com/go-os/go-os/control/discovery/kvdiscovery"
+	"github.com/go-os/go-os/middleware/osgrpc"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/memkv"
 )
@@ -170,5 +176,46 @@ func TestNoInstance(t *testing.T) {
 		if err := resolver.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+func dial(resolver *discovery.Resolver) (*grpc.ClientConn, error) {
+	options := append(osgrpc.DialOptions(nil), osgrpc.WithDiscovery(resolver, nil)...)
+	options = append(options, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	return grpc.NewClient("os:///orders", options...)
+}
+
+func newServer() *grpc.Server {
+	return grpc.NewServer(osgrpc.ServerOptions(&osgrpc.Options{Services: []string{"orders"}})...)
+}
+
+// TestDial calls a gRPC service by name.
+func TestDial(t *testing.T) {
+	server := newServer()
+	healthpb.RegisterHealthServer(server, health.NewServer())
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go server.Serve(listener)
+	defer server.Stop()
+	registry, err := discovery.Static(discovery.Instance{
+		Service: "orders", ID: "test", Weight: 100, Addresses: map[string]string{"grpc": listener.Addr().String()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	resolver, err := discovery.NewResolver(registry, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resolver.Close()
+	conn, err := dial(resolver)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := healthpb.NewHealthClient(conn).Check(t.Context(), &healthpb.HealthCheckRequest{}); err != nil {
+		t.Error(err)
 	}
 }
