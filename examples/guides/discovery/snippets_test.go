@@ -7,6 +7,8 @@ import (
 	"log"
 	"math/rand/v2"
 	"net"
+	"os"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -79,6 +81,49 @@ func Example_ttl() {
 
 	fmt.Println(registrar.Close(), resolver.Close())
 	// Output: <nil> <nil>
+}
+
+func Example_restart() {
+	folder, err := os.MkdirTemp("", "discovery-*")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(folder)
+	registry, err := kvdiscovery.New(kv.New(memkv.New(nil), nil), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	resolver, err := discovery.NewResolver(registry, &discovery.ResolverOptions{SnapshotDir: folder})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	fmt.Println(resolver.Close())
+	// Output: <nil>
+}
+
+func Example_health() {
+	registry, err := kvdiscovery.New(kv.New(memkv.New(nil), nil), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	var database atomic.Pointer[error] // the last verdict of a check
+
+	registrar, err := discovery.NewRegistrar(registry, &discovery.RegistrarOptions{
+		Health: func(context.Context) error {
+			if verdict := database.Load(); verdict != nil {
+				return *verdict
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	fmt.Println(registrar.Close())
+	// Output: <nil>
 }
 
 // TestDrain is the other test of the guide: a registry in memory, and a fake clock.
