@@ -37,7 +37,7 @@ type registry struct {
 // openRegistry opens the registry that a URL names. The registrars and resolvers on it observe it, so its store does not.
 func openRegistry(ctx context.Context, where string) (*registry, error) {
 	e, err := engine.Open(ctx, where, engine.Options{
-		Flag: "-discovery", Schemes: []string{"memory", "etcd", "consul"}, Within: engineWithin,
+		Flag: "-discovery", Schemes: []string{memory, "etcd", "consul", "nats"}, Within: engineWithin,
 		Store: kv.Options{Name: "discovery", Telemetry: telemetry.Off()},
 	})
 	if err != nil {

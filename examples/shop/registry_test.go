@@ -100,3 +100,25 @@ func more(t *testing.T, c child, requests int) {
 		return nil
 	})
 }
+
+// TestRegistryMoves runs the shop on the other registries.
+func TestRegistryMoves(t *testing.T) {
+	t.Parallel()
+	for name, where := range map[string]func(*testing.T) string{
+		"consul": func(t *testing.T) string { return "consul://" + testenv.Consul(t).Addr(0) },
+		"nats":   func(t *testing.T) string { return testenv.NATS(t).URL() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			output := startShop(t, nil, "-for", "1s", "-rate", "100", "-discovery", where(t)).Wait()
+			for _, service := range services {
+				if n := instancesUp(output, service); n != 3 {
+					t.Errorf("%d instances of %s are up, want 3", n, service)
+				}
+			}
+			if sent, failed := requestsSent(t, output), requestsFailed(t, output); sent < 20 || failed > sent/44+1 {
+				t.Errorf("%d of %d requests failed", failed, sent)
+			}
+		})
+	}
+}

@@ -154,7 +154,7 @@ func TestFlags(t *testing.T) {
 		{"-service storefront", "say where it listens with -orders host:port"},
 		{"-service orders -payments 127.0.0.1:0", "say where it listens with -payments host:port"},
 		{"-service orders -payments 127.0.0.1:7003 -discovery etcd://127.0.0.1:1", "leave out -payments"},
-		{"-discovery bolt:///tmp/x -for 1s", "must be memory, etcd://host:port or consul://host:port"},
+		{"-discovery bolt:///tmp/x -for 1s", "must be memory, etcd://host:port, consul://host:port or nats://host:port"},
 		{"-instances -1", "-instances must be between 1 and 100"},
 		{"-rate -1", "-rate must be between 0 and 10000"},
 		{"-for -1s", "-for must not be negative"},

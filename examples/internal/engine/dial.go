@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/consul/api"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/rueidis"
 	bolterrors "go.etcd.io/bbolt/errors"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -21,6 +24,7 @@ import (
 	"github.com/go-os/go-os/state/kv/driver"
 	"github.com/go-os/go-os/state/kv/etcdkv"
 	"github.com/go-os/go-os/state/kv/memkv"
+	"github.com/go-os/go-os/state/kv/natskv"
 	"github.com/go-os/go-os/state/kv/rediskv"
 )
 
@@ -44,6 +48,8 @@ func dial(ctx context.Context, a *address, o Options) (driver.Driver, func() err
 		return dialConsul(a)
 	case "redis":
 		return dialRedis(a)
+	case "nats":
+		return dialNATS(ctx, a)
 	default:
 		return nil, nil, fmt.Errorf("%w: %s keeps no items", ErrURL, a.scheme)
 	}
@@ -149,4 +155,48 @@ func dialRedis(a *address) (driver.Driver, func() error, error) {
 		return nil, nil, err
 	}
 	return rediskv.New(client, nil), func() error { client.Close(); return nil }, nil
+}
+
+// defaultBucket is the JetStream bucket of a nats URL without a path.
+const defaultBucket = "go-os"
+
+// dialNATS returns a driver for the JetStream bucket that the path of a URL names. A missing bucket is created.
+func dialNATS(ctx context.Context, a *address) (driver.Driver, func() error, error) {
+	if err := a.only(true, "namespace"); err != nil {
+		return nil, nil, err
+	}
+	options := []nats.Option{nats.ReconnectBufSize(-1), nats.MaxReconnects(-1)} // as natskv recommends
+	if name, password := a.user(); name != "" {
+		options = append(options, nats.UserInfo(name, password))
+	}
+	conn, err := nats.Connect(a.Host, options...)
+	if errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout) {
+		err = &silent{err}
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	bucket := cmp.Or(strings.Trim(a.Path, "/"), defaultBucket)
+	js, err := openBucket(ctx, conn, bucket)
+	if err != nil {
+		conn.Close()
+		return nil, nil, err
+	}
+	return natskv.New(js, bucket, nil), func() error { conn.Close(); return nil }, nil
+}
+
+// openBucket returns the client of a bucket. It leaves the settings of an existing one alone.
+func openBucket(ctx context.Context, conn *nats.Conn, bucket string) (jetstream.JetStream, error) {
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return nil, err
+	}
+	_, err = js.KeyValue(ctx, bucket)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		_, err = js.CreateKeyValue(ctx, natskv.Config(bucket))
+	}
+	if errors.Is(err, jetstream.ErrBucketExists) { // another process was faster
+		err = nil
+	}
+	return js, err
 }

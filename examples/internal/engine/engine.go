@@ -12,6 +12,7 @@
 //	etcd://user:password@host:port,host:port
 //	consul://:token@host:port
 //	redis://user:password@host:port/database
+//	nats://user:password@host:port/bucket
 //
 // Catalog opens catalog://:token@host:port, which is Consul's own catalog of services.
 //
@@ -122,6 +123,7 @@ func forms(schemes []string) string {
 		"etcd":     "etcd://host:port",
 		"consul":   "consul://host:port",
 		"redis":    "redis://host:port",
+		"nats":     "nats://host:port",
 		"postgres": "postgres://user@host:port/database",
 		"catalog":  "catalog://host:port",
 		"dns":      "dns://host:port/domain?protocol=port",

@@ -68,6 +68,37 @@ func TestMemoryAndFile(t *testing.T) {
 	}
 }
 
+// TestNATS writes through two URLs of one bucket, the first of which creates it, and through that of another bucket.
+func TestNATS(t *testing.T) {
+	where := testenv.NATS(t).URL()
+	open := func(where string) (*Engine, error) {
+		return Open(t.Context(), where, Options{Flag: "-kv", Schemes: []string{"nats"}, Within: 5 * time.Second})
+	}
+	for n, url := range []string{where, where + "/go-os", where + "/other"} {
+		e, err := open(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = e.Put(t.Context(), "k", []byte("x"), kv.IfAbsent())
+		if conflict := errors.Is(err, kv.ErrConflict); conflict != (n == 1) {
+			t.Errorf("%s: Put = %v", url, err)
+		}
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	for url, says := range map[string]string{
+		"nats://127.0.0.1:1":          "-kv nats://127.0.0.1:1 does not answer: is it running there?",
+		where + "/a.b":                "bucket",
+		where + "?ca=/no/file":        `unknown parameter "ca"`,
+		"natss" + where[len("nats"):]: "its scheme is natss",
+	} {
+		if _, err := open(url); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v, want …%s…", url, err, says)
+		}
+	}
+}
+
 // TestRedisCredentials uses a server that requires a password.
 func TestRedisCredentials(t *testing.T) {
 	addr := testenv.Redis(t).Addr(0)
