@@ -49,7 +49,7 @@ func Example() {
 	defer resolver.Close()
 
 	registration, err := registrar.Register(ctx, discovery.Instance{
-		Service: "orders", ID: "orders-1", Weight: 100, Addresses: map[string]string{"grpc": "10.0.0.7:9000"},
+		Service: "orders", ID: "orders-1", Addresses: map[string]string{"grpc": "10.0.0.7:9000"},
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -78,7 +78,7 @@ func ExampleRegistration_Drain() {
 	defer registrar.Close()
 	defer resolver.Close()
 	registration, err := registrar.Register(ctx, discovery.Instance{
-		Service: "orders", ID: "orders-1", Weight: 100, Addresses: map[string]string{"grpc": "10.0.0.7:9000"},
+		Service: "orders", ID: "orders-1", Addresses: map[string]string{"grpc": "10.0.0.7:9000"},
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -114,7 +114,7 @@ func ExampleResolver_Watch() {
 	defer registrar.Close()
 	defer resolver.Close()
 	registration, err := registrar.Register(ctx, discovery.Instance{
-		Service: "orders", ID: "orders-1", Weight: 100, Addresses: map[string]string{"grpc": "10.0.0.7:9000"},
+		Service: "orders", ID: "orders-1", Addresses: map[string]string{"grpc": "10.0.0.7:9000"},
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -150,9 +150,9 @@ func ExampleResolver_Watch() {
 func ExampleResolver_View() {
 	ctx := context.Background()
 	registry, err := discovery.Static(
-		discovery.Instance{Service: "orders", ID: "orders-1", Zone: "a", Weight: 100, Addresses: map[string]string{"grpc": "10.0.0.7:9000"}},
-		discovery.Instance{Service: "orders", ID: "orders-2", Zone: "b", Weight: 100, Addresses: map[string]string{"grpc": "10.0.0.8:9000"}},
-		discovery.Instance{Service: "orders", ID: "orders-3", Zone: "a", State: discovery.Draining, Weight: 100, Addresses: map[string]string{"grpc": "10.0.0.9:9000"}},
+		discovery.Instance{Service: "orders", ID: "orders-1", Zone: "a", Addresses: map[string]string{"grpc": "10.0.0.7:9000"}},
+		discovery.Instance{Service: "orders", ID: "orders-2", Zone: "b", Addresses: map[string]string{"grpc": "10.0.0.8:9000"}},
+		discovery.Instance{Service: "orders", ID: "orders-3", Zone: "a", State: discovery.Draining, Addresses: map[string]string{"grpc": "10.0.0.9:9000"}},
 	)
 	if err != nil {
 		log.Fatal(err)
@@ -183,7 +183,7 @@ func ExampleResolver_Report() {
 		log.Fatal(err)
 	}
 	err = lease.Register(ctx, driver.Record{Incarnation: "1", Epoch: 1, Instance: discovery.Instance{
-		Service: "orders", ID: "orders-1", Weight: 100, Addresses: map[string]string{"grpc": "10.0.0.7:9000"},
+		Service: "orders", ID: "orders-1", Addresses: map[string]string{"grpc": "10.0.0.7:9000"},
 	}})
 	if err != nil {
 		log.Fatal(err)
@@ -212,7 +212,7 @@ func ExampleResolver_Report() {
 // Static instances replace the registry in tests, and for a service that never moves.
 func ExampleStatic() {
 	registry, err := discovery.Static(discovery.Instance{
-		Service: "payments", ID: "bank", Weight: 100, Addresses: map[string]string{"http": "bank.example:443"},
+		Service: "payments", ID: "bank", Addresses: map[string]string{"http": "bank.example:443"},
 	})
 	if err != nil {
 		log.Fatal(err)

@@ -71,7 +71,7 @@ func (s *service) register(ctx context.Context, protocol, address string) error 
 		return fmt.Errorf("%s: %w", s.name, err)
 	}
 	registration, err := s.registrar.Register(ctx, discovery.Instance{
-		Service: s.name, ID: instance(port), Weight: 100, Addresses: map[string]string{protocol: address},
+		Service: s.name, ID: instance(port), Addresses: map[string]string{protocol: address},
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.name, err)
@@ -83,7 +83,7 @@ func (s *service) register(ctx context.Context, protocol, address string) error 
 // know tells a service where a service of another process listens. That is for a registry in memory, which no other process shares.
 func (s *service) know(ctx context.Context, peer, protocol, address string) error {
 	_, err := s.registrar.Register(ctx, discovery.Instance{
-		Service: peer, ID: "by-flag", Weight: 100, Addresses: map[string]string{protocol: address},
+		Service: peer, ID: "by-flag", Addresses: map[string]string{protocol: address},
 	})
 	return err
 }
@@ -125,15 +125,19 @@ func (s *shop) instances() [][]string {
 		if err != nil {
 			continue // nothing is known of it
 		}
-		for _, i := range snapshot.Instances {
-			state := i.State.String()
-			if slices.Contains(status.Held, i.ID) {
-				state = "held: its record has vanished"
-			}
-			rows = append(rows, []string{i.Service, i.ID, addressOf(i), state})
+		for n, i := range snapshot.Instances {
+			rows = append(rows, []string{i.Service, i.ID, addressOf(i), stateOf(snapshot, n)})
 		}
 	}
 	return rows
+}
+
+// stateOf returns the state of an instance of a snapshot.
+func stateOf(s *discovery.Snapshot, n int) string {
+	if s.IsHeld(n) {
+		return "held: its record has vanished"
+	}
+	return s.Instances[n].State.String()
 }
 
 // addressOf returns the only address of an instance.
@@ -150,8 +154,11 @@ func (s *shop) follow(ctx context.Context, service string) {
 		if err != nil {
 			return // the shop has ended
 		}
-		for _, i := range slices.Concat(change.Added, change.Updated) {
-			s.news(i, i.State.String())
+		for n, i := range change.Snapshot.Instances {
+			is := func(other discovery.Instance) bool { return other.ID == i.ID }
+			if slices.ContainsFunc(change.Added, is) || slices.ContainsFunc(change.Updated, is) {
+				s.news(i, stateOf(change.Snapshot, n))
+			}
 		}
 		for _, i := range change.Removed {
 			s.news(i, "gone")

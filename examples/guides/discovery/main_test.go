@@ -46,7 +46,7 @@ func TestStorefront(t *testing.T) {
 	defer living.Close()
 	dead.Close()
 	for id, server := range map[string]*httptest.Server{"living": living, "dead": dead} {
-		instance := discovery.Instance{Service: "prices", ID: id, Weight: 100, Addresses: map[string]string{"http": server.Listener.Addr().String()}}
+		instance := discovery.Instance{Service: "prices", ID: id, Addresses: map[string]string{"http": server.Listener.Addr().String()}}
 		if _, err := registrar.Register(t.Context(), instance); err != nil {
 			t.Fatal(err)
 		}
@@ -138,11 +138,11 @@ func openStore(t *testing.T) *kv.Store {
 
 // TestPrice is the test of the guide: the registry is a list.
 func TestPrice(t *testing.T) {
-	prices := httptest.NewServer(http.HandlerFunc(servePrice))
-	defer prices.Close()
+	server := httptest.NewServer(http.HandlerFunc(servePrice))
+	defer server.Close()
 	registry, err := discovery.Static(discovery.Instance{
-		Service: "prices", ID: "test", Weight: 100,
-		Addresses: map[string]string{"http": prices.Listener.Addr().String()},
+		Service: "prices", ID: "test",
+		Addresses: map[string]string{"http": server.Listener.Addr().String()},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -160,7 +160,11 @@ func TestPrice(t *testing.T) {
 	if got, err := price(t.Context(), client, "lamp"); got != "49.00" || err != nil {
 		t.Errorf("price = %q, %v", got, err)
 	}
-	if err := send(t.Context(), resolver, "", ask); err != nil {
+	p, err := newPrices(t.Context(), resolver)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.send(t.Context(), "", ask); err != nil {
 		t.Errorf("send = %v", err)
 	}
 }

@@ -51,7 +51,6 @@ func register(ctx context.Context, registrar *discovery.Registrar, listener net.
 		ID:        fmt.Sprintf("%s-%d", host, address.Port),
 		Version:   "1.4.0",
 		Zone:      os.Getenv("ZONE"),
-		Weight:    100,
 		Addresses: map[string]string{"http": address.String()},
 	})
 }

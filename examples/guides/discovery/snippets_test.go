@@ -42,7 +42,7 @@ func Example() {
 	}
 	defer registrar.Close()
 	_, err = registrar.Register(ctx, discovery.Instance{
-		Service: "orders", ID: "orders-1", Weight: 100, Addresses: map[string]string{"http": "10.0.0.7:8080"},
+		Service: "orders", ID: "orders-1", Addresses: map[string]string{"http": "10.0.0.7:8080"},
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -146,7 +146,7 @@ func TestDrain(t *testing.T) {
 		}
 		defer resolver.Close()
 		registration, err := registrar.Register(t.Context(), discovery.Instance{
-			Service: "orders", ID: "orders-1", Weight: 100, Addresses: map[string]string{"http": "10.0.0.7:8080"},
+			Service: "orders", ID: "orders-1", Addresses: map[string]string{"http": "10.0.0.7:8080"},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -168,21 +168,31 @@ func TestDrain(t *testing.T) {
 
 var errNoInstance = errors.New("no instance of prices takes requests")
 
-// send tries the instances of prices, in random order, until it can connect to one.
-func send(ctx context.Context, resolver *discovery.Resolver, message string, deliver func(ctx context.Context, address, message string) error) error {
+// prices sends messages to the service prices.
+type prices struct {
+	resolver *discovery.Resolver
+	view     *discovery.View
+}
+
+func newPrices(ctx context.Context, resolver *discovery.Resolver) (*prices, error) {
 	view, err := resolver.View(ctx, "prices", discovery.Available)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	instances := view.Snapshot().Instances
-	err = errNoInstance
+	return &prices{resolver, view}, nil
+}
+
+// send tries the instances, in random order, until it can connect to one.
+func (p *prices) send(ctx context.Context, message string, deliver func(ctx context.Context, address, message string) error) error {
+	instances := p.view.Snapshot().Instances
+	err := errNoInstance
 	for _, n := range rand.Perm(len(instances)) {
 		instance := &instances[n]
 		err = deliver(ctx, instance.Addresses["http"], message)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		resolver.Report("prices", instance.ID, err == nil)
+		p.resolver.Report("prices", instance.ID, err == nil)
 		if err == nil {
 			return nil
 		}
@@ -201,13 +211,14 @@ func ask(ctx context.Context, address, _ string) error {
 
 // TestNoInstance asks for a service without instances that take requests, and for one with a dead instance only.
 func TestNoInstance(t *testing.T) {
-	dead := discovery.Instance{Service: "prices", ID: "test", Weight: 100, Addresses: map[string]string{"http": "127.0.0.1:1"}}
+	dead := discovery.Instance{Service: "prices", ID: "test", Addresses: map[string]string{"http": "127.0.0.1:1"}}
 	drains := dead
 	drains.State = discovery.Draining
-	for want, instances := range map[error][]discovery.Instance{
-		errNoInstance: {drains}, discovery.ErrNotFound: nil, syscall.ECONNREFUSED: {dead},
-	} {
-		registry, err := discovery.Static(instances...)
+	for _, c := range []struct {
+		instances []discovery.Instance
+		want      error
+	}{{nil, errNoInstance}, {[]discovery.Instance{drains}, errNoInstance}, {[]discovery.Instance{dead}, syscall.ECONNREFUSED}} {
+		registry, err := discovery.Static(c.instances...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -215,8 +226,12 @@ func TestNoInstance(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := send(t.Context(), resolver, "", ask); !errors.Is(err, want) {
-			t.Errorf("send = %v, want %v", err, want)
+		p, err := newPrices(t.Context(), resolver)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.send(t.Context(), "", ask); !errors.Is(err, c.want) {
+			t.Errorf("send = %v, want %v", err, c.want)
 		}
 		if err := resolver.Close(); err != nil {
 			t.Error(err)
@@ -245,7 +260,7 @@ func TestDial(t *testing.T) {
 	go server.Serve(listener)
 	defer server.Stop()
 	registry, err := discovery.Static(discovery.Instance{
-		Service: "orders", ID: "test", Weight: 100, Addresses: map[string]string{"grpc": listener.Addr().String()},
+		Service: "orders", ID: "test", Addresses: map[string]string{"grpc": listener.Addr().String()},
 	})
 	if err != nil {
 		t.Fatal(err)
