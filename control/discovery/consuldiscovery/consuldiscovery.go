@@ -66,6 +66,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -92,6 +93,8 @@ const (
 	maxWait = 10 * time.Minute
 	// answerWithin is how long a response may take after the wait time.
 	answerWithin = 10 * time.Second
+	// leaveWithin is how long an agent that has left the cluster may answer. By default Consul's leave_drain_time is 5 s.
+	leaveWithin = 30 * time.Second
 	// maxContact is for how long a server may have lost the leader whose answers are used.
 	maxContact = 10 * time.Second
 )
@@ -133,6 +136,15 @@ type Registry struct {
 	clients  []*api.Client // the preferred agent first
 	opts     Options
 	revision atomic.Uint64 // of the last write
+
+	mu    sync.Mutex
+	homes map[*api.Client]*home // of the agents at which a registration was confirmed
+}
+
+// home is the node of an agent.
+type home struct {
+	node string
+	left time.Time // since when the node is known not to be a member of the cluster; zero if it is
 }
 
 // New returns a registry on the client of an agent. The client stays open when the registry is closed. It returns driver.ErrInvalid without a
@@ -142,7 +154,7 @@ func New(client *api.Client, opts *Options) (*Registry, error) {
 	if err := cmp.Or(defaults.Given("consuldiscovery: New", "client", client), err); err != nil {
 		return nil, err
 	}
-	r := &Registry{clients: append([]*api.Client{client}, o.Others...), opts: o}
+	r := &Registry{clients: append([]*api.Client{client}, o.Others...), opts: o, homes: map[*api.Client]*home{}}
 	r.revision.Store(uint64(time.Now().UnixMilli())) // a later Registry of this process writes larger ones
 	return r, nil
 }
@@ -163,13 +175,54 @@ func (r *Registry) Grant(ctx context.Context, ttl time.Duration) (driver.Lease, 
 	var failed error
 	for _, client := range r.clients {
 		sent := time.Now()
-		if err := ping(ctx, client); err != nil {
+		if err := r.usable(ctx, client); err != nil {
 			failed = cmp.Or(failed, err)
 			continue
 		}
 		return &lease{registry: r, client: client, ttl: ttl, until: sent.Add(ttl), services: map[string]struct{}{}}, nil
 	}
 	return nil, failed
+}
+
+// usable returns nil if an agent answers, and has not left the cluster.
+func (r *Registry) usable(ctx context.Context, client *api.Client) error {
+	return cmp.Or(ping(ctx, client), r.member(ctx, client))
+}
+
+// settle records the node of an agent.
+func (r *Registry) settle(client *api.Client, node string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.homes[client] = &home{node: node}
+}
+
+// member returns an error unless an agent is a member of the cluster, as far as that is known. An agent that is about to leave still accepts
+// services, and syncs those that it has. It would bring them back to the catalog, where Consul has just removed them, and where nobody would end
+// their TTLs any more.
+func (r *Registry) member(ctx context.Context, client *api.Client) error {
+	r.mu.Lock()
+	h := r.homes[client]
+	r.mu.Unlock()
+	if h == nil {
+		return nil
+	}
+	checks, _, err := client.Health().Node(h.node, (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx))
+	if err != nil {
+		return classify(ctx, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case !agentLost(checks):
+		h.left = time.Time{}
+		return nil
+	case h.left.IsZero():
+		h.left = time.Now()
+	case time.Since(h.left) > leaveWithin: // it is another agent, at the same address
+		delete(r.homes, client)
+		return nil
+	}
+	return fmt.Errorf("%w: the agent on node %q is not a member of the cluster", driver.ErrUnavailable, h.node)
 }
 
 // ping returns nil if the agent answers and knows the leader of the cluster.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -64,6 +65,7 @@ type shown struct {
 	mu      sync.Mutex
 	records map[string]driver.Record
 	invalid map[string]error
+	deletes int
 	resyncs int
 	lost    int
 }
@@ -96,6 +98,7 @@ func (s *shown) apply(e driver.Event) error {
 		delete(s.invalid, e.Record.ID)
 		s.records[e.Record.ID] = e.Record
 	case driver.EventDelete:
+		s.deletes++
 		delete(s.invalid, e.Record.ID)
 		delete(s.records, e.Record.ID)
 	case driver.EventInvalid:
@@ -401,9 +404,11 @@ func TestAgentLeaves(t *testing.T) {
 	other := hand(t, server.Addr(0))
 	moving := register(t, registrar(t, registry(t, hand(t, agent.Addr(0)), &consuldiscovery.Options{Others: []*api.Client{other}}), ttl), "moving")
 	staying := register(t, registrar(t, registry(t, hand(t, agent.Addr(0)), nil), ttl), "staying")
-	s := follow(t, registry(t, other, nil), "orders")
+	s := follow(t, registry(t, hand(t, agent.Addr(0)), &consuldiscovery.Options{Others: []*api.Client{other}}), "orders")
 	testenv.Eventually(t, 10*time.Second, "both are found", func() error { return s.has("moving", "staying") })
+	leaving := time.Now()
 	agent.Stop()
+	t.Logf("the agent has left after %s; the moving instance: %v", time.Since(leaving).Round(time.Millisecond), s.has("moving"))
 	began := time.Now()
 	testenv.Eventually(t, 10*time.Second, "one has moved, the other has left", func() error {
 		return errors.Join(s.has("moving"), moving.Check(t.Context()))
@@ -625,6 +630,62 @@ func TestIndexGoesBackwards(t *testing.T) {
 	testenv.Eventually(t, 10*time.Second, "the third is found", func() error { return s.has("a", "b", "c") })
 	if n := queries.Load() - sent; n > 20 {
 		t.Errorf("%d queries for one change", n)
+	}
+}
+
+// TestLaggingServer puts a proxy in front of Consul that answers stale queries with an old answer, as a server does that is behind.
+func TestLaggingServer(t *testing.T) {
+	t.Parallel()
+	engine := testenv.Consul(t)
+	target, err := url.Parse(engine.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	direct := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }}
+	var behind atomic.Bool
+	var old atomic.Pointer[httptest.ResponseRecorder]
+	var queries atomic.Int64
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		queries.Add(1)
+		answer := old.Load()
+		if !behind.Load() || !r.URL.Query().Has("stale") {
+			direct.ServeHTTP(w, r)
+			return
+		}
+		maps.Copy(w.Header(), answer.Header())
+		_, _ = w.Write(answer.Body.Bytes())
+	}))
+	t.Cleanup(front.Close)
+	r := registrar(t, registry(t, hand(t, engine.Addr(0)), nil), 30*time.Second)
+	a := register(t, r, "a")
+	recorded := httptest.NewRecorder()
+	direct.ServeHTTP(recorded, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v1/health/service/orders?stale", nil))
+	old.Store(recorded)
+	register(t, r, "b")
+
+	client, transport := dial(t, strings.TrimPrefix(front.URL, "http://"), new(atomic.Int64))
+	t.Cleanup(transport.CloseIdleConnections)
+	s := follow(t, registry(t, client, &consuldiscovery.Options{Wait: 500 * time.Millisecond}), "orders")
+	testenv.Eventually(t, 10*time.Second, "both are found", func() error { return s.has("a", "b") })
+	behind.Store(true)
+	if err := a.Update(t.Context(), func(i *discovery.Instance) { i.Weight = 9 }); err != nil {
+		t.Fatal(err)
+	}
+	testenv.Eventually(t, 10*time.Second, "the change is found, and b is not forgotten", func() error {
+		if w := s.record("a").Weight; w != 9 {
+			return fmt.Errorf("weight %d, want 9", w)
+		}
+		return s.has("a", "b")
+	})
+	sent := queries.Load()
+	time.Sleep(2 * time.Second)
+	if n := queries.Load() - sent; n > 2*2*3+3 {
+		t.Errorf("%d queries within 2 s of a server that is behind", n)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.deletes > 0 || s.resyncs != 1 {
+		t.Errorf("%d removals and %d resyncs, want none and 1", s.deletes, s.resyncs)
 	}
 }
 

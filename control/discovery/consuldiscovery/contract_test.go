@@ -63,10 +63,10 @@ func hand(t testing.TB, addr string) *api.Client {
 	return client
 }
 
-func connect(t testing.TB, addr string, sent *atomic.Int64) *owner {
+func connect(t testing.TB, addr string, wait time.Duration, sent *atomic.Int64) *owner {
 	t.Helper()
 	client, transport := dial(t, addr, sent)
-	registry, err := consuldiscovery.New(client, &consuldiscovery.Options{Wait: 5 * time.Second})
+	registry, err := consuldiscovery.New(client, &consuldiscovery.Options{Wait: wait})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,17 +151,24 @@ func byHand(t testing.TB, r driver.Record) *api.AgentServiceRegistration {
 }
 
 func TestContract(t *testing.T) {
+	const wait = 2 * time.Second // a watch notices a silent network after it, and ten seconds
 	engine := testenv.Consul(t)
 	network := testenv.Proxy(t, engine.Addr(0))
+	tap := testenv.Tap(t, network.Endpoint())
 	var sent atomic.Int64
 	discoverytest.Run(t, discoverytest.Backend{
 		Begin: func(t testing.TB) discoverytest.Registry {
-			registry := hands(hand(t, engine.Addr(0)))
-			registry.Registrar = func(t testing.TB) driver.Registrar { return connect(t, network.Endpoint(), &sent) }
-			registry.Reader = func(t testing.TB) driver.Reader { return connect(t, network.Endpoint(), &sent) }
+			client, transport := dial(t, engine.Addr(0), new(atomic.Int64))
+			registry := hands(client)
+			registry.Registrar = func(t testing.TB) driver.Registrar { return connect(t, tap.Endpoint(), wait, &sent) }
+			registry.Reader = func(t testing.TB) driver.Reader { return connect(t, tap.Endpoint(), wait, &sent) }
+			registry.Hold = discoverytest.HoldTap(tap)
+			registry.End = func(testing.TB) { transport.CloseIdleConnections() }
 			return registry
 		},
-		TTL:         3 * time.Second,
+		Record:      "testdata/contract.json",
+		TTL:         5 * time.Second, // many promises share the CPUs with the server
+		Late:        5 * time.Second,
 		Kill:        func(testing.TB) { engine.Kill() },
 		Revive:      func(testing.TB) { engine.Restart() },
 		Pause:       func(testing.TB) { engine.Pause() },
@@ -169,7 +176,9 @@ func TestContract(t *testing.T) {
 		Cut:         func(testing.TB) { network.Cut() },
 		Drop:        func(testing.TB) { network.Drop() },
 		Heal:        func(testing.TB) { network.Heal() },
+		Compact:     func(testing.TB) {}, // Consul keeps no history
 		Requests:    sent.Load,
+		Polls:       float64(time.Second) / float64(wait),
 		EngineFuncs: testenv.Goroutines(),
 	})
 }

@@ -27,7 +27,6 @@ type lease struct {
 	mu       sync.Mutex
 	until    time.Time           // when it ends unless it is renewed; zero once it was revoked
 	services map[string]struct{} // that are renewed, by ID
-	node     string              // of the agent; empty until a registration was confirmed
 }
 
 // errEnded is the end of a lease.
@@ -103,9 +102,9 @@ func unknown(err error) bool {
 	return refused(err, "unknown check") || refused(err, "unknown service") || refused(err, "does not have associated ttl")
 }
 
-// movable reports whether another agent answers.
+// movable reports whether another agent can take the lease.
 func (l *lease) movable(ctx context.Context) bool {
-	return slices.ContainsFunc(l.registry.clients, func(c *api.Client) bool { return c != l.client && ping(ctx, c) == nil })
+	return slices.ContainsFunc(l.registry.clients, func(c *api.Client) bool { return c != l.client && l.registry.usable(ctx, c) == nil })
 }
 
 // Revoke implements driver.Lease.
@@ -181,48 +180,24 @@ func (l *lease) Register(ctx context.Context, r driver.Record) error {
 				driver.ErrConflict, r.Service, r.ID, later.record.Incarnation)
 		}
 		if l.confirmed(own, wanted, r.State) {
-			l.joined(own[0].Node.Node)
+			l.registry.settle(l.client, own[0].Node.Node)
 			l.clean(ctx, others)
 			return nil
 		}
 		if !first && wait.Wait(ctx) != nil {
 			return fmt.Errorf("%w: the agent has not brought the record to the servers: %w", driver.ErrUnavailable, ctx.Err())
 		}
-		if err := l.member(ctx); err != nil {
+		if err := l.registry.member(ctx, l.client); err != nil {
 			_ = l.withdraw(ctx, r, own) // or the agent itself would bring them back
+			if l.movable(ctx) {
+				return fmt.Errorf("%w: %w", errEnded, err)
+			}
 			return err
 		}
 		if err := l.write(ctx, r, wanted, own); err != nil {
 			return err
 		}
 	}
-}
-
-// joined records the node of the agent.
-func (l *lease) joined(node string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.node = node
-}
-
-// member returns an error unless the agent is a member of the cluster, as far as that is known. An agent that is about to leave still accepts
-// services, and syncs those that it has. It would bring them back to the catalog, where Consul has just removed them, and where nobody would end
-// their TTLs any more.
-func (l *lease) member(ctx context.Context) error {
-	l.mu.Lock()
-	node := l.node
-	l.mu.Unlock()
-	if node == "" {
-		return nil
-	}
-	checks, _, err := l.client.Health().Node(node, (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx))
-	if err != nil {
-		return classify(ctx, err)
-	}
-	if agentLost(checks) {
-		return fmt.Errorf("%w: the agent on node %q is not a member of the cluster", driver.ErrUnavailable, node)
-	}
-	return nil
 }
 
 // divide returns the entries of an incarnation that are in use, and the others.
@@ -339,6 +314,9 @@ func (l *lease) put(ctx context.Context, w *api.AgentServiceRegistration, s driv
 	err := l.client.Agent().ServiceRegisterOpts(w, api.ServiceRegisterOpts{}.WithContext(ctx))
 	if err == nil {
 		err = l.pass(ctx, w.ID) // the agent keeps the status of a check that it had
+	}
+	if unknown(err) { // a successor has removed the service
+		return nil
 	}
 	return classify(ctx, err)
 }

@@ -23,7 +23,8 @@ type follower struct {
 	pace     time.Duration // between two answers, at least
 
 	index    uint64 // to wait for a change of; zero to be answered at once
-	last     uint64 // the greatest index of an answer
+	last     uint64 // the index of the last answer
+	behind   bool   // the server that was asked last is behind the others
 	answered time.Time
 }
 
@@ -33,9 +34,9 @@ func (f *follower) next(ctx context.Context) (found []*api.ServiceEntry, restore
 	if err := backoff.Sleep(ctx, backoff.Jitter(time.Until(f.answered.Add(f.pace)), 0.1)); err != nil {
 		return nil, false, err
 	}
-	found, meta, err := f.ask(ctx, &api.QueryOptions{AllowStale: true, WaitIndex: f.index, WaitTime: f.registry.opts.Wait})
-	if err == nil && (meta.LastIndex < f.last || outOfTouch(meta)) {
-		found, meta, err = f.ask(ctx, &api.QueryOptions{}) // the leader answers
+	found, meta, err := f.ask(ctx, &api.QueryOptions{AllowStale: !f.behind, WaitIndex: f.index, WaitTime: f.registry.opts.Wait})
+	if f.behind = err == nil && (meta.LastIndex < f.last || outOfTouch(meta)); f.behind {
+		found, meta, err = f.ask(ctx, &api.QueryOptions{}) // the leader answers; it is asked next, too
 	}
 	f.answered = time.Now()
 	if err != nil {
