@@ -41,6 +41,9 @@
 // each key. It resumes from a position only if nothing was written since: deletions leave no trace after a while. From any other position
 // it resyncs with the existing items.
 //
+// A watch resyncs when the bucket is deleted and created again. It needs permission to subscribe to $JS.EVENT.ADVISORY.STREAM.CREATED.>. A
+// purge of the stream removes items without a trace that a watch could show.
+//
 // # Durability
 //
 // By default the server acknowledges a write before it is on the disk, and syncs every two minutes (nats-server#7564). Set Options.Durable if

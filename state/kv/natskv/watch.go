@@ -26,6 +26,11 @@ func (d *Driver) Watch(ctx context.Context, req driver.WatchRequest, emit func(d
 	// The client would resume the watch by itself, but would not report that the known state is stale until then.
 	lost := conn.StatusChanged(nats.DISCONNECTED, nats.RECONNECTING, nats.CLOSED)
 	defer conn.RemoveStatusListener(lost)
+	created, ignore, err := d.creations(ctx)
+	if err != nil {
+		return err
+	}
+	defer ignore()
 	now, err := d.position(ctx)
 	switch {
 	case err != nil:
@@ -46,7 +51,7 @@ func (d *Driver) Watch(ctx context.Context, req driver.WatchRequest, emit func(d
 		return d.classify(ctx, err)
 	}
 	defer end(watcher)
-	w := &watch{Driver: d, source: source{watcher: watcher, lost: lost, name: name}, prefix: req.Prefix, emit: emit, at: now}
+	w := &watch{Driver: d, source: source{watcher: watcher, lost: lost, created: created, name: name}, prefix: req.Prefix, emit: emit, at: now}
 	if req.Snapshot {
 		err = w.snapshot(ctx)
 	}
@@ -59,10 +64,22 @@ func (d *Driver) Watch(ctx context.Context, req driver.WatchRequest, emit func(d
 	return err
 }
 
+// creations returns a channel that receives when the bucket is created, and a function that ends that. The client would resume a watch of a
+// new bucket at the sequence of the old one, and miss all changes before it. The servers publish the creation, so that nobody has to ask.
+func (d *Driver) creations(ctx context.Context) (<-chan *nats.Msg, func(), error) {
+	created := make(chan *nats.Msg, 1)
+	sub, err := d.js.Conn().ChanSubscribe("$JS.EVENT.ADVISORY.STREAM.CREATED."+d.stream(), created)
+	if err != nil {
+		return nil, nil, d.classify(ctx, err)
+	}
+	return created, func() { _ = sub.Unsubscribe() }, nil // an error means that the connection is closed
+}
+
 // source is a watcher of the client.
 type source struct {
 	watcher jetstream.KeyWatcher
 	lost    <-chan nats.Status // receives when the connection is lost; nil never does
+	created <-chan *nats.Msg   // receives when the bucket is created anew; nil never does
 	name    string             // the escaped key or the pattern
 }
 
@@ -157,6 +174,8 @@ func (d *Driver) next(ctx context.Context, from source) (jetstream.KeyValueEntry
 		return nil, ctx.Err()
 	case <-from.lost:
 		return nil, driver.Classify(driver.ErrUnavailable, errLost)
+	case <-from.created:
+		return nil, fmt.Errorf("%w: bucket %q was created again", driver.ErrCompacted, d.bucket)
 	case entry, open := <-from.watcher.Updates():
 		if !open {
 			return nil, driver.Classify(driver.ErrUnavailable, errLost)
