@@ -312,7 +312,7 @@ func (l *lease) keep() error {
 	defer l.end(nil)
 	defer l.registrar.forget(l)
 	ttl := l.registrar.opts.TTL
-	wait := backoff.Jitter(ttl/3, 0.1)
+	wait := renewAfter(ttl)
 	for {
 		if backoff.Sleep(l.ctx, wait) != nil {
 			return context.Cause(l.ctx)
@@ -320,7 +320,7 @@ func (l *lease) keep() error {
 		err := l.renew()
 		switch {
 		case err == nil:
-			wait = backoff.Jitter(ttl/3, 0.1)
+			wait = renewAfter(ttl)
 		case errors.Is(err, ErrNotFound):
 			return err
 		case l.left() <= 0:
@@ -330,6 +330,9 @@ func (l *lease) keep() error {
 		}
 	}
 }
+
+// renewAfter returns a random time around a third of a TTL, so that a fleet sends three renewals a TTL on average.
+func renewAfter(ttl time.Duration) time.Duration { return backoff.Jitter(ttl*7/20, 2.0/21) } // 0.317 to 0.350
 
 func (l *lease) renew() error {
 	ctx, cancel := context.WithTimeout(l.ctx, min(l.registrar.opts.Timeout, max(l.left(), 0)))
