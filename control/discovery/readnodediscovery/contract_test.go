@@ -17,7 +17,7 @@ import (
 // TestContract writes to etcd, and reads through a read node in a process of its own.
 func TestContract(t *testing.T) {
 	etcd := testenv.Etcd(t)
-	node := startChild(t, etcd.Endpoint())
+	node := startChild(t, etcd.Endpoint(), heartbeat)
 	discoverytest.Run(t, discoverytest.Backend{
 		Begin: func(t testing.TB) discoverytest.Registry {
 			registry := hands(t, etcd.Endpoint())

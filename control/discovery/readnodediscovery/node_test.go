@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"strings"
 	"testing"
 	"time"
 
@@ -28,7 +27,8 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// childVariable makes the test binary a read node. Its value is the address to listen on, and the endpoint of etcd.
+// childVariable makes the test binary a read node. Its value is the address to listen on, the endpoint of
+// etcd, and how often heartbeats are sent.
 const childVariable = "READNODE_CHILD"
 
 const heartbeat = 500 * time.Millisecond
@@ -46,13 +46,20 @@ func TestMain(m *testing.M) {
 
 // runChild serves a read node until standard input ends.
 func runChild(spec string) error {
-	address, etcd, _ := strings.Cut(spec, " ")
+	var address, etcd, every string
+	if _, err := fmt.Sscan(spec, &address, &etcd, &every); err != nil {
+		return err
+	}
+	beat, err := time.ParseDuration(every)
+	if err != nil {
+		return err
+	}
 	registry, closeRegistry, err := openRegistry([]string{etcd})
 	if err != nil {
 		return err
 	}
 	defer closeRegistry()
-	node, err := readnode.New(registry, &readnode.Options{Heartbeat: heartbeat, MaxBackoff: time.Second, Telemetry: telemetry.Off()})
+	node, err := readnode.New(registry, &readnode.Options{Heartbeat: beat, MaxBackoff: time.Second, Telemetry: telemetry.Off()})
 	if err != nil {
 		return err
 	}
@@ -115,15 +122,16 @@ type child struct {
 	t       testing.TB
 	address string
 	etcd    string
+	beat    time.Duration
 	cmd     *exec.Cmd
 	in      io.WriteCloser
 	out     *bufio.Scanner
 }
 
 // startChild starts a read node on a free port.
-func startChild(t testing.TB, etcd string) *child {
+func startChild(t testing.TB, etcd string, beat time.Duration) *child {
 	t.Helper()
-	c := &child{t: t, address: freeAddress(t), etcd: etcd}
+	c := &child{t: t, address: freeAddress(t), etcd: etcd, beat: beat}
 	c.start()
 	t.Cleanup(c.kill)
 	return c
@@ -142,7 +150,7 @@ func freeAddress(t testing.TB) string {
 func (c *child) start() {
 	c.t.Helper()
 	c.cmd = exec.Command(os.Args[0])
-	c.cmd.Env = append(os.Environ(), childVariable+"="+c.address+" "+c.etcd)
+	c.cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %s", childVariable, c.address, c.etcd, c.beat))
 	c.cmd.Stderr = os.Stderr
 	in, err := c.cmd.StdinPipe()
 	if err != nil {
