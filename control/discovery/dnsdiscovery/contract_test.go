@@ -47,9 +47,14 @@ func (z *zone) change(service, id, record string) {
 func TestContract(t *testing.T) {
 	z := &zone{dns: testenv.DNS(t, "example.", ""), records: map[string]string{}}
 	discoverytest.Run(t, discoverytest.Backend{
-		Record:  "testdata/contract.json",
-		Without: discoverytest.Goodbyes | discoverytest.Incarnations | discoverytest.Names,
-		Polls:   1 / dnsdiscovery.DefaultMinTTL.Seconds(),
+		Record:      "testdata/contract.json",
+		Without:     discoverytest.Goodbyes | discoverytest.Incarnations | discoverytest.Names,
+		Polls:       1 / dnsdiscovery.DefaultMinTTL.Seconds(),
+		Kill:        func(testing.TB) { z.dns.Kill() },
+		Revive:      func(testing.TB) { z.dns.Restart() },
+		Pause:       func(testing.TB) { z.dns.Pause() },
+		Resume:      func(testing.TB) { z.dns.Resume() },
+		EngineFuncs: testenv.Goroutines(),
 		Shown: func(r driver.Record) driver.Record {
 			weight := min(r.Weight, 65535)
 			shown := driver.Record{Instance: driver.Instance{Service: r.Service, ID: r.ID, Weight: max(weight, 1)}}

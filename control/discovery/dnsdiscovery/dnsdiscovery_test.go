@@ -362,14 +362,19 @@ func TestServers(t *testing.T) {
 	dead, silent, good := testenv.DNS(t, "example.", zone), testenv.DNS(t, "example.", zone), testenv.DNS(t, "example.", zone)
 	dead.Kill()
 	silent.Pause()
-	o := options(headless, dead.Addr(0), silent.Addr(0), good.Addr(0))
+	asked, slow := relay(t, silent.Addr(0))
+	o := options(headless, dead.Addr(0), slow, good.Addr(0))
 	r := resolve(t, o)
 	expect(t, r, instances)
 	found(t, r)
 
 	// The server that answered is asked first from now on: no question waits for the silent one.
+	before := asked.Load()
 	good.SetZone("orders A 10.0.0.2\norders A 10.0.0.1")
 	expect(t, r, instances+" 10.0.0.2=10.0.0.2:9000*1")
+	if n := asked.Load(); n != before {
+		t.Errorf("%d more questions to the silent server", n-before)
+	}
 
 	good.Kill()
 	silent.Resume()
