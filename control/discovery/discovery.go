@@ -1,4 +1,4 @@
-// Package discovery tells the services of a fleet where the others are.
+// Package discovery registers the instances of services, and finds them by the names of the services.
 //
 //	registry, err := kvdiscovery.New(store, nil)
 //	…
@@ -14,17 +14,23 @@
 //	for _, instance := range payments.Instances { … }
 //
 // A [Registrar] keeps the instances of one process in the registry. A [Resolver] holds those of other services in memory. Either works
-// without the other.
+// without the other. A process makes one of each at start-up. HTTP and gRPC clients call services by name with oshttp.NewServices and
+// osgrpc.WithDiscovery. The guide docs/guides/discovery.md goes through the life of a service.
 //
 // # Registration
 //
 // A Registrar never gives up. All instances of the process share one lease, which is renewed three times a TTL. After an outage that was
 // longer than the lease it makes another one and registers again, no later than a third of a TTL after the registry has returned. A record
-// that somebody has removed or altered is written again at once. [Registration.Check] returns nil while the instance is registered: use it as
-// a readiness check.
+// that somebody has removed or altered is written again at once.
 //
-// Two processes with one service and ID cannot both be registered. The one that started later stays; the other one stops, and its Check
-// returns ErrConflict.
+// Register when the server listens. [Registration.Check] returns nil while the instance is registered: use it as a readiness check. If a load
+// balancer routes by readiness, ignore ErrUnavailable once Check has returned nil. An outage of the registry would take all instances out.
+//
+// To leave without a failed request, call [Registration.Drain], wait until the readers have seen it, shut the server down, and call
+// [Registration.Close]. A second is ample for a registry that pushes changes.
+//
+// Two processes with one service and ID cannot both be registered. The one that started later stays. The other one is no longer registered,
+// and its Check returns ErrConflict. Choose an ID that a restart keeps: the new process then replaces the record of the old one at once.
 //
 // # Lookup
 //
@@ -35,10 +41,10 @@
 // died, or the registry may have lost it. So a vanished instance is held, and stays in the Snapshot, if
 //
 //   - it is the last one of its service, or
-//   - at least two, and more than Options.HoldShare of the service, have vanished within Options.HoldWindow.
+//   - at least two, and more than ResolverOptions.HoldShare of the service, have vanished within ResolverOptions.HoldWindow.
 //
 // A hold ends when the instance is registered again or says goodbye, after three reports of failure ([Resolver.Report]), or after
-// Options.HoldTime. A service is therefore never empty because of a fault of the registry.
+// ResolverOptions.HoldTime. A service is therefore never empty because of a fault of the registry.
 //
 // # Errors
 //
@@ -100,7 +106,7 @@ var (
 	ErrInvalid = driver.ErrInvalid
 	// ErrTooLarge: the record of the instance is over the registry's limit.
 	ErrTooLarge = driver.ErrTooLarge
-	// ErrUnavailable: the registry did not answer, and nothing is known.
+	// ErrUnavailable: the registry does not answer. From a lookup: and nothing is known of the service.
 	ErrUnavailable = driver.ErrUnavailable
 	// ErrDenied: the registry refuses the client, whose credentials or rights do not suffice.
 	ErrDenied = driver.ErrDenied

@@ -106,9 +106,8 @@ func NewRegistrar(d driver.Registrar, opts *RegistrarOptions) (*Registrar, error
 }
 
 // Register keeps an instance in the registry until the Registration is closed. Its State is ignored: it is Up. A Weight of zero means
-// DefaultWeight. Register waits for the outcome
-// of the first request until ctx ends, and succeeds even if the registry is away: [Registration.Check] reports whether the instance is
-// registered.
+// DefaultWeight. Register waits for the outcome of the first request until ctx ends, and succeeds even if the registry is away.
+// [Registration.Check] reports whether the instance is registered.
 //
 // It returns ErrInvalid if the instance cannot be registered anywhere or this process has registered the same service and ID, and ErrClosed.
 func (r *Registrar) Register(ctx context.Context, instance Instance) (out *Registration, err error) {

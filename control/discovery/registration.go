@@ -58,15 +58,18 @@ func (g *Registration) Check(context.Context) error {
 	return wrap("check", g.record.Service, err)
 }
 
-// Drain tells readers that the instance takes no new requests. It is Update with the state Draining.
+// Drain announces to readers that the instance takes no new requests. It is Update with the state Draining. Keep serving until they have
+// seen it.
 func (g *Registration) Drain(ctx context.Context) error {
 	return g.Update(ctx, func(i *Instance) { i.State = Draining })
 }
 
-// Update changes the instance: its version, addresses, zone, weight, labels and state. Draining takes no new requests; Up
-// ends that. It returns when the registry has the
-// change. If ctx ends first it returns ErrUnavailable, and the change is still made as soon as the registry answers. It returns ErrInvalid if
-// the instance cannot be as changed, and ErrConflict or ErrClosed if the registration has ended.
+// Update changes the version, addresses, zone, weight, labels and state of the instance. The state Up ends a drain. The service and the ID
+// stay as they are. The function change gets a copy of the instance.
+//
+// Update returns when the registry has the change. If ctx ends first it returns ErrUnavailable, and the change is still made as soon as the
+// registry answers. It returns ErrInvalid if the changed instance could not be registered, and ErrConflict or ErrClosed if the registration
+// has ended.
 func (g *Registration) Update(ctx context.Context, change func(*Instance)) (err error) {
 	ctx, call := g.registrar.obs.update.Start(ctx, g.record.Service)
 	defer call.End(ctx, &err)

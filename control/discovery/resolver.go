@@ -32,8 +32,8 @@ const (
 
 // ResolverOptions configure NewResolver.
 type ResolverOptions struct {
-	// HoldShare is the share of a service's instances, from 0 to 1, that may vanish without a goodbye within HoldWindow. Further ones are
-	// held. Default: DefaultHoldShare.
+	// HoldShare is the share of a service's instances, above 0 and up to 1, that may vanish without a goodbye within HoldWindow. If more do,
+	// all of them are held. Default: DefaultHoldShare.
 	HoldShare float64
 	// HoldWindow is the time within which vanished instances are counted. Set it to the TTL of the registrars. Default: DefaultHoldWindow.
 	HoldWindow time.Duration
@@ -99,7 +99,7 @@ func NewResolver(r driver.Reader, opts *ResolverOptions) (*Resolver, error) {
 	return s, nil
 }
 
-// Snapshot is the instances of a service at one moment. It is immutable, and shared by all callers.
+// Snapshot is the instances of a service at one moment. All callers share it: do not change its fields.
 type Snapshot struct {
 	// Service that the instances provide.
 	Service string
@@ -123,14 +123,17 @@ func (s *Snapshot) add(i Instance, held bool) {
 // IsHeld reports whether Instances[n] is held.
 func (s *Snapshot) IsHeld(n int) bool { return s.held[n] }
 
-// Age returns for how long the snapshot has been out of reach of the registry: zero while the watch is in place.
+// Age returns for how long the registry has been out of reach. It is zero while the Resolver watches the service.
 func (s *Snapshot) Age() time.Duration { return s.service.age() }
 
 // Lookup returns the present instances of a service. The first Lookup of a service asks the registry, and waits for its answer until ctx ends;
 // later ones read memory.
 //
 // It returns ErrNotFound if the registry has never had a record of the service, ErrUnavailable if the registry has not answered yet when ctx
-// ends, and ErrInvalid or ErrClosed. A service whose instances have all said goodbye has an empty Snapshot and no error.
+// ends, and ErrInvalid or ErrClosed. A service whose instances have all said goodbye has an empty Snapshot and no error. After ErrNotFound, a
+// later Lookup finds an instance as soon as one is registered.
+//
+// The Resolver follows each name until Close, so do not look up names that come from outside.
 func (r *Resolver) Lookup(ctx context.Context, name string) (*Snapshot, error) {
 	if s, ok := r.services.Load(name); ok {
 		if snapshot := s.(*service).current.Load(); snapshot != nil {
@@ -202,8 +205,8 @@ type Change struct {
 }
 
 // Watch returns the present instances of a service that all filters accept as Added, and then every change, until ctx ends. It waits while
-// nothing is known of the service, or the registry is away. A slow loop misses intermediate snapshots, never the last one. The loop ends without an error when ctx ends. Any other end is an error in the last
-// pair: ErrInvalid or ErrClosed.
+// nothing is known of the service, or the registry is away. A slow loop misses intermediate snapshots, never the last one. The loop ends
+// without an error when ctx ends. Any other end is an error in the last pair: ErrInvalid or ErrClosed.
 func (r *Resolver) Watch(ctx context.Context, name string, filters ...Filter) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		s, err := r.follow(name)
@@ -262,8 +265,8 @@ func difference(before, now *Snapshot) Change {
 	return c
 }
 
-// Report tells the Resolver whether a connection to an instance has succeeded. Three failures in a row end the hold of an instance that
-// is held; they mean nothing for others, or for other processes.
+// Report records whether a connection to an instance has succeeded. Three failures in a row end the hold of an instance. They do not affect
+// an instance that is not held, or other processes. The clients of oshttp and osgrpc report by themselves.
 func (r *Resolver) Report(name, id string, ok bool) {
 	if s, known := r.services.Load(name); known {
 		s.(*service).report(id, ok)

@@ -17,7 +17,7 @@
 //   - Deregister never removes the record of another incarnation.
 //   - A watch shows the records of one moment, and then every change, or that it has lost its place.
 //   - A record that cannot be decoded costs itself alone: it is an EventInvalid.
-//   - Errors are classified: fault.Classify(ErrUnavailable, err). The registry's own error stays reachable.
+//   - Errors are classified: Classify(ErrUnavailable, err). The registry's own error stays reachable.
 //   - An idle driver sends no requests, except for renewals. A driver that polls documents how often.
 package driver
 
