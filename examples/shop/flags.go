@@ -63,6 +63,7 @@ One process an instance: they find each other by name, and one of a service can 
   shop -service payments   -discovery etcd://127.0.0.1:2379     in several terminals
   shop -service orders     -discovery etcd://127.0.0.1:2379     as well
   shop -service storefront -discovery etcd://127.0.0.1:2379
+  go run ./examples/registry -registry 'etcd://127.0.0.1:2379?namespace=shop/services' watch payments
 
 One process a service, on ports that each must be told:
   shop -service payments   -payments 127.0.0.1:7003
