@@ -52,10 +52,16 @@ func TestFaultsOfConsul(t *testing.T) {
 			}
 		}
 	}
+	// Consul wakes no query for a key when a prefix of it is deleted recursively: see package consulkv. So each key is deleted by itself.
 	wipe := func() {
-		// Consul wakes no query for this prefix if a shorter one is deleted: see package consulkv.
-		if _, err := direct.KV().DeleteTree("services/orders/", nil); err != nil {
+		keys, _, err := direct.KV().Keys("services/orders/", "", nil)
+		if err != nil {
 			t.Fatal(err)
+		}
+		for _, key := range keys {
+			if _, err := direct.KV().Delete(key, nil); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	a.run([]fault{

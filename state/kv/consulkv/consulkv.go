@@ -27,8 +27,8 @@
 // with the previous one. It therefore skips states that were soon replaced (hashicorp/consul#4519), and each change costs as much as a
 // listing. A watch resumes from a position only if nothing has changed since. From any other position it resyncs with the existing items.
 //
-// Consul 1.12 wakes no query for a prefix when a shorter prefix is deleted recursively, such as "a/" under a watch of "a/b/". The watch shows
-// those deletions after Options.Wait.
+// Consul 1.12 does not always wake a query when a shorter prefix is deleted recursively, such as "a/" under a watch of "a/b/" or of a key. The
+// watch shows those deletions after Options.Wait.
 package consulkv
 
 import (
