@@ -510,7 +510,7 @@ func TestIdle(t *testing.T) {
 	reader, reading := dial(t, agent.Addr(0), &read)
 	t.Cleanup(func() { writing.CloseIdleConnections(); reading.CloseIdleConnections() })
 	r := registrar(t, registry(t, writer, nil), ttl)
-	register(t, r, "i")
+	g := register(t, r, "i")
 	s := follow(t, registry(t, reader, nil), "orders")
 	testenv.Eventually(t, 10*time.Second, "it is found", func() error { return s.has("i") })
 	client := hand(t, server.Addr(0))
@@ -548,6 +548,29 @@ func TestIdle(t *testing.T) {
 	if grown > 3 { // Consul has entries of its own, such as those of the nodes' coordinates
 		t.Errorf("the log of raft has grown by %d entries, with %d renewals", grown, writes)
 	}
+	seen(t, g, s)
+}
+
+// seen measures how long changes take from Update to a reader of another process, half a second apart.
+func seen(t testing.TB, g *discovery.Registration, s *shown) {
+	t.Helper()
+	var all []time.Duration
+	for n := range 10 {
+		time.Sleep(500 * time.Millisecond)
+		began := time.Now()
+		if err := g.Update(t.Context(), func(i *discovery.Instance) { i.Weight = 100 + n }); err != nil {
+			t.Fatal(err)
+		}
+		for s.record("i").Weight != 100+n {
+			if time.Since(began) > 10*time.Second {
+				t.Fatal("a change was not seen within 10 s")
+			}
+			time.Sleep(time.Millisecond)
+		}
+		all = append(all, time.Since(began))
+	}
+	slices.Sort(all)
+	t.Logf("a change is seen after %s in the median, %s at most", all[len(all)/2].Round(time.Millisecond), all[len(all)-1].Round(time.Millisecond))
 }
 
 // versions returns the indexes of what Consul has of orders.
