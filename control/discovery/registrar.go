@@ -119,7 +119,10 @@ func (r *Registrar) Register(ctx context.Context, instance Instance) (out *Regis
 	instance = cloned(instance)
 	instance.State = Up
 	instance.Weight = cmp.Or(instance.Weight, DefaultWeight)
-	g := &Registration{registrar: r, tried: make(chan struct{}), revised: make(chan struct{}), updated: make(chan struct{}), done: make(chan struct{})}
+	g := &Registration{
+		registrar: r, service: instance.Service, id: instance.ID,
+		tried: make(chan struct{}), revised: make(chan struct{}), updated: make(chan struct{}), done: make(chan struct{}),
+	}
 	g.record = driver.Record{Instance: instance, Incarnation: r.incarnation}
 	if err := r.add(g); err != nil {
 		return nil, err
@@ -140,7 +143,7 @@ func (r *Registrar) add(g *Registration) error {
 		return ErrClosed
 	}
 	if _, ok := r.registrations[g.key()]; ok {
-		return fmt.Errorf("%w: instance %q: already registered by this process", ErrInvalid, g.record.ID)
+		return fmt.Errorf("%w: instance %q: already registered by this process", ErrInvalid, g.id)
 	}
 	r.registrations[g.key()] = g
 	if !r.started {

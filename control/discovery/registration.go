@@ -14,6 +14,8 @@ import (
 // Registration is an instance that a Registrar keeps in the registry. It is safe for concurrent use.
 type Registration struct {
 	registrar *Registrar
+	service   string // those of the record: they never change
+	id        string
 	tried     chan struct{} // closed after the first attempt
 	done      chan struct{} // closed by Close, or when another process has taken the place
 
@@ -30,7 +32,7 @@ type Registration struct {
 	updated   chan struct{} // closed with the outcome of an attempt
 }
 
-func (g *Registration) key() string { return g.record.Service + "/" + g.record.ID }
+func (g *Registration) key() string { return g.service + "/" + g.id }
 
 // Instance returns the instance as it should be in the registry.
 func (g *Registration) Instance() Instance {
@@ -55,7 +57,7 @@ func (g *Registration) Check(context.Context) error {
 	if err == nil {
 		return nil
 	}
-	return wrap("check", g.record.Service, err)
+	return wrap("check", g.service, err)
 }
 
 // Drain announces to readers that the instance takes no new requests. It is Update with the state Draining. Keep serving until they have
@@ -71,7 +73,7 @@ func (g *Registration) Drain(ctx context.Context) error {
 // registry answers. It returns ErrInvalid if the changed instance could not be registered, and ErrConflict or ErrClosed if the registration
 // has ended.
 func (g *Registration) Update(ctx context.Context, change func(*Instance)) (err error) {
-	ctx, call := g.registrar.obs.update.Start(ctx, g.record.Service)
+	ctx, call := g.registrar.obs.update.Start(ctx, g.service)
 	defer call.End(ctx, &err)
 	if err := g.change(change); err != nil {
 		return err
@@ -291,7 +293,7 @@ func (g *Registration) settle(l *lease, r driver.Record, err error) error {
 // observe emits what an outcome means. mu is free.
 func (g *Registration) observe(before, err error) {
 	o := g.registrar.obs
-	attrs := o.about(g.record.Service, g.record.ID)
+	attrs := o.about(g.service, g.id)
 	switch {
 	case errors.Is(err, ErrConflict):
 		o.superseded.EmitError(g.registrar.ctx, err, attrs...)
@@ -350,7 +352,7 @@ func (g *Registration) state() registrationState {
 	case g.lease != nil && g.lease.left() > 0:
 		state = isRegistered
 	}
-	return registrationState{g.record.Service, state}
+	return registrationState{g.service, state}
 }
 
 // Close deregisters the instance: readers see it leave at once. If the registry does not answer, Close takes a second at most and returns
@@ -364,7 +366,7 @@ func (g *Registration) Close() error {
 // deregister says goodbye.
 func (g *Registration) deregister(ctx context.Context) (err error) {
 	r := g.registrar
-	ctx, call := r.obs.deregister.Start(ctx, g.record.Service)
+	ctx, call := r.obs.deregister.Start(ctx, g.service)
 	defer call.End(ctx, &err)
 	g.mu.Lock()
 	if g.ended {
