@@ -138,7 +138,7 @@ func points(t *testing.T, r *telemetrytest.Recorder) map[string]float64 {
 		text, sep := "", " "
 		for _, kv := range p.Attributes.ToSlice() {
 			if kv.Key != "goos.discovery.system" {
-				text += fmt.Sprint(sep, trimmed(string(kv.Key)), "=", kv.Value.Emit())
+				text += fmt.Sprint(sep, trimmed(string(kv.Key)), "=", kv.Value.String())
 				sep = ","
 			}
 		}

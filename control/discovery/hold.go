@@ -11,68 +11,86 @@ import (
 // maxFailures is how many reports of failure in a row end a hold.
 const maxFailures = 3
 
-// vanish takes an instance whose record no longer exists, and which did not say goodbye. It is removed, unless so many have vanished that the
-// registry is suspected: then it is held, and so are those that vanished shortly before.
+// vanish takes an instance whose record no longer exists, and which did not say goodbye. judge must follow.
 func (s *service) vanish(id string) {
 	e := s.entries[id]
 	if e == nil || !e.held.IsZero() {
 		return
 	}
 	now := time.Now()
-	window := s.resolver.opts.HoldWindow
-	s.vanished = slices.DeleteFunc(s.vanished, func(v vanished) bool { return now.Sub(v.at) > window })
-	s.vanished = append(s.vanished, vanished{e.record, now, e.asOf})
+	s.vanished[id] = vanished{e.record, now, e.asOf}
+	s.order = append(s.order, departure{id, now})
 	delete(s.entries, id)
 	s.dirty = true
+}
+
+// judge decides on instances that have vanished: they are removed, unless so many have that the registry is suspected. Then they are held,
+// and so are those that vanished shortly before.
+func (s *service) judge(ids ...string) {
+	now := time.Now()
+	s.forgetVanished(now)
 	if s.suspicious() {
 		s.holdVanished(now)
 		return
 	}
-	s.later(s.resolver.obs.vanished, e.record)
+	for _, id := range ids {
+		if v, ok := s.vanished[id]; ok {
+			s.later(s.resolver.obs.vanished, v.record)
+		}
+	}
+}
+
+// forgetVanished drops the instances that vanished longer than HoldWindow ago. The costs of a removal do not depend on how many there are.
+func (s *service) forgetVanished(now time.Time) {
+	for len(s.order) > 0 && now.Sub(s.order[0].at) > s.resolver.opts.HoldWindow {
+		if first := s.order[0]; s.vanished[first.id].at.Equal(first.at) {
+			delete(s.vanished, first.id)
+		}
+		s.order = s.order[1:]
+	}
 }
 
 // suspicious reports whether the instances that have vanished lately are too many to be believed.
 func (s *service) suspicious() bool {
-	registered, held := 0, 0
-	for _, e := range s.entries {
-		if e.held.IsZero() {
-			registered++
-		} else {
-			held++
-		}
+	if len(s.vanished) == 0 {
+		return false
 	}
-	lost := len(s.vanished) + held
-	total := registered + lost
-	return registered+held == 0 || lost >= 2 && float64(lost) > s.resolver.opts.HoldShare*float64(total)
+	lost := len(s.vanished) + s.held
+	total := len(s.entries) + len(s.vanished)
+	return len(s.entries) == 0 || lost >= 2 && float64(lost) > s.resolver.opts.HoldShare*float64(total)
 }
 
 // holdVanished puts the instances that vanished lately back, as held.
 func (s *service) holdVanished(now time.Time) {
-	for _, v := range s.vanished {
-		if s.entries[v.record.ID] == nil {
-			s.entries[v.record.ID] = &entry{record: v.record, held: cmp.Or(v.asOf, now)}
-			s.later(s.resolver.obs.held, v.record)
+	first := now
+	for id, v := range s.vanished {
+		if s.entries[id] != nil {
+			continue
+		}
+		since := cmp.Or(v.asOf, now)
+		s.entries[id] = &entry{record: v.record, held: since}
+		s.held++
+		s.later(s.resolver.obs.held, v.record)
+		if since.Before(first) {
+			first = since
 		}
 	}
-	s.vanished = nil
-	s.schedule(now)
+	clear(s.vanished)
+	s.order = nil
+	s.schedule(first.Add(s.resolver.opts.HoldTime), now)
 }
 
-// schedule has the holds end in time.
-func (s *service) schedule(now time.Time) {
-	var next time.Time
-	for _, e := range s.entries {
-		if end := e.held.Add(s.resolver.opts.HoldTime); !e.held.IsZero() && (next.IsZero() || end.Before(next)) {
-			next = end
-		}
-	}
+// schedule has the holds looked at no later than end.
+func (s *service) schedule(end, now time.Time) {
 	switch {
-	case next.IsZero():
 	case s.timer == nil:
-		s.timer = time.AfterFunc(next.Sub(now), s.endHolds)
+		s.timer = time.AfterFunc(end.Sub(now), s.endHolds)
+	case s.holdEnd.IsZero() || end.Before(s.holdEnd):
+		s.timer.Reset(end.Sub(now))
 	default:
-		s.timer.Reset(next.Sub(now))
+		return
 	}
+	s.holdEnd = end
 }
 
 // endHolds removes the instances that have been held for HoldTime.
@@ -84,12 +102,17 @@ func (s *service) endHolds() {
 	defer s.emit(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.holdEnd = time.Time{}
 	for id, e := range s.entries {
-		if !e.held.IsZero() && now.Sub(e.held) >= s.resolver.opts.HoldTime {
+		if e.held.IsZero() {
+			continue
+		}
+		if end := e.held.Add(s.resolver.opts.HoldTime); end.After(now) {
+			s.schedule(end, now)
+		} else {
 			s.drop(id)
 		}
 	}
-	s.schedule(now)
 	s.publish()
 }
 
@@ -97,6 +120,7 @@ func (s *service) endHolds() {
 func (s *service) drop(id string) {
 	e := s.entries[id]
 	delete(s.entries, id)
+	s.held--
 	s.dirty = true
 	s.later(s.resolver.obs.vanished, e.record)
 }

@@ -258,7 +258,7 @@ func (r *Registrar) fail(err error) {
 // blame gives the error of a request a class, if only the time for it has passed.
 func (r *Registrar) blame(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, ErrUnavailable) {
-		return fmt.Errorf("%w: no answer within %s", ErrUnavailable, r.opts.Timeout)
+		return fmt.Errorf("%w: the registry has not answered in time", ErrUnavailable)
 	}
 	return err
 }
@@ -364,6 +364,26 @@ func (r *Registrar) remove(g *Registration) *lease {
 		delete(r.registrations, g.key())
 	}
 	return r.lease
+}
+
+// repeat repeats a goodbye until it succeeds, or the lease ends and the record with it.
+func (r *Registrar) repeat(l *lease, goodbye func(context.Context) error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.lease != l {
+		return
+	}
+	l.work.Go(func() {
+		wait := backoff.Backoff{First: r.opts.Backoff, Longest: r.opts.TTL / 3}
+		for wait.Wait(l.ctx) == nil {
+			ctx, cancel := context.WithTimeout(l.ctx, r.opts.Timeout)
+			err := goodbye(ctx)
+			cancel()
+			if err == nil {
+				return
+			}
+		}
+	})
 }
 
 func (r *Registrar) forget(l *lease) {

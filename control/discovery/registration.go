@@ -25,6 +25,8 @@ type Registration struct {
 	record    driver.Record
 	lease     *lease // under which a record was confirmed last; nil if none is
 	current   bool   // that record is the wanted one
+	revision  int    // counts the changes of record
+	attempts  int    // revision of the last attempt
 	attempted bool
 	ended     bool
 	err       error         // why it is not registered
@@ -49,13 +51,12 @@ func (g *Registration) Check(context.Context) error {
 	defer g.mu.Unlock()
 	err := g.err
 	switch {
-	case err == nil && g.lease == nil:
-		err = fmt.Errorf("%w: not registered yet", ErrUnavailable)
-	case err == nil && g.lease.left() <= 0:
-		err = fmt.Errorf("%w: the lease was not renewed in time", ErrUnavailable)
-	}
-	if err == nil {
+	case g.lease != nil && g.lease.left() > 0:
 		return nil
+	case g.lease != nil:
+		err = fmt.Errorf("%w: the lease was not renewed in time", ErrUnavailable)
+	case err == nil:
+		err = fmt.Errorf("%w: not registered yet", ErrUnavailable)
 	}
 	return wrap("check", g.service, err)
 }
@@ -83,7 +84,7 @@ func (g *Registration) Update(ctx context.Context, change func(*Instance)) (err 
 		switch {
 		case confirmed:
 			return nil
-		case errors.Is(err, ErrConflict), errors.Is(err, ErrClosed), errors.Is(err, ErrInvalid), errors.Is(err, ErrTooLarge), errors.Is(err, ErrDenied):
+		case errors.Is(err, ErrConflict), errors.Is(err, ErrClosed), refused(err):
 			return err
 		}
 		select {
@@ -123,6 +124,7 @@ func (g *Registration) change(change func(*Instance)) error {
 // revise has the record written again. mu is held.
 func (g *Registration) revise() {
 	g.current = false
+	g.revision++
 	close(g.revised)
 	g.revised = make(chan struct{})
 }
@@ -136,15 +138,18 @@ func (g *Registration) healthChanged() {
 	}
 }
 
-// outcome reports whether the registry has the record, why it has not, and when to look again.
+// outcome reports whether the registry has the record, why it has not, and when to look again. The error of an earlier record does not count.
 func (g *Registration) outcome() (confirmed bool, updated <-chan struct{}, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.current, g.updated, g.err
+	if g.ended || g.attempts == g.revision {
+		err = g.err
+	}
+	return g.current, g.updated, err
 }
 
-// revision returns a channel that is closed when the record should change.
-func (g *Registration) revision() <-chan struct{} {
+// revising returns a channel that is closed when the record should change.
+func (g *Registration) revising() <-chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.revised
@@ -167,7 +172,7 @@ func (g *Registration) tend(l *lease) {
 	work.Go(func() { g.watch(ctx, l, altered) })
 	wait := backoff.Backoff{First: l.registrar.opts.Backoff, Longest: l.registrar.opts.TTL / 3}
 	for {
-		revised := g.revision()
+		revised := g.revising()
 		err := g.write(ctx, l)
 		switch {
 		case ctx.Err() != nil, g.over():
@@ -214,17 +219,18 @@ func (g *Registration) watch(ctx context.Context, l *lease, altered chan<- struc
 	}
 	wait := backoff.Backoff{First: l.registrar.opts.Backoff, Longest: l.registrar.opts.TTL / 3}
 	for ctx.Err() == nil {
-		if l.Watch(ctx, g.wanted(), func() { wait.Reset(); notify() }) != nil && wait.Wait(ctx) == nil {
+		r, _ := g.wanted()
+		if l.Watch(ctx, r, func() { wait.Reset(); notify() }) != nil && wait.Wait(ctx) == nil {
 			notify() // a change may have been missed
 		}
 	}
 }
 
-// wanted returns the record as it should be in the registry.
-func (g *Registration) wanted() driver.Record {
+// wanted returns the record as it should be in the registry, and its revision.
+func (g *Registration) wanted() (r driver.Record, revision int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.withHealth()
+	return g.withHealth(), g.revision
 }
 
 // withHealth returns the record with the state that follows from the health of the process. mu is held.
@@ -253,32 +259,42 @@ func (g *Registration) write(ctx context.Context, l *lease) error {
 		case <-ctx.Done():
 		}
 	}()
-	r := g.wanted()
+	r, revision := g.wanted()
 	if r.Epoch == 0 {
 		epoch, err := l.Epoch(ctx, r.Service, r.ID, uint64(time.Now().UnixMilli()))
 		if err != nil {
-			return g.settle(l, r, l.registrar.blame(err))
+			return g.settle(l, r, revision, l.registrar.blame(err))
 		}
 		r.Epoch = epoch
+		g.setEpoch(epoch)
 	}
-	return g.settle(l, r, l.registrar.blame(l.Register(ctx, r)))
+	return g.settle(l, r, revision, l.registrar.blame(l.Register(ctx, r)))
 }
 
-// settle records the outcome of an attempt.
-func (g *Registration) settle(l *lease, r driver.Record, err error) error {
+// setEpoch records the epoch before the request, which may be carried out although nobody hears of it: from now on there is something to
+// deregister.
+func (g *Registration) setEpoch(epoch uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.record.Epoch = epoch
+}
+
+// settle records the outcome of an attempt to write a revision of the record.
+func (g *Registration) settle(l *lease, r driver.Record, revision int, err error) error {
 	g.mu.Lock()
 	before, ended := g.err, g.ended
 	if ended {
 		g.mu.Unlock()
 		return err
 	}
-	g.record.Epoch = r.Epoch
+	g.attempts = revision
+	g.err = err
+	g.current = err == nil && same(r.Instance, g.withHealth().Instance)
 	switch {
 	case err == nil:
-		g.lease, g.err = l, nil
-		g.current = same(r.Instance, g.withHealth().Instance)
-	default:
-		g.lease, g.current, g.err = nil, false, err
+		g.lease = l
+	case !refused(err):
+		g.lease = nil
 	}
 	if errors.Is(err, ErrConflict) {
 		g.finish(err)
@@ -288,6 +304,11 @@ func (g *Registration) settle(l *lease, r driver.Record, err error) error {
 	g.mu.Unlock()
 	g.observe(before, err)
 	return err
+}
+
+// refused reports whether the registry has refused a record, so that the one before stays.
+func refused(err error) bool {
+	return errors.Is(err, ErrInvalid) || errors.Is(err, ErrTooLarge) || errors.Is(err, ErrDenied)
 }
 
 // observe emits what an outcome means. mu is free.
@@ -356,7 +377,7 @@ func (g *Registration) state() registrationState {
 }
 
 // Close deregisters the instance: readers see it leave at once. If the registry does not answer, Close takes a second at most and returns
-// ErrUnavailable, and the instance vanishes when its lease ends. A second Close does nothing.
+// ErrUnavailable. The Registrar then repeats the goodbye until the registry has it, or its lease has ended. A second Close does nothing.
 func (g *Registration) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
@@ -368,22 +389,40 @@ func (g *Registration) deregister(ctx context.Context) (err error) {
 	r := g.registrar
 	ctx, call := r.obs.deregister.Start(ctx, g.service)
 	defer call.End(ctx, &err)
-	g.mu.Lock()
-	if g.ended {
-		g.err = ErrClosed
-		g.mu.Unlock()
-		r.remove(g)
+	first := g.leave()
+	l := r.remove(g)
+	if !first {
 		return nil
 	}
+	if l == nil { // the record ends with its lease
+		return nil
+	}
+	if err = g.goodbye(ctx, l); err != nil {
+		r.repeat(l, func(ctx context.Context) error { return g.goodbye(ctx, l) })
+	}
+	return err
+}
+
+// leave ends the registration. It returns false if it had ended before.
+func (g *Registration) leave() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ended {
+		g.err = ErrClosed
+		return false
+	}
 	g.finish(ErrClosed)
-	g.mu.Unlock()
-	g.writing.Lock() // a request under way has been cancelled: it must not write over the goodbye
+	return true
+}
+
+// goodbye replaces the record, if a request to write it has ever been sent.
+func (g *Registration) goodbye(ctx context.Context, l *lease) error {
+	g.writing.Lock() // a request under way has been canceled: its late arrival must not write over the goodbye
 	defer g.writing.Unlock()
-	record := g.wanted()
-	l := r.remove(g)
-	if l == nil || record.Epoch == 0 {
-		return nil // it is not in the registry, or ends with its lease
+	record, _ := g.wanted()
+	if record.Epoch == 0 {
+		return nil
 	}
 	record.State = driver.Gone
-	return r.blame(l.Deregister(ctx, record, r.opts.Goodbye))
+	return g.registrar.blame(l.Deregister(ctx, record, g.registrar.opts.Goodbye))
 }

@@ -347,7 +347,10 @@ type service struct {
 	entries    map[string]*entry
 	unseen     map[string]struct{} // by the snapshot that is being read
 	reading    bool                // a snapshot is being read
-	vanished   []vanished          // within the last HoldWindow
+	vanished   map[string]vanished // by ID; those of the last HoldWindow
+	order      []departure         // of vanished, by time; an ID may have returned since
+	held       int                 // of the entries
+	holdEnd    time.Time           // when timer fires; zero if it does not
 	invalid    map[string]error
 	refused    map[string]struct{}     // invalid records of the snapshot that is being read, by their place
 	waiters    chan struct{}           // closed with the next change
@@ -367,6 +370,12 @@ type entry struct {
 	failures int       // in a row, as reported
 }
 
+// departure is when an instance vanished.
+type departure struct {
+	id string
+	at time.Time
+}
+
 // vanished is an instance whose record was removed without a goodbye.
 type vanished struct {
 	record driver.Record
@@ -378,7 +387,7 @@ func newService(name string, r *Resolver) *service {
 	return &service{
 		name: name, resolver: r, loaded: make(chan struct{}), stale: time.Now(), waiters: make(chan struct{}),
 		failed: make(chan struct{}), disk: newDisk(r.opts.SnapshotDir, name),
-		entries: map[string]*entry{}, invalid: map[string]error{},
+		entries: map[string]*entry{}, invalid: map[string]error{}, vanished: map[string]vanished{},
 	}
 }
 
@@ -438,6 +447,7 @@ func (s *service) apply(ctx context.Context, e driver.Event) {
 	case driver.EventDelete:
 		delete(s.invalid, id)
 		s.vanish(id)
+		s.judge(id)
 		s.publish()
 	case driver.EventInvalid:
 		delete(s.unseen, id) // it is there: nothing says that the instance is gone
@@ -467,9 +477,11 @@ func (s *service) restart(ctx context.Context) {
 func (s *service) synced() {
 	if s.reading {
 		s.reading = false
-		for id := range s.unseen {
+		unseen := slices.Sorted(maps.Keys(s.unseen))
+		for _, id := range unseen {
 			s.vanish(id)
 		}
+		s.judge(unseen...)
 		maps.DeleteFunc(s.invalid, func(place string, _ error) bool {
 			_, still := s.refused[place]
 			return !still
@@ -507,16 +519,23 @@ func (s *service) put(r driver.Record) {
 		s.later(s.resolver.obs.draining, r)
 	}
 	s.dirty = s.dirty || !e.held.IsZero() || !same(e.record.Instance, r.Instance)
+	if !e.held.IsZero() {
+		s.held--
+	}
 	*e = entry{record: r}
-	s.vanished = slices.DeleteFunc(s.vanished, func(v vanished) bool { return v.record.ID == r.ID })
+	delete(s.vanished, r.ID)
 	s.publish()
 }
 
 // depart removes an instance that has said goodbye, unless another incarnation has taken its place.
 func (s *service) depart(r driver.Record) {
+	delete(s.vanished, r.ID)
 	e := s.entries[r.ID]
 	if e == nil || e.record.Incarnation != r.Incarnation && e.record.Epoch > r.Epoch {
 		return
+	}
+	if !e.held.IsZero() {
+		s.held--
 	}
 	delete(s.entries, r.ID)
 	s.dirty = true

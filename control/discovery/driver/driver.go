@@ -126,6 +126,9 @@ type Instance struct {
 	State State
 }
 
+// MaxEpoch is the largest Epoch. A record with a larger one is invalid: no start could come after it.
+const MaxEpoch = 1 << 62
+
 // Record is an Instance as a registry keeps it.
 type Record struct {
 	Instance

@@ -154,6 +154,8 @@ func decode(it kv.Item) (driver.Record, error) {
 		return r, fmt.Errorf("%w: %w", driver.ErrInvalid, err)
 	case !known:
 		return r, fmt.Errorf("%w: state %q: want up, unhealthy, draining or gone", driver.ErrInvalid, v.State)
+	case v.Epoch > driver.MaxEpoch:
+		return r, fmt.Errorf("%w: epoch %d: at most %d", driver.ErrInvalid, v.Epoch, uint64(driver.MaxEpoch))
 	case len(v.Addresses) == 0:
 		return r, fmt.Errorf("%w: no addresses", driver.ErrInvalid)
 	}
@@ -306,7 +308,7 @@ func (l *lease) deregister(ctx context.Context, r driver.Record, keep time.Durat
 	wait := retries
 	for {
 		it, there, err := l.present(ctx, r)
-		if err != nil || there.Incarnation != r.Incarnation || there.State == driver.Gone {
+		if err != nil || !replaceable(it, there, r) {
 			return err
 		}
 		if _, err = l.store.Put(ctx, key(r), data, condition(it), kv.TTL(keep)); !errors.Is(err, kv.ErrConflict) {
@@ -316,6 +318,18 @@ func (l *lease) deregister(ctx context.Context, r driver.Record, keep time.Durat
 			return err
 		}
 	}
+}
+
+// replaceable reports whether a goodbye may replace what is there: the own record, the goodbye of another process, or nothing. Without a
+// goodbye, a request to register that arrives late would bring the instance back.
+func replaceable(it kv.Item, there, r driver.Record) bool {
+	switch {
+	case it.Version == 0:
+		return true
+	case there.Incarnation == r.Incarnation:
+		return there.State != driver.Gone
+	}
+	return there.State == driver.Gone && there.Epoch < r.Epoch
 }
 
 // Watch implements driver.Lease. It also follows the orders for the instance.
