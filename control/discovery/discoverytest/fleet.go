@@ -16,7 +16,7 @@ import (
 // fleets are the promises of package discovery on the driver.
 func fleets() []promise {
 	return []promise{
-		{Name: "fleet/life of an instance", Needs: Writes | Reads, Together: true, Check: fleetLife},
+		{Name: "fleet/life of an instance", Needs: Writes | Reads, Check: fleetLife},
 		{Name: "fleet/found by hand", Needs: Reads, Hook: "Put", Together: true, Check: fleetFound},
 		{Name: "fleet/registered again after removal", Needs: Writes | Reads, Hook: "Remove", Together: true, Check: fleetRemoved},
 		{Name: "fleet/later start wins", Needs: Writes | Reads | Incarnations, Together: true, Check: fleetConflict},

@@ -13,9 +13,9 @@ import (
 
 func observed() []promise {
 	return []promise{
-		{Name: "telemetry/registrar", Needs: Writes, Together: true, Check: observedRegistrar},
+		{Name: "telemetry/registrar", Needs: Writes, Check: observedRegistrar},
 		{Name: "telemetry/resolver", Needs: Reads, Hook: "Put and Remove", Together: true, Check: observedResolver},
-		{Name: "telemetry/conflict", Needs: Writes | Incarnations, Together: true, Check: observedConflict},
+		{Name: "telemetry/conflict", Needs: Writes | Incarnations, Check: observedConflict},
 	}
 }
 

@@ -211,7 +211,7 @@ func TestContractNATS(t *testing.T) {
 	start := begin(dialNATS("nats://"+tap.Endpoint()), dialNATS(server.URL()))
 	discoverytest.Run(t, faults(discoverytest.Backend{
 		Record:   "testdata/contract-nats.json",
-		TTL:      3 * time.Second,
+		TTL:      5 * time.Second,
 		Late:     5 * time.Second,
 		Requests: func() int64 { return messages(t, server) },
 		Begin: func(t testing.TB) discoverytest.Registry {
