@@ -3,7 +3,9 @@ package etcdkv
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -15,8 +17,8 @@ import (
 // renewals sends all renewals of a driver by one stream. clientv3.Client.KeepAliveOnce opens a stream for each, which takes client and
 // server several times as long. clientv3.Client.KeepAlive shares one, but renews when it wants to.
 //
-// A stream belongs to one server. If that server does not answer in time, the next renewal opens another stream, which may lead to another
-// server.
+// A stream belongs to one server. If that server falls silent, the stream ends, and renewals continue on another one, which may lead to
+// another server. A renewal that ends early leaves the stream to the others.
 type renewals struct {
 	opening chan struct{} // holds a token while nobody opens a stream
 
@@ -33,18 +35,22 @@ func newRenewals() *renewals {
 
 // renew renews a lease. It returns rpctypes.ErrLeaseNotFound if the lease has ended.
 func (r *renewals) renew(ctx context.Context, client *clientv3.Client, id clientv3.LeaseID) error {
-	s, err := r.open(ctx, client)
-	if err != nil {
-		return err
+	for {
+		s, err := r.open(ctx, client)
+		if err != nil {
+			return err
+		}
+		ttl, err := s.renew(ctx, int64(id))
+		switch {
+		case errors.Is(err, errSilent) && ctx.Err() == nil: // another renewal gave up the stream
+		case err != nil:
+			return err
+		case ttl <= 0:
+			return rpctypes.ErrLeaseNotFound
+		default:
+			return nil
+		}
 	}
-	ttl, err := s.renew(ctx, int64(id))
-	switch {
-	case err != nil:
-		return err
-	case ttl <= 0:
-		return rpctypes.ErrLeaseNotFound
-	}
-	return nil
 }
 
 // open returns the present stream, or a new one.
@@ -103,24 +109,30 @@ type renewalStream struct {
 	stream   etcdserverpb.Lease_LeaseKeepAliveClient
 	ctx      context.Context // ends with the stream; its cause is why
 	end      context.CancelCauseFunc
-	requests chan renewal
+	requests chan *renewal
 
 	mu      sync.Mutex
-	waiting map[int64][]chan<- int64 // by lease, in the order in which they were sent
+	waiting map[int64][]*renewal // by lease, in the order in which they were sent
+	heard   time.Time            // when the last answer came
 }
 
 // renewal is one request, and where its answer goes.
 type renewal struct {
-	id  int64
-	ttl chan int64
+	id   int64
+	ttl  chan int64
+	sent time.Time // guarded by renewalStream.mu; zero if it was not sent
 }
 
-// errNoAnswer ends a stream whose server is silent.
-var errNoAnswer = errors.New("a renewal was not answered in time")
+// patience is how long a stream must be silent before a renewal that ends without an answer ends the stream. It is shorter than a third of the
+// shortest TTL.
+const patience = 500 * time.Millisecond
+
+// errSilent ends a stream whose server is silent.
+var errSilent = fmt.Errorf("etcd has not answered a renewal for %s", patience)
 
 // dialRenewals opens a stream, which outlives ctx.
 func dialRenewals(ctx context.Context, client *clientv3.Client) (*renewalStream, error) {
-	s := &renewalStream{requests: make(chan renewal), waiting: map[int64][]chan<- int64{}}
+	s := &renewalStream{requests: make(chan *renewal), waiting: map[int64][]*renewal{}}
 	s.ctx, s.end = context.WithCancelCause(context.Background())
 	stop := context.AfterFunc(ctx, func() { s.end(ctx.Err()) })
 	var err error
@@ -143,7 +155,8 @@ func (s *renewalStream) transmit() {
 		select {
 		case r := <-s.requests:
 			s.mu.Lock()
-			s.waiting[r.id] = append(s.waiting[r.id], r.ttl)
+			r.sent = time.Now()
+			s.waiting[r.id] = append(s.waiting[r.id], r)
 			s.mu.Unlock()
 			if err := s.stream.Send(&etcdserverpb.LeaseKeepAliveRequest{ID: r.id}); err != nil {
 				return // receive returns the reason
@@ -170,11 +183,12 @@ func (s *renewalStream) receive() {
 func (s *renewalStream) answer(id, ttl int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.heard = time.Now()
 	queue := s.waiting[id]
 	if len(queue) == 0 {
 		return
 	}
-	queue[0] <- ttl
+	queue[0].ttl <- ttl
 	if s.waiting[id] = queue[1:]; len(queue) == 1 {
 		delete(s.waiting, id)
 	}
@@ -182,7 +196,7 @@ func (s *renewalStream) answer(id, ttl int64) {
 
 // renew returns the TTL of a lease that was renewed, or zero if it has ended.
 func (s *renewalStream) renew(ctx context.Context, id int64) (int64, error) {
-	r := renewal{id: id, ttl: make(chan int64, 1)}
+	r := &renewal{id: id, ttl: make(chan int64, 1)}
 	for requests := s.requests; ; {
 		select {
 		case requests <- r:
@@ -192,10 +206,21 @@ func (s *renewalStream) renew(ctx context.Context, id int64) (int64, error) {
 		case <-s.ctx.Done():
 			return 0, context.Cause(s.ctx)
 		case <-ctx.Done():
-			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				s.end(errNoAnswer)
+			if s.silent(r) {
+				s.end(errSilent)
 			}
 			return 0, ctx.Err()
 		}
 	}
+}
+
+// silent reports whether a renewal was sent, and no answer to any renewal has come for patience since then.
+func (s *renewalStream) silent(r *renewal) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	since := r.sent
+	if s.heard.After(since) {
+		since = s.heard
+	}
+	return !r.sent.IsZero() && time.Since(since) >= patience
 }

@@ -106,3 +106,76 @@ func TestRenewalOfSilentServer(t *testing.T) {
 		silent.Heal()
 	}
 }
+
+// TestShortDeadlines renews a lease with deadlines that have almost ended. The renewals of another lease neither fail nor need a new stream.
+func TestShortDeadlines(t *testing.T) {
+	t.Parallel()
+	engine := testenv.Etcd(t)
+	s := connect(t, engine.Endpoint())
+	defer s.Close()
+	var leases [2]driver.LeaseID
+	for i := range leases {
+		var err error
+		if leases[i], err = s.Grant(t.Context(), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Renew(t.Context(), leases[0]); err != nil {
+		t.Fatal(err)
+	}
+	var work errgroup.Group
+	work.Go(func() error {
+		for range 300 {
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Microsecond)
+			_ = s.Renew(ctx, leases[0]) // it may fail
+			cancel()
+			time.Sleep(time.Millisecond)
+		}
+		return nil
+	})
+	work.Go(func() error {
+		for n := range 1000 {
+			if err := s.Renew(t.Context(), leases[1]); err != nil {
+				return fmt.Errorf("renewal %d without a deadline: %w", n, err)
+			}
+		}
+		return nil
+	})
+	if err := work.Wait(); err != nil {
+		t.Error(err)
+	}
+	if got := streams(t, engine); got != "1" {
+		t.Errorf("the renewals took %s streams, want one", got)
+	}
+}
+
+// TestRenewalMovesOn has a renewal give up the stream to a silent server. Another one, which has more time, continues on the next stream.
+func TestRenewalMovesOn(t *testing.T) {
+	t.Parallel()
+	engine := testenv.Etcd(t)
+	s := connect(t, engine.Endpoint())
+	defer s.Close()
+	id, err := s.Grant(t.Context(), time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Renew(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	engine.Pause()
+	patient := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		patient <- s.Renew(ctx, id)
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := s.Renew(ctx, id); !errors.Is(err, driver.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("by a silent server: %v, want ErrUnavailable", err)
+	}
+	engine.Resume()
+	if err := <-patient; err != nil {
+		t.Errorf("the renewal with more time: %v", err)
+	}
+}
