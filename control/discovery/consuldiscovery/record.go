@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/consul/api"
 
 	"github.com/go-os/go-os/control/discovery/driver"
+	"github.com/go-os/go-os/internal/sanitize"
 )
 
 // The keys of the service meta. Consul accepts 64 keys, with values of 512 bytes.
@@ -157,8 +158,8 @@ func decode(s *api.AgentService) (r driver.Record, revision uint64, err error) {
 		err = fmt.Errorf("%w: meta %s: %w", driver.ErrInvalid, metaEpoch, badEpoch)
 	case badRevision != nil:
 		err = fmt.Errorf("%w: meta %s: %w", driver.ErrInvalid, metaRevision, badRevision)
-	case badBody != nil:
-		err = fmt.Errorf("%w: meta %s: %w", driver.ErrInvalid, metaRecord, badBody)
+	case badBody != nil: // its text, and the error itself, may repeat a part of the record
+		err = fmt.Errorf("%w: meta %s: %s", driver.ErrInvalid, metaRecord, sanitize.Text(badBody.Error(), 256))
 	case len(b.Addresses) == 0:
 		err = fmt.Errorf("%w: no addresses", driver.ErrInvalid)
 	}

@@ -49,6 +49,7 @@ import (
 	"github.com/go-os/go-os/control/discovery/driver"
 	"github.com/go-os/go-os/internal/backoff"
 	"github.com/go-os/go-os/internal/defaults"
+	"github.com/go-os/go-os/internal/sanitize"
 	"github.com/go-os/go-os/state/kv"
 )
 
@@ -126,11 +127,6 @@ type value struct {
 	Epoch       uint64            `json:"epoch"`
 }
 
-var states = map[string]driver.State{
-	driver.Up.String(): driver.Up, driver.Unhealthy.String(): driver.Unhealthy, driver.Draining.String(): driver.Draining,
-	driver.Gone.String(): driver.Gone,
-}
-
 func key(r driver.Record) string { return r.Service + "/" + r.ID }
 
 func encode(r driver.Record) ([]byte, error) {
@@ -140,20 +136,23 @@ func encode(r driver.Record) ([]byte, error) {
 	})
 }
 
+// maxText is the length of the longest text from the store in an error, in bytes. Such an error is kept, sent and logged.
+const maxText = 256
+
 // decode returns the record of an item.
 func decode(it kv.Item) (driver.Record, error) {
 	service, id, ok := strings.Cut(it.Key, "/")
 	r := driver.Record{Instance: driver.Instance{Service: service, ID: id}}
 	var v value
 	err := json.Unmarshal(it.Value, &v)
-	state, known := states[v.State]
+	state, unknown := driver.ParseState(v.State)
 	switch {
 	case !ok || id == "" || strings.Contains(id, "/"):
-		return r, fmt.Errorf("%w: the key %q is not that of an instance: want <service>/<id>", driver.ErrInvalid, it.Key)
-	case err != nil:
-		return r, fmt.Errorf("%w: %w", driver.ErrInvalid, err)
-	case !known:
-		return r, fmt.Errorf("%w: state %q: want up, unhealthy, draining or gone", driver.ErrInvalid, v.State)
+		return r, fmt.Errorf("%w: the key %q is not that of an instance: want <service>/<id>", driver.ErrInvalid, sanitize.Text(it.Key, maxText))
+	case err != nil: // its text, and the error itself, may repeat a part of the value
+		return r, fmt.Errorf("%w: %s", driver.ErrInvalid, sanitize.Text(err.Error(), maxText))
+	case unknown != nil:
+		return r, unknown
 	case v.Epoch > driver.MaxEpoch:
 		return r, fmt.Errorf("%w: epoch %d: at most %d", driver.ErrInvalid, v.Epoch, uint64(driver.MaxEpoch))
 	case len(v.Addresses) == 0:
@@ -234,7 +233,7 @@ func (l *lease) register(ctx context.Context, r driver.Record) error {
 		case err != nil:
 			return err
 		case there.Incarnation != r.Incarnation && there.Epoch >= r.Epoch && there.State != driver.Gone:
-			return fmt.Errorf("%w: %s is registered by a process that started later (incarnation %s)", driver.ErrConflict, key(r), there.Incarnation)
+			return fmt.Errorf("%w: %s is registered by a process that started later (incarnation %s)", driver.ErrConflict, key(r), sanitize.Text(there.Incarnation, maxText))
 		case it.Version != 0 && it.Version == l.version(place{l.store, key(r)}) && bytes.Equal(it.Value, data):
 			return nil
 		}

@@ -64,7 +64,7 @@ var vendors = map[string][]string{
 }
 
 // forDrivers are the packages of internal that a driver may import. They have no policy and no telemetry.
-var forDrivers = []string{"internal/backoff", "internal/defaults", "internal/life"}
+var forDrivers = []string{"internal/backoff", "internal/defaults", "internal/life", "internal/sanitize"}
 
 // storeless are packages of control that a program links without any package of state, as are their package driver and what is in their
 // internal folders.

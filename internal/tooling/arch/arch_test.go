@@ -115,6 +115,7 @@ func TestMutations(t *testing.T) {
 		{"driver of another capability on kv", "control/discovery/kvdiscovery/kv.go", ours + "state/kv", ""},
 		{"vendor in a driver of discovery", "control/discovery/consuldiscovery/watch.go", "github.com/hashicorp/consul/api", ""},
 		{"backoff in a driver of discovery", "control/discovery/dnsdiscovery/watch.go", ours + "internal/backoff", ""},
+		{"bounds of text in a driver of discovery", "control/discovery/kvdiscovery/kvdiscovery.go", ours + "internal/sanitize", ""},
 		{"drivers in the suite of discovery", "control/discovery/discoverytest/run.go", ours + "control/discovery/kvdiscovery", ""},
 		{"what drivers of one capability share", "state/kv/memkv/memkv.go", ours + "state/kv/internal/feed", ""},
 		{"lifetime in a driver", "state/sync/etcdsync/etcdsync.go", ours + "internal/life", ""},
