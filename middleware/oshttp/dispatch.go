@@ -7,11 +7,18 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"sync"
+	"sync/atomic"
 )
 
-// maxRepeats is how often a request is repeated that a server may have received.
-const maxRepeats = 2
+const (
+	// maxRepeats is how often a request is repeated that a server may have received.
+	maxRepeats = 2
+	// maxRefusals is how many instances may refuse a request as misdirected. It keeps a wrong name in HandlerOptions.Services from
+	// multiplying the requests of a fleet. Refusals are remembered, so the next requests try other instances.
+	maxRefusals = 3
+)
 
 // dispatch sends one request to instances of a service until one of them answers.
 type dispatch struct {
@@ -20,9 +27,11 @@ type dispatch struct {
 	owned   bool          // the header of request may be changed
 	body    payload
 
-	tried   []*instance
-	space   [4]*instance // for tried, without an allocation of its own
-	repeats int
+	tried     []*instance
+	space     [4]*instance // for tried, without an allocation of its own
+	repeats   int
+	refusals  int
+	handshake failedHandshake // of the present attempt
 }
 
 // run returns the first answer, and the instance that gave it. Otherwise it returns the last error.
@@ -47,7 +56,7 @@ func (d *dispatch) run() (*http.Response, *instance, error) {
 			break
 		}
 	}
-	d.body.end(err != nil)
+	d.body.end()
 	return res, d.last(), err
 }
 
@@ -62,8 +71,12 @@ func (d *dispatch) last() *instance {
 func (d *dispatch) prepare(to *instance) *http.Request {
 	r := d.request
 	first := len(d.tried) == 1
-	if !d.owned || !first {
-		r = r.WithContext(r.Context())
+	if encrypted := d.route.scheme == "https"; encrypted || !d.owned || !first {
+		ctx := r.Context()
+		if encrypted {
+			ctx = d.watchHandshake(ctx)
+		}
+		r = r.WithContext(ctx)
 		r.Header = r.Header.Clone()
 		if r.Header == nil {
 			r.Header = make(http.Header, 2)
@@ -88,7 +101,7 @@ func (d *dispatch) again(at *instance, res *http.Response, err error) bool {
 		return false
 	case ctx.Err() != nil:
 		return false
-	case unsent(err):
+	case d.unsent(err):
 		at.done(false)
 		return d.body.next()
 	case timedOut(err):
@@ -105,10 +118,34 @@ func (d *dispatch) repeat() bool {
 }
 
 // unsent reports whether the error shows that nothing of the request was sent.
-func unsent(err error) bool {
+func (d *dispatch) unsent(err error) bool {
 	var dial *dialError
 	var certificate *tls.CertificateVerificationError
-	return errors.As(err, &dial) || errors.As(err, &certificate) || errors.Is(err, http.ErrSchemeMismatch)
+	return errors.As(err, &dial) || errors.As(err, &certificate) || errors.Is(err, http.ErrSchemeMismatch) || d.handshake.is(err)
+}
+
+// failedHandshake is the error of the TLS handshake that an attempt began. The handshake of an attempt that got another connection
+// meanwhile may end after it.
+type failedHandshake struct{ err *atomic.Pointer[error] }
+
+// watchHandshake returns ctx for an attempt. net/http has no type for the errors of handshakes, and sends nothing after one.
+func (d *dispatch) watchHandshake(ctx context.Context) context.Context {
+	failure := new(atomic.Pointer[error])
+	d.handshake.err = failure
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{TLSHandshakeDone: func(_ tls.ConnectionState, err error) {
+		if err != nil {
+			failure.Store(&err)
+		}
+	}})
+}
+
+// is reports whether err is the error of the handshake.
+func (h failedHandshake) is(err error) bool {
+	if h.err == nil {
+		return false
+	}
+	failure := h.err.Load()
+	return failure != nil && errors.Is(err, *failure)
 }
 
 func timedOut(err error) bool {
@@ -131,10 +168,10 @@ func discard(res *http.Response) {
 	_ = res.Body.Close()
 }
 
-// payload are the payload of the attempts of one request.
+// payload is the body of a request, for all its attempts.
 type payload struct {
-	get   func() (io.ReadCloser, error) // nil if the body can be read only once
-	once  *untouched                    // the body that can be read only once
+	get   func() (io.ReadCloser, error) // returns the body for one more attempt; nil if there is no body
+	once  *once                         // the body, if it can be read only once
 	ready io.ReadCloser                 // of the next attempt; nil if there is no body
 	taken bool                          // by an attempt, which closes it
 }
@@ -147,8 +184,9 @@ func payloadOf(r *http.Request) payload {
 	case r.GetBody != nil:
 		return payload{get: r.GetBody, ready: r.Body}
 	}
-	once := &untouched{ReadCloser: r.Body}
-	return payload{once: once, ready: once}
+	body := &once{body: r.Body}
+	ready, _ := body.open()
+	return payload{get: body.open, once: body, ready: ready}
 }
 
 // prepare gives a request its body.
@@ -160,10 +198,7 @@ func (b *payload) prepare(r *http.Request) {
 
 // next reports whether there is a body for one more attempt, and has it ready.
 func (b *payload) next() bool {
-	switch {
-	case b.once != nil:
-		return !b.once.wasRead()
-	case b.get == nil:
+	if b.get == nil {
 		return true
 	}
 	body, err := b.get()
@@ -174,59 +209,84 @@ func (b *payload) next() bool {
 	return true
 }
 
-// end ends the last attempt. A body that no attempt will close is closed.
-func (b *payload) end(failed bool) {
-	switch {
-	case b.once != nil:
-		b.once.end(failed)
-	case b.ready != nil && !b.taken:
+// end ends the last attempt. A body that no attempt has taken is closed.
+func (b *payload) end() {
+	if b.ready != nil && !b.taken {
 		_ = b.ready.Close()
+	}
+	if b.once != nil {
+		b.once.end()
 	}
 }
 
-// untouched is a body that can be read only once. It is not closed before it is read, so that another attempt can read it.
-type untouched struct {
-	io.ReadCloser
+// errBodyRead is the error of an attempt to send a body that an earlier attempt has read, and can be read only once.
+var errBodyRead = errors.New("oshttp: the body was read by an earlier attempt")
+
+// once is a body that can be read only once. Attempts hand it on until one of them reads it.
+type once struct {
+	body io.ReadCloser
 
 	mu     sync.Mutex
-	read   bool // or will not be read any more
+	turn   *turn // the present one
+	read   bool
+	last   bool // no other turn follows
+	left   bool // the present attempt has closed its turn
 	closed bool
 }
 
-// Read implements io.Reader.
-func (b *untouched) Read(p []byte) (int, error) {
+// turn is the body in the hands of one attempt. Once the next attempt has the body, an earlier turn neither reads nor closes it:
+// net/http may close a body after RoundTrip has returned.
+type turn struct{ of *once }
+
+// open returns the body for one more attempt, unless one has read it.
+func (b *once) open() (io.ReadCloser, error) {
 	b.mu.Lock()
-	b.read = true
-	b.mu.Unlock()
-	return b.ReadCloser.Read(p)
+	defer b.mu.Unlock()
+	if b.read {
+		return nil, errBodyRead
+	}
+	b.turn, b.left = &turn{b}, false
+	return b.turn, nil
 }
 
-// Close implements io.Closer.
-func (b *untouched) Close() error {
+// end closes the body if the last attempt has closed its turn.
+func (b *once) end() {
 	b.mu.Lock()
-	first := !b.closed
-	b.closed = true
-	now := first && b.read
+	b.last = true
+	b.mu.Unlock()
+	_ = b.close()
+}
+
+// close closes the body once, when the attempt that has it is done with it and no other one can have it.
+func (b *once) close() error {
+	b.mu.Lock()
+	now := b.left && (b.read || b.last) && !b.closed
+	b.closed = b.closed || now
 	b.mu.Unlock()
 	if now {
-		return b.ReadCloser.Close()
+		return b.body.Close()
 	}
 	return nil
 }
 
-func (b *untouched) wasRead() bool {
+// Read implements io.Reader.
+func (t *turn) Read(p []byte) (int, error) {
+	b := t.of
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.read
+	over := b.turn != t || b.left
+	b.read = b.read || !over
+	b.mu.Unlock()
+	if over {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	return b.body.Read(p)
 }
 
-// end closes the body if an attempt has tried to, and also if no attempt will.
-func (b *untouched) end(failed bool) {
+// Close implements io.Closer.
+func (t *turn) Close() error {
+	b := t.of
 	b.mu.Lock()
-	now := !b.read && (b.closed || failed)
-	b.read, b.closed = true, b.closed || failed && now
+	b.left = b.left || b.turn == t
 	b.mu.Unlock()
-	if now {
-		_ = b.ReadCloser.Close()
-	}
+	return b.close()
 }

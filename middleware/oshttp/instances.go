@@ -1,8 +1,10 @@
 package oshttp
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"net"
 	"net/http"
@@ -18,6 +20,7 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 
 	"github.com/go-os/go-os/control/discovery"
+	"github.com/go-os/go-os/internal/sanitize"
 )
 
 const (
@@ -26,6 +29,10 @@ const (
 	maxCoolDown = 30 * time.Second
 	// misdirection is for how long an instance that refused a request as misdirected gets none, unless its record changes.
 	misdirection = 30 * time.Second
+	// maxName bounds the bytes of names from the registry in telemetry: something else may have written them.
+	maxName = 256
+	// handshakeTimeout gives up an instance that accepts connections and is silent, if Base sets no time.
+	handshakeTimeout = 10 * time.Second
 	// idleTimeout closes idle connections to instances if Base sets no time: those of an instance that left must not stay.
 	idleTimeout = 90 * time.Second
 )
@@ -130,7 +137,8 @@ func (r *route) rebuild(s *discovery.Snapshot) *table {
 	t := &table{from: s}
 	filters := append(slices.Clone(r.services.opts.Filters), discovery.WithProtocol(r.scheme))
 	now := time.Now()
-	chosen := s.Preferred(append(slices.Clone(filters), func(i *discovery.Instance) bool { return !r.refused(i, now) })...)
+	maps.DeleteFunc(r.refusals, func(_ string, refused refusal) bool { return !refused.until.After(now) })
+	chosen := s.Preferred(append(slices.Clone(filters), func(i *discovery.Instance) bool { return !r.refused(i) })...)
 	if len(chosen) == 0 {
 		chosen = s.Preferred(filters...) // a refusal says more than no instance
 	}
@@ -174,25 +182,30 @@ func weights(instances []discovery.Instance) []int {
 	return sums
 }
 
-// refused reports whether an instance gets no requests since it refused one, and forgets refusals that have ended. r.mu is held.
-func (r *route) refused(i *discovery.Instance, now time.Time) bool {
+// refused reports whether an instance gets no requests since it refused one. A refusal ends with the record that it was about.
+// r.mu is held.
+func (r *route) refused(i *discovery.Instance) bool {
 	refusal, ok := r.refusals[i.ID]
-	if ok && refusal.until.After(now) && reflect.DeepEqual(refusal.record, i) {
-		return true
+	if ok && !reflect.DeepEqual(refusal.record, i) {
+		delete(r.refusals, i.ID)
+		return false
 	}
-	delete(r.refusals, i.ID)
-	return false
+	return ok
 }
 
-// refuse takes an instance out of the table.
+// refuse takes an instance out of the table. One that is refused already is only in the table because all are: that changes nothing.
 func (r *route) refuse(ctx context.Context, i *instance) {
+	now, record := time.Now(), i.record.Load()
 	r.mu.Lock()
-	_, known := r.refusals[i.id]
-	r.refusals[i.id] = refusal{i.record.Load(), time.Now().Add(misdirection)}
-	r.mu.Unlock()
-	r.current.Store(nil)
+	before, known := r.refusals[i.id]
+	known = known && before.until.After(now) && reflect.DeepEqual(before.record, record)
 	if !known {
-		r.services.misdirected.Emit(ctx, serviceAttr.String(r.service), instanceAttr.String(i.id))
+		r.refusals[i.id] = refusal{record, now.Add(misdirection)}
+		r.current.Store(nil)
+	}
+	r.mu.Unlock()
+	if !known {
+		r.services.misdirected.Emit(ctx, serviceAttr.String(sanitize.Text(r.service, maxName)), instanceAttr.String(sanitize.Text(i.id, maxName)))
 	}
 }
 
@@ -230,9 +243,8 @@ func newInstance(r *route, id, address string) *instance {
 	if base.DialTLSContext != nil {
 		t.DialTLSContext = i.dialer(base.DialTLSContext)
 	}
-	if t.IdleConnTimeout == 0 {
-		t.IdleConnTimeout = idleTimeout
-	}
+	t.IdleConnTimeout = cmp.Or(t.IdleConnTimeout, idleTimeout)
+	t.TLSHandshakeTimeout = cmp.Or(t.TLSHandshakeTimeout, handshakeTimeout)
 	i.transport = t
 	return i
 }
@@ -293,7 +305,7 @@ const (
 
 // peerOf returns the attributes of a span about an instance. Only an IP address is a network.peer.address.
 func peerOf(id, address string) []attribute.KeyValue {
-	attrs := []attribute.KeyValue{instanceAttr.String(id)}
+	attrs := []attribute.KeyValue{instanceAttr.String(sanitize.Text(id, maxName))}
 	if ap, err := netip.ParseAddrPort(address); err == nil {
 		attrs = append(attrs, semconv.NetworkPeerAddress(ap.Addr().String()), semconv.NetworkPeerPort(int(ap.Port())))
 	}

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
+	"github.com/go-os/go-os/control/discovery"
 	"github.com/go-os/go-os/internal/sanitize"
 )
 
@@ -20,11 +22,28 @@ const (
 // namedHeaders are the values of the headers of requests to one instance.
 type namedHeaders struct{ service, instance []string }
 
-func nameIn(service, instance string) namedHeaders {
-	return namedHeaders{[]string{service}, []string{instance}}
+// nameIn returns the headers for an instance. An ID that cannot be sent is left out: net/http would refuse every request to the instance.
+func nameIn(service, id string) namedHeaders {
+	n := namedHeaders{service: []string{service}}
+	if sendable(id) {
+		n.instance = []string{id}
+	}
+	return n
 }
 
-func (n namedHeaders) set(h http.Header) { h[serviceHeader], h[instanceHeader] = n.service, n.instance }
+// sendable reports whether an ID is short and printable ASCII. The registry's may be anything.
+func sendable(id string) bool {
+	return len(id) <= maxName && strings.IndexFunc(id, func(r rune) bool { return r < ' ' || r > '~' }) < 0
+}
+
+func (n namedHeaders) set(h http.Header) {
+	h[serviceHeader] = n.service
+	if n.instance == nil {
+		delete(h, instanceHeader)
+		return
+	}
+	h[instanceHeader] = n.instance
+}
 
 // misdirected reports whether a request that was answered with 421 should go to another instance. If the instance says that it is not of
 // this service, it gets no more requests for a while.
@@ -33,7 +52,33 @@ func (d *dispatch) misdirected(ctx context.Context, at *instance, res *http.Resp
 		return d.repeat()
 	}
 	d.route.refuse(ctx, at)
-	return d.body.next()
+	d.refusals++
+	return d.refusals < maxRefusals && d.body.next()
+}
+
+// unmarked returns a response without the mark of a refusal. A handler may relay the response: its client would take the mark for a refusal
+// of this server, and repeat a request that a handler has seen.
+func unmarked(res *http.Response) *http.Response {
+	if res != nil && res.StatusCode == http.StatusMisdirectedRequest {
+		delete(res.Header, misdirectedHeader)
+	}
+	return res
+}
+
+// redirected returns an error if a request for a service follows a redirect from a host that is none.
+func (s *Services) redirected(r *http.Request, service string) error {
+	if r.Response == nil {
+		return nil
+	}
+	host := "" // if a RoundTripper in front does not say
+	if from := r.Response.Request; from != nil && from.URL != nil {
+		if _, ok := s.service(from); ok {
+			return nil
+		}
+		host = from.URL.Host
+	}
+	return fmt.Errorf("oshttp: %w: redirect from host %q, which is not a service, to service %q: send the request to the service itself",
+		discovery.ErrInvalid, sanitize.Text(host, maxAddress), service)
 }
 
 // misdirected reports whether a request is for another service, or for another instance. A request that names none is for this server.

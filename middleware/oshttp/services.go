@@ -32,7 +32,8 @@ type ServicesOptions struct {
 	// Timeout is how long a request waits for the registry's first answer about its service. Default: DefaultLookupTimeout.
 	Timeout time.Duration
 	// Base sends requests to other hosts. Connections to instances have its settings, except for Proxy and Dial: no proxy is asked for a
-	// service, and only DialContext and DialTLSContext are called, with the address of the instance.
+	// service, and only DialContext and DialTLSContext are called, with the address of the instance. If TLSHandshakeTimeout or
+	// IdleConnTimeout is not set, they have 10 and 90 seconds.
 	// Default: http.DefaultTransport.
 	Base *http.Transport
 	// Telemetry receives events. A no-op provider turns them off.
@@ -54,13 +55,16 @@ type ServicesOptions struct {
 //
 // A request is sent to another instance
 //
-//   - if no connection could be made, or its certificate is another one's: it was not sent;
-//   - if the server refused it as misdirected (HandlerOptions.Services): no handler has seen it;
+//   - if no connection could be made, or its TLS handshake failed or took too long: it was not sent;
+//   - if the server refused it as misdirected (HandlerOptions.Services): no handler has seen it. The third refusal is returned;
 //   - if the connection broke before an answer, or the status is 421 for another reason, and net/http would repeat the request too: its
 //     method is GET, HEAD, OPTIONS or TRACE, or it has a header Idempotency-Key.
 //
 // A body must be replayable for that: it has not been read, or Request.GetBody is set. http.NewRequest sets it for buffers and strings. No
 // instance gets a request twice.
+//
+// A redirect from a host that is no service to a service is refused: no server outside can send requests into the fleet through a client that
+// fetches URLs of others. Redirects between services, and from a service to another host, are followed.
 //
 // A Services is safe for concurrent use. It has no goroutine, and needs no Close: create one for each Resolver, not for each request.
 type Services struct {
@@ -125,7 +129,8 @@ func (s *Services) service(r *http.Request) (name string, ok bool) {
 }
 
 // RoundTrip implements http.RoundTripper. For a service that the registry does not know it returns discovery.ErrNotFound. Without an
-// instance it returns discovery.ErrUnavailable, and after the resolver was closed discovery.ErrClosed.
+// instance it returns discovery.ErrUnavailable, and after the resolver was closed discovery.ErrClosed. For a redirect from another host to a
+// service it returns discovery.ErrInvalid.
 func (s *Services) RoundTrip(r *http.Request) (*http.Response, error) {
 	res, _, err := s.roundTrip(r, false)
 	return res, err
@@ -136,10 +141,17 @@ func (s *Services) roundTrip(r *http.Request, owned bool) (*http.Response, *inst
 	name, ok := s.service(r)
 	if !ok {
 		res, err := s.opts.Base.RoundTrip(r)
-		return res, nil, err
+		return unmarked(res), nil, err
+	}
+	if err := s.redirected(r, name); err != nil {
+		if r.Body != nil {
+			_ = r.Body.Close()
+		}
+		return nil, nil, err
 	}
 	d := dispatch{route: s.route(name, r.URL.Scheme), request: r, owned: owned, body: payloadOf(r)}
-	return d.run()
+	res, at, err := d.run()
+	return unmarked(res), at, err
 }
 
 // CloseIdleConnections closes the connections that are not in use, those of Base included.
