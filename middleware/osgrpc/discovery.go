@@ -60,7 +60,7 @@ type DiscoveryOptions struct {
 //
 // A call carries the name of its service in the metadata goos-service. A server whose Options have Services refuses calls for others. Then
 // the instance gets no calls for 30 seconds or until its record changes, and the call goes to another one, since no handler has seen it. So
-// does a stream that has sent at most 16 messages. Failed connections are reported to the resolver, unless a grpc.WithContextDialer that
+// does a stream that has sent at most 16 messages. The third refusal is returned. Failed connections are reported to the resolver, unless a grpc.WithContextDialer that
 // follows replaces the dialer.
 func WithDiscovery(r *discovery.Resolver, opts *DiscoveryOptions) []grpc.DialOption {
 	d := newDirectory(r, opts)

@@ -411,10 +411,7 @@ func load(workers int, send func() error) (stop func() (int64, []error)) {
 func TestKilledUnderLoad(t *testing.T) {
 	f := newFleet(t)
 	nodes := []*node{f.start("orders", "a", "127.0.0.1:0"), f.start("orders", "b", "127.0.0.1:0"), f.start("orders", "c", "127.0.0.1:0")}
-	client := f.dial("os:///orders", osgrpc.DiscoveryOptions{}, grpc.WithDefaultServiceConfig(`{
-		"loadBalancingConfig": [{"round_robin": {}}],
-		"methodConfig": [{"name": [{}], "retryPolicy": {"maxAttempts": 4, "initialBackoff": "0.01s", "maxBackoff": "0.1s", "backoffMultiplier": 2,
-			"retryableStatusCodes": ["UNAVAILABLE"]}}]}`))
+	client := f.dial("os:///orders", osgrpc.DiscoveryOptions{}, grpc.WithDefaultServiceConfig(retries))
 	f.settle(client, "a", "b", "c")
 	stop := load(8, func() error { _, err := call(t.Context(), client); return err })
 	for _, n := range nodes {

@@ -10,12 +10,17 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/go-os/go-os/internal/sanitize"
 )
 
 // serviceKey is the metadata key by which a client names the service that it calls.
 const serviceKey = "goos-service"
+
+// maxRefusals is how many instances may refuse a call as misdirected. It keeps a wrong name in Options.Services from multiplying the calls of
+// a fleet. Refusals are remembered, so the next calls try other instances.
+const maxRefusals = 3
 
 // The google.rpc.ErrorInfo of a refusal. Its metadata names the service that the call was for under serviceKey: a refusal of a server behind
 // the called one has another name.
@@ -45,8 +50,32 @@ func isMisdirected(err error, service string) bool {
 	}
 	return slices.ContainsFunc(st.Details(), func(detail any) bool {
 		info, ok := detail.(*errdetails.ErrorInfo)
-		return ok && info.GetReason() == errorReason && info.GetDomain() == errorDomain && info.GetMetadata()[serviceKey] == service
+		return ok && isMark(info) && info.GetMetadata()[serviceKey] == service
 	})
+}
+
+// isMark reports whether an ErrorInfo marks a refusal.
+func isMark(info *errdetails.ErrorInfo) bool {
+	return info.GetReason() == errorReason && info.GetDomain() == errorDomain
+}
+
+// unmarked returns an error without the mark of a refusal. A handler may return the error of a call of its own: its client would take the
+// mark for a refusal of this server, and repeat a call that a handler has seen.
+func unmarked(err error) error {
+	st, ok := status.FromError(err)
+	if !ok || st.Code() != codes.FailedPrecondition {
+		return err
+	}
+	proto := st.Proto()
+	kept := slices.DeleteFunc(proto.GetDetails(), func(detail *anypb.Any) bool {
+		info := new(errdetails.ErrorInfo)
+		return detail.UnmarshalTo(info) == nil && isMark(info)
+	})
+	if len(kept) == len(proto.GetDetails()) {
+		return err
+	}
+	proto.Details = kept
+	return status.FromProto(proto).Err()
 }
 
 // misdirected returns the service that a call is for, and whether that is another one. A call that names none is for this server.
@@ -80,18 +109,17 @@ func (d *directory) unary(ctx context.Context, method string, req, reply any, cc
 	ctx = naming(ctx, s.name)
 	from := new(peer.Peer)
 	opts = append(opts[:len(opts):len(opts)], grpc.Peer(from))
-	for refusals := 0; ; refusals++ {
+	for refusals := 1; ; refusals++ {
 		err := invoker(ctx, method, req, reply, cc, opts...)
 		if err == nil {
 			return nil
 		}
 		if !isMisdirected(err, s.name) {
-			return s.explain(err)
+			return s.explain(unmarked(err))
 		}
-		most := s.size()
 		s.refuse(ctx, from.Addr)
-		if refusals >= most {
-			return err
+		if refusals == maxRefusals {
+			return unmarked(err)
 		}
 	}
 }

@@ -156,11 +156,11 @@ func (r *replay) RecvMsg(m any) error {
 			if err == nil || err == io.EOF {
 				return err
 			}
-			return r.service.explain(err)
+			return r.service.explain(unmarked(err))
 		}
 		if again := r.again(); again != nil {
 			r.settle()
-			return err
+			return unmarked(err)
 		}
 	}
 }
@@ -170,11 +170,10 @@ func (r *replay) fix() { r.fixed, r.sent = true, nil }
 
 // again begins the stream at another instance.
 func (r *replay) again() error {
-	most := r.service.size()
 	r.service.refuse(r.ctx, r.from.Addr)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.refusals++; r.fixed || r.refusals > most {
+	if r.refusals++; r.fixed || r.refusals == maxRefusals {
 		r.fix()
 		return errAbandoned
 	}

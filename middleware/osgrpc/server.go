@@ -108,7 +108,7 @@ func (s *server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 	}
 	resp, err = handler(ctx, req)
 	returned = true
-	return resp, err
+	return resp, unmarked(err)
 }
 
 func (s *server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
@@ -133,7 +133,7 @@ func (s *server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 	}
 	err = handler(srv, ss)
 	returned = true
-	return err
+	return unmarked(err)
 }
 
 // isRegistered reports whether a stream is of a registered method. gRPC calls the handler of unknown methods without a

@@ -17,7 +17,7 @@ import (
 	"github.com/go-os/go-os/internal/sanitize"
 )
 
-// maxDetail bounds the bytes of a panic's value on its span. The event has all of it.
+// maxDetail bounds the bytes of a panic's value on its span, and of a foreign name in telemetry. The panic's event has all of it.
 const maxDetail = 256
 
 // serverCall is one call that a server handles.

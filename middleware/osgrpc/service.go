@@ -144,6 +144,11 @@ func (s *service) learn(ctx context.Context, snapshot *discovery.Snapshot, err e
 func (s *service) push() {
 	s.pushing.Lock()
 	defer s.pushing.Unlock()
+	s.pushLocked()
+}
+
+// pushLocked is push with s.pushing held.
+func (s *service) pushLocked() {
 	conns, state, err := s.present()
 	for _, c := range conns {
 		switch {
@@ -206,10 +211,7 @@ func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", ":
 func (s *service) choose() []discovery.Instance {
 	now := time.Now()
 	filters := append(slices.Clone(s.directory.opts.Filters), discovery.WithProtocol(s.directory.opts.Protocol))
-	accepted := append(slices.Clone(filters), func(i *discovery.Instance) bool {
-		r, refused := s.refusals[i.ID]
-		return !refused || !r.until.After(now) || !reflect.DeepEqual(r.record, *i)
-	})
+	accepted := append(slices.Clone(filters), func(i *discovery.Instance) bool { return !s.refused(i, now) })
 	for id, r := range s.refusals {
 		if !r.until.After(now) {
 			delete(s.refusals, id)
@@ -219,6 +221,12 @@ func (s *service) choose() []discovery.Instance {
 		return chosen
 	}
 	return s.snapshot.Preferred(filters...) // a refusal says more than no instance
+}
+
+// refused reports whether an instance gets no calls since it refused one. s.mu is held.
+func (s *service) refused(i *discovery.Instance, now time.Time) bool {
+	r, ok := s.refusals[i.ID]
+	return ok && r.until.After(now) && reflect.DeepEqual(r.record, *i)
 }
 
 // state returns the state with these instances. s.mu is held.
@@ -264,35 +272,41 @@ func (s *service) size() int {
 	return 0
 }
 
-// refuse takes the instances at the remote end of a connection out of the offered ones.
+// refuse takes the instances at the remote end of a connection out of the offered ones. When it returns, ClientConns offer them no more,
+// even if another call has had them taken out. Those that are refused already are only offered because all are: that changes nothing.
 func (s *service) refuse(ctx context.Context, remote net.Addr) {
 	if remote == nil {
 		return
 	}
-	ids := s.at(s.directory.registered(remote))
-	var fresh []string
-	s.mu.Lock()
-	for i := range s.known() {
-		if !slices.Contains(ids, i.ID) {
-			continue
-		}
-		if _, known := s.refusals[i.ID]; !known {
-			fresh = append(fresh, i.ID)
-		}
-		s.refusals[i.ID] = refusal{*i, time.Now().Add(misdirection)}
+	s.pushing.Lock()
+	fresh := s.addRefusals(s.at(s.directory.registered(remote)))
+	if len(fresh) > 0 {
+		s.pushLocked()
 	}
-	if s.timer != nil {
-		s.timer.Stop()
-	}
-	s.timer = time.AfterFunc(misdirection+time.Second, s.push)
-	s.mu.Unlock()
-	if len(fresh) == 0 {
-		return
-	}
-	s.push()
+	s.pushing.Unlock()
 	for _, id := range fresh {
-		s.directory.misdirected.Emit(ctx, serviceAttr.String(s.name), instanceAttr.String(id))
+		s.directory.misdirected.Emit(ctx, serviceAttr.String(sanitize.Text(s.name, maxDetail)), instanceAttr.String(sanitize.Text(id, maxDetail)))
 	}
+}
+
+// addRefusals returns those of the instances that were not refused yet.
+func (s *service) addRefusals(ids []string) (fresh []string) {
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.known() {
+		if slices.Contains(ids, i.ID) && !s.refused(i, now) {
+			fresh = append(fresh, i.ID)
+			s.refusals[i.ID] = refusal{*i, now.Add(misdirection)}
+		}
+	}
+	if len(fresh) > 0 {
+		if s.timer != nil {
+			s.timer.Stop()
+		}
+		s.timer = time.AfterFunc(misdirection+time.Second, s.push)
+	}
+	return fresh
 }
 
 // known yields the instances of the snapshot. s.mu is held.
