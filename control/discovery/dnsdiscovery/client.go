@@ -23,30 +23,25 @@ import (
 // client asks DNS servers.
 type client struct {
 	timeout time.Duration
-	slots   chan struct{} // limits the questions under way
+	slots   chan struct{} // limits the exchanges under way
 
 	preferred atomic.Pointer[string] // the server that answered last
 }
 
-// maxQuestions is how many questions of a Registry are under way at once.
-const maxQuestions = 16
+// maxExchanges is how many exchanges of a Registry with servers are under way at once. A question takes its place in the queue again before
+// each of them, so that questions without an answer let the others go first.
+const maxExchanges = 64
 
 // attempts is how often each server is asked.
 const attempts = 2
 
 func newClient(timeout time.Duration) *client {
-	return &client{timeout: timeout, slots: make(chan struct{}, maxQuestions)}
+	return &client{timeout: timeout, slots: make(chan struct{}, maxExchanges)}
 }
 
 // ask returns the answer to a question, which may be that the name does not exist. Otherwise it returns ErrDenied if the servers refuse to
 // answer, and ErrUnavailable.
 func (c *client) ask(ctx context.Context, servers []string, q question) (answer, error) {
-	select {
-	case c.slots <- struct{}{}:
-		defer func() { <-c.slots }()
-	case <-ctx.Done():
-		return answer{}, ctx.Err()
-	}
 	asked, shortest := q, lifetime{}
 	for range maxAliases {
 		a, err := c.askServers(ctx, servers, q)
@@ -139,6 +134,12 @@ func (r *refusal) Error() string {
 
 // askServer asks one server, over TCP if the answer does not fit into a packet, and without EDNS(0) if the server does not know that.
 func (c *client) askServer(ctx context.Context, server string, q question) (answer, error) {
+	select {
+	case c.slots <- struct{}{}:
+		defer func() { <-c.slots }()
+	case <-ctx.Done():
+		return answer{}, ctx.Err()
+	}
 	for _, edns := range []bool{true, false} {
 		a, err := c.exchange(ctx, "udp", server, q, edns)
 		if err == nil && a.truncated {

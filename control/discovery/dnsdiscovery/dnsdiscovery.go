@@ -39,8 +39,12 @@
 // # Traffic
 //
 // An idle watch asks each question again when its TTL has passed, between [Options.MinTTL] and [Options.MaxTTL], and up to a tenth later. A
-// question that fails is asked again after MinTTL at most. A question goes to one server at a time, over UDP with EDNS(0), and over TCP if
-// the answer is truncated. A server that does not answer is replaced by the next one, which is then asked first.
+// question that fails is asked again after MinTTL at most. A target of SRV records that fails again and again is asked less often, up to eight
+// times less.
+//
+// A question goes to one server at a time, over UDP with EDNS(0), and over TCP if the answer is truncated. A server that does not answer is
+// replaced by the next one, which is then asked first. Answers are reported together if they come within half of [Options.Timeout]. A target
+// that resolves does not wait longer for those that do not.
 package dnsdiscovery
 
 import (
@@ -56,7 +60,6 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/go-os/go-os/control/discovery/driver"
-	"github.com/go-os/go-os/internal/backoff"
 	"github.com/go-os/go-os/internal/defaults"
 )
 
@@ -207,7 +210,7 @@ func (*Registry) Close() error { return nil }
 
 // Watch implements driver.Reader. It returns driver.ErrInvalid if the service cannot be part of a DNS name.
 func (r *Registry) Watch(ctx context.Context, service string, emit func(driver.Event) error) error {
-	w := &watch{registry: r, service: service}
+	w := &watch{service: service, questions: questions{registry: r, answers: make(chan func())}}
 	for _, protocol := range slices.Sorted(maps.Keys(r.opts.Protocols)) {
 		name := r.opts.name(protocol, service)
 		if err := checkDomainName(name); err != nil {
@@ -215,16 +218,5 @@ func (r *Registry) Watch(ctx context.Context, service string, emit func(driver.E
 		}
 		w.parts = append(w.parts, &part{protocol: protocol, name: name, port: r.opts.Protocols[protocol].Port, hosts: map[string]*cached{}})
 	}
-	for {
-		due := w.refresh(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err := w.report(emit); err != nil {
-			return err
-		}
-		if backoff.Sleep(ctx, time.Until(due)) != nil {
-			return nil
-		}
-	}
+	return w.run(ctx, emit)
 }

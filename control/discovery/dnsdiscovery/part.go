@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -57,24 +56,23 @@ type cached struct {
 	err    error     // why the last question has failed, or why its answer is not believed yet
 	empty  time.Time // since when the name has no records although it had some; zero if it has some
 	gone   bool      // it has had none for Options.Keep
+
+	asking   bool // the question is under way
+	failures int  // since the last answer
 }
 
-// refresh asks the question if it is due.
-func (c *cached) refresh(ctx context.Context, r *round, name string, ask func(context.Context) (answer, error)) {
-	if time.Now().Before(c.due) {
-		return
-	}
-	a, err := ask(ctx)
-	c.take(r.opts, name, a, err)
-}
+// unanswered reports whether the question has not been answered yet, not even by an error.
+func (c *cached) unanswered() bool { return c.due.IsZero() }
 
 // take keeps the outcome of a question. Only an answer with records replaces one with records, until Keep has passed.
 func (c *cached) take(o *Options, name string, a answer, err error) {
 	now := time.Now()
 	if c.err = err; err != nil {
 		c.due = now.Add(backoff.Jitter(o.MinTTL, 0.5))
+		c.failures++
 		return
 	}
+	c.failures = 0
 	ttl := min(max(a.ttl, o.MinTTL), o.MaxTTL)
 	c.due = now.Add(ttl + backoff.Jitter(ttl/10, 1))
 	if !a.none() || c.answer.none() {
@@ -106,24 +104,53 @@ type part struct {
 	hosts   map[string]*cached // the addresses of SRV targets
 }
 
-// refresh asks the questions that are due.
-func (p *part) refresh(ctx context.Context, r *round) {
-	if p.port != 0 {
-		p.records.refresh(ctx, r, p.name, func(ctx context.Context) (answer, error) { return r.addresses(ctx, p.name) })
+// all yields the questions.
+func (p *part) all(yield func(*cached) bool) {
+	if !yield(&p.records) {
 		return
 	}
-	if !time.Now().Before(p.records.due) {
-		a, err := r.ask(ctx, p.name, dnsmessage.TypeSRV)
-		p.records.take(r.opts, p.name, a, err)
-		p.adopt(r.opts, a)
+	for _, host := range p.hosts {
+		if !yield(host) {
+			return
+		}
 	}
-	var work sync.WaitGroup
+}
+
+// refresh asks the questions that are due.
+func (p *part) refresh(ctx context.Context, q *questions) {
+	if p.port != 0 {
+		q.ask(ctx, &p.records, func(ctx context.Context, r *round) (answer, error) { return r.addresses(ctx, p.name) }, p.take)
+		return
+	}
+	q.ask(ctx, &p.records, func(ctx context.Context, r *round) (answer, error) { return r.ask(ctx, p.name, dnsmessage.TypeSRV) }, p.take)
 	for target, host := range p.hosts {
-		work.Go(func() {
-			host.refresh(ctx, r, target, func(ctx context.Context) (answer, error) { return r.addresses(ctx, target) })
-		})
+		q.ask(ctx, host, func(ctx context.Context, r *round) (answer, error) { return r.addresses(ctx, target) },
+			func(o *Options, a answer, err error) { host.takeTarget(o, target, a, err) })
 	}
-	work.Wait()
+}
+
+// take keeps the outcome of the question for the records. If it failed before, targets that failed as well are due again.
+func (p *part) take(o *Options, a answer, err error) {
+	failed := p.records.err != nil
+	p.records.take(o, p.name, a, err)
+	if p.port != 0 {
+		return
+	}
+	p.adopt(o, a)
+	for _, host := range p.hosts {
+		if failed && err == nil && host.err != nil {
+			host.due = time.Now()
+		}
+	}
+}
+
+// takeTarget keeps the outcome of the question for the addresses of a target. One that fails again and again is asked less often, up to
+// eight times less, since it may be one of many that are dead.
+func (c *cached) takeTarget(o *Options, name string, a answer, err error) {
+	c.take(o, name, a, err)
+	if err != nil {
+		c.due = time.Now().Add(backoff.Jitter(min(o.MinTTL<<min(c.failures-1, 3), o.MaxTTL), 0.5))
+	}
 }
 
 // adopt makes the hosts those of the present SRV records, with the addresses that came along.
@@ -143,17 +170,6 @@ func (p *part) adopt(o *Options, a answer) {
 			p.hosts[target].take(o, target, extra, nil)
 		}
 	}
-}
-
-// due returns when the next question is due.
-func (p *part) due() time.Time {
-	next := p.records.due
-	for _, host := range p.hosts {
-		if host.due.Before(next) {
-			next = host.due
-		}
-	}
-	return next
 }
 
 // err returns why the part is out of reach. Targets that do not resolve are records of their own, unless all of them fail.
@@ -180,7 +196,7 @@ func (p *part) gone() bool {
 // endpoint is an instance of a part.
 type endpoint struct {
 	id      string
-	address string // empty if it is not known
+	address string // empty if it is not known, or not yet
 	weight  int
 	labels  map[string]string
 	err     error // why the record cannot be used
@@ -238,6 +254,9 @@ func (p *part) resolved(s service) (string, error) {
 		return "", err
 	}
 	host := p.hosts[s.target]
+	if host.unanswered() {
+		return "", nil
+	}
 	err := host.err
 	if err == nil && host.answer.none() {
 		err = errors.New(host.answer.absence())

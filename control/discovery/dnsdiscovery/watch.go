@@ -5,7 +5,6 @@ import (
 	"iter"
 	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/go-os/go-os/control/discovery/driver"
@@ -13,9 +12,9 @@ import (
 
 // watch is the state of one call of Registry.Watch.
 type watch struct {
-	registry *Registry
-	service  string
-	parts    []*part // by protocol
+	questions
+	service string
+	parts   []*part // by protocol
 
 	shown   state  // what emit was called with
 	began   bool   // there has been a resync
@@ -29,20 +28,111 @@ type state struct {
 	invalid map[string]error         // why records cannot be used, by ID; an instance that was valid before is also in records
 }
 
-// refresh asks all questions that are due, and returns when the next one is.
-func (w *watch) refresh(ctx context.Context) (due time.Time) {
-	r := w.registry.round()
-	var work sync.WaitGroup
-	for _, p := range w.parts {
-		work.Go(func() { p.refresh(ctx, r) })
+// questions are those of a watch. Their answers are applied by the goroutine of the watch.
+type questions struct {
+	registry *Registry
+	current  *round // what the questions of one pass share; nil before the first
+	answers  chan func()
+	asked    int // under way
+}
+
+// ask asks a question in the background if it is due and not under way.
+func (q *questions) ask(ctx context.Context, c *cached, question func(context.Context, *round) (answer, error), take func(*Options, answer, error)) {
+	if c.asking || time.Now().Before(c.due) {
+		return
 	}
-	work.Wait()
-	for _, p := range w.parts {
-		if next := p.due(); due.IsZero() || next.Before(due) {
-			due = next
+	if q.current == nil {
+		q.current = q.registry.round()
+	}
+	c.asking = true
+	q.asked++
+	r := q.current
+	go func() {
+		a, err := question(ctx, r)
+		q.answers <- func() {
+			c.asking = false
+			q.asked--
+			take(r.opts, a, err)
+		}
+	}()
+}
+
+// finish waits for the questions under way, whose context has ended.
+func (q *questions) finish() {
+	for q.asked > 0 {
+		(<-q.answers)()
+	}
+}
+
+// run asks questions and reports the answers until ctx ends.
+func (w *watch) run(ctx context.Context, emit func(driver.Event) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer w.finish()
+	defer cancel()
+	for {
+		w.refresh(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err := w.report(emit); err != nil {
+			return err
 		}
 	}
-	return due
+}
+
+// refresh asks questions as they become due. It returns when there is something to report: all answers, or those that have come within half
+// of Options.Timeout of the first one.
+func (w *watch) refresh(ctx context.Context) {
+	var late <-chan time.Time
+	for {
+		w.current = nil
+		for _, p := range w.parts {
+			p.refresh(ctx, &w.questions)
+		}
+		if late != nil && w.asked == 0 {
+			return
+		}
+		select {
+		case apply := <-w.answers:
+			apply()
+			if late == nil {
+				late = time.After(w.registry.opts.Timeout / 2)
+			}
+		case <-late:
+			return
+		case <-w.due():
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// due returns a channel that receives when the next question is due. It is nil if all are under way.
+func (w *watch) due() <-chan time.Time {
+	var next time.Time
+	for _, p := range w.parts {
+		for c := range p.all {
+			if !c.asking && (next.IsZero() || c.due.Before(next)) {
+				next = c.due
+			}
+		}
+	}
+	if next.IsZero() {
+		return nil
+	}
+	return time.After(time.Until(next))
+}
+
+// unanswered reports whether a question has not been answered yet, not even by an error.
+func (w *watch) unanswered() bool {
+	return slices.ContainsFunc(w.parts, func(p *part) bool {
+		for c := range p.all {
+			if c.unanswered() {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // report emits what has changed.
@@ -50,7 +140,7 @@ func (w *watch) report(emit func(driver.Event) error) error {
 	now, err := w.state(), w.err()
 	var events []driver.Event
 	switch {
-	case !w.synced && (err == nil || !w.began && len(now.records) > 0): // at first, a part of the answer is better than none
+	case !w.synced && err == nil && !w.unanswered(), !w.began && len(now.records) > 0: // at first, a part of the answer is better than none
 		events = w.snapshot(now)
 		w.began, w.synced, w.failure = true, true, ""
 	case w.began:
@@ -91,7 +181,7 @@ func (w *watch) err() error {
 	return nil
 }
 
-// state returns what DNS says at present.
+// state returns what DNS says at present. While a question has not been answered yet, records that are shown stay.
 func (w *watch) state() state {
 	s := state{records: map[string]driver.Record{}, invalid: map[string]error{}}
 	for _, p := range w.parts {
@@ -99,7 +189,28 @@ func (w *watch) state() state {
 			w.add(s, p.protocol, e)
 		}
 	}
+	if w.unanswered() {
+		s.keep(w.shown)
+	}
 	return s
+}
+
+// keep adds the records of another state, unless there is one with their ID.
+func (s state) keep(other state) {
+	for id, err := range other.invalid {
+		if s.has(id) {
+			continue
+		}
+		s.invalid[id] = err
+		if r, ok := other.records[id]; ok {
+			s.records[id] = r
+		}
+	}
+	for id, r := range other.records {
+		if !s.has(id) {
+			s.records[id] = r
+		}
+	}
 }
 
 // add puts an endpoint into the state. Protocols of one ID are one instance.
