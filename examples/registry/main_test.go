@@ -234,6 +234,57 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+// TestWatchOfVanished removes an instance while the program does not reach the engine. The next snapshot lacks it, so it is printed as vanished.
+func TestWatchOfVanished(t *testing.T) {
+	t.Parallel()
+	etcd := testenv.Etcd(t)
+	network := testenv.Proxy(t, etcd.Addr(0))
+	records := store(t, etcd)
+	for _, id := range []string{"o1", "o2"} {
+		if _, err := records.Put(t.Context(), "orders/"+id, []byte(`{"addresses": {"grpc": "h:1"}, "state": "up"}`)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var out output
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- run(ctx, []string{"-registry", "etcd://" + network.Endpoint() + "?namespace=services", "watch", "orders"}, &out, &out)
+	}()
+	out.has(t, `= orders: 2 instances`)
+
+	network.Cut()
+	out.has(t, `! orders: out of reach: .*`)
+	if err := records.Delete(t.Context(), "orders/o1"); err != nil {
+		t.Fatal(err)
+	}
+	compact(t, etcd) // the watch cannot resume before the removal
+	network.Heal()
+	out.has(t, `- orders o1: vanished without a goodbye`)
+	out.has(t, `= orders: 1 instances`)
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("after an interrupt: %v", err)
+	}
+}
+
+// compact removes all earlier revisions of an etcd.
+func compact(t *testing.T, etcd *testenv.EtcdHandle) {
+	t.Helper()
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{etcd.Addr(0)}, Logger: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	resp, err := client.Get(t.Context(), "services")
+	if err == nil {
+		_, err = client.Compact(t.Context(), resp.Header.Revision)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestDNS lists instances of DNS, which has no list of services and takes no orders.
 func TestDNS(t *testing.T) {
 	t.Parallel()
