@@ -23,6 +23,7 @@ import (
 	"github.com/go-os/go-os/control/discovery"
 	"github.com/go-os/go-os/control/discovery/consuldiscovery"
 	"github.com/go-os/go-os/control/discovery/driver"
+	"github.com/go-os/go-os/internal/tooling/suite"
 	"github.com/go-os/go-os/internal/tooling/testenv"
 	"github.com/go-os/go-os/telemetry"
 )
@@ -397,6 +398,7 @@ func TestAgentRestarts(t *testing.T) {
 // TestAgentLeaves has the agent of a process leave the cluster. It takes the services with it. The process moves to another agent, and stays
 // there when its own is back.
 func TestAgentLeaves(t *testing.T) {
+	suite.Short(t) // waits for several TTLs
 	t.Parallel()
 	const ttl = 3 * time.Second
 	server := testenv.Consul(t)
@@ -459,6 +461,7 @@ func TestLostAgent(t *testing.T) {
 
 // TestServerAway kills and stops Consul for longer than every lease. A stopped agent ends all TTLs at once when it goes on.
 func TestServerAway(t *testing.T) {
+	suite.Short(t) // waits for several TTLs
 	t.Parallel()
 	const ttl = 3 * time.Second
 	engine := testenv.Consul(t)
@@ -501,6 +504,7 @@ func TestServerAway(t *testing.T) {
 
 // TestIdle counts what an idle instance and its reader cost.
 func TestIdle(t *testing.T) {
+	suite.Short(t) // waits for several TTLs
 	t.Parallel()
 	const ttl = 3 * time.Second
 	server := testenv.Consul(t)

@@ -127,6 +127,7 @@ func (a *etcdArena) faults() []fault {
 
 // TestFaultsOfEtcd injects faults into three nodes of etcd while clients send requests.
 func TestFaultsOfEtcd(t *testing.T) {
+	suite.Short(t) // waits for several TTLs
 	t.Parallel()
 	a := newEtcdArena(t)
 	var short []fault
