@@ -6,7 +6,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -291,6 +290,3 @@ func (h *history) covers(revision uint64) bool {
 func (h *history) after(revision uint64) [][]byte {
 	return slices.Clone(h.frames[uint64(len(h.frames))-(h.last-revision):])
 }
-
-// text makes a text fit for a message.
-func text(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }

@@ -1,11 +1,15 @@
 package readnode
 
 import (
+	"fmt"
+	"strings"
+
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/go-os/go-os/control/discovery/driver"
 	pb "github.com/go-os/go-os/control/discovery/internal/readnodev1"
+	"github.com/go-os/go-os/internal/sanitize"
 )
 
 // Field numbers of readnode.proto.
@@ -38,9 +42,24 @@ func encodeEvent(e *pb.Event) ([]byte, error) {
 	return protowire.AppendBytes(protowire.AppendTag(nil, eventsOfUpdate, protowire.BytesType), data), nil
 }
 
+// maxText is how many bytes a text of a frame has at most that is not part of a record. It may come from a registry that others write to.
+const maxText = 256
+
+// text makes a text fit for a frame. It keeps nothing of a longer one in memory.
+func text(s string) string {
+	if len(s) > maxText {
+		s = strings.Clone(s[:maxText+1])
+	}
+	return sanitize.Text(s, maxText)
+}
+
 // encodeRecord returns the event of a record. A record that cannot be sent becomes an invalid one.
 func encodeRecord(e driver.Event) []byte {
-	if e.Kind == driver.EventPut {
+	id := e.Record.ID
+	switch {
+	case e.Kind == driver.EventPut && len(id) > maxText:
+		e.Err = fmt.Errorf("%w: the ID has %d bytes: use %d at most", driver.ErrInvalid, len(id), maxText)
+	case e.Kind == driver.EventPut:
 		data, err := encodeEvent(&pb.Event{Kind: &pb.Event_Put{Put: pb.FromRecord(e.Record)}})
 		if err == nil {
 			return data
@@ -51,7 +70,7 @@ func encodeRecord(e driver.Event) []byte {
 	if e.Err != nil {
 		reason = e.Err.Error()
 	}
-	return mustEvent(&pb.Event{Kind: &pb.Event_Invalid{Invalid: &pb.Invalid{Place: text(e.Record.ID), Reason: text(reason)}}})
+	return mustEvent(&pb.Event{Kind: &pb.Event_Invalid{Invalid: &pb.Invalid{Place: text(id), Reason: text(reason)}}})
 }
 
 // mustEvent is encodeEvent for events whose text is valid.

@@ -7,7 +7,8 @@
 //	node.Register(server)
 //	go server.Serve(listener)
 //	…
-//	node.Close() // ends the streams, so that GracefulStop does not wait for them
+//	node.Close()                               // ends the streams
+//	time.AfterFunc(5*time.Second, server.Stop) // GracefulStop waits for clients that do not read
 //	server.GracefulStop()
 //
 // Clients use package readnodediscovery. Registrars write to the registry, never to a read node. Run two nodes or more: they share nothing, and
@@ -20,6 +21,7 @@
 //   - A client that reconnects gets the changes that it lacks, if the node still has them (Options.History), or else a snapshot. Each node, and
 //     each start of a node, has a history of its own.
 //   - There are no queues. A client that reads slowly gets later changes, or a new snapshot. It delays nobody else, and costs no memory.
+//   - A client that is silent for three heartbeats is given up, as is one that asks for ever more and does not read the answers.
 //   - The node answers for a service when the registry has answered it, and never earlier. Without the registry it keeps what it knows, and
 //     passes on for how long the registry has been out of reach.
 //   - A node removes a record when the registry does. Holding back suspicious removals is left to the clients, which know what they had.

@@ -100,6 +100,13 @@ var (
 // serve serves a node on a source.
 func serve(t testing.TB, s driver.Reader, opts *readnode.Options) (*readnode.Node, pb.ReadNodeClient) {
 	t.Helper()
+	node, _, client := serveOn(t, s, opts)
+	return node, client
+}
+
+// serveOn serves a node on a source, by a server with options.
+func serveOn(t testing.TB, s driver.Reader, opts *readnode.Options, of ...grpc.ServerOption) (*readnode.Node, *grpc.Server, pb.ReadNodeClient) {
+	t.Helper()
 	if opts == nil {
 		opts = &readnode.Options{}
 	}
@@ -114,7 +121,7 @@ func serve(t testing.TB, s driver.Reader, opts *readnode.Options) (*readnode.Nod
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := grpc.NewServer()
+	server := grpc.NewServer(of...)
 	node.Register(server)
 	go func() { _ = server.Serve(listener) }()
 	conn, err := grpc.NewClient("passthrough:///"+listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -128,7 +135,7 @@ func serve(t testing.TB, s driver.Reader, opts *readnode.Options) (*readnode.Nod
 		}
 		server.Stop()
 	})
-	return node, pb.NewReadNodeClient(conn)
+	return node, server, pb.NewReadNodeClient(conn)
 }
 
 // stream is a client that speaks the protocol by hand.

@@ -19,14 +19,16 @@ import (
 // session is the stream of one client.
 type session struct {
 	node  *Node
-	heard atomic.Int64 // when the client was heard last, as a time since the start of the node
+	heard atomic.Int64  // when the client was heard last, as a time since the start of the node
+	ended chan struct{} // closed when the stream has ended
 
 	mu        sync.Mutex
 	closed    bool
 	followers map[string]*follower
-	news      []*follower   // with frames to send
+	news      []*follower   // with frames to send, and some that have gone
 	refusals  [][]byte      // answers without a follower
 	signal    chan struct{} // has an element while there is news
+	taken     chan struct{} // has an element after the sender has taken something
 }
 
 // server implements the gRPC service.
@@ -35,54 +37,129 @@ type server struct {
 	node *Node
 }
 
-// Follow implements the gRPC service.
+// Follow implements the gRPC service. It returns when the client is silent or the node closes, whatever Recv and Send wait for: they end with
+// the stream.
 func (s *server) Follow(stream pb.ReadNode_FollowServer) error {
 	n := s.node
-	first, err := stream.Recv()
+	first, err := n.first(stream)
 	if err != nil {
 		return err
 	}
 	if v := first.GetProtocol(); v < pb.Oldest {
 		return status.Errorf(codes.FailedPrecondition, "the client speaks protocol %d, and this read node %d to %d: update the client", v, pb.Oldest, pb.Protocol)
 	}
-	if err := n.life.Err(); err != nil {
-		return status.Error(codes.Unavailable, "the read node is closed")
+	c := &session{
+		node: n, followers: map[string]*follower{}, ended: make(chan struct{}), signal: make(chan struct{}, 1), taken: make(chan struct{}, 1),
 	}
-	c := &session{node: n, followers: map[string]*follower{}, signal: make(chan struct{}, 1)}
+	c.hear()
 	n.joined(1)
 	defer n.joined(-1)
 	defer c.close()
 	if err := stream.Send(&pb.Response{Frames: [][]byte{n.welcome(min(first.GetProtocol(), pb.Protocol))}}); err != nil {
 		return err
 	}
-	c.request(first)
-	received := make(chan error, 1)
-	go func() { received <- c.receive(stream) }()
-	return c.serve(stream, received)
+	received, sent := make(chan error, 1), make(chan error, 1)
+	go func() { received <- c.receive(stream, first) }()
+	go func() { sent <- c.serve(stream) }()
+	return c.guard(stream.Context(), received, sent)
+}
+
+var errClosing = status.Error(codes.Unavailable, "the read node is closed")
+
+// first returns the first request of a client.
+func (n *Node) first(stream pb.ReadNode_FollowServer) (request *pb.Request, err error) {
+	received := make(chan struct{})
+	go func() {
+		defer close(received)
+		request, err = stream.Recv()
+	}()
+	patience := time.NewTimer(silence * n.opts.Heartbeat)
+	defer patience.Stop()
+	select {
+	case <-received:
+		if n.life.Err() != nil {
+			return nil, errClosing
+		}
+		return request, err
+	case <-patience.C:
+		return nil, status.Error(codes.Aborted, "the client has sent no request")
+	case <-n.life.Done():
+		return nil, errClosing
+	}
+}
+
+// guard waits until the stream ends, or ends it.
+func (c *session) guard(ctx context.Context, received, sent <-chan error) error {
+	check := time.NewTicker(c.node.opts.Heartbeat)
+	defer check.Stop()
+	for {
+		select {
+		case err := <-received:
+			return err
+		case err := <-sent:
+			return err
+		case <-check.C:
+			if silent := time.Since(c.node.started) - time.Duration(c.heard.Load()); silent > silence*c.node.opts.Heartbeat {
+				return status.Errorf(codes.Aborted, "the client has been silent for %v", silent.Round(time.Second))
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-c.node.life.Done():
+			return errClosing
+		}
+	}
 }
 
 // receive takes the requests of the client until the stream ends.
-func (c *session) receive(stream pb.ReadNode_FollowServer) error {
+func (c *session) receive(stream pb.ReadNode_FollowServer, request *pb.Request) error {
 	for {
-		request, err := stream.Recv()
+		c.request(request)
+		var err error
+		request, err = stream.Recv()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		c.request(request)
 	}
 }
 
 func (c *session) request(r *pb.Request) {
-	c.heard.Store(int64(time.Since(c.node.started)))
+	c.hear()
 	for _, service := range r.GetRemove() {
 		c.unfollow(service)
 	}
 	for _, interest := range r.GetAdd() {
+		if !c.room() {
+			return
+		}
 		c.follow(interest)
 	}
+}
+
+// hear records that the client sends or takes something.
+func (c *session) hear() { c.heard.Store(int64(time.Since(c.node.started))) }
+
+// room waits until the sender has taken so much that another interest has room. A client that does not read its answers is read no further, is
+// then silent, and is given up. It returns false if the stream has ended.
+func (c *session) room() bool {
+	for c.waiting() >= 2*c.node.opts.MaxServices {
+		select {
+		case <-c.taken:
+			c.hear()
+		case <-c.ended:
+			return false
+		}
+	}
+	return true
+}
+
+// waiting returns how many answers and followers wait for the sender.
+func (c *session) waiting() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.news) + len(c.refusals)
 }
 
 // follow adds an interest. An earlier one in the same service ends.
@@ -93,7 +170,7 @@ func (c *session) follow(interest *pb.Interest) {
 			"the client follows %d services: follow fewer, or raise readnode.Options.MaxServices", limit))
 		return
 	}
-	w := &follower{session: c, interest: interest}
+	w := &follower{session: c, interest: compact(interest)}
 	if err := c.node.follow(w); err != nil {
 		outcome := pb.Outcome_OUTCOME_INVALID
 		if errors.Is(err, errFull) {
@@ -115,6 +192,13 @@ func (c *session) follow(interest *pb.Interest) {
 	c.wake(w)
 }
 
+// compact returns an interest without what a client may have added to it. An epoch that no node gave means none.
+func compact(i *pb.Interest) *pb.Interest {
+	return &pb.Interest{
+		Service: i.GetService(), Tag: i.GetTag(), Epoch: text(i.GetEpoch()), Revision: i.GetRevision(), Usable: i.GetUsable(),
+	}
+}
+
 func (c *session) count() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -124,11 +208,11 @@ func (c *session) count() int {
 // refuse answers an interest that the node does not follow.
 func (c *session) refuse(interest *pb.Interest, outcome pb.Outcome, reason string) {
 	c.node.obs.refused(outcome)
-	answer := encodeAnswer(&pb.Answer{Service: interest.GetService(), Tag: interest.GetTag(), Outcome: outcome, Reason: text(reason)})
+	answer := encodeAnswer(&pb.Answer{Service: text(interest.GetService()), Tag: interest.GetTag(), Outcome: outcome, Reason: text(reason)})
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.refusals = append(c.refusals, answer)
-	c.notify()
+	notify(c.signal)
 }
 
 func (c *session) unfollow(service string) {
@@ -149,6 +233,7 @@ func (c *session) close() {
 	all := c.followers
 	c.followers, c.closed = nil, true
 	c.mu.Unlock()
+	close(c.ended)
 	for _, w := range all {
 		c.node.unfollow(w)
 	}
@@ -163,39 +248,33 @@ func (c *session) wake(w *follower) {
 	}
 	w.queued = true
 	c.news = append(c.news, w)
-	c.notify()
+	notify(c.signal)
 }
 
-func (c *session) notify() {
+// notify puts an element into a channel that has room for one.
+func notify(signal chan<- struct{}) {
 	select {
-	case c.signal <- struct{}{}:
+	case signal <- struct{}{}:
 	default:
 	}
 }
 
-// serve sends frames until the stream ends. A client that does not read stops here, and nothing else waits for it.
-func (c *session) serve(stream pb.ReadNode_FollowServer, received <-chan error) error {
+// serve sends frames and heartbeats until the stream ends. A client that does not read stops here, and nothing else waits for it.
+func (c *session) serve(stream pb.ReadNode_FollowServer) error {
 	heartbeat := time.NewTicker(backoff.Jitter(c.node.opts.Heartbeat, 0.1))
 	defer heartbeat.Stop()
 	for {
+		var err error
 		select {
 		case <-c.signal:
-			if err := c.send(stream); err != nil {
-				return err
-			}
+			err = c.send(stream)
 		case <-heartbeat.C:
-			if silent := time.Since(c.node.started) - time.Duration(c.heard.Load()); silent > silence*c.node.opts.Heartbeat {
-				return status.Errorf(codes.Aborted, "the client has been silent for %v", silent.Round(time.Second))
-			}
-			if err := stream.Send(&pb.Response{Frames: [][]byte{c.node.heartbeat()}}); err != nil {
-				return err
-			}
-		case err := <-received:
+			err = stream.Send(&pb.Response{Frames: [][]byte{c.node.heartbeat()}})
+		case <-c.ended:
+			return nil
+		}
+		if err != nil {
 			return err
-		case <-stream.Context().Done():
-			return context.Cause(stream.Context())
-		case <-c.node.life.Done():
-			return status.Error(codes.Unavailable, "the read node is closing")
 		}
 	}
 }
@@ -224,6 +303,7 @@ func (c *session) send(stream pb.ReadNode_FollowServer) error {
 func (c *session) next() (refusals [][]byte, w *follower) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	defer notify(c.taken)
 	refusals, c.refusals = c.refusals, nil
 	for len(c.news) > 0 {
 		w, c.news = c.news[0], c.news[1:]
