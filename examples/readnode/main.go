@@ -139,7 +139,7 @@ func (f flags) serve(ctx context.Context, options []grpc.ServerOption) error {
 		err = errors.Join(err, node.Close())
 	case <-ctx.Done():
 		checks.Shutdown()
-		err = node.Close() // clients move to another node
+		err = node.Close()                                      // clients move to another node
 		defer time.AfterFunc(5*time.Second, server.Stop).Stop() // clients that do not read
 		server.GracefulStop()
 		slog.Info("stopped")

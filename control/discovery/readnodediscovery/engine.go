@@ -46,6 +46,10 @@ func (e *engineWatch) run(ctx context.Context) {
 		case driver.EventLost:
 			answered()
 			patience.Reset(r.opts.Patience)
+		default:
+			if patience.Stop() { // the list makes progress
+				patience.Reset(r.opts.Patience)
+			}
 		}
 		return e.deliver(event)
 	})
@@ -63,7 +67,7 @@ func (e *engineWatch) deliver(event driver.Event) error {
 			return nil
 		}
 		e.began = true
-		i.take(e)
+		i.lead(e)
 		i.reader.ask(i) // what the node said does not continue what the engine says
 	}
 	return i.deliver(e, update{

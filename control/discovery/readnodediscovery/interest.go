@@ -3,8 +3,7 @@ package readnodediscovery
 import (
 	"context"
 	"errors"
-	"maps"
-	"slices"
+	"fmt"
 	"sync"
 	"time"
 
@@ -12,12 +11,47 @@ import (
 	pb "github.com/go-os/go-os/control/discovery/internal/readnodev1"
 )
 
-// watcher is one call of Watch. Its queue is short: whoever delivers waits for it.
+// watcher is one call of Watch. Nothing waits for it: what it has not taken is a list at most, and maxBehind events. Its queue is guarded by
+// interest.mu.
 type watcher struct {
-	batches chan []driver.Event
-	failed  chan error
-	done    chan struct{} // closed when Watch returns
-	begun   bool          // it has seen the beginning of a list; guarded by interest.mu
+	failed chan error
+	signal chan struct{} // has an element after something was put into the queue
+
+	begun   bool // it has seen the beginning of a list
+	behind  bool // it has missed events, and needs a list
+	queue   []driver.Event
+	listing bool // the queue ends within a list
+	changes int  // in the queue, outside of the list
+}
+
+// maxBehind is how many events outside of a list a watcher may be behind.
+const maxBehind = 1024
+
+var errBehind = fmt.Errorf("%w: the watch was too slow for the changes of the service, which is listed again", driver.ErrUnavailable)
+
+// put adds events to the queue. A list makes earlier ones superfluous. A watcher that is too far behind loses its queue.
+func (w *watcher) put(events []driver.Event) {
+	for _, e := range events {
+		switch {
+		case e.Kind == driver.EventResync:
+			w.queue, w.changes, w.listing, w.behind = nil, 0, true, false
+		case w.behind:
+			return
+		case e.Kind == driver.EventSynced, e.Kind == driver.EventLost:
+			w.listing = false
+			w.changes++
+		case !w.listing:
+			w.changes++
+		}
+		w.queue = append(w.queue, e)
+		if w.changes > maxBehind {
+			w.queue, w.changes, w.begun, w.behind = []driver.Event{{Kind: driver.EventLost, Err: errBehind}}, 0, false, true
+		}
+	}
+	select {
+	case w.signal <- struct{}{}:
+	default:
+	}
 }
 
 // interest is a service that the Reader follows. Its events come from one source at a time: a session with a node, or the engine.
@@ -25,8 +59,6 @@ type interest struct {
 	service string
 	reader  *Reader
 	order   uint64 // among the interests of the Reader
-
-	delivery sync.Mutex // held while events are delivered; taken before mu
 
 	mu       sync.Mutex
 	watchers map[*watcher]struct{}
@@ -44,15 +76,24 @@ func (i *interest) add(w *watcher) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.watchers[w] = struct{}{}
+	w.begun, w.behind = false, false
 	if i.fallback != nil && i.source == i.fallback { // it starts again: it cannot list twice
 		i.fallback.cancel()
 	}
 }
 
-// usable reports whether all watchers have all records. The lock must be held.
+// take empties the queue of a watcher. It reports whether the watcher needs a list.
+func (i *interest) take(w *watcher) (events []driver.Event, behind bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	events, w.queue, w.changes = w.queue, nil, 0
+	return events, w.behind
+}
+
+// usable reports whether all watchers have all records, apart from those that have not yet taken what they were sent. The lock must be held.
 func (i *interest) usable() bool {
 	for w := range i.watchers {
-		if !w.begun {
+		if !w.begun && !w.behind {
 			return false
 		}
 	}
@@ -108,10 +149,8 @@ type update struct {
 	revision uint64
 }
 
-// take makes source the one that delivers, from the next event on.
-func (i *interest) take(source any) {
-	i.delivery.Lock()
-	defer i.delivery.Unlock()
+// lead makes source the one that delivers, from the next event on.
+func (i *interest) lead(source any) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.source != source {
@@ -119,57 +158,31 @@ func (i *interest) take(source any) {
 	}
 }
 
-// deliver passes events to all watchers, and waits for those that are slow. It returns errSuperseded if source does not deliver any longer.
+// deliver passes events to all watchers that have begun, or to all at the beginning of a list. It returns errSuperseded if source does not
+// deliver any longer.
 func (i *interest) deliver(source any, u update) error {
-	i.delivery.Lock()
-	defer i.delivery.Unlock()
-	i.mu.Lock()
-	if i.source != source {
-		i.mu.Unlock()
-		return errSuperseded
-	}
-	watchers := i.present(u.begins)
-	i.mu.Unlock()
-	i.send(watchers, u.events)
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	if i.source != source {
+		return errSuperseded
+	}
+	for w := range i.watchers {
+		if w.begun = w.begun || u.begins; w.begun {
+			w.put(u.events)
+		}
+	}
 	i.have = i.have || u.complete
 	i.epoch, i.revision = u.epoch, u.revision
 	return nil
 }
 
-// present returns the watchers that have begun, or all of them at the beginning of a list. The lock must be held.
-func (i *interest) present(begins bool) []*watcher {
-	all := make([]*watcher, 0, len(i.watchers))
-	for w := range i.watchers {
-		if w.begun = w.begun || begins; w.begun {
-			all = append(all, w)
-		}
-	}
-	return all
-}
-
-func (i *interest) send(watchers []*watcher, events []driver.Event) {
-	if len(events) == 0 {
-		return
-	}
-	for _, w := range watchers {
-		select {
-		case w.batches <- events:
-		case <-w.done:
-		case <-i.reader.ctx.Done():
-		}
-	}
-}
-
 // notify passes on an event that changes nothing of what the watchers have.
 func (i *interest) notify(e driver.Event) {
-	i.delivery.Lock()
-	defer i.delivery.Unlock()
 	i.mu.Lock()
-	watchers := slices.Collect(maps.Keys(i.watchers))
-	i.mu.Unlock()
-	i.send(watchers, []driver.Event{e})
+	defer i.mu.Unlock()
+	for w := range i.watchers {
+		w.put([]driver.Event{e})
+	}
 }
 
 // fail ends all watches with an error that a retry cannot fix.

@@ -641,6 +641,66 @@ func TestSlowWatch(t *testing.T) {
 	}
 }
 
+// TestSlowWatchOfAnotherService blocks one watch of a process. Others of the process are not delayed, and the stream stays.
+func TestSlowWatchOfAnotherService(t *testing.T) {
+	engine := newRegistry()
+	engine.put("slow", "a")
+	engine.put("fast", "a")
+	node := serve(t, reader{engine}, fastNode())
+	c := closing(t, newClient(t, quick(nil), node.address))
+	hold := make(chan struct{})
+	slow := &view{t: t, service: "slow", ids: map[string]bool{}}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = c.Watch(ctx, "slow", func(e driver.Event) error {
+			if e.Kind == driver.EventDelete {
+				<-hold
+			}
+			return slow.take(e)
+		})
+	}()
+	defer func() {
+		cancel()
+		<-ended
+	}()
+	slow.expect("found", "a")
+	fast := follow(t, c, "fast")
+	fast.expect("found", "a")
+	engine.remove("slow", "a")
+	beside := follow(t, c, "slow")
+	for n := range 3000 {
+		engine.put("slow", fmt.Sprint("n", n%10))
+		engine.remove("slow", fmt.Sprint("n", (n+5)%10))
+		if n%100 == 0 {
+			engine.put("fast", fmt.Sprint("b", n))
+			fast.expect("a change while another watch is blocked", "a "+fmt.Sprint("b", n))
+			engine.remove("fast", fmt.Sprint("b", n))
+			fast.expect("another one", "a")
+		}
+	}
+	want := strings.Join(ids("n", 5), " ")
+	for n := range 5 {
+		engine.put("slow", fmt.Sprint("n", n))
+		engine.remove("slow", fmt.Sprint("n", n+5))
+	}
+	beside.expect("another watch of the same service", want)
+	if s := c.Status(); s.Connections != 1 {
+		t.Errorf("the node was given up: %+v", s)
+	}
+	if got := slow.show(); got != "a" {
+		t.Errorf("the blocked watch has %q", got)
+	}
+	close(hold)
+	slow.expect("the slow watch", want)
+	if _, events := slow.counts(); events > 2000 {
+		t.Errorf("the slow watch read %d events of 6000: its queue has no bound", events)
+	}
+	engine.put("slow", "z")
+	slow.expect("it goes on", want+" z")
+}
+
 // TestBadInterests asks for too many services, and for names that no service can have.
 func TestBadInterests(t *testing.T) {
 	engine := newRegistry()

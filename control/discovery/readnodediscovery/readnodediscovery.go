@@ -184,23 +184,30 @@ func (r *Reader) Watch(ctx context.Context, service string, emit func(driver.Eve
 	if err := pb.CheckService(service); err != nil {
 		return err
 	}
-	w := &watcher{batches: make(chan []driver.Event, 16), failed: make(chan error, 1), done: make(chan struct{})}
+	w := &watcher{failed: make(chan error, 1), signal: make(chan struct{}, 1)}
 	i, err := r.join(service, w)
 	if err != nil {
 		return err
 	}
 	defer r.leave(i, w)
 	for {
-		select {
-		case batch := <-w.batches:
-			for _, e := range batch {
-				if ctx.Err() != nil {
-					return nil
-				}
-				if err := emit(e); err != nil {
-					return err
-				}
+		events, behind := i.take(w)
+		for _, e := range events {
+			switch {
+			case ctx.Err() != nil:
+				return nil
+			case r.ctx.Err() != nil:
+				return driver.ErrClosed
 			}
+			if err := emit(e); err != nil {
+				return err
+			}
+		}
+		if behind {
+			r.rejoin(i, w)
+		}
+		select {
+		case <-w.signal:
 		case err := <-w.failed:
 			return err
 		case <-ctx.Done():
@@ -224,16 +231,11 @@ func (r *Reader) join(service string, w *watcher) (*interest, error) {
 		i = &interest{service: service, reader: r, order: r.joined, watchers: map[*watcher]struct{}{}}
 		r.interests[service] = i
 	}
-	i.add(w)
 	if !r.started {
 		r.started = true
 		r.work.Go(r.run)
 	}
-	if r.session != nil {
-		r.session.ask(i)
-	} else if r.err != nil { // all nodes have failed
-		i.fallBack()
-	}
+	r.begin(i, w)
 	select {
 	case r.wanted <- struct{}{}:
 	default:
@@ -241,8 +243,26 @@ func (r *Reader) join(service string, w *watcher) (*interest, error) {
 	return i, nil
 }
 
+// rejoin has a watcher that has missed events begin again.
+func (r *Reader) rejoin(i *interest, w *watcher) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.closed {
+		r.begin(i, w)
+	}
+}
+
+// begin has a service sent to a watcher from its beginning. The lock must be held.
+func (r *Reader) begin(i *interest, w *watcher) {
+	i.add(w)
+	if r.session != nil {
+		r.session.ask(i)
+	} else if r.err != nil { // all nodes have failed
+		i.fallBack()
+	}
+}
+
 func (r *Reader) leave(i *interest, w *watcher) {
-	close(w.done)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if i.remove(w) > 0 || r.interests[i.service] != i {

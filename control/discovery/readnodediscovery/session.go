@@ -286,11 +286,11 @@ func (s *session) answer(t *track, a *pb.Answer) {
 	switch a.GetOutcome() {
 	case pb.Outcome_OUTCOME_SNAPSHOT:
 		t.phase = listing
-		t.interest.take(s)
+		t.interest.lead(s)
 		_ = t.interest.deliver(s, update{events: []driver.Event{{Kind: driver.EventResync}}, begins: true})
 	case pb.Outcome_OUTCOME_RESUMED:
 		t.phase = catching
-		t.interest.take(s)
+		t.interest.lead(s)
 		s.catchUp(t)
 	case pb.Outcome_OUTCOME_INVALID:
 		t.interest.fail(fmt.Errorf("%w: %s", driver.ErrInvalid, a.GetReason()))
