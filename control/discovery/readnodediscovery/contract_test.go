@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-os/go-os/control/discovery/discoverytest"
 	"github.com/go-os/go-os/control/discovery/driver"
+	"github.com/go-os/go-os/control/discovery/readnode"
 	"github.com/go-os/go-os/control/discovery/readnodediscovery"
 	"github.com/go-os/go-os/internal/tooling/testenv"
 	"github.com/go-os/go-os/state/kv"
@@ -30,6 +31,33 @@ func TestContract(t *testing.T) {
 		Kill:   func(testing.TB) { etcd.Kill() },
 		Revive: func(testing.TB) { etcd.Restart() },
 		Polls:  2 / heartbeat.Seconds(),
+	})
+}
+
+// TestRecord runs the promises of a reader, with faults of etcd and of the network between client and node, and settles the driver's record.
+// TestContract has a registrar in addition, which is not the driver's.
+func TestRecord(t *testing.T) {
+	etcd := testenv.Etcd(t)
+	node := startChild(t, etcd.Endpoint(), heartbeat)
+	proxy := testenv.Proxy(t, node.address)
+	discoverytest.Run(t, discoverytest.Backend{
+		Record: "testdata/contract.json",
+		Begin: func(t testing.TB) discoverytest.Registry {
+			registry := hands(t, etcd.Endpoint())
+			registry.Reader = func(t testing.TB) driver.Reader {
+				return newClient(t, &readnodediscovery.Options{MaxBackoff: time.Second}, proxy.Endpoint())
+			}
+			return registry
+		},
+		Kill:         func(testing.TB) { etcd.Kill() },
+		Revive:       func(testing.TB) { etcd.Restart() },
+		Pause:        func(testing.TB) { etcd.Pause() },
+		Resume:       func(testing.TB) { etcd.Resume() },
+		Cut:          func(testing.TB) { proxy.Cut() },
+		Drop:         func(testing.TB) { proxy.Drop() },
+		Heal:         func(testing.TB) { proxy.Heal() },
+		Polls:        2 / heartbeat.Seconds(),
+		DefaultPolls: 2 / readnode.DefaultHeartbeat.Seconds(),
 	})
 }
 

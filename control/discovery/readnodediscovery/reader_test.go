@@ -649,6 +649,7 @@ func TestSlowWatchOfAnotherService(t *testing.T) {
 	node := serve(t, reader{engine}, fastNode())
 	c := closing(t, newClient(t, quick(nil), node.address))
 	hold := make(chan struct{})
+	release := sync.OnceFunc(func() { close(hold) })
 	slow := &view{t: t, service: "slow", ids: map[string]bool{}}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
@@ -662,6 +663,7 @@ func TestSlowWatchOfAnotherService(t *testing.T) {
 		})
 	}()
 	defer func() {
+		release()
 		cancel()
 		<-ended
 	}()
@@ -692,7 +694,7 @@ func TestSlowWatchOfAnotherService(t *testing.T) {
 	if got := slow.show(); got != "a" {
 		t.Errorf("the blocked watch has %q", got)
 	}
-	close(hold)
+	release()
 	slow.expect("the slow watch", want)
 	if _, events := slow.counts(); events > 2000 {
 		t.Errorf("the slow watch read %d events of 6000: its queue has no bound", events)
