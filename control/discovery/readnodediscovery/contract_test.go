@@ -56,6 +56,7 @@ func TestRecord(t *testing.T) {
 		Cut:          func(testing.TB) { proxy.Cut() },
 		Drop:         func(testing.TB) { proxy.Drop() },
 		Heal:         func(testing.TB) { proxy.Heal() },
+		EngineFuncs:  testenv.Goroutines(),
 		Polls:        2 / heartbeat.Seconds(),
 		DefaultPolls: 2 / readnode.DefaultHeartbeat.Seconds(),
 	})
@@ -74,6 +75,7 @@ func hands(t testing.TB, endpoint string) discoverytest.Registry {
 		}
 	}
 	return discoverytest.Registry{
+		End: func(testing.TB) { _, _ = store.Close(), client.Close() },
 		Write: func(t testing.TB, r driver.Record) {
 			t.Helper()
 			value, err := json.Marshal(map[string]any{
