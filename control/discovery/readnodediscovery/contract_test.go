@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-os/go-os/control/discovery/discoverytest"
 	"github.com/go-os/go-os/control/discovery/driver"
+	"github.com/go-os/go-os/control/discovery/kvdiscovery"
 	"github.com/go-os/go-os/control/discovery/readnode"
 	"github.com/go-os/go-os/control/discovery/readnodediscovery"
 	"github.com/go-os/go-os/internal/tooling/testenv"
@@ -22,16 +23,42 @@ func TestContract(t *testing.T) {
 	discoverytest.Run(t, discoverytest.Backend{
 		Begin: func(t testing.TB) discoverytest.Registry {
 			registry := hands(t, etcd.Endpoint())
-			registry.Registrar = func(t testing.TB) driver.Registrar { return openEtcd(t, etcd.Endpoint()) }
+			registry.Registrar = func(t testing.TB) driver.Registrar { return ownEtcd(t, etcd.Endpoint()) }
 			registry.Reader = func(t testing.TB) driver.Reader {
-				return newClient(t, &readnodediscovery.Options{MaxBackoff: time.Second}, node.address)
+				return behindEtcd{newClient(t, &readnodediscovery.Options{MaxBackoff: time.Second}, node.address)}
 			}
 			return registry
 		},
-		Kill:   func(testing.TB) { etcd.Kill() },
-		Revive: func(testing.TB) { etcd.Restart() },
-		Polls:  2 / heartbeat.Seconds(),
+		Kill:        func(testing.TB) { etcd.Kill() },
+		Revive:      func(testing.TB) { etcd.Restart() },
+		EngineFuncs: testenv.Goroutines(),
+		Polls:       2 / heartbeat.Seconds(),
 	})
+}
+
+// behindEtcd is a client whose system is that of the registrar: the suite expects one.
+type behindEtcd struct{ *client }
+
+func (behindEtcd) System() string { return "etcd" }
+
+// owned is a registry that closes its client.
+type owned struct {
+	*kvdiscovery.Registry
+	end func()
+}
+
+func (o owned) Close() error {
+	o.end()
+	return nil
+}
+
+func ownEtcd(t testing.TB, endpoint string) owned {
+	t.Helper()
+	registry, end, err := openRegistry([]string{endpoint})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return owned{registry, end}
 }
 
 // TestRecord runs the promises of a reader, with faults of etcd and of the network between client and node, and settles the driver's record.

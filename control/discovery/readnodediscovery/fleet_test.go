@@ -36,11 +36,11 @@ func TestFleet(t *testing.T) {
 		}, Incarnation: "x", Epoch: 1})
 	}
 	put(0)
-	engine := openEtcd(t, etcd.Endpoint())
+	engine := &sharedEngine{Registry: openEtcd(t, etcd.Endpoint())}
 	before := []nodeStatus{nodes[0].status(), nodes[1].status()}
-	f := &fleet{t: t, etcd: etcd.Endpoint()}
+	f := &fleet{t: t, etcd: etcd.Endpoint(), engine: engine}
 	for range readers {
-		f.join(engine, nodes)
+		f.join(nodes)
 	}
 	f.wait("all readers have the service", 0)
 	lists := f.lists()
@@ -58,6 +58,7 @@ func TestFleet(t *testing.T) {
 type fleet struct {
 	t       *testing.T
 	etcd    string
+	engine  *sharedEngine
 	readers []*fleetReader
 	version int
 }
@@ -71,15 +72,44 @@ type fleetReader struct {
 	synced  bool
 }
 
-// sharedEngine is the registry of several readers.
-type sharedEngine struct{ *kvdiscovery.Registry }
+// sharedEngine is the registry of several readers. It records when each of them reads from it.
+type sharedEngine struct {
+	*kvdiscovery.Registry
 
-func (sharedEngine) Close() error { return nil }
+	mu sync.Mutex
+	at []time.Time
+}
+
+func (*sharedEngine) Close() error { return nil }
+
+func (e *sharedEngine) Watch(ctx context.Context, service string, emit func(driver.Event) error) error {
+	e.mu.Lock()
+	e.at = append(e.at, time.Now())
+	e.mu.Unlock()
+	return e.Registry.Watch(ctx, service, emit)
+}
+
+// since returns how many reads have begun since a time, after how long the first one began, and how many began within one second at most.
+func (e *sharedEngine) since(began time.Time) (sum int, first time.Duration, most int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	at := slices.DeleteFunc(slices.Clone(e.at), func(t time.Time) bool { return t.Before(began) })
+	for from, to := 0, 0; to < len(at); to++ {
+		for at[to].Sub(at[from]) >= time.Second {
+			from++
+		}
+		most = max(most, to-from+1)
+	}
+	if len(at) > 0 {
+		first = at[0].Sub(began)
+	}
+	return len(at), first, most
+}
 
 // join adds a reader.
-func (f *fleet) join(engine *kvdiscovery.Registry, nodes []*child) {
+func (f *fleet) join(nodes []*child) {
 	f.t.Helper()
-	r := &fleetReader{client: newClient(f.t, &readnodediscovery.Options{Engine: sharedEngine{engine}}, nodes[0].address, nodes[1].address), version: -1}
+	r := &fleetReader{client: newClient(f.t, &readnodediscovery.Options{Engine: f.engine}, nodes[0].address, nodes[1].address), version: -1}
 	ctx, cancel := context.WithCancel(f.t.Context())
 	ended := make(chan struct{})
 	go func() {
@@ -112,7 +142,7 @@ func (r *fleetReader) take(e driver.Event) error {
 // wait waits until all readers are in sync and have a version.
 func (f *fleet) wait(what string, version int) {
 	f.t.Helper()
-	testenv.Eventually(f.t, 4*time.Minute, what, func() error {
+	testenv.Eventually(f.t, 150*time.Second, what, func() error {
 		missing := 0
 		for _, r := range f.readers {
 			r.mu.Lock()
@@ -168,29 +198,18 @@ func (f *fleet) restart(node *child) {
 	}
 }
 
-// kill kills both nodes for two minutes, and counts the lists of etcd in each second.
+// kill kills both nodes until all readers read from etcd, and counts these reads.
 func (f *fleet) kill(nodes []*child) {
 	for _, n := range nodes {
 		n.kill()
 	}
-	began, most, first := time.Now(), 0.0, time.Duration(0)
-	start := f.lists()
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for last, at := start, began; time.Since(began) < 100*time.Second; {
-		<-tick.C
-		now, lists := time.Now(), f.lists()
-		if lists > last && first == 0 {
-			first = now.Sub(began)
-		}
-		most = max(most, float64(lists-last)/now.Sub(at).Seconds()) // on a busy machine a tick is late
-		last, at = lists, now
-	}
-	sum := f.lists() - start
+	began, lists := time.Now(), f.lists()
 	f.wait("all readers read from etcd", f.version)
-	f.t.Logf("both nodes killed: %d lists of etcd, the first after %v, at most %.0f in a second", sum, first.Round(time.Second), most)
+	sum, first, most := f.engine.since(began)
+	f.t.Logf("both nodes killed: %d reads from etcd, the first after %v, the last reader after %v, at most %d within one second; %d lists of etcd in all",
+		sum, first.Round(time.Second), time.Since(began).Round(time.Second), most, f.lists()-lists)
 	if most > 50 || first < readnodediscovery.DefaultFallback-2*time.Second {
-		f.t.Errorf("%.0f lists in a second, the first after %v: want 50 at most, and none before %v", most, first, readnodediscovery.DefaultFallback)
+		f.t.Errorf("%d reads within a second, the first after %v: want 50 at most, and none before %v", most, first, readnodediscovery.DefaultFallback)
 	}
 	for _, n := range nodes {
 		n.start()
@@ -203,7 +222,7 @@ func (f *fleet) kill(nodes []*child) {
 // moved waits until all readers have a status.
 func (f *fleet) moved(what string, want func(readnodediscovery.Status) bool) {
 	f.t.Helper()
-	testenv.Eventually(f.t, 2*time.Minute, what, func() error {
+	testenv.Eventually(f.t, time.Minute, what, func() error {
 		others := 0
 		for _, r := range f.readers {
 			if !want(r.Status()) {
