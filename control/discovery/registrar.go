@@ -87,7 +87,8 @@ type Registrar struct {
 	registrations map[string]*Registration
 }
 
-// NewRegistrar returns a Registrar on a registry, which the Registrar closes. It does no I/O and starts no goroutine. It returns ErrInvalid
+// NewRegistrar returns a Registrar on a registry, which the Registrar closes. One registry may serve a Registrar and a Resolver: closing a
+// registry of kvdiscovery or consuldiscovery twice, or while the other uses it, is harmless. It does no I/O and starts no goroutine. It returns ErrInvalid
 // without a registry, or if an option is negative or outside the registry's limits.
 func NewRegistrar(d driver.Registrar, opts *RegistrarOptions) (*Registrar, error) {
 	if d == nil {

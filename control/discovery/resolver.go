@@ -83,7 +83,8 @@ type Resolver struct {
 	closed   bool
 }
 
-// NewResolver returns a Resolver on a registry, which the Resolver closes. It does no I/O and starts no goroutine. It returns ErrInvalid
+// NewResolver returns a Resolver on a registry, which the Resolver closes. One registry may serve a Registrar and a Resolver: closing a
+// registry of kvdiscovery or consuldiscovery twice, or while the other uses it, is harmless. It does no I/O and starts no goroutine. It returns ErrInvalid
 // without a registry or if an option is invalid.
 func NewResolver(r driver.Reader, opts *ResolverOptions) (*Resolver, error) {
 	o, err := opts.withDefaults()
@@ -279,7 +280,7 @@ type Status struct {
 	Service string
 	// Loaded is set once the registry has answered.
 	Loaded bool
-	// Age is for how long the registry has been out of reach; zero while the watch is in place.
+	// Age is for how long the registry has been out of reach; zero means in touch with the registry.
 	Age time.Duration
 	// Instances is how many there are, held ones included.
 	Instances int

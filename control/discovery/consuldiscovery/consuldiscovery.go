@@ -19,6 +19,8 @@
 // A draining or unhealthy instance has a critical check, so that DNS and readers of passing services leave it out. An operator's maintenance
 // mode drains an instance, and a check by somebody else that is critical makes it unhealthy.
 //
+// Package dnsdiscovery reads this DNS with the Name "_{service}._grpc.service.consul" for the protocol grpc.
+//
 // Services that something else has registered are instances too. Their ID is "<node>/<service ID>", their version and zone are those of the
 // meta, their labels are the meta and the tags, and Options.Protocol names the protocol of their address.
 //
@@ -57,6 +59,11 @@
 // With ACLs, a token needs service:write for the services that it registers, and service:read and node:read for those that it reads. Consul answers
 // without the services that a token must not read. If none is left, the answer is ErrDenied, except for a client without a token, for which
 // Consul hides that something is missing.
+//
+// # Telemetry
+//
+// The attribute goos.discovery.system is "consul", as for package kvdiscovery on Consul's key-value store. Use a Telemetry of its own for
+// each if a process has both.
 package consuldiscovery
 
 import (

@@ -22,6 +22,9 @@
 // Two protocols with one ID are one instance. A name has IPv4 addresses or, if it has none, IPv6 addresses: see [Options.Network]. A target
 // with several addresses is one instance, at the lowest of them.
 //
+// Consul's DNS has the SRV records of a service that package consuldiscovery has registered for the protocol grpc under the Name
+// "_{service}._grpc.service.consul". Servers are then the DNS ports of agents, such as "127.0.0.1:8600".
+//
 // A target that does not resolve, or that is malformed, is an invalid record. It costs only itself, and keeps the address that it had.
 //
 // # Failures
@@ -86,6 +89,7 @@ type Protocol struct {
 	// Port of the protocol. The question is for addresses (A and AAAA). Zero asks for SRV records, which have the port.
 	Port int
 	// Name is the DNS name, in which "{service}" stands for the service. It is absolute, with or without a dot at the end.
+	// Without "{service}" it is the name of one service: a Resolver finds the same instances under every name that it looks up.
 	// Default: "{service}.<Domain>" with a port, and "_<protocol>._tcp.{service}.<Domain>" without one.
 	Name string
 }
@@ -109,7 +113,8 @@ type Options struct {
 	MaxTTL time.Duration
 	// Timeout is how long a server may take to answer. Each server is asked twice. Default: DefaultTimeout.
 	Timeout time.Duration
-	// Keep is how long the instances of a name stay that no longer exists or has no records. Default: DefaultKeep.
+	// Keep is the grace period before an absent name removes its instances. It begins with the first answer that the name does not exist, or
+	// has no records. It ends early if records come back. Default: DefaultKeep.
 	Keep time.Duration
 }
 

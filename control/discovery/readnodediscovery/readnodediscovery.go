@@ -70,13 +70,13 @@ type Options struct {
 	Engine driver.Reader
 	// Timeout is how long a node may take to accept a stream. Default: DefaultTimeout.
 	Timeout time.Duration
-	// Patience is how long a node, or the registry as a fallback, may be without an answer or without news for a service before another node is
-	// tried. It grows while no node is better. Default: DefaultPatience.
+	// Patience is the timeout of silence: how long a node, or the registry as a fallback, may leave a service unanswered before another node is
+	// tried. It doubles while no node is better. Default: DefaultPatience.
 	Patience time.Duration
 	// Fallback is the shortest time for which no node has answered before a service that has instances is read from Engine. The longest is
 	// three times as much, or more with many clients. Default: DefaultFallback.
 	Fallback time.Duration
-	// Lists is how many services are listed in Engine at a time. Default: DefaultLists.
+	// Lists is the greatest number of services that are being listed in Engine at the same time. Default: DefaultLists.
 	Lists int
 	// Backoff is the wait after all nodes have failed. It doubles up to MaxBackoff, and half of it is random. Default: DefaultBackoff.
 	Backoff time.Duration

@@ -29,7 +29,7 @@ func serve(ctx context.Context, registrar *discovery.Registrar, client *http.Cli
 	if err != nil {
 		return errors.Join(err, server.Close())
 	}
-	ready.registration.Store(registration)
+	ready.start(ctx, registration)
 
 	select {
 	case <-ctx.Done():
@@ -59,6 +59,14 @@ func register(ctx context.Context, registrar *discovery.Registrar, listener net.
 type readiness struct {
 	registration atomic.Pointer[discovery.Registration]
 	once         atomic.Bool // it has been registered
+}
+
+// start gives the probe the registration of the process.
+func (p *readiness) start(ctx context.Context, registration *discovery.Registration) {
+	p.registration.Store(registration)
+	if registration.Check(ctx) == nil {
+		p.once.Store(true)
+	}
 }
 
 func (p *readiness) ServeHTTP(w http.ResponseWriter, r *http.Request) {

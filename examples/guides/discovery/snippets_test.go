@@ -7,6 +7,8 @@ import (
 	"log"
 	"math/rand/v2"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"sync/atomic"
 	"syscall"
@@ -20,7 +22,10 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/go-os/go-os/control/discovery"
+	"github.com/go-os/go-os/control/discovery/driver"
 	"github.com/go-os/go-os/control/discovery/kvdiscovery"
+	"github.com/go-os/go-os/control/discovery/readnode"
+	"github.com/go-os/go-os/control/discovery/readnodediscovery"
 	"github.com/go-os/go-os/middleware/osgrpc"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/memkv"
@@ -243,6 +248,113 @@ func dial(resolver *discovery.Resolver) (*grpc.ClientConn, error) {
 	options := append(osgrpc.DialOptions(nil), osgrpc.WithDiscovery(resolver, nil)...)
 	options = append(options, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	return grpc.NewClient("os:///orders", options...)
+}
+
+// cutOff is a registry that can be out of reach of its registrars.
+type cutOff struct {
+	driver.Registrar
+	away atomic.Bool
+}
+
+func (c *cutOff) Grant(ctx context.Context, ttl time.Duration) (driver.Lease, error) {
+	if c.away.Load() {
+		return nil, driver.ErrUnavailable
+	}
+	lease, err := c.Registrar.Grant(ctx, ttl)
+	return cutOffLease{lease, c}, err
+}
+
+type cutOffLease struct {
+	driver.Lease
+	registry *cutOff
+}
+
+func (l cutOffLease) Renew(ctx context.Context) error {
+	if l.registry.away.Load() {
+		return driver.ErrUnavailable
+	}
+	return l.Lease.Renew(ctx)
+}
+
+// TestReadyBeforeProbe loses the registry after Register and before the first probe. The process must stay ready.
+func TestReadyBeforeProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := kv.New(memkv.New(nil), nil)
+		registry, err := kvdiscovery.New(store, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cut := &cutOff{Registrar: registry}
+		registrar, err := discovery.NewRegistrar(cut, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = errors.Join(registrar.Close(), store.Close()) }()
+		registration, err := registrar.Register(t.Context(), discovery.Instance{
+			Service: "storefront", ID: "test", Addresses: map[string]string{"http": "10.0.0.7:8080"},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ready readiness
+		ready.start(t.Context(), registration)
+		cut.away.Store(true)
+		time.Sleep(time.Minute) // the lease ends
+		if err := registration.Check(t.Context()); !errors.Is(err, discovery.ErrUnavailable) {
+			t.Fatalf("Check = %v", err)
+		}
+		w := httptest.NewRecorder()
+		ready.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+		if w.Code != http.StatusOK {
+			t.Errorf("not ready: %s", w.Body)
+		}
+	})
+}
+
+func newReader(registry driver.Reader, nodes ...string) (*discovery.Resolver, error) {
+	var conns []grpc.ClientConnInterface
+	for _, node := range nodes { // "readnode-1:7600", "readnode-2:7600"
+		conn, err := grpc.NewClient(node, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			return nil, err
+		}
+		conns = append(conns, conn)
+	}
+	reader, err := readnodediscovery.New(conns, &readnodediscovery.Options{Engine: registry})
+	if err != nil {
+		return nil, err
+	}
+	return discovery.NewResolver(reader, nil)
+}
+
+// TestReadNode looks a service up through a read node.
+func TestReadNode(t *testing.T) {
+	instance := discovery.Instance{Service: "orders", ID: "test", Addresses: map[string]string{"http": "10.0.0.7:8080"}}
+	registry, err := discovery.Static(instance)
+	if err != nil {
+		t.Fatal(err)
+	}
+	node, err := readnode.New(registry, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer node.Close()
+	server := grpc.NewServer()
+	node.Register(server)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go server.Serve(listener)
+	defer server.Stop()
+	resolver, err := newReader(nil, listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resolver.Close()
+	if s, err := resolver.Lookup(t.Context(), "orders"); err != nil || len(s.Instances) != 1 || s.Instances[0].ID != "test" {
+		t.Errorf("Lookup = %v, %v", s, err)
+	}
 }
 
 func newServer() *grpc.Server {
