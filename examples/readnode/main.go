@@ -1,6 +1,6 @@
 // Command readnode is a read node: it follows services in a registry, each once, and streams them to clients over gRPC.
 //
-//	go run ./examples/readnode -discovery etcd://127.0.0.1:2379 -listen 127.0.0.1:7600
+//	go run ./examples/readnode -discovery 'etcd://127.0.0.1:2379?namespace=services' -listen 127.0.0.1:7600
 //
 // Run two or more. A client takes the addresses of all of them: see package readnodediscovery. The health of the node is served under
 // grpc.health.v1 on the same port: it serves while the registry is in reach.
@@ -57,7 +57,7 @@ type flags struct {
 func parse(args []string) (flags, error) {
 	var f flags
 	set := flag.NewFlagSet("readnode", flag.ContinueOnError)
-	set.StringVar(&f.discovery, "discovery", "", "the registry: etcd://host:port or consul://host:port; required")
+	set.StringVar(&f.discovery, "discovery", "", "the registry: etcd://host:port or consul://host:port, with ?namespace= of the services; required")
 	set.StringVar(&f.listen, "listen", "127.0.0.1:7600", "host:port for clients")
 	set.StringVar(&f.cert, "cert", "", "file with the certificate of the node, in PEM; without it connections are not encrypted")
 	set.StringVar(&f.key, "key", "", "file with the key of -cert, in PEM")

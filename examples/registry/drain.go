@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-os/go-os/control/discovery/driver"
+	"github.com/go-os/go-os/state/kv"
 )
 
 // drain orders an instance to drain, and waits until it does.
@@ -39,13 +40,13 @@ func (t *tool) order(ctx context.Context, args []string, want driver.State, give
 	}
 	d, ok := t.Reader.(driver.Drainer)
 	if !ok {
-		return fmt.Errorf("%s takes no orders: drain the instance in its process, or with the tools of %[1]s: %[2]w", t.System(), errors.ErrUnsupported)
+		return fmt.Errorf("%s cannot drain an instance from outside: drain it in its process, or with the tools of %[1]s: %[2]w", t.System(), errors.ErrUnsupported)
 	}
 	ctx, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
 	service, id := args[0], args[1]
 	if err := give(ctx, d); err != nil {
-		return err
+		return t.unknown(err, service, id)
 	}
 	err := t.Watch(ctx, service, func(e driver.Event) error {
 		switch {
@@ -64,6 +65,15 @@ func (t *tool) order(ctx context.Context, args []string, want driver.State, give
 		return nil
 	case err == nil:
 		return fmt.Errorf("the order is given, but the process of %q has not followed it within %s: is it alive, and up to date?", id, t.timeout)
+	}
+	return err
+}
+
+// unknown names the instance in the error of a store that has no record of it. It returns other errors unchanged.
+func (t *tool) unknown(err error, service, id string) error {
+	var read *kv.Error
+	if errors.As(err, &read) && errors.Is(err, driver.ErrNotFound) {
+		return fmt.Errorf("%s has no instance %q of service %q: check the names and the namespace: %w", t.System(), id, service, driver.ErrNotFound)
 	}
 	return err
 }

@@ -67,7 +67,7 @@ var commands = []command{
 func run(ctx context.Context, args []string, out, errs io.Writer) error {
 	set := flag.NewFlagSet("registry", flag.ContinueOnError)
 	set.SetOutput(errs)
-	where := set.String("registry", "", "etcd://host:port or consul://host:port (key-value), with ?namespace= of the services;\ncatalog://host:port for Consul's own catalog;\nor dns://host:port/domain with ?PROTOCOL=PORT, or ?PROTOCOL=srv, for each protocol")
+	where := set.String("registry", "", "etcd://host:port, consul://host:port or nats://host:port (key-value), with ?namespace= of the services;\ncatalog://host:port for Consul's own catalog, which consul:// does not show;\nor dns://host:port/domain with ?PROTOCOL=PORT, or ?PROTOCOL=srv, for each protocol")
 	timeout := set.Duration("timeout", 10*time.Second, "how long the registry, or the process of an instance, may take to answer")
 	set.Usage = func() { usage(set) }
 	if err := set.Parse(args); err != nil {

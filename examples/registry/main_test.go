@@ -21,6 +21,7 @@ import (
 	"github.com/go-os/go-os/control/discovery/consuldiscovery"
 	"github.com/go-os/go-os/control/discovery/driver"
 	"github.com/go-os/go-os/control/discovery/kvdiscovery"
+	"github.com/go-os/go-os/examples/internal/engine"
 	"github.com/go-os/go-os/internal/tooling/testenv"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/etcdkv"
@@ -135,7 +136,7 @@ func TestCommands(t *testing.T) {
 	}
 	s.expect("orders o1: up\n", "undrain", "orders", "o1")
 	s.refuse(driver.ErrNotFound, "nobody has ordered", "undrain", "orders", "o1")
-	s.refuse(driver.ErrNotFound, "o3", "drain", "orders", "o3")
+	s.refuse(driver.ErrNotFound, `etcd has no instance "o3" of service "orders": check the names`, "drain", "orders", "o3")
 
 	if err := registrations[1].Close(); err != nil {
 		t.Error(err)
@@ -292,10 +293,25 @@ func TestDNS(t *testing.T) {
 	s := shell{t, "dns://" + dns.Addr(0) + "/example?grpc=9000&http=srv"}
 	s.expect(`SERVICE .*orders +10\.0\.0\.1 +up +- +- +- +1 +grpc=10\.0\.0\.1:9000\norders +a\.example:80 +up +- +- +- +5 +http=10\.0\.0\.2:80\n`, "list", "orders")
 	s.refuse(errUsage, "dns cannot list its services: name them")
-	s.refuse(errors.ErrUnsupported, "dns takes no orders", "drain", "orders", "10.0.0.1")
+	s.refuse(errors.ErrUnsupported, "dns cannot drain an instance from outside", "drain", "orders", "10.0.0.1")
 	s.refuse(nil, `dns has no instance of service "nosuch"`, "list", "nosuch")
 	dns.Kill()
 	s.refuse(context.DeadlineExceeded, "connection refused", "-timeout", "500ms", "list", "orders")
+}
+
+// TestNATS lists and drains an instance on NATS.
+func TestNATS(t *testing.T) {
+	t.Parallel()
+	url := "nats://" + testenv.NATS(t).Addr(0) + "?namespace=services"
+	e, err := engine.Open(t.Context(), url, engine.Options{Flag: "-registry", Schemes: []string{"nats"}, Store: kv.Options{Telemetry: telemetry.Off()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = e.Close() })
+	register(t, e.Store, instance("orders", "o1"))
+	s := shell{t, url}
+	s.expect(`SERVICE .*orders +o1 +up .*`, "list")
+	s.expect("orders o1: draining\n", "drain", "orders", "o1")
 }
 
 // TestCatalog lists instances of Consul's own catalog.
@@ -319,7 +335,7 @@ func TestCatalog(t *testing.T) {
 		}
 		return err
 	})
-	s.refuse(errors.ErrUnsupported, "consul takes no orders", "drain", "orders", "o1")
+	s.refuse(errors.ErrUnsupported, "consul cannot drain an instance from outside", "drain", "orders", "o1")
 }
 
 // TestMistakes checks the errors of mistakes on the command line.

@@ -35,7 +35,7 @@ func open(ctx context.Context, where string, within time.Duration) (registry, er
 		return openCatalog(where)
 	}
 	e, err := engine.Open(ctx, where, engine.Options{
-		Flag: "-registry", Schemes: []string{"etcd", "consul", "catalog", "dns"}, Within: within, Store: kv.Options{Telemetry: telemetry.Off()},
+		Flag: "-registry", Schemes: []string{"etcd", "consul", "nats", "catalog", "dns"}, Within: within, Store: kv.Options{Telemetry: telemetry.Off()},
 	})
 	if errors.Is(err, engine.ErrURL) {
 		return registry{}, fmt.Errorf("%w: %w", err, errUsage)

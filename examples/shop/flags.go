@@ -43,7 +43,7 @@ func parse(args []string, stderr io.Writer) (flags, error) {
 	set.StringVar(&f.ordersMetrics, "orders-metrics", "127.0.0.1:0", "host:port of the /metrics of orders")
 	set.StringVar(&f.payments, "payments", "127.0.0.1:0", "host:port of payments (HTTP)")
 	set.IntVar(&f.instances, "instances", 0, "how many instances of each service run in this process; 0 means three, or one with -service")
-	set.StringVar(&f.discovery, "discovery", memory, "where instances register and are found: memory, etcd://host:port, consul://host:port, nats://host:port")
+	set.StringVar(&f.discovery, "discovery", memory, "where instances register and are found: memory, etcd://host:port, consul://host:port, nats://host:port,\nwith ?namespace= of the shop, in which the services are in shop/services")
 	set.StringVar(&f.kv, "kv", "memory", "where carts are kept: memory, bolt:///path/of/a/file, etcd://host:port, consul://host:port, redis://host:port")
 	set.StringVar(&f.sync, "sync", "memory", "where payments services elect the one that settles: memory, etcd://host:port, postgres://user@host:port/database")
 	set.StringVar(&f.config, "config", "", "a file of products, switches and limits, such as examples/shop/shop.yaml; edit it while the shop runs")

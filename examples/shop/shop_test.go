@@ -173,7 +173,7 @@ func TestFlags(t *testing.T) {
 	if err := run(t.Context(), []string{"-h"}, io.Discard, &help); !errors.Is(err, flag.ErrHelp) {
 		t.Errorf("got %v", err)
 	}
-	for _, want := range []string{"-for", "-rate", "-service", "OTEL_EXPORTER_OTLP_ENDPOINT"} {
+	for _, want := range []string{"-for", "-rate", "-service", "?namespace=", "OTEL_EXPORTER_OTLP_ENDPOINT"} {
 		if !strings.Contains(help.String(), want) {
 			t.Errorf("-h does not speak of %s", want)
 		}
