@@ -122,22 +122,21 @@ func (s *service) recall(ctx context.Context) {
 	select {
 	case <-s.loaded:
 	case <-s.failed:
-		s.adopt(ctx, file)
+		s.adopt(file)
 	case <-timer.C:
-		s.adopt(ctx, file)
+		s.adopt(file)
 	case <-ctx.Done():
 	}
 }
 
 // adopt makes a saved snapshot the present one, unless the registry has answered.
-func (s *service) adopt(ctx context.Context, file *savedFile) {
-	defer s.emit(ctx)
+func (s *service) adopt(file *savedFile) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.answered {
 		return
 	}
-	s.known, s.dirty = true, true
+	s.known, s.dirty, s.recalled = true, true, len(file.Records)
 	if file.Saved.Before(s.stale) { // the clock may have been set back
 		s.stale = file.Saved
 	}

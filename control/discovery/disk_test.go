@@ -201,3 +201,41 @@ func TestFolderThatCannotBeWritten(t *testing.T) {
 		}
 	})
 }
+
+// TestFileOfAnEarlierFleet starts a process long after the fleet was replaced, on a registry that takes longer than the patience with it. The
+// instances of the file said goodbye long ago, and must not be held.
+func TestFileOfAnEarlierFleet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, dir := newFixture(t), t.TempDir()
+		old := f.registrar()
+		for n := range 3 {
+			f.register(old, n)
+		}
+		before := savingResolver(t, f.registry(), dir)
+		f.expect(before, " i0 i1 i2")
+		closed(t, before)
+		time.Sleep(time.Second)
+		_ = old.Close()
+		time.Sleep(20 * time.Minute) // goodbyes have ended
+		r2 := f.registrar()
+		for n := 10; n < 13; n++ {
+			f.register(r2, n)
+		}
+		slow := slowReader{f.registry()}
+		now := savingResolver(t, slow, dir)
+		defer closed(t, now)
+		_, _ = now.Lookup(t.Context(), "orders")
+		time.Sleep(time.Second)
+		if got := ids(t, now); got != " i10 i11 i12" {
+			t.Errorf("instances%s, want i10 i11 i12: the fleet was replaced with goodbyes 20 minutes ago", got)
+		}
+	})
+}
+
+// slowReader answers after 100 ms.
+type slowReader struct{ driver.Reader }
+
+func (s slowReader) Watch(ctx context.Context, service string, emit func(driver.Event) error) error {
+	time.Sleep(100 * time.Millisecond)
+	return s.Reader.Watch(ctx, service, emit)
+}

@@ -3,6 +3,8 @@ package discovery
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -99,7 +101,6 @@ func (s *service) endHolds() {
 	if ctx.Err() != nil {
 		return
 	}
-	defer s.emit(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.holdEnd = time.Time{}
@@ -127,7 +128,6 @@ func (s *service) drop(id string) {
 
 // report counts what this process observes of an instance that is held.
 func (s *service) report(id string, ok bool) {
-	defer s.emit(s.resolver.ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.entries[id]
@@ -155,15 +155,27 @@ func (s *service) refuse(place string, err error) {
 		return
 	}
 	s.invalid[place] = err
-	s.pending = append(s.pending, func(ctx context.Context) { s.resolver.obs.refused(ctx, s.name, place, err) })
+	s.queue(func(ctx context.Context) { s.resolver.obs.refused(ctx, s.name, place, err) })
 }
 
 // lose records that the watch has ended.
-func (s *service) lose(ctx context.Context, err error) {
-	defer s.emit(ctx)
+func (s *service) lose(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lost(err, 0)
+}
+
+// overdueAfter is when a registry that has not answered since the start counts as out of reach. Some clients connect for ever without an
+// error.
+const overdueAfter = 5 * time.Second
+
+// overdue reports a registry that has not answered since the start.
+func (s *service) overdue() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.answered && s.err == nil {
+		s.outOfReach(fmt.Errorf("%w: no answer within %s", ErrUnavailable, overdueAfter))
+	}
 }
 
 // lost records that the registry has been out of reach for some time.
@@ -172,14 +184,22 @@ func (s *service) lost(err error, age time.Duration) {
 	if since := time.Now().Add(-age); s.stale.IsZero() || since.Before(s.stale) {
 		s.stale = since
 	}
+	s.outOfReach(err)
+}
+
+// outOfReach records why nothing is heard of the registry, and reports it once. A driver that was closed does not come back: Lookups return.
+func (s *service) outOfReach(err error) {
 	if !s.reported {
 		s.reported = true
-		s.pending = append(s.pending, func(ctx context.Context) { s.resolver.obs.lost(ctx, s.name, err) })
+		s.queue(func(ctx context.Context) { s.resolver.obs.lost(ctx, s.name, err) })
 	}
 	if s.err == nil && !s.ready {
 		close(s.failed)
 	}
 	s.err = cmp.Or(err, ErrUnavailable)
+	if errors.Is(err, ErrClosed) {
+		s.load()
+	}
 }
 
 // publish makes the present instances visible, if they have changed. While a snapshot is being read it waits for its end. Publishing takes a

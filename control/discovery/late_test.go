@@ -4,16 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-os/go-os/control/discovery"
 	"github.com/go-os/go-os/control/discovery/driver"
+	"github.com/go-os/go-os/control/discovery/kvdiscovery"
 	"github.com/go-os/go-os/telemetry"
+	"github.com/go-os/go-os/telemetry/telemetrytest"
 )
 
 // lossyRegistrar loses answers to Register, or requests to deregister.
@@ -271,5 +275,259 @@ func (s *scripted) all(n int) {
 	}
 	for range 2 {
 		s.events <- driver.Event{Kind: driver.EventSynced}
+	}
+}
+
+// TestGoodbyeOfAnEarlierRegistration loses a goodbye and registers the ID again. The goodbye is repeated, and must not touch the new record.
+func TestGoodbyeOfAnEarlierRegistration(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		var silent atomic.Bool
+		r, err := discovery.NewRegistrar(&lossyRegistrar{Registrar: f.registry(), loseGoodbye: silent.Load}, &discovery.RegistrarOptions{Telemetry: telemetry.Off()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		resolver := f.resolver()
+		g := f.register(r, 0)
+		f.expect(resolver, " i0")
+		silent.Store(true)
+		_ = g.Close()
+		f.register(r, 0)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		goodbyes := 0
+		time.AfterFunc(time.Millisecond, func() { silent.Store(false) })
+		for e := range f.store.Watch(ctx, "orders/i0") {
+			if strings.Contains(string(e.Item.Value), `"gone"`) {
+				goodbyes++
+			}
+		}
+		if goodbyes > 0 {
+			t.Errorf("its record was replaced by a goodbye %d times, although the new registration lives", goodbyes)
+		}
+	})
+}
+
+// deniedRegistrar refuses all writes of records while deny is set.
+type deniedRegistrar struct {
+	driver.Registrar
+	deny     atomic.Bool
+	goodbyes atomic.Int64
+}
+
+type deniedLease struct {
+	driver.Lease
+	r *deniedRegistrar
+}
+
+func (s *deniedRegistrar) Grant(ctx context.Context, ttl time.Duration) (driver.Lease, error) {
+	l, err := s.Registrar.Grant(ctx, ttl)
+	return &deniedLease{l, s}, err
+}
+
+func (l *deniedLease) Register(ctx context.Context, r driver.Record) error {
+	if l.r.deny.Load() {
+		return fmt.Errorf("%w: no", driver.ErrDenied)
+	}
+	return l.Lease.Register(ctx, r)
+}
+
+func (l *deniedLease) Deregister(ctx context.Context, r driver.Record, keep time.Duration) error {
+	l.r.goodbyes.Add(1)
+	if l.r.deny.Load() {
+		return fmt.Errorf("%w: no", driver.ErrDenied)
+	}
+	return l.Lease.Deregister(ctx, r, keep)
+}
+
+// TestCheckOfARemovedRecord removes a record that may not be written again: the instance is not registered.
+func TestCheckOfARemovedRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		d := &deniedRegistrar{Registrar: f.registry()}
+		r, err := discovery.NewRegistrar(d, &discovery.RegistrarOptions{Telemetry: telemetry.Off()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		g := f.register(r, 0)
+		d.deny.Store(true)
+		if err := f.store.Delete(t.Context(), "orders/i0"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Minute)
+		if err := g.Check(t.Context()); err == nil {
+			t.Error("Check returns nil, the record was removed 10 minutes ago and is refused since")
+		}
+	})
+}
+
+// TestRefusedGoodbye: a goodbye that the registry refuses is not repeated for ever.
+func TestRefusedGoodbye(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		d := &deniedRegistrar{Registrar: f.registry()}
+		r, err := discovery.NewRegistrar(d, &discovery.RegistrarOptions{Telemetry: telemetry.Off()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		g := f.register(r, 0)
+		d.deny.Store(true)
+		_ = g.Close()
+		time.Sleep(time.Hour)
+		if got := d.goodbyes.Load(); got > 20 {
+			t.Errorf("a goodbye that the registry refuses was sent %d times in an hour", got)
+		}
+		d.deny.Store(false)
+	})
+}
+
+// TestLargestEpoch: an epoch that leaves none for a later start is invalid, and its place is taken.
+func TestLargestEpoch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		value := fmt.Sprintf(`{"addresses":{"grpc":"10.0.0.9:1"},"weight":1,"state":"up","incarnation":"x","epoch":%d}`, uint64(driver.MaxEpoch))
+		if _, err := f.store.Put(t.Context(), "orders/i0", []byte(value)); err != nil {
+			t.Fatal(err)
+		}
+		g, err := f.registrar().Register(t.Context(), instance(0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := f.resolver()
+		s, err := r.Lookup(t.Context(), "orders")
+		synctest.Wait()
+		if err != nil || len(s.Instances) != 1 || s.Instances[0].Addresses["grpc"] != "10.0.0.1:9000" {
+			t.Errorf("Check %v, Lookup %+v, %v, status %+v", g.Check(t.Context()), s, err, r.Status())
+		}
+	})
+}
+
+// TestSlowHandlers: a log handler that is slow, or a name that something else has written, harms nobody.
+func TestSlowHandlers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{make(chan driver.Event)}
+		lines := &slowHandler{}
+		r, err := discovery.NewResolver(s, &discovery.ResolverOptions{Telemetry: telemetry.Providers{Logger: slog.New(lines)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		go s.all(1)
+		if _, err := r.Lookup(t.Context(), "orders"); err != nil {
+			t.Fatal(err)
+		}
+		for n := 1; n < 2000; n++ {
+			s.events <- driver.Event{Kind: driver.EventPut, Record: recordOf(n, driver.Up)}
+		}
+		odd := recordOf(2000, driver.Up)
+		odd.ID = "i\xff\n" + strings.Repeat("x", 1<<20)
+		s.events <- driver.Event{Kind: driver.EventDelete, Record: recordOf(0, driver.Up)}
+		s.events <- driver.Event{Kind: driver.EventPut, Record: odd}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("the watch took %v", took)
+		}
+		time.Sleep(10 * time.Minute)
+		s.events <- driver.Event{Kind: driver.EventInvalid, Record: odd, Err: driver.ErrInvalid}
+		time.Sleep(time.Minute)
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+		if got := lines.count.Load(); got < 1000 || got > 1100 {
+			t.Errorf("%d lines, want those of about 1,000 events that may wait", got)
+		}
+		if longest := lines.longest.Load(); longest > 300 || lines.invalid.Load() {
+			t.Errorf("a text of %d bytes in a line, not UTF-8: %v", longest, lines.invalid.Load())
+		}
+	})
+}
+
+// slowHandler takes 50 ms for a line.
+type slowHandler struct {
+	count, longest atomic.Int64
+	invalid        atomic.Bool
+}
+
+func (*slowHandler) Enabled(context.Context, slog.Level) bool { return true }
+func (h *slowHandler) WithAttrs([]slog.Attr) slog.Handler     { return h }
+func (h *slowHandler) WithGroup(string) slog.Handler          { return h }
+func (h *slowHandler) Handle(_ context.Context, r slog.Record) error {
+	time.Sleep(50 * time.Millisecond)
+	h.count.Add(1)
+	r.Attrs(func(a slog.Attr) bool {
+		text := a.Value.String()
+		h.longest.Store(max(h.longest.Load(), int64(len(text))))
+		if !utf8.ValidString(text) {
+			h.invalid.Store(true)
+		}
+		return true
+	})
+	return nil
+}
+
+// TestRegistryAwayAtStart starts a process whose registry is away: it is reported, with the reason, and the success afterwards too.
+func TestRegistryAwayAtStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		cable, recorded := newCable(f.registry()), telemetrytest.New()
+		cable.unplug()
+		registrar, err := discovery.NewRegistrar(cable, &discovery.RegistrarOptions{Telemetry: recorded.Providers})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer registrar.Close()
+		if _, err := registrar.Register(t.Context(), instance(0)); err != nil {
+			t.Fatal(err)
+		}
+		hung, err := discovery.NewResolver(silent{}, &discovery.ResolverOptions{Telemetry: recorded.Providers})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer hung.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_, err = hung.Lookup(ctx, "orders")
+		if !errors.Is(err, discovery.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("Lookup: %q, want ErrUnavailable and the end of the context on one line", err)
+		}
+		if s := hung.Status()[0]; s.Err == nil || s.Age < time.Minute {
+			t.Errorf("status %+v, want an error and its age", s)
+		}
+		cable.plug()
+		time.Sleep(time.Minute)
+		for name, want := range map[string]int{
+			"goos.discovery.registration.failed": 1, "goos.discovery.registration.restored": 1, "goos.discovery.watch.lost": 1,
+		} {
+			if got := count(recorded.Events(), name); got != want {
+				t.Errorf("%d events %s, want %d", got, name, want)
+			}
+		}
+	})
+}
+
+// TestClosedStore: a store that was closed too early ends Lookups at once.
+func TestClosedStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		resolver := f.resolver()
+		if err := f.store.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := resolver.Lookup(t.Context(), "orders"); !errors.Is(err, discovery.ErrClosed) {
+			t.Errorf("Lookup: %v, want ErrClosed", err)
+		}
+	})
+}
+
+// TestNil: a missing registry is an error, not a panic.
+func TestNil(t *testing.T) {
+	var none *kvdiscovery.Registry
+	if _, err := discovery.NewRegistrar(none, nil); !errors.Is(err, discovery.ErrInvalid) {
+		t.Errorf("NewRegistrar: %v, want ErrInvalid", err)
+	}
+	if _, err := discovery.NewResolver(none, nil); !errors.Is(err, discovery.ErrInvalid) {
+		t.Errorf("NewResolver: %v, want ErrInvalid", err)
 	}
 }

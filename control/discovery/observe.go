@@ -11,6 +11,7 @@ import (
 	"github.com/go-os/go-os/control/discovery/driver"
 	"github.com/go-os/go-os/internal/fault"
 	"github.com/go-os/go-os/internal/instrument"
+	"github.com/go-os/go-os/internal/sanitize"
 	"github.com/go-os/go-os/telemetry"
 )
 
@@ -90,13 +91,16 @@ func (o readObserver) observe(m instrument.Meter, status func() []Status) (stop 
 	}, age, instances, invalid)
 }
 
+// maxAttr is the length limit of names from the registry in telemetry, in bytes. Other programs may have written them.
+const maxAttr = 256
+
 // about returns the attributes of an event about an instance.
 func (o readObserver) about(r driver.Record) []attribute.KeyValue {
-	return []attribute.KeyValue{o.system, serviceAttr.String(r.Service), instanceAttr.String(r.ID)}
+	return []attribute.KeyValue{o.system, serviceAttr.String(r.Service), instanceAttr.String(sanitize.Text(r.ID, maxAttr))}
 }
 
 func (o readObserver) refused(ctx context.Context, service, place string, err error) {
-	o.recordInvalid.EmitError(ctx, err, o.system, serviceAttr.String(service), placeAttr.String(place))
+	o.recordInvalid.EmitError(ctx, err, o.system, serviceAttr.String(service), placeAttr.String(sanitize.Text(place, maxAttr)))
 }
 
 func (o readObserver) lost(ctx context.Context, service string, err error) {
@@ -131,7 +135,7 @@ func observeWrites(system string, p telemetry.Providers, registrations func() ma
 		deregister: s.Op("deregister", "deregister", operationAttr.String("deregister")),
 		leaseLost:  s.Event("goos.discovery.lease.lost", log.SeverityWarn, "lease of the registrations lost: registering again"),
 		failed:     s.Event("goos.discovery.registration.failed", log.SeverityWarn, "registration failed and is retried"),
-		registered: s.Event("goos.discovery.registration.restored", log.SeverityInfo, "registered again"),
+		registered: s.Event("goos.discovery.registration.restored", log.SeverityInfo, "registered after a failure"),
 		superseded: s.Event("goos.discovery.registration.superseded", log.SeverityError, "another process has registered the same service and ID"),
 		sickened:   s.Event("goos.discovery.registration.unhealthy", log.SeverityWarn, "health check failed: instances are registered as unhealthy"),
 		losses:     s.Meter().Counter("goos.discovery.lease.losses", "{lease}", "Leases that ended although they were renewed, by error.type."),

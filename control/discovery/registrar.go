@@ -60,8 +60,11 @@ func (o *RegistrarOptions) withDefaults(caps driver.Capabilities) (RegistrarOpti
 	); err != nil {
 		return all, err
 	}
-	if all.TTL < caps.MinTTL || caps.MaxTTL > 0 && all.TTL > caps.MaxTTL {
-		return all, fmt.Errorf("%w: discovery.RegistrarOptions.TTL is %s: %s takes %s to %s", ErrInvalid, all.TTL, caps.System, caps.MinTTL, caps.MaxTTL)
+	switch {
+	case all.TTL < caps.MinTTL:
+		return all, fmt.Errorf("%w: discovery.RegistrarOptions.TTL is %s: %s takes at least %s", ErrInvalid, all.TTL, caps.System, caps.MinTTL)
+	case caps.MaxTTL > 0 && all.TTL > caps.MaxTTL:
+		return all, fmt.Errorf("%w: discovery.RegistrarOptions.TTL is %s: %s takes at most %s", ErrInvalid, all.TTL, caps.System, caps.MaxTTL)
 	}
 	all.Timeout = min(all.Timeout, all.TTL/3)
 	return all, nil
@@ -91,8 +94,8 @@ type Registrar struct {
 // registry of kvdiscovery or consuldiscovery twice, or while the other uses it, is harmless. It does no I/O and starts no goroutine. It returns ErrInvalid
 // without a registry, or if an option is negative or outside the registry's limits.
 func NewRegistrar(d driver.Registrar, opts *RegistrarOptions) (*Registrar, error) {
-	if d == nil {
-		return nil, fmt.Errorf("discovery: NewRegistrar: %w: no registry", ErrInvalid)
+	if err := defaults.Given("discovery: NewRegistrar", "registry", d); err != nil {
+		return nil, err
 	}
 	o, err := opts.withDefaults(d.Capabilities())
 	if err != nil {
@@ -122,9 +125,10 @@ func (r *Registrar) Register(ctx context.Context, instance Instance) (out *Regis
 	instance.Weight = cmp.Or(instance.Weight, DefaultWeight)
 	g := &Registration{
 		registrar: r, service: instance.Service, id: instance.ID,
-		tried: make(chan struct{}), revised: make(chan struct{}), updated: make(chan struct{}), done: make(chan struct{}),
+		tried: make(chan struct{}), writing: make(chan struct{}, 1), revised: make(chan struct{}), updated: make(chan struct{}), done: make(chan struct{}),
 	}
 	g.record = driver.Record{Instance: instance, Incarnation: r.incarnation}
+	g.release()
 	if err := r.add(g); err != nil {
 		return nil, err
 	}
@@ -165,7 +169,9 @@ func (r *Registrar) run() {
 	for r.ctx.Err() == nil {
 		l, err := r.grant()
 		if err != nil {
-			r.fail(err)
+			for _, g := range r.fail(err) {
+				g.observe(nil, err)
+			}
 			_ = wait.Wait(r.ctx)
 			continue
 		}
@@ -247,13 +253,14 @@ func (r *Registrar) grant() (*lease, error) {
 	return l, nil
 }
 
-// fail records why no instance is registered.
-func (r *Registrar) fail(err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, g := range r.registrations {
-		g.fail(err)
+// fail records why no instance is registered. It returns the registrations for which the reason is new.
+func (r *Registrar) fail(err error) (all []*Registration) {
+	for _, g := range r.all() {
+		if g.fail(err) {
+			all = append(all, g)
+		}
 	}
+	return all
 }
 
 // blame gives the error of a request a class, if only the time for it has passed.
@@ -367,7 +374,7 @@ func (r *Registrar) remove(g *Registration) *lease {
 	return r.lease
 }
 
-// repeat repeats a goodbye until it succeeds, or the lease ends and the record with it.
+// repeat repeats a goodbye until the registry accepts or refuses it, or the lease ends and the record with it.
 func (r *Registrar) repeat(l *lease, goodbye func(context.Context) error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -380,7 +387,7 @@ func (r *Registrar) repeat(l *lease, goodbye func(context.Context) error) {
 			ctx, cancel := context.WithTimeout(l.ctx, r.opts.Timeout)
 			err := goodbye(ctx)
 			cancel()
-			if err == nil {
+			if err == nil || refused(err) {
 				return
 			}
 		}

@@ -19,7 +19,7 @@ type Registration struct {
 	tried     chan struct{} // closed after the first attempt
 	done      chan struct{} // closed by Close, or when another process has taken the place
 
-	writing sync.Mutex // held while a request about the record is under way
+	writing chan struct{} // holds a token while no request about the record is under way
 
 	mu        sync.Mutex
 	record    driver.Record
@@ -90,7 +90,7 @@ func (g *Registration) Update(ctx context.Context, change func(*Instance)) (err 
 		select {
 		case <-updated:
 		case <-ctx.Done():
-			return fmt.Errorf("%w: the registry has not confirmed the change: %w", ErrUnavailable, errors.Join(ctx.Err(), err))
+			return fmt.Errorf("%w: the registry has not confirmed the change: %w", ErrUnavailable, because(ctx.Err(), err))
 		}
 	}
 }
@@ -101,6 +101,9 @@ func (g *Registration) change(change func(*Instance)) error {
 	defer g.mu.Unlock()
 	if g.ended {
 		return g.err
+	}
+	if change == nil {
+		return fmt.Errorf("%w: Update was given no function", ErrInvalid)
 	}
 	next := cloned(g.record.Instance)
 	change(&next)
@@ -171,9 +174,10 @@ func (g *Registration) tend(l *lease) {
 	defer cancel()
 	work.Go(func() { g.watch(ctx, l, altered) })
 	wait := backoff.Backoff{First: l.registrar.opts.Backoff, Longest: l.registrar.opts.TTL / 3}
+	doubt := false
 	for {
 		revised := g.revising()
-		err := g.write(ctx, l)
+		err := g.write(ctx, l, doubt)
 		switch {
 		case ctx.Err() != nil, g.over():
 			return
@@ -183,14 +187,28 @@ func (g *Registration) tend(l *lease) {
 			l.end(err)
 			return
 		}
-		if !g.pause(ctx, revised, altered, err, &wait) {
+		switch g.pause(ctx, revised, altered, err, &wait) {
+		case hasEnded:
 			return
+		case wasAltered:
+			doubt = true
+		default:
+			doubt = doubt && err != nil
 		}
 	}
 }
 
-// pause waits for a reason to write the record: it should change, it was altered, or an attempt has failed. It returns false at the end.
-func (g *Registration) pause(ctx context.Context, revised, altered <-chan struct{}, err error, wait *backoff.Backoff) bool {
+// reason is why a record is written again, or is not.
+type reason int
+
+const (
+	hasEnded reason = iota
+	wasAltered
+	isDue // it should change, or an attempt has failed
+)
+
+// pause waits for a reason to write the record.
+func (g *Registration) pause(ctx context.Context, revised, altered <-chan struct{}, err error, wait *backoff.Backoff) reason {
 	var retry <-chan time.Time
 	if err != nil {
 		timer := time.NewTimer(wait.Next())
@@ -199,14 +217,15 @@ func (g *Registration) pause(ctx context.Context, revised, altered <-chan struct
 	}
 	select {
 	case <-revised:
-	case <-altered:
 	case <-retry:
+	case <-altered:
+		return wasAltered
 	case <-g.done:
-		return false
+		return hasEnded
 	case <-ctx.Done():
-		return false
+		return hasEnded
 	}
-	return true
+	return isDue
 }
 
 // watch notices when the record is altered or removed.
@@ -243,10 +262,12 @@ func (g *Registration) withHealth() driver.Record {
 	return r
 }
 
-// write brings the record into the registry.
-func (g *Registration) write(ctx context.Context, l *lease) error {
-	g.writing.Lock()
-	defer g.writing.Unlock()
+// write brings the record into the registry. doubt means that what is there may have been altered.
+func (g *Registration) write(ctx context.Context, l *lease, doubt bool) error {
+	if err := g.acquire(ctx); err != nil {
+		return err
+	}
+	defer g.release()
 	if g.over() {
 		return ErrClosed
 	}
@@ -263,13 +284,25 @@ func (g *Registration) write(ctx context.Context, l *lease) error {
 	if r.Epoch == 0 {
 		epoch, err := l.Epoch(ctx, r.Service, r.ID, uint64(time.Now().UnixMilli()))
 		if err != nil {
-			return g.settle(l, r, revision, l.registrar.blame(err))
+			return g.settle(l, r, revision, doubt, l.registrar.blame(err))
 		}
 		r.Epoch = epoch
 		g.setEpoch(epoch)
 	}
-	return g.settle(l, r, revision, l.registrar.blame(l.Register(ctx, r)))
+	return g.settle(l, r, revision, doubt, l.registrar.blame(l.Register(ctx, r)))
 }
+
+// acquire waits until no request about the record is under way.
+func (g *Registration) acquire(ctx context.Context) error {
+	select {
+	case <-g.writing:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (g *Registration) release() { g.writing <- struct{}{} }
 
 // setEpoch records the epoch before the request, which may be carried out although nobody hears of it: from now on there is something to
 // deregister.
@@ -280,7 +313,7 @@ func (g *Registration) setEpoch(epoch uint64) {
 }
 
 // settle records the outcome of an attempt to write a revision of the record.
-func (g *Registration) settle(l *lease, r driver.Record, revision int, err error) error {
+func (g *Registration) settle(l *lease, r driver.Record, revision int, doubt bool, err error) error {
 	g.mu.Lock()
 	before, ended := g.err, g.ended
 	if ended {
@@ -293,7 +326,7 @@ func (g *Registration) settle(l *lease, r driver.Record, revision int, err error
 	switch {
 	case err == nil:
 		g.lease = l
-	case !refused(err):
+	case doubt || !refused(err):
 		g.lease = nil
 	}
 	if errors.Is(err, ErrConflict) {
@@ -350,16 +383,18 @@ func (g *Registration) over() bool {
 	return g.ended
 }
 
-// fail records why the instance is not registered.
-func (g *Registration) fail(err error) {
+// fail records why the instance is not registered. It returns false if there was a reason before.
+func (g *Registration) fail(err error) (first bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.ended {
-		return
+		return false
 	}
+	first = g.err == nil
 	g.lease, g.current, g.err = nil, false, err
 	g.attempt()
 	g.wake()
+	return first
 }
 
 // state returns what the metrics count the registration as.
@@ -417,8 +452,10 @@ func (g *Registration) leave() bool {
 
 // goodbye replaces the record, if a request to write it has ever been sent.
 func (g *Registration) goodbye(ctx context.Context, l *lease) error {
-	g.writing.Lock() // a request under way has been canceled: its late arrival must not write over the goodbye
-	defer g.writing.Unlock()
+	if err := g.acquire(ctx); err != nil { // a request under way has been canceled: its late arrival must not write over the goodbye
+		return g.registrar.blame(err)
+	}
+	defer g.release()
 	record, _ := g.wanted()
 	if record.Epoch == 0 {
 		return nil

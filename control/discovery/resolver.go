@@ -88,11 +88,8 @@ type Resolver struct {
 // without a registry or if an option is invalid.
 func NewResolver(r driver.Reader, opts *ResolverOptions) (*Resolver, error) {
 	o, err := opts.withDefaults()
-	if err == nil && r == nil {
-		err = fmt.Errorf("%w: no registry", ErrInvalid)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("discovery: NewResolver: %w", err)
+	if err := cmp.Or(defaults.Given("discovery: NewResolver", "registry", r), err); err != nil {
+		return nil, err
 	}
 	s := &Resolver{reader: r, opts: o}
 	s.obs = observeReads(r.System(), o.Telemetry, s.Status)
@@ -158,7 +155,7 @@ func (r *Resolver) lookup(ctx context.Context, name string) (out *Snapshot, err 
 		if snapshot := s.current.Load(); snapshot != nil {
 			return snapshot, nil
 		}
-		return nil, fmt.Errorf("%w: no answer from the registry yet: %w", ErrUnavailable, errors.Join(ctx.Err(), s.failure()))
+		return nil, fmt.Errorf("%w: no answer from %s yet: %w", ErrUnavailable, r.reader.System(), because(ctx.Err(), s.failure()))
 	case <-r.ctx.Done():
 		return nil, ErrClosed
 	}
@@ -169,6 +166,14 @@ func (r *Resolver) lookup(ctx context.Context, name string) (out *Snapshot, err 
 		return nil, err
 	}
 	return nil, fmt.Errorf("%w: no instance has been registered", ErrNotFound)
+}
+
+// because adds a cause to an error, if there is one, on the same line.
+func because(err, cause error) error {
+	if cause == nil {
+		return err
+	}
+	return fmt.Errorf("%w: %w", cause, err)
 }
 
 // follow returns the service of this name, and starts to follow it if nobody has yet.
@@ -360,7 +365,9 @@ type service struct {
 	publishing *time.Timer             // publishes what has changed meanwhile; nil if nothing waits
 	rest       time.Time               // when the next snapshot may be published
 	ready      bool                    // loaded is closed
-	pending    []func(context.Context) // events to emit once mu is free
+	pending    []func(context.Context) // events to emit
+	emitting   bool                    // a goroutine emits them
+	recalled   int                     // instances of the file that was used before the first answer
 }
 
 // entry is one instance.
@@ -395,6 +402,8 @@ func newService(name string, r *Resolver) *service {
 // run follows the service until ctx ends.
 func (s *service) run(ctx context.Context) {
 	defer s.stop()
+	timer := time.AfterFunc(overdueAfter, s.overdue)
+	defer timer.Stop()
 	wait := backoff.Backoff{First: s.resolver.opts.Backoff, Longest: s.resolver.opts.MaxBackoff}
 	for {
 		err := s.resolver.reader.Watch(ctx, s.name, func(e driver.Event) error {
@@ -411,7 +420,10 @@ func (s *service) run(ctx context.Context) {
 			err = fmt.Errorf("%w: the watch has ended", ErrUnavailable)
 		}
 		s.resolver.obs.restarted(ctx, fault.Type(err))
-		s.lose(ctx, err)
+		s.lose(err)
+		if errors.Is(err, ErrClosed) { // the driver, or its store
+			return
+		}
 		if wait.Wait(ctx) != nil {
 			return
 		}
@@ -430,7 +442,6 @@ func (s *service) stop() {
 
 // apply takes one event of the registry.
 func (s *service) apply(ctx context.Context, e driver.Event) {
-	defer s.emit(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	id := e.Record.ID
@@ -478,6 +489,7 @@ func (s *service) restart(ctx context.Context) {
 func (s *service) synced() {
 	if s.reading {
 		s.reading = false
+		s.believe()
 		unseen := slices.Sorted(maps.Keys(s.unseen))
 		for _, id := range unseen {
 			s.vanish(id)
@@ -494,6 +506,24 @@ func (s *service) synced() {
 	s.publish()
 	s.load()
 	s.disk.touch()
+}
+
+// believe removes the instances of the file that the first answer of the registry does not have, if that has about as many others: they were
+// replaced while nobody looked, and a goodbye may have come and gone. If it has much fewer, the rules of holds apply.
+func (s *service) believe() {
+	shown := len(s.entries) - len(s.unseen)
+	if s.recalled == 0 || float64(shown) < (1-s.resolver.opts.HoldShare)*float64(s.recalled) {
+		s.recalled = 0
+		return
+	}
+	s.recalled = 0
+	for id := range s.unseen {
+		if !s.entries[id].asOf.IsZero() {
+			delete(s.entries, id)
+			delete(s.unseen, id)
+			s.dirty = true
+		}
+	}
 }
 
 // load lets the first Lookups return.
@@ -532,7 +562,7 @@ func (s *service) put(r driver.Record) {
 func (s *service) depart(r driver.Record) {
 	delete(s.vanished, r.ID)
 	e := s.entries[r.ID]
-	if e == nil || e.record.Incarnation != r.Incarnation && e.record.Epoch > r.Epoch {
+	if e == nil || e.record.Epoch > r.Epoch {
 		return
 	}
 	if !e.held.IsZero() {
@@ -543,18 +573,52 @@ func (s *service) depart(r driver.Record) {
 	s.later(s.resolver.obs.departed, r)
 }
 
-// later has an event about an instance emitted once mu is free: handlers of the program run in it.
+// maxPending is how many events of a service wait while handlers are slow. Further ones are dropped.
+const maxPending = 1000
+
+// later has an event about an instance emitted. mu is held.
 func (s *service) later(event *instrument.Event, r driver.Record) {
-	s.pending = append(s.pending, func(ctx context.Context) { event.Emit(ctx, s.resolver.obs.about(r)...) })
+	s.queue(func(ctx context.Context) { event.Emit(ctx, s.resolver.obs.about(r)...) })
 }
 
-// emit emits what is pending. mu must be free.
+// queue has an event emitted by a goroutine of its own: handlers of the program run in it, and may be slow. mu is held.
+func (s *service) queue(event func(context.Context)) {
+	if len(s.pending) >= maxPending {
+		return
+	}
+	s.pending = append(s.pending, event)
+	if !s.emitting {
+		s.emitting = s.resolver.spawn(s.emit)
+	}
+}
+
+// spawn runs a function in a goroutine that Close waits for. After Close it returns false.
+func (r *Resolver) spawn(do func(context.Context)) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return false
+	}
+	r.work.Go(func() { do(r.ctx) })
+	return true
+}
+
+// emit emits what is pending, and returns when nothing is.
 func (s *service) emit(ctx context.Context) {
-	s.mu.Lock()
-	pending := s.pending
-	s.pending = nil
-	s.mu.Unlock()
-	for _, event := range pending {
-		event(ctx)
+	for {
+		s.mu.Lock()
+		pending := s.pending
+		s.pending = nil
+		s.emitting = len(pending) > 0
+		s.mu.Unlock()
+		if len(pending) == 0 {
+			return
+		}
+		for _, event := range pending {
+			if ctx.Err() != nil {
+				break // Close does not wait for slow handlers
+			}
+			event(ctx)
+		}
 	}
 }

@@ -14,6 +14,7 @@ package defaults
 
 import (
 	"fmt"
+	"reflect"
 
 	"github.com/go-os/go-os/internal/fault"
 )
@@ -38,10 +39,10 @@ func Fill[T ~int | ~int64 | ~float64](name string, value *T, standard T) error {
 	return nil
 }
 
-// Given returns fault.Invalid if a required argument is nil. call names the constructor, such as "etcdkv: New"; what names the argument.
+// Given returns fault.Invalid if a required argument is nil, or an interface that holds a nil pointer. call names the constructor, such as "etcdkv: New"; what names the argument.
 func Given[T comparable](call, what string, given T) error {
 	var missing T
-	if given == missing {
+	if v := reflect.ValueOf(given); given == missing || v.Kind() == reflect.Pointer && v.IsNil() {
 		return fmt.Errorf("%w: %s: the %s is nil", fault.Invalid, call, what)
 	}
 	return nil

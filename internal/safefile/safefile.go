@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/go-os/go-os/internal/fault"
 )
@@ -51,8 +52,9 @@ func kindOf(mode fs.FileMode) string {
 }
 
 // Read reads a file that only the user of this process can have written. It returns fault.Invalid if another user owns, writes or reads it or
-// if it is a symbolic link, and fault.TooLarge if it has more than limit bytes.
+// if it is a symbolic link, and fault.TooLarge if it has more than limit bytes. It also removes what a crash during Write has left behind.
 func Read(name string, limit int64) ([]byte, error) {
+	removeTemps(name)
 	if info, err := os.Lstat(name); err == nil && info.Mode()&fs.ModeSymlink != 0 {
 		return nil, fmt.Errorf("%w: is a symbolic link: give the path of the file itself", fault.Invalid)
 	}
@@ -75,7 +77,7 @@ func Read(name string, limit int64) ([]byte, error) {
 func Write(name string, data []byte) (err error) {
 	dir := filepath.Dir(name)
 	defer func() { err = withoutTempName(dir, err) }()
-	temp, err := os.CreateTemp(dir, "."+filepath.Base(name)+".*.tmp")
+	temp, err := os.CreateTemp(dir, tempPattern(name))
 	if err != nil {
 		return err
 	}
@@ -93,6 +95,29 @@ func Write(name string, data []byte) (err error) {
 		return err
 	}
 	return syncDir(dir)
+}
+
+// tempPattern is the pattern of the names of temporary files for a file.
+func tempPattern(name string) string { return "." + filepath.Base(name) + ".*.tmp" }
+
+// staleAfter is the age at which a temporary file belongs to no Write that is under way.
+const staleAfter = time.Hour
+
+// removeTemps removes the temporary files of processes that crashed during Write. It is only tidying: a failure means nothing.
+func removeTemps(name string) {
+	dir := filepath.Dir(name)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if match, err := filepath.Match(tempPattern(name), e.Name()); err != nil || !match {
+			continue
+		}
+		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > staleAfter {
+			_ = os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
 }
 
 // withoutTempName returns an error of the file system without the random name of a temporary file: the same problem must have the same

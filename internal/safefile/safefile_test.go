@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-os/go-os/internal/fault"
 )
@@ -54,5 +55,34 @@ func TestWriteFails(t *testing.T) {
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
 		t.Errorf("files left: %v, %v", left, err)
+	}
+}
+
+// TestLeftovers: temporary files of a crash are removed, those of a Write under way and of other files are not.
+func TestLeftovers(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "state.json")
+	yesterday := time.Now().Add(-24 * time.Hour)
+	for file, old := range map[string]bool{".state.json.1.tmp": true, ".state.json.2.tmp": false, ".other.json.1.tmp": true} {
+		path := filepath.Join(dir, file)
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if old {
+			if err := os.Chtimes(path, yesterday, yesterday); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := Read(name, 10); !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	var left []string
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		left = append(left, e.Name())
+	}
+	if got := strings.Join(left, " "); err != nil || got != ".other.json.1.tmp .state.json.2.tmp" {
+		t.Errorf("files left: %s, %v", got, err)
 	}
 }

@@ -387,8 +387,8 @@ func (l *lease) Deregister(ctx context.Context, r driver.Record, keep time.Durat
 	}
 	own, others := divide(all, r.Incarnation)
 	switch {
-	case slices.ContainsFunc(own, func(e entry) bool { return e.record.State == driver.Gone }):
-		return nil
+	case slices.ContainsFunc(own, func(e entry) bool { return e.record.State == driver.Gone || e.record.Epoch > r.Epoch }):
+		return nil // gone, or registered again by this process
 	case len(own) == 0, slices.ContainsFunc(others, entry.lives):
 		return l.withdraw(ctx, r, own) // nobody needs a goodbye
 	}

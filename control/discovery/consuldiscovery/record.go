@@ -152,8 +152,8 @@ func decode(s *api.AgentService) (r driver.Record, revision uint64, err error) {
 		err = fmt.Errorf("%w: meta %s is missing", driver.ErrInvalid, metaIncarnation)
 	case !known:
 		err = fmt.Errorf("%w: meta %s is %q: want up, unhealthy, draining or gone", driver.ErrInvalid, metaState, s.Meta[metaState])
-	case epoch > driver.MaxEpoch:
-		err = fmt.Errorf("%w: meta %s: %d: at most %d", driver.ErrInvalid, metaEpoch, epoch, uint64(driver.MaxEpoch))
+	case epoch >= driver.MaxEpoch:
+		err = fmt.Errorf("%w: meta %s: %d: use less than %d", driver.ErrInvalid, metaEpoch, epoch, uint64(driver.MaxEpoch))
 	case badEpoch != nil:
 		err = fmt.Errorf("%w: meta %s: %w", driver.ErrInvalid, metaEpoch, badEpoch)
 	case badRevision != nil:

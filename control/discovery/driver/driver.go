@@ -126,7 +126,7 @@ type Instance struct {
 	State State
 }
 
-// MaxEpoch is the largest Epoch. A record with a larger one is invalid: no start could come after it.
+// MaxEpoch is above every Epoch. A record with this one or a larger one is invalid: there must be one for each later start.
 const MaxEpoch = 1 << 62
 
 // Record is an Instance as a registry keeps it.

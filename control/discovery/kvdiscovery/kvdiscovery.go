@@ -153,8 +153,8 @@ func decode(it kv.Item) (driver.Record, error) {
 		return r, fmt.Errorf("%w: %s", driver.ErrInvalid, sanitize.Text(err.Error(), maxText))
 	case unknown != nil:
 		return r, unknown
-	case v.Epoch > driver.MaxEpoch:
-		return r, fmt.Errorf("%w: epoch %d: at most %d", driver.ErrInvalid, v.Epoch, uint64(driver.MaxEpoch))
+	case v.Epoch >= driver.MaxEpoch:
+		return r, fmt.Errorf("%w: epoch %d: use less than %d", driver.ErrInvalid, v.Epoch, uint64(driver.MaxEpoch))
 	case len(v.Addresses) == 0:
 		return r, fmt.Errorf("%w: no addresses", driver.ErrInvalid)
 	}
@@ -326,7 +326,7 @@ func replaceable(it kv.Item, there, r driver.Record) bool {
 	case it.Version == 0:
 		return true
 	case there.Incarnation == r.Incarnation:
-		return there.State != driver.Gone
+		return there.State != driver.Gone && there.Epoch <= r.Epoch // a later one is a registration that followed
 	}
 	return there.State == driver.Gone && there.Epoch < r.Epoch
 }
