@@ -23,15 +23,22 @@ type Registration struct {
 
 	mu        sync.Mutex
 	record    driver.Record
-	lease     *lease // under which a record was confirmed last; nil if none is
-	current   bool   // that record is the wanted one
-	revision  int    // counts the changes of record
-	attempts  int    // revision of the last attempt
+	lease     *lease       // under which a record was confirmed last; nil if none is
+	current   bool         // that record is the wanted one
+	revision  int          // counts the changes of record
+	attempts  int          // revision of the last attempt
+	confirmed confirmation // the last one
 	attempted bool
 	ended     bool
 	err       error         // why it is not registered
 	revised   chan struct{} // closed when the record should change
 	updated   chan struct{} // closed with the outcome of an attempt
+}
+
+// confirmation is a record that the registry has taken, and its revision.
+type confirmation struct {
+	record   driver.Record
+	revision int
 }
 
 func (g *Registration) key() string { return g.service + "/" + g.id }
@@ -289,7 +296,21 @@ func (g *Registration) write(ctx context.Context, l *lease, doubt bool) error {
 		r.Epoch = epoch
 		g.setEpoch(epoch)
 	}
+	if before, ok := g.superseded(revision); doubt && ok {
+		if err := l.Register(ctx, before); err != nil {
+			return g.settle(l, r, revision, true, l.registrar.blame(err))
+		}
+		doubt = false
+	}
 	return g.settle(l, r, revision, doubt, l.registrar.blame(l.Register(ctx, r)))
+}
+
+// superseded returns the record that a new revision replaces, if the registry has it. The new one may be refused, and the old one must be there
+// all the same.
+func (g *Registration) superseded(revision int) (driver.Record, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.confirmed.record, g.lease != nil && g.confirmed.revision != revision
 }
 
 // acquire waits until no request about the record is under way.
@@ -326,6 +347,7 @@ func (g *Registration) settle(l *lease, r driver.Record, revision int, doubt boo
 	switch {
 	case err == nil:
 		g.lease = l
+		g.confirmed = confirmation{r, revision}
 	case doubt || !refused(err):
 		g.lease = nil
 	}
