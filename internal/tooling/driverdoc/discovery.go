@@ -40,7 +40,7 @@ func renderDiscovery(out *bytes.Buffer, drivers []registry) {
 
 What each driver of %[1]scontrol/discovery%[1]s can do, and what the suite in %[1]scontrol/discovery/discoverytest%[1]s proved of it on a real engine.
 %[1]skvdiscovery%[1]s runs on every driver of %[1]sstate/kv%[1]s with the abilities cas, expiry and watch; it was tried on these.
-%[1]sreadnodediscovery%[1]s has no row: its read nodes pass on what they read from one of these, so it reads what that registry has.
+%[1]sreadnodediscovery%[1]s reads what its read nodes have read from one of the other registries.
 
 - goodbyes: readers see that an instance has deregistered, and remove it at once.
 - incarnations: of two processes with one service and ID, the one that started later stays.
