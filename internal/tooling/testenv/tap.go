@@ -130,7 +130,7 @@ func (p *TapHandle) forwardChunks(from, to net.Conn, verdict func() Verdict, lat
 		p.mu.Lock()
 		decide := verdict()
 		p.mu.Unlock()
-		if !pass(to, next.bytes, decide) {
+		if !p.pass(to, next.bytes, decide) {
 			break
 		}
 	}
@@ -157,14 +157,18 @@ func (p *TapHandle) forwardRead(from net.Conn, pieces chan<- piece, latency func
 }
 
 // pass forwards a chunk. It returns false when nothing more can be forwarded.
-func pass(to net.Conn, chunk []byte, decide Verdict) bool {
+func (p *TapHandle) pass(to net.Conn, chunk []byte, decide Verdict) bool {
 	if decide != nil {
 		now, rest := decide(chunk)
 		if rest != nil {
 			if _, err := to.Write(chunk[:now]); err != nil {
 				return false
 			}
-			<-rest
+			select {
+			case <-rest:
+			case <-p.open.Done():
+				return false
+			}
 			chunk = chunk[now:]
 		}
 	}
@@ -172,7 +176,7 @@ func pass(to net.Conn, chunk []byte, decide Verdict) bool {
 	return err == nil
 }
 
-// close ends every connection. All held chunks must have been released.
+// close ends every connection, and drops held chunks.
 func (p *TapHandle) close() {
 	_ = p.listener.Close()
 	p.end()
