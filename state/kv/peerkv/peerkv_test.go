@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -24,7 +25,9 @@ const loopback = "127.0.0.1"
 // node is one service's part of the cluster.
 type node struct {
 	*olric.Olric
-	gossip string // its gossip address
+	name   string  // its address
+	gossip string  // its gossip address
+	others []*node // that it joined
 	ended  chan error
 }
 
@@ -58,7 +61,8 @@ func join(t testing.TB, others ...*node) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &node{Olric: db, ended: make(chan error, 1)}
+	n := &node{Olric: db, others: others, ended: make(chan error, 1)}
+	n.name = net.JoinHostPort(loopback, strconv.Itoa(settings.BindPort))
 	n.gossip = net.JoinHostPort(loopback, strconv.Itoa(settings.MemberlistConfig.BindPort))
 	go func() { n.ended <- db.Start() }()
 	select {
@@ -84,6 +88,25 @@ func (n *node) leave(t testing.TB) {
 	}
 	<-n.ended
 	n.ended = nil
+	for _, other := range n.others {
+		other.forgets(t, n.name)
+	}
+}
+
+// forgets waits until the node has the routing table without another one. olric has a data race if a node shuts down while it receives one.
+func (n *node) forgets(t testing.TB, name string) {
+	if n.ended == nil {
+		return
+	}
+	testenv.Eventually(t, 20*time.Second, "the routing table without a node that has left", func() error {
+		table, err := n.NewEmbeddedClient().RoutingTable(context.Background())
+		for _, route := range table {
+			if slices.Contains(route.PrimaryOwners, name) || slices.Contains(route.ReplicaOwners, name) {
+				return fmt.Errorf("%s has %s in its routing table", n.name, name)
+			}
+		}
+		return err
+	})
 }
 
 // items returns the node's view of the map.
