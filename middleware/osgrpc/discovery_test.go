@@ -350,7 +350,7 @@ func TestNeverLoaded(t *testing.T) {
 	client := f.dial("os:///orders", osgrpc.DiscoveryOptions{Timeout: 20 * time.Millisecond})
 	for _, wait := range []bool{false, true} {
 		_, err := call(t.Context(), client, grpc.WaitForReady(wait))
-		if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), `"orders": unavailable: no answer from the registry yet`) || !strings.Contains(err.Error(), "registry is off") {
+		if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), `"orders": unavailable: no answer from memory yet`) || !strings.Contains(err.Error(), "registry is off") {
 			t.Errorf("wait for ready %v: %v, want UNAVAILABLE and the cause", wait, err)
 		}
 	}

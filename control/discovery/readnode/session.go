@@ -67,20 +67,24 @@ func (s *server) Follow(stream pb.ReadNode_FollowServer) error {
 var errClosing = status.Error(codes.Unavailable, "the read node is closed")
 
 // first returns the first request of a client.
-func (n *Node) first(stream pb.ReadNode_FollowServer) (request *pb.Request, err error) {
-	received := make(chan struct{})
-	go func() {
-		defer close(received)
-		request, err = stream.Recv()
+func (n *Node) first(stream pb.ReadNode_FollowServer) (*pb.Request, error) {
+	type result struct {
+		request *pb.Request
+		err     error
+	}
+	received := make(chan result, 1)
+	go func() { // it ends with the stream
+		request, err := stream.Recv()
+		received <- result{request, err}
 	}()
 	patience := time.NewTimer(silence * n.opts.Heartbeat)
 	defer patience.Stop()
 	select {
-	case <-received:
+	case r := <-received:
 		if n.life.Err() != nil {
 			return nil, errClosing
 		}
-		return request, err
+		return r.request, r.err
 	case <-patience.C:
 		return nil, status.Error(codes.Aborted, "the client has sent no request")
 	case <-n.life.Done():
