@@ -278,7 +278,7 @@ func (s *scale) oneService() {
 
 // TestTenThousandInstances prints what a large fleet costs one etcd and its clients.
 func TestTenThousandInstances(t *testing.T) {
-	suite.Long(t)
+	suite.Measure(t)
 	s := newScale(t)
 	s.oneService()
 	began := time.Now()

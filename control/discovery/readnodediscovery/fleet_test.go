@@ -26,7 +26,7 @@ const readers = 1000
 // TestFleet has 1,000 readers follow a service through two read nodes, which are processes of their own, on one etcd. It measures how long a
 // change takes to reach all readers, what a restart of a node costs etcd, and what the loss of both nodes costs it.
 func TestFleet(t *testing.T) {
-	suite.Long(t)
+	suite.Measure(t)
 	etcd := testenv.Etcd(t)
 	nodes := []*child{startChild(t, etcd.Endpoint(), readnode.DefaultHeartbeat), startChild(t, etcd.Endpoint(), readnode.DefaultHeartbeat)}
 	write := hands(t, etcd.Endpoint()).Write

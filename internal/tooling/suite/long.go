@@ -34,6 +34,18 @@ func Short(t testing.TB) {
 	}
 }
 
+// MeasureVariable is the environment variable that turns on the tests that measure a fleet: thousands of clients, for minutes. They need a
+// quiet machine, and neither CI nor LongVariable runs them.
+const MeasureVariable = "OS_TEST_MEASURE"
+
+// Measure skips a test that measures a fleet, unless MeasureVariable is on.
+func Measure(t testing.TB) {
+	t.Helper()
+	if os.Getenv(MeasureVariable) != "on" {
+		t.Skipf("measures a fleet on a quiet machine: set %s=on to run it", MeasureVariable)
+	}
+}
+
 // extent is how many of the long tests run.
 type extent int
 

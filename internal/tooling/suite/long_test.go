@@ -53,3 +53,16 @@ func TestLongOutsideAModule(t *testing.T) {
 		t.Errorf("error %v, want one that says that there is no module", err)
 	}
 }
+
+// TestMeasure: measurements run only if they are asked for, whatever other long tests run.
+func TestMeasure(t *testing.T) {
+	t.Setenv(LongVariable, "on")
+	t.Setenv(MeasureVariable, "")
+	if got := outcomeOf(t, Measure); got != "skipped" {
+		t.Errorf("unset: %s, want skipped", got)
+	}
+	t.Setenv(MeasureVariable, "on")
+	if got := outcomeOf(t, Measure); got != "ran" {
+		t.Errorf("on: %s, want ran", got)
+	}
+}
