@@ -273,7 +273,7 @@ func TestDiscoveryErrors(t *testing.T) {
 		{"os:///", none, `osgrpc: target "os:///": use "os:///<service>"`},
 		{"os:///a/b", none, `osgrpc: target "os:///a/b": use "os:///<service>"`},
 		{"os:///orders?zone=a", none, `osgrpc: target "os:///orders?zone=a": use "os:///<service>"`},
-		{"os:///or%20ders", none, `discovery: lookup "or ders": invalid: service "or ders": use only letters`},
+		{"os:///or%20ders", none, `"or ders": invalid: service "or ders": use only letters`},
 	}
 	for _, tt := range tests {
 		_, err := call(t.Context(), f.dial(tt.target, tt.opts))
