@@ -92,6 +92,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-os/go-os/control/discovery/driver"
+	"github.com/go-os/go-os/control/discovery/internal/naming"
 	"github.com/go-os/go-os/internal/fault"
 	"github.com/go-os/go-os/internal/sanitize"
 )
@@ -144,7 +145,7 @@ type Error struct {
 
 // Error implements error.
 func (e *Error) Error() string {
-	return fmt.Sprintf("discovery: %s %q: %v", e.Op, sanitize.Text(e.Service, maxName), e.Err)
+	return fmt.Sprintf("discovery: %s %q: %v", e.Op, sanitize.Text(e.Service, naming.Max), e.Err)
 }
 
 // Unwrap returns the cause.
@@ -152,44 +153,22 @@ func (e *Error) Unwrap() error { return e.Err }
 
 func wrap(op, service string, err error) error { return &Error{Op: op, Service: service, Err: err} }
 
-// The limits of an instance. They keep a record small enough for every registry.
+// The limits of an instance, beside that of names. They keep a record small enough for every registry.
 const (
-	maxName   = 128
 	maxLabels = 64
 	maxText   = 1 << 10
 )
 
-// checkService returns nil if a service can have this name.
-func checkService(name string) error { return checkName("service", name) }
-
-// checkName returns nil if every registry can have this name in its keys.
-func checkName(what, name string) error {
-	switch {
-	case name == "":
-		return fmt.Errorf("%w: the %s has no name", fault.Invalid, what)
-	case len(name) > maxName:
-		return fmt.Errorf("%w: the name of the %s has %d bytes: use %d at most", fault.Invalid, what, len(name), maxName)
-	}
-	for _, r := range name {
-		switch {
-		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '_', r == '.', r == ':':
-		default:
-			return fmt.Errorf("%w: %s %q: use only letters, digits, hyphens, underscores, dots and colons", fault.Invalid, what, name)
-		}
-	}
-	return nil
-}
-
 // check returns nil if an instance can be registered.
 func check(i Instance) error {
-	if err := checkService(i.Service); err != nil {
+	if err := naming.CheckService(i.Service); err != nil {
 		return err
 	}
-	if err := checkName("instance ID", i.ID); err != nil {
+	if err := naming.Check("instance ID", i.ID); err != nil {
 		return err
 	}
 	for protocol := range i.Addresses {
-		if err := checkName("protocol", protocol); err != nil {
+		if err := naming.Check("protocol", protocol); err != nil {
 			return err
 		}
 	}

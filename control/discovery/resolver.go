@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/go-os/go-os/control/discovery/driver"
+	"github.com/go-os/go-os/control/discovery/internal/naming"
 	"github.com/go-os/go-os/internal/backoff"
 	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/internal/fault"
@@ -178,7 +179,7 @@ func because(err, cause error) error {
 
 // follow returns the service of this name, and starts to follow it if nobody has yet.
 func (r *Resolver) follow(name string) (*service, error) {
-	if err := checkService(name); err != nil {
+	if err := naming.CheckService(name); err != nil {
 		return nil, err
 	}
 	r.mu.Lock()

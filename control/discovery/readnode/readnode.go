@@ -55,6 +55,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/go-os/go-os/control/discovery/driver"
+	"github.com/go-os/go-os/control/discovery/internal/naming"
 	pb "github.com/go-os/go-os/control/discovery/internal/readnodev1"
 	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/internal/life"
@@ -236,7 +237,7 @@ func (n *Node) Close() error {
 // follow adds a follower to the feed of its service, which it starts if there is none.
 func (n *Node) follow(w *follower) error {
 	service := w.interest.GetService()
-	if err := pb.CheckService(service); err != nil {
+	if err := naming.CheckService(service); err != nil {
 		return err
 	}
 	n.mu.Lock()

@@ -386,7 +386,7 @@ func TestLimits(t *testing.T) {
 	d := open(t, node, &pb.Request{Protocol: 1, Add: slices.Concat(follow("d", 1), follow("e", 2), follow("no/name", 3))})
 	d.expect("welcome 1",
 		"e 2 OUTCOME_EXHAUSTED at 0 too many services: the read node follows 3: raise readnode.Options.MaxFeeds",
-		`no/name 3 OUTCOME_INVALID at 0 invalid: service "no/name": use letters, digits, -, _, colons and dots`)
+		`no/name 3 OUTCOME_INVALID at 0 invalid: service "no/name": use only letters, digits, hyphens, underscores, dots and colons`)
 }
 
 // TestRefusedByTheRegistry passes on an error that no retry can fix.

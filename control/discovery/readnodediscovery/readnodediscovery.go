@@ -49,6 +49,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/go-os/go-os/control/discovery/driver"
+	"github.com/go-os/go-os/control/discovery/internal/naming"
 	pb "github.com/go-os/go-os/control/discovery/internal/readnodev1"
 	"github.com/go-os/go-os/internal/backoff"
 	"github.com/go-os/go-os/internal/defaults"
@@ -181,7 +182,7 @@ func (r *Reader) Close() error {
 
 // Watch implements driver.Reader.
 func (r *Reader) Watch(ctx context.Context, service string, emit func(driver.Event) error) error {
-	if err := pb.CheckService(service); err != nil {
+	if err := naming.CheckService(service); err != nil {
 		return err
 	}
 	w := &watcher{failed: make(chan error, 1), signal: make(chan struct{}, 1)}
