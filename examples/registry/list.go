@@ -34,7 +34,7 @@ func list(set *flag.FlagSet) action {
 				return err
 			}
 			if len(c.records)+len(c.invalid) == 0 && len(args) > 0 {
-				unknown = append(unknown, fmt.Errorf("%s has no instance of service %q", t.System(), service))
+				unknown = append(unknown, fmt.Errorf("%s has no instance of service %q: check the name, and the namespace if there is one", t.System(), service))
 			}
 			c.rows(table, *gone)
 		}

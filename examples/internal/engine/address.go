@@ -118,6 +118,9 @@ func (a *address) namespace() (string, error) {
 	if a.parameters.Has("namespace") && name == "" || !utf8.ValidString(name) {
 		return "", fmt.Errorf("%w: namespace must be a name such as prod/shop, in UTF-8", ErrURL)
 	}
+	if trimmed := strings.Trim(name, "/"); trimmed != name { // it would be another namespace
+		return "", fmt.Errorf("%w: namespace %q must not begin or end with a slash: use %q", ErrURL, name, trimmed)
+	}
 	return name, nil
 }
 

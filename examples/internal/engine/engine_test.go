@@ -223,6 +223,8 @@ func TestNothingIgnored(t *testing.T) {
 		"consul://me@127.0.0.1:1":                     "Consul knows no users",
 		"bolt:///f?mode=1":                            `unknown parameter "mode": use namespace`,
 		"etcd://127.0.0.1:1?namespace=":               "namespace must be a name such as prod/shop",
+		"etcd://127.0.0.1:1?namespace=prod/shop/":     `must not begin or end with a slash: use "prod/shop"`,
+		"bolt:///f?namespace=/prod":                   `must not begin or end with a slash: use "prod"`,
 		"bolt:///f?namespace=%ff":                     "namespace must be a name such as prod/shop",
 		"redis://127.0.0.1:1?namespace=a&namespace=b": `duplicate parameter "namespace"`,
 		"redis://127.0.0.1:1?namespace=%zz":           "its parameters are malformed",
