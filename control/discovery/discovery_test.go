@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -233,6 +235,19 @@ func TestInvalidInstances(t *testing.T) {
 		"unspecified":        func(i *discovery.Instance) { i.Addresses = map[string]string{"grpc": "0.0.0.0:1"} },
 		"negative weight":    func(i *discovery.Instance) { i.Weight = -1 },
 		"label not in UTF-8": func(i *discovery.Instance) { i.Labels = map[string]string{"a": "\xff"} },
+		"unnamed label":      func(i *discovery.Instance) { i.Labels = map[string]string{"": "a"} },
+		"long label":         func(i *discovery.Instance) { i.Labels = map[string]string{"a": strings.Repeat("x", 1024)} },
+		"65 labels": func(i *discovery.Instance) {
+			i.Labels = map[string]string{}
+			for n := range 65 {
+				i.Labels[fmt.Sprint(n)] = ""
+			}
+		},
+		"long version":   func(i *discovery.Instance) { i.Version = strings.Repeat("x", 1025) },
+		"long ID":        func(i *discovery.Instance) { i.ID = strings.Repeat("x", 129) },
+		"heavy":          func(i *discovery.Instance) { i.Weight = 1_000_001 },
+		"port of a name": func(i *discovery.Instance) { i.Addresses = map[string]string{"grpc": "10.0.0.1:http"} },
+		"port 0":         func(i *discovery.Instance) { i.Addresses = map[string]string{"grpc": "10.0.0.1:0"} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			i := instance(0)
@@ -242,6 +257,73 @@ func TestInvalidInstances(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLimits: an instance at every limit is registered. The same service and ID again is a mistake.
+func TestLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		registrar := f.registrar()
+		i := instance(0)
+		i.ID, i.Weight, i.Version, i.Labels = strings.Repeat("x", 128), 1_000_000, strings.Repeat("x", 1024), map[string]string{}
+		for n := range 64 {
+			name := fmt.Sprint(n)
+			i.Labels[name] = strings.Repeat("x", 1024-len(name))
+		}
+		g, err := registrar.Register(t.Context(), i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := g.Check(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if _, err := registrar.Register(t.Context(), i); !errors.Is(err, discovery.ErrInvalid) {
+			t.Errorf("the same service and ID: %v, want ErrInvalid", err)
+		}
+	})
+}
+
+// TestOneFlight looks a service up from many goroutines at once: the registry is asked once, and all have its answer. One that does not wait
+// that long ends with its context.
+func TestOneFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.register(f.registrar(), 0)
+		slow := &countedReader{Reader: slowReader{f.registry()}}
+		resolver, err := discovery.NewResolver(slow, &discovery.ResolverOptions{Telemetry: telemetry.Off()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resolver.Close()
+		brief, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		if _, err := resolver.Lookup(brief, "orders"); !errors.Is(err, discovery.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Lookup with 10 ms: %v, want ErrUnavailable and the end of its context", err)
+		}
+		var all sync.WaitGroup
+		for range 100 {
+			all.Go(func() {
+				if s, err := resolver.Lookup(t.Context(), "orders"); err != nil || len(s.Instances) != 1 {
+					t.Errorf("Lookup: %v, %v", s, err)
+				}
+			})
+		}
+		all.Wait()
+		if n := slow.watches.Load(); n != 1 {
+			t.Errorf("the registry was asked %d times", n)
+		}
+	})
+}
+
+// countedReader counts watches.
+type countedReader struct {
+	driver.Reader
+	watches atomic.Int64
+}
+
+func (r *countedReader) Watch(ctx context.Context, service string, emit func(driver.Event) error) error {
+	r.watches.Add(1)
+	return r.Reader.Watch(ctx, service, emit)
 }
 
 func BenchmarkLookup(b *testing.B) {
