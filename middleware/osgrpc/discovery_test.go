@@ -31,6 +31,7 @@ import (
 	"github.com/go-os/go-os/control/discovery"
 	"github.com/go-os/go-os/control/discovery/driver"
 	"github.com/go-os/go-os/control/discovery/kvdiscovery"
+	"github.com/go-os/go-os/internal/tooling/servicetest"
 	"github.com/go-os/go-os/middleware/osgrpc"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/memkv"
@@ -376,44 +377,13 @@ func TestClosedResolver(t *testing.T) {
 	}
 }
 
-// load makes calls until it is stopped, and returns how many were made and the errors.
-func load(workers int, send func() error) (stop func() (int64, []error)) {
-	var n atomic.Int64
-	var mu sync.Mutex
-	var failed []error
-	var work sync.WaitGroup
-	done := make(chan struct{})
-	for range workers {
-		work.Go(func() {
-			for {
-				select {
-				case <-done:
-					return
-				default:
-				}
-				n.Add(1)
-				if err := send(); err != nil {
-					mu.Lock()
-					failed = append(failed, err)
-					mu.Unlock()
-				}
-			}
-		})
-	}
-	return func() (int64, []error) {
-		close(done)
-		work.Wait()
-		return n.Load(), failed
-	}
-}
-
 // TestKilledUnderLoad kills one of three instances: no call that can be repeated fails.
 func TestKilledUnderLoad(t *testing.T) {
 	f := newFleet(t)
 	nodes := []*node{f.start("orders", "a", "127.0.0.1:0"), f.start("orders", "b", "127.0.0.1:0"), f.start("orders", "c", "127.0.0.1:0")}
 	client := f.dial("os:///orders", osgrpc.DiscoveryOptions{}, grpc.WithDefaultServiceConfig(retries))
 	f.settle(client, "a", "b", "c")
-	stop := load(8, func() error { _, err := call(t.Context(), client); return err })
+	stop := servicetest.Load(8, func() error { _, err := call(t.Context(), client); return err })
 	for _, n := range nodes {
 		eventually(t, "calls", func() bool { return n.served.Load() > 50 })
 	}
@@ -431,7 +401,7 @@ func TestDrainedUnderLoad(t *testing.T) {
 	nodes := []*node{f.start("orders", "a", "127.0.0.1:0"), f.start("orders", "b", "127.0.0.1:0"), f.start("orders", "c", "127.0.0.1:0")}
 	client := f.dial("os:///orders", osgrpc.DiscoveryOptions{})
 	f.settle(client, "a", "b", "c")
-	stop := load(8, func() error { _, err := call(t.Context(), client); return err })
+	stop := servicetest.Load(8, func() error { _, err := call(t.Context(), client); return err })
 	for i, n := range nodes {
 		if i == len(nodes)-1 {
 			last := f.start("orders", "d", "127.0.0.1:0")
@@ -471,7 +441,7 @@ func TestAddressReused(t *testing.T) {
 	f.settle(client, "a", "b")
 	calls := f.dial("os:///orders", osgrpc.DiscoveryOptions{})
 	f.settle(calls, "a", "b")
-	stop := load(4, func() error {
+	stop := servicetest.Load(4, func() error {
 		_, err := call(t.Context(), calls, grpc.WaitForReady(true))
 		if err != nil && status.Code(err) == codes.Unavailable {
 			return nil // what was in flight when the instance died

@@ -14,7 +14,7 @@ import (
 	testpb "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/status"
 
-	"github.com/go-os/go-os/control/discovery/driver"
+	"github.com/go-os/go-os/internal/tooling/servicetest"
 	"github.com/go-os/go-os/middleware/osgrpc"
 	"github.com/go-os/go-os/telemetry"
 )
@@ -132,28 +132,12 @@ func TestRelayedRefusalOfAnother(t *testing.T) {
 	}
 }
 
-// foreign is a registry with one instance whose ID something else has written.
-type foreign struct{ id, address string }
-
-func (foreign) System() string { return "test" }
-func (foreign) Close() error   { return nil }
-func (s foreign) Watch(ctx context.Context, name string, emit func(driver.Event) error) error {
-	record := driver.Record{Instance: driver.Instance{Service: name, ID: s.id, Weight: 1, Addresses: map[string]string{"grpc": s.address}}, Incarnation: "1", Epoch: 1}
-	for _, e := range []driver.Event{{Kind: driver.EventResync}, {Kind: driver.EventPut, Record: record}, {Kind: driver.EventSynced}} {
-		if err := emit(e); err != nil {
-			return err
-		}
-	}
-	<-ctx.Done()
-	return nil
-}
-
 // TestForeignID exports the ID of an instance as short UTF-8, whatever the registry has.
 func TestForeignID(t *testing.T) {
 	for _, id := range []string{"i\xff\n", strings.Repeat("i", 1<<20)} {
 		f := newFleet(t)
 		n := f.start("orders", "a", "127.0.0.1:0", of("payments")...)
-		f.resolver = f.resolverOn(foreign{id, n.address})
+		f.resolver = f.resolverOn(servicetest.Foreign{ID: id, Addresses: map[string]string{"grpc": n.address}})
 		rec := newRecorder()
 		client := f.dial("os:///orders", osgrpc.DiscoveryOptions{Telemetry: rec.Providers})
 		if _, err := client.UnaryCall(t.Context(), &testpb.SimpleRequest{}); status.Code(err) != codes.FailedPrecondition {

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/go-os/go-os/control/discovery"
+	"github.com/go-os/go-os/internal/tooling/servicetest"
 	"github.com/go-os/go-os/internal/tooling/testenv"
 	"github.com/go-os/go-os/middleware/oshttp"
 	"github.com/go-os/go-os/telemetry"
@@ -33,11 +34,11 @@ func TestKilledUnderLoad(t *testing.T) {
 	}
 	nodes := []*node{f.start("orders", "a", slow), f.start("orders", "b", slow), f.start("orders", "c", slow)}
 	client := f.client("orders")
-	stop := load(8, func() error {
+	stop := servicetest.Load(8, func() error {
 		_, err := get(client, "http://orders/")
 		return err
 	})
-	idempotent := load(2, func() error {
+	idempotent := servicetest.Load(2, func() error {
 		r, _ := http.NewRequest(http.MethodPost, "http://orders/", strings.NewReader("an order"))
 		r.Header.Set("Idempotency-Key", "7")
 		res, err := client.Do(r)
@@ -79,7 +80,7 @@ func TestDrainedUnderLoad(t *testing.T) {
 	handler := answer("ok")
 	nodes := []*node{f.start("orders", "a", handler), f.start("orders", "b", handler), f.start("orders", "c", handler)}
 	client := f.client("orders")
-	stop := load(8, func() error {
+	stop := servicetest.Load(8, func() error {
 		res, err := client.Post("http://orders/", "text/plain", io.MultiReader(strings.NewReader("can be read once")))
 		if err != nil {
 			return err

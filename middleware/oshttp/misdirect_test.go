@@ -1,7 +1,6 @@
 package oshttp_test
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -17,7 +16,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-os/go-os/control/discovery"
-	"github.com/go-os/go-os/control/discovery/driver"
+	"github.com/go-os/go-os/internal/tooling/servicetest"
 	"github.com/go-os/go-os/internal/tooling/testenv"
 	"github.com/go-os/go-os/middleware/oshttp"
 	"github.com/go-os/go-os/telemetry"
@@ -261,22 +260,6 @@ func TestFailedHandshake(t *testing.T) {
 	})
 }
 
-// foreign is a registry with one instance whose ID something else has written.
-type foreign struct{ id, address string }
-
-func (foreign) System() string { return "test" }
-func (foreign) Close() error   { return nil }
-func (s foreign) Watch(ctx context.Context, name string, emit func(driver.Event) error) error {
-	record := driver.Record{Instance: driver.Instance{Service: name, ID: s.id, Weight: 1, Addresses: map[string]string{"http": s.address}}, Incarnation: "1", Epoch: 1}
-	for _, e := range []driver.Event{{Kind: driver.EventResync}, {Kind: driver.EventPut, Record: record}, {Kind: driver.EventSynced}} {
-		if err := emit(e); err != nil {
-			return err
-		}
-	}
-	<-ctx.Done()
-	return nil
-}
-
 // TestForeignID serves an instance whose ID no header can have, and exports the ID as short UTF-8.
 func TestForeignID(t *testing.T) {
 	for _, id := range []string{"i\xff\n", strings.Repeat("i", 1<<20)} {
@@ -290,7 +273,7 @@ func TestForeignID(t *testing.T) {
 			}
 		})
 		var err error
-		if f.resolver, err = discovery.NewResolver(foreign{id, n.Listener.Addr().String()}, &discovery.ResolverOptions{Telemetry: telemetry.Off()}); err != nil {
+		if f.resolver, err = discovery.NewResolver(servicetest.Foreign{ID: id, Addresses: map[string]string{"http": n.Listener.Addr().String()}}, &discovery.ResolverOptions{Telemetry: telemetry.Off()}); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = f.resolver.Close() })

@@ -10,7 +10,6 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -364,36 +363,5 @@ func TestRegistryAway(t *testing.T) {
 	r, _ := http.NewRequestWithContext(ctx, http.MethodGet, "http://orders/", nil)
 	if _, err := patient.Do(r); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want Canceled", err)
-	}
-}
-
-// load sends requests until it is stopped, and returns how many were sent and the errors.
-func load(workers int, send func() error) (stop func() (int64, []error)) {
-	var n atomic.Int64
-	var mu sync.Mutex
-	var failed []error
-	var work sync.WaitGroup
-	done := make(chan struct{})
-	for range workers {
-		work.Go(func() {
-			for {
-				select {
-				case <-done:
-					return
-				default:
-				}
-				n.Add(1)
-				if err := send(); err != nil {
-					mu.Lock()
-					failed = append(failed, err)
-					mu.Unlock()
-				}
-			}
-		})
-	}
-	return func() (int64, []error) {
-		close(done)
-		work.Wait()
-		return n.Load(), failed
 	}
 }
