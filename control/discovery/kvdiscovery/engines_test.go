@@ -1,7 +1,6 @@
 package kvdiscovery_test
 
 import (
-	"encoding/json"
 	"net/http"
 	"sync/atomic"
 	"testing"
@@ -185,24 +184,6 @@ func dialNATS(url string) dial {
 	}
 }
 
-// messages returns how many messages a server has received from clients.
-func messages(t testing.TB, server *testenv.NATSHandle) int64 {
-	t.Helper()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Get(server.MonitorURL() + "/varz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	var varz struct {
-		InMsgs *int64 `json:"in_msgs"`
-	}
-	if err := json.NewDecoder(resp.Body).Decode(&varz); err != nil || varz.InMsgs == nil {
-		t.Fatalf("/varz has no in_msgs, error %v", err)
-	}
-	return *varz.InMsgs
-}
-
 // TestContractNATS runs the suite against a JetStream bucket behind a network that can be cut. The engine has no leases.
 func TestContractNATS(t *testing.T) {
 	server := testenv.NATS(t)
@@ -213,7 +194,7 @@ func TestContractNATS(t *testing.T) {
 		Record:   "testdata/contract-nats.json",
 		TTL:      5 * time.Second,
 		Late:     5 * time.Second,
-		Requests: func() int64 { return messages(t, server) },
+		Requests: server.Requests,
 		Begin: func(t testing.TB) discoverytest.Registry {
 			registry := start(t)
 			registry.Hold = discoverytest.HoldTap(tap)

@@ -2,6 +2,7 @@ package testenv
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -22,6 +23,24 @@ func (n *NATSHandle) URL() string { return "nats://" + n.Addr(0) }
 
 // MonitorURL returns the base URL of the server's own statistics, such as /varz.
 func (n *NATSHandle) MonitorURL() string { return "http://" + n.Addr(1) }
+
+// Requests returns how many messages the server has received from clients.
+func (n *NATSHandle) Requests() int64 {
+	n.t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get(n.MonitorURL() + "/varz")
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	var varz struct {
+		InMsgs *int64 `json:"in_msgs"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&varz); err != nil || varz.InMsgs == nil {
+		n.t.Fatalf("/varz has no in_msgs, error %v", err)
+	}
+	return *varz.InMsgs
+}
 
 func natsEngine() *Engine {
 	return &Engine{

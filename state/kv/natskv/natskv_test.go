@@ -2,9 +2,7 @@ package natskv_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -78,7 +76,7 @@ func backend(t testing.TB) kvtest.Backend {
 		Heal:    func(testing.TB) { network.Heal() },
 		Beside:  func(t testing.TB) driver.Driver { return connect(t, engine.URL()) },
 
-		Requests: func() int64 { return messages(t, engine) },
+		Requests: engine.Requests,
 		Defaults: defaults,
 	}
 }
@@ -161,24 +159,6 @@ func compact(t testing.TB, s driver.Driver) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// messages returns how many messages the server has received from clients.
-func messages(t testing.TB, engine *testenv.NATSHandle) int64 {
-	t.Helper()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Get(engine.MonitorURL() + "/varz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	var varz struct {
-		InMsgs *int64 `json:"in_msgs"`
-	}
-	if err := json.NewDecoder(resp.Body).Decode(&varz); err != nil || varz.InMsgs == nil {
-		t.Fatalf("/varz has no in_msgs, error %v", err)
-	}
-	return *varz.InMsgs
 }
 
 func TestContract(t *testing.T) {
