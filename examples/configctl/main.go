@@ -15,33 +15,24 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"os/user"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/go-os/go-os/control/config/versions"
+	"github.com/go-os/go-os/examples/internal/commandline"
 	"github.com/go-os/go-os/state/kv"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
-	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
-	case errors.Is(err, errUsage):
-		fmt.Fprintln(printable{os.Stderr}, "configctl:", err)
-		os.Exit(2)
-	default:
-		fmt.Fprintln(printable{os.Stderr}, "configctl:", err)
-		os.Exit(1)
-	}
+	commandline.Main(
+		func(ctx context.Context, args []string) error { return run(ctx, args, os.Stdin, os.Stdout, os.Stderr) },
+		func(err error) { fmt.Fprintln(printable{os.Stderr}, "configctl:", err) },
+	)
 }
 
-var errUsage = errors.New("see -h")
+var errUsage = commandline.ErrUsage
 
 // command is one command of configctl.
 type command struct {
@@ -97,7 +88,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	set.DurationVar(&o.timeout, "timeout", 10*time.Second, "how long the store, and the -health of guide, may take to answer")
 	set.Usage = func() { usage(set) }
 	if err := set.Parse(args); err != nil {
-		return usageError(err)
+		return commandline.Usage(err)
 	}
 	if set.NArg() == 0 {
 		usage(set)
@@ -114,33 +105,12 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 		printFlags(own)
 	}
 	do := c.flags(own)
-	rest, err := parseMixed(own, set.Args()[1:])
+	rest, err := commandline.ParseMixed(own, set.Args()[1:])
 	if err != nil {
-		return usageError(err)
+		return err
 	}
 	o.creates = c.name == "publish"
 	return o.with(ctx, std, func(t *tool) error { return do(ctx, t, rest) })
-}
-
-// parseMixed parses flags before and after the other arguments.
-func parseMixed(set *flag.FlagSet, args []string) (rest []string, err error) {
-	for {
-		if err := set.Parse(args); err != nil {
-			return nil, err
-		}
-		if set.NArg() == 0 {
-			return rest, nil
-		}
-		rest, args = append(rest, set.Arg(0)), set.Args()[1:]
-	}
-}
-
-// usageError marks an error of package flag as errUsage, unless it is flag.ErrHelp.
-func usageError(err error) error {
-	if errors.Is(err, flag.ErrHelp) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", err, errUsage)
 }
 
 func usage(set *flag.FlagSet) {

@@ -16,8 +16,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -27,26 +25,16 @@ import (
 
 	"github.com/go-os/go-os/control/discovery/kvdiscovery"
 	"github.com/go-os/go-os/control/discovery/readnode"
+	"github.com/go-os/go-os/examples/internal/commandline"
 	"github.com/go-os/go-os/examples/internal/engine"
 	"github.com/go-os/go-os/exporters"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
-	err := run(ctx, os.Args[1:])
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
-	case errors.Is(err, errUsage):
-		fmt.Fprintln(os.Stderr, "readnode:", err)
-		os.Exit(2)
-	default:
-		fmt.Fprintln(os.Stderr, "readnode:", err)
-		os.Exit(1)
-	}
+	commandline.Main(run, func(err error) { fmt.Fprintln(os.Stderr, "readnode:", err) })
 }
 
-var errUsage = errors.New("see -h")
+var errUsage = commandline.ErrUsage
 
 // flags are those of the command line.
 type flags struct {
@@ -69,10 +57,7 @@ func parse(args []string) (flags, error) {
 		set.PrintDefaults()
 	}
 	if err := set.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return f, err
-		}
-		return f, fmt.Errorf("%w: %w", err, errUsage)
+		return f, commandline.Usage(err)
 	}
 	switch {
 	case set.NArg() > 0:

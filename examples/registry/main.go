@@ -15,29 +15,21 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/go-os/go-os/examples/internal/commandline"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
-	case errors.Is(err, errUsage):
-		fmt.Fprintln(os.Stderr, "registry:", plain(err.Error()))
-		os.Exit(2)
-	default:
-		fmt.Fprintln(os.Stderr, "registry:", plain(err.Error()))
-		os.Exit(1)
-	}
+	commandline.Main(
+		func(ctx context.Context, args []string) error { return run(ctx, args, os.Stdout, os.Stderr) },
+		func(err error) { fmt.Fprintln(os.Stderr, "registry:", plain(err.Error())) },
+	)
 }
 
-var errUsage = errors.New("see -h")
+var errUsage = commandline.ErrUsage
 
 // command is one command of the program.
 type command struct {
@@ -71,7 +63,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 	timeout := set.Duration("timeout", 10*time.Second, "how long the registry, or the process of an instance, may take to answer")
 	set.Usage = func() { usage(set) }
 	if err := set.Parse(args); err != nil {
-		return usageError(err)
+		return commandline.Usage(err)
 	}
 	name, rest := "list", set.Args()
 	if len(rest) > 0 {
@@ -89,36 +81,15 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 		own.PrintDefaults()
 	}
 	do := c.flags(own)
-	rest, err := parseMixed(own, rest)
+	rest, err := commandline.ParseMixed(own, rest)
 	if err != nil {
-		return usageError(err)
+		return err
 	}
 	r, err := open(ctx, *where, *timeout)
 	if err != nil {
 		return err
 	}
 	return errors.Join(do(ctx, &tool{registry: r, timeout: *timeout, out: out}, rest), r.close())
-}
-
-// parseMixed parses flags before and after the other arguments.
-func parseMixed(set *flag.FlagSet, args []string) (rest []string, err error) {
-	for {
-		if err := set.Parse(args); err != nil {
-			return nil, err
-		}
-		if set.NArg() == 0 {
-			return rest, nil
-		}
-		rest, args = append(rest, set.Arg(0)), set.Args()[1:]
-	}
-}
-
-// usageError marks an error of package flag as errUsage, unless it is flag.ErrHelp.
-func usageError(err error) error {
-	if errors.Is(err, flag.ErrHelp) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", err, errUsage)
 }
 
 func usage(set *flag.FlagSet) {
