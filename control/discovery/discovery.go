@@ -19,9 +19,9 @@
 //
 // # Registration
 //
-// A Registrar never gives up. All instances of the process share one lease, which is renewed three times a TTL. After an outage that was
-// longer than the lease it makes another one and registers again, no later than a third of a TTL after the registry has returned. A record
-// that somebody has removed or altered is written again at once.
+// A Registrar never gives up. All instances of the process share one lease, which is renewed three times a TTL. After an outage longer than
+// the lease it grants a new lease and registers again, at most a third of a TTL after the registry has recovered. A record that another
+// client removed or altered is written again at once.
 //
 // Register when the server listens. [Registration.Check] returns nil while the instance is registered: use it as a readiness check. If a load
 // balancer routes by readiness, ignore ErrUnavailable once Check has returned nil. An outage of the registry would take all instances out.
@@ -29,16 +29,16 @@
 // To leave without a failed request, call [Registration.Drain], wait until the readers have seen it, shut the server down, and call
 // [Registration.Close]. A second is ample for a registry that pushes changes.
 //
-// Two processes with one service and ID cannot both be registered. The one that started later stays. The other one is no longer registered,
-// and its Check returns ErrConflict. Choose an ID that a restart keeps: the new process then replaces the record of the old one at once.
+// Two processes with one service and ID cannot both be registered. The later start wins. The other one is no longer registered, and its
+// Check returns ErrConflict. Choose an ID that a restart keeps: the new process then replaces the record of the old one at once.
 //
 // # Lookup
 //
 // The first Lookup of a service waits for the registry. Later ones read memory. While the registry is away, the last known
 // instances stay, and [Snapshot.Age] grows. With ResolverOptions.SnapshotDir they survive a restart of the process, too.
 //
-// An instance that deregisters says goodbye, and is removed at once. A record that vanishes without a goodbye may be that of a process that
-// died, or the registry may have lost it. So a vanished instance is held, and stays in the Snapshot, if
+// An instance that deregisters says goodbye, and is removed at once. A record that vanishes without a goodbye may belong to a dead process,
+// or the registry may have lost it. So a vanished instance is held, and stays in the Snapshot, if
 //
 //   - it is the last one of its service, or
 //   - at least two, and more than ResolverOptions.HoldShare of the service, have vanished within ResolverOptions.HoldWindow.
@@ -97,9 +97,9 @@ import (
 	"github.com/go-os/go-os/internal/sanitize"
 )
 
-// The errors that callers tell apart.
+// The errors that callers distinguish.
 var (
-	// ErrNotFound: the registry knows nothing of the service.
+	// ErrNotFound: the registry has no record of the service.
 	ErrNotFound = driver.ErrNotFound
 	// ErrConflict: a process that started later has registered the same service and ID.
 	ErrConflict = driver.ErrConflict
@@ -109,13 +109,13 @@ var (
 	ErrTooLarge = driver.ErrTooLarge
 	// ErrUnavailable: the registry does not answer. From a lookup: and nothing is known of the service.
 	ErrUnavailable = driver.ErrUnavailable
-	// ErrDenied: the registry refuses the client, whose credentials or rights do not suffice.
+	// ErrDenied: the registry refuses the credentials or rights of the client.
 	ErrDenied = driver.ErrDenied
 	// ErrClosed: the Registrar, the Registration or the Resolver was closed.
 	ErrClosed = driver.ErrClosed
 )
 
-// State is what an instance says about itself.
+// State is the state that an instance reports.
 type State = driver.State
 
 // The states of an instance.

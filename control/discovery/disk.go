@@ -59,7 +59,7 @@ func newDisk(dir, service string) *disk {
 	return &disk{path: filepath.Join(dir, name+".json"), changed: make(chan struct{}, 1)}
 }
 
-// touch has the file written soon. d may be nil.
+// touch schedules a write of the file. d may be nil.
 func (d *disk) touch() {
 	if d == nil {
 		return
@@ -187,7 +187,7 @@ func (s *service) save(ctx context.Context) {
 	s.disk.last = ""
 }
 
-// saved returns what belongs in the file; nil if the registry has never answered, or knows nothing of the service.
+// saved returns the content of the file; nil if the registry has never answered, or has no record of the service.
 func (s *service) saved() *savedFile {
 	s.mu.Lock()
 	defer s.mu.Unlock()

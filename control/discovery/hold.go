@@ -13,7 +13,7 @@ import (
 // maxFailures is how many reports of failure in a row end a hold.
 const maxFailures = 3
 
-// vanish takes an instance whose record no longer exists, and which did not say goodbye. judge must follow.
+// vanish records an instance whose record disappeared without a goodbye. The caller must call judge next.
 func (s *service) vanish(id string) {
 	e := s.entries[id]
 	if e == nil || !e.held.IsZero() {
@@ -82,7 +82,7 @@ func (s *service) holdVanished(now time.Time) {
 	s.schedule(first.Add(s.resolver.opts.HoldTime), now)
 }
 
-// schedule has the holds looked at no later than end.
+// schedule requests a check of the holds no later than end.
 func (s *service) schedule(end, now time.Time) {
 	switch {
 	case s.timer == nil:
@@ -126,7 +126,7 @@ func (s *service) drop(id string) {
 	s.later(s.resolver.obs.vanished, e.record)
 }
 
-// report counts what this process observes of an instance that is held.
+// report counts the results that this process reports for a held instance.
 func (s *service) report(id string, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -187,7 +187,7 @@ func (s *service) lost(err error, age time.Duration) {
 	s.outOfReach(err)
 }
 
-// outOfReach records why nothing is heard of the registry, and reports it once. A driver that was closed does not come back: Lookups return.
+// outOfReach records why the registry does not answer, and reports it once. A closed driver does not recover: Lookups return.
 func (s *service) outOfReach(err error) {
 	if !s.reported {
 		s.reported = true
@@ -218,7 +218,7 @@ func (s *service) publish() {
 	s.publishNow()
 }
 
-// publishLater publishes what had to wait.
+// publishLater publishes the delayed changes.
 func (s *service) publishLater() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

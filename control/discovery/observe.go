@@ -51,7 +51,7 @@ type readObserver struct {
 	system   attribute.KeyValue
 }
 
-// observeReads returns the observer of a Resolver, whose Status is what the metrics show.
+// observeReads returns the observer of a Resolver. The metrics show the Resolver's Status.
 func observeReads(system string, p telemetry.Providers, status func() []Status) readObserver {
 	s := newScope(system, p)
 	o := readObserver{
@@ -151,7 +151,7 @@ func observeWrites(system string, p telemetry.Providers, registrations func() ma
 	return o
 }
 
-// registrationState is what registrations are counted by.
+// registrationState holds the attributes by which registrations are counted.
 type registrationState struct{ service, state string }
 
 // The states of a registration in the telemetry.

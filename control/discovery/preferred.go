@@ -6,8 +6,8 @@ func WithProtocol(protocol string) Filter {
 }
 
 // Preferred returns the instances that new requests should go to, of those that all filters accept, ordered by ID. These are the available
-// ones. If there are none it returns the unhealthy ones, else the draining ones, else those of weight zero: a request to any of them has a
-// better chance than no request.
+// ones. If there are none it returns the unhealthy ones, else the draining ones, else the ones of weight zero. A request to any of them
+// may succeed.
 func (s *Snapshot) Preferred(filters ...Filter) []Instance {
 	view := View{filters: filters}
 	var byRank [ranks][]Instance

@@ -36,8 +36,8 @@ type RegistrarOptions struct {
 	Timeout time.Duration
 	// Goodbye is how long the record of an instance that has deregistered stays in the registry. Default: DefaultGoodbye.
 	Goodbye time.Duration
-	// Backoff is the wait before a request that has failed is sent again. It doubles up to a third of the TTL, and half of it is random.
-	// Default: DefaultBackoff.
+	// Backoff is the wait before a failed request is retried. It doubles up to a third of the TTL, and half of it is random. Default:
+	// DefaultBackoff.
 	Backoff time.Duration
 	// Health reports whether the process can serve. While it returns an error, instances that are Up are registered as Unhealthy. It is
 	// called every HealthInterval, must return soon, and should not flap: give it a cached verdict. A panic counts as an error.
@@ -303,7 +303,7 @@ func (r *Registrar) Close() error {
 // closeTimeout is how long Close waits for the registry.
 const closeTimeout = time.Second
 
-// lease is what the records of the process live with.
+// lease is the lease that the records of the process are bound to.
 type lease struct {
 	driver.Lease
 	registrar *Registrar

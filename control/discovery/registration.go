@@ -14,7 +14,7 @@ import (
 // Registration is an instance that a Registrar keeps in the registry. It is safe for concurrent use.
 type Registration struct {
 	registrar *Registrar
-	service   string // those of the record: they never change
+	service   string // of the record; they never change
 	id        string
 	tried     chan struct{} // closed after the first attempt
 	done      chan struct{} // closed by Close, or when another process has taken the place
@@ -50,9 +50,9 @@ func (g *Registration) Instance() Instance {
 	return cloned(g.record.Instance)
 }
 
-// Check returns nil while the instance is registered and its lease lives, be it with an older weight or state. Otherwise it returns why not:
-// ErrUnavailable while the registry is away, ErrConflict if a process that started later has registered the same service and ID, ErrClosed
-// after Close. It does no I/O.
+// Check returns nil while the instance is registered and its lease lives, be it with an older weight or state. Otherwise it returns the
+// reason: ErrUnavailable while the registry is unreachable, ErrConflict if a later process has registered the same service and ID,
+// ErrClosed after Close. It does no I/O.
 func (g *Registration) Check(context.Context) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -131,7 +131,7 @@ func (g *Registration) change(change func(*Instance)) error {
 	return nil
 }
 
-// revise has the record written again. mu is held.
+// revise schedules another write of the record. mu is held.
 func (g *Registration) revise() {
 	g.current = false
 	g.revision++
@@ -139,7 +139,7 @@ func (g *Registration) revise() {
 	g.revised = make(chan struct{})
 }
 
-// healthChanged has the record written again if it shows the health of the process.
+// healthChanged schedules another write of the record if the record shows the health of the process.
 func (g *Registration) healthChanged() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -148,7 +148,8 @@ func (g *Registration) healthChanged() {
 	}
 }
 
-// outcome reports whether the registry has the record, why it has not, and when to look again. The error of an earlier record does not count.
+// outcome reports whether the registry has the record, the reason if not, and the time of the next check. The error of an earlier record
+// does not count.
 func (g *Registration) outcome() (confirmed bool, updated <-chan struct{}, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -205,7 +206,7 @@ func (g *Registration) tend(l *lease) {
 	}
 }
 
-// reason is why a record is written again, or is not.
+// reason is the reason why a record is rewritten or kept.
 type reason int
 
 const (
@@ -269,7 +270,7 @@ func (g *Registration) withHealth() driver.Record {
 	return r
 }
 
-// write brings the record into the registry. doubt means that what is there may have been altered.
+// write writes the record to the registry. doubt means that the stored record may have been altered.
 func (g *Registration) write(ctx context.Context, l *lease, doubt bool) error {
 	if err := g.acquire(ctx); err != nil {
 		return err
@@ -325,8 +326,7 @@ func (g *Registration) acquire(ctx context.Context) error {
 
 func (g *Registration) release() { g.writing <- struct{}{} }
 
-// setEpoch records the epoch before the request, which may be carried out although nobody hears of it: from now on there is something to
-// deregister.
+// setEpoch records the epoch before the request, which may succeed without an answer. From now on the record must be deregistered.
 func (g *Registration) setEpoch(epoch uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -361,12 +361,12 @@ func (g *Registration) settle(l *lease, r driver.Record, revision int, doubt boo
 	return err
 }
 
-// refused reports whether the registry has refused a record, so that the one before stays.
+// refused reports whether the registry has refused a record and kept the previous one.
 func refused(err error) bool {
 	return errors.Is(err, ErrInvalid) || errors.Is(err, ErrTooLarge) || errors.Is(err, ErrDenied)
 }
 
-// observe emits what an outcome means. mu is free.
+// observe emits the events and metrics of an outcome. mu is free.
 func (g *Registration) observe(before, err error) {
 	o := g.registrar.obs
 	attrs := o.about(g.service, g.id)
@@ -419,7 +419,7 @@ func (g *Registration) fail(err error) (first bool) {
 	return first
 }
 
-// state returns what the metrics count the registration as.
+// state returns the state under which the metrics count the registration.
 func (g *Registration) state() registrationState {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -441,7 +441,7 @@ func (g *Registration) Close() error {
 	return g.deregister(ctx)
 }
 
-// deregister says goodbye.
+// deregister replaces the record by a goodbye.
 func (g *Registration) deregister(ctx context.Context) (err error) {
 	r := g.registrar
 	ctx, call := r.obs.deregister.Start(ctx, g.service)

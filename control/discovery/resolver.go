@@ -40,8 +40,8 @@ type ResolverOptions struct {
 	HoldWindow time.Duration
 	// HoldTime is the longest time for which an instance is held. Default: DefaultHoldTime.
 	HoldTime time.Duration
-	// Backoff is the wait before a watch is started again that has failed. It doubles up to MaxBackoff, and half of it is random.
-	// Default: DefaultBackoff.
+	// Backoff is the wait before a failed watch is restarted. It doubles up to MaxBackoff, and half of it is random. Default:
+	// DefaultBackoff.
 	Backoff time.Duration
 	// MaxBackoff is the longest such wait. Default: DefaultMaxBackoff.
 	MaxBackoff time.Duration
@@ -125,14 +125,14 @@ func (s *Snapshot) IsHeld(n int) bool { return s.held[n] }
 // Age returns for how long the registry has been out of reach. It is zero while the Resolver watches the service.
 func (s *Snapshot) Age() time.Duration { return s.service.age() }
 
-// Lookup returns the present instances of a service. The first Lookup of a service asks the registry, and waits for its answer until ctx ends;
-// later ones read memory.
+// Lookup returns the present instances of a service. The first Lookup of a service queries the registry and waits for its answer until ctx
+// ends; later ones read memory.
 //
-// It returns ErrNotFound if the registry has never had a record of the service, ErrUnavailable if the registry has not answered yet when ctx
-// ends, and ErrInvalid or ErrClosed. A service whose instances have all said goodbye has an empty Snapshot and no error. After ErrNotFound, a
-// later Lookup finds an instance as soon as one is registered.
+// It returns ErrNotFound if the registry has never had a record of the service. It returns ErrUnavailable if ctx ends before the registry
+// answers. It may also return ErrInvalid or ErrClosed. A service whose instances have all said goodbye has an empty Snapshot and no error.
+// After ErrNotFound, a later Lookup finds an instance as soon as one is registered.
 //
-// The Resolver follows each name until Close, so do not look up names that come from outside.
+// The Resolver follows each name until Close, so do not look up names from untrusted input.
 func (r *Resolver) Lookup(ctx context.Context, name string) (*Snapshot, error) {
 	if s, ok := r.services.Load(name); ok {
 		if snapshot := s.(*service).current.Load(); snapshot != nil {
@@ -177,7 +177,7 @@ func because(err, cause error) error {
 	return fmt.Errorf("%w: %w", cause, err)
 }
 
-// follow returns the service of this name, and starts to follow it if nobody has yet.
+// follow returns the service of this name, and starts to follow it at the first call.
 func (r *Resolver) follow(name string) (*service, error) {
 	if err := naming.CheckService(name); err != nil {
 		return nil, err
@@ -199,7 +199,7 @@ func (r *Resolver) follow(name string) (*service, error) {
 	return s, nil
 }
 
-// Change is a Snapshot, and how it differs from the one before.
+// Change is a Snapshot and its difference from the previous one.
 type Change struct {
 	// Snapshot after the change.
 	Snapshot *Snapshot
@@ -251,7 +251,7 @@ func (r *Resolver) Watch(ctx context.Context, name string, filters ...Filter) it
 // empty reports whether nothing has changed.
 func (c Change) empty() bool { return len(c.Added)+len(c.Removed)+len(c.Updated) == 0 }
 
-// difference compares two snapshots, whose instances are ordered by ID.
+// difference compares two snapshots. Their instances must be ordered by ID.
 func difference(before, now *Snapshot) Change {
 	c := Change{Snapshot: now}
 	n := 0 // of the instances before
@@ -280,7 +280,7 @@ func (r *Resolver) Report(name, id string, ok bool) {
 	}
 }
 
-// Status is what the Resolver knows of a service.
+// Status is the state of a service in a Resolver.
 type Status struct {
 	// Service is its name.
 	Service string
@@ -300,7 +300,7 @@ type Status struct {
 	Err error
 }
 
-// Status returns what the Resolver knows of the services that it follows, ordered by name.
+// Status returns the state of each followed service, ordered by name.
 func (r *Resolver) Status() []Status {
 	var all []Status
 	r.services.Range(func(_, s any) bool {
@@ -334,7 +334,7 @@ func (r *Resolver) Close() error {
 	return r.reader.Close()
 }
 
-// service is what a Resolver knows of one service.
+// service is the state of one service in a Resolver.
 type service struct {
 	name     string
 	resolver *Resolver
@@ -354,7 +354,7 @@ type service struct {
 	entries    map[string]*entry
 	unseen     map[string]struct{} // by the snapshot that is being read
 	reading    bool                // a snapshot is being read
-	vanished   map[string]vanished // by ID; those of the last HoldWindow
+	vanished   map[string]vanished // by ID; of the last HoldWindow
 	order      []departure         // of vanished, by time; an ID may have returned since
 	held       int                 // of the entries
 	holdEnd    time.Time           // when timer fires; zero if it does not
@@ -363,7 +363,7 @@ type service struct {
 	waiters    chan struct{}           // closed with the next change
 	timer      *time.Timer             // ends holds
 	resyncs    int                     // snapshots that have been read
-	publishing *time.Timer             // publishes what has changed meanwhile; nil if nothing waits
+	publishing *time.Timer             // publishes the delayed changes; nil if there are none
 	rest       time.Time               // when the next snapshot may be published
 	ready      bool                    // loaded is closed
 	pending    []func(context.Context) // events to emit
@@ -463,7 +463,7 @@ func (s *service) apply(ctx context.Context, e driver.Event) {
 		s.judge(id)
 		s.publish()
 	case driver.EventInvalid:
-		delete(s.unseen, id) // it is there: nothing says that the instance is gone
+		delete(s.unseen, id) // it exists: there is no evidence that the instance is gone
 		s.refuse(id, e.Err)
 	case driver.EventSynced:
 		s.synced()
@@ -486,7 +486,7 @@ func (s *service) restart(ctx context.Context) {
 	s.refused = map[string]struct{}{}
 }
 
-// synced ends a snapshot: what it did not show has vanished.
+// synced ends a snapshot. Instances missing from it have vanished.
 func (s *service) synced() {
 	if s.reading {
 		s.reading = false
@@ -509,8 +509,8 @@ func (s *service) synced() {
 	s.disk.touch()
 }
 
-// believe removes the instances of the file that the first answer of the registry does not have, if that has about as many others: they were
-// replaced while nobody looked, and a goodbye may have come and gone. If it has much fewer, the rules of holds apply.
+// believe removes the instances of the file that the first answer of the registry lacks, if the answer has about as many others. They were
+// replaced while this process was down, and their goodbyes may have expired. If it has much fewer, the rules of holds apply.
 func (s *service) believe() {
 	shown := len(s.entries) - len(s.unseen)
 	if s.recalled == 0 || float64(shown) < (1-s.resolver.opts.HoldShare)*float64(s.recalled) {
@@ -559,7 +559,7 @@ func (s *service) put(r driver.Record) {
 	s.publish()
 }
 
-// depart removes an instance that has said goodbye, unless another incarnation has taken its place.
+// depart removes an instance after its goodbye, unless another incarnation has replaced it.
 func (s *service) depart(r driver.Record) {
 	delete(s.vanished, r.ID)
 	e := s.entries[r.ID]
@@ -604,7 +604,7 @@ func (r *Resolver) spawn(do func(context.Context)) bool {
 	return true
 }
 
-// emit emits what is pending, and returns when nothing is.
+// emit emits the pending events, and returns when none is left.
 func (s *service) emit(ctx context.Context) {
 	for {
 		s.mu.Lock()

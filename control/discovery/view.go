@@ -36,12 +36,12 @@ type View struct {
 	last    atomic.Pointer[filtered]
 }
 
-// filtered is a snapshot, and what the filters have left of it.
+// filtered is a snapshot and the instances that pass the filters.
 type filtered struct{ from, to *Snapshot }
 
-// View returns the instances of a service that all filters accept. Like Lookup, it waits for the first answer of the registry. It returns the
-// errors of Lookup but for ErrNotFound: a View of a service that nobody has registered yet is empty, and fills when somebody does. A program
-// can therefore make all its views at start-up. A View costs a Snapshot of its own for each change; reading it costs two atomic reads.
+// View returns the instances of a service that all filters accept. Like Lookup, it waits for the first answer of the registry. It returns
+// the errors of Lookup except ErrNotFound: a View of an unregistered service is empty, and fills with the first registration. A program can
+// therefore make all its views at start-up. A View costs a Snapshot of its own for each change; reading it costs two atomic reads.
 func (r *Resolver) View(ctx context.Context, name string, filters ...Filter) (*View, error) {
 	if _, err := r.Lookup(ctx, name); err != nil && !errors.Is(err, ErrNotFound) {
 		return nil, err

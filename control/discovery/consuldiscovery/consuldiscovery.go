@@ -6,23 +6,23 @@
 //	registrar, err := discovery.NewRegistrar(registry, nil)
 //	resolver, err := discovery.NewResolver(registry, nil)
 //
-// The address of the client must be that of one agent, best the one on the same machine: an agent owns the services that were registered at it.
-// A load balancer in front of several agents does not work. Token, namespace, partition and datacenter are those of the client.
+// The client must use the address of one agent, preferably the agent on the same machine: an agent owns the services registered with it. A
+// load balancer in front of several agents does not work. The client sets token, namespace, partition and datacenter.
 //
 // # Instances in Consul
 //
 // A service in Consul has one address, so an instance is one service for each protocol. Its tag is the protocol: DNS answers
 // grpc.orders.service.consul and _orders._grpc.service.consul. The meta of each service contains the whole record, and readers see one
-// instance. Consul's weight is that of the instance, within Consul's limits of 1 and 65535. Names that are not DNS labels, such as "a.b", can be
-// registered, but DNS does not answer them.
+// instance. Consul's weight is the weight of the instance, within Consul's limits of 1 and 65535. Names that are not DNS labels, such as
+// "a.b", can be registered, but DNS does not answer them.
 //
 // A draining or unhealthy instance has a critical check, so that DNS and readers of passing services leave it out. An operator's maintenance
 // mode drains an instance, and a check by somebody else that is critical makes it unhealthy.
 //
 // Package dnsdiscovery reads this DNS with the Name "_{service}._grpc.service.consul" for the protocol grpc.
 //
-// Services that something else has registered are instances too. Their ID is "<node>/<service ID>", their version and zone are those of the
-// meta, their labels are the meta and the tags, and Options.Protocol names the protocol of their address.
+// Services that something else has registered are instances too. Their ID is "<node>/<service ID>". Their version and zone are read from
+// the meta; their labels are the meta and the tags. Options.Protocol names the protocol of their address.
 //
 // # Leases
 //
@@ -33,15 +33,16 @@
 // The agent takes the place of the servers in one respect: it renews and accepts without them. Register therefore reads the catalog after it has
 // written, and returns ErrUnavailable until the record is there.
 //
-// An agent that leaves the cluster takes its services with it, and Consul regards those of an agent that has died as unhealthy. Readers see
-// both as removed: without its agent, no TTL of a service ends. With Options.Others, the registrar moves to another agent as soon as its own stops answering. Without, it registers again
-// when the agent is back. Removed instances without a goodbye may be held by the readers: see package discovery.
+// An agent that leaves the cluster removes its services; Consul treats the services of a dead agent as unhealthy. Readers see both as
+// removed: without its agent, no TTL of a service ends. With Options.Others, the registrar moves to another agent as soon as its own stops
+// answering. Without, it registers again when the agent is back. Removed instances without a goodbye may be held by the readers: see
+// package discovery.
 //
 // # What Consul cannot do
 //
-// Agents know no conditional writes. No condition is needed here: the name of a service in Consul contains the incarnation, so a late request of
-// a process can only change that process's own services. Of two incarnations of one ID, readers take the later start. Consul's DNS returns
-// both, from the registration of the later one until that has removed the other, a few requests later. A living earlier process finds the later
+// Agents have no conditional writes. No condition is needed here: a service's name in Consul contains the incarnation, so a late request
+// can only change the services of its own process. Of two incarnations of one ID, readers take the later start. Consul's DNS returns both,
+// from the registration of the later one until that has removed the other, a few requests later. A living earlier process finds the later
 // one by its watch and withdraws.
 //
 // A goodbye is one of the instance's services, in the state gone. It has a critical check, and ends after its own TTL. Consul shows it for a minute or
@@ -50,9 +51,9 @@
 // # Requests
 //
 // An idle registrar sends one request a service three times a TTL to the agent, and repeats one blocking query for each instance every
-// Options.Wait. A resolver repeats one for each service that it follows. Any server answers these (?stale): an answer that is older than the last
-// one, or that has lost the leader for more than ten seconds, is not used, and the leader is asked. Both wait a moment between two answers,
-// so that a service in constant change costs a few queries a second.
+// Options.Wait. A resolver repeats one for each service that it follows. Any server answers these (?stale). An answer older than the last
+// one, or from a server without a leader for more than ten seconds, is discarded; the leader is queried instead. Both wait a moment between
+// two answers, so that a service in constant change costs a few queries a second.
 //
 // # Permissions
 //
@@ -92,7 +93,7 @@ const (
 )
 
 const (
-	// minTTL keeps renewals, which are rounded to whole seconds in an agent's files, apart.
+	// minTTL keeps renewals distinct: an agent's files round them to whole seconds.
 	minTTL = time.Second
 	// minReap is the shortest time that an agent accepts.
 	minReap = time.Minute
@@ -102,16 +103,16 @@ const (
 	answerWithin = 10 * time.Second
 	// leaveWithin is how long an agent that has left the cluster may answer. By default Consul's leave_drain_time is 5 s.
 	leaveWithin = 30 * time.Second
-	// maxContact is for how long a server may have lost the leader whose answers are used.
+	// maxContact is how long a server may have been without a leader before its answers are discarded.
 	maxContact = 10 * time.Second
 )
 
 // Options configure New.
 type Options struct {
-	// Others are agents to move to if the client's agent stops answering, such as those of the servers, in the order of preference. A registrar
-	// stays where it has moved to. Default: none.
+	// Others are fallback agents, such as the servers, in the order of preference. They are used if the client's agent stops answering. A
+	// registrar stays where it has moved to. Default: none.
 	Others []*api.Client
-	// Reap is how long Consul shows a service whose lease has ended. At least one minute. Default: DefaultReap.
+	// Reap is how long Consul shows a service after its lease has ended. At least one minute. Default: DefaultReap.
 	Reap time.Duration
 	// Wait is how long a blocking query waits for a change before it is repeated. A connection that is silently broken is noticed
 	// after Wait, a sixteenth of it, and ten seconds. At most 10 min. Default: DefaultWait.
@@ -177,7 +178,7 @@ func (r *Registry) Capabilities() driver.Capabilities {
 // Close implements driver.Registrar and driver.Reader. The clients stay open.
 func (*Registry) Close() error { return nil }
 
-// Grant implements driver.Registrar. It asks the agents for the cluster's leader, in their order, and uses the first one that knows it.
+// Grant implements driver.Registrar. It queries the agents for the cluster's leader in order, and uses the first one that has a leader.
 func (r *Registry) Grant(ctx context.Context, ttl time.Duration) (driver.Lease, error) {
 	var failed error
 	for _, client := range r.clients {
@@ -203,9 +204,9 @@ func (r *Registry) settle(client *api.Client, node string) {
 	r.homes[client] = &home{node: node}
 }
 
-// member returns an error unless an agent is a member of the cluster, as far as that is known. An agent that is about to leave still accepts
-// services, and syncs those that it has. It would bring them back to the catalog, where Consul has just removed them, and where nobody would end
-// their TTLs any more.
+// member returns an error unless an agent is a member of the cluster, as far as that is known. An agent that is about to leave still
+// accepts services, and syncs those that it has. It would restore them in the catalog after Consul removed them, and no agent would expire
+// their TTLs.
 func (r *Registry) member(ctx context.Context, client *api.Client) error {
 	r.mu.Lock()
 	h := r.homes[client]
@@ -232,7 +233,7 @@ func (r *Registry) member(ctx context.Context, client *api.Client) error {
 	return fmt.Errorf("%w: the agent on node %q is not a member of the cluster", driver.ErrUnavailable, h.node)
 }
 
-// ping returns nil if the agent answers and knows the leader of the cluster.
+// ping returns nil if the agent answers and has a leader.
 func ping(ctx context.Context, client *api.Client) error {
 	leader, err := client.Status().LeaderWithQueryOptions((&api.QueryOptions{}).WithContext(ctx))
 	if err == nil && leader == "" {

@@ -18,7 +18,7 @@ import (
 	"github.com/go-os/go-os/internal/backoff"
 )
 
-// lease implements driver.Lease. Its services are those of one agent.
+// lease implements driver.Lease. All its services belong to one agent.
 type lease struct {
 	registry *Registry
 	client   *api.Client
@@ -73,7 +73,7 @@ func (l *lease) renew(ctx context.Context) error {
 	for _, id := range ids {
 		work.Go(func() error {
 			err := l.pass(ctx, id)
-			if unknown(err) { // the watch notices it too, and has it registered again
+			if unknown(err) { // the watch notices it too, and triggers another registration
 				l.forget(id)
 				return nil
 			}
@@ -97,7 +97,7 @@ func (l *lease) pass(ctx context.Context, id string) error {
 	return l.client.Agent().UpdateTTLOpts(leaseCheck(id), "", api.HealthPassing, (&api.QueryOptions{}).WithContext(ctx))
 }
 
-// unknown reports whether an agent does not know a check or a service.
+// unknown reports whether an agent has no such check or service.
 func unknown(err error) bool {
 	return refused(err, "unknown check") || refused(err, "unknown service") || refused(err, "does not have associated ttl")
 }
@@ -134,7 +134,7 @@ func (l *lease) entries(ctx context.Context, service, id string) (all []entry, e
 	found, _, err := l.registry.list(l.client, service, q)
 	for _, found := range found {
 		e := read(found, "")
-		if e.err != nil { // it is replaced, whatever it says
+		if e.err != nil { // it is replaced, regardless of its content
 			e.record = driver.Record{}
 		}
 		// After a lease has moved from one agent to another, both may have the same service.
@@ -222,7 +222,7 @@ func successor(others []entry, r driver.Record) *entry {
 	return nil
 }
 
-// confirmed reports whether the catalog has what is wanted and nothing else of this incarnation, under this lease.
+// confirmed reports whether the catalog has exactly the wanted entries of this incarnation, under this lease.
 func (l *lease) confirmed(own []entry, wanted []*api.AgentServiceRegistration, s driver.State) bool {
 	if len(own) != len(wanted) {
 		return false
@@ -248,7 +248,7 @@ func matches(e entry, w *api.AgentServiceRegistration, s driver.State) bool {
 		(s == driver.Up || slices.ContainsFunc(e.Checks, func(c *api.HealthCheck) bool { return c.CheckID == stateCheck(w.ID, s) }))
 }
 
-// outdated returns the checks of an entry that are those of other states.
+// outdated returns the checks of an entry that belong to other states.
 func outdated(e entry, s driver.State) (ids []string) {
 	for _, c := range e.Checks {
 		if strings.HasPrefix(c.CheckID, e.Service.ID+"~") && c.CheckID != leaseCheck(e.Service.ID) && c.CheckID != stateCheck(e.Service.ID, s) {
@@ -258,7 +258,7 @@ func outdated(e entry, s driver.State) (ids []string) {
 	return ids
 }
 
-// write registers services with the agent, and removes what the incarnation had besides.
+// write registers services with the agent, and removes the incarnation's other services.
 func (l *lease) write(ctx context.Context, r driver.Record, wanted []*api.AgentServiceRegistration, own []entry) error {
 	for _, w := range wanted {
 		if err := l.put(ctx, w, r.State, l.ttl, l.registry.opts.Reap); err != nil {
@@ -289,8 +289,8 @@ func (l *lease) tidy(ctx context.Context, r driver.Record, wanted []*api.AgentSe
 	return nil
 }
 
-// checks returns those of a service: one that ends after ttl unless it is renewed, and one for a state in which nobody should use it. Reap is how
-// long the service stays in Consul after its end.
+// checks returns the checks of a service: one that expires after ttl unless renewed, and one for a state in which clients must not use the
+// service. Reap is how long the service stays in Consul after its end.
 func checks(id string, s driver.State, revision string, ttl, reap time.Duration) api.AgentServiceChecks {
 	all := api.AgentServiceChecks{{
 		CheckID: leaseCheck(id), Name: "Go OS: lease", Notes: "Critical when nobody has renewed it within its TTL. Write " + revision + ".",
@@ -305,8 +305,8 @@ func checks(id string, s driver.State, revision string, ttl, reap time.Duration)
 	})
 }
 
-// put registers a service with the agent. It numbers the write: an agent sends to the servers only what differs from what it had, although they
-// may have lost that.
+// put registers a service with the agent. It numbers the write: an agent sends the servers only differences from its own state, although
+// the servers may have lost that state.
 func (l *lease) put(ctx context.Context, w *api.AgentServiceRegistration, s driver.State, ttl, reap time.Duration) error {
 	revision := fmt.Sprint(l.registry.revision.Add(1))
 	w.Meta[metaRevision] = revision
@@ -360,8 +360,8 @@ func (l *lease) idsOf(r driver.Record, own []entry) (ids []string) {
 	return ids
 }
 
-// clean removes the entries of earlier incarnations. It is no part of the registration: whatever it cannot remove ends by itself. An agent
-// that lives registers again what was removed from the catalog only.
+// clean removes the entries of earlier incarnations. It is not part of the registration: entries that it cannot remove expire. A live agent
+// restores entries that were removed only from the catalog.
 func (l *lease) clean(ctx context.Context, others []entry) {
 	for _, e := range others {
 		lost := agentLost(e.Checks)
@@ -390,7 +390,7 @@ func (l *lease) Deregister(ctx context.Context, r driver.Record, keep time.Durat
 	case slices.ContainsFunc(own, func(e entry) bool { return e.record.State == driver.Gone || e.record.Epoch > r.Epoch }):
 		return nil // gone, or registered again by this process
 	case len(own) == 0, slices.ContainsFunc(others, entry.lives):
-		return l.withdraw(ctx, r, own) // nobody needs a goodbye
+		return l.withdraw(ctx, r, own) // no goodbye is needed
 	}
 	goodbye := wanted[0]
 	l.forget(goodbye.ID)
@@ -400,7 +400,7 @@ func (l *lease) Deregister(ctx context.Context, r driver.Record, keep time.Durat
 	return l.tidy(ctx, r, wanted[:1], own)
 }
 
-// Watch implements driver.Lease. It follows the entries of the ID, those of other incarnations included.
+// Watch implements driver.Lease. It follows the entries of the ID, including those of other incarnations.
 func (l *lease) Watch(ctx context.Context, r driver.Record, changed func()) error {
 	f := &follower{registry: l.registry, client: l.client, service: r.Service, filter: instance(r.ID), pace: min(l.ttl/10, time.Second)}
 	var before []string
@@ -432,7 +432,7 @@ func (l *lease) complete(r driver.Record, found []*api.ServiceEntry) bool {
 	return len(ids) > 0
 }
 
-// versions returns what changes with a write to one of the entries.
+// versions returns a value that changes with each write to one of the entries.
 func versions(all []*api.ServiceEntry) (out []string) {
 	for _, e := range all {
 		out = append(out, fmt.Sprint(place(e), e.Service.CreateIndex, e.Service.ModifyIndex))

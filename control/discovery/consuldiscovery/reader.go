@@ -14,7 +14,7 @@ import (
 	"github.com/go-os/go-os/internal/backoff"
 )
 
-// follower asks Consul for the entries of a service, again and again.
+// follower repeatedly queries Consul for the entries of a service.
 type follower struct {
 	registry *Registry
 	client   *api.Client
@@ -28,7 +28,7 @@ type follower struct {
 	answered time.Time
 }
 
-// next returns the entries once they may have changed, or Options.Wait has passed. It reports whether Consul may have lost what it had: its
+// next returns the entries once they may have changed, or Options.Wait has passed. It reports whether Consul may have lost entries: its
 // index is lower than before, for example after a restore.
 func (f *follower) next(ctx context.Context) (found []*api.ServiceEntry, restored bool, err error) {
 	if err := backoff.Sleep(ctx, backoff.Jitter(time.Until(f.answered.Add(f.pace)), 0.1)); err != nil {
@@ -36,7 +36,7 @@ func (f *follower) next(ctx context.Context) (found []*api.ServiceEntry, restore
 	}
 	found, meta, err := f.ask(ctx, &api.QueryOptions{AllowStale: !f.behind, WaitIndex: f.index, WaitTime: f.registry.opts.Wait})
 	if f.behind = err == nil && (meta.LastIndex < f.last || outOfTouch(meta)); f.behind {
-		found, meta, err = f.ask(ctx, &api.QueryOptions{}) // the leader answers; it is asked next, too
+		found, meta, err = f.ask(ctx, &api.QueryOptions{}) // the leader answers; the next query goes to it, too
 	}
 	f.answered = time.Now()
 	if err != nil {
@@ -74,7 +74,7 @@ const (
 	longestWait = 5 * time.Second
 )
 
-// Watch implements driver.Reader. It asks the preferred agent, and the others in turn if that does not answer.
+// Watch implements driver.Reader. It queries the preferred agent, then the others in turn if that one does not answer.
 func (r *Registry) Watch(ctx context.Context, service string, emit func(driver.Event) error) error {
 	w := &watch{follower: follower{registry: r, service: service, pace: readPace}, emit: emit}
 	wait := backoff.Backoff{First: firstRetry, Longest: longestWait}
@@ -110,7 +110,7 @@ type watch struct {
 	known  map[string]seen // by ID
 }
 
-// seen is what the registry has for an ID: a record, or the reason why there is none.
+// seen is the registry's entry for an ID: a record, or the reason why it is missing.
 type seen struct {
 	record driver.Record
 	err    error
@@ -126,7 +126,7 @@ func (w *watch) lose(err error) error {
 	return w.emit(driver.Event{Kind: driver.EventLost, Err: err})
 }
 
-// show emits what differs from what is known, or everything after a loss.
+// show emits the differences from the known records, or everything after a loss.
 func (w *watch) show(now map[string]seen, restored bool) error {
 	before := w.known
 	w.known, w.lost = now, false
@@ -184,8 +184,8 @@ func same(a, b seen) bool {
 		x.Incarnation == y.Incarnation && x.Epoch == y.Epoch
 }
 
-// view returns what entries mean. Those of one ID are one instance. An entry that cannot be decoded stands for its ID if nothing else does, and
-// otherwise for its place.
+// view returns the instances of entries. All entries of one ID form one instance. An entry that cannot be decoded represents its ID if no
+// other entry does, otherwise its place.
 func view(found []*api.ServiceEntry, protocol string) map[string]seen {
 	best := map[string]entry{}
 	var broken []entry

@@ -35,7 +35,7 @@ const (
 	MaxRecord = maxParts * (maxValue - utf8.UTFMax)
 )
 
-// body is what the parts of a record contain together. Every service of an instance has the whole of it, so that any one of them suffices.
+// body is the joined content of the parts of a record. Every service of an instance has the whole of it, so that any one of them suffices.
 type body struct {
 	Version   string            `json:"version,omitempty"`
 	Zone      string            `json:"zone,omitempty"`
@@ -52,8 +52,8 @@ var states = map[string]driver.State{
 // forever is the TTL of a check that nothing renews.
 const forever = 10 * 365 * 24 * time.Hour
 
-// serviceID returns the name of an instance's service in Consul. It contains the incarnation: whatever a process writes or removes, it cannot be
-// the record of another one. No name of an instance contains "~". Consul ignores the case of service IDs, so names with capitals get a hash.
+// serviceID returns the name of an instance's service in Consul. It contains the incarnation, so a process cannot write or remove the
+// record of another one. No name of an instance contains "~". Consul ignores the case of service IDs, so names with capitals get a hash.
 func serviceID(r driver.Record, protocol string) string {
 	name := prefix(r) + protocol
 	if name != strings.ToLower(name) {
@@ -122,7 +122,7 @@ func encode(r driver.Record) (map[string]string, error) {
 	return meta, nil
 }
 
-// split cuts a text into values for the meta, between runes: the client sends them as JSON, which knows no half runes.
+// split cuts a text into values for the meta, between runes: the client sends them as JSON, which cannot encode half a rune.
 func split(text string) (parts []string) {
 	for len(text) > maxValue {
 		end := maxValue
@@ -205,11 +205,12 @@ func read(e *api.ServiceEntry, protocol string) entry {
 	return out
 }
 
-// lives reports whether an entry is that of a process that runs.
+// lives reports whether an entry belongs to a running process.
 func (e entry) lives() bool { return e.err == nil && !e.ended && e.record.State != driver.Gone }
 
-// agentLost reports whether the agent of a node has died or left, by the node's checks. Nobody ends the TTLs of its services then
-// (hashicorp/consul#258). An agent that leaves may bring services back after Consul has removed its node, which has no check of the agent then.
+// agentLost reports whether the agent of a node has died or left, by the node's checks. Its services' TTLs then never expire
+// (hashicorp/consul#258). An agent that leaves may bring services back after Consul has removed its node, which has no check of the agent
+// then.
 func agentLost(checks api.HealthChecks) bool {
 	at := slices.IndexFunc(checks, func(c *api.HealthCheck) bool { return c.CheckID == "serfHealth" })
 	return at < 0 || checks[at].Status == api.HealthCritical

@@ -20,7 +20,7 @@ import (
 	"github.com/go-os/go-os/control/discovery/driver"
 )
 
-// client asks DNS servers.
+// client queries DNS servers.
 type client struct {
 	timeout time.Duration
 	slots   chan struct{} // limits the exchanges under way
@@ -28,11 +28,11 @@ type client struct {
 	preferred atomic.Pointer[string] // the server that answered last
 }
 
-// maxExchanges is how many exchanges of a Registry with servers are under way at once. A question takes its place in the queue again before
-// each of them, so that questions without an answer let the others go first.
+// maxExchanges is how many exchanges of a Registry with servers are under way at once. A question queues again before each attempt, so that
+// unanswered questions yield to the others.
 const maxExchanges = 64
 
-// attempts is how often each server is asked.
+// attempts is the number of attempts per server.
 const attempts = 2
 
 func newClient(timeout time.Duration) *client {
@@ -57,7 +57,7 @@ func (c *client) ask(ctx context.Context, servers []string, q question) (answer,
 	return answer{}, fmt.Errorf("%w: dns: %s: a chain of more than %d aliases", driver.ErrUnavailable, asked, maxAliases)
 }
 
-// askServers asks one server after the other, beginning with the one that answered last.
+// askServers queries the servers in turn, starting with the one that answered last.
 func (c *client) askServers(ctx context.Context, servers []string, q question) (answer, error) {
 	var failed failures
 	for range attempts {
@@ -124,7 +124,7 @@ func (c *client) order(servers []string) []string {
 	return slices.Concat(servers[at:], servers[:at])
 }
 
-// refusal is an answer that says nothing about the question.
+// refusal is an answer without information about the question.
 type refusal struct{ code dnsmessage.RCode }
 
 // Error implements error.
@@ -132,7 +132,7 @@ func (r *refusal) Error() string {
 	return "the server says " + strings.TrimPrefix(r.code.String(), "RCode")
 }
 
-// askServer asks one server, over TCP if the answer does not fit into a packet, and without EDNS(0) if the server does not know that.
+// askServer queries one server, over TCP if the answer does not fit into a packet, and without EDNS(0) if the server does not support it.
 func (c *client) askServer(ctx context.Context, server string, q question) (answer, error) {
 	select {
 	case c.slots <- struct{}{}:
@@ -182,7 +182,7 @@ func (c *client) exchange(ctx context.Context, network, server string, q questio
 	return c.packet(conn, message, id, q)
 }
 
-// packet exchanges packets. It ignores all but the answer: anybody may send a packet. The kernel drops those of other hosts.
+// packet exchanges packets. It ignores all but the answer: anybody may send a packet. The kernel drops packets of other hosts.
 func (c *client) packet(conn net.Conn, message []byte, id uint16, q question) (answer, error) {
 	if _, err := conn.Write(message); err != nil {
 		return answer{}, c.explain(err)
@@ -234,7 +234,7 @@ func (c *client) explain(err error) error {
 	return err
 }
 
-// servers returns the addresses of the servers to ask.
+// servers returns the addresses of the servers to query.
 func (o *Options) servers() ([]string, error) {
 	if len(o.Servers) > 0 {
 		return o.Servers, nil

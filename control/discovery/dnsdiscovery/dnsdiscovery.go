@@ -8,16 +8,16 @@
 //	…
 //	resolver, err := discovery.NewResolver(registry, nil)
 //
-// The registry is only read: whoever writes the zone registers the instances.
+// The driver only reads: the zone's operator registers the instances.
 //
 // # Instances
 //
-// A [Protocol] with a port asks for addresses. Each address is an instance, whose ID is the address. Its weight is 1.
+// A [Protocol] with a port asks for addresses. Each address is an instance with the address as its ID. Its weight is 1.
 //
-// A Protocol without a port asks for SRV records (RFC 2782). Each target with its port is an instance, whose ID is "target:port", even if the
-// address of the target changes. The labels [LabelPriority] and [LabelWeight] are those of the record. An instance of the lowest priority has
-// the weight of the record, and at least 1. Instances of higher priorities have the weight 0, since they are for clients that reach none of
-// the others.
+// A Protocol without a port asks for SRV records (RFC 2782). Each target with its port is an instance with the ID "target:port", even if
+// the address of the target changes. The labels [LabelPriority] and [LabelWeight] carry the values of the record. An instance of the lowest
+// priority has the weight of the record, and at least 1. Instances of higher priorities have the weight 0, since they are for clients that
+// reach none of the others.
 //
 // Two protocols with one ID are one instance. A name has IPv4 addresses or, if it has none, IPv6 addresses: see [Options.Network]. A target
 // with several addresses is one instance, at the lowest of them.
@@ -32,22 +32,22 @@
 // A question that fails (no answer, SERVFAIL, REFUSED) keeps its last answer for as long as it fails. The watch is reported as lost, so
 // discovery.Snapshot.Age grows.
 //
-// A name that no longer exists (NXDOMAIN) or has no records keeps its instances for [Options.Keep], since DNS servers also say so by mistake.
-// Then they are gone. An SRV record with the target "." or the port 0 says explicitly that there is no instance (RFC 2782), and applies at
-// once.
+// A name that no longer exists (NXDOMAIN) or has no records keeps its instances for [Options.Keep], since DNS servers also send such
+// answers by mistake. Then they are gone. An SRV record with the target "." or the port 0 means explicitly that there is no instance (RFC
+// 2782), and applies at once.
 //
 // An instance that is missing among others has vanished without a goodbye: DNS has none. A discovery.Resolver therefore holds instances if a
 // roll-out replaces many of them at once. They leave when connections to them fail and are reported, or with ResolverOptions.HoldTime.
 //
 // # Traffic
 //
-// An idle watch asks each question again when its TTL has passed, between [Options.MinTTL] and [Options.MaxTTL], and up to a tenth later. A
-// question that fails is asked again after MinTTL at most. A target of SRV records that fails again and again is asked less often, up to eight
-// times less.
+// An idle watch repeats each question when its TTL has passed, between [Options.MinTTL] and [Options.MaxTTL], and up to a tenth later. A
+// failed question is retried after MinTTL at most. A target of SRV records that fails repeatedly is queried less often, up to eight times
+// less.
 //
 // A question goes to one server at a time, over UDP with EDNS(0), and over TCP if the answer is truncated. A server that does not answer is
-// replaced by the next one, which is then asked first. Answers are reported together if they come within half of [Options.Timeout]. A target
-// that resolves does not wait longer for those that do not.
+// replaced by the next one, which is then asked first. Answers are reported together if they arrive within half of [Options.Timeout]. A
+// target that resolves does not wait longer for those that do not.
 package dnsdiscovery
 
 import (
@@ -66,9 +66,9 @@ import (
 	"github.com/go-os/go-os/internal/defaults"
 )
 
-// The labels of instances that come from SRV records.
+// The labels of instances from SRV records.
 const (
-	// LabelPriority is the priority of the SRV record. Lower ones come first.
+	// LabelPriority is the priority of the SRV record. Lower values are preferred.
 	LabelPriority = "dns.priority"
 	// LabelWeight is the weight of the SRV record.
 	LabelWeight = "dns.weight"
@@ -84,13 +84,13 @@ const (
 	DefaultResolvConf = "/etc/resolv.conf"
 )
 
-// Protocol says where DNS has the instances that speak a protocol.
+// Protocol configures where DNS has the instances of a protocol.
 type Protocol struct {
-	// Port of the protocol. The question is for addresses (A and AAAA). Zero asks for SRV records, which have the port.
+	// Port of the protocol. The question is for addresses (A and AAAA). Zero queries SRV records, which contain the port.
 	Port int
-	// Name is the DNS name, in which "{service}" stands for the service. It is absolute, with or without a dot at the end.
-	// Without "{service}" it is the name of one service: a Resolver finds the same instances under every name that it looks up.
-	// Default: "{service}.<Domain>" with a port, and "_<protocol>._tcp.{service}.<Domain>" without one.
+	// Name is the DNS name; "{service}" is replaced by the service. It is absolute, with or without a dot at the end. Without "{service}"
+	// it is the name of one service: a Resolver finds the same instances under every name that it looks up. Default: "{service}.<Domain>"
+	// with a port, and "_<protocol>._tcp.{service}.<Domain>" without one.
 	Name string
 }
 
@@ -107,14 +107,14 @@ type Options struct {
 	Protocols map[string]Protocol
 	// Network is "ip4" or "ip6" to use addresses of this kind only. Default: IPv4 addresses, and IPv6 addresses of names without any.
 	Network string
-	// MinTTL is the shortest time between two questions for the same name, whatever the TTL. Default: DefaultMinTTL.
+	// MinTTL is the shortest time between two questions for the same name, regardless of the TTL. Default: DefaultMinTTL.
 	MinTTL time.Duration
 	// MaxTTL is the longest such time. Default: DefaultMaxTTL, or MinTTL if that is longer.
 	MaxTTL time.Duration
-	// Timeout is how long a server may take to answer. Each server is asked twice. Default: DefaultTimeout.
+	// Timeout is how long a server may take to answer. Each server gets two attempts. Default: DefaultTimeout.
 	Timeout time.Duration
-	// Keep is the grace period before an absent name removes its instances. It begins with the first answer that the name does not exist, or
-	// has no records. It ends early if records come back. Default: DefaultKeep.
+	// Keep is the grace period before an absent name removes its instances. It begins with the first answer that the name does not exist,
+	// or has no records. It ends early if records reappear. Default: DefaultKeep.
 	Keep time.Duration
 }
 

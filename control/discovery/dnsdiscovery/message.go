@@ -22,7 +22,7 @@ type question struct {
 // String names the question in errors.
 func (q question) String() string { return q.name + " " + strings.TrimPrefix(q.kind.String(), "Type") }
 
-// maxUDP is the size of the largest answer that comes over UDP. It is not fragmented on the Internet (DNS flag day 2020).
+// maxUDP is the size of the largest answer over UDP. It is not fragmented on the Internet (DNS flag day 2020).
 const maxUDP = 1232
 
 // pack returns the message of a question, with EDNS(0) or without it.
@@ -45,7 +45,7 @@ func (q question) pack(id uint16, edns bool) ([]byte, error) {
 	return m.Pack()
 }
 
-// answer is what a server says about a question.
+// answer is a server's answer to a question.
 type answer struct {
 	services  []service
 	addresses []netip.Addr
@@ -64,7 +64,7 @@ type service struct {
 	port, priority, weight int
 }
 
-// available reports whether the record names an instance. The target "." and the port 0 say that there is none.
+// available reports whether the record names an instance. The target "." and the port 0 mean that there is none.
 func (s service) available() bool { return s.target != "." && s.port != 0 }
 
 func (s service) compare(other service) int {
@@ -77,7 +77,7 @@ func (s service) compare(other service) int {
 // none reports whether the answer has no records.
 func (a *answer) none() bool { return len(a.services)+len(a.addresses) == 0 }
 
-// absence says why the answer has no records.
+// absence returns the reason why the answer has no records.
 func (a *answer) absence() string {
 	if a.missing {
 		return "the name does not exist (NXDOMAIN)"
@@ -192,7 +192,7 @@ func (a *answer) add(r dnsmessage.Resource) {
 	}
 }
 
-// extra returns the addresses of an SRV target that came along with the answer.
+// extra returns the addresses of an SRV target in the additional section of the answer.
 func (a *answer) extra(target string, kind dnsmessage.Type) (out answer) {
 	out.collect(question{name: target, kind: kind}, a.additional)
 	return out
@@ -223,7 +223,7 @@ func checkDomainName(name string) error {
 	return nil
 }
 
-// checkHost returns nil if the target of an SRV record can be that of an instance.
+// checkHost returns nil if the target of an SRV record is a valid host of an instance.
 func checkHost(target string) error {
 	for _, r := range target {
 		switch {

@@ -17,7 +17,7 @@ import (
 	"github.com/go-os/go-os/internal/backoff"
 )
 
-// round is what the questions of one moment share.
+// round is the state shared by the questions of one moment.
 type round struct {
 	*client
 	opts    *Options
@@ -30,7 +30,7 @@ func (r *Registry) round() *round {
 	return &round{client: r.client, opts: &r.opts, servers: servers, err: err}
 }
 
-// ask asks for the records of a name.
+// ask queries the records of a name.
 func (r *round) ask(ctx context.Context, name string, kind dnsmessage.Type) (answer, error) {
 	if r.err != nil {
 		return answer{}, r.err
@@ -38,7 +38,7 @@ func (r *round) ask(ctx context.Context, name string, kind dnsmessage.Type) (ans
 	return r.client.ask(ctx, r.servers, question{name: name, kind: kind})
 }
 
-// addresses asks for the addresses of a name.
+// addresses queries the addresses of a name.
 func (r *round) addresses(ctx context.Context, name string) (a answer, err error) {
 	for _, kind := range kinds[r.opts.Network] {
 		a, err = r.ask(ctx, name, kind)
@@ -52,7 +52,7 @@ func (r *round) addresses(ctx context.Context, name string) (a answer, err error
 // cached is the last answer to a question.
 type cached struct {
 	answer answer
-	due    time.Time // when to ask again
+	due    time.Time // time of the next question
 	err    error     // why the last question has failed, or why its answer is not believed yet
 	empty  time.Time // since when the name has no records although it had some; zero if it has some
 	gone   bool      // it has had none for Options.Keep
@@ -94,7 +94,7 @@ func (c *cached) take(o *Options, name string, a answer, err error) {
 	c.answer, c.gone = a, true
 }
 
-// part is what a watch knows of one protocol.
+// part is a watch's state of one protocol.
 type part struct {
 	protocol string
 	name     string
@@ -129,7 +129,7 @@ func (p *part) refresh(ctx context.Context, q *questions) {
 	}
 }
 
-// take keeps the outcome of the question for the records. If it failed before, targets that failed as well are due again.
+// take keeps the outcome of the question for the records. If it failed before, failed targets are due again, too.
 func (p *part) take(o *Options, a answer, err error) {
 	failed := p.records.err != nil
 	p.records.take(o, p.name, a, err)
@@ -144,8 +144,8 @@ func (p *part) take(o *Options, a answer, err error) {
 	}
 }
 
-// takeTarget keeps the outcome of the question for the addresses of a target. One that fails again and again is asked less often, up to
-// eight times less, since it may be one of many that are dead.
+// takeTarget keeps the outcome of the question for the addresses of a target. One that fails repeatedly is queried less often, up to
+// eight times less, since it may be one of many dead targets.
 func (c *cached) takeTarget(o *Options, name string, a answer, err error) {
 	c.take(o, name, a, err)
 	if err != nil {
@@ -153,7 +153,7 @@ func (c *cached) takeTarget(o *Options, name string, a answer, err error) {
 	}
 }
 
-// adopt makes the hosts those of the present SRV records, with the addresses that came along.
+// adopt replaces the hosts by the targets of the present SRV records, with the addresses of the additional section.
 func (p *part) adopt(o *Options, a answer) {
 	wanted := map[string]bool{}
 	for _, s := range p.records.answer.services {
@@ -187,7 +187,7 @@ func (p *part) err() error {
 	return failed
 }
 
-// gone reports whether DNS says that there are no instances: explicitly, or for as long as Options.Keep.
+// gone reports whether DNS has no instances: explicitly, or for as long as Options.Keep.
 func (p *part) gone() bool {
 	services := p.records.answer.services
 	return p.records.gone || len(services) > 0 && !slices.ContainsFunc(services, service.available)

@@ -16,22 +16,22 @@ type watch struct {
 	service string
 	parts   []*part // by protocol
 
-	shown   state  // what emit was called with
+	shown   state  // the last events passed to emit
 	began   bool   // there has been a resync
 	synced  bool   // the last event about the watch itself was EventSynced
 	failure string // of the last EventLost
 }
 
-// state is what DNS says of a service.
+// state is the state of a service in DNS.
 type state struct {
 	records map[string]driver.Record // by ID
 	invalid map[string]error         // why records cannot be used, by ID; an instance that was valid before is also in records
 }
 
-// questions are those of a watch. Their answers are applied by the goroutine of the watch.
+// questions are the questions of a watch. Their answers are applied by the goroutine of the watch.
 type questions struct {
 	registry *Registry
-	current  *round // what the questions of one pass share; nil before the first
+	current  *round // shared by the questions of one pass; nil before the first
 	answers  chan func()
 	asked    int // under way
 }
@@ -80,8 +80,8 @@ func (w *watch) run(ctx context.Context, emit func(driver.Event) error) error {
 	}
 }
 
-// refresh asks questions as they become due. It returns when there is something to report: all answers, or those that have come within half
-// of Options.Timeout of the first one.
+// refresh asks questions as they become due. It returns when there are answers to report: all of them, or those within half of
+// Options.Timeout after the first one.
 func (w *watch) refresh(ctx context.Context) {
 	var late <-chan time.Time
 	for {
@@ -135,7 +135,7 @@ func (w *watch) unanswered() bool {
 	})
 }
 
-// report emits what has changed.
+// report emits the changes.
 func (w *watch) report(emit func(driver.Event) error) error {
 	now, err := w.state(), w.err()
 	var events []driver.Event
@@ -161,7 +161,7 @@ func (w *watch) report(emit func(driver.Event) error) error {
 	return nil
 }
 
-// snapshot returns the events of a resync. If DNS says explicitly that there is no instance, a goodbye makes the service known.
+// snapshot returns the events of a resync. If DNS explicitly has no instance, a goodbye makes the service known.
 func (w *watch) snapshot(now state) []driver.Event {
 	events := append(w.removals(now), driver.Event{Kind: driver.EventResync})
 	w.shown = state{}
@@ -181,7 +181,7 @@ func (w *watch) err() error {
 	return nil
 }
 
-// state returns what DNS says at present. While a question has not been answered yet, records that are shown stay.
+// state returns the present state of DNS. While a question has not been answered yet, records that are shown stay.
 func (w *watch) state() state {
 	s := state{records: map[string]driver.Record{}, invalid: map[string]error{}}
 	for _, p := range w.parts {
@@ -229,7 +229,7 @@ func (w *watch) add(s state, protocol string, e endpoint) {
 	s.records[e.id] = r
 }
 
-// removals returns the events of records that are shown and no longer exist. Instances say goodbye if DNS has said so.
+// removals returns the events of records that are shown and no longer exist. Removals explicit in DNS become goodbyes.
 func (w *watch) removals(now state) (events []driver.Event) {
 	gone := map[string]bool{}
 	for _, p := range w.parts {
@@ -254,7 +254,7 @@ func (w *watch) removals(now state) (events []driver.Event) {
 	return events
 }
 
-// goodbye returns the events of an instance that has said goodbye. Its record does not stay.
+// goodbye returns the events of an instance's goodbye. Its record does not stay.
 func goodbye(r driver.Record) []driver.Event {
 	r.State = driver.Gone
 	return []driver.Event{{Kind: driver.EventPut, Record: r}, {Kind: driver.EventDelete, Record: r}}
@@ -273,7 +273,7 @@ func all(values iter.Seq[string], condition func(string) bool) bool {
 // has reports whether there is a record with an ID, valid or not.
 func (s state) has(id string) bool { return s.records[id].ID != "" || s.invalid[id] != nil }
 
-// additions returns the events of what is not shown as it is now. An invalid record stays as it was shown when it was valid.
+// additions returns the events of new and changed instances. An invalid record stays as it was shown when it was valid.
 func (w *watch) additions(now state) (events []driver.Event) {
 	for _, id := range slices.Sorted(maps.Keys(now.records)) {
 		if now.invalid[id] != nil {

@@ -1,12 +1,12 @@
-// Package driver is what a registry implements to stand behind package discovery.
+// Package driver defines the interfaces that a registry implements for package discovery.
 //
-// Registration and lookup are separate: a [Registrar] writes the instances of one process, a [Reader] follows those of a service.
-// A registry may implement one of them or both. DNS, for example, is only read.
+// Registration and lookup are separate: a [Registrar] writes the instances of one process, a [Reader] follows the instances of a service. A
+// registry may implement one of them or both. DNS, for example, is only read.
 //
 // # What the portable types do for a driver
 //
-// Records are validated before a driver sees them. The portable types grant leases again after they were lost, register again what has
-// disappeared, retry with backoff, hold back suspicious removals, cache, observe and wrap errors. Drivers do none of that.
+// Records are validated before a driver sees them. The portable types replace lost leases, restore missing records and retry with backoff.
+// They hold back suspicious removals, cache, observe and wrap errors. Drivers do none of that.
 //
 // # What a driver promises
 //
@@ -30,7 +30,7 @@ import (
 	"github.com/go-os/go-os/internal/sanitize"
 )
 
-// The classes of errors. An error without a class, which is not that of a context either, counts as an unforeseen fault of the registry.
+// The classes of errors. An error without a class that is no context error either counts as an unforeseen fault of the registry.
 var (
 	// ErrNotFound: the lease has ended, or nothing is known of the service.
 	ErrNotFound = fault.NotFound
@@ -42,7 +42,7 @@ var (
 	ErrTooLarge = fault.TooLarge
 	// ErrUnavailable: the registry did not answer. The request may have been carried out.
 	ErrUnavailable = fault.Unavailable
-	// ErrDenied: the registry refuses the client, whose credentials or rights do not suffice.
+	// ErrDenied: the registry refuses the credentials or rights of the client.
 	ErrDenied = fault.Denied
 	// ErrClosed: the driver was closed.
 	ErrClosed = fault.Closed
@@ -51,7 +51,7 @@ var (
 // Classify gives an error one of the classes above. The message does not repeat itself.
 func Classify(class, err error) error { return fault.Classify(class, err) }
 
-// State is what an instance says about itself.
+// State is the state that an instance reports.
 type State uint8
 
 const (
@@ -61,7 +61,7 @@ const (
 	Unhealthy
 	// Draining: the instance finishes its requests and takes no new ones.
 	Draining
-	// Gone: the instance has deregistered. Its record remains for a while, so that readers can tell a goodbye from a loss.
+	// Gone: the instance has deregistered. Its record remains for a while, so that readers can distinguish a goodbye from a loss.
 	Gone
 )
 
@@ -109,7 +109,7 @@ const DefaultWeight = 100
 type Instance struct {
 	// Service that the instance provides, such as "orders".
 	Service string
-	// ID tells the instances of a service apart.
+	// ID identifies an instance within its service.
 	ID string
 	// Version of the program. It may be empty.
 	Version string
@@ -132,7 +132,7 @@ const MaxEpoch = 1 << 62
 // Record is an Instance as a registry keeps it.
 type Record struct {
 	Instance
-	// Incarnation identifies the start of the process: random, and never used again.
+	// Incarnation identifies the start of the process: random, and never reused.
 	Incarnation string
 	// Epoch orders the incarnations of one service and ID: a later start has a larger one.
 	Epoch uint64
@@ -154,30 +154,30 @@ type Registrar interface {
 	Capabilities() Capabilities
 	// Grant makes a lease for all records of the process. It ends after ttl unless it is renewed.
 	Grant(ctx context.Context, ttl time.Duration) (Lease, error)
-	// Close frees what the driver holds. It is called once.
+	// Close releases the driver's resources. It is called once.
 	Close() error
 }
 
 // Lease is the lifetime that the records of a process share.
 type Lease interface {
-	// Renew gives the lease its whole TTL again. It returns ErrNotFound if the lease has ended.
+	// Renew extends the lease to its whole TTL. It returns ErrNotFound if the lease has ended.
 	Renew(ctx context.Context) error
 	// Revoke ends the lease and removes its records.
 	Revoke(ctx context.Context) error
-	// Epoch returns one that is larger than that of the present record of the service and ID, and of at least the given one.
+	// Epoch returns an epoch that is larger than the epoch of the present record of the service and ID, and at least the given one.
 	Epoch(ctx context.Context, service, id string, least uint64) (uint64, error)
 	// Register writes a record that lives with the lease. It returns ErrConflict if there is a record with a larger Epoch that is not Gone,
 	// and ErrNotFound if the lease has ended. It does nothing if the record is in the registry as given.
 	Register(ctx context.Context, r Record) error
-	// Deregister replaces the record by a goodbye: the same with the state Gone, which lives for the given time, whatever becomes of the
+	// Deregister replaces the record by a goodbye: the same with the state Gone, which lives for the given time, independently of the
 	// lease. It does nothing if the record belongs to another incarnation.
 	Deregister(ctx context.Context, r Record, keep time.Duration) error
-	// Watch calls changed after the record of this service and ID has been written or removed, by whomever, until ctx ends, which it returns
-	// nil for. After another error it may have missed a change, and is called again.
+	// Watch calls changed after any client has written or removed the record of this service and ID. It returns nil when ctx ends. After
+	// another error it may have missed a change, and is called again.
 	Watch(ctx context.Context, r Record, changed func()) error
 }
 
-// EventKind says what an Event means.
+// EventKind is the kind of an Event.
 type EventKind uint8
 
 // The kinds of events.
@@ -188,7 +188,7 @@ const (
 	EventDelete
 	// EventInvalid: a record cannot be decoded. Instance.ID is its place in the registry, and Err the reason.
 	EventInvalid
-	// EventResync: what is known may be wrong. All records follow as EventPut and EventInvalid, up to EventSynced.
+	// EventResync: the known records may be wrong. All records follow as EventPut and EventInvalid, up to EventSynced.
 	EventResync
 	// EventSynced: the watch is in place. After an EventResync, records that were not shown do not exist.
 	EventSynced
@@ -204,8 +204,8 @@ type Event struct {
 	Record Record
 	// Err is the reason of an EventInvalid or an EventLost.
 	Err error
-	// Age is for how long the registry has been out of reach at an EventLost. Zero means from now on. A reader that passes on what another
-	// one has read sets it.
+	// Age is for how long the registry has been out of reach at an EventLost. Zero means from now on. A reader that forwards another
+	// reader's events sets it.
 	Age time.Duration
 }
 
@@ -217,8 +217,8 @@ type Lister interface {
 
 // Drainer is an optional interface of a registry through which operators drain instances of other processes.
 type Drainer interface {
-	// Drain asks the process of an instance to drain it. The order ends with that process, with Undrain, or after keep. Drain returns when the
-	// order is given; the process then writes the record. It returns ErrNotFound if the instance is not registered.
+	// Drain requests the process of an instance to drain it. The order ends with that process, with Undrain, or after keep. Drain returns
+	// when the order is given; the process then writes the record. It returns ErrNotFound if the instance is not registered.
 	Drain(ctx context.Context, service, id string, keep time.Duration) error
 	// Undrain takes the order back. It returns ErrNotFound if there is none.
 	Undrain(ctx context.Context, service, id string) error
@@ -231,6 +231,6 @@ type Reader interface {
 	// Watch calls emit, from one goroutine, with EventResync, the records of the service, EventSynced, and then every change. It reconnects
 	// by itself, and reports that. It returns nil when ctx ends, and the error of emit. Any other error is one that a retry cannot fix.
 	Watch(ctx context.Context, service string, emit func(Event) error) error
-	// Close frees what the driver holds. It is called once.
+	// Close releases the driver's resources. It is called once.
 	Close() error
 }

@@ -27,9 +27,9 @@
 //	…
 //	conn, err := grpc.NewClient("etcd:///grpc/orders", grpc.WithResolvers(builder), …)
 //
-// The endpoint lives with the lease of the instance. It is removed while the instance drains, is unhealthy or has no weight, and written again
-// if somebody removes it. Such a client has none of the guarantees of discovery.Resolver: etcd's resolver removes every endpoint whose key
-// vanishes, and does not recover from a compaction.
+// The endpoint lives with the lease of the instance. It is removed while the instance drains, is unhealthy or has no weight, and written
+// again if another client removes it. Such a client has none of the guarantees of discovery.Resolver: etcd's resolver removes every
+// endpoint whose key vanishes, and does not recover from a compaction.
 package kvdiscovery
 
 import (
@@ -180,7 +180,7 @@ type place struct {
 	key   string
 }
 
-// item is what was written.
+// item is a written item.
 type item struct {
 	version kv.Version
 	value   []byte
@@ -195,8 +195,8 @@ func (l *lease) Epoch(ctx context.Context, service, id string, least uint64) (ui
 	return max(least, present.Epoch+1), nil
 }
 
-// present returns the item of a record, and what it holds. A missing item has no version. One that cannot be decoded has an empty record, and
-// is written over.
+// present returns the item of a record and its content. A missing item has no version. One that cannot be decoded has an empty record, and
+// is overwritten.
 func (l *lease) present(ctx context.Context, r driver.Record) (kv.Item, driver.Record, error) {
 	it, err := l.store.Get(ctx, key(r))
 	if errors.Is(err, kv.ErrNotFound) {
@@ -249,7 +249,7 @@ func (l *lease) register(ctx context.Context, r driver.Record) error {
 // retries is how writers that meet step aside.
 var retries = backoff.Backoff{First: time.Millisecond, Longest: 100 * time.Millisecond}
 
-// condition is that nobody has written the item since it was read.
+// condition requires that the item is unchanged since it was read.
 func condition(it kv.Item) kv.PutOption {
 	if it.Version == 0 {
 		return kv.IfAbsent()
@@ -319,8 +319,8 @@ func (l *lease) deregister(ctx context.Context, r driver.Record, keep time.Durat
 	}
 }
 
-// replaceable reports whether a goodbye may replace what is there: the own record, the goodbye of another process, or nothing. Without a
-// goodbye, a request to register that arrives late would bring the instance back.
+// replaceable reports whether a goodbye may replace the present content: the own record, the goodbye of another process, or nothing.
+// Without a goodbye, a request to register that arrives late would bring the instance back.
 func replaceable(it kv.Item, there, r driver.Record) bool {
 	switch {
 	case it.Version == 0:

@@ -13,12 +13,12 @@ import (
 	"github.com/go-os/go-os/state/kv"
 )
 
-// lifetime is what the items of a lease live with.
+// lifetime binds items to a lease.
 type lifetime interface {
 	Renew(ctx context.Context) error
 	Revoke(ctx context.Context) error
-	// bind returns the option of a write that lives with the lease, and what to call after the write. It returns ErrNotFound if the lease has
-	// ended.
+	// bind returns the option that binds a write to the lease, and a function to call after the write. It returns ErrNotFound if the lease
+	// has ended.
 	bind(ctx context.Context, at place) (kv.PutOption, func(), error)
 	// renewal reports whether an event is a renewal, and so no change.
 	renewal(ctx context.Context, at place, e kv.Event) bool
@@ -47,7 +47,7 @@ func newExpiry(items *lease, ttl time.Duration) *expiry {
 	return &expiry{items: items, ttl: ttl, until: time.Now().Add(ttl), busy: map[place]chan struct{}{}}
 }
 
-// take waits until nobody writes an item.
+// take waits until no write of an item is in progress.
 func (e *expiry) take(ctx context.Context, at place) (done func(), err error) {
 	for {
 		done, busy := e.tryTake(at)
@@ -62,7 +62,7 @@ func (e *expiry) take(ctx context.Context, at place) (done func(), err error) {
 	}
 }
 
-// tryTake returns what to wait for if somebody writes the item.
+// tryTake returns a channel to wait for if a write of the item is in progress.
 func (e *expiry) tryTake(at place) (done func(), busy <-chan struct{}) {
 	e.items.mu.Lock()
 	defer e.items.mu.Unlock()
@@ -109,7 +109,7 @@ func (e *expiry) renewal(ctx context.Context, at place, event kv.Event) bool {
 	return event.Item.Version == e.items.version(at)
 }
 
-// Renew writes all items again. One that somebody else has written meanwhile no longer belongs to the lease.
+// Renew writes all items again. One that another client has written meanwhile no longer belongs to the lease.
 func (e *expiry) Renew(ctx context.Context) error {
 	if err := e.alive(); err != nil {
 		return err
@@ -168,10 +168,10 @@ func (e *expiry) each(do func(place, item) error) error {
 // repeats drops the renewals from a watch on an engine without leases.
 type repeats struct {
 	last    map[string]string // values by key
-	current bool              // what is shown is a change, not a snapshot
+	current bool              // the event is a change, not part of a snapshot
 }
 
-// drop reports whether an event shows what an earlier one has shown.
+// drop reports whether an event repeats an earlier one.
 func (r *repeats) drop(e kv.Event) bool {
 	switch e.Kind {
 	case kv.EventResync:

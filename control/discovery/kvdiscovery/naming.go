@@ -51,7 +51,7 @@ type metadata struct {
 	Labels  map[string]string `json:"labels,omitempty"`
 }
 
-// encode returns the endpoint of a record, or nil if clients should not connect to it: the resolver knows neither states nor weights.
+// encode returns the endpoint of a record, or nil if clients should not connect to it: the resolver supports neither states nor weights.
 func (n *naming) encode(r driver.Record) ([]byte, error) {
 	address := r.Addresses[n.protocol]
 	if address == "" || r.State != driver.Up || r.Weight == 0 {

@@ -13,10 +13,10 @@ import (
 	"github.com/go-os/go-os/state/kv"
 )
 
-// orderSuffix ends the key of an order, which begins with that of the record. No ID contains a slash.
+// orderSuffix follows the record's key in the key of an order. No ID contains a slash.
 const orderSuffix = "/drain"
 
-// order is what an operator wants of an instance.
+// order is an operator's request to an instance.
 type order struct {
 	// Incarnation of the process that the order is for. Its successor is not drained.
 	Incarnation string `json:"incarnation"`
@@ -61,7 +61,7 @@ func (r *Registry) Undrain(ctx context.Context, service, id string) error {
 	return r.store.Delete(ctx, name, kv.IfVersion(item.Version))
 }
 
-// orders are those that a process knows, by the key of the record. The zero value has none.
+// orders are the orders known to a process, by the key of the record. The zero value has none.
 type orders struct {
 	mu    sync.Mutex
 	known map[string]order
@@ -101,7 +101,7 @@ func (o *orders) follow(ctx context.Context, store *kv.Store, record string, cha
 	return nil
 }
 
-// put keeps an order. A malformed one is none.
+// put keeps an order. A malformed order counts as missing.
 func (o *orders) put(record string, value []byte, changed func()) {
 	var given order
 	if json.Unmarshal(value, &given) != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/go-os/go-os/internal/backoff"
 )
 
-// feed is what the node knows of one service: its records, each encoded once, and the latest changes.
+// feed is the node's state of one service: its records, each encoded once, and the latest changes.
 type feed struct {
 	node    *Node
 	service string
@@ -74,12 +74,12 @@ func (f *feed) run(ctx context.Context) {
 }
 
 const (
-	// remindAfter is how long the registry may take before clients learn that the node waits for it.
+	// remindAfter is how long the registry may take before the node notifies its clients of the delay.
 	remindAfter = time.Second
 	noAnswer    = "the registry has not answered yet"
 )
 
-// remind has clients learn that the registry does not answer.
+// remind notifies clients that the registry does not answer.
 func (f *feed) remind() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -198,7 +198,7 @@ func (f *feed) refuse(err error) {
 	f.wake()
 }
 
-// change records events, encodes them for all followers and wakes them. Nobody sees a feed before the registry has answered.
+// change records events, encodes them for all followers and wakes them. A feed stays hidden until the registry has answered.
 func (f *feed) change(events ...[]byte) {
 	if !f.synced {
 		return
@@ -223,7 +223,7 @@ func (f *feed) wake() {
 	}
 }
 
-// maxBehind is how many changes a snapshot may lack to be used again: the client gets them from the history.
+// maxBehind is how many changes a reused snapshot may lack: the client receives them from the history.
 const maxBehind = 64
 
 // whole returns the frames of a snapshot, at a revision that the history covers.

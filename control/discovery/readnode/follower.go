@@ -17,8 +17,7 @@ type follower struct {
 	told     string // the reason that the client was given
 }
 
-// next returns the frames that the client lacks. There is no queue: a client that is slow reads the history later, or starts again with a
-// snapshot.
+// next returns the frames that the client lacks. There is no queue: a slow client reads the history later, or restarts with a snapshot.
 func (f *feed) next(w *follower) [][]byte {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -42,7 +42,7 @@ func encodeEvent(e *pb.Event) ([]byte, error) {
 	return protowire.AppendBytes(protowire.AppendTag(nil, eventsOfUpdate, protowire.BytesType), data), nil
 }
 
-// maxText is how many bytes a text of a frame has at most that is not part of a record. It may come from a registry that others write to.
+// maxText is how many bytes a text of a frame has at most that is not part of a record. Its registry may have other writers.
 const maxText = 256
 
 // text makes a text fit for a frame. It keeps nothing of a longer one in memory.
@@ -73,7 +73,7 @@ func encodeRecord(e driver.Event) []byte {
 	return mustEvent(&pb.Event{Kind: &pb.Event_Invalid{Invalid: &pb.Invalid{Place: text(id), Reason: text(reason)}}})
 }
 
-// mustEvent is encodeEvent for events whose text is valid.
+// mustEvent is encodeEvent for events with valid text.
 func mustEvent(e *pb.Event) []byte {
 	data, err := encodeEvent(e)
 	if err != nil {

@@ -23,7 +23,7 @@ const (
 // Why a client gets a snapshot.
 const (
 	reasonNew     = "new"     // it has nothing
-	reasonHistory = "history" // it comes from another node, or the node has started again
+	reasonHistory = "history" // it belongs to another node, or the node has restarted
 	reasonBehind  = "behind"  // it was away, or slow, for longer than the node keeps changes
 )
 

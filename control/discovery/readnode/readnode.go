@@ -20,16 +20,17 @@
 //   - A change is encoded once, for all clients. So is a snapshot, while no more than 64 changes follow it.
 //   - A client that reconnects gets the changes that it lacks, if the node still has them (Options.History), or else a snapshot. Each node, and
 //     each start of a node, has a history of its own.
-//   - There are no queues. A client that reads slowly gets later changes, or a new snapshot. It delays nobody else, and costs no memory.
-//   - A client that is silent for three heartbeats is given up, as is one that asks for ever more and does not read the answers.
-//   - The node answers for a service when the registry has answered it, and never earlier. Without the registry it keeps what it knows, and
-//     passes on for how long the registry has been out of reach.
-//   - A node removes a record when the registry does. Holding back suspicious removals is left to the clients, which know what they had.
+//   - There are no queues. A client that reads slowly gets later changes, or a new snapshot. It delays no other client, and costs no
+//     memory.
+//   - The node disconnects a client that is silent for three heartbeats, or that keeps requesting services without reading the answers.
+//   - The node answers for a service when the registry has answered it, and never earlier. Without the registry it keeps its records, and
+//     reports how long the registry has been out of reach.
+//   - A node removes a record when the registry does. The clients hold back suspicious removals, since they have the earlier state.
 //
 // Node and client agree on the revision of the protocol. A client that is too old is refused with FAILED_PRECONDITION.
 //
-// The node reads from one registry, whose own address must not need discovery. Credentials and limits of connections are options of the
-// *grpc.Server.
+// The node reads from one registry. The registry's own address must not need discovery. Credentials and limits of connections are options
+// of the *grpc.Server.
 //
 // # Telemetry
 //
@@ -62,7 +63,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// The errors that callers tell apart.
+// The errors that callers distinguish.
 var (
 	// ErrInvalid: an option is invalid.
 	ErrInvalid = driver.ErrInvalid
@@ -103,8 +104,8 @@ type Options struct {
 	Linger time.Duration
 	// Lists is how many services are listed in the registry at a time. Default: DefaultLists.
 	Lists int
-	// Backoff is the wait before a watch of the registry is started again that has failed. It doubles up to MaxBackoff, and half of it is
-	// random. Default: DefaultBackoff.
+	// Backoff is the wait before a failed watch of the registry is restarted. It doubles up to MaxBackoff, and half of it is random.
+	// Default: DefaultBackoff.
 	Backoff time.Duration
 	// MaxBackoff is the longest such wait. Default: DefaultMaxBackoff.
 	MaxBackoff time.Duration
@@ -182,7 +183,7 @@ func (n *Node) Check(context.Context) error {
 	return nil
 }
 
-// Status is what a Node knows of one service.
+// Status is the state of one service in a Node.
 type Status struct {
 	// Service is its name.
 	Service string
@@ -198,7 +199,7 @@ type Status struct {
 	Reason string
 }
 
-// Status returns what the Node knows of the services that it follows, ordered by name.
+// Status returns the state of each followed service, ordered by name.
 func (n *Node) Status() []Status {
 	var all []Status
 	for _, f := range n.following() {
@@ -272,7 +273,7 @@ func (n *Node) start(service string) *feed {
 	return f
 }
 
-// unfollow removes a follower. The feed ends later if it has records, and at once if nobody has ever registered the service.
+// unfollow removes a follower. The feed ends later if it has records, and at once if the service was never registered.
 func (n *Node) unfollow(w *follower) {
 	f := w.feed
 	n.interests.Add(-1)

@@ -19,7 +19,7 @@ import (
 // session is the stream of one client.
 type session struct {
 	node  *Node
-	heard atomic.Int64  // when the client was heard last, as a time since the start of the node
+	heard atomic.Int64  // time of the last frame of the client, since the start of the node
 	ended chan struct{} // closed when the stream has ended
 
 	mu        sync.Mutex
@@ -37,7 +37,7 @@ type server struct {
 	node *Node
 }
 
-// Follow implements the gRPC service. It returns when the client is silent or the node closes, whatever Recv and Send wait for: they end with
+// Follow implements the gRPC service. It returns when the client is silent or the node closes, even if Recv or Send blocks: both end with
 // the stream.
 func (s *server) Follow(stream pb.ReadNode_FollowServer) error {
 	n := s.node
@@ -142,7 +142,7 @@ func (c *session) request(r *pb.Request) {
 	}
 }
 
-// hear records that the client sends or takes something.
+// hear records that the client has sent or received a frame.
 func (c *session) hear() { c.heard.Store(int64(time.Since(c.node.started))) }
 
 // room waits until the sender has taken so much that another interest has room. A client that does not read its answers is read no further, is
@@ -196,7 +196,7 @@ func (c *session) follow(interest *pb.Interest) {
 	c.wake(w)
 }
 
-// compact returns an interest without what a client may have added to it. An epoch that no node gave means none.
+// compact returns an interest without unknown fields. An epoch that no node issued means none.
 func compact(i *pb.Interest) *pb.Interest {
 	return &pb.Interest{
 		Service: i.GetService(), Tag: i.GetTag(), Epoch: text(i.GetEpoch()), Revision: i.GetRevision(), Usable: i.GetUsable(),
@@ -286,7 +286,7 @@ func (c *session) serve(stream pb.ReadNode_FollowServer) error {
 // silence is how many heartbeats a peer may miss.
 const silence = 3
 
-// send sends what followers lack. One message has several frames, up to maxPart bytes.
+// send sends the events that followers lack. One message has several frames, up to maxPart bytes.
 func (c *session) send(stream pb.ReadNode_FollowServer) error {
 	out := sender{stream: stream, sent: c.node.obs.sent}
 	for {

@@ -15,7 +15,7 @@ import (
 type engineWatch struct {
 	interest *interest
 	cancel   context.CancelFunc
-	patient  bool // the service has no instances: the watch goes on until the engine answers
+	patient  bool // the service has no instances: the watch continues until the engine answers
 	began    bool // a list has begun
 }
 
@@ -68,7 +68,7 @@ func (e *engineWatch) deliver(event driver.Event) error {
 		}
 		e.began = true
 		i.lead(e)
-		i.reader.ask(i) // what the node said does not continue what the engine says
+		i.reader.ask(i) // the node's events do not continue the engine's
 	}
 	return i.deliver(e, update{
 		events: []driver.Event{event}, begins: event.Kind == driver.EventResync, complete: event.Kind == driver.EventSynced,
@@ -99,5 +99,5 @@ func (e *engineWatch) end(err error) {
 	}
 }
 
-// emptyRetry is the wait before the engine is asked again for a service that has no instances.
+// emptyRetry is the wait before the engine is queried again for a service without instances.
 const emptyRetry = 5 * time.Second

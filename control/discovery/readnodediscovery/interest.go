@@ -11,7 +11,7 @@ import (
 	pb "github.com/go-os/go-os/control/discovery/internal/readnodev1"
 )
 
-// watcher is one call of Watch. Nothing waits for it: what it has not taken is a list at most, and maxBehind events. Its queue is guarded by
+// watcher is one call of Watch. Nothing waits for it: it buffers at most one list and maxBehind events. Its queue is guarded by
 // interest.mu.
 type watcher struct {
 	failed chan error
@@ -77,7 +77,7 @@ func (i *interest) add(w *watcher) {
 	defer i.mu.Unlock()
 	i.watchers[w] = struct{}{}
 	w.begun, w.behind = false, false
-	if i.fallback != nil && i.source == i.fallback { // it starts again: it cannot list twice
+	if i.fallback != nil && i.source == i.fallback { // it restarts: it cannot list twice
 		i.fallback.cancel()
 	}
 }
@@ -90,7 +90,8 @@ func (i *interest) take(w *watcher) (events []driver.Event, behind bool) {
 	return events, w.behind
 }
 
-// usable reports whether all watchers have all records, apart from those that have not yet taken what they were sent. The lock must be held.
+// usable reports whether all watchers have all records, except watchers that have not yet received the events sent to them. The lock must
+// be held.
 func (i *interest) usable() bool {
 	for w := range i.watchers {
 		if !w.begun && !w.behind {
@@ -116,7 +117,7 @@ func (i *interest) stop() {
 	i.calmDown()
 }
 
-// calmDown ends the fallback, or what leads to it. The lock must be held.
+// calmDown ends the fallback, or the wait before it. The lock must be held.
 func (i *interest) calmDown() {
 	if i.timer != nil {
 		i.timer.Stop()
@@ -149,7 +150,7 @@ type update struct {
 	revision uint64
 }
 
-// lead makes source the one that delivers, from the next event on.
+// lead makes source the delivering source from the next event on.
 func (i *interest) lead(source any) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -176,7 +177,7 @@ func (i *interest) deliver(source any, u update) error {
 	return nil
 }
 
-// notify passes on an event that changes nothing of what the watchers have.
+// notify forwards an event that does not change the records of the watchers.
 func (i *interest) notify(e driver.Event) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -298,7 +299,7 @@ func (i *interest) start() {
 	i.reader.work.Go(func() { e.run(ctx) })
 }
 
-// relisted reports whether the engine is the source, and a watcher has come that needs its list.
+// relisted reports whether the engine is the source and a new watcher needs its list.
 func (i *interest) relisted(e *engineWatch) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()

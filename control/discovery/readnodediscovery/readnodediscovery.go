@@ -16,8 +16,9 @@
 // While no node answers, instances stay as they were last known. The Reader then follows the services in the registry (Options.Engine):
 //
 //   - A service without instances at once, after every node was asked.
-//   - Any other one after a random time between Options.Fallback and three times as much. If the nodes had many clients the time is longer, so
-//     that all of them together list at most some 25 services a second. A registry that does not answer is asked again after such a time.
+//   - Any other one after a random time between Options.Fallback and three times as much. If the nodes had many clients the time is longer,
+//     so that all of them together list at most some 25 services a second. A registry that does not answer is queried again after such a
+//     time.
 //   - At most Options.Lists services of the process are listed at a time.
 //
 // A node that is back takes over as soon as it has answered for a service. Clients of a node with N clients reconnect within N milliseconds, and
@@ -27,11 +28,11 @@
 //
 // # Connections
 //
-// Credentials and keepalive of connections are up to the caller, who also closes them. The stream has heartbeats of its own, so that half-open
+// The caller sets the credentials and keepalive of connections, and closes them. The stream has heartbeats of its own, so that half-open
 // connections are noticed without a keepalive. The addresses of read nodes and registry must not resolve through discovery: New refuses a
 // connection with the scheme "os".
 //
-// A driver has no telemetry: Status returns what the Reader does.
+// A driver has no telemetry: Status returns the state of the Reader.
 package readnodediscovery
 
 import (
@@ -71,8 +72,8 @@ type Options struct {
 	Engine driver.Reader
 	// Timeout is how long a node may take to accept a stream. Default: DefaultTimeout.
 	Timeout time.Duration
-	// Patience is the timeout of silence: how long a node, or the registry as a fallback, may leave a service unanswered before another node is
-	// tried. It doubles while no node is better. Default: DefaultPatience.
+	// Patience is the timeout of silence: the time after which a service without an answer is requested from another node. It applies to
+	// nodes and to the fallback registry. It doubles while no node is better. Default: DefaultPatience.
 	Patience time.Duration
 	// Fallback is the shortest time for which no node has answered before a service that has instances is read from Engine. The longest is
 	// three times as much, or more with many clients. Default: DefaultFallback.
@@ -219,7 +220,7 @@ func (r *Reader) Watch(ctx context.Context, service string, emit func(driver.Eve
 	}
 }
 
-// join adds a watcher. One that is not the first of its service has the service sent again, for all of them.
+// join adds a watcher. A further watcher of a service requests the service again, for all of its watchers.
 func (r *Reader) join(service string, w *watcher) (*interest, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -244,7 +245,7 @@ func (r *Reader) join(service string, w *watcher) (*interest, error) {
 	return i, nil
 }
 
-// rejoin has a watcher that has missed events begin again.
+// rejoin restarts a watcher that has missed events.
 func (r *Reader) rejoin(i *interest, w *watcher) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -330,8 +331,8 @@ func (r *Reader) needed() bool {
 // maxSpread limits the time within which the clients of a node reconnect.
 const maxSpread = 30 * time.Second
 
-// spread returns a random wait before the next stream, so that the clients of a node that has stopped do not all come at once: one
-// millisecond for each client.
+// spread returns a random wait before the next stream, so that the clients of a stopped node do not all reconnect at once: one millisecond
+// per client.
 func (r *Reader) spread() time.Duration {
 	return rand.N(min(time.Duration(r.clients.Load())*time.Millisecond, maxSpread) + 1)
 }
@@ -356,13 +357,13 @@ func (r *Reader) exhausted(err error) {
 	}
 }
 
-// connected makes a session the present one, and has it ask for all services.
+// connected makes a session the present one, and requests all services from it.
 func (r *Reader) connected(s *session, node int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.session, r.node, r.err = s, node, nil
 	r.switches++
-	// The oldest come first: if the node refuses some, it refuses the same ones as before.
+	// The order is oldest first: if the node refuses some, it refuses the same ones as before.
 	for _, i := range slices.SortedFunc(maps.Values(r.interests), func(a, b *interest) int { return cmp.Compare(a.order, b.order) }) {
 		s.ask(i)
 	}
@@ -384,7 +385,7 @@ func (r *Reader) disconnected(s *session, err error) {
 	}
 }
 
-// ask has a service sent again, from its beginning.
+// ask requests a service again, from its beginning.
 func (r *Reader) ask(i *interest) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -393,7 +394,7 @@ func (r *Reader) ask(i *interest) {
 	}
 }
 
-// Status is what a Reader does.
+// Status is the state of a Reader.
 type Status struct {
 	// Connected is set while there is a stream to a node.
 	Connected bool
@@ -407,7 +408,7 @@ type Status struct {
 	Fallback []string
 }
 
-// Status returns what the Reader does.
+// Status returns the state of the Reader.
 func (r *Reader) Status() Status {
 	all := r.all()
 	r.mu.Lock()

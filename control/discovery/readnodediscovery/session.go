@@ -22,7 +22,7 @@ type session struct {
 	cancel    context.CancelCauseFunc
 	heartbeat time.Duration
 	silence   *time.Timer // ends the stream
-	backlog   [][]byte    // frames that came with the Welcome
+	backlog   [][]byte    // frames that arrived with the Welcome
 
 	mu        sync.Mutex
 	tag       uint64
@@ -44,7 +44,7 @@ type track struct {
 	epoch    string // where the watchers are
 	revision uint64
 	target   uint64        // the revision at which the answer is complete
-	lost     time.Duration // as the answer said
+	lost     time.Duration // from the answer
 	reason   string
 }
 
@@ -65,7 +65,7 @@ var (
 	errIdle        = errors.New("nothing is followed")
 )
 
-// minHeartbeat limits what a node can ask for.
+// minHeartbeat is the shortest heartbeat that a node can request.
 const minHeartbeat = 100 * time.Millisecond
 
 // connect opens a stream to a node, and returns when the node has accepted it.
@@ -117,7 +117,7 @@ func (s *session) open(ctx context.Context, node pb.ReadNodeClient) (*pb.Welcome
 	return welcome, nil
 }
 
-// cause returns why the stream has ended: what this client did, or else what the node said.
+// cause returns why the stream has ended: the reason of this client, or else the error of the node.
 func (s *session) cause(ctx context.Context, err error) error {
 	if own := context.Cause(ctx); own != nil {
 		return own
@@ -181,7 +181,7 @@ func (s *session) send(patience time.Duration) {
 			return
 		}
 		if s.stream.Send(s.request()) != nil {
-			return // the receiver learns why
+			return // the receiver gets the reason
 		}
 	}
 }
@@ -215,7 +215,7 @@ func (s *session) examine(patience time.Duration) error {
 	return nil
 }
 
-// ask requests a service, again if need be.
+// ask requests a service, or requests it again.
 func (s *session) ask(i *interest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
