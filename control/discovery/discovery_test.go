@@ -451,8 +451,8 @@ func (l *cableLease) Watch(ctx context.Context, r driver.Record, changed func())
 	return l.cable.within(ctx, func(ctx context.Context) error { return l.Lease.Watch(ctx, r, changed) })
 }
 
-// TestOutage takes the registry away from writers and readers for much longer than the lease. No reader is ever without an instance, all say how
-// old their view is, and the instances are registered again within a third of a TTL.
+// TestOutage takes the registry away from writers and readers for much longer than the lease. No reader is ever without an instance, and
+// all report the age of their view. The instances are registered again within a third of a TTL.
 func TestOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
@@ -514,7 +514,7 @@ func (f *fixture) instances(r *discovery.Resolver, want int) {
 	}
 }
 
-// TestHoldEnds kills processes whose records then vanish together.
+// TestHoldEnds kills processes; their records then vanish together.
 func TestHoldEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
@@ -546,7 +546,7 @@ func TestHoldEnds(t *testing.T) {
 	})
 }
 
-// put registers an instance whose process dies at once.
+// put registers an instance of a process that dies at once.
 func (f *fixture) put(id string) {
 	f.Helper()
 	lease, err := f.store.Lease(f.Context(), 15*time.Second)
@@ -559,7 +559,7 @@ func (f *fixture) put(id string) {
 	}
 }
 
-// TestForeignRecords has others write what cannot be decoded: it costs itself alone, and an instance that was known stays.
+// TestForeignRecords writes foreign records that cannot be decoded. They affect no other record, and a known instance stays.
 func TestForeignRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
@@ -736,7 +736,7 @@ func TestView(t *testing.T) {
 	}
 }
 
-// TestViewBeforeTheService makes a view of a service that nobody has registered yet.
+// TestViewBeforeTheService makes a view of an unregistered service.
 func TestViewBeforeTheService(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)

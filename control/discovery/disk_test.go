@@ -82,8 +82,8 @@ func TestColdStart(t *testing.T) {
 	})
 }
 
-// TestColdStartThenAnswer has the registry answer after the saved snapshot was used. Instances that it does not have were lost by it, or died:
-// the rules of holds apply, and an hour after the snapshot they are gone.
+// TestColdStartThenAnswer has the registry answer after the saved snapshot was used. Instances missing from it were lost or died: the rules
+// of holds apply. An hour after the snapshot they are gone.
 func TestColdStartThenAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, dir := newFixture(t), t.TempDir()
@@ -202,8 +202,8 @@ func TestFolderThatCannotBeWritten(t *testing.T) {
 	})
 }
 
-// TestFileOfAnEarlierFleet starts a process long after the fleet was replaced, on a registry that takes longer than the patience with it. The
-// instances of the file said goodbye long ago, and must not be held.
+// TestFileOfAnEarlierFleet starts a process long after the fleet was replaced, on a registry that takes longer than the patience with it.
+// The instances of the file deregistered long ago, and must not be held.
 func TestFileOfAnEarlierFleet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, dir := newFixture(t), t.TempDir()

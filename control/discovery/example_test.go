@@ -15,7 +15,7 @@ import (
 	"github.com/go-os/go-os/state/kv/memkv"
 )
 
-// open returns a Registrar and a Resolver on one registry in memory. In a service, the store is that of etcd, Consul or NATS.
+// open returns a Registrar and a Resolver on one registry in memory. A service uses the store of etcd, Consul or NATS.
 func open() (*kvdiscovery.Registry, *discovery.Registrar, *discovery.Resolver) {
 	registry, err := kvdiscovery.New(kv.New(memkv.New(nil), nil), nil)
 	if err != nil {

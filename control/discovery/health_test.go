@@ -67,7 +67,7 @@ func count(events []telemetrytest.Event, name string) (n int) {
 	return n
 }
 
-// TestMetrics: what the metrics show while the registry is well, and while it is away.
+// TestMetrics checks the metrics while the registry answers, and while it is out of reach.
 func TestMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)

@@ -57,7 +57,7 @@ func (l *lossyLease) Deregister(ctx context.Context, r driver.Record, keep time.
 	return l.Lease.Deregister(ctx, r, keep)
 }
 
-// TestCloseDuringFirstRegister closes a registration whose first request was carried out and not answered. The instance must not stay.
+// TestCloseDuringFirstRegister closes a registration after its first request succeeded without an answer. The instance must not stay.
 func TestCloseDuringFirstRegister(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
@@ -106,7 +106,7 @@ func TestCloseDuringOutage(t *testing.T) {
 	})
 }
 
-// scripted is a reader whose events the test writes.
+// scripted is a reader with events from the test.
 type scripted struct{ events chan driver.Event }
 
 func (*scripted) System() string { return "scripted" }
@@ -130,7 +130,8 @@ func recordOf(n int, state driver.State) driver.Record {
 	return driver.Record{Instance: i, Incarnation: fmt.Sprint("inc", n), Epoch: 1}
 }
 
-// TestGoodbyeAfterVanish removes an instance, has it say goodbye, and removes so many that they are held: not the one that said goodbye.
+// TestGoodbyeAfterVanish removes an instance, emits its goodbye, and removes so many that they are held. The one with a goodbye is not
+// held.
 func TestGoodbyeAfterVanish(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &scripted{make(chan driver.Event)}
@@ -146,7 +147,7 @@ func TestGoodbyeAfterVanish(t *testing.T) {
 			}
 			s.events <- driver.Event{Kind: driver.EventSynced}
 			s.events <- driver.Event{Kind: driver.EventDelete, Record: recordOf(0, driver.Up)}
-			s.events <- driver.Event{Kind: driver.EventPut, Record: recordOf(0, driver.Gone)} // it came back and said goodbye
+			s.events <- driver.Event{Kind: driver.EventPut, Record: recordOf(0, driver.Gone)} // it returned and deregistered
 			s.events <- driver.Event{Kind: driver.EventDelete, Record: recordOf(1, driver.Up)}
 		}()
 		if _, err := r.Lookup(t.Context(), "orders"); err != nil {
@@ -158,7 +159,7 @@ func TestGoodbyeAfterVanish(t *testing.T) {
 	})
 }
 
-// TestHugeEpoch: a record that no start could come after is malformed, and does not shut the ID out.
+// TestHugeEpoch: an epoch that no later start could exceed is malformed, and does not block the ID.
 func TestHugeEpoch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
@@ -341,7 +342,7 @@ func (l *deniedLease) Deregister(ctx context.Context, r driver.Record, keep time
 	return l.Lease.Deregister(ctx, r, keep)
 }
 
-// TestCheckOfARemovedRecord removes a record that may not be written again: the instance is not registered.
+// TestCheckOfARemovedRecord removes a record that cannot be rewritten: the instance is not registered.
 func TestCheckOfARemovedRecord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
@@ -384,7 +385,7 @@ func TestRefusedGoodbye(t *testing.T) {
 	})
 }
 
-// TestLargestEpoch: an epoch that leaves none for a later start is invalid, and its place is taken.
+// TestLargestEpoch: an epoch without a larger one for a later start is invalid, and its record is replaced.
 func TestLargestEpoch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
@@ -405,7 +406,7 @@ func TestLargestEpoch(t *testing.T) {
 	})
 }
 
-// TestSlowHandlers: a log handler that is slow, or a name that something else has written, harms nobody.
+// TestSlowHandlers: neither a slow log handler nor a foreign name does any harm.
 func TestSlowHandlers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &scripted{make(chan driver.Event)}
@@ -467,7 +468,8 @@ func (h *slowHandler) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// TestRegistryAwayAtStart starts a process whose registry is away: it is reported, with the reason, and the success afterwards too.
+// TestRegistryAwayAtStart starts a process without a reachable registry. The process reports the outage with its reason, and the later
+// success.
 func TestRegistryAwayAtStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)

@@ -61,7 +61,7 @@ func register(t testing.TB, r *discovery.Registrar, id string) *discovery.Regist
 	return g
 }
 
-// shown is what a reader has of a service.
+// shown is a reader's view of a service.
 type shown struct {
 	mu      sync.Mutex
 	records map[string]driver.Record
@@ -131,7 +131,7 @@ func (s *shown) record(id string) driver.Record {
 	return s.records[id]
 }
 
-// dns asks Consul's DNS for the ports of a service.
+// dns queries Consul's DNS for the ports of a service.
 func dns(t testing.TB, engine *testenv.ConsulHandle, name string) ([]*net.SRV, error) {
 	t.Helper()
 	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -143,7 +143,7 @@ func dns(t testing.TB, engine *testenv.ConsulHandle, name string) ([]*net.SRV, e
 	return all, err
 }
 
-// TestDNS has Consul's own DNS answer with our instances, and not with those that drain, are unhealthy or have said goodbye.
+// TestDNS queries Consul's own DNS: it returns our instances, except draining, unhealthy and deregistered ones.
 func TestDNS(t *testing.T) {
 	t.Parallel()
 	engine := testenv.Consul(t)
@@ -374,7 +374,7 @@ func TestTwoAgents(t *testing.T) {
 	})
 }
 
-// TestAgentRestarts kills the agent of a process and starts it again.
+// TestAgentRestarts kills the agent of a process and restarts it.
 func TestAgentRestarts(t *testing.T) {
 	t.Parallel()
 	const ttl = 3 * time.Second
@@ -395,8 +395,8 @@ func TestAgentRestarts(t *testing.T) {
 	testenv.Eventually(t, 10*time.Second, "it is found again", func() error { return s.has("i") })
 }
 
-// TestAgentLeaves has the agent of a process leave the cluster. It takes the services with it. The process moves to another agent, and stays
-// there when its own is back.
+// TestAgentLeaves removes the agent of a process from the cluster. It takes the services with it. The process moves to another agent, and
+// stays there when its own is back.
 func TestAgentLeaves(t *testing.T) {
 	suite.Short(t) // waits for several TTLs
 	t.Parallel()
@@ -416,7 +416,7 @@ func TestAgentLeaves(t *testing.T) {
 		return errors.Join(s.has("moving"), moving.Check(t.Context()))
 	})
 	t.Logf("moved to another agent after %s", time.Since(began).Round(time.Millisecond))
-	// The process whose agent is leaving has noticed that its services are gone, and has not brought them back: they would pass for ever.
+	// The process of the leaving agent has noticed that its services are gone, and has not restored them: they would pass for ever.
 	if all := entries(t, other, "orders", "staying"); len(all) > 0 {
 		t.Errorf("Consul has %d services of an agent that has left", len(all))
 	}
@@ -427,7 +427,7 @@ func TestAgentLeaves(t *testing.T) {
 	})
 }
 
-// TestLostAgent reads an instance on a node without an agent, where nobody ends its TTL.
+// TestLostAgent reads an instance on a node without an agent, where its TTL never expires.
 func TestLostAgent(t *testing.T) {
 	t.Parallel()
 	engine := testenv.Consul(t)
@@ -459,7 +459,7 @@ func TestLostAgent(t *testing.T) {
 	}
 }
 
-// TestServerAway kills and stops Consul for longer than every lease. A stopped agent ends all TTLs at once when it goes on.
+// TestServerAway kills and stops Consul for longer than every lease. A stopped agent ends all TTLs at once when it continues.
 func TestServerAway(t *testing.T) {
 	suite.Short(t) // waits for several TTLs
 	t.Parallel()
@@ -502,7 +502,7 @@ func TestServerAway(t *testing.T) {
 	}
 }
 
-// TestIdle counts what an idle instance and its reader cost.
+// TestIdle counts the cost of an idle instance and its reader.
 func TestIdle(t *testing.T) {
 	suite.Short(t) // waits for several TTLs
 	t.Parallel()
@@ -549,7 +549,7 @@ func TestIdle(t *testing.T) {
 	if reads > 0 {
 		t.Errorf("%d requests by the reader, want none within its wait", reads)
 	}
-	if grown > 3 { // Consul has entries of its own, such as those of the nodes' coordinates
+	if grown > 3 { // Consul has its own entries, such as the nodes' coordinates
 		t.Errorf("the log of raft has grown by %d entries, with %d renewals", grown, writes)
 	}
 	seen(t, g, s)
@@ -577,7 +577,7 @@ func seen(t testing.TB, g *discovery.Registration, s *shown) {
 	t.Logf("a change is seen after %s in the median, %s at most", all[len(all)/2].Round(time.Millisecond), all[len(all)-1].Round(time.Millisecond))
 }
 
-// versions returns the indexes of what Consul has of orders.
+// versions returns the indexes of Consul's entries of orders.
 func versions(t testing.TB, client *api.Client) string {
 	t.Helper()
 	var out strings.Builder
@@ -604,7 +604,7 @@ func index(t testing.TB, client *api.Client) int64 {
 	return n
 }
 
-// TestIndexGoesBackwards puts a proxy in front of Consul whose index is ahead at first, like that of a server whose data was restored
+// TestIndexGoesBackwards puts a proxy in front of Consul. Its index is ahead at first, like the index of a server before a restore
 // (hashicorp/consul#7939).
 func TestIndexGoesBackwards(t *testing.T) {
 	t.Parallel()
@@ -777,7 +777,7 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// TestTooLarge registers the longest record, in characters of several bytes, and one that is longer.
+// TestTooLarge registers the longest record, in characters of several bytes, and a longer one.
 func TestTooLarge(t *testing.T) {
 	t.Parallel()
 	engine := testenv.Consul(t)

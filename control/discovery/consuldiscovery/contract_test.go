@@ -73,7 +73,7 @@ func connect(t testing.TB, addr string, wait time.Duration, sent *atomic.Int64) 
 	return &owner{registry, transport}
 }
 
-// entries returns what Consul has of an ID.
+// entries returns Consul's entries of an ID.
 func entries(t testing.TB, client *api.Client, service, id string) []*api.ServiceEntry {
 	t.Helper()
 	all, _, err := client.Health().Service(service, "", false, (&api.QueryOptions{

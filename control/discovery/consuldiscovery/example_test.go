@@ -12,7 +12,8 @@ import (
 	"github.com/go-os/go-os/control/discovery/consuldiscovery"
 )
 
-// Register an instance in Consul's catalog. Here no agent answers at the address: the registration waits for one, and its check says so.
+// Register an instance in Consul's catalog. Here no agent answers at the address: the registration waits for one, and its check reports
+// that.
 func Example() {
 	ctx := context.Background()
 	config := api.DefaultConfig() // CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN and so on

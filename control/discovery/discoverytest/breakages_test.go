@@ -31,7 +31,7 @@ func onRecord(change func(*driver.Record)) func(*broken) {
 	})
 }
 
-// onEvents changes what a watch shows.
+// onEvents changes the events of a watch.
 func onEvents(filter func() func(driver.Event) []driver.Event) func(*broken) {
 	return func(b *broken) { b.filtered(filter()) }
 }

@@ -239,7 +239,7 @@ func (b *broken) connected(ctx context.Context, service string, emit func(driver
 	return err
 }
 
-// filtered is a watch whose events pass through filter, which returns the events to emit instead.
+// filtered is a watch that passes its events through filter, which returns the events to emit instead.
 func (b *broken) filtered(filter func(driver.Event) []driver.Event) {
 	b.watch = func(ctx context.Context, service string, emit func(driver.Event) error) error {
 		return b.reconnecting(ctx, service, func(e driver.Event) error {
@@ -322,7 +322,7 @@ func (l *brokenLease) Watch(ctx context.Context, r driver.Record, changed func()
 	return l.Lease.Watch(ctx, r, changed)
 }
 
-// backend returns a Backend in memory whose drivers are spoilt.
+// backend returns a Backend in memory with broken drivers.
 func backend(spoil func(*broken)) Backend {
 	var s *space
 	open := func() *broken {

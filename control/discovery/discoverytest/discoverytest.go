@@ -59,8 +59,8 @@ var abilityNames = map[Ability]string{
 	Writes: "writes", Reads: "reads", Goodbyes: "goodbyes", Incarnations: "incarnations", Names: "names",
 }
 
-// Registry is a registry under test, as one promise sees it. At least one of Registrar and Reader is set. The other functions are hooks that
-// do by hand what tools of the registry, or other programs, can do. They bypass the drivers and the network faults of the Backend.
+// Registry is a registry under test, as one promise sees it. At least one of Registrar and Reader is set. The other functions are hooks
+// that simulate tools of the registry or other programs. They bypass the drivers and the network faults of the Backend.
 type Registry struct {
 	// Registrar returns a driver as a process has it. The suite closes it.
 	Registrar func(t testing.TB) driver.Registrar
@@ -70,13 +70,13 @@ type Registry struct {
 	Write func(t testing.TB, r driver.Record)
 	// Remove removes the record of a service and ID without a goodbye.
 	Remove func(t testing.TB, service, id string)
-	// Spoil writes a record that cannot be decoded, in the place of the record of a service and ID. It returns what an EventInvalid has as its
-	// Instance.ID.
+	// Spoil writes a record that cannot be decoded, in the place of the record of a service and ID. It returns the Instance.ID of the
+	// EventInvalid.
 	Spoil func(t testing.TB, service, id string) (place string)
 	// Hold holds back the n-th request about a service that a Registrar sends from now on, counted from one, and those that follow it. It
-	// closes held when there is one, and sends what it held when release is called. [HoldTap] implements it on real connections.
+	// closes held when it holds a request, and sends the request when release is called. [HoldTap] implements it on real connections.
 	Hold func(t testing.TB, service string, n int) (held <-chan struct{}, release func())
-	// End frees what Begin has made, once all drivers are closed.
+	// End releases the resources of Begin, after all drivers are closed.
 	End func(t testing.TB)
 }
 
@@ -84,8 +84,8 @@ type Registry struct {
 type Backend struct {
 	// Begin prepares the registry for one promise. Other promises may run concurrently, on other services. Required.
 	Begin func(t testing.TB) Registry
-	// FakeClock means that the engine runs in this process and uses package time, so that the suite may run in a testing/synctest bubble,
-	// where a minute passes at once.
+	// FakeClock means that the engine runs in this process and uses package time. The suite may then run in a testing/synctest bubble,
+	// where waiting takes no real time.
 	FakeClock bool
 	// TTL is the TTL of the leases. Default: one second, or the registry's minimum if that is larger.
 	TTL time.Duration
@@ -93,7 +93,7 @@ type Backend struct {
 	Late time.Duration
 	// Without are the abilities that the registry lacks.
 	Without Ability
-	// Shown returns what a reader shows of a record. Default: the record as written.
+	// Shown returns a reader's view of a record. Default: the record as written.
 	Shown func(r driver.Record) driver.Record
 
 	// Kill ends the engine without warning, until Revive.
@@ -102,8 +102,8 @@ type Backend struct {
 	Pause, Resume func(t testing.TB)
 	// KillLeader ends the leader of several engines until Revive.
 	KillLeader func(t testing.TB)
-	// Cut closes the connections between drivers and engine and refuses new ones. Drop discards what is sent on them. Heal ends each of
-	// these faults.
+	// Cut closes the connections between drivers and engine and refuses new ones. Drop discards data sent on them. Heal ends each of these
+	// faults.
 	Cut, Drop, Heal func(t testing.TB)
 	// Compact makes the engine discard its history of changes.
 	Compact func(t testing.TB)
@@ -114,7 +114,7 @@ type Backend struct {
 	// DefaultPolls are the Polls of a driver without options, which docs/drivers.md shows. Default: Polls.
 	DefaultPolls float64
 
-	// EngineFuncs are functions, as goleak names them, whose goroutines belong to an engine in this process and not to a driver.
+	// EngineFuncs are functions, as goleak names them. Their goroutines belong to an engine in this process, not to a driver.
 	EngineFuncs []string
 
 	// Record is the file, relative to the test's package, that records the results of the suite for the driver. The run fails when its
@@ -283,7 +283,7 @@ func (r *rig) pass(d time.Duration) {
 	suite.Pass(r, d)
 }
 
-// long skips a promise that waits for d on a real clock, unless the environment asks for it.
+// long skips a promise that waits for d on a real clock, unless the environment enables it.
 func (r *rig) long(d time.Duration) {
 	r.Helper()
 	if !r.FakeClock && d > 12*time.Second {

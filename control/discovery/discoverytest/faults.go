@@ -94,7 +94,8 @@ func (r *rig) unseen(service string) {
 	}
 }
 
-// survives follows a service through a fault, with changes that the watch cannot see. Afterwards it shows what a new watch shows, and goes on.
+// survives follows a service through a fault, with changes that the watch cannot see. Afterwards it shows the same as a new watch, and
+// continues.
 func (r *rig) survives(begin, end func(testing.TB), meanwhile func(service string)) {
 	service := r.service("survives")
 	v := r.watch(service)
@@ -134,7 +135,7 @@ func (v *view) shown(want driver.Record) error {
 	return alike(got, v.Shown(want))
 }
 
-// agrees waits until the view shows what a new watch shows. Records whose leases have ended may vanish meanwhile.
+// agrees waits until the view shows the same as a new watch. Records of ended leases may vanish meanwhile.
 func (v *view) agrees() {
 	v.Helper()
 	v.eventually("the watch to show what is there", func() error {

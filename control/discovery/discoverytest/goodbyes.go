@@ -70,7 +70,7 @@ func goodbyeEnds(r *rig) {
 	}
 }
 
-// goodbyeRemoves deregisters: whatever a registry can show of it, the instance takes no more requests.
+// goodbyeRemoves deregisters: however the registry shows it, the instance gets no more requests.
 func goodbyeRemoves(r *rig) {
 	service := r.service("leaves")
 	p := r.process()

@@ -20,7 +20,7 @@ func leases() []promise {
 	}
 }
 
-// leaseEnds lets a lease end at which nobody renews, and another after one renewal.
+// leaseEnds waits for the end of a lease without renewals, and of another after one renewal.
 func leaseEnds(r *rig) {
 	r.long(r.ttl + r.late())
 	service := r.service("ends")
@@ -92,7 +92,7 @@ func leaseShared(r *rig) {
 	}
 }
 
-// blink is how long the suite waits for an event that must not come.
+// blink is how long the suite waits for an event that must not occur.
 func (r *rig) blink() time.Duration { return min(r.ttl/4, 500*time.Millisecond) }
 
 // own is a watch of a process on its own record.
@@ -110,7 +110,7 @@ func (r *rig) watchOwn(p *process, record driver.Record) *own {
 	return o
 }
 
-// settle waits until the watch is in place, and has reported what came before.
+// settle waits until the watch is in place, and has reported earlier events.
 func (o *own) settle() {
 	o.Helper()
 	quiet := o.blink()
@@ -144,7 +144,7 @@ func (o *own) expect(what string) {
 	o.settle()
 }
 
-// ownChanges alters and removes a record whose process watches it.
+// ownChanges alters and removes a record while its process watches it.
 func ownChanges(r *rig) {
 	service := r.service("own")
 	p := r.process()

@@ -103,7 +103,7 @@ func spareSuccessor(r *rig) {
 		two.State = driver.Gone
 		v.shows(two)
 		one.Epoch = 1
-		v.shows(earlier.register(one)) // a goodbye holds nobody's place
+		v.shows(earlier.register(one)) // a goodbye does not occupy its place
 	} else {
 		v.shows()
 	}
@@ -168,7 +168,7 @@ func lateRegistration(r *rig) {
 	}
 }
 
-// leaseEndSpares ends the lease of a process whose place another has taken.
+// leaseEndSpares ends the lease of a process after another one has taken its place.
 func leaseEndSpares(r *rig) {
 	service := r.service("inherited")
 	earlier, later := r.process(), r.process()

@@ -10,11 +10,11 @@ import (
 // RecordVariable is the environment variable that, with the value "write", makes runs write their records.
 const RecordVariable = "DISCOVERYTEST_RECORD"
 
-// Record holds the results of the suite for a driver, and what it declares. docs/drivers.md is generated from records.
+// Record holds the results of the suite for a driver, and its declarations. docs/drivers.md is generated from records.
 type Record struct {
 	// System is the registry's name.
 	System string `json:"system"`
-	// Abilities are what the registry can do.
+	// Abilities are the abilities of the registry.
 	Abilities []string `json:"abilities"`
 	// MinTTL and MaxTTL limit the TTL of a lease, in Go's duration format. They are empty for a registry that is only read.
 	MinTTL string `json:"min_ttl,omitempty"`

@@ -23,7 +23,7 @@ func records() []promise {
 	}
 }
 
-// foundAsWritten writes odd but valid values in every field.
+// foundAsWritten writes unusual but valid values in every field.
 func foundAsWritten(r *rig) {
 	service := r.service("odd")
 	labels := map[string]string{}
@@ -76,7 +76,7 @@ func oddNames(r *rig) {
 	}
 }
 
-// servicesApart registers one ID with services whose names begin alike.
+// servicesApart registers one ID with services that share a name prefix.
 func servicesApart(r *rig) {
 	want := map[string]driver.Record{}
 	for _, name := range []string{"order", "orders", "orders-eu", "Order"} {
@@ -128,7 +128,7 @@ func (r *rig) lists(want []string) {
 	}
 }
 
-// registeredOnce registers a record that is there already: nobody sees a change.
+// registeredOnce registers a record that already exists: no reader sees a change.
 func registeredOnce(r *rig) {
 	service := r.service("once")
 	p := r.process()
@@ -175,7 +175,7 @@ func removedByHand(r *rig) {
 	}
 }
 
-// spoiltByHand writes something that cannot be decoded over a record, whose process sees that and writes it again.
+// spoiltByHand overwrites a record with data that cannot be decoded. Its process sees that and rewrites it.
 func spoiltByHand(r *rig) {
 	service := r.service("spoilt")
 	p := r.process()

@@ -12,7 +12,7 @@ import (
 	"github.com/go-os/go-os/control/discovery/driver"
 )
 
-// view is what a reader shows of a service.
+// view is a reader's view of a service.
 type view struct {
 	*rig
 	service string
@@ -101,7 +101,7 @@ func (v *view) quiet(d time.Duration, what string) {
 	}
 }
 
-// apply keeps the view, and checks that the event may come now.
+// apply updates the view, and checks that the event is allowed now.
 func (v *view) apply(e driver.Event) {
 	v.Helper()
 	id := e.Record.ID

@@ -139,7 +139,8 @@ func watchMalformed(r *rig) {
 	}
 }
 
-// invalidAt returns an error unless the record in this place is the only invalid one; none if place is empty.
+// invalidAt returns an error unless the record in this place is the only invalid one; if place is empty, no
+// record may be invalid.
 func (v *view) invalidAt(place string) error {
 	want := 0
 	if place != "" {

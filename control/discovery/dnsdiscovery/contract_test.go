@@ -16,7 +16,7 @@ import (
 	"github.com/go-os/go-os/internal/tooling/testenv"
 )
 
-// short is a Registry whose IDs are those of the suite: "a" for the target "a.<service>.example:9000".
+// short is a Registry with the IDs of the suite: "a" for the target "a.<service>.example:9000".
 type short struct{ *dnsdiscovery.Registry }
 
 // Watch implements driver.Reader.

@@ -78,7 +78,7 @@ func newFleet(t *testing.T, dead int, alive ...string) (*fleet, *responder) {
 	return f, newResponder(t, f.reply)
 }
 
-// TestDeadTargets has many targets whose servers are silent. Those that resolve are found, and change, without waiting for them.
+// TestDeadTargets resolves many targets with silent servers. Those that resolve are found, and change, without waiting for them.
 func TestDeadTargets(t *testing.T) {
 	t.Parallel()
 	f, s := newFleet(t, 40, "a")
@@ -95,7 +95,7 @@ func TestDeadTargets(t *testing.T) {
 	}
 }
 
-// TestNewTargets replaces all targets by one whose server answers late. The old ones stay until then.
+// TestNewTargets replaces all targets by one with a late server. The old ones stay until then.
 func TestNewTargets(t *testing.T) {
 	t.Parallel()
 	f, s := newFleet(t, 0, "a")
@@ -155,7 +155,7 @@ func TestNewTargets(t *testing.T) {
 	}
 }
 
-// TestDeadTargetsRest asks targets that do not resolve less and less often, and those that resolve as often as before.
+// TestDeadTargetsRest queries unresolvable targets less and less often, and the others as often as before.
 func TestDeadTargetsRest(t *testing.T) {
 	t.Parallel()
 	f, s := newFleet(t, 1, "a")

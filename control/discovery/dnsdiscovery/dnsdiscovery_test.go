@@ -91,7 +91,7 @@ func expect(t *testing.T, r *discovery.Resolver, want string) {
 	})
 }
 
-// status returns what the Resolver knows of the service orders.
+// status returns the Resolver's state of the service orders.
 func status(r *discovery.Resolver) discovery.Status {
 	for _, s := range r.Status() {
 		return s
@@ -99,7 +99,7 @@ func status(r *discovery.Resolver) discovery.Status {
 	return discovery.Status{}
 }
 
-// lost waits until the Resolver knows that DNS is out of reach, for a reason whose text contains why.
+// lost waits until the Resolver reports DNS as out of reach, with a reason that contains why.
 func lost(t *testing.T, r *discovery.Resolver, why string) {
 	t.Helper()
 	testenv.Eventually(t, patience, "a lost watch", func() error {
@@ -170,7 +170,7 @@ func TestHeadless(t *testing.T) {
 	}
 }
 
-// TestTruncated: answers that do not fit into a packet come over TCP.
+// TestTruncated: answers that do not fit into a packet are sent over TCP.
 func TestTruncated(t *testing.T) {
 	t.Parallel()
 	const n = 200
@@ -238,7 +238,7 @@ func TestOutages(t *testing.T) {
 	lost(t, r, "connection refused")
 	dns.Restart()
 	dns.SetZone("_grpc._tcp.orders SRV 0 1 9000 a\na A 10.0.0.2")
-	expect(t, r, "a.example:9000=10.0.0.2:9000*1/0") // and the watch goes on
+	expect(t, r, "a.example:9000=10.0.0.2:9000*1/0") // and the watch continues
 }
 
 // TestKeep: a name that does not exist keeps its instances for Options.Keep. Then they are gone, and not held.
@@ -261,7 +261,7 @@ func TestKeep(t *testing.T) {
 	expect(t, r, "10.0.0.3=10.0.0.3:9000*1")
 }
 
-// TestUnavailable: the target "." and the port 0 say explicitly that there is no instance.
+// TestUnavailable: the target "." and the port 0 mean explicitly that there is no instance.
 func TestUnavailable(t *testing.T) {
 	t.Parallel()
 	const zone, instances = "_grpc._tcp.orders SRV 0 1 9000 a\na A 10.0.0.1", "a.example:9000=10.0.0.1:9000*1/0"
@@ -278,7 +278,7 @@ func TestUnavailable(t *testing.T) {
 	}
 }
 
-// TestUnknown: a service that DNS does not know is not one without instances.
+// TestUnknown: a service unknown to DNS differs from one without instances.
 func TestUnknown(t *testing.T) {
 	t.Parallel()
 	dns := testenv.DNS(t, "example.", "")
@@ -335,7 +335,7 @@ sp\032ace A 10.0.0.4`)
 	expect(t, r, all)
 }
 
-// TestParts: a protocol whose question fails keeps its instances, and another one follows DNS.
+// TestParts: a protocol with a failed question keeps its instances; another one follows DNS.
 func TestParts(t *testing.T) {
 	t.Parallel()
 	dns := testenv.DNS(t, "example.", "orders A 10.0.0.1")
@@ -368,7 +368,7 @@ func TestServers(t *testing.T) {
 	expect(t, r, instances)
 	found(t, r)
 
-	// The server that answered is asked first from now on: no question waits for the silent one.
+	// The server that answered is queried first from now on: no question waits for the silent one.
 	before := asked.Load()
 	good.SetZone("orders A 10.0.0.2\norders A 10.0.0.1")
 	expect(t, r, instances+" 10.0.0.2=10.0.0.2:9000*1")
@@ -382,7 +382,7 @@ func TestServers(t *testing.T) {
 	found(t, r)
 }
 
-// TestRefresh: a question is asked again when its TTL has passed, and not before.
+// TestRefresh: a question is repeated when its TTL has passed, and not before.
 func TestRefresh(t *testing.T) {
 	t.Parallel()
 	dns := testenv.DNS(t, "example.", "orders 2 A 10.0.0.1")
@@ -391,7 +391,7 @@ func TestRefresh(t *testing.T) {
 	o.MaxTTL = time.Minute
 	r := resolve(t, o)
 	expect(t, r, "10.0.0.1=10.0.0.1:9000*1")
-	time.Sleep(3 * time.Second) // nothing happens, which is what is tested
+	time.Sleep(3 * time.Second) // the test expects that nothing happens
 	if n := asked.Load(); n != 2 {
 		t.Errorf("%d questions in 3s about a record with a TTL of 2s, want 2", n)
 	}
@@ -480,7 +480,7 @@ func TestResolvConf(t *testing.T) {
 	}
 	write("search example\nnameserver\nnameserver no-address\n# nameserver 10.0.0.1\n")
 	reason("names no server")
-	write("nameserver ::ffff:127.0.0.1\noptions ndots:5\nnameserver 127.0.0.1\n") // nobody listens on port 53 here
+	write("nameserver ::ffff:127.0.0.1\noptions ndots:5\nnameserver 127.0.0.1\n") // no server listens on port 53 here
 	reason("127.0.0.1:53: ")
 }
 

@@ -43,7 +43,7 @@ func Example() {
 	// 10.1.0.7 10.1.0.7:9000 10.1.0.7:8080
 }
 
-// clusterDNS stands in for the DNS server of a cluster, in which the service orders has two pods.
+// clusterDNS simulates the DNS server of a cluster with two pods of the service orders.
 func clusterDNS() net.PacketConn {
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {

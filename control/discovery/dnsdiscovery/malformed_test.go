@@ -15,7 +15,7 @@ import (
 	"github.com/go-os/go-os/internal/tooling/testenv"
 )
 
-// reply is what a responder sends for a question, over "udp" or "tcp". It may change the message of the right answer.
+// reply is a responder's answer to a question, over "udp" or "tcp". It may change the message of the right answer.
 type reply func(network string, question, answer dnsmessage.Message) [][]byte
 
 // responder is a DNS server that answers as no real one does. The right answer is one address, 10.0.0.1.
@@ -201,7 +201,7 @@ func TestMalformed(t *testing.T) {
 	}
 }
 
-// TestForeignPackets: packets that come before the right answer are ignored.
+// TestForeignPackets: foreign packets before the right answer are ignored.
 func TestForeignPackets(t *testing.T) {
 	t.Parallel()
 	server := newResponder(t, func(_ string, _, answer dnsmessage.Message) [][]byte {
@@ -215,7 +215,7 @@ func TestForeignPackets(t *testing.T) {
 	found(t, r)
 }
 
-// TestOldServer: a server that knows nothing of EDNS(0) is asked without it.
+// TestOldServer: a server without EDNS(0) is queried without it.
 func TestOldServer(t *testing.T) {
 	t.Parallel()
 	server := newResponder(t, func(_ string, question, answer dnsmessage.Message) [][]byte {
@@ -245,7 +245,7 @@ func TestEDNS(t *testing.T) {
 	}
 }
 
-// TestAliasElsewhere: an alias whose records are not in the answer is asked for.
+// TestAliasElsewhere: an alias without its records in the answer is queried.
 func TestAliasElsewhere(t *testing.T) {
 	t.Parallel()
 	server := newResponder(t, func(_ string, question, answer dnsmessage.Message) [][]byte {
@@ -273,7 +273,7 @@ func TestCompressed(t *testing.T) {
 	expect(t, resolve(t, options(map[string]dnsdiscovery.Protocol{"grpc": {}}, server.address)), want)
 }
 
-// TestClose: a watch ends within a second of its context, whatever the server does.
+// TestClose: a watch ends within a second of its context, for any behavior of the server.
 func TestClose(t *testing.T) {
 	t.Parallel()
 	server := newResponder(t, func(network string, _, answer dnsmessage.Message) [][]byte {

@@ -16,7 +16,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// skewed is the registry of a process whose clock is wrong. A Registrar uses the wall clock for epochs only.
+// skewed is the registry of a process with a wrong clock. A Registrar uses the wall clock for epochs only.
 type skewed struct {
 	driver.Registrar
 	by time.Duration
@@ -36,8 +36,8 @@ func (l skewedLease) Epoch(ctx context.Context, service, id string, least uint64
 	return l.Lease.Epoch(ctx, service, id, uint64(int64(least)+l.by.Milliseconds()))
 }
 
-// TestClocks starts two processes with one ID whose clocks differ. The later start wins at once, and after the records were wiped; so does a
-// third one.
+// TestClocks starts two processes with one ID and different clocks. The later start wins at once, and after the records were wiped; so does
+// a third one.
 func TestClocks(t *testing.T) {
 	for _, offsets := range [][3]time.Duration{
 		{0, 0, 0}, {10 * time.Minute, 0, -10 * time.Minute}, {-10 * time.Minute, 10 * time.Minute, 0}, {24 * time.Hour, -24 * time.Hour, time.Minute},

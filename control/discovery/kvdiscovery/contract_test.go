@@ -31,7 +31,7 @@ func (o *owner) Close() error {
 	return errors.Join(o.Registry.Close(), o.store.Close())
 }
 
-// own returns a function that makes a registry of a driver and of what closes its client.
+// own returns a function that makes a registry of a driver and a function that closes its client.
 func own(t testing.TB) func(kvdriver.Driver, func()) *owner {
 	return func(d kvdriver.Driver, closeClient func()) *owner {
 		t.Helper()
@@ -78,12 +78,12 @@ func hands(store *kv.Store) discoverytest.Registry {
 	}
 }
 
-// network is what lies between drivers and an engine in memory. It can hold requests back, and be cut.
+// network simulates the network between drivers and an engine in memory. It can hold requests back, and be cut.
 type network struct {
 	engine *memkv.Driver
 
 	mu      sync.Mutex
-	service string // whose requests are held; empty for none
+	service string // service with held requests; empty for none
 	pass    int    // requests that are not held
 	held    chan struct{}
 	open    chan struct{}
@@ -142,7 +142,7 @@ func (n *network) cross(key string) error {
 	return nil
 }
 
-// holds returns what a request waits for; nil for nothing.
+// holds returns the channel that a request waits for; nil for none.
 func (n *network) holds(key string) <-chan struct{} {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -98,8 +98,8 @@ func newChild(t *testing.T, endpoint, id string) child {
 	return c
 }
 
-// TestDeadInstances kills processes of fleets of three, two and one: the dead leave after their lease, no request fails while somebody lives,
-// and the last one leaves when this process has failed to reach it.
+// TestDeadInstances kills processes of fleets of three, two and one: dead instances are removed after their lease, and no request fails
+// while one lives. The last one is removed after this process has failed to reach it.
 func TestDeadInstances(t *testing.T) {
 	t.Parallel()
 	endpoint := testenv.Etcd(t).Endpoint()
@@ -135,7 +135,7 @@ func TestDeadInstances(t *testing.T) {
 	fleet[2].kill()
 	testenv.Eventually(t, 5*ttl, "the last one is held", func() error {
 		s, err := o.resolver.Lookup(t.Context(), "orders")
-		if err == nil && s.Held == 0 { // the one before may be held, too, if both have vanished within HoldWindow
+		if err == nil && s.Held == 0 { // the previous one may be held, too, if both have vanished within HoldWindow
 			err = fmt.Errorf("there are %d instances, none of them held", len(s.Instances))
 		}
 		return err

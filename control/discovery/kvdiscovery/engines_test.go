@@ -26,7 +26,7 @@ import (
 // dial returns the driver of a process, and a function that closes its client.
 type dial func(testing.TB) (kvdriver.Driver, func())
 
-// begin returns a Registry whose drivers come from through, and whose hooks use a driver from beside.
+// begin returns a Registry with drivers from through, and hooks that use a driver from beside.
 func begin(through, beside dial) func(testing.TB) discoverytest.Registry {
 	return func(t testing.TB) discoverytest.Registry {
 		d, closeClient := beside(t)

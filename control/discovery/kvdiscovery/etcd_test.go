@@ -87,7 +87,7 @@ func (a *etcdArena) wipe() {
 	}
 }
 
-// compact makes etcd forget all changes up to now. Those that nobody has watched are lost for good.
+// compact makes etcd forget all changes up to now. Changes that no watch has read are lost for good.
 func (a *etcdArena) compact() {
 	resp, err := a.direct.Put(a.Context(), "unrelated", "")
 	if err == nil {
@@ -168,7 +168,7 @@ func (n *etcdNaming) registered(ctx context.Context) (int, error) {
 	return n.count(ctx)
 }
 
-// start begins anew: registrations and a resolver that were lost in one fault would be lost in all later ones.
+// start replaces all registrations and the resolver: if one fault lost them, they would be lost in all later ones.
 func (n *etcdNaming) start() {
 	if n.end != nil {
 		n.end()

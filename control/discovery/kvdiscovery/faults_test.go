@@ -36,11 +36,11 @@ type arena struct {
 // contestant is a way to find the servers.
 type contestant interface {
 	name() string
-	// start registers the servers anew, unless they are registered by something that never gives up.
+	// start registers the servers again, unless their registration never gives up.
 	start()
 	// lookup returns the present addresses.
 	lookup() []string
-	// report tells whether a request to an address has succeeded.
+	// report reports whether a request to an address has succeeded.
 	report(address string, ok bool)
 	// registered counts the servers in the registry.
 	registered(context.Context) (int, error)
@@ -68,7 +68,7 @@ func newArena(t *testing.T, ttl time.Duration) *arena {
 	return a
 }
 
-// run injects the faults one after the other and prints what they have cost.
+// run injects the faults one after the other and prints their cost.
 func (a *arena) run(faults []fault) {
 	a.Helper()
 	var table strings.Builder
@@ -121,7 +121,7 @@ func (a *arena) endure(w io.Writer, f fault) {
 	}
 }
 
-// returned is when the last server was in the registry again.
+// returned is the time when the last server was in the registry again.
 type returned struct {
 	after   time.Duration
 	missing int
@@ -159,7 +159,7 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// result is what a client has seen.
+// result holds the observations of a client.
 type result struct {
 	requests, retries, failed int
 	fewest                    int           // endpoints
@@ -319,7 +319,7 @@ func (o *ours) report(address string, ok bool) {
 	o.resolver.Report("orders", o.ids[address], ok)
 }
 
-// registered counts the registrations that the registry has and that know it.
+// registered counts the registrations that the registry has and that report it.
 func (o *ours) registered(ctx context.Context) (int, error) {
 	n, err := o.count(ctx)
 	sure := 0

@@ -15,8 +15,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// TestTextOfMalformedRecords checks that errors repeat only a short and valid part of what something else has written: readers keep, send
-// and log them.
+// TestTextOfMalformedRecords checks that errors repeat only a short and valid part of foreign text: readers keep, send and log them.
 func TestTextOfMalformedRecords(t *testing.T) {
 	t.Parallel()
 	store := kv.New(memkv.New(nil), &kv.Options{Telemetry: telemetry.Off()})

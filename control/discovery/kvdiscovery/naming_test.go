@@ -81,7 +81,7 @@ func (p *plain) serve(id string) (*discovery.Registration, string) {
 	return g, listener.Addr().String()
 }
 
-// dial connects a client that knows nothing of this module.
+// dial connects a client that does not use this module.
 func (p *plain) dial() {
 	p.Helper()
 	builder, err := resolver.NewBuilder(p.client)

@@ -150,7 +150,7 @@ func TestDrainSuccessor(t *testing.T) {
 	})
 }
 
-// TestDrainOutlivesLease: a process whose lease was lost registers again, and still drains.
+// TestDrainOutlivesLease: a process that lost its lease registers again, and still drains.
 func TestDrainOutlivesLease(t *testing.T) {
 	inBubble(t, func(f *orderFleet) {
 		registrar, _ := f.process("i")
@@ -161,7 +161,7 @@ func TestDrainOutlivesLease(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.states("i draining, ")
-		if _, err := f.store.Put(t.Context(), "orders/i/drain", []byte("{")); err != nil { // a malformed order is none
+		if _, err := f.store.Put(t.Context(), "orders/i/drain", []byte("{")); err != nil { // a malformed order counts as missing
 			t.Fatal(err)
 		}
 		f.states("i up, ")

@@ -98,7 +98,7 @@ func (s *scale) register() {
 	})
 }
 
-// meter is what the fleet costs at one moment.
+// meter is the cost of the fleet at one moment.
 type meter struct {
 	at                   time.Time
 	renewals             float64            // that have succeeded
@@ -276,7 +276,7 @@ func (s *scale) oneService() {
 	s.Logf("one service of %d: loaded in %v, a change is seen after %v", scaleInstances, loaded.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
 }
 
-// TestTenThousandInstances prints what a large fleet costs one etcd and its clients.
+// TestTenThousandInstances prints the cost of a large fleet for one etcd and its clients.
 func TestTenThousandInstances(t *testing.T) {
 	suite.Measure(t)
 	s := newScale(t)

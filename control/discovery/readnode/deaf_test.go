@@ -17,7 +17,7 @@ import (
 	"github.com/go-os/go-os/internal/tooling/testenv"
 )
 
-// large is a source with a service whose snapshot is larger than what a connection buffers.
+// large is a source with a service; its snapshot is larger than the buffers of a connection.
 func large() *source {
 	s := newSource()
 	s.send("orders", resync)
@@ -30,7 +30,7 @@ func large() *source {
 	return s
 }
 
-// deaf opens a stream whose answers nobody reads.
+// deaf opens a stream and reads no answers.
 func deaf(t *testing.T, node pb.ReadNodeClient) pb.ReadNode_FollowClient {
 	t.Helper()
 	c, err := node.Follow(t.Context())
@@ -60,7 +60,7 @@ func TestSilentClientThatDoesNotRead(t *testing.T) {
 	expectClients(t, n, 0)
 }
 
-// TestClientWithoutRequest ends a stream on which no request comes.
+// TestClientWithoutRequest ends a stream without requests.
 func TestClientWithoutRequest(t *testing.T) {
 	_, node := serve(t, newSource(), &readnode.Options{Heartbeat: 50 * time.Millisecond})
 	if _, err := deaf(t, node).Recv(); status.Code(err) != codes.Aborted || !strings.Contains(err.Error(), "no request") {
@@ -68,7 +68,8 @@ func TestClientWithoutRequest(t *testing.T) {
 	}
 }
 
-// TestCloseDespiteClients closes a node with one client that does not read, and one that has sent nothing. No call of theirs goes on.
+// TestCloseDespiteClients closes a node with one client that does not read, and one that has sent nothing. None of their calls
+// continues.
 func TestCloseDespiteClients(t *testing.T) {
 	n, server, node := serveOn(t, large(), nil, grpc.WaitForHandlers(true))
 	if err := deaf(t, node).Send(&pb.Request{Protocol: 1, Add: follow("orders", 1)}); err != nil {
@@ -93,7 +94,8 @@ func TestCloseDespiteClients(t *testing.T) {
 	}
 }
 
-// TestUnreadAnswers has clients ask for ever more and read no answer. The node stops reading their requests, and gives them up.
+// TestUnreadAnswers starts clients that keep sending requests and read no answer. The node stops reading their requests, and
+// gives them up.
 func TestUnreadAnswers(t *testing.T) {
 	long := strings.Repeat("x", 1<<20)
 	for what, add := range map[string]func(n int) []*pb.Interest{
@@ -134,7 +136,7 @@ func heap() int64 {
 	return int64(m.HeapAlloc >> 20)
 }
 
-// TestLongTexts bounds what the registry's records put into frames.
+// TestLongTexts bounds the size of the registry's texts in frames.
 func TestLongTexts(t *testing.T) {
 	s := newSource()
 	long := strings.Repeat("x", 1<<20)

@@ -26,7 +26,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// source is a registry whose events a test sends by hand.
+// source is a registry with events sent by a test.
 type source struct {
 	mu      sync.Mutex
 	watches map[string]chan driver.Event // by service
@@ -138,7 +138,7 @@ func serveOn(t testing.TB, s driver.Reader, opts *readnode.Options, of ...grpc.S
 	return node, server, pb.NewReadNodeClient(conn)
 }
 
-// stream is a client that speaks the protocol by hand.
+// stream is a client that implements the protocol by hand.
 type stream struct {
 	t testing.TB
 	pb.ReadNode_FollowClient
@@ -315,7 +315,7 @@ func TestParts(t *testing.T) {
 	}
 }
 
-// TestProtocol refuses a client that is too old, and speaks its own revision with one that is newer.
+// TestProtocol refuses a client that is too old, and uses its own revision with a newer one.
 func TestProtocol(t *testing.T) {
 	_, node := serve(t, newSource(), nil)
 	old := open(t, node, &pb.Request{})

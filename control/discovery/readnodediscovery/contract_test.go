@@ -36,7 +36,7 @@ func TestContract(t *testing.T) {
 	})
 }
 
-// behindEtcd is a client whose system is that of the registrar: the suite expects one.
+// behindEtcd is a client with the registrar's system: the suite expects a single one.
 type behindEtcd struct{ *client }
 
 func (behindEtcd) System() string { return "etcd" }

@@ -62,7 +62,7 @@ func TestFaultsOnEtcd(t *testing.T) {
 	etcd.Kill()
 	v.expect("etcd is killed", "a b c d lost")
 	nodes[0].kill()
-	nodes[0].start() // knows nothing
+	nodes[0].start() // has no records
 	time.Sleep(5 * time.Second)
 	v.expect("a node without etcd changes nothing", "a b c d lost")
 	etcd.Restart()

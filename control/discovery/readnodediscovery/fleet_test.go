@@ -23,8 +23,8 @@ import (
 // readers is how many clients the fleet has.
 const readers = 1000
 
-// TestFleet has 1,000 readers follow a service through two read nodes, which are processes of their own, on one etcd. It measures how long a
-// change takes to reach all readers, what a restart of a node costs etcd, and what the loss of both nodes costs it.
+// TestFleet has 1,000 readers follow a service through two read nodes, which are processes of their own, on one etcd. It measures the time
+// until a change reaches all readers, and the cost for etcd of a node's restart and of the loss of both nodes.
 func TestFleet(t *testing.T) {
 	suite.Measure(t)
 	etcd := testenv.Etcd(t)
@@ -89,7 +89,8 @@ func (e *sharedEngine) Watch(ctx context.Context, service string, emit func(driv
 	return e.Registry.Watch(ctx, service, emit)
 }
 
-// since returns how many reads have begun since a time, after how long the first one began, and how many began within one second at most.
+// since counts the reads that have begun since a time. It also returns the delay of the first one, and the largest count within one
+// second.
 func (e *sharedEngine) since(began time.Time) (sum int, first time.Duration, most int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -182,7 +183,7 @@ func (f *fleet) spread(put func(version int)) {
 	}
 }
 
-// restart kills a node and starts it again.
+// restart kills a node and restarts it.
 func (f *fleet) restart(node *child) {
 	lists := f.lists()
 	node.kill()
@@ -257,14 +258,14 @@ func (f *fleet) lists() int {
 	return 0
 }
 
-// nodeStatus is what a read node in a process of its own counts.
+// nodeStatus holds the counters of a read node in its own process.
 type nodeStatus struct {
 	clients, services int
 	heap              int64
 	synced            bool
 }
 
-// status asks the node for its status.
+// status requests the node's status.
 func (c *child) status() (s nodeStatus) {
 	c.t.Helper()
 	if _, err := fmt.Fprintln(c.in, "status"); err != nil {

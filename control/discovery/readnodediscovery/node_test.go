@@ -71,7 +71,7 @@ func runChild(spec string) error {
 	node.Register(server)
 	go func() {
 		fmt.Println("ready")
-		for in := bufio.NewScanner(os.Stdin); in.Scan(); { // each line asks for the status
+		for in := bufio.NewScanner(os.Stdin); in.Scan(); { // each line requests the status
 			status(node)
 		}
 		_ = node.Close()
@@ -264,7 +264,7 @@ func (l *local) serve(listener net.Listener, reader driver.Reader, opts *readnod
 	})
 }
 
-// status prints what a read node counts, on one line.
+// status prints the counters of a read node on one line.
 func status(n *readnode.Node) {
 	clients, check := n.Clients(), n.Check(context.Background())
 	fmt.Printf("clients=%d services=%d heap=%d synced=%t\n", clients, len(n.Status()), testenv.Heap(), check == nil)

@@ -23,7 +23,7 @@ import (
 	"github.com/go-os/go-os/telemetry"
 )
 
-// registry is a registry whose events a test sends by hand. It is shared: each of several nodes and clients has its own Reader.
+// registry is a registry with events sent by a test. It is shared: each of several nodes and clients has its own Reader.
 type registry struct {
 	mu      sync.Mutex
 	records map[string]map[string]driver.Record // by service and ID
@@ -142,7 +142,7 @@ func (r *registry) mend() {
 	}
 }
 
-// view is what one Watch has seen.
+// view holds the events of one Watch.
 type view struct {
 	t       testing.TB
 	service string
@@ -298,7 +298,7 @@ func TestNodeStops(t *testing.T) {
 	}
 }
 
-// TestSilentNode has one node whose connections hang.
+// TestSilentNode uses one node with hanging connections.
 func TestSilentNode(t *testing.T) {
 	engine := newRegistry()
 	engine.put("orders", "a")
@@ -393,7 +393,8 @@ func TestBehind(t *testing.T) {
 	}
 }
 
-// TestEngineLost loses the registry behind the node: clients see the age, keep what they have, and new ones get it with its age.
+// TestEngineLost loses the registry behind the node. Clients see the age and keep their records; new clients get the records
+// with their age.
 func TestEngineLost(t *testing.T) {
 	engine := newRegistry()
 	engine.put("orders", "a")
@@ -466,7 +467,7 @@ func TestRestartWithoutTheEngine(t *testing.T) {
 	empty.expect("back", "a")
 }
 
-// TestStaleNode prefers what a client has to the older snapshot of a node that has lost the registry.
+// TestStaleNode prefers a client's records to the older snapshot of a node that has lost the registry.
 func TestStaleNode(t *testing.T) {
 	engine, cutOff := newRegistry(), newRegistry()
 	engine.put("orders", "a", "b", "c")
@@ -703,7 +704,7 @@ func TestSlowWatchOfAnotherService(t *testing.T) {
 	slow.expect("it goes on", want+" z")
 }
 
-// TestBadInterests asks for too many services, and for names that no service can have.
+// TestBadInterests requests too many services, and invalid names.
 func TestBadInterests(t *testing.T) {
 	engine := newRegistry()
 	engine.put("orders", "a")
@@ -754,7 +755,7 @@ func TestBadInterests(t *testing.T) {
 	v.expect("the good one goes on", "a b")
 }
 
-// TestInvalidOptions names what is wrong.
+// TestInvalidOptions checks the errors of invalid options.
 func TestInvalidOptions(t *testing.T) {
 	good, err := grpc.NewClient("passthrough:///127.0.0.1:1", grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {

@@ -66,7 +66,7 @@ func play(t *testing.T, s *script) string {
 	return listener.Addr().String()
 }
 
-// TestOtherRevisions has nodes that speak a revision the client does not.
+// TestOtherRevisions uses nodes with a revision that the client does not support.
 func TestOtherRevisions(t *testing.T) {
 	for _, protocol := range []uint32{0, pb.Protocol + 1} {
 		c := closing(t, newClient(t, quick(nil), play(t, &script{protocol: protocol})))
