@@ -70,7 +70,7 @@ func targetAttrs(cc *grpc.ClientConn) []attribute.KeyValue {
 	return attrs
 }
 
-// parseTarget returns server.address and server.port of a gRPC target that has a scheme; port 0 means none. A target whose
+// parseTarget returns server.address and server.port of a gRPC target with a scheme; port 0 means none. A target whose
 // scheme does not define its name, or that names several servers, is the address as a whole: only a resolver could split it.
 func parseTarget(target string) (address string, port int) {
 	u, err := url.Parse(target)

@@ -83,7 +83,7 @@ func (c *client) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.Cli
 		return streamer(ctx, desc, cc, fullMethod, opts...)
 	}
 	s := &clientStream{call: c.start(ctx, fullMethod, cc, opts)}
-	// gRPC reports the end of a stream once, whatever its cause: the last message, an error, the context, the closing of the
+	// gRPC reports the end of a stream once, for every cause: the last message, an error, the context, the closing of the
 	// connection. An inner interceptor may fail without calling gRPC at all, which the deferred call sees.
 	opts = append(opts[:len(opts):len(opts)], grpc.OnFinish(s.end))
 	if s.call.recording() {

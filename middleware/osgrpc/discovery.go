@@ -42,26 +42,26 @@ type DiscoveryOptions struct {
 	Telemetry telemetry.Providers
 }
 
-// WithDiscovery returns the options for grpc.NewClient that resolve targets such as "os:///orders": calls go to the instances of the service
-// that the resolver knows. Pass them after DialOptions and before any others.
+// WithDiscovery returns the options for grpc.NewClient that resolve targets such as "os:///orders". Calls go to the instances of the
+// service in the resolver. Pass them after DialOptions and before any others.
 //
 //	options := append(osgrpc.DialOptions(nil), osgrpc.WithDiscovery(resolver, nil)...)
 //	conn, err := grpc.NewClient("os:///orders", append(options, credentials)...)
 //
 // The calls go round the available instances: round_robin is the default service config. A service config of the program's own must name
-// its balancer too. If no instance is available, calls go to the unhealthy ones, else to those that drain, else to those of weight zero.
-// Balancers find the instance by [InstanceOf]. A change of weight, state or labels keeps the connections.
+// its balancer too. If no instance is available, calls go to the unhealthy ones, else to the draining ones, else to the ones of weight
+// zero. Balancers find the instance by [InstanceOf]. A change of weight, state or labels keeps the connections.
 //
-// The name of the service is the authority: TLS verifies a certificate for "orders", not for an address. No proxy is asked.
+// The name of the service is the authority: TLS verifies a certificate for "orders", not for an address. No proxy is used.
 //
 // While the registry is out of reach, the last known instances stay. If there are none yet, calls fail with UNAVAILABLE after
-// DiscoveryOptions.Timeout, those that wait for ready included. If the registry knows no instance of the service, or all have deregistered,
-// calls fail at once, and those that wait for ready wait for an instance. The message names the service and the cause.
+// DiscoveryOptions.Timeout, including calls that wait for ready. If the registry has no instance of the service, or all have deregistered,
+// calls fail at once. Calls that wait for ready wait for an instance. The message names the service and the cause.
 //
-// A call carries the name of its service in the metadata goos-service. A server whose Options have Services refuses calls for others. Then
-// the instance gets no calls for 30 seconds or until its record changes, and the call goes to another one, since no handler has seen it. So
-// does a stream that has sent at most 16 messages. The third refusal is returned. Failed connections are reported to the resolver, unless a grpc.WithContextDialer that
-// follows replaces the dialer.
+// A call carries the name of its service in the metadata goos-service. A server with Options.Services refuses calls for other services.
+// Then the instance gets no calls for 30 seconds or until its record changes, and the call is sent to another one, since no handler has
+// seen it. So does a stream that has sent at most 16 messages. The third refusal is returned. Failed connections are reported to the
+// resolver, unless a grpc.WithContextDialer that follows replaces the dialer.
 func WithDiscovery(r *discovery.Resolver, opts *DiscoveryOptions) []grpc.DialOption {
 	d := newDirectory(r, opts)
 	return []grpc.DialOption{
@@ -73,7 +73,7 @@ func WithDiscovery(r *discovery.Resolver, opts *DiscoveryOptions) []grpc.DialOpt
 	}
 }
 
-// scheme is that of targets, which are scheme:///service.
+// scheme is the scheme of targets: scheme:///service.
 const scheme = "os"
 
 // directory resolves the targets of the ClientConns with the options of one WithDiscovery call. It implements resolver.Builder.
@@ -83,7 +83,7 @@ type directory struct {
 	misdirected *instrument.Event
 
 	services sync.Map // of *service by name
-	remotes  sync.Map // registered addresses by the remote ends of connections that look different, such as those of host names
+	remotes  sync.Map // registered addresses by the remote ends of connections that differ from them, for example for host names
 }
 
 func newDirectory(r *discovery.Resolver, opts *DiscoveryOptions) *directory {
@@ -206,7 +206,7 @@ func (i *described) Equal(other any) bool {
 	return ok && reflect.DeepEqual(i.Instance, o.Instance)
 }
 
-// InstanceOf returns the instance of an endpoint whose attributes a balancer has: its ID, zone, version, labels, weight and state.
+// InstanceOf returns the instance in the attributes of an endpoint, for balancers: its ID, zone, version, labels, weight and state.
 func InstanceOf(a *attributes.Attributes) (discovery.Instance, bool) {
 	i, ok := a.Value(instanceKey{}).(*described)
 	if !ok {

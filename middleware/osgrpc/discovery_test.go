@@ -47,7 +47,7 @@ type fleet struct {
 	resolver  *discovery.Resolver
 }
 
-// newFleet returns a fleet whose registry is in memory.
+// newFleet returns a fleet with a registry in memory.
 func newFleet(t *testing.T) *fleet {
 	store := kv.New(memkv.New(nil), &kv.Options{Telemetry: telemetry.Off()})
 	t.Cleanup(func() { _ = store.Close() })
@@ -362,7 +362,7 @@ func TestNeverLoaded(t *testing.T) {
 	}
 }
 
-// TestClosedResolver keeps the last instances, and has a clear error for those that come later.
+// TestClosedResolver keeps the last instances, and returns a clear error to later clients.
 func TestClosedResolver(t *testing.T) {
 	f := newFleet(t)
 	f.start("orders", "a", "127.0.0.1:0")
@@ -444,7 +444,7 @@ func TestAddressReused(t *testing.T) {
 	stop := servicetest.Load(4, func() error {
 		_, err := call(t.Context(), calls, grpc.WaitForReady(true))
 		if err != nil && status.Code(err) == codes.Unavailable {
-			return nil // what was in flight when the instance died
+			return nil // calls in flight when the instance died
 		}
 		return err
 	})
@@ -482,7 +482,7 @@ func TestAddressReused(t *testing.T) {
 	}
 }
 
-// TestStreamOfReusedAddress begins streams again at another instance.
+// TestStreamOfReusedAddress restarts streams at another instance.
 func TestStreamOfReusedAddress(t *testing.T) {
 	f := newFleet(t)
 	f.start("orders", "a", "127.0.0.1:0", osgrpc.ServerOptions(&osgrpc.Options{Telemetry: telemetry.Off(), Services: []string{"payments"}})...)
@@ -538,7 +538,7 @@ func TestStreamOfReusedAddress(t *testing.T) {
 	}
 }
 
-// TestAllMisdirected ends with the refusal if nobody else is left.
+// TestAllMisdirected returns the refusal if no other instance is left.
 func TestAllMisdirected(t *testing.T) {
 	f := newFleet(t)
 	for _, id := range []string{"a", "b", "c"} {
@@ -559,7 +559,7 @@ func TestAllMisdirected(t *testing.T) {
 	}
 }
 
-// TestReports has failed connections end the hold of an instance that died.
+// TestReports ends the hold of a dead instance by failed connections.
 func TestReports(t *testing.T) {
 	f := newFleet(t)
 	n := f.start("orders", "a", "127.0.0.1:0")
@@ -582,7 +582,7 @@ func TestReports(t *testing.T) {
 	})
 }
 
-// fading is a registry whose only record vanishes.
+// fading is a registry that loses its only record.
 type fading struct {
 	gone    chan struct{}
 	address string
@@ -646,7 +646,7 @@ func target(name string) resolver.Target {
 	return resolver.Target{URL: url.URL{Scheme: "os", Path: "/" + name}}
 }
 
-// TestInstanceOf gives balancers the instance, and the address none of it.
+// TestInstanceOf passes the instance to balancers, but not in the address.
 func TestInstanceOf(t *testing.T) {
 	want := discovery.Instance{
 		Service: "orders", ID: "a", Version: "1.2", Zone: "z", Weight: 7, Labels: map[string]string{"k": "v"},

@@ -59,8 +59,8 @@ func isMark(info *errdetails.ErrorInfo) bool {
 	return info.GetReason() == errorReason && info.GetDomain() == errorDomain
 }
 
-// unmarked returns an error without the mark of a refusal. A handler may return the error of a call of its own: its client would take the
-// mark for a refusal of this server, and repeat a call that a handler has seen.
+// unmarked returns an error without the mark of a refusal. A handler may return the error of its own call. Its client would take the mark
+// for a refusal of this server, and repeat a call that a handler has seen.
 func unmarked(err error) error {
 	st, ok := status.FromError(err)
 	if !ok || st.Code() != codes.FailedPrecondition {
@@ -90,7 +90,7 @@ func (s *server) misdirected(ctx context.Context) (service string, wrong bool) {
 	return named[0], true
 }
 
-// naming returns ctx with the name of the service that is called, in place of the one that a proxy was called by.
+// naming returns ctx with the name of the called service, in place of the name by which a proxy was called.
 func naming(ctx context.Context, service string) context.Context {
 	md, ok := metadata.FromOutgoingContext(ctx)
 	if !ok {

@@ -40,27 +40,27 @@
 //	conn, err := grpc.NewClient("os:///orders", append(options, credentials)...)
 //
 // Addresses are reused. A call for an instance that died may reach another service that was started at its address. So each call names its
-// service, and a server whose Options have Services refuses those for others. The refusal is FAILED_PRECONDITION with a google.rpc.ErrorInfo:
-// reason MISDIRECTED, domain goos, and the service under goos-service. Calls are then made at another instance.
+// service, and a server with Options.Services refuses calls for other services. The refusal is FAILED_PRECONDITION with a
+// google.rpc.ErrorInfo: reason MISDIRECTED, domain goos, and the service under goos-service. Calls are then made at another instance.
 //
 // # Telemetry
 //
-// Names, units, buckets and attributes are those of the semantic conventions v1.43 for RPC.
+// Names, units, buckets and attributes follow the semantic conventions v1.43 for RPC.
 //
 // Server spans are named "package.Service/Method", of kind server, with rpc.system.name, rpc.method, rpc.response.status_code,
 // network.peer.address, network.peer.port, network.transport, server.address and server.port (the local end of the connection), and
 // error.type if the call failed. The span of an unregistered method is named "grpc" and has rpc.method_original.
 //
-// Client spans are of kind client, with the same attributes; server.address and server.port are those of the target. A target that
-// names several servers, or has a scheme other than os, dns, passthrough, unix, ipv4 and ipv6, is the address as a whole. That of os is the
-// service; network.peer.address is the instance. Spans get their
-// attributes once, when they end; a sampler sees their name, which is the method, and their kind.
+// Client spans are of kind client, with the same attributes; server.address and server.port describe the target. A target that names
+// several servers, or has a scheme other than os, dns, passthrough, unix, ipv4 and ipv6, is the address as a whole. For the scheme os,
+// server.address is the service and network.peer.address is the instance. Spans get their attributes once, when they end; a sampler sees
+// their name, which is the method, and their kind.
 //
 //   - rpc.server.call.duration (histogram, seconds): rpc.system.name, rpc.method, rpc.response.status_code, error.type.
 //   - rpc.client.call.duration (histogram, seconds): the same, and server.address and server.port.
 //   - rpc.server.call.exception (event, severity error): a handler panicked. rpc.system.name, rpc.method, exception.type,
 //     exception.message, exception.stacktrace. If events are not enabled, it is a line of Telemetry.Logger instead.
-//   - goos.rpc.client.instance.misdirected (event, severity warn): an instance refused a call for another service, and gets none for a
+//   - goos.rpc.client.instance.misdirected (event, severity warn): an instance refused a call for another service, and gets no calls for a
 //     while. goos.discovery.service, goos.discovery.instance. Without events it is a line, too.
 //
 // error.type is the name of the status code. A client counts every code but OK as an error. A server counts UNKNOWN, DEADLINE_EXCEEDED,

@@ -31,7 +31,7 @@ func (d *directory) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.
 	return r, nil
 }
 
-// replay is a stream that begins again at another instance, as long as nothing was received and all its messages are at hand.
+// replay is a stream that restarts at another instance, as long as nothing was received and all its messages are buffered.
 type replay struct {
 	service *service
 	ctx     context.Context
@@ -41,11 +41,11 @@ type replay struct {
 
 	mu                sync.Mutex
 	grpc.ClientStream       // the present one
-	sent              []any // to be sent again
+	sent              []any // to be resent
 	closed            bool  // for sending
 	fixed             bool  // to the present stream
 	refusals          int
-	unfinished        error // the end of a stream that may begin again
+	unfinished        error // the end of a stream that may restart
 	forget            func() bool
 }
 
@@ -70,7 +70,7 @@ func (r *replay) finished(err error) {
 	r.end(err)
 }
 
-// postpone reports whether the stream may begin again. It ends with the context otherwise, if nobody receives any more.
+// postpone reports whether the stream may restart. Otherwise it ends with the context, if the caller no longer receives.
 func (r *replay) postpone(err error) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -82,7 +82,7 @@ func (r *replay) postpone(err error) bool {
 	return true
 }
 
-// settle ends a stream that will not begin again.
+// settle ends a stream that will not restart.
 func (r *replay) settle() {
 	r.mu.Lock()
 	err := r.unfinished
@@ -116,7 +116,7 @@ func (r *replay) Trailer() metadata.MD { return r.present().Trailer() }
 // Context implements grpc.ClientStream.
 func (r *replay) Context() context.Context { return r.present().Context() }
 
-// SendMsg implements grpc.ClientStream. While the stream may begin again, it hides that the present one has ended: RecvMsg finds out why.
+// SendMsg implements grpc.ClientStream. While the stream may restart, it hides the end of the present one: RecvMsg returns the cause.
 func (r *replay) SendMsg(m any) error {
 	r.mu.Lock()
 	if !r.fixed && len(r.sent) == maxReplay {
@@ -165,10 +165,10 @@ func (r *replay) RecvMsg(m any) error {
 	}
 }
 
-// fix ends the ability to begin again. r.mu is held.
+// fix ends the ability to restart. r.mu is held.
 func (r *replay) fix() { r.fixed, r.sent = true, nil }
 
-// again begins the stream at another instance.
+// again restarts the stream at another instance.
 func (r *replay) again() error {
 	r.service.refuse(r.ctx, r.from.Addr)
 	r.mu.Lock()

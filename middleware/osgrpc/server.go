@@ -136,8 +136,8 @@ func (s *server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 	return unmarked(err)
 }
 
-// isRegistered reports whether a stream is of a registered method. gRPC calls the handler of unknown methods without a
-// service, as a bidirectional stream; a service may be registered without an implementation, too.
+// isRegistered reports whether a stream belongs to a registered method. gRPC calls the handler of unknown methods
+// without a service, as a bidirectional stream; a service may be registered without an implementation, too.
 func isRegistered(srv any, info *grpc.StreamServerInfo) bool {
 	return srv != nil || !info.IsClientStream || !info.IsServerStream
 }

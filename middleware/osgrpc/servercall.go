@@ -23,7 +23,7 @@ const maxDetail = 256
 // serverCall is one call that a server handles.
 type serverCall struct {
 	server *server
-	ctx    context.Context // the handler's context, and the one that the telemetry is correlated with
+	ctx    context.Context // the handler's context, and the context of the telemetry
 	method *method         // nil if the call is not observed
 	span   trace.Span      // nil if there are no spans
 	start  time.Time
@@ -142,7 +142,7 @@ func (c *serverCall) methodName() string {
 	return c.name
 }
 
-// end closes the call, or leaves that to the stats handler, which knows the answer that the caller received.
+// end closes the call, or leaves that to the stats handler, which sees the answer that the caller received.
 func (c *serverCall) end(err error) {
 	if c.method != nil && c.server.exact && c.postpone() {
 		return

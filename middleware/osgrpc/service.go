@@ -22,7 +22,7 @@ import (
 	"github.com/go-os/go-os/internal/sanitize"
 )
 
-// misdirection is for how long an instance that refused a call as misdirected gets none, unless its record changes.
+// misdirection is how long an instance gets no calls after it refused one as misdirected, unless its record changes.
 const misdirection = 30 * time.Second
 
 // service is a service that ClientConns call. It follows the service while it has a conn.
@@ -124,7 +124,7 @@ func (s *service) load(ctx context.Context) {
 	}
 }
 
-// learn takes what the registry says, or the reason why it says nothing.
+// learn records the registry's answer, or the reason why there is none.
 func (s *service) learn(ctx context.Context, snapshot *discovery.Snapshot, err error) {
 	s.mu.Lock()
 	switch {
@@ -140,7 +140,7 @@ func (s *service) learn(ctx context.Context, snapshot *discovery.Snapshot, err e
 	s.push()
 }
 
-// push gives the present endpoints, or the reason why there are none, to all ClientConns.
+// push sends the present endpoints, or the reason why there are none, to all ClientConns.
 func (s *service) push() {
 	s.pushing.Lock()
 	defer s.pushing.Unlock()
@@ -153,14 +153,14 @@ func (s *service) pushLocked() {
 	for _, c := range conns {
 		switch {
 		case state != nil:
-			_ = c.cc.UpdateState(*state) // an error asks to resolve again, and the watch shows every change anyway
+			_ = c.cc.UpdateState(*state) // an error requests another resolution, but the watch shows every change anyway
 		case err != nil:
 			c.cc.ReportError(err)
 		}
 	}
 }
 
-// present returns what ClientConns should know: a state, or an error, or neither if nothing is known yet.
+// present returns the state for ClientConns, or an error, or neither before the first answer.
 func (s *service) present() ([]*conn, *resolver.State, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -186,8 +186,8 @@ func (s *service) present() ([]*conn, *resolver.State, error) {
 	return conns, state, nil
 }
 
-// fail keeps the reason why there is no endpoint, and returns it in the form that gRPC needs: a status ends all calls, another error only
-// those that do not wait for ready.
+// fail keeps the reason why there is no endpoint, and returns it in the form that gRPC needs. A status ends all calls; another error ends
+// only calls that do not wait for ready.
 func (s *service) fail(cause error) error {
 	if cause == nil {
 		return nil
@@ -196,7 +196,7 @@ func (s *service) fail(cause error) error {
 	if !errors.As(cause, &of) {
 		cause = &discovery.Error{Op: "lookup", Service: s.name, Err: cause}
 	}
-	if s.size() == 0 { // otherwise ClientConns keep what they have
+	if s.size() == 0 { // otherwise ClientConns keep their endpoints
 		s.problem.Store(&cause)
 	}
 	if s.snapshot == nil && errors.Is(cause, discovery.ErrUnavailable) {
@@ -220,7 +220,7 @@ func (s *service) choose() []discovery.Instance {
 	if chosen := s.snapshot.Preferred(accepted...); len(chosen) > 0 {
 		return chosen
 	}
-	return s.snapshot.Preferred(filters...) // a refusal says more than no instance
+	return s.snapshot.Preferred(filters...) // a refusal is more specific than no instance
 }
 
 // refused reports whether an instance gets no calls since it refused one. s.mu is held.
@@ -231,8 +231,8 @@ func (s *service) refused(i *discovery.Instance, now time.Time) bool {
 
 // state returns the state with these instances. s.mu is held.
 //
-// The instance is among the attributes of the endpoint, not of its address: they take no part in the identity of a connection, so a new
-// weight keeps it. Balancers that know no endpoints get the bare addresses.
+// The instance is an attribute of the endpoint, not of its address. Endpoint attributes are not part of a connection's identity, so a new
+// weight keeps the connection. Balancers without endpoint support get the bare addresses.
 func (s *service) state(instances []discovery.Instance) *resolver.State {
 	state := &resolver.State{
 		Addresses: make([]resolver.Address, 0, len(instances)),
@@ -289,7 +289,7 @@ func (s *service) refuse(ctx context.Context, remote net.Addr) {
 	}
 }
 
-// addRefusals returns those of the instances that were not refused yet.
+// addRefusals returns the instances that were not refused yet.
 func (s *service) addRefusals(ids []string) (fresh []string) {
 	now := time.Now()
 	s.mu.Lock()
@@ -323,7 +323,7 @@ func (s *service) known() func(func(*discovery.Instance) bool) {
 	}
 }
 
-// explain adds the reason why there is no endpoint to the error of a call that had none. gRPC's own does not name the service.
+// explain adds the reason why there is no endpoint to the error of a call without one. gRPC's own error does not name the service.
 func (s *service) explain(err error) error {
 	problem := s.problem.Load()
 	code := status.Code(err)

@@ -67,7 +67,7 @@ func (d *dispatch) last() *instance {
 	return d.tried[len(d.tried)-1]
 }
 
-// prepare returns the request to send to an instance. Each attempt has its own header: an earlier one may still be read.
+// prepare returns the request to send to an instance. Each attempt has its own header: an earlier attempt may still read its own.
 func (d *dispatch) prepare(to *instance) *http.Request {
 	r := d.request
 	first := len(d.tried) == 1
@@ -87,7 +87,7 @@ func (d *dispatch) prepare(to *instance) *http.Request {
 	return r
 }
 
-// again reports whether the request should go to another instance.
+// again reports whether the request should be sent to another instance.
 func (d *dispatch) again(at *instance, res *http.Response, err error) bool {
 	ctx := d.request.Context()
 	switch {
@@ -162,7 +162,7 @@ func idempotent(r *http.Request) bool {
 	return r.Header["Idempotency-Key"] != nil || r.Header["X-Idempotency-Key"] != nil
 }
 
-// discard gives up a response whose request is sent again. A little of the body is read, so that the connection can be used again.
+// discard closes a response before its request is resent. It reads a little of the body, so that the connection can be reused.
 func discard(res *http.Response) {
 	_, _ = io.CopyN(io.Discard, res.Body, 4<<10)
 	_ = res.Body.Close()
@@ -219,7 +219,7 @@ func (b *payload) end() {
 	}
 }
 
-// errBodyRead is the error of an attempt to send a body that an earlier attempt has read, and can be read only once.
+// errBodyRead reports a body that can be read only once and was read by an earlier attempt.
 var errBodyRead = errors.New("oshttp: the body was read by an earlier attempt")
 
 // once is a body that can be read only once. Attempts hand it on until one of them reads it.

@@ -202,7 +202,7 @@ func TestAddressReused(t *testing.T) {
 	}
 }
 
-// TestAllMisdirected ends with the refusal if nobody else is left.
+// TestAllMisdirected returns the refusal if no other instance is left.
 func TestAllMisdirected(t *testing.T) {
 	f := newFleet(t)
 	for _, id := range []string{"a", "b", "c"} {
@@ -219,7 +219,7 @@ func TestAllMisdirected(t *testing.T) {
 	}
 }
 
-// TestRepeats sends a request again only when that is safe.
+// TestRepeats resends a request only when that is safe.
 func TestRepeats(t *testing.T) {
 	broken := func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 	refusing := func(w http.ResponseWriter, r *http.Request) {
@@ -384,7 +384,7 @@ func TestHTTP2OfTheBase(t *testing.T) {
 	n := f.start("example.com", "a", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Proto) },
 		func(s *httptest.Server, _ *discovery.Instance) { s.EnableHTTP2 = true })
 	base := &http.Transport{}
-	_ = base.Clone() // makes the TLSClientConfig of a Transport that has none
+	_ = base.Clone() // creates the TLSClientConfig of a Transport without one
 	base.TLSClientConfig.RootCAs = x509.NewCertPool()
 	base.TLSClientConfig.RootCAs.AddCert(n.Certificate())
 	client := &http.Client{Transport: f.services(oshttp.ServicesOptions{Base: base}, "example.com")}
@@ -393,7 +393,7 @@ func TestHTTP2OfTheBase(t *testing.T) {
 	}
 }
 
-// TestNoProxy asks no proxy for a service, and the one of the base for other hosts.
+// TestNoProxy uses no proxy for a service, and the base's proxy for other hosts.
 func TestNoProxy(t *testing.T) {
 	f := newFleet(t)
 	f.start("orders", "a", answer("direct"))

@@ -27,13 +27,13 @@ const (
 	// coolDown is for how long an instance is chosen last after a connection has failed. It doubles up to maxCoolDown.
 	coolDown    = time.Second
 	maxCoolDown = 30 * time.Second
-	// misdirection is for how long an instance that refused a request as misdirected gets none, unless its record changes.
+	// misdirection is how long an instance gets no requests after it refused one as misdirected, unless its record changes.
 	misdirection = 30 * time.Second
 	// maxName bounds the bytes of names from the registry in telemetry: something else may have written them.
 	maxName = 256
-	// handshakeTimeout gives up an instance that accepts connections and is silent, if Base sets no time.
+	// handshakeTimeout bounds the handshake with an instance that accepts connections but stays silent, if Base sets no time.
 	handshakeTimeout = 10 * time.Second
-	// idleTimeout closes idle connections to instances if Base sets no time: those of an instance that left must not stay.
+	// idleTimeout closes idle connections to instances if Base sets no time: connections to a removed instance must not stay.
 	idleTimeout = 90 * time.Second
 )
 
@@ -42,14 +42,14 @@ type route struct {
 	routeKey
 	services *Services
 	next     atomic.Uint64
-	current  atomic.Pointer[table] // nil if it must be made anew
+	current  atomic.Pointer[table] // nil if it must be rebuilt
 
 	mu        sync.Mutex
 	instances map[string]*instance // that are or were in the table, by ID
 	refusals  map[string]refusal   // by ID
 }
 
-// table is what requests choose from. It is immutable.
+// table holds the instances that requests choose from. It is immutable.
 type table struct {
 	from      *discovery.Snapshot
 	until     time.Time // when a refusal ends; zero if there is none
@@ -69,7 +69,7 @@ func newRoute(s *Services, key routeKey) *route {
 
 // pick returns an instance that was not tried yet, preferably one whose connections work. It returns nil once all were tried.
 //
-// pick and instance.done are all that the rest of the package knows about balancing.
+// The rest of the package uses only pick and instance.done for balancing.
 func (r *route) pick(ctx context.Context, tried []*instance) (*instance, error) {
 	t, err := r.table(ctx)
 	if err != nil {
@@ -100,7 +100,7 @@ func (t *table) position(n uint64) int {
 	return min(sort.SearchInts(t.weights, int(point)+1), len(t.weights)-1)
 }
 
-// table returns what to choose from now.
+// table returns the present table.
 func (r *route) table(ctx context.Context) (*table, error) {
 	t := r.current.Load()
 	if t == nil {
@@ -140,7 +140,7 @@ func (r *route) rebuild(s *discovery.Snapshot) *table {
 	maps.DeleteFunc(r.refusals, func(_ string, refused refusal) bool { return !refused.until.After(now) })
 	chosen := s.Preferred(append(slices.Clone(filters), func(i *discovery.Instance) bool { return !r.refused(i) })...)
 	if len(chosen) == 0 {
-		chosen = s.Preferred(filters...) // a refusal says more than no instance
+		chosen = s.Preferred(filters...) // a refusal is more specific than no instance
 	}
 	for _, refusal := range r.refusals {
 		if t.until.IsZero() || refusal.until.Before(t.until) {
@@ -193,7 +193,8 @@ func (r *route) refused(i *discovery.Instance) bool {
 	return ok
 }
 
-// refuse takes an instance out of the table. One that is refused already is only in the table because all are: that changes nothing.
+// refuse takes an instance out of the table. An instance that is already refused is in the table only because all are: the table
+// stays.
 func (r *route) refuse(ctx context.Context, i *instance) {
 	now, record := time.Now(), i.record.Load()
 	r.mu.Lock()
@@ -236,7 +237,7 @@ func newInstance(r *route, id, address string) *instance {
 	base := r.services.opts.Base
 	t := base.Clone()
 	t.Proxy = nil
-	if _, ok := base.TLSNextProto["h2"]; ok { // a Transport with a dialer of its own must ask for HTTP/2, and share no pool of it
+	if _, ok := base.TLSNextProto["h2"]; ok { // with a dialer, HTTP/2 must be forced; no pool is shared
 		t.TLSNextProto, t.ForceAttemptHTTP2 = nil, true
 	}
 	t.DialContext = i.dialer(base.DialContext)
@@ -254,7 +255,7 @@ func (i *instance) same(other *instance) bool { return i.id == other.id && i.add
 
 type dial = func(ctx context.Context, network, address string) (net.Conn, error)
 
-// dialer connects to the instance, whatever host the URL has.
+// dialer connects to the instance, for any host in the URL.
 func (i *instance) dialer(to dial) dial {
 	if to == nil {
 		to = (&net.Dialer{}).DialContext

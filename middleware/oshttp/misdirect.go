@@ -11,8 +11,8 @@ import (
 	"github.com/go-os/go-os/internal/sanitize"
 )
 
-// The headers by which servers refuse requests that are meant for others. A client's name the service and the instance that it wants. That
-// of a server names the service that the refused request was for: a 421 of a server behind it has another name, or none.
+// The headers by which servers refuse requests that are meant for others. A client's name the service and the instance that it wants. A
+// server's mark names the service of the refused request: a 421 of a server behind it has another name, or none.
 const (
 	serviceHeader     = "Goos-Service"
 	instanceHeader    = "Goos-Instance"
@@ -45,8 +45,8 @@ func (n namedHeaders) set(h http.Header) {
 	h[instanceHeader] = n.instance
 }
 
-// misdirected reports whether a request that was answered with 421 should go to another instance. If the instance says that it is not of
-// this service, it gets no more requests for a while.
+// misdirected reports whether a request that was answered with 421 should go to another instance. If the instance reports that it does not
+// belong to this service, it gets no more requests for a while.
 func (d *dispatch) misdirected(ctx context.Context, at *instance, res *http.Response) bool {
 	if res.Header.Get(misdirectedHeader) != d.route.service {
 		return d.repeat()
@@ -56,7 +56,7 @@ func (d *dispatch) misdirected(ctx context.Context, at *instance, res *http.Resp
 	return d.refusals < maxRefusals && d.body.next()
 }
 
-// unmarked returns a response without the mark of a refusal. A handler may relay the response: its client would take the mark for a refusal
+// unmarked returns a response without the mark of a refusal. A handler may relay the response. Its client would take the mark for a refusal
 // of this server, and repeat a request that a handler has seen.
 func unmarked(res *http.Response) *http.Response {
 	if res != nil && res.StatusCode == http.StatusMisdirectedRequest {
@@ -65,12 +65,12 @@ func unmarked(res *http.Response) *http.Response {
 	return res
 }
 
-// redirected returns an error if a request for a service follows a redirect from a host that is none.
+// redirected returns an error if a request for a service follows a redirect from a host that is not a service.
 func (s *Services) redirected(r *http.Request, service string) error {
 	if r.Response == nil {
 		return nil
 	}
-	host := "" // if a RoundTripper in front does not say
+	host := "" // if no RoundTripper in front has set it
 	if from := r.Response.Request; from != nil && from.URL != nil {
 		if _, ok := s.service(from); ok {
 			return nil

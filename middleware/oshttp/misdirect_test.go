@@ -189,8 +189,8 @@ func TestBodyOfASecondAttempt(t *testing.T) {
 	}
 }
 
-// TestFailedHandshake sends requests elsewhere, even those that can be sent only once, if an instance accepts connections and does not speak
-// TLS: it is paused, or ends at once. A request that has been sent is not repeated.
+// TestFailedHandshake sends requests elsewhere if an instance accepts connections without a TLS handshake: it is paused, or closes them at
+// once. This includes requests that can be sent only once. A request that has been sent is not repeated.
 func TestFailedHandshake(t *testing.T) {
 	for name, accept := range map[string]func(net.Conn){
 		"paused": func(net.Conn) {},

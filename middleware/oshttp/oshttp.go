@@ -47,16 +47,16 @@
 //
 // # Services
 //
-// A [Services] sends requests for http://orders/path to the instances of the service "orders" that a discovery.Resolver knows. Put it below a
+// A [Services] sends requests for http://orders/path to the instances of the service "orders" in a discovery.Resolver. Put it below a
 // Transport: the span then names the instance. Only hosts that the program lists are services.
 //
 //	services, err := oshttp.NewServices(resolver, &oshttp.ServicesOptions{Names: []string{"orders"}})
 //	client := &http.Client{Transport: oshttp.NewTransport(services, nil)}
 //
 // Addresses are reused. A request for an instance that died may reach another service that was started at its address. So each request
-// names its service and instance, in the headers Goos-Service and Goos-Instance. A server whose HandlerOptions have Services refuses what is
-// for others with 421, and repeats the service in the header Goos-Misdirected. The client then sends the request to another instance, and
-// leaves that one out for 30 seconds or until its record changes. Clients that send no such header are served. A Transport removes
+// names its service and instance, in the headers Goos-Service and Goos-Instance. A server with HandlerOptions.Services refuses requests for
+// other services with 421, and repeats the service in the header Goos-Misdirected. The client then sends the request to another instance,
+// and leaves that one out for 30 seconds or until its record changes. Clients that send no such header are served. A Transport removes
 // these headers from requests that it sends to other hosts. A reverse proxy that forwards its requests in another way must remove them.
 //
 // # Routes

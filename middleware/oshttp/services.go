@@ -21,20 +21,19 @@ const DefaultLookupTimeout = 5 * time.Second
 
 // ServicesOptions configure NewServices. Names or Match is required.
 type ServicesOptions struct {
-	// Names are the hosts that are services: with "orders", requests to http://orders/path go to its instances. All other hosts are
-	// resolved by Base as ever, so that nobody can redirect the requests to a public host by registering a service of its name.
+	// Names are the hosts that are services: with "orders", requests to http://orders/path go to its instances. Base resolves all other
+	// hosts, so that a service registered under the name of a public host cannot redirect requests for that host.
 	Names []string
 	// Match returns the service that a host is, for hosts that Names does not have, as strings.CutSuffix(host, ".internal") does. A
-	// Resolver follows every service that it was asked for: do not match hosts that come from outside. Nil matches none.
+	// Resolver follows every service that was looked up: do not match hosts from untrusted input. Nil matches none.
 	Match func(host string) (service string, ok bool)
 	// Filters choose among the instances of every service, such as discovery.InZone("a").
 	Filters []discovery.Filter
 	// Timeout is how long a request waits for the registry's first answer about its service. Default: DefaultLookupTimeout.
 	Timeout time.Duration
-	// Base sends requests to other hosts. Connections to instances have its settings, except for Proxy and Dial: no proxy is asked for a
-	// service, and only DialContext and DialTLSContext are called, with the address of the instance. If TLSHandshakeTimeout or
-	// IdleConnTimeout is not set, they have 10 and 90 seconds.
-	// Default: http.DefaultTransport.
+	// Base sends requests to other hosts. Connections to instances have its settings, except for Proxy and Dial. Services use no proxy, and
+	// call only DialContext and DialTLSContext, with the address of the instance. If TLSHandshakeTimeout or IdleConnTimeout is not set,
+	// they have 10 and 90 seconds. Default: http.DefaultTransport.
 	Base *http.Transport
 	// Telemetry receives events. A no-op provider turns them off.
 	Telemetry telemetry.Providers
@@ -47,11 +46,11 @@ type ServicesOptions struct {
 //	res, err := client.Get("http://orders/orders/7")
 //
 // The service is the host of the URL, in the registry's spelling and without a port. The scheme is the protocol of its instances: http uses
-// Addresses["http"], https uses Addresses["https"]. The Host header and the name that TLS verifies stay those of the request, so that a
+// Addresses["http"], https uses Addresses["https"]. The Host header and the name that TLS verifies are still the request's, so that a
 // server certificate is for "orders" and not for an address. Services share no connection, not even at one address.
 //
-// Requests go round the available instances in proportion to their weights. If there are none they go to the unhealthy ones, else to those
-// that drain. The connections of an instance that is no longer used are closed once they are idle, with the next request to its service.
+// Requests go round the available instances in proportion to their weights. If there are none they go to the unhealthy ones, else to the
+// draining ones. The connections of an instance that is no longer used are closed once they are idle, with the next request to its service.
 //
 // A request is sent to another instance
 //
@@ -63,8 +62,8 @@ type ServicesOptions struct {
 // A body must be replayable for that: it has not been read, or Request.GetBody is set. http.NewRequest sets it for buffers and strings. No
 // instance gets a request twice.
 //
-// A redirect from a host that is no service to a service is refused: no server outside can send requests into the fleet through a client that
-// fetches URLs of others. Redirects between services, and from a service to another host, are followed.
+// A redirect to a service from a host that is not a service is refused: an outside server cannot send requests into the fleet through a
+// client. Redirects between services, and from a service to another host, are followed.
 //
 // A Services is safe for concurrent use. It has no goroutine, and needs no Close: create one for each Resolver, not for each request.
 type Services struct {
@@ -76,7 +75,7 @@ type Services struct {
 	routes sync.Map // of *route by routeKey
 }
 
-// NewServices returns a RoundTripper for services that resolver knows. It returns discovery.ErrInvalid without a resolver, without Names and
+// NewServices returns a RoundTripper for the services of resolver. It returns discovery.ErrInvalid without a resolver, without Names and
 // Match, or if an option is invalid.
 func NewServices(resolver *discovery.Resolver, opts *ServicesOptions) (*Services, error) {
 	o, err := opts.withDefaults()
@@ -128,9 +127,9 @@ func (s *Services) service(r *http.Request) (name string, ok bool) {
 	return s.opts.Match(host)
 }
 
-// RoundTrip implements http.RoundTripper. For a service that the registry does not know it returns discovery.ErrNotFound. Without an
-// instance it returns discovery.ErrUnavailable, and after the resolver was closed discovery.ErrClosed. For a redirect from another host to a
-// service it returns discovery.ErrInvalid.
+// RoundTrip implements http.RoundTripper. For a service without a record in the registry it returns discovery.ErrNotFound. Without an
+// instance it returns discovery.ErrUnavailable, and after the resolver was closed discovery.ErrClosed. For a redirect from another host to
+// a service it returns discovery.ErrInvalid.
 func (s *Services) RoundTrip(r *http.Request) (*http.Response, error) {
 	res, _, err := s.roundTrip(r, false)
 	return res, err
@@ -154,7 +153,7 @@ func (s *Services) roundTrip(r *http.Request, owned bool) (*http.Response, *inst
 	return unmarked(res), at, err
 }
 
-// CloseIdleConnections closes the connections that are not in use, those of Base included.
+// CloseIdleConnections closes the connections that are not in use, including Base's.
 func (s *Services) CloseIdleConnections() {
 	s.routes.Range(func(_, r any) bool {
 		r.(*route).closeIdle()

@@ -26,7 +26,7 @@ func BenchmarkServices(b *testing.B) {
 	b.Run("address", func(b *testing.B) { benchmarkRequests(b, base, server.URL) })
 }
 
-// benchmarkServices returns a RoundTripper for a service whose instances are all at one address.
+// benchmarkServices returns a RoundTripper for a service with all instances at one address.
 func benchmarkServices(b *testing.B, address string, size int) *oshttp.Services {
 	var instances []discovery.Instance
 	for n := range size {

@@ -32,7 +32,7 @@ type fleet struct {
 	resolver  *discovery.Resolver
 }
 
-// newFleet returns a fleet whose registry is in memory.
+// newFleet returns a fleet with a registry in memory.
 func newFleet(t *testing.T) *fleet {
 	store := kv.New(memkv.New(nil), &kv.Options{Telemetry: telemetry.Off()})
 	t.Cleanup(func() { _ = store.Close() })
@@ -110,7 +110,7 @@ func (n *node) register(f *fleet, instance discovery.Instance) {
 	testenv.Eventually(f.T, 30*time.Second, "the instance is registered", func() error { return n.registration.Check(f.Context()) })
 }
 
-// kill ends the server as the end of its process would: open connections are reset, and nothing says goodbye.
+// kill ends the server like the death of its process: open connections are reset, without a goodbye.
 func (n *node) kill() {
 	_ = n.Listener.Close()
 	n.CloseClientConnections()
@@ -262,7 +262,7 @@ func TestOnlyServices(t *testing.T) {
 		"http://orders:8080/":          "public",
 		"http://orders/":               "orders",
 		"http://orders.internal/":      "orders",
-		"http://example.com.internal/": "stolen", // as Match says
+		"http://example.com.internal/": "stolen", // according to Match
 	} {
 		if got, err := get(client, target); err != nil || got != want {
 			t.Errorf("%s: %q, %v, want %q", target, got, err, want)

@@ -14,7 +14,7 @@ func (x *exchange) Header() http.Header { return x.rw.Header() }
 // WriteHeader implements http.ResponseWriter. Informational responses pass and leave the final status open.
 func (x *exchange) WriteHeader(status int) {
 	if status == http.StatusMisdirectedRequest && x.fault != faultMisdirected {
-		delete(x.rw.Header(), misdirectedHeader) // of another server: the client must not repeat what this handler has seen
+		delete(x.rw.Header(), misdirectedHeader) // of another server: the client must not repeat a request that this handler has seen
 	}
 	x.rw.WriteHeader(status)
 	if status >= 200 || status == http.StatusSwitchingProtocols {
