@@ -36,7 +36,7 @@ func main() {
 
 var errUsage = commandline.ErrUsage
 
-// flags are those of the command line.
+// flags are the flags of the command line.
 type flags struct {
 	discovery, listen, cert, key string
 	options                      readnode.Options

@@ -91,7 +91,7 @@ func TestProgram(t *testing.T) {
 	}
 }
 
-// TestFlags refuses command lines, naming what is wrong.
+// TestFlags refuses invalid command lines, with an error that names the problem.
 func TestFlags(t *testing.T) {
 	for want, args := range map[string][]string{
 		"no registry: set -discovery":         {},

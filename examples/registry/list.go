@@ -42,7 +42,7 @@ func list(set *flag.FlagSet) action {
 	}
 }
 
-// content is what a registry has of a service.
+// content holds the records of a service in a registry.
 type content struct {
 	service string
 	records map[string]driver.Record // by ID
@@ -53,10 +53,10 @@ func newContent(service string) *content {
 	return &content{service: service, records: map[string]driver.Record{}, invalid: map[string]error{}}
 }
 
-// errRead ends a watch whose snapshot is complete.
+// errRead ends a watch after its snapshot is complete.
 var errRead = errors.New("the snapshot is complete")
 
-// read returns what the registry has of a service.
+// read returns the records of a service in the registry.
 func (t *tool) read(ctx context.Context, service string) (*content, error) {
 	c := newContent(service)
 	var lost error
@@ -116,8 +116,8 @@ func row(r driver.Record) []string {
 	}
 }
 
-// age returns for how long the process has been registered. The epoch of a record is the time of the registration in milliseconds, or one more
-// than that of the process before.
+// age returns for how long the process has been registered. The epoch of a record is the time of the registration in milliseconds, or one
+// more than the previous process's epoch.
 func age(r driver.Record) string {
 	since := time.Since(time.UnixMilli(int64(r.Epoch)))
 	if r.Epoch == 0 || since < 0 {

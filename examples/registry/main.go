@@ -1,4 +1,4 @@
-// Command registry shows what a registry of package discovery has, and drains instances.
+// Command registry shows the records in a registry of package discovery, and drains instances.
 //
 //	go run ./examples/registry -registry etcd://127.0.0.1:2379?namespace=services
 //	go run ./examples/registry -registry etcd://127.0.0.1:2379?namespace=services watch orders
@@ -41,7 +41,7 @@ type command struct {
 // action runs a command with the arguments that are left after its flags.
 type action func(ctx context.Context, t *tool, args []string) error
 
-// tool has what commands use.
+// tool holds the dependencies of the commands.
 type tool struct {
 	registry
 	timeout time.Duration
@@ -102,7 +102,7 @@ func usage(set *flag.FlagSet) {
 	set.PrintDefaults()
 }
 
-// plain replaces what does not print, so that a text from the registry can neither control the terminal nor begin another line.
+// plain replaces unprintable characters, so that a text from the registry can neither control the terminal nor begin another line.
 func plain(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || r == '\u2028' || r == '\u2029' || r >= 0x80 && r < 0xa0 {

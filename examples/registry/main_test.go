@@ -150,7 +150,7 @@ func TestCommands(t *testing.T) {
 	}
 	s.expect(head+`orders +o1 +up`+rest+`orders +bad +invalid: [^\x1b]+\n`, "list", "orders")
 
-	// A record without a process: nobody follows the order.
+	// A record without a process: no process follows the order.
 	record := `{"addresses": {"grpc": "10.0.0.8:9000"}, "state": "up", "incarnation": "x", "epoch": 1}`
 	if _, err := records.Put(t.Context(), "dead/d1", []byte(record)); err != nil {
 		t.Fatal(err)
@@ -159,7 +159,7 @@ func TestCommands(t *testing.T) {
 	s.expect(head+`dead +d1 +up +\d+d .*`, "list", "dead")
 }
 
-// output collects what a command prints.
+// output collects the output of a command.
 type output struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -185,7 +185,7 @@ func (o *output) has(t *testing.T, want string) {
 	})
 }
 
-// TestWatch prints every change, and goes on after an outage.
+// TestWatch prints every change, and continues after an outage.
 func TestWatch(t *testing.T) {
 	t.Parallel()
 	etcd := testenv.Etcd(t)

@@ -97,7 +97,7 @@ func (p *printer) follow(ctx context.Context, service string) error {
 	})
 }
 
-// change prints what an event changes.
+// change prints the change of an event.
 func (p *printer) change(c *content, e driver.Event) {
 	id := e.Record.ID
 	before, known := c.records[id]

@@ -127,7 +127,7 @@ func (f flags) check(rest []string) error {
 // memory is the URL of an engine in the memory of the process.
 const memory = "memory"
 
-// told reports whether the process was told where a service listens that it calls.
+// told reports whether the flags give the address of a called service.
 func (f flags) told(service string) bool { return f.discovery == memory && !f.runs(service) }
 
 // runs reports whether a service runs in this process.

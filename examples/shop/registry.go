@@ -80,7 +80,8 @@ func (s *service) register(ctx context.Context, protocol, address string) error 
 	return nil
 }
 
-// know tells a service where a service of another process listens. That is for a registry in memory, which no other process shares.
+// know gives a service the address of a service in another process. That is for a registry in memory, which no other process
+// shares.
 func (s *service) know(ctx context.Context, peer, protocol, address string) error {
 	_, err := s.registrar.Register(ctx, discovery.Instance{
 		Service: peer, ID: "by-flag", Addresses: map[string]string{protocol: address},
@@ -119,7 +120,7 @@ func (s *service) goodbye(context.Context) error {
 func (s *shop) instances() [][]string {
 	rows := [][]string{{"service", "instance", "address", "state"}}
 	ended, cancel := context.WithCancel(context.Background())
-	cancel() // what is known is enough
+	cancel() // the known addresses suffice
 	for _, status := range s.finder.Status() {
 		snapshot, err := s.finder.Lookup(ended, status.Service)
 		if err != nil {
@@ -148,7 +149,7 @@ func addressOf(i discovery.Instance) string {
 	return ""
 }
 
-// follow prints what becomes of the instances of a service in other processes, until ctx ends.
+// follow prints the changes of a service's instances in other processes, until ctx ends.
 func (s *shop) follow(ctx context.Context, service string) {
 	for change, err := range s.finder.Watch(ctx, service) {
 		if err != nil {

@@ -51,8 +51,9 @@ func kindOf(mode fs.FileMode) string {
 	return "a special file"
 }
 
-// Read reads a file that only the user of this process can have written. It returns fault.Invalid if another user owns, writes or reads it or
-// if it is a symbolic link, and fault.TooLarge if it has more than limit bytes. It also removes what a crash during Write has left behind.
+// Read reads a file that only the user of this process can have written. It returns fault.Invalid if another user owns it or may read or
+// write it, or if it is a symbolic link. It returns fault.TooLarge if it has more than limit bytes. It also removes the temporary files of
+// a crash during Write.
 func Read(name string, limit int64) ([]byte, error) {
 	removeTemps(name)
 	if info, err := os.Lstat(name); err == nil && info.Mode()&fs.ModeSymlink != 0 {
@@ -120,8 +121,8 @@ func removeTemps(name string) {
 	}
 }
 
-// withoutTempName returns an error of the file system without the random name of a temporary file: the same problem must have the same
-// text the next time.
+// withoutTempName removes the random name of a temporary file from an error of the file system: the same problem must always have the same
+// text.
 func withoutTempName(dir string, err error) error {
 	var path *fs.PathError
 	var link *os.LinkError

@@ -58,7 +58,7 @@ func TestWriteFails(t *testing.T) {
 	}
 }
 
-// TestLeftovers: temporary files of a crash are removed, those of a Write under way and of other files are not.
+// TestLeftovers: temporary files of a crash are removed. Files of a running Write and of other targets stay.
 func TestLeftovers(t *testing.T) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, "state.json")

@@ -24,8 +24,8 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(testenv.Run(m)) }
 
-// TestStorefront runs the service of the guide on etcd. It must find the living instance of prices beside a dead one, and it must serve until
-// those that call it have seen that it drains.
+// TestStorefront runs the service of the guide on etcd. It must find the live instance of prices beside a dead one, and serve until its
+// callers have seen that it drains.
 func TestStorefront(t *testing.T) {
 	store := openStore(t)
 	registry, err := kvdiscovery.New(store.Namespace("services"), nil)

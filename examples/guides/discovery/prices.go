@@ -33,7 +33,7 @@ func newHandler(client *http.Client, ready http.Handler) http.Handler {
 	return oshttp.NewHandler(mux, &oshttp.HandlerOptions{Services: []string{"storefront"}})
 }
 
-// price asks an instance of the service prices.
+// price queries an instance of the service prices.
 func price(ctx context.Context, client *http.Client, product string) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://prices/prices/"+product, nil)
 	if err != nil {

@@ -214,7 +214,7 @@ func ask(ctx context.Context, address, _ string) error {
 	return conn.Close()
 }
 
-// TestNoInstance asks for a service without instances that take requests, and for one with a dead instance only.
+// TestNoInstance calls a service without instances that accept requests, and one with only a dead instance.
 func TestNoInstance(t *testing.T) {
 	dead := discovery.Instance{Service: "prices", ID: "test", Addresses: map[string]string{"http": "127.0.0.1:1"}}
 	drains := dead

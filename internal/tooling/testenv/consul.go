@@ -75,7 +75,7 @@ func consulAgentEngine(serf int) *Engine {
 	return engine
 }
 
-// consulLeads returns nil once the agent knows a leader and the leader answers a consistent read.
+// consulLeads returns nil once the agent has a leader and the leader answers a consistent read.
 func consulLeads(ctx context.Context, url string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/v1/kv/?keys&consistent&separator=/", nil)
 	if err != nil {

@@ -2,7 +2,8 @@ package testenv
 
 import "os"
 
-// Replace kills the server and starts another one without data on the same ports, whose indexes are lower.
+// Replace kills the server and starts another one without data on the same ports. The indexes of the new
+// server are lower.
 func (c *ConsulHandle) Replace() {
 	c.t.Helper()
 	c.Kill()

@@ -28,8 +28,8 @@ type zoneFile struct {
 	dropped bool
 }
 
-// DNS starts a DNS server for the test. zone is the name of its zone, such as "example.". records are those of the zone in the format of a
-// zone file, without SOA and NS. Their TTL is a second unless they say otherwise.
+// DNS starts a DNS server for the test. zone is the name of its zone, such as "example.". records are the records of the zone in zone file
+// format, without SOA and NS. Their default TTL is one second.
 func DNS(t testing.TB, zone, records string) *DNSHandle {
 	t.Helper()
 	z := &zoneFile{name: zone, records: records, serial: 1}

@@ -16,7 +16,7 @@ import (
 	"github.com/go-os/go-os/internal/tooling/testenv"
 )
 
-// say sends a line by TCP and returns the first line of the answer.
+// say sends a line over TCP and returns the first line of the answer.
 func say(addr, line string, patience time.Duration) (string, error) {
 	conn, err := net.DialTimeout("tcp", addr, patience)
 	if err != nil {
@@ -162,7 +162,8 @@ func timedOut(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// TestEtcdClusterElects kills the leader of three nodes. Another one leads soon, and the old one joins again.
+// TestEtcdClusterElects kills the leader of three nodes. Another one becomes leader soon, and the old one
+// rejoins.
 func TestEtcdClusterElects(t *testing.T) {
 	t.Parallel()
 	cluster := testenv.EtcdCluster(t, 3)

@@ -19,8 +19,8 @@ func (e *EtcdHandle) Replace() {
 	e.Restart()
 }
 
-// Backup stops the server, copies its data, and starts it again. It returns a function that kills the server, puts the copy in the place of
-// its data, and starts it again: the same cluster at an earlier revision.
+// Backup stops the server, copies its data, and restarts it. The returned function kills the server, replaces its data by the copy, and
+// restarts it: the same cluster at an earlier revision.
 func (e *EtcdHandle) Backup() (restore func()) {
 	e.t.Helper()
 	copied := e.t.TempDir()
