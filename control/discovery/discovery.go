@@ -13,9 +13,9 @@
 //	payments, err := resolver.Lookup(ctx, "payments")
 //	for _, instance := range payments.Instances { … }
 //
-// A [Registrar] keeps the instances of one process in the registry. A [Resolver] holds those of other services in memory. Either works
-// without the other. A process makes one of each at start-up. HTTP and gRPC clients call services by name with oshttp.NewServices and
-// osgrpc.WithDiscovery. The guide docs/guides/discovery.md goes through the life of a service.
+// A [Registrar] keeps the instances of one process in the registry. A [Resolver] holds the instances of other services in memory. Either
+// works without the other. A process makes one of each at start-up. HTTP and gRPC clients call services by name with oshttp.NewServices and
+// osgrpc.WithDiscovery. The guide docs/guides/discovery.md describes the life of a service.
 //
 // # Registration
 //
@@ -70,7 +70,7 @@
 //   - goos.discovery.registrations: instances of this process by goos.discovery.state: registered, pending, superseded
 //   - goos.discovery.lease.losses: leases that ended although they were renewed, by error.type
 //
-// Events, which are written to the Logger if OTel events are not enabled. Those about an instance have goos.discovery.service and
+// Events are written to the Logger if OTel events are not enabled. Events about an instance have goos.discovery.service and
 // goos.discovery.instance:
 //
 //   - goos.discovery.instance.appeared, goos.discovery.instance.draining, goos.discovery.instance.departed (info)
@@ -103,11 +103,11 @@ var (
 	ErrNotFound = driver.ErrNotFound
 	// ErrConflict: a process that started later has registered the same service and ID.
 	ErrConflict = driver.ErrConflict
-	// ErrInvalid: the call would fail however often it is repeated: an instance without an address, a negative option.
+	// ErrInvalid: a retry cannot succeed: an instance without an address, a negative option.
 	ErrInvalid = driver.ErrInvalid
 	// ErrTooLarge: the record of the instance is over the registry's limit.
 	ErrTooLarge = driver.ErrTooLarge
-	// ErrUnavailable: the registry does not answer. From a lookup: and nothing is known of the service.
+	// ErrUnavailable: the registry does not answer. From a lookup: the service is not known from memory or a file either.
 	ErrUnavailable = driver.ErrUnavailable
 	// ErrDenied: the registry refuses the credentials or rights of the client.
 	ErrDenied = driver.ErrDenied
@@ -178,8 +178,7 @@ func check(i Instance) error {
 	return checkTexts(i)
 }
 
-// checkRead returns nil if others can connect to an instance. Names are not checked: other programs that write to the registry have rules of
-// their own.
+// checkRead returns nil if others can connect to an instance. Names are not checked: other writers of the registry have their own rules.
 func checkRead(i Instance) error {
 	if len(i.Addresses) == 0 {
 		return fmt.Errorf("%w: instance %q has no address: set Addresses, such as {\"grpc\": \"10.0.0.7:9000\"}", fault.Invalid, i.ID)
@@ -240,7 +239,7 @@ func cloned(i Instance) Instance {
 	return i
 }
 
-// same reports whether two instances are alike in every field.
+// same reports whether two instances are equal in every field.
 func same(a, b Instance) bool {
 	if !maps.Equal(a.Addresses, b.Addresses) || !maps.Equal(a.Labels, b.Labels) {
 		return false

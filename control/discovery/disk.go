@@ -27,7 +27,7 @@ const (
 	maxSaved = 64 << 20
 )
 
-// savedFormat is the version of the file format. A file with another one is not used.
+// savedFormat is the version of the file format. A file with another version is not used.
 const savedFormat = 1
 
 // savedFile is the contents of the file of one service.

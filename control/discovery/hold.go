@@ -42,7 +42,7 @@ func (s *service) judge(ids ...string) {
 	}
 }
 
-// forgetVanished drops the instances that vanished longer than HoldWindow ago. The costs of a removal do not depend on how many there are.
+// forgetVanished drops the instances that vanished longer than HoldWindow ago. The cost of a removal does not depend on their number.
 func (s *service) forgetVanished(now time.Time) {
 	for len(s.order) > 0 && now.Sub(s.order[0].at) > s.resolver.opts.HoldWindow {
 		if first := s.order[0]; s.vanished[first.id].at.Equal(first.at) {
@@ -52,7 +52,7 @@ func (s *service) forgetVanished(now time.Time) {
 	}
 }
 
-// suspicious reports whether the instances that have vanished lately are too many to be believed.
+// suspicious reports whether so many instances have vanished lately that the registry may be at fault.
 func (s *service) suspicious() bool {
 	if len(s.vanished) == 0 {
 		return false
@@ -145,7 +145,7 @@ func (s *service) report(id string, ok bool) {
 	s.publish()
 }
 
-// refuse keeps the reason for which a record cannot be decoded. The instance stays as it was last known.
+// refuse keeps the reason why a record cannot be decoded. The instance keeps its last known state.
 func (s *service) refuse(place string, err error) {
 	s.known = true
 	if s.reading {

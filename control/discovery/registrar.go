@@ -45,7 +45,7 @@ type RegistrarOptions struct {
 	Health func(context.Context) error
 	// HealthInterval is the time between two calls of Health. Default: DefaultHealthInterval.
 	HealthInterval time.Duration
-	// Telemetry is where spans, metrics and events go. A no-op provider turns its signal off.
+	// Telemetry receives spans, metrics and events. A no-op provider turns its signal off.
 	Telemetry telemetry.Providers
 }
 
@@ -86,7 +86,7 @@ type Registrar struct {
 	mu            sync.Mutex
 	closed        bool
 	started       bool
-	lease         *lease // nil if there is none at present
+	lease         *lease // nil without a lease
 	registrations map[string]*Registration
 }
 
@@ -140,7 +140,7 @@ func (r *Registrar) Register(ctx context.Context, instance Instance) (out *Regis
 	return g, nil
 }
 
-// add takes a registration up, and starts the upkeep with the first one.
+// add adds a registration, and starts the upkeep with the first one.
 func (r *Registrar) add(g *Registration) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -233,7 +233,7 @@ func (r *Registrar) states() map[registrationState]int {
 	return states
 }
 
-// grant makes a lease and has it tend all registrations.
+// grant makes a lease that tends all registrations.
 func (r *Registrar) grant() (*lease, error) {
 	ctx, cancel := context.WithTimeout(r.ctx, r.opts.Timeout)
 	defer cancel()
@@ -263,7 +263,7 @@ func (r *Registrar) fail(err error) (all []*Registration) {
 	return all
 }
 
-// blame gives the error of a request a class, if only the time for it has passed.
+// blame turns a timeout without a class into ErrUnavailable.
 func (r *Registrar) blame(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, ErrUnavailable) {
 		return fmt.Errorf("%w: the registry has not answered in time", ErrUnavailable)

@@ -102,7 +102,7 @@ func (g *Registration) Update(ctx context.Context, change func(*Instance)) (err 
 	}
 }
 
-// change makes a change the instance that should be registered.
+// change sets the instance that should be registered.
 func (g *Registration) change(change func(*Instance)) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -166,7 +166,7 @@ func (g *Registration) revising() <-chan struct{} {
 	return g.revised
 }
 
-// wake notifies those that wait for the outcome of an attempt. mu is held.
+// wake notifies the waiters for the outcome of an attempt. mu is held.
 func (g *Registration) wake() {
 	close(g.updated)
 	g.updated = make(chan struct{})
@@ -306,8 +306,7 @@ func (g *Registration) write(ctx context.Context, l *lease, doubt bool) error {
 	return g.settle(l, r, revision, doubt, l.registrar.blame(l.Register(ctx, r)))
 }
 
-// superseded returns the record that a new revision replaces, if the registry has it. The new one may be refused, and the old one must be there
-// all the same.
+// superseded returns the record that a new revision replaces, if the registry has it. If the new one is refused, the old one must stay.
 func (g *Registration) superseded(revision int) (driver.Record, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -380,7 +379,7 @@ func (g *Registration) observe(before, err error) {
 	}
 }
 
-// attempt lets the call of Register return. mu is held.
+// attempt unblocks the call of Register. mu is held.
 func (g *Registration) attempt() {
 	if !g.attempted {
 		g.attempted = true
@@ -474,7 +473,7 @@ func (g *Registration) leave() bool {
 
 // goodbye replaces the record, if a request to write it has ever been sent.
 func (g *Registration) goodbye(ctx context.Context, l *lease) error {
-	if err := g.acquire(ctx); err != nil { // a request under way has been canceled: its late arrival must not write over the goodbye
+	if err := g.acquire(ctx); err != nil { // a request under way has been canceled: its late arrival must not overwrite the goodbye
 		return g.registrar.blame(err)
 	}
 	defer g.release()

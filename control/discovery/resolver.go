@@ -49,7 +49,7 @@ type ResolverOptions struct {
 	// after 50 ms. The folder is created with the mode 0700, its files have 0600. Files that another user can write or read are not used.
 	// Default: none.
 	SnapshotDir string
-	// Telemetry is where spans, metrics and events go. A no-op provider turns its signal off.
+	// Telemetry receives spans, metrics and events. A no-op provider turns its signal off.
 	Telemetry telemetry.Providers
 }
 
@@ -102,7 +102,7 @@ func NewResolver(r driver.Reader, opts *ResolverOptions) (*Resolver, error) {
 type Snapshot struct {
 	// Service that the instances provide.
 	Service string
-	// Instances that are registered or held, those that drain included, ordered by ID.
+	// Instances that are registered or held, including draining ones, ordered by ID.
 	Instances []Instance
 	// Held is how many of them are held: their records have vanished without a goodbye.
 	Held int
@@ -212,7 +212,7 @@ type Change struct {
 }
 
 // Watch returns the present instances of a service that all filters accept as Added, and then every change, until ctx ends. It waits while
-// nothing is known of the service, or the registry is away. A slow loop misses intermediate snapshots, never the last one. The loop ends
+// the service is unknown, or the registry is out of reach. A slow loop misses intermediate snapshots, never the last one. The loop ends
 // without an error when ctx ends. Any other end is an error in the last pair: ErrInvalid or ErrClosed.
 func (r *Resolver) Watch(ctx context.Context, name string, filters ...Filter) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
@@ -286,13 +286,13 @@ type Status struct {
 	Service string
 	// Loaded is set once the registry has answered.
 	Loaded bool
-	// Age is for how long the registry has been out of reach; zero means in touch with the registry.
+	// Age is how long the registry has been out of reach; zero while it is reachable.
 	Age time.Duration
 	// Instances is how many there are, held ones included.
 	Instances int
 	// Held are the IDs of the instances that are held.
 	Held []string
-	// States are how many of the instances that are not held are in each state.
+	// States counts the instances that are not held by state.
 	States map[State]int
 	// Invalid are the records that could not be decoded, by their place in the registry.
 	Invalid map[string]error
@@ -510,7 +510,7 @@ func (s *service) synced() {
 }
 
 // believe removes the instances of the file that the first answer of the registry lacks, if the answer has about as many others. They were
-// replaced while this process was down, and their goodbyes may have expired. If it has much fewer, the rules of holds apply.
+// replaced while this process was down, and their goodbyes may have expired. If it has far fewer, the rules of holds apply.
 func (s *service) believe() {
 	shown := len(s.entries) - len(s.unseen)
 	if s.recalled == 0 || float64(shown) < (1-s.resolver.opts.HoldShare)*float64(s.recalled) {
@@ -527,7 +527,7 @@ func (s *service) believe() {
 	}
 }
 
-// load lets the first Lookups return.
+// load unblocks the first Lookups.
 func (s *service) load() {
 	if !s.ready {
 		s.ready = true
@@ -577,12 +577,12 @@ func (s *service) depart(r driver.Record) {
 // maxPending is how many events of a service wait while handlers are slow. Further ones are dropped.
 const maxPending = 1000
 
-// later has an event about an instance emitted. mu is held.
+// later queues an event about an instance. mu is held.
 func (s *service) later(event *instrument.Event, r driver.Record) {
 	s.queue(func(ctx context.Context) { event.Emit(ctx, s.resolver.obs.about(r)...) })
 }
 
-// queue has an event emitted by a goroutine of its own: handlers of the program run in it, and may be slow. mu is held.
+// queue emits an event in a separate goroutine: handlers of the program run in it, and may be slow. mu is held.
 func (s *service) queue(event func(context.Context)) {
 	if len(s.pending) >= maxPending {
 		return

@@ -61,7 +61,7 @@ func (v *View) Snapshot() *Snapshot {
 	return v.none
 }
 
-// snapshot returns the present instances; nil if there is no answer yet, or nothing is known of the service.
+// snapshot returns the present instances; nil before the first answer, or if the service is unknown.
 func (v *View) snapshot() *Snapshot {
 	now := v.service.current.Load()
 	if now == nil || len(v.filters) == 0 {

@@ -35,7 +35,7 @@ type feed struct {
 	followers map[*follower]struct{}
 }
 
-// snapshot is the frames of all records at a revision.
+// snapshot holds the frames of all records at a revision.
 type snapshot struct {
 	revision uint64
 	frames   [][]byte
@@ -48,7 +48,7 @@ func newFeed(n *Node, service string) *feed {
 	}
 }
 
-// listPatience is how long a list of the registry that is not answered keeps others from starting.
+// listPatience is how long an unanswered list of the registry blocks other lists.
 const listPatience = 10 * time.Second
 
 // run follows the service in the registry until ctx ends.
@@ -155,7 +155,7 @@ func (f *feed) remove(ids ...string) {
 	}
 }
 
-// settle ends a list: records that it did not show do not exist.
+// settle ends a list: records missing from it do not exist.
 func (f *feed) settle(ctx context.Context) {
 	f.remove(slices.Sorted(maps.Keys(f.unseen))...)
 	f.unseen = nil
@@ -216,7 +216,7 @@ func (f *feed) encode(header *pb.Update, events [][]byte) []byte {
 	return encodeUpdate(header, events...)
 }
 
-// wake has the sessions of all followers look for news.
+// wake notifies the sessions of all followers.
 func (f *feed) wake() {
 	for w := range f.followers {
 		w.session.wake(w)
@@ -260,7 +260,7 @@ func (f *feed) why() string {
 	return f.reason
 }
 
-// history is the frames of the latest changes.
+// history holds the frames of the latest changes.
 type history struct {
 	limit  int
 	last   uint64 // revision

@@ -24,7 +24,7 @@ const maxPart = 64 << 10
 // deterministic encodes equal messages to equal bytes, so that a feed can compare them.
 var deterministic = proto.MarshalOptions{Deterministic: true}
 
-// mustMarshal encodes a message of ours. That fails only for text that is not UTF-8: see text.
+// mustMarshal encodes a message of this package. Encoding fails only for text that is not UTF-8: see text.
 func mustMarshal(m proto.Message) []byte {
 	data, err := deterministic.Marshal(m)
 	if err != nil {
@@ -42,10 +42,10 @@ func encodeEvent(e *pb.Event) ([]byte, error) {
 	return protowire.AppendBytes(protowire.AppendTag(nil, eventsOfUpdate, protowire.BytesType), data), nil
 }
 
-// maxText is how many bytes a text of a frame has at most that is not part of a record. Its registry may have other writers.
+// maxText is the size limit, in bytes, of a text outside of records. Its registry may have other writers.
 const maxText = 256
 
-// text makes a text fit for a frame. It keeps nothing of a longer one in memory.
+// text shortens a text to valid UTF-8 for a frame. It does not keep the original in memory.
 func text(s string) string {
 	if len(s) > maxText {
 		s = strings.Clone(s[:maxText+1])
@@ -82,7 +82,7 @@ func mustEvent(e *pb.Event) []byte {
 	return data
 }
 
-// encodeUpdate returns a Frame with an Update: its header and encoded events. A message of protobuf may be put together from parts.
+// encodeUpdate returns a Frame with an Update: its header and encoded events. A protobuf message may be concatenated from parts.
 func encodeUpdate(header *pb.Update, events ...[]byte) []byte {
 	head := mustMarshal(header)
 	size := len(head)

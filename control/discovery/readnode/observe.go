@@ -22,12 +22,12 @@ const (
 
 // Why a client gets a snapshot.
 const (
-	reasonNew     = "new"     // it has nothing
+	reasonNew     = "new"     // it has no records
 	reasonHistory = "history" // it belongs to another node, or the node has restarted
 	reasonBehind  = "behind"  // it was away, or slow, for longer than the node keeps changes
 )
 
-// observer is how a Node observes itself.
+// observer emits the metrics and events of a Node.
 type observer struct {
 	system                                 attribute.KeyValue
 	clients, services                      metric.Int64UpDownCounter

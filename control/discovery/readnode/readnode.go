@@ -73,7 +73,7 @@ var (
 	ErrClosed = driver.ErrClosed
 )
 
-// errFull means that the node follows as many services as it may.
+// errFull means that the node follows MaxFeeds services.
 var errFull = errors.New("too many services")
 
 // The defaults of Options.
@@ -93,14 +93,14 @@ type Options struct {
 	// History is how many changes of a service the node keeps for clients that reconnect or are slow. It keeps 1 MiB at most. Default:
 	// DefaultHistory.
 	History int
-	// Heartbeat is how often node and client send something. A peer that is silent for three times as long is given up. Default:
+	// Heartbeat is how often node and client send something. A peer that is silent for three times as long is disconnected. Default:
 	// DefaultHeartbeat.
 	Heartbeat time.Duration
 	// MaxServices is how many services one client may follow. Default: DefaultMaxServices.
 	MaxServices int
 	// MaxFeeds is how many services the node follows for all clients. Default: DefaultMaxFeeds.
 	MaxFeeds int
-	// Linger is for how long the node follows a service that has records after its last client has left. Default: DefaultLinger.
+	// Linger is how long the node follows a service with records after its last client has left. Default: DefaultLinger.
 	Linger time.Duration
 	// Lists is how many services are listed in the registry at a time. Default: DefaultLists.
 	Lists int
@@ -109,7 +109,7 @@ type Options struct {
 	Backoff time.Duration
 	// MaxBackoff is the longest such wait. Default: DefaultMaxBackoff.
 	MaxBackoff time.Duration
-	// Telemetry is where metrics and events go. A no-op provider turns its signal off.
+	// Telemetry receives metrics and events. A no-op provider turns its signal off.
 	Telemetry telemetry.Providers
 }
 
@@ -189,13 +189,13 @@ type Status struct {
 	Service string
 	// Loaded is set once the registry has answered.
 	Loaded bool
-	// Records is how many records it has, goodbyes and invalid ones included.
+	// Records is the number of its records, including goodbyes and invalid ones.
 	Records int
 	// Clients is how many clients follow it.
 	Clients int
-	// Age is for how long the registry has been out of reach; zero while it is in reach.
+	// Age is how long the registry has been out of reach; zero while it is reachable.
 	Age time.Duration
-	// Reason is why.
+	// Reason is why the registry is out of reach.
 	Reason string
 }
 
@@ -235,7 +235,7 @@ func (n *Node) Close() error {
 	return n.reader.Close()
 }
 
-// follow adds a follower to the feed of its service, which it starts if there is none.
+// follow adds a follower to the feed of its service. It starts the feed if needed.
 func (n *Node) follow(w *follower) error {
 	service := w.interest.GetService()
 	if err := naming.CheckService(service); err != nil {

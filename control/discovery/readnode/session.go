@@ -25,7 +25,7 @@ type session struct {
 	mu        sync.Mutex
 	closed    bool
 	followers map[string]*follower
-	news      []*follower   // with frames to send, and some that have gone
+	news      []*follower   // with frames to send; some have ended
 	refusals  [][]byte      // answers without a follower
 	signal    chan struct{} // has an element while there is news
 	taken     chan struct{} // has an element after the sender has taken something
@@ -145,8 +145,8 @@ func (c *session) request(r *pb.Request) {
 // hear records that the client has sent or received a frame.
 func (c *session) hear() { c.heard.Store(int64(time.Since(c.node.started))) }
 
-// room waits until the sender has taken so much that another interest has room. A client that does not read its answers is read no further, is
-// then silent, and is given up. It returns false if the stream has ended.
+// room waits until the sender has room for another interest. The node stops reading from a client that does not read its answers. The
+// client then counts as silent and is disconnected. It returns false if the stream has ended.
 func (c *session) room() bool {
 	for c.waiting() >= 2*c.node.opts.MaxServices {
 		select {
@@ -243,7 +243,7 @@ func (c *session) close() {
 	}
 }
 
-// wake has the sender look at a follower.
+// wake notifies the sender of a follower.
 func (c *session) wake(w *follower) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -303,7 +303,7 @@ func (c *session) send(stream pb.ReadNode_FollowServer) error {
 	}
 }
 
-// next returns the refusals and the next follower that has news.
+// next returns the refusals and the next follower with news.
 func (c *session) next() (refusals [][]byte, w *follower) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -59,7 +59,7 @@ func (e *engineWatch) run(ctx context.Context) {
 	e.end(err)
 }
 
-// deliver passes on an event. The engine becomes the source with the beginning of a list.
+// deliver forwards an event. The engine becomes the source with the beginning of a list.
 func (e *engineWatch) deliver(event driver.Event) error {
 	i := e.interest
 	if !e.began {

@@ -17,14 +17,14 @@ type watcher struct {
 	failed chan error
 	signal chan struct{} // has an element after something was put into the queue
 
-	begun   bool // it has seen the beginning of a list
+	begun   bool // it has received the beginning of a list
 	behind  bool // it has missed events, and needs a list
 	queue   []driver.Event
 	listing bool // the queue ends within a list
 	changes int  // in the queue, outside of the list
 }
 
-// maxBehind is how many events outside of a list a watcher may be behind.
+// maxBehind is how many events, outside of a list, a watcher may lag behind.
 const maxBehind = 1024
 
 var errBehind = fmt.Errorf("%w: the watch was too slow for the changes of the service, which is listed again", driver.ErrUnavailable)
@@ -138,7 +138,7 @@ func (i *interest) message(tag uint64) *pb.Interest {
 	return &pb.Interest{Service: i.service, Tag: tag, Epoch: i.epoch, Revision: i.revision, Usable: true}
 }
 
-// errSuperseded means that another source delivers the events of a service now.
+// errSuperseded means that another source now delivers the events of a service.
 var errSuperseded = errors.New("another source has taken over")
 
 // update is a set of events, and where the watchers are after them.
@@ -159,8 +159,8 @@ func (i *interest) lead(source any) {
 	}
 }
 
-// deliver passes events to all watchers that have begun, or to all at the beginning of a list. It returns errSuperseded if source does not
-// deliver any longer.
+// deliver passes events to all watchers that have begun, or to all at the beginning of a list. It returns errSuperseded if source is no
+// longer the delivering source.
 func (i *interest) deliver(source any, u update) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -215,7 +215,7 @@ func (i *interest) lose(source any, err error) {
 	i.schedule()
 }
 
-// outOfReach records that the node which is the source has lost the registry.
+// outOfReach records that the source, a node, has lost the registry.
 func (i *interest) outOfReach() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -264,14 +264,14 @@ func (i *interest) fallBack() {
 	}
 }
 
-// schedule has the fallback of a service that has instances start later, unless it runs or is scheduled. The lock must be held.
+// schedule schedules the fallback of a service with instances, unless it runs or is scheduled. The lock must be held.
 func (i *interest) schedule() {
 	if i.usable() && !i.served {
 		i.startAfter(i.reader.delay())
 	}
 }
 
-// startAfter has the fallback start later, unless it runs or is scheduled. The lock must be held.
+// startAfter starts the fallback later, unless it runs or is scheduled. The lock must be held.
 func (i *interest) startAfter(delay time.Duration) {
 	if i.stopped || i.reader.opts.Engine == nil || i.fallback != nil || i.timer != nil {
 		return

@@ -15,16 +15,16 @@
 //
 // While no node answers, instances stay as they were last known. The Reader then follows the services in the registry (Options.Engine):
 //
-//   - A service without instances at once, after every node was asked.
+//   - A service without instances at once, after every node was tried.
 //   - Any other one after a random time between Options.Fallback and three times as much. If the nodes had many clients the time is longer,
 //     so that all of them together list at most some 25 services a second. A registry that does not answer is queried again after such a
 //     time.
 //   - At most Options.Lists services of the process are listed at a time.
 //
-// A node that is back takes over as soon as it has answered for a service. Clients of a node with N clients reconnect within N milliseconds, and
-// within 30 s at most.
+// A recovered node takes over as soon as it has answered for a service. Clients of a node with N clients reconnect within N milliseconds,
+// and within 30 s at most.
 //
-// A node that has lost the registry still answers. Its age is passed on, and its snapshots are only taken for services without instances.
+// A node that has lost the registry still answers. The Reader forwards its age, and uses its snapshots only for services without instances.
 //
 // # Connections
 //
@@ -68,17 +68,17 @@ const (
 
 // Options configure New.
 type Options struct {
-	// Engine is the registry itself, for the time in which no read node answers. The Reader closes it. Default: none.
+	// Engine is the registry itself, used while no read node answers. The Reader closes it. Default: none.
 	Engine driver.Reader
 	// Timeout is how long a node may take to accept a stream. Default: DefaultTimeout.
 	Timeout time.Duration
 	// Patience is the timeout of silence: the time after which a service without an answer is requested from another node. It applies to
 	// nodes and to the fallback registry. It doubles while no node is better. Default: DefaultPatience.
 	Patience time.Duration
-	// Fallback is the shortest time for which no node has answered before a service that has instances is read from Engine. The longest is
-	// three times as much, or more with many clients. Default: DefaultFallback.
+	// Fallback is the shortest time without an answering node before a service with instances is read from Engine. The longest is three
+	// times as much, or more with many clients. Default: DefaultFallback.
 	Fallback time.Duration
-	// Lists is the greatest number of services that are being listed in Engine at the same time. Default: DefaultLists.
+	// Lists is the greatest number of concurrent lists of services in Engine. Default: DefaultLists.
 	Lists int
 	// Backoff is the wait after all nodes have failed. It doubles up to MaxBackoff, and half of it is random. Default: DefaultBackoff.
 	Backoff time.Duration
@@ -254,7 +254,7 @@ func (r *Reader) rejoin(i *interest, w *watcher) {
 	}
 }
 
-// begin has a service sent to a watcher from its beginning. The lock must be held.
+// begin requests a service for a watcher from its beginning. The lock must be held.
 func (r *Reader) begin(i *interest, w *watcher) {
 	i.add(w)
 	if r.session != nil {
@@ -337,12 +337,12 @@ func (r *Reader) spread() time.Duration {
 	return rand.N(min(time.Duration(r.clients.Load())*time.Millisecond, maxSpread) + 1)
 }
 
-// listRate is how many services all clients together list in the engine in a second while no node answers.
+// listRate is how many services all clients together list in the engine per second while no node answers.
 const listRate = 25
 
-// delay returns how long a service that has instances waits before it is read from the engine.
+// delay returns how long a service with instances waits before it is read from the engine.
 func (r *Reader) delay() time.Duration {
-	fleet := r.services.Load() * uint64(len(r.nodes)) // as if all nodes had as many
+	fleet := r.services.Load() * uint64(len(r.nodes)) // assumes the same load on all nodes
 	window := max(2*r.opts.Fallback, time.Duration(fleet)*time.Second/listRate)
 	return r.opts.Fallback + rand.N(window)
 }

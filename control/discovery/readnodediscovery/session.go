@@ -33,7 +33,7 @@ type session struct {
 	satisfied bool          // every service was in sync at some time
 }
 
-// track is where the session is with one service.
+// track is the session's progress with one service.
 type track struct {
 	interest *interest
 	tag      uint64    // of the latest request
@@ -129,7 +129,7 @@ func (s *session) cause(ctx context.Context, err error) error {
 	return driver.Classify(class, fmt.Errorf("read node: %w", err))
 }
 
-// run receives frames until the stream ends. It ends the stream if the node has had no news for some service for longer than patience, and
+// run receives frames until the stream ends. It ends the stream if the node has had no news of a service for longer than patience and
 // there is another node. It reports whether the node had news of all services at some time.
 func (s *session) run(patience time.Duration) (bool, error) {
 	defer s.silence.Stop()
@@ -194,7 +194,7 @@ func (s *session) request() *pb.Request {
 	return r
 }
 
-// examine returns an error if the stream is of no use any longer.
+// examine returns an error if the stream is no longer useful.
 func (s *session) examine(patience time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -264,7 +264,7 @@ func (s *session) inSync(t *track, yes bool, age time.Duration) {
 	}
 }
 
-// handle takes one frame. It ignores those that a newer node may send.
+// handle takes one frame. It ignores unknown frames of newer nodes.
 func (s *session) handle(f *pb.Frame) {
 	switch {
 	case f.GetHeartbeat() != nil:
@@ -280,7 +280,7 @@ func (s *session) handle(f *pb.Frame) {
 	}
 }
 
-// answer takes the answer to a request.
+// answer handles the answer to a request.
 func (s *session) answer(t *track, a *pb.Answer) {
 	t.target, t.lost, t.reason = a.GetRevision(), time.Duration(a.GetLostMs())*time.Millisecond, a.GetReason()
 	switch a.GetOutcome() {
@@ -306,7 +306,7 @@ func (t *track) failure() error {
 	return fmt.Errorf("%w: the read node has no news of the registry: %s", driver.ErrUnavailable, t.reason)
 }
 
-// update takes a part of a snapshot, or a change.
+// update handles a part of a snapshot, or a change.
 func (s *session) update(t *track, u *pb.Update) {
 	switch {
 	case t.phase == listing && u.GetSnapshot():
@@ -320,7 +320,7 @@ func (s *session) update(t *track, u *pb.Update) {
 	}
 }
 
-// list takes a part of a snapshot.
+// list handles a part of a snapshot.
 func (s *session) list(t *track, u *pb.Update) {
 	t.epoch, t.revision = u.GetEpoch(), u.GetRevision()
 	if t.interest.deliver(s, update{events: records(u)}) != nil {
@@ -333,7 +333,7 @@ func (s *session) list(t *track, u *pb.Update) {
 	}
 }
 
-// change takes a change.
+// change handles a change.
 func (s *session) change(t *track, u *pb.Update) {
 	t.revision = u.GetRevision()
 	if t.phase == catching {
