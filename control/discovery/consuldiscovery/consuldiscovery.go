@@ -16,22 +16,22 @@
 // instance. Consul's weight is the weight of the instance, within Consul's limits of 1 and 65535. Names that are not DNS labels, such as
 // "a.b", can be registered, but DNS does not answer them.
 //
-// A draining or unhealthy instance has a critical check, so that DNS and readers of passing services leave it out. An operator's maintenance
-// mode drains an instance, and a check by somebody else that is critical makes it unhealthy.
+// A draining or unhealthy instance has a critical check, so that DNS and readers of passing services leave it out. An operator's
+// maintenance mode drains an instance, and a critical check of another program makes it unhealthy.
 //
 // Package dnsdiscovery reads this DNS with the Name "_{service}._grpc.service.consul" for the protocol grpc.
 //
-// Services that something else has registered are instances too. Their ID is "<node>/<service ID>". Their version and zone are read from
-// the meta; their labels are the meta and the tags. Options.Protocol names the protocol of their address.
+// Services registered by other programs are instances too. Their ID is "<node>/<service ID>". Their version and zone are read from the
+// meta; their labels are the meta and the tags. Options.Protocol names the protocol of their address.
 //
 // # Leases
 //
-// A lease is a TTL check for each of its services, which the agent runs. A renewal is one request a service to the agent. It changes nothing in
-// the check, so it writes nothing to Consul's servers. A record whose check is critical has ended: readers see it removed. Consul keeps the
-// entry for Options.Reap, where people can see it.
+// A lease is a TTL check for each of its services, which the agent runs. A renewal is one request a service to the agent. It changes
+// nothing in the check, so it writes nothing to Consul's servers. A record whose check is critical has ended: readers see it removed.
+// Consul keeps the entry visible for Options.Reap.
 //
-// The agent takes the place of the servers in one respect: it renews and accepts without them. Register therefore reads the catalog after it has
-// written, and returns ErrUnavailable until the record is there.
+// An agent accepts registrations and renewals without the servers. Register therefore reads the catalog after it has written, and returns
+// ErrUnavailable until the record is there.
 //
 // An agent that leaves the cluster removes its services; Consul treats the services of a dead agent as unhealthy. Readers see both as
 // removed: without its agent, no TTL of a service ends. With Options.Others, the registrar moves to another agent as soon as its own stops
@@ -42,8 +42,8 @@
 //
 // Agents have no conditional writes. No condition is needed here: a service's name in Consul contains the incarnation, so a late request
 // can only change the services of its own process. Of two incarnations of one ID, readers take the later start. Consul's DNS returns both,
-// from the registration of the later one until that has removed the other, a few requests later. A living earlier process finds the later
-// one by its watch and withdraws.
+// from the registration of the later one until it has removed the other, a few requests later. A living earlier process finds the later one
+// by its watch and withdraws.
 //
 // A goodbye is one of the instance's services, in the state gone. It has a critical check, and ends after its own TTL. Consul shows it for a minute or
 // two longer. It does not survive the orderly leave of its agent.
@@ -57,13 +57,13 @@
 //
 // # Permissions
 //
-// With ACLs, a token needs service:write for the services that it registers, and service:read and node:read for those that it reads. Consul answers
-// without the services that a token must not read. If none is left, the answer is ErrDenied, except for a client without a token, for which
-// Consul hides that something is missing.
+// With ACLs, a token needs service:write for the services that it registers, and service:read and node:read for those that it reads. Consul
+// omits the services that a token must not read. If none is left, the answer is ErrDenied, except for a client without a token: Consul
+// hides the omission from it.
 //
 // # Telemetry
 //
-// The attribute goos.discovery.system is "consul", as for package kvdiscovery on Consul's key-value store. Use a Telemetry of its own for
+// The attribute goos.discovery.system is "consul", as for package kvdiscovery on Consul's key-value store. Use a separate Telemetry for
 // each if a process has both.
 package consuldiscovery
 
@@ -117,7 +117,7 @@ type Options struct {
 	// Wait is how long a blocking query waits for a change before it is repeated. A connection that is silently broken is noticed
 	// after Wait, a sixteenth of it, and ten seconds. At most 10 min. Default: DefaultWait.
 	Wait time.Duration
-	// Protocol names the protocol of the address of a service that something else has registered. Default: DefaultProtocol.
+	// Protocol is the protocol of the address of a service registered by another program. Default: DefaultProtocol.
 	Protocol string
 }
 

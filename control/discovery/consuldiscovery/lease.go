@@ -157,8 +157,8 @@ func fresher(a, b entry) bool {
 	return a.revision > b.revision
 }
 
-// Register implements driver.Lease. The agent confirms a registration that the servers have not seen, so it repeats it until the servers have
-// the record, or ctx ends.
+// Register implements driver.Lease. The agent confirms registrations before the servers have them, so Register repeats it until the servers
+// have the record, or ctx ends.
 func (l *lease) Register(ctx context.Context, r driver.Record) error {
 	wanted, err := services(r)
 	if err != nil {
@@ -212,7 +212,7 @@ func divide(all []entry, incarnation string) (own, others []entry) {
 	return own, others
 }
 
-// successor returns the entry of a process that has started later and lives.
+// successor returns the entry of a live process that has started later.
 func successor(others []entry, r driver.Record) *entry {
 	for _, e := range others {
 		if e.lives() && e.record.Epoch >= r.Epoch {

@@ -49,8 +49,8 @@ func (f *follower) next(ctx context.Context) (found []*api.ServiceEntry, restore
 	return found, restored, nil
 }
 
-// outOfTouch reports whether the server that has answered has lost the leader. An agent that is subscribed to a service (the streaming backend)
-// does not know.
+// outOfTouch reports whether the server that has answered has lost the leader. An agent with a subscription to a service (the streaming
+// backend) does not report that.
 func outOfTouch(meta *api.QueryMeta) bool {
 	return meta.QueryBackend != api.QueryBackendStreaming && (!meta.KnownLeader || meta.LastContact > maxContact)
 }

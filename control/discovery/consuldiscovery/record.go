@@ -35,7 +35,7 @@ const (
 	MaxRecord = maxParts * (maxValue - utf8.UTFMax)
 )
 
-// body is the joined content of the parts of a record. Every service of an instance has the whole of it, so that any one of them suffices.
+// body is the joined content of the parts of a record. Every service of an instance has all of it, so any one of them suffices.
 type body struct {
 	Version   string            `json:"version,omitempty"`
 	Zone      string            `json:"zone,omitempty"`
@@ -216,7 +216,7 @@ func agentLost(checks api.HealthChecks) bool {
 	return at < 0 || checks[at].Status == api.HealthCritical
 }
 
-// judge returns the state that a check of somebody else gives an instance.
+// judge returns the state of an instance according to another program's check.
 func judge(check *api.HealthCheck) driver.State {
 	switch {
 	case check.CheckID == api.NodeMaint, strings.HasPrefix(check.CheckID, api.ServiceMaintPrefix):
@@ -228,7 +228,7 @@ func judge(check *api.HealthCheck) driver.State {
 	}
 }
 
-// foreign returns the entry of a service that something else has registered.
+// foreign returns the entry of a service registered by another program.
 func foreign(e *api.ServiceEntry, protocol string) entry {
 	out := entry{ServiceEntry: e}
 	host := e.Service.Address
@@ -265,8 +265,8 @@ func labels(s *api.AgentService) map[string]string {
 	return all
 }
 
-// better reports whether a is the record of an ID rather than b. A goodbye counts less than a process that runs, and an earlier start less
-// than a later one.
+// better reports whether a is the record of an ID rather than b. A running process takes precedence over a goodbye, and a later start over
+// an earlier one.
 func better(a, b entry) bool {
 	switch goneA, goneB := a.record.State == driver.Gone, b.record.State == driver.Gone; {
 	case a.record.Incarnation == b.record.Incarnation:

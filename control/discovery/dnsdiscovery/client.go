@@ -39,8 +39,8 @@ func newClient(timeout time.Duration) *client {
 	return &client{timeout: timeout, slots: make(chan struct{}, maxExchanges)}
 }
 
-// ask returns the answer to a question, which may be that the name does not exist. Otherwise it returns ErrDenied if the servers refuse to
-// answer, and ErrUnavailable.
+// ask returns the answer to a question. The answer may be that the name does not exist. Otherwise it returns ErrDenied if the servers
+// refuse to answer, and ErrUnavailable.
 func (c *client) ask(ctx context.Context, servers []string, q question) (answer, error) {
 	asked, shortest := q, lifetime{}
 	for range maxAliases {
@@ -158,7 +158,7 @@ func (c *client) askServer(ctx context.Context, server string, q question) (answ
 	return answer{}, &refusal{dnsmessage.RCodeFormatError}
 }
 
-// exchange sends a question over a connection of its own, whose port is random, and waits for the answer.
+// exchange sends a question over a new connection with a random port, and waits for the answer.
 func (c *client) exchange(ctx context.Context, network, server string, q question, edns bool) (answer, error) {
 	var random [2]byte
 	_, _ = rand.Read(random[:]) // it never fails
@@ -182,7 +182,7 @@ func (c *client) exchange(ctx context.Context, network, server string, q questio
 	return c.packet(conn, message, id, q)
 }
 
-// packet exchanges packets. It ignores all but the answer: anybody may send a packet. The kernel drops packets of other hosts.
+// packet exchanges packets. It ignores all but the answer: any host may send a packet. The kernel drops packets of other hosts.
 func (c *client) packet(conn net.Conn, message []byte, id uint16, q question) (answer, error) {
 	if _, err := conn.Write(message); err != nil {
 		return answer{}, c.explain(err)

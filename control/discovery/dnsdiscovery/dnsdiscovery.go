@@ -12,10 +12,10 @@
 //
 // # Instances
 //
-// A [Protocol] with a port asks for addresses. Each address is an instance with the address as its ID. Its weight is 1.
+// A [Protocol] with a port queries addresses. Each address is an instance with the address as its ID. Its weight is 1.
 //
-// A Protocol without a port asks for SRV records (RFC 2782). Each target with its port is an instance with the ID "target:port", even if
-// the address of the target changes. The labels [LabelPriority] and [LabelWeight] carry the values of the record. An instance of the lowest
+// A Protocol without a port queries SRV records (RFC 2782). Each target with its port is an instance with the ID "target:port", even if the
+// address of the target changes. The labels [LabelPriority] and [LabelWeight] carry the values of the record. An instance of the lowest
 // priority has the weight of the record, and at least 1. Instances of higher priorities have the weight 0, since they are for clients that
 // reach none of the others.
 //
@@ -25,7 +25,7 @@
 // Consul's DNS has the SRV records of a service that package consuldiscovery has registered for the protocol grpc under the Name
 // "_{service}._grpc.service.consul". Servers are then the DNS ports of agents, such as "127.0.0.1:8600".
 //
-// A target that does not resolve, or that is malformed, is an invalid record. It costs only itself, and keeps the address that it had.
+// A target that does not resolve, or that is malformed, is an invalid record. It affects no other record, and keeps its last address.
 //
 // # Failures
 //
@@ -46,8 +46,8 @@
 // less.
 //
 // A question goes to one server at a time, over UDP with EDNS(0), and over TCP if the answer is truncated. A server that does not answer is
-// replaced by the next one, which is then asked first. Answers are reported together if they arrive within half of [Options.Timeout]. A
-// target that resolves does not wait longer for those that do not.
+// replaced by the next one, which is then queried first. Answers are reported together if they arrive within half of [Options.Timeout]. A
+// resolved target does not wait longer for the others.
 package dnsdiscovery
 
 import (

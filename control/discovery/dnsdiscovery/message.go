@@ -13,7 +13,7 @@ import (
 	"github.com/go-os/go-os/control/discovery/driver"
 )
 
-// question is a question for the records of a name, which is in lower case and ends with a dot.
+// question is a question for the records of a name. The name is in lower case and ends with a dot.
 type question struct {
 	name string
 	kind dnsmessage.Type
@@ -198,7 +198,7 @@ func (a *answer) extra(target string, kind dnsmessage.Type) (out answer) {
 	return out
 }
 
-// negativeTTL returns for how long an answer without records holds (RFC 2308, section 5).
+// negativeTTL returns how long an answer without records is valid (RFC 2308, section 5).
 func negativeTTL(authorities []dnsmessage.Resource) time.Duration {
 	for _, r := range authorities {
 		if soa, ok := r.Body.(*dnsmessage.SOAResource); ok {

@@ -248,7 +248,7 @@ func (p *part) targets() (all []endpoint) {
 	return all
 }
 
-// resolved returns the address of an SRV record, and why it could not be asked for.
+// resolved returns the address of an SRV record, or why it could not be queried.
 func (p *part) resolved(s service) (string, error) {
 	if err := checkHost(s.target); err != nil {
 		return "", err

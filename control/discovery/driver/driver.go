@@ -13,10 +13,10 @@
 //   - All methods are safe for concurrent use, and return within a second of the end of their context.
 //   - A record disappears with its lease. A lease that is not renewed ends no earlier than its TTL after the last renewal reached the
 //     registry.
-//   - Of two records with one service and ID, the one with the larger Epoch stays: Register returns ErrConflict for the other one.
+//   - Of two records with one service and ID, the larger Epoch wins: Register returns ErrConflict for the other one.
 //   - Deregister never removes the record of another incarnation.
 //   - A watch shows the records of one moment, and then every change, or that it has lost its place.
-//   - A record that cannot be decoded costs itself alone: it is an EventInvalid.
+//   - A record that cannot be decoded affects no other record: it is an EventInvalid.
 //   - Errors are classified: Classify(ErrUnavailable, err). The registry's own error stays reachable.
 //   - An idle driver sends no requests, except for renewals. A driver that polls documents how often.
 package driver
@@ -204,8 +204,8 @@ type Event struct {
 	Record Record
 	// Err is the reason of an EventInvalid or an EventLost.
 	Err error
-	// Age is for how long the registry has been out of reach at an EventLost. Zero means from now on. A reader that forwards another
-	// reader's events sets it.
+	// Age is how long the registry has been out of reach at an EventLost. Zero means from now on. A reader that forwards another reader's
+	// events sets it.
 	Age time.Duration
 }
 
@@ -229,7 +229,7 @@ type Reader interface {
 	// System is the name of the registry, as in Capabilities.
 	System() string
 	// Watch calls emit, from one goroutine, with EventResync, the records of the service, EventSynced, and then every change. It reconnects
-	// by itself, and reports that. It returns nil when ctx ends, and the error of emit. Any other error is one that a retry cannot fix.
+	// by itself, and reports that. It returns nil when ctx ends, and the error of emit. A retry cannot fix any other error.
 	Watch(ctx context.Context, service string, emit func(Event) error) error
 	// Close releases the driver's resources. It is called once.
 	Close() error

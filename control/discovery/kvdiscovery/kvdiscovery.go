@@ -10,7 +10,7 @@
 // # Engines without leases
 //
 // On an engine without the ability Leases, such as NATS, each record has the TTL of its lease, and a renewal writes it again. That is one
-// write for each record of the process, three times a TTL, and each write reaches every watch of the service. Readers drop it there. Use
+// write for each record of the process, three times a TTL, and each write reaches every watch of the service. Readers discard renewals. Use
 // long TTLs on such an engine.
 //
 // # Draining from outside
@@ -396,7 +396,7 @@ func (r *Registry) Watch(ctx context.Context, service string, emit func(driver.E
 	return nil
 }
 
-// translate returns the event of a service that an event of the store means.
+// translate converts an event of the store to an event of a service.
 func translate(service string, event kv.Event) driver.Event {
 	id := strings.TrimPrefix(event.Item.Key, service+"/")
 	out := driver.Event{Record: driver.Record{Instance: driver.Instance{Service: service, ID: id}}}

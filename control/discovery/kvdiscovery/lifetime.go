@@ -145,7 +145,7 @@ func (e *expiry) Revoke(ctx context.Context) error {
 // maxWrites is how many items are written at the same time.
 const maxWrites = 16
 
-// each calls do with each item, and forgets those that are no longer as they were written.
+// each calls do with each item, and forgets items that have changed since they were written.
 func (e *expiry) each(do func(place, item) error) error {
 	e.items.mu.Lock()
 	all := maps.Clone(e.items.written)
