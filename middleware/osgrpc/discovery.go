@@ -48,9 +48,9 @@ type DiscoveryOptions struct {
 //	options := append(osgrpc.DialOptions(nil), osgrpc.WithDiscovery(resolver, nil)...)
 //	conn, err := grpc.NewClient("os:///orders", append(options, credentials)...)
 //
-// The calls go round the available instances: round_robin is the default service config. A service config of the program's own must name
-// its balancer too. If no instance is available, calls go to the unhealthy ones, else to the draining ones, else to the ones of weight
-// zero. Balancers find the instance by [InstanceOf]. A change of weight, state or labels keeps the connections.
+// The calls go round the available instances: round_robin is the default service config. A program's own service config must name its
+// balancer too. If no instance is available, calls go to the unhealthy ones, else to the draining ones, else to the ones of weight zero.
+// Balancers find the instance by [InstanceOf]. A change of weight, state or labels keeps the connections.
 //
 // The name of the service is the authority: TLS verifies a certificate for "orders", not for an address. No proxy is used.
 //
@@ -60,8 +60,8 @@ type DiscoveryOptions struct {
 //
 // A call carries the name of its service in the metadata goos-service. A server with Options.Services refuses calls for other services.
 // Then the instance gets no calls for 30 seconds or until its record changes, and the call is sent to another one, since no handler has
-// seen it. So does a stream that has sent at most 16 messages. The third refusal is returned. Failed connections are reported to the
-// resolver, unless a grpc.WithContextDialer that follows replaces the dialer.
+// seen it. The same applies to a stream that has sent at most 16 messages. The third refusal is returned. Failed connections are reported
+// to the resolver, unless a grpc.WithContextDialer that follows replaces the dialer.
 func WithDiscovery(r *discovery.Resolver, opts *DiscoveryOptions) []grpc.DialOption {
 	d := newDirectory(r, opts)
 	return []grpc.DialOption{
@@ -142,7 +142,7 @@ func (d *directory) serviceOf(cc *grpc.ClientConn) *service {
 	return d.service(name)
 }
 
-// dial connects to an instance, and reports whether that has worked.
+// dial connects to an instance, and reports the result to the resolver.
 func (d *directory) dial(ctx context.Context, address string) (net.Conn, error) {
 	network, at := "tcp", address
 	if path, ok := strings.CutPrefix(address, "unix:"); ok { // a ClientConn with these options may have another target

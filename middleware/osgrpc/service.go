@@ -272,8 +272,8 @@ func (s *service) size() int {
 	return 0
 }
 
-// refuse takes the instances at the remote end of a connection out of the offered ones. When it returns, ClientConns offer them no more,
-// even if another call has had them taken out. Those that are refused already are only offered because all are: that changes nothing.
+// refuse takes the instances at the remote end of a connection out of the offered ones. When it returns, ClientConns no longer offer them,
+// even if another call has removed them. Instances that are already refused are offered only because all are: the offer stays.
 func (s *service) refuse(ctx context.Context, remote net.Addr) {
 	if remote == nil {
 		return

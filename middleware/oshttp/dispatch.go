@@ -196,7 +196,7 @@ func (b *payload) prepare(r *http.Request) {
 	}
 }
 
-// next reports whether there is a body for one more attempt, and has it ready.
+// next reports whether there is a body for one more attempt, and prepares it.
 func (b *payload) next() bool {
 	if b.get == nil {
 		return true
@@ -222,7 +222,7 @@ func (b *payload) end() {
 // errBodyRead reports a body that can be read only once and was read by an earlier attempt.
 var errBodyRead = errors.New("oshttp: the body was read by an earlier attempt")
 
-// once is a body that can be read only once. Attempts hand it on until one of them reads it.
+// once is a body that can be read only once. Attempts pass it on until one of them reads it.
 type once struct {
 	body io.ReadCloser
 

@@ -24,12 +24,12 @@ import (
 )
 
 const (
-	// coolDown is for how long an instance is chosen last after a connection has failed. It doubles up to maxCoolDown.
+	// coolDown is how long an instance is chosen last after a failed connection. It doubles up to maxCoolDown.
 	coolDown    = time.Second
 	maxCoolDown = 30 * time.Second
 	// misdirection is how long an instance gets no requests after it refused one as misdirected, unless its record changes.
 	misdirection = 30 * time.Second
-	// maxName bounds the bytes of names from the registry in telemetry: something else may have written them.
+	// maxName bounds the bytes of names from the registry in telemetry: other programs may have written them.
 	maxName = 256
 	// handshakeTimeout bounds the handshake with an instance that accepts connections but stays silent, if Base sets no time.
 	handshakeTimeout = 10 * time.Second

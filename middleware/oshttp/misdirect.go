@@ -31,7 +31,7 @@ func nameIn(service, id string) namedHeaders {
 	return n
 }
 
-// sendable reports whether an ID is short and printable ASCII. The registry's may be anything.
+// sendable reports whether an ID is short and printable ASCII. The registry may have any ID.
 func sendable(id string) bool {
 	return len(id) <= maxName && strings.IndexFunc(id, func(r rune) bool { return r < ' ' || r > '~' }) < 0
 }
