@@ -202,7 +202,7 @@ func TestDeadProcess(t *testing.T) {
 	})
 }
 
-// TestLateDuplicate starts a second process with the same service and ID: the later one stays.
+// TestLateDuplicate starts a second process with the same service and ID: the later one wins.
 func TestLateDuplicate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
@@ -283,8 +283,8 @@ func TestLimits(t *testing.T) {
 	})
 }
 
-// TestOneFlight looks a service up from many goroutines at once: the registry is asked once, and all have its answer. One that does not wait
-// that long ends with its context.
+// TestOneFlight looks a service up from many goroutines at once: the registry is queried once, and all get its answer. A shorter lookup
+// ends with its context.
 func TestOneFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
@@ -451,7 +451,7 @@ func (l *cableLease) Watch(ctx context.Context, r driver.Record, changed func())
 	return l.cable.within(ctx, func(ctx context.Context) error { return l.Lease.Watch(ctx, r, changed) })
 }
 
-// TestOutage takes the registry away from writers and readers for much longer than the lease. No reader is ever without an instance, and
+// TestOutage cuts writers and readers off from the registry for much longer than the lease. No reader is ever without an instance, and
 // all report the age of their view. The instances are registered again within a third of a TTL.
 func TestOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -613,7 +613,7 @@ func TestForeignRecordsRemoved(t *testing.T) {
 	})
 }
 
-// TestAlteredRecord has somebody else alter and delete a record of a living process.
+// TestAlteredRecord alters and deletes a record of a live process from outside.
 func TestAlteredRecord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
@@ -819,7 +819,7 @@ func TestStaticMistakes(t *testing.T) {
 	}
 }
 
-// TestAgeOfAnotherReader passes on a loss that another reader has had for a minute.
+// TestAgeOfAnotherReader forwards another reader's loss of a minute.
 func TestAgeOfAnotherReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, err := discovery.NewResolver(agedReader{}, &discovery.ResolverOptions{Telemetry: telemetry.Off()})

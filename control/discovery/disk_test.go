@@ -45,7 +45,7 @@ func (silent) Watch(ctx context.Context, _ string, _ func(driver.Event) error) e
 	return nil
 }
 
-// TestColdStart starts a process while the registry is away: it has the instances of the process before within 100 ms, and their age.
+// TestColdStart starts a process while the registry is away: it has the instances of the previous process within 100 ms, and their age.
 func TestColdStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, dir := newFixture(t), t.TempDir()
@@ -82,8 +82,8 @@ func TestColdStart(t *testing.T) {
 	})
 }
 
-// TestColdStartThenAnswer has the registry answer after the saved snapshot was used. Instances missing from it were lost or died: the rules
-// of holds apply. An hour after the snapshot they are gone.
+// TestColdStartThenAnswer delays the registry's answer until the saved snapshot was used. Instances missing from it were lost or died: the
+// rules of holds apply. An hour after the snapshot they are gone.
 func TestColdStartThenAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, dir := newFixture(t), t.TempDir()
@@ -109,7 +109,7 @@ func TestColdStartThenAnswer(t *testing.T) {
 	})
 }
 
-// TestAnswerBeforeFile: a registry that answers at once is believed, not the file.
+// TestAnswerBeforeFile: the answer of a registry that answers at once is used, not the file.
 func TestAnswerBeforeFile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, dir := newFixture(t), t.TempDir()

@@ -82,8 +82,8 @@ func TestCloseDuringFirstRegister(t *testing.T) {
 	})
 }
 
-// TestCloseDuringOutage closes one registration of two while the registry is silent for a moment. The lease of the process lives on, and the
-// instance must not.
+// TestCloseDuringOutage closes one registration of two while the registry is silent for a moment. The lease of the process continues, but
+// the instance must not.
 func TestCloseDuringOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
@@ -194,7 +194,7 @@ func (l *pickyLease) Register(ctx context.Context, r driver.Record) error {
 	return l.Lease.Register(ctx, r)
 }
 
-// TestUpdateAfterRefusal mends a record that the registry has refused.
+// TestUpdateAfterRefusal corrects a record that the registry has refused.
 func TestUpdateAfterRefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
@@ -222,7 +222,7 @@ func TestUpdateAfterRefusal(t *testing.T) {
 	})
 }
 
-// TestCheckAfterRefusedUpdate has the registry refuse an update: the record before is still registered.
+// TestCheckAfterRefusedUpdate updates a record that the registry refuses: the previous record is still registered.
 func TestCheckAfterRefusedUpdate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
@@ -242,8 +242,8 @@ func TestCheckAfterRefusedUpdate(t *testing.T) {
 	})
 }
 
-// TestCostOfManyRemovals removes 10,000 instances one by one and at once. The costs must grow with their number, not with its square: that
-// took minutes.
+// TestCostOfManyRemovals removes 10,000 instances one by one and at once. The cost must grow linearly with their number. With its square,
+// it took minutes.
 func TestCostOfManyRemovals(t *testing.T) {
 	const n = 10_000
 	s := &scripted{make(chan driver.Event)}

@@ -7,7 +7,7 @@ import (
 	"github.com/go-os/go-os/control/discovery"
 )
 
-// TestUpdatesAtOnce changes an instance from several goroutines while it is being written. It is for the race detector.
+// TestUpdatesAtOnce changes an instance from several goroutines while it is being written. The race detector checks it.
 func TestUpdatesAtOnce(t *testing.T) {
 	_, registrar, resolver := open()
 	defer registrar.Close()

@@ -24,7 +24,7 @@ func drain(set *flag.FlagSet) action {
 	}
 }
 
-// undrain takes the order back, and waits until the instance takes requests.
+// undrain cancels the order, and waits until the instance takes requests.
 func undrain(*flag.FlagSet) action {
 	return func(ctx context.Context, t *tool, args []string) error {
 		return t.order(ctx, args, driver.Up, func(ctx context.Context, d driver.Drainer) error {

@@ -95,7 +95,7 @@ func openDNS(where string, within time.Duration) (registry, error) {
 	return registry{r, r.Close}, nil
 }
 
-// servers returns the DNS servers of a URL. The port is 53 unless it is given.
+// servers returns the DNS servers of a URL. The default port is 53.
 func servers(u *url.URL) (all []string, err error) {
 	for host := range strings.SplitSeq(u.Host, ",") {
 		if ip, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {

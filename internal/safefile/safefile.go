@@ -1,5 +1,5 @@
-// Package safefile reads and writes the files in which a capability remembers its state. A file is replaced as a whole, and only a file that no
-// other user can have written is read.
+// Package safefile reads and writes the state files of a capability. A file is replaced as a whole, and only a file that no other user can
+// have written is read.
 package safefile
 
 import (
@@ -101,10 +101,10 @@ func Write(name string, data []byte) (err error) {
 // tempPattern is the pattern of the names of temporary files for a file.
 func tempPattern(name string) string { return "." + filepath.Base(name) + ".*.tmp" }
 
-// staleAfter is the age at which a temporary file belongs to no Write that is under way.
+// staleAfter is the age at which a temporary file no longer belongs to a running Write.
 const staleAfter = time.Hour
 
-// removeTemps removes the temporary files of processes that crashed during Write. It is only tidying: a failure means nothing.
+// removeTemps removes the temporary files of processes that crashed during Write. Failures are ignored: this is only cleanup.
 func removeTemps(name string) {
 	dir := filepath.Dir(name)
 	entries, err := os.ReadDir(dir)

@@ -132,7 +132,7 @@ func TestRelayedRefusalOfAnother(t *testing.T) {
 	}
 }
 
-// TestForeignID exports the ID of an instance as short UTF-8, whatever the registry has.
+// TestForeignID exports the ID of an instance as short UTF-8, for any ID in the registry.
 func TestForeignID(t *testing.T) {
 	for _, id := range []string{"i\xff\n", strings.Repeat("i", 1<<20)} {
 		f := newFleet(t)

@@ -260,7 +260,7 @@ func TestFailedHandshake(t *testing.T) {
 	})
 }
 
-// TestForeignID serves an instance whose ID no header can have, and exports the ID as short UTF-8.
+// TestForeignID serves an instance with an ID that is invalid in a header, and exports the ID as short UTF-8.
 func TestForeignID(t *testing.T) {
 	for _, id := range []string{"i\xff\n", strings.Repeat("i", 1<<20)} {
 		f := newFleet(t)

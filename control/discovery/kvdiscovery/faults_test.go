@@ -52,7 +52,7 @@ type contestant interface {
 type fault struct {
 	name string
 	long bool // takes long
-	// inject has the fault begin. The registry is expected to answer again after mend.
+	// inject starts the fault. The registry is expected to answer again after mend.
 	inject, mend func()
 	// lasts is how long the fault lasts, in TTLs.
 	lasts int
@@ -233,7 +233,7 @@ func (r *traffic) get(ctx context.Context, address string) error {
 	return err
 }
 
-// ours is package discovery on a kv.Store. Each server has a process of its own, and so has the client.
+// ours is package discovery on a kv.Store. Each server has its own process, and so does the client.
 type ours struct {
 	arena    *arena
 	open     func() *kv.Store // makes a client of its own

@@ -140,7 +140,8 @@ func (p *plain) listed(want ...string) {
 	})
 }
 
-// TestNaming has a plain gRPC client find instances through etcd's resolver, while they drain, return, move and leave.
+// TestNaming finds instances through etcd's resolver with a plain gRPC client, while they drain, return, move and
+// leave.
 func TestNaming(t *testing.T) {
 	p := newPlain(t)
 	first, a := p.serve("i0")
@@ -218,7 +219,7 @@ func TestNamingIsKept(t *testing.T) {
 	p.listed()
 }
 
-// TestNamingOfSuccessor lets a process that was superseded deregister: the endpoint of its successor stays.
+// TestNamingOfSuccessor deregisters in a superseded process: the endpoint of its successor stays.
 func TestNamingOfSuccessor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := kv.New(memkv.New(nil), &kv.Options{Telemetry: telemetry.Off()})

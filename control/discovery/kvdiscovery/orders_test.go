@@ -130,7 +130,7 @@ func TestDrainEnds(t *testing.T) {
 	})
 }
 
-// TestDrainSuccessor: an order is not for the process that follows.
+// TestDrainSuccessor: an order does not apply to the next process.
 func TestDrainSuccessor(t *testing.T) {
 	inBubble(t, func(f *orderFleet) {
 		first, _ := f.process("i")

@@ -1,4 +1,4 @@
-// Package servicetest has what the tests of clients that find instances by package discovery share, whatever protocol they call them by.
+// Package servicetest holds helpers for the tests of clients that use package discovery, for every protocol.
 package servicetest
 
 import (
@@ -50,7 +50,7 @@ func Load(workers int, send func() error) (stop func() (int64, []error)) {
 	}
 }
 
-// Serves waits until an instance that counts what it serves has served so many more. what names the condition in the failure.
+// Serves waits until an instance with a counter has served so many more calls. what names the condition in the failure.
 func Serves(t testing.TB, what string, served *atomic.Int64, more int64) {
 	t.Helper()
 	before := served.Load()
@@ -77,7 +77,7 @@ func EtcdStore(t testing.TB, etcd *testenv.EtcdHandle) *kv.Store {
 	return store
 }
 
-// Foreign is a registry with one instance whose ID something else has written: no rule of names holds for it.
+// Foreign is a registry with one instance with an ID written by another program: no rule of names applies to it.
 type Foreign struct {
 	// ID of the instance.
 	ID string

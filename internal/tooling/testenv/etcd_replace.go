@@ -7,8 +7,8 @@ import (
 	"os"
 )
 
-// Replace kills the server and starts another one without data on the same ports. It is a cluster of its own, as after a restore by the
-// book, and begins at revision 1.
+// Replace kills the server and starts another one without data on the same ports. The new server is a separate cluster, as after a
+// documented restore, and begins at revision 1.
 func (e *EtcdHandle) Replace() {
 	e.t.Helper()
 	e.Kill()
