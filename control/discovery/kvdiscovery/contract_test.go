@@ -2,7 +2,6 @@ package kvdiscovery_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"github.com/go-os/go-os/control/discovery/discoverytest"
 	"github.com/go-os/go-os/control/discovery/driver"
 	"github.com/go-os/go-os/control/discovery/kvdiscovery"
+	"github.com/go-os/go-os/internal/tooling/recordtest"
 	"github.com/go-os/go-os/state/kv"
 	kvdriver "github.com/go-os/go-os/state/kv/driver"
 	"github.com/go-os/go-os/state/kv/memkv"
@@ -41,40 +41,6 @@ func own(t testing.TB) func(kvdriver.Driver, func()) *owner {
 			t.Fatal(err)
 		}
 		return &owner{registry, store, closeClient}
-	}
-}
-
-// hands returns the hooks of a Registry that write into a store as other programs do.
-func hands(store *kv.Store) discoverytest.Registry {
-	put := func(t testing.TB, key string, value []byte) {
-		t.Helper()
-		if _, err := store.Put(t.Context(), key, value); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return discoverytest.Registry{
-		Write: func(t testing.TB, r driver.Record) {
-			t.Helper()
-			value, err := json.Marshal(map[string]any{
-				"version": r.Version, "addresses": r.Addresses, "zone": r.Zone, "weight": r.Weight, "labels": r.Labels,
-				"state": r.State.String(), "incarnation": r.Incarnation, "epoch": r.Epoch,
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			put(t, r.Service+"/"+r.ID, value)
-		},
-		Remove: func(t testing.TB, service, id string) {
-			t.Helper()
-			if err := store.Delete(t.Context(), service+"/"+id); err != nil {
-				t.Fatal(err)
-			}
-		},
-		Spoil: func(t testing.TB, service, id string) string {
-			t.Helper()
-			put(t, service+"/"+id, []byte(`{"state": "up", "addresses": `))
-			return id
-		},
 	}
 }
 
@@ -239,7 +205,7 @@ func TestContractMemory(t *testing.T) {
 			n = newNetwork()
 			here := n
 			store := kv.New(here.engine, &kv.Options{Telemetry: telemetry.Off()})
-			registry := hands(store)
+			registry := recordtest.Hooks(store)
 			open := func(t testing.TB) *owner { return own(t)(&way{here.engine, here}, func() {}) }
 			registry.Registrar = func(t testing.TB) driver.Registrar { return open(t) }
 			registry.Reader = func(t testing.TB) driver.Reader { return open(t) }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-os/go-os/control/discovery/discoverytest"
 	"github.com/go-os/go-os/control/discovery/driver"
+	"github.com/go-os/go-os/internal/tooling/recordtest"
 	"github.com/go-os/go-os/internal/tooling/testenv"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/consulkv"
@@ -31,7 +32,7 @@ func begin(through, beside dial) func(testing.TB) discoverytest.Registry {
 	return func(t testing.TB) discoverytest.Registry {
 		d, closeClient := beside(t)
 		store := kv.New(d, &kv.Options{Telemetry: telemetry.Off()})
-		registry := hands(store)
+		registry := recordtest.Hooks(store)
 		registry.Registrar = func(t testing.TB) driver.Registrar { return own(t)(through(t)) }
 		registry.Reader = func(t testing.TB) driver.Reader { return own(t)(through(t)) }
 		registry.End = func(t testing.TB) {

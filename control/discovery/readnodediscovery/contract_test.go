@@ -1,7 +1,6 @@
 package readnodediscovery_test
 
 import (
-	"encoding/json"
 	"testing"
 	"time"
 
@@ -10,6 +9,7 @@ import (
 	"github.com/go-os/go-os/control/discovery/kvdiscovery"
 	"github.com/go-os/go-os/control/discovery/readnode"
 	"github.com/go-os/go-os/control/discovery/readnodediscovery"
+	"github.com/go-os/go-os/internal/tooling/recordtest"
 	"github.com/go-os/go-os/internal/tooling/testenv"
 	"github.com/go-os/go-os/state/kv"
 	"github.com/go-os/go-os/state/kv/etcdkv"
@@ -95,35 +95,7 @@ func hands(t testing.TB, endpoint string) discoverytest.Registry {
 	client := etcdClient(t, endpoint)
 	store := kv.New(etcdkv.New(client, nil), &kv.Options{Telemetry: telemetry.Off()})
 	t.Cleanup(func() { _ = store.Close() })
-	put := func(t testing.TB, key string, value []byte) {
-		t.Helper()
-		if _, err := store.Put(t.Context(), key, value); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return discoverytest.Registry{
-		End: func(testing.TB) { _, _ = store.Close(), client.Close() },
-		Write: func(t testing.TB, r driver.Record) {
-			t.Helper()
-			value, err := json.Marshal(map[string]any{
-				"version": r.Version, "addresses": r.Addresses, "zone": r.Zone, "weight": r.Weight, "labels": r.Labels,
-				"state": r.State.String(), "incarnation": r.Incarnation, "epoch": r.Epoch,
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			put(t, r.Service+"/"+r.ID, value)
-		},
-		Remove: func(t testing.TB, service, id string) {
-			t.Helper()
-			if err := store.Delete(t.Context(), service+"/"+id); err != nil {
-				t.Fatal(err)
-			}
-		},
-		Spoil: func(t testing.TB, service, id string) string {
-			t.Helper()
-			put(t, service+"/"+id, []byte(`{"state": "up", "addresses": `))
-			return id
-		},
-	}
+	hooks := recordtest.Hooks(store)
+	hooks.End = func(testing.TB) { _, _ = store.Close(), client.Close() }
+	return hooks
 }
