@@ -1,5 +1,5 @@
-// Package naming has the rule of names in a registry. Package discovery, read nodes and their clients share it, so that a name which one of
-// them takes is not refused by another.
+// Package naming has the rule of names in a registry. Package discovery, read nodes and their clients share it: a name that one of them
+// accepts is valid for all.
 package naming
 
 import (
@@ -11,7 +11,8 @@ import (
 // Max is the length of the longest name, in bytes. It keeps keys small enough for every registry.
 const Max = 128
 
-// Check returns nil if every registry can have this name in its keys. Otherwise it returns driver.ErrInvalid, and calls the name one of what.
+// Check returns nil if every registry can have this name in its keys. Otherwise it returns driver.ErrInvalid. The error says what has the name,
+// such as "service".
 func Check(what, name string) error {
 	switch {
 	case name == "":
