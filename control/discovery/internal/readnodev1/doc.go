@@ -1,4 +1,4 @@
-// Package readnodev1 is the gRPC API of a read node, generated from readnode.proto, and its limits.
+// Package readnodev1 is the gRPC API of a read node, generated from readnode.proto, with the revisions of its protocol.
 package readnodev1
 
 //go:generate go -C ../../../../tools/protogen run . -file ../../control/discovery/internal/readnodev1/readnode.proto
