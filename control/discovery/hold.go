@@ -232,7 +232,7 @@ func (s *service) publishNow() {
 	next := &Snapshot{Service: s.name, service: s, Instances: make([]Instance, 0, len(s.entries)), held: make([]bool, 0, len(s.entries))}
 	for _, id := range slices.Sorted(maps.Keys(s.entries)) {
 		e := s.entries[id]
-		next.add(e.record.Instance, !e.held.IsZero())
+		next.add(e.record.Instance, e.record.Incarnation, !e.held.IsZero())
 	}
 	s.current.Store(next)
 	close(s.waiters)

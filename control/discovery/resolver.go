@@ -101,13 +101,14 @@ type Snapshot struct {
 	// Held is how many of them are held: their records have vanished without a goodbye.
 	Held int
 
-	held    []bool // by index of Instances
-	service *service
+	held         []bool   // by index of Instances
+	incarnations []string // by index of Instances
+	service      *service
 }
 
 // add appends an instance.
-func (s *Snapshot) add(i Instance, held bool) {
-	s.Instances, s.held = append(s.Instances, i), append(s.held, held)
+func (s *Snapshot) add(i Instance, incarnation string, held bool) {
+	s.Instances, s.held, s.incarnations = append(s.Instances, i), append(s.held, held), append(s.incarnations, incarnation)
 	if held {
 		s.Held++
 	}
@@ -115,6 +116,10 @@ func (s *Snapshot) add(i Instance, held bool) {
 
 // IsHeld reports whether Instances[n] is held.
 func (s *Snapshot) IsHeld(n int) bool { return s.held[n] }
+
+// Incarnation identifies the start of the process of Instances[n]: a restart changes it. It is empty if the registry does not record it,
+// as DNS does not.
+func (s *Snapshot) Incarnation(n int) string { return s.incarnations[n] }
 
 // Age returns for how long the registry has been out of reach. It is zero while the Resolver watches the service.
 func (s *Snapshot) Age() time.Duration { return s.service.age() }
@@ -257,7 +262,8 @@ func difference(before, now *Snapshot) Change {
 			c.Added = append(c.Added, instance)
 			continue
 		}
-		if !same(before.Instances[n], instance) || before.held[n] != now.held[i] {
+		if !same(before.Instances[n], instance) || before.held[n] != now.held[i] ||
+			before.incarnations[n] != now.incarnations[i] {
 			c.Updated = append(c.Updated, instance)
 		}
 		n++

@@ -233,7 +233,7 @@ func (s *service) put(r driver.Record) {
 	} else if e.record.State != driver.Draining && r.State == driver.Draining {
 		s.later(s.resolver.obs.draining, r)
 	}
-	s.dirty = s.dirty || !e.held.IsZero() || !same(e.record.Instance, r.Instance)
+	s.dirty = s.dirty || !e.held.IsZero() || e.record.Incarnation != r.Incarnation || !same(e.record.Instance, r.Instance)
 	if !e.held.IsZero() {
 		s.held--
 	}

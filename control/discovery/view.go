@@ -79,7 +79,7 @@ func (v *View) filter(s *Snapshot) *Snapshot {
 	out := &Snapshot{Service: s.Service, service: s.service}
 	for i := range s.Instances {
 		if v.accepts(&s.Instances[i]) {
-			out.add(s.Instances[i], s.held[i])
+			out.add(s.Instances[i], s.incarnations[i], s.held[i])
 		}
 	}
 	return out
