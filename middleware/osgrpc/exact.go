@@ -23,7 +23,7 @@ type exactCall struct {
 
 // TagRPC prepares a call for its interceptor.
 func (h *exactHandler) TagRPC(ctx context.Context, info *stats.RPCTagInfo) context.Context {
-	if !h.server.filter(info.FullMethodName) {
+	if !h.server.filter(info.FullMethodName) || h.server.isProbe(info.FullMethodName) {
 		return ctx
 	}
 	return context.WithValue(ctx, exactKey{}, &exactCall{name: info.FullMethodName})

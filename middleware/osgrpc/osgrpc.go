@@ -124,6 +124,10 @@ type Options struct {
 	// even one of a method that Filter excludes. Calls of other clients name no service, and are served. Default: all are served. Server
 	// only.
 	Services []string
+	// ReportLoad reports the load of the server in the trailer of each answer, and answers probes (ProbeMethod), so that clients with a
+	// router.Router avoid busy instances. Calls that Filter excludes and refused ones are not counted. A Public server reports nothing.
+	// Default: false. Server only.
+	ReportLoad bool
 	// Exact also observes calls that fail outside their handlers, as the package comment describes. It uses a stats handler, which costs
 	// 20 allocations for each call. Default: false. Server only.
 	Exact bool
@@ -153,12 +157,12 @@ func ServerOptions(opts *Options) []grpc.ServerOption {
 		grpc.ChainUnaryInterceptor(s.unary),
 		grpc.ChainStreamInterceptor(s.stream),
 	}
-	if s.watching {
+	if s.watching || s.load != nil {
 		options = append(options, grpc.UnknownServiceHandler(unknownMethod))
-		if o.Exact {
-			s.exact = true
-			options = append(options, grpc.StatsHandler(&exactHandler{s}))
-		}
+	}
+	if s.watching && o.Exact {
+		s.exact = true
+		options = append(options, grpc.StatsHandler(&exactHandler{s}))
 	}
 	return options
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-os/go-os/internal/admission"
 	"github.com/go-os/go-os/internal/instrument"
+	"github.com/go-os/go-os/internal/serverload"
 	"github.com/go-os/go-os/telemetry"
 )
 
@@ -42,6 +43,7 @@ type server struct {
 	registered sync.Map // full method → *method: the keys of methods, for look-ups that add nothing
 
 	places   *admission.Limit // nil if there is no limit
+	load     *serverload.Load // nil if it is not reported
 	refusals admission.Lines
 }
 
@@ -61,6 +63,9 @@ func newServer(opts Options) *server {
 		h, err := rpcconv.NewServerCallDuration(m)
 		return h.Inst(), err
 	})
+	if opts.ReportLoad && !opts.Public {
+		s.load = serverload.New()
+	}
 	s.watching = s.observing() || s.logs
 	return s
 }
@@ -69,7 +74,7 @@ func newServerMethod(name string) *method { return newMethod(trace.SpanKindServe
 
 // protecting reports whether any protection is on.
 func (s *server) protecting() bool {
-	return s.recovers || s.public || s.places != nil || s.deadlines != (deadlines{}) || len(s.services) > 0
+	return s.recovers || s.public || s.places != nil || s.deadlines != (deadlines{}) || len(s.services) > 0 || s.load != nil
 }
 
 // method returns the cached data of a registered method.
@@ -92,6 +97,7 @@ func (s *server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 			}
 			err = c.panicked(value)
 		}
+		c.leaveUnary(err)
 		c.end(err)
 	}()
 	if err := c.refusal(); err != nil {
@@ -112,6 +118,9 @@ func (s *server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 }
 
 func (s *server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
+	if s.isProbe(info.FullMethod) {
+		return s.probe(ss)
+	}
 	c := s.start(ss.Context(), info.FullMethod, isRegistered(srv, info))
 	returned := false
 	defer func() {
@@ -122,6 +131,7 @@ func (s *server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 			}
 			err = c.panicked(value)
 		}
+		c.leaveStream(ss)
 		c.end(err)
 	}()
 	if err := c.refusal(); err != nil {

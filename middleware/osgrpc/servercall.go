@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/peer"
 
 	"github.com/go-os/go-os/internal/sanitize"
+	"github.com/go-os/go-os/internal/serverload"
 )
 
 // maxDetail bounds the bytes of a panic's value on its span, and of a foreign name in telemetry. The panic's event has all of it.
@@ -30,6 +31,7 @@ type serverCall struct {
 	name   string // as the client wrote it, if the method is not registered or the call is filtered
 
 	filtered bool // by Options.Filter: the call is not handled here
+	work     serverload.Request
 	admitted bool // holds a place under the limit
 	refused  bool // found no place under the limit
 	stray    bool // is for another service, wanted
@@ -63,6 +65,9 @@ func (s *server) start(ctx context.Context, fullMethod string, registered bool) 
 	}
 	c.admitted = s.places.Acquire()
 	c.refused = !c.admitted
+	if c.admitted {
+		c.work = s.load.Begin()
+	}
 	return c
 }
 
