@@ -217,7 +217,9 @@ func TestSlowEndpointIsTriedAgain(t *testing.T) {
 		t.Fatalf("the slow endpoint got %d of 1000 requests, want at most 5", before[0])
 	}
 	random := seeded()
-	recovered := func(int) time.Duration { return 5*time.Millisecond + time.Duration(random()%uint64(10*time.Millisecond)) }
+	recovered := func(int) time.Duration {
+		return 5*time.Millisecond + time.Duration(random()%uint64(10*time.Millisecond))
+	}
 	after := serve(b, s, 5*time.Second, 24_000, recovered, always(Success))
 	if after[0] < 500 {
 		t.Errorf("two minutes after it had recovered, the endpoint got %d of 24,000 requests, want at least 500", after[0])
