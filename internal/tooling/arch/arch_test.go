@@ -69,6 +69,8 @@ func TestMutations(t *testing.T) {
 		{"state in discovery", "control/discovery/resolver.go", ours + "state/kv", "links no store"},
 		{"state in the drivers' side of discovery", "control/discovery/driver/driver.go", ours + "state/kv", "links no store"},
 		{"gRPC in discovery", "control/discovery/resolver.go", "google.golang.org/grpc", "a vendor belongs in a driver"},
+		{"rate limiter in the breakers of the router", "control/router/internal/breaker/rate.go", "golang.org/x/time/rate", ""},
+		{"failsafe-go in the breakers of the router", "control/router/internal/breaker/breaker.go", "github.com/failsafe-go/failsafe-go/circuitbreaker", "a vendor belongs in a driver"},
 		{"vendor of a registry in discovery", "control/discovery/registrar.go", "github.com/hashicorp/consul/api", "a vendor belongs in a driver"},
 		{"discovery choosing a driver", "control/discovery/static.go", ours + "control/discovery/kvdiscovery", "only main chooses a driver"},
 		{"configuration choosing a driver of discovery", "control/config/url.go", ours + "control/discovery/dnsdiscovery", "only main chooses a driver"},
