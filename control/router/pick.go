@@ -1,86 +1,285 @@
 package router
 
 import (
+	"context"
+	"errors"
 	"fmt"
-	"slices"
 	"sync/atomic"
+	"time"
+
+	"github.com/go-os/go-os/control/router/internal/balance"
+	"github.com/go-os/go-os/control/router/internal/breaker"
+	"github.com/go-os/go-os/control/router/internal/health"
+	"github.com/go-os/go-os/control/router/internal/placement"
 )
 
-// Pick is an endpoint that was chosen for one attempt. Copies are the same Pick. End it by Done.
+// Pick is an endpoint that was chosen for one attempt. Copies are the same Pick. The zero Pick has no endpoint.
 type Pick struct {
 	endpoint *Endpoint
-	ended    *atomic.Bool
+	ticket   balance.Ticket
+	service  breaker.Permit
+	breaker  breaker.Permit // of the endpoint
+	pool     *pool
+	method   *method
+	reason   balance.Reason
 }
 
 // Endpoint returns the chosen endpoint; nil for the zero Pick.
 func (p Pick) Endpoint() *Endpoint { return p.endpoint }
 
 // Address returns the address of the endpoint.
-func (p Pick) Address() string { return p.endpoint.address }
+func (p Pick) Address() string { return p.endpoint.key.address }
 
 // Arm returns the arm of the split that the request belongs to, or "".
-func (p Pick) Arm() string { return "" }
+func (p Pick) Arm() string {
+	if p.pool == nil {
+		return ""
+	}
+	return p.pool.arm
+}
 
-// Reason returns why this endpoint was chosen, such as "cold" or "random".
-func (p Pick) Reason() string { return "" }
+// Reason returns why this endpoint was chosen, such as "least_cost", "cold" or "hash".
+func (p Pick) Reason() string { return p.reason.String() }
 
-// Answered records that the answer has begun. Its latency is measured up to here, and the request remains in flight. Without Answered, it is
+// Answered records that the answer has begun. The latency is measured up to here, and the request remains in flight. Without Answered, it is
 // measured up to Done.
-func (p Pick) Answered() {}
+func (p Pick) Answered() {
+	if p.endpoint != nil {
+		p.ticket.Answered(p.endpoint.service.router.now())
+	}
+}
+
+// kinds are the outcomes in the words of the packages that learn from them.
+var kinds = [...]struct {
+	balance balance.Outcome
+	health  health.Result
+	breaker breaker.Result
+}{
+	Success:      {balance.Success, health.Success, breaker.Success},
+	Fault:        {balance.Fault, health.Fault, breaker.Failure},
+	GatewayFault: {balance.Fault, health.GatewayFault, breaker.Failure},
+	Overload:     {balance.Overload, health.Overload, breaker.Failure},
+	Timeout:      {balance.Timeout, health.Timeout, breaker.Failure},
+	Neutral:      {balance.Neutral, health.Neutral, breaker.Neutral},
+}
 
 // Done records the outcome. It must be called for each Pick, at the end of the answer. Only the first call has an effect.
 func (p Pick) Done(o Outcome) {
-	if p.ended == nil || p.ended.Swap(true) {
+	if p.endpoint == nil {
 		return
 	}
-	p.endpoint.inFlight.Add(-1)
-}
-
-// pick chooses an endpoint among some.
-func (s *Service) pick(_ Request, among, tried []*Endpoint) (Pick, error) {
-	n := s.next.Add(1)
-	for i := range among {
-		e := among[(n+uint64(i))%uint64(len(among))]
-		if !slices.Contains(tried, e) {
-			e.inFlight.Add(1)
-			return Pick{e, new(atomic.Bool)}, nil
+	e := p.endpoint
+	s := e.service
+	now := s.router.now()
+	kind := o.Kind
+	if int(kind) >= len(kinds) {
+		kind = Neutral
+	}
+	as := &kinds[kind]
+	latency, first := p.ticket.Done(now, as.balance)
+	if !first {
+		return
+	}
+	p.service.Record(now, as.breaker, latency)
+	p.breaker.Record(now, as.breaker, latency)
+	s.guards.limit.Release()
+	e.limit.Release()
+	if kind != Neutral {
+		e.judge(now, as.health)
+		if t := s.guards.throttle.Load(); t != nil {
+			t.Record(now, kind != Overload)
 		}
 	}
-	return Pick{}, s.none()
+	if o.Load.Known {
+		e.state.Report(now, o.Load.InFlight, o.Load.Latency, false)
+	}
+	p.record(now, kind, latency)
 }
 
-// none returns the error of a service without an endpoint to choose.
-func (s *Service) none() error {
-	return &Error{Op: "pick", Service: s.key.name, Err: fmt.Errorf("%w: no endpoint with the protocol %q", ErrUnavailable, s.key.protocol)}
+// pick chooses an endpoint of the service, or of a selection.
+func (s *Service) pick(req *Request, x *Selection, tried []*Endpoint) (Pick, error) {
+	if s.router.closed() {
+		return Pick{}, &Error{Op: "pick", Service: s.key.name, Err: ErrClosed}
+	}
+	now := s.router.now()
+	t := s.table(now)
+	if t == nil {
+		return Pick{}, &Error{Op: "pick", Service: s.key.name, Err: fmt.Errorf("%w: call Ready first", ErrUnavailable)}
+	}
+	permit, err := s.admit(now, req, len(tried) == 0)
+	if err != nil {
+		return Pick{}, err
+	}
+	from := t.poolFor(req)
+	if x != nil {
+		from = x.restrict(t, from)
+	}
+	p, err := s.choose(now, from, req, tried)
+	if err != nil {
+		s.dismiss(now, permit)
+		return Pick{}, err
+	}
+	p.service = permit
+	p.method = s.methodOf(p.endpoint, req.Method)
+	p.ticket = p.endpoint.state.Begin(now, req.Stream)
+	return p, nil
 }
 
-// present returns the table of the present snapshot.
-func (s *Service) present() *table {
-	view := s.view.Load()
-	if view == nil {
-		return nil
-	}
-	snapshot := view.Snapshot()
-	if t := s.table.Load(); t != nil && t.from == snapshot {
-		return t
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	next := &table{from: snapshot, generation: 1}
-	if t := s.table.Load(); t != nil {
-		next.generation = t.generation + 1
-	}
-	for n := range snapshot.Instances {
-		i := &snapshot.Instances[n]
-		key := endpointKey{i.ID, i.Addresses[s.key.protocol], snapshot.Incarnation(n)}
-		e := s.endpoints[key]
-		if e == nil {
-			e = &Endpoint{service: s, address: key.address}
-			s.endpoints[key] = e
+// maxTried is how many endpoints a pick passes over.
+const maxTried = 16
+
+// choose returns an endpoint of a pool that has room for a request.
+func (s *Service) choose(now time.Duration, from *pool, req *Request, tried []*Endpoint) (Pick, error) {
+	var space [maxTried]*balance.Endpoint
+	avoid := balance.Tried(space[:0])
+	for _, e := range tried {
+		if len(avoid) < maxTried {
+			avoid = append(avoid, e.state)
 		}
-		e.instance.Store(i)
-		next.endpoints = append(next.endpoints, e)
 	}
-	s.table.Store(next)
-	return next
+	balancer, key := s.guards.balancer.Load(), balance.Key{}
+	if req.Key != "" && s.policy().Balance.Algorithm == ConsistentHash {
+		key = balance.Key{Hash: placement.KeyHash(req.Key), Set: true}
+	}
+	full := false
+	for {
+		n, why := balancer.Pick(now, from.set, key, avoid)
+		if n < 0 {
+			return Pick{}, s.none(from, full)
+		}
+		e := from.endpoints[n]
+		if e.acquire(now) {
+			s.probe(now, balancer, from, n)
+			p := Pick{endpoint: e, pool: from, reason: why}
+			if b := e.breaker.Load(); b != nil {
+				p.breaker, _ = b.Allow(now) // an open one has ejected the endpoint, as far as that is possible
+			}
+			return p, nil
+		}
+		if full = true; len(avoid) == maxTried {
+			return Pick{}, s.none(from, full)
+		}
+		avoid = append(avoid, e.state)
+	}
+}
+
+// acquire takes a place at the endpoint.
+func (e *Endpoint) acquire(now time.Duration) bool {
+	if !e.limit.Acquire() {
+		return false
+	}
+	if rate := e.rate.Load(); rate != nil {
+		if _, ok := rate.Allow(now); !ok {
+			e.limit.Release()
+			return false
+		}
+	}
+	return true
+}
+
+// none returns the error of a pool without an endpoint for a request.
+func (s *Service) none(from *pool, full bool) error {
+	var why string
+	switch {
+	case full:
+		return s.reject(reasonEndpoints, s.errors.limited)
+	case len(from.endpoints) > 0:
+		why = fmt.Sprintf("all %d endpoints were tried", len(from.endpoints))
+	case from.choice == placement.ChoseNone:
+		why = "no endpoint matches the labels of the request"
+	default:
+		why = fmt.Sprintf("no instance has an address of the protocol %q", s.key.protocol)
+	}
+	return &Error{Op: "pick", Service: s.key.name, Err: fmt.Errorf("%w: %s", ErrUnavailable, why)}
+}
+
+// probe sends the probes that a request causes.
+func (s *Service) probe(now time.Duration, b *balance.Balancer, from *pool, picked int) {
+	prober := s.prober.Load()
+	if prober == nil {
+		return
+	}
+	for {
+		n, ok := b.Probe(now, from.set, picked)
+		if !ok {
+			return
+		}
+		if s.probing.Add(1) > maxProbing {
+			s.probing.Add(-1)
+			return
+		}
+		go s.probeOne(*prober, from.endpoints[n])
+	}
+}
+
+// probeOne asks one endpoint for its load.
+func (s *Service) probeOne(prober Prober, e *Endpoint) {
+	defer s.probing.Add(-1)
+	ctx, cancel := context.WithTimeout(s.router.background, probeTime)
+	defer cancel()
+	load, err := prober.Probe(ctx, e)
+	now := s.router.now()
+	switch {
+	case err == nil:
+		e.state.Report(now, load.InFlight, load.Latency, true)
+		s.counts.probes[probeAnswered].Add(1)
+	case errors.Is(err, errors.ErrUnsupported):
+		e.state.ProbeRefused(now)
+		s.counts.probes[probeRefused].Add(1)
+	default:
+		s.counts.probes[probeFailed].Add(1)
+	}
+}
+
+// Among returns the part of the endpoints that are given, such as those with a connection.
+func (s *Service) Among(endpoints []*Endpoint) *Selection {
+	x := &Selection{service: s, list: endpoints, only: make(map[*Endpoint]bool, len(endpoints))}
+	for _, e := range endpoints {
+		x.only[e] = true
+	}
+	return x
+}
+
+// Selection is a part of the endpoints of a service. It is safe for concurrent use.
+type Selection struct {
+	service *Service
+	list    []*Endpoint
+	only    map[*Endpoint]bool
+	current atomic.Pointer[restricted]
+}
+
+// restricted holds the restricted pools of one table.
+type restricted struct {
+	of    *table
+	pools *boundedPools
+}
+
+// Pick chooses an endpoint of the selection. It never waits. If none of them is in the pool of the request, it is one of the others: it fails
+// only if all were tried or the policy rejects the request.
+func (x *Selection) Pick(req Request, tried ...*Endpoint) (Pick, error) {
+	return x.service.pick(&req, x, tried)
+}
+
+// restrict returns the part of a pool that the selection has.
+func (x *Selection) restrict(t *table, p *pool) *pool {
+	r := x.current.Load()
+	if r == nil || r.of != t {
+		r = &restricted{of: t, pools: newBoundedPools()}
+		x.current.Store(r)
+	}
+	return r.pools.Get(p, x.part)
+}
+
+func (x *Selection) part(p *pool) *pool {
+	part := &pool{arm: p.arm, table: p.table, choice: p.choice}
+	for n, e := range p.endpoints {
+		if x.only[e] {
+			part.endpoints, part.weights = append(part.endpoints, e), append(part.weights, p.weights[n])
+		}
+	}
+	if len(part.endpoints) == 0 && p.choice != placement.ChoseNone {
+		part.endpoints = x.list
+	}
+	part.set = newSet(part.endpoints, part.weights)
+	return part
 }

@@ -9,6 +9,9 @@ type Request struct {
 	// Key keeps requests together: the same key goes to the same arm of a split, and with a consistent hash to the same endpoint. Default:
 	// each request is on its own.
 	Key string
+	// Arm is the arm of a split that the request belongs to, if something else has decided that, such as a feature flag. Default: Policy.Split
+	// decides.
+	Arm string
 	// Labels choose among the endpoints by their labels: Policy.Labels.
 	Labels map[string]string
 	// Idempotent is set if the request may be sent twice. Other requests are repeated only if nothing of them was sent.
@@ -38,6 +41,18 @@ const (
 	// Neutral: the outcome shows nothing about the endpoint: the caller cancelled, a hedge lost, the client itself rejected.
 	Neutral
 )
+
+// String returns the name of the kind, as in telemetry.
+func (k Kind) String() string {
+	if int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return "unknown"
+}
+
+var kindNames = [...]string{
+	Success: "success", Fault: "fault", GatewayFault: "gateway_fault", Overload: "overload", Timeout: "timeout", Neutral: "neutral",
+}
 
 // Outcome is how an attempt ended.
 type Outcome struct {

@@ -15,15 +15,19 @@ package router
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
+	"reflect"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-os/go-os/control/discovery"
 	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/internal/fault"
-	"github.com/go-os/go-os/internal/life"
 	"github.com/go-os/go-os/internal/sanitize"
 	"github.com/go-os/go-os/telemetry"
 )
@@ -56,6 +60,8 @@ type Error struct {
 	Service string
 	// Err is the cause.
 	Err error
+	// RetryAfter is when a request over a rate limit is within it again. Zero: unknown.
+	RetryAfter time.Duration
 }
 
 // Error implements error.
@@ -76,29 +82,39 @@ const (
 
 // Options configure New.
 type Options struct {
-	// Policies are the policies of services by name. The name "*" is the policy of all services without one. They can be replaced at run
-	// time: Router.SetPolicies. Default: the zero Policy.
+	// Policies are the policies of services by name. The name "*" is the policy of all services without one. SetPolicies replaces them at run
+	// time. Default: the zero Policy.
 	Policies map[string]Policy
-	// Zone is where this process runs. Endpoints in the same zone are preferred (Policy.Zones). Default: all zones are equal.
+	// Zone is where this process runs. Requests stay in it as far as its endpoints can serve them: Policy.Zones. Default: all zones are equal.
 	Zone string
+	// Client is the name of this process. Processes with different names use different subsets: Policy.Subset. Default: random.
+	Client string
 	// Wait is how long the first Pick of a service waits for the registry's answer. Default: DefaultWait.
 	Wait time.Duration
-	// Telemetry receives spans, metrics and events. A no-op provider turns its signal off.
+	// Telemetry receives metrics and events. A no-op provider turns its signal off.
 	Telemetry telemetry.Providers
 }
 
 func (o *Options) withDefaults() (Options, error) {
 	all := defaults.Copy(o)
+	all.Client = cmp.Or(all.Client, rand.Text())
 	return all, defaults.Fill("router.Options.Wait", &all.Wait, DefaultWait)
 }
 
 // Router chooses the endpoints of services. It is safe for concurrent use. A process needs one.
 type Router struct {
-	resolver *discovery.Resolver
-	opts     Options
-	start    time.Time
-	life     life.Life
+	resolver   *discovery.Resolver
+	opts       Options
+	start      time.Time
+	over       atomic.Bool // closed
+	background context.Context
+	cancel     context.CancelFunc
+	obs        observer
+
 	services sync.Map // of *Service by serviceKey
+
+	mu       sync.Mutex // held while services are added, or policies replaced
+	policies map[string]*policy
 }
 
 type serviceKey struct{ name, protocol string }
@@ -111,6 +127,11 @@ func New(resolver *discovery.Resolver, opts *Options) (*Router, error) {
 		return nil, err
 	}
 	r := &Router{resolver: resolver, opts: o, start: time.Now()}
+	if r.policies, err = r.compileAll(o.Policies); err != nil {
+		return nil, err
+	}
+	r.background, r.cancel = context.WithCancel(context.Background())
+	r.observe(o.Telemetry)
 	return r, nil
 }
 
@@ -124,27 +145,83 @@ func (r *Router) Service(name, protocol string) *Service {
 	if s, ok := r.services.Load(key); ok {
 		return s.(*Service)
 	}
-	s, _ := r.services.LoadOrStore(key, newService(r, key))
-	return s.(*Service)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s, ok := r.services.Load(key); ok {
+		return s.(*Service)
+	}
+	s := newService(r, key)
+	s.compiled.Store(r.policyOf(name))
+	r.services.Store(key, s)
+	return s
+}
+
+// SetPolicies replaces the policies of all services: see Options.Policies. What was learnt about endpoints stays, and so do ejections, breakers
+// and budgets. If one policy is invalid, it returns ErrInvalid with all mistakes, and no policy changes.
+func (r *Router) SetPolicies(policies map[string]Policy) error {
+	compiled, err := r.compileAll(policies)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before := r.policies
+	for name, p := range compiled {
+		if old := before[name]; old != nil && reflect.DeepEqual(old.Policy, p.Policy) {
+			compiled[name] = old
+		}
+	}
+	r.policies = compiled
+	r.services.Range(func(_, value any) bool {
+		s := value.(*Service)
+		if p := r.policyOf(s.key.name); p != s.compiled.Swap(p) {
+			s.emit(r.obs.policy)
+		}
+		return true
+	})
+	return nil
+}
+
+// Policy returns the policy in force for a service.
+func (r *Router) Policy(service string) Policy {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.policyOf(service).Policy
+}
+
+// compileAll returns the policies by name, with one for all services without one.
+func (r *Router) compileAll(policies map[string]Policy) (map[string]*policy, error) {
+	all := make(map[string]*policy, len(policies)+1)
+	var mistakes []error
+	for _, name := range slices.Sorted(maps.Keys(policies)) {
+		p, err := r.compile(name, policies[name])
+		mistakes = append(mistakes, err)
+		all[name] = p
+	}
+	if all[anyService] == nil {
+		p, err := r.compile(anyService, Policy{})
+		mistakes = append(mistakes, err)
+		all[anyService] = p
+	}
+	return all, errors.Join(mistakes...)
+}
+
+// policyOf returns the policy of a service. r.mu is held.
+func (r *Router) policyOf(service string) *policy {
+	if p := r.policies[service]; p != nil {
+		return p
+	}
+	return r.policies[anyService]
 }
 
 // Close ends the Router's work in the background. Later picks return ErrClosed. A second Close does nothing.
 func (r *Router) Close() error {
-	r.life.End()
+	if r.over.Swap(true) {
+		return nil
+	}
+	r.cancel()
+	r.obs.stop()
 	return nil
 }
 
-// Ready waits until the registry has answered about a service, or ctx or Options.Wait ends. It returns the errors of discovery's Lookup.
-func (s *Service) Ready(ctx context.Context) error {
-	if s.view.Load() != nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.router.opts.Wait)
-	defer cancel()
-	view, err := s.router.resolver.View(ctx, s.key.name, discovery.WithProtocol(s.key.protocol))
-	if err != nil {
-		return &Error{Op: "pick", Service: s.key.name, Err: err}
-	}
-	s.view.CompareAndSwap(nil, view)
-	return nil
-}
+func (r *Router) closed() bool { return r.over.Load() }

@@ -7,16 +7,17 @@ import (
 
 	"github.com/go-os/go-os/control/discovery"
 	"github.com/go-os/go-os/control/router"
+	"github.com/go-os/go-os/telemetry"
 )
 
 // newRouter returns a Router for fixed instances of "orders".
-func newRouter(t *testing.T, opts *router.Options, instances ...discovery.Instance) *router.Router {
+func newRouter(t testing.TB, opts *router.Options, instances ...discovery.Instance) *router.Router {
 	t.Helper()
 	registry, err := discovery.Static(instances...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	resolver, err := discovery.NewResolver(registry, nil)
+	resolver, err := discovery.NewResolver(registry, &discovery.ResolverOptions{Telemetry: telemetry.Off()})
 	if err != nil {
 		t.Fatal(err)
 	}

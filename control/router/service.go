@@ -4,31 +4,59 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
 
 	"github.com/go-os/go-os/control/discovery"
+	"github.com/go-os/go-os/control/router/internal/breaker"
+	"github.com/go-os/go-os/control/router/internal/health"
+	"github.com/go-os/go-os/internal/sanitize"
 )
 
 // Service is a service as this process calls it by one protocol. It is safe for concurrent use.
 type Service struct {
 	router *Router
 	key    serviceKey
-	view   atomic.Pointer[discovery.View] // nil before the registry's first answer
-	next   atomic.Uint64
-	table  atomic.Pointer[table]
+	errors rejections
+	about  []attribute.KeyValue
 
-	mu        sync.Mutex
+	compiled atomic.Pointer[policy]
+	view     atomic.Pointer[discovery.View] // nil before the registry's first answer
+	current  atomic.Pointer[table]          // nil before the first request
+	dirty    atomic.Bool                    // the table must be rebuilt: an ejection has begun or ended
+	guards   guards
+	monitor  *health.Monitor
+	latency  latency
+	counts   counts
+	prober   atomic.Pointer[Prober]
+	probing  atomic.Int64
+
+	mu        sync.Mutex // held while the table is rebuilt
 	endpoints map[endpointKey]*Endpoint
-}
-
-// table is what requests choose from. It is immutable.
-type table struct {
-	from       *discovery.Snapshot
-	generation uint64
-	endpoints  []*Endpoint
+	document  *policy // that the guards were made for
+	panicking bool    // as reported
 }
 
 func newService(r *Router, key serviceKey) *Service {
-	return &Service{router: r, key: key, endpoints: map[endpointKey]*Endpoint{}}
+	name := sanitize.Text(key.name, maxName)
+	return &Service{
+		router: r, key: key, errors: newRejections(key.name), endpoints: map[endpointKey]*Endpoint{}, monitor: health.New(health.Config{}),
+		about: []attribute.KeyValue{serviceAttr.String(name), protocolAttr.String(key.protocol)},
+	}
+}
+
+// policy returns the policy in force.
+func (s *Service) policy() *policy { return s.compiled.Load() }
+
+func (s *Service) budget() *breaker.Budget {
+	if b := s.guards.budget.Load(); b != nil {
+		return b
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.obey(s.router.now(), s.policy())
+	return s.guards.budget.Load()
 }
 
 // Name returns the name of the service.
@@ -37,68 +65,69 @@ func (s *Service) Name() string { return s.key.name }
 // Protocol returns the protocol, such as "http".
 func (s *Service) Protocol() string { return s.key.protocol }
 
-// Endpoints returns the present endpoints of the service, including ejected ones, and a number that changes when they do. Do not change the
-// slice. There are none before Ready.
-func (s *Service) Endpoints() (endpoints []*Endpoint, generation uint64) {
-	if t := s.present(); t != nil {
-		return t.endpoints, t.generation
+// Ready waits until the registry has answered about the service, or ctx or Options.Wait ends. It returns the errors of a lookup: see
+// discovery.Resolver.View.
+func (s *Service) Ready(ctx context.Context) error {
+	if s.view.Load() != nil {
+		return nil
 	}
-	return nil, 0
+	ctx, cancel := context.WithTimeout(ctx, s.router.opts.Wait)
+	defer cancel()
+	view, err := s.router.resolver.View(ctx, s.key.name, discovery.WithProtocol(s.key.protocol))
+	if err != nil {
+		return &Error{Op: "pick", Service: s.key.name, Err: err}
+	}
+	s.view.CompareAndSwap(nil, view)
+	return nil
 }
 
-// Endpoint returns the present endpoint of an instance, or nil.
+// Endpoints returns the endpoints that this process uses, ejected ones included, and a number that changes when they do. There are none before
+// Ready. Do not change the slice.
+func (s *Service) Endpoints() (endpoints []*Endpoint, generation uint64) {
+	t := s.table(s.router.now())
+	if t == nil {
+		return nil, 0
+	}
+	return t.endpoints, t.generation
+}
+
+// Endpoint returns the endpoint of an instance at an address, or nil if it is not among Endpoints.
 func (s *Service) Endpoint(id, address string) *Endpoint {
 	endpoints, _ := s.Endpoints()
 	for _, e := range endpoints {
-		if e.address == address && e.Instance().ID == id {
+		if e.key.address == address && e.key.id == id {
 			return e
 		}
 	}
 	return nil
 }
 
-// Among returns a selection of endpoints, such as those with a connection.
-func (s *Service) Among(endpoints []*Endpoint) *Selection {
-	return &Selection{service: s, only: endpoints}
+// SetProber sets how endpoints are probed for their load. Without a Prober, the balancing uses what this process sees alone.
+func (s *Service) SetProber(p Prober) { s.prober.Store(&p) }
+
+// Prober asks endpoints for their load.
+type Prober interface {
+	// Probe returns the present load of the endpoint. It returns errors.ErrUnsupported if the endpoint does not answer probes: the endpoint
+	// is then not probed for ten minutes.
+	Probe(ctx context.Context, e *Endpoint) (Load, error)
 }
 
-// Selection is a part of the endpoints of a service.
-type Selection struct {
-	service *Service
-	only    []*Endpoint
-}
-
-// Pick chooses an endpoint of the selection. It never blocks. Tried endpoints are avoided.
-func (x *Selection) Pick(req Request, tried ...*Endpoint) (Pick, error) {
-	return x.service.pick(req, x.only, tried)
-}
-
-// Pick chooses an endpoint for a request. The first Pick of a service waits for the registry, see Ready. Tried endpoints are avoided. End
-// the Pick by Done.
+// Pick chooses an endpoint for a request. The first Pick of a service waits for the registry: see Ready. Tried endpoints are avoided. End the
+// Pick by Done.
 //
-// It returns ErrUnavailable if there is no endpoint, and an ErrRejected if the policy forbids the request now.
+// It returns ErrUnavailable if there is no endpoint, an ErrRejected if the policy forbids the request now, and ErrClosed.
 func (s *Service) Pick(ctx context.Context, req Request, tried ...*Endpoint) (Pick, error) {
 	if s.view.Load() == nil {
 		if err := s.Ready(ctx); err != nil {
 			return Pick{}, err
 		}
 	}
-	t := s.present()
-	return s.pick(req, t.endpoints, tried)
+	s.complete(ctx, &req)
+	return s.pick(&req, nil, tried)
 }
 
-// Endpoint is one instance of a service at one address. The same process at the same address stays the same Endpoint while it is known.
-type Endpoint struct {
-	service  *Service
-	address  string
-	instance atomic.Pointer[discovery.Instance]
-	inFlight atomic.Int64
-}
+// probeTime limits a probe. A later answer is too old to be useful.
+const probeTime = 100 * time.Millisecond
 
-type endpointKey struct{ id, address, incarnation string }
-
-// Instance returns the instance as the registry shows it now. Do not change it.
-func (e *Endpoint) Instance() *discovery.Instance { return e.instance.Load() }
-
-// Address returns the address for the protocol.
-func (e *Endpoint) Address() string { return e.address }
+// maxProbing is how many probes of a service are on their way at most.
+const maxProbing = 64

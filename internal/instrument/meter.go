@@ -62,6 +62,12 @@ func (m Meter) ObservableUpDownCounter(name, unit, description string) metric.In
 	return orNoop[metric.Int64ObservableUpDownCounter](c, err, noop.Int64ObservableUpDownCounter{})
 }
 
+// ObservableCounter returns a counter of whole numbers whose totals a callback of Observe supplies.
+func (m Meter) ObservableCounter(name, unit, description string) metric.Int64ObservableCounter {
+	c, err := m.meter.Int64ObservableCounter(name, metric.WithUnit(unit), metric.WithDescription(description))
+	return orNoop[metric.Int64ObservableCounter](c, err, noop.Int64ObservableCounter{})
+}
+
 // Observe calls callback at each collection, for the values of these instruments, until stop is called.
 func (m Meter) Observe(callback metric.Callback, of ...metric.Observable) (stop func()) {
 	registration, err := m.meter.RegisterCallback(callback, of...)

@@ -1,0 +1,147 @@
+package router
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-os/go-os/control/router/internal/balance"
+	"github.com/go-os/go-os/control/router/internal/breaker"
+)
+
+// guards decide whether a request to a service may be sent at all, and hold what a change of policy must not lose.
+type guards struct {
+	balancer atomic.Pointer[balance.Balancer]
+	breaker  atomic.Pointer[breaker.Breaker] // nil if there is none, as below
+	throttle atomic.Pointer[breaker.Throttle]
+	rate     atomic.Pointer[breaker.RateLimit]
+	keyRate  atomic.Pointer[breaker.KeyedRateLimit]
+	budget   atomic.Pointer[breaker.Budget]
+	limit    breaker.Concurrency
+}
+
+// obey puts a policy in force. The policy was validated, so that no part of it can fail. s.mu is held.
+func (s *Service) obey(now time.Duration, p *policy) {
+	before := s.document
+	if before == p {
+		return
+	}
+	s.document = p
+	g := &s.guards
+	if before == nil || before.Balance != p.Balance {
+		g.balancer.Store(balance.New(p.Balance.config()))
+	}
+	if before == nil || before.Ejection != p.Ejection || before.SlowStart != p.SlowStart {
+		s.monitor.SetConfig(p.health(s.healthChanged))
+	}
+	reconfigure(now, &g.breaker, p.Breaker.on(), p.Breaker.config(s.breakerChanged), breaker.New)
+	reconfigure(now, &g.throttle, p.Throttle.on(), p.Throttle.config(), breaker.NewThrottle)
+	reconfigure(now, &g.rate, p.Limits.Rate > 0, breaker.RateConfig{PerSecond: p.Limits.Rate, Burst: p.Limits.Burst}, breaker.NewRateLimit)
+	keys := breaker.KeyedConfig{RateConfig: breaker.RateConfig{PerSecond: p.Limits.KeyRate, Burst: p.Limits.KeyBurst}}
+	reconfigure(now, &g.keyRate, p.Limits.KeyRate > 0, keys, breaker.NewKeyedRateLimit)
+	reconfigure(now, &g.budget, true, p.retry.config(), breaker.NewBudget)
+	_ = g.limit.SetLimit(p.Limits.Concurrent)
+	for _, e := range s.endpoints {
+		e.obey(now, p)
+	}
+}
+
+// obey puts a policy in force for an endpoint.
+func (e *Endpoint) obey(now time.Duration, p *policy) {
+	reconfigure(now, &e.breaker, p.EndpointBreaker.on(), p.EndpointBreaker.config(e.breakerChanged), breaker.New)
+	rate := breaker.RateConfig{PerSecond: p.Limits.EndpointRate, Burst: p.Limits.EndpointBurst}
+	reconfigure(now, &e.rate, p.Limits.EndpointRate > 0, rate, breaker.NewRateLimit)
+	_ = e.limit.SetLimit(p.Limits.EndpointConcurrent)
+}
+
+// reconfigure makes, changes or removes a guard. One that remains keeps its state.
+func reconfigure[C, T any, G interface {
+	*T
+	SetConfig(time.Duration, C) error
+}](now time.Duration, at *atomic.Pointer[T], on bool, config C, create func(C) (*T, error)) {
+	switch present := at.Load(); {
+	case !on:
+		at.Store(nil)
+	case present != nil:
+		_ = G(present).SetConfig(now, config)
+	default:
+		created, _ := create(config)
+		at.Store(created)
+	}
+}
+
+// rejections are the errors of a service that need no building.
+type rejections struct{ open, throttled, limited error }
+
+func newRejections(service string) rejections {
+	of := func(class error) error {
+		return &Error{Op: "pick", Service: service, Err: &rejection{class}}
+	}
+	return rejections{open: of(ErrOpen), throttled: of(ErrThrottled), limited: of(ErrLimited)}
+}
+
+// rejection is an ErrRejected of a more specific class.
+type rejection struct{ class error }
+
+// Error implements error.
+func (r *rejection) Error() string { return r.class.Error() + ": " + ErrRejected.Error() }
+
+// Unwrap returns both errors.
+func (r *rejection) Unwrap() []error { return []error{r.class, ErrRejected} }
+
+// rejected reports whether the client itself has ended an attempt before anything was sent: by policy, or for want of an endpoint.
+func (o *Outcome) rejected() bool {
+	var e *Error
+	return o.Kind == Neutral && errors.As(o.Err, &e)
+}
+
+// admit reports whether a request may be sent. The permit must be recorded, and the place of the limit released, if it may.
+func (s *Service) admit(now time.Duration, req *Request, first bool) (breaker.Permit, error) {
+	g := &s.guards
+	if first {
+		if err := s.ration(now, req); err != nil {
+			return breaker.Permit{}, err
+		}
+	}
+	if t := g.throttle.Load(); t != nil && !t.Allow(now) {
+		return breaker.Permit{}, s.reject(reasonThrottled, s.errors.throttled)
+	}
+	if !g.limit.Acquire() {
+		return breaker.Permit{}, s.reject(reasonConcurrent, s.errors.limited)
+	}
+	if b := g.breaker.Load(); b != nil {
+		permit, ok := b.Allow(now)
+		if !ok {
+			g.limit.Release()
+			return breaker.Permit{}, s.reject(reasonOpen, s.errors.open)
+		}
+		return permit, nil
+	}
+	return breaker.Permit{}, nil
+}
+
+// ration applies the rate limits. Retries have a budget of their own.
+func (s *Service) ration(now time.Duration, req *Request) error {
+	if l := s.guards.rate.Load(); l != nil {
+		if wait, ok := l.Allow(now); !ok {
+			return s.limited(reasonRate, wait)
+		}
+	}
+	if l := s.guards.keyRate.Load(); l != nil && req.Key != "" {
+		if wait, ok := l.Allow(now, req.Key); !ok {
+			return s.limited(reasonKeyRate, wait)
+		}
+	}
+	return nil
+}
+
+// limited returns the error of a request over a rate.
+func (s *Service) limited(reason int, wait time.Duration) error {
+	return s.reject(reason, &Error{Op: "pick", Service: s.key.name, Err: &rejection{ErrLimited}, RetryAfter: wait})
+}
+
+// dismiss gives back what admit has given, for a request that is not sent after all.
+func (s *Service) dismiss(now time.Duration, permit breaker.Permit) {
+	permit.Record(now, breaker.Neutral, 0)
+	s.guards.limit.Release()
+}
