@@ -191,6 +191,7 @@ func (c *checker) split(s Split) {
 		names[arm.Name] = true
 		if !(arm.Percent >= 0 && arm.Percent <= 100) {
 			c.add("split.arms", "arm %q has %v percent: use 0 to 100", cut(arm.Name), arm.Percent)
+			continue
 		}
 		if len(arm.Labels) == 0 {
 			c.add("split.arms", "arm %q has no labels: set those of its endpoints, such as version", cut(arm.Name))
