@@ -4,12 +4,12 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cespare/xxhash/v2"
 
 	"github.com/go-os/go-os/control/discovery"
 	"github.com/go-os/go-os/control/router/internal/balance"
 	"github.com/go-os/go-os/control/router/internal/breaker"
 	"github.com/go-os/go-os/control/router/internal/health"
+	"github.com/go-os/go-os/control/router/internal/placement"
 )
 
 // Endpoint is one process of a service at one address. What was learnt about it survives ten minutes of absence.
@@ -45,7 +45,7 @@ const retention = 10 * time.Minute
 
 func newEndpoint(s *Service, key endpointKey, now time.Duration) *Endpoint {
 	e := &Endpoint{service: s, key: key, state: balance.NewEndpoint(now)}
-	e.state.Identify(xxhash.Sum64String(key.id + "\x00" + key.address))
+	e.state.Identify(placement.KeyHash(key.id + "\x00" + key.address))
 	e.target = s.monitor.Track(now, health.Key{ID: key.id, Address: key.address}, key.incarnation)
 	e.obey(now, s.document)
 	return e

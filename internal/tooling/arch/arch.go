@@ -59,7 +59,6 @@ var vendors = map[string][]string{
 	"control/config/versions":               {"github.com/santhosh-tekuri/jsonschema/v6"},
 	"control/discovery/internal/readnodev1": {"google.golang.org/grpc", "google.golang.org/protobuf"}, // generated
 	"control/discovery/readnode":            {"google.golang.org/grpc", "google.golang.org/protobuf"},
-	"control/router":                        {"github.com/failsafe-go/failsafe-go", "golang.org/x/time"},
 	"control/router/internal/breaker":       {"golang.org/x/time/rate"},
 	"control/router/internal/placement":     {"github.com/cespare/xxhash/v2"},
 	"identity/auth":                         {"golang.org/x/oauth2", "github.com/go-jose/go-jose/v4", "github.com/cedar-policy/cedar-go"},
