@@ -4,7 +4,6 @@ import (
 	"sync/atomic"
 	"time"
 
-
 	"github.com/go-os/go-os/control/discovery"
 	"github.com/go-os/go-os/control/router/internal/balance"
 	"github.com/go-os/go-os/control/router/internal/breaker"

@@ -76,7 +76,9 @@ func (r *Router) Status() []Status {
 		all = append(all, s.(*Service).Status())
 		return true
 	})
-	slices.SortFunc(all, func(a, b Status) int { return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Protocol, b.Protocol)) })
+	slices.SortFunc(all, func(a, b Status) int {
+		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Protocol, b.Protocol))
+	})
 	return all
 }
 
