@@ -53,7 +53,7 @@ type level struct {
 // New returns the Load of an idle server.
 func New() *Load { return &Load{start: time.Now()} }
 
-// Request is a request in flight. Call End or Leave once. The zero value belongs to no Load.
+// Request is a request in flight. Call End or Leave once; before Leave, Sample may be called once. The zero value belongs to no Load.
 type Request struct {
 	load  *Load
 	began time.Duration
@@ -70,15 +70,19 @@ func (l *Load) Begin() Request {
 
 // End ends the request. Its duration is a sample of the latency.
 func (r Request) End() {
-	if r.load == nil {
-		return
-	}
-	now := time.Since(r.load.start)
-	r.load.inFlight.Add(-1)
-	r.load.record(r.level, now, now-r.began)
+	r.Sample()
+	r.Leave()
 }
 
-// Leave ends a request whose duration is no sample: a stream, an upgrade, or one that was refused or abandoned.
+// Sample takes the time until now as a sample of the latency. The request stays in flight, such as one whose answer has begun.
+func (r Request) Sample() {
+	if r.load != nil {
+		now := time.Since(r.load.start)
+		r.load.record(r.level, now, now-r.began)
+	}
+}
+
+// Leave ends the request. If its duration is no sample, because it was refused, abandoned or upgraded, this is the only call.
 func (r Request) Leave() {
 	if r.load != nil {
 		r.load.inFlight.Add(-1)

@@ -188,6 +188,31 @@ func TestTicksWrap(t *testing.T) {
 	}
 }
 
+// TestLateSample checks that a request that ends out of order still counts.
+func TestLateSample(t *testing.T) {
+	l, now := New(), time.Minute
+	l.record(0, now, 30*time.Millisecond)
+	l.record(0, now-1<<tickShift, 10*time.Millisecond)
+	if got := l.estimate(0, now); got != 30*time.Millisecond {
+		t.Errorf("estimate is %v, want 30ms: the upper one of two", got)
+	}
+}
+
+func TestSampleStaysInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := New()
+		r := l.Begin()
+		time.Sleep(3 * time.Millisecond)
+		r.Sample()
+		reports(t, l, 1, 3*time.Millisecond)
+		time.Sleep(time.Hour)
+		r.Leave()
+		if n := l.InFlight(); n != 0 {
+			t.Errorf("%d in flight, want 0", n)
+		}
+	})
+}
+
 func TestConcurrentRequests(t *testing.T) {
 	l := New()
 	var all sync.WaitGroup

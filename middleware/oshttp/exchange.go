@@ -30,6 +30,7 @@ type exchange struct {
 	measured  bool         // a histogram is enabled
 	active    *activity    // where the request is counted, nil if nowhere
 	admitted  bool         // holds a place under MaxConcurrent
+	load      *loaded      // what it counts under ReportLoad, nil if nothing
 	shed      bool         // refused because no place was free or no time was left
 
 	returned bool // the handler returned, rather than panicked
@@ -215,6 +216,7 @@ func (x *exchange) release() {
 	if x.admitted {
 		x.h.places.Release()
 	}
+	x.load.leave()
 	if x.req != x.caller {
 		// The server removes the temporary files of the form it finds on its own request, and outer middleware reads the pattern
 		// there.

@@ -56,6 +56,12 @@ type HandlerOptions struct {
 	// written. Further requests are answered with 503 and Retry-After, and take no place. Default: no limit.
 	MaxConcurrent int
 
+	// ReportLoad counts the requests that this server has in flight, and reports them to clients with a router.Router, which avoid busy
+	// servers. Each answer has the headers x-prequal-rif and x-prequal-latency-us, and GET /prequal/probe is answered with them. Requests
+	// that Filter excludes, refused ones and probes are not counted. A Public server counts, but reports nothing. The HTTP handlers and
+	// gRPC servers of a process share one Load. Default: no report.
+	ReportLoad *Load
+
 	// Services are the names of the services that this server provides. A request that a Services RoundTripper has sent for another
 	// service, because the address was another one's before, is answered with 421 and sent elsewhere. No handler sees it, not even that
 	// of a request that Filter excludes. Requests of other clients name no service, and are served. Default: all are served.
@@ -141,6 +147,10 @@ func (o *HandlerOptions) withDefaults() HandlerOptions {
 
 // ServeHTTP implements http.Handler.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if h.probed(r) {
+		h.serveProbe(w, r)
+		return
+	}
 	if !h.opts.Filter(r) {
 		if h.opts.misdirected(r) {
 			refuseMisdirected(w, r)

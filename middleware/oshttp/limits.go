@@ -27,6 +27,7 @@ func (x *exchange) admit() bool {
 		return x.refuse(faultOverload, http.StatusServiceUnavailable)
 	}
 	x.admitted = true
+	x.load = x.h.count()
 	return true
 }
 

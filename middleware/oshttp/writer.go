@@ -16,8 +16,12 @@ func (x *exchange) WriteHeader(status int) {
 	if status == http.StatusMisdirectedRequest && x.fault != faultMisdirected {
 		delete(x.rw.Header(), misdirectedHeader) // of another server: the client must not repeat a request that this handler has seen
 	}
+	final := status >= 200 || status == http.StatusSwitchingProtocols
+	if final {
+		x.reportLoad(status)
+	}
 	x.rw.WriteHeader(status)
-	if status >= 200 || status == http.StatusSwitchingProtocols {
+	if final {
 		x.wrote(status)
 	}
 }
@@ -27,6 +31,7 @@ func (x *exchange) wrote(status int) {
 	if x.status != 0 || x.hijacked {
 		return
 	}
+	x.reportLoad(status)
 	x.status = status
 	x.late = x.req.Context().Err() != nil
 	if status == http.StatusSwitchingProtocols || x.caller.Method == http.MethodConnect && status < 300 {
