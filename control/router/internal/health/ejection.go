@@ -100,6 +100,7 @@ func (m *Monitor) eject(now time.Duration, t *Target, e ejection, enforcement in
 	t.times++
 	if m.has(t) {
 		m.out++
+		m.next = min(m.next, e.until)
 	}
 	t.run.Store(0)
 	t.counts.Store(0)
@@ -163,9 +164,17 @@ func (m *Monitor) enforce(t *Target) {
 
 // release ends the ejections whose time is up.
 func (m *Monitor) release(now time.Duration) (changed bool) {
+	if now < m.next {
+		return false
+	}
+	m.next = never
 	for _, t := range m.present {
-		if t.ejection.active && t.ejection.until <= now {
+		switch {
+		case !t.ejection.active:
+		case t.ejection.until <= now:
 			changed = m.restore(t) || changed
+		default:
+			m.next = min(m.next, t.ejection.until)
 		}
 	}
 	return changed

@@ -67,13 +67,14 @@ type Monitor struct {
 	settled time.Duration // when new targets begin to ramp
 	end     time.Duration // of the interval
 	out     int           // present targets that are ejected
+	next    time.Duration // no ejection of a present target ends earlier
 	warned  time.Duration // when CauseMaximum was last reported
 	changes []Change      // to report after mu is released
 }
 
 // New returns a Monitor. An impossible value of the configuration counts as zero: see Config.Validate.
 func New(c Config) *Monitor {
-	m := &Monitor{targets: map[Key]*Target{}, end: never, warned: -never}
+	m := &Monitor{targets: map[Key]*Target{}, end: never, next: never, warned: -never}
 	m.due.Store(int64(never))
 	m.configure(c)
 	return m
@@ -137,7 +138,7 @@ func (m *Monitor) Retain(now time.Duration, present []*Target) {
 	defer m.unlock()
 	m.round++
 	before := m.present
-	m.out = 0
+	m.out, m.next = 0, 0
 	m.present = make([]*Target, 0, len(present))
 	for _, t := range present {
 		if t.round == m.round || m.targets[t.key] != t {
@@ -238,11 +239,5 @@ func (m *Monitor) Sweep(now time.Duration) (changed bool) {
 // schedule sets the time of the next Sweep.
 func (m *Monitor) schedule(now time.Duration) {
 	m.end = min(m.end, now+m.config.Load().Interval)
-	next := m.end
-	for _, t := range m.present {
-		if t.ejection.active {
-			next = min(next, t.ejection.until)
-		}
-	}
-	m.due.Store(int64(next))
+	m.due.Store(int64(min(m.end, m.next)))
 }

@@ -17,7 +17,7 @@ type fleet struct {
 	changes []health.Change
 }
 
-// newFleet returns n targets that have been present for an hour.
+// newFleet returns n targets that are the first ones of their service.
 func newFleet(t *testing.T, n int, c health.Config) *fleet {
 	f := &fleet{t: t, now: time.Hour}
 	c.Changed = func(c health.Change) { f.changes = append(f.changes, c) }

@@ -98,12 +98,9 @@ func spread(samples []sample) (mean, stdev float64) {
 	return mean, math.Sqrt(stdev)
 }
 
-// tolerance absorbs the rounding of rates, so that a rate equal to the limit is not below it.
-const tolerance = 1e-9
-
 func below(samples []sample, required float64) (outliers []sample) {
 	for _, s := range samples {
-		if s.rate < required-tolerance {
+		if s.rate < required {
 			outliers = append(outliers, s)
 		}
 	}
