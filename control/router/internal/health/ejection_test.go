@@ -195,6 +195,7 @@ func TestOutageReportsOnce(t *testing.T) {
 // TestFreshStartAfterAnEjection: what a target does while it is ejected, in a panic, does not count when it returns.
 func TestFreshStartAfterAnEjection(t *testing.T) {
 	f := newFleet(t, 6, health.Config{})
+	f.pass(health.DefaultInterval / 2)
 	f.record(0, 5, health.GatewayFault)
 	f.pass(health.DefaultBaseEjection - time.Second)
 	f.record(0, 4, health.GatewayFault)

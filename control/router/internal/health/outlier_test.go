@@ -177,6 +177,25 @@ func TestLateSweep(t *testing.T) {
 	}
 }
 
+// TestIntervalIsNotPostponed: neither ejections nor a flapping registry delay the end of the interval. A shorter interval holds at once.
+func TestIntervalIsNotPostponed(t *testing.T) {
+	f := newFleet(t, 6, health.Config{})
+	f.load(200, 1, 1, 1, 1, 1, 0)
+	for range 10 {
+		f.Eject(f.now, f.targets[0], "breaker", f.now+time.Second/2)
+		f.resize(6)
+		f.pass(time.Second)
+	}
+	f.want(5)
+	f = newFleet(t, 6, health.Config{Interval: time.Hour})
+	f.load(200, 1, 1, 1, 1, 1, 0)
+	f.SetConfig(health.Config{})
+	f.pass(time.Second)
+	f.want()
+	f.interval()
+	f.want(5)
+}
+
 // TestClockStandsStill: nothing is due, and nothing changes, however often the clock is read.
 func TestClockStandsStill(t *testing.T) {
 	f := newFleet(t, 6, health.Config{})
