@@ -43,6 +43,7 @@ var situations = []struct {
 	{"control/config/versions", runVersions},
 	{"control/discovery", runDiscovery},
 	{"control/discovery/readnode", runReadNode},
+	{"control/router/shed", runShed},
 }
 
 // errDemo is the failure of the situations.
