@@ -29,7 +29,7 @@ type observer struct {
 	name         attribute.KeyValue
 	began, ended *instrument.Event
 	rejections   metric.Int64Counter
-	by           [levels]metric.AddOption
+	by           [levels][]metric.AddOption // passed as they are: an argument list would be allocated
 	close        func()
 }
 
@@ -42,8 +42,8 @@ func observe(s *Shedder) *observer {
 		rejections: sc.Meter().Counter("goos.shed.rejections", "{request}", "Refused requests, or with observed those that would have been."),
 	}
 	for level := range o.by {
-		o.by[level] = metric.WithAttributeSet(attribute.NewSet(o.name,
-			priorityAttr.String(names[level]), observedAttr.Bool(s.options.Observe)))
+		o.by[level] = []metric.AddOption{metric.WithAttributeSet(attribute.NewSet(o.name,
+			priorityAttr.String(names[level]), observedAttr.Bool(s.options.Observe)))}
 	}
 	o.close = o.observe(sc.Meter(), s)
 	return o
@@ -62,7 +62,7 @@ func (o *observer) observe(m instrument.Meter, s *Shedder) (stop func()) {
 }
 
 func (o *observer) reject(ctx context.Context, level int) {
-	o.rejections.Add(ctx, 1, o.by[level])
+	o.rejections.Add(ctx, 1, o.by[level]...)
 }
 
 func (o *observer) begin(ctx context.Context, s *Shedder) {
