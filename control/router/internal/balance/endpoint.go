@@ -34,7 +34,7 @@ const none = math.MaxInt64
 type Endpoint struct {
 	identity uint64 // place on a hash ring
 
-	inFlight     atomic.Int64
+	begun, ended atomic.Int64
 	oldest       atomic.Int64  // start of the oldest unanswered request, or none
 	latency      atomic.Uint64 // float64, nanoseconds; 0: no sample yet
 	latencyAt    atomic.Int64
@@ -46,15 +46,14 @@ type Endpoint struct {
 	decay        atomic.Int64
 	probeRefused atomic.Int64 // until when
 
-	mu     sync.Mutex
-	open   requests
-	rate   float64 // requests a second
-	rateAt time.Duration
+	mu   sync.Mutex
+	open requests
+	rate float64 // requests a second, at lastBegin
 }
 
 // NewEndpoint returns an endpoint about which nothing is known.
 func NewEndpoint(now time.Duration) *Endpoint {
-	e := &Endpoint{rateAt: now, open: noRequests()}
+	e := &Endpoint{open: noRequests()}
 	e.oldest.Store(none)
 	e.lastBegin.Store(int64(now))
 	e.decay.Store(int64(DefaultDecay))
@@ -70,7 +69,13 @@ func NewEndpoint(now time.Duration) *Endpoint {
 func (e *Endpoint) Identify(hash uint64) { e.identity = hash }
 
 // InFlight returns the requests that have begun and are not done, streams included.
-func (e *Endpoint) InFlight() int { return int(e.inFlight.Load()) }
+func (e *Endpoint) InFlight() int { return int(e.inFlight()) }
+
+// inFlight reads what has ended first, so that it is never negative.
+func (e *Endpoint) inFlight() int64 {
+	ended := e.ended.Load()
+	return e.begun.Load() - ended
+}
 
 // Oldest returns the age of the oldest request that has no answer yet. Streams do not count.
 func (e *Endpoint) Oldest(now time.Duration) time.Duration {
@@ -100,7 +105,7 @@ func (e *Endpoint) Failures(now time.Duration) float64 {
 func (e *Endpoint) Rate(now time.Duration) float64 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.rate * fade(now-e.rateAt, rateWindow)
+	return e.rate * fade(now-time.Duration(e.lastBegin.Load()), rateWindow)
 }
 
 // Cost returns what the next request would cost, in nanoseconds: the estimated latency, times the requests that would share the server, times
@@ -116,12 +121,12 @@ func (e *Endpoint) cost(now time.Duration, weight float64, usual typical) float6
 		latency = usual.latency // a new endpoint neither starves nor attracts a flood
 	}
 	latency = max(latency, float64(e.Oldest(now)))
-	return latency * (1 + float64(e.inFlight.Load())/weight) * e.penalty(now)
+	return latency * (1 + float64(e.inFlight())/weight) * e.penalty(now)
 }
 
 // load is the cost of a request if latency is left out.
 func (e *Endpoint) load(now time.Duration, weight float64) float64 {
-	return (1 + float64(e.inFlight.Load())/weight) * e.penalty(now)
+	return (1 + float64(e.inFlight())/weight) * e.penalty(now)
 }
 
 // penalty grows from 1, without failures, to 10,000. A server that fails fast has the shortest latency and the fewest requests in flight: the
@@ -176,17 +181,21 @@ func (e *Endpoint) observeFailure(now time.Duration, failed float64) {
 
 // countRequest adds a request to the rate. The caller holds e.mu.
 func (e *Endpoint) countRequest(now time.Duration) {
-	e.rate = e.rate*fade(now-e.rateAt, rateWindow) + 1/rateWindow.Seconds()
-	e.rateAt = max(now, e.rateAt)
+	last := e.lastBegin.Load()
+	e.rate = e.rate*fade(now-time.Duration(last), rateWindow) + 1/(float64(rateWindow)/float64(time.Second))
+	e.lastBegin.Store(max(int64(now), last))
 }
 
 // fade returns what remains of 1 after a time.
 func fade(elapsed, constant time.Duration) float64 {
+	x := float64(elapsed) / float64(constant)
 	switch {
-	case elapsed <= 0:
+	case x <= 0:
 		return 1
-	case elapsed >= 40*constant:
+	case x < 0.125: // the series is several times faster than math.Exp, and exact to 1e-6 here
+		return 1 - x*(1-x/2*(1-x/3*(1-x/4)))
+	case x > 40:
 		return 0
 	}
-	return math.Exp(-float64(elapsed) / float64(constant))
+	return math.Exp(-x)
 }

@@ -56,13 +56,13 @@ func (b *Balancer) pickHashed(now time.Duration, s *Set, k Key, tried Tried) (in
 
 // hasRoom reports whether one more request keeps the load of an endpoint within its bound.
 func (s *Set) hasRoom(i int, bound float64, total *float64) bool {
-	mine := s.endpoints[i].inFlight.Load()
+	mine := s.endpoints[i].inFlight()
 	if mine <= 0 {
 		return true
 	}
 	if *total == 0 {
 		for _, e := range s.endpoints {
-			*total += float64(e.inFlight.Load())
+			*total += float64(e.inFlight())
 		}
 	}
 	share := s.weights[i] / float64(len(s.endpoints))

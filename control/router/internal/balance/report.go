@@ -15,7 +15,7 @@ type report struct {
 	probedAt atomic.Int64 // the last report that answered a probe
 	inFlight atomic.Int64
 	latency  atomic.Int64
-	begun    atomic.Int64 // own requests since the report
+	begun    atomic.Int64 // own requests before the report
 }
 
 // Report takes in what the server says of itself: its requests in flight, and the latency that requests have there at the moment. It comes
@@ -23,7 +23,7 @@ type report struct {
 func (e *Endpoint) Report(now time.Duration, inFlight int, latency time.Duration, probe bool) {
 	e.report.inFlight.Store(int64(min(max(inFlight, 0), mostReported)))
 	e.report.latency.Store(int64(max(latency, 0)))
-	e.report.begun.Store(0)
+	e.report.begun.Store(e.begun.Load())
 	e.report.at.Store(int64(now))
 	if probe {
 		e.report.probedAt.Store(int64(now))
@@ -48,8 +48,8 @@ func (e *Endpoint) probeable(now time.Duration) bool { return int64(now) >= e.pr
 // reportedLoad returns the requests in flight at the server: what it reported and what this client has sent since, and never less than this
 // client's own. A server that claims to be idle thus cannot take all requests.
 func (e *Endpoint) reportedLoad() float64 {
-	claimed := e.report.inFlight.Load() + e.report.begun.Load()
-	return float64(max(claimed, e.inFlight.Load()))
+	claimed := e.report.inFlight.Load() + e.begun.Load() - e.report.begun.Load()
+	return float64(max(claimed, e.inFlight()))
 }
 
 // reportedLatency returns the latency that the server reported, in nanoseconds, and never less than the age of the oldest request there.

@@ -45,12 +45,17 @@ func (e *Endpoint) Begin(now time.Duration, stream bool) Ticket {
 	slot := e.open.add(now, stream)
 	sequence := e.open.slots[slot].sequence
 	e.countRequest(now)
-	e.oldest.Store(e.open.oldest())
+	e.publishOldest()
+	e.begun.Add(1)
 	e.mu.Unlock()
-	e.inFlight.Add(1)
-	e.lastBegin.Store(int64(now))
-	e.report.begun.Add(1)
 	return Ticket{endpoint: e, slot: slot, sequence: sequence}
+}
+
+// publishOldest publishes when the oldest request without an answer began. The caller holds e.mu. A load is far cheaper than a store.
+func (e *Endpoint) publishOldest() {
+	if oldest := e.open.oldest(); oldest != e.oldest.Load() {
+		e.oldest.Store(oldest)
+	}
 }
 
 // Answered records the first byte of the answer. The request stays in flight, but its age does not count any more. A latency above the
@@ -67,7 +72,7 @@ func (t Ticket) Answered(now time.Duration) {
 		return
 	}
 	e.open.unlink(t.slot)
-	e.oldest.Store(e.open.oldest())
+	e.publishOldest()
 	r.answered, r.latency = true, max(now-r.start, 0)
 	if float64(r.latency) > math.Float64frombits(e.latency.Load()) {
 		e.observeLatency(now, r.latency)
@@ -89,11 +94,11 @@ func (t Ticket) Done(now time.Duration, o Outcome) (latency time.Duration, first
 	}
 	ended := *r
 	e.open.remove(t.slot)
-	e.oldest.Store(e.open.oldest())
+	e.publishOldest()
 	latency = ended.latencyAt(now)
 	e.learn(now, o, latency, ended.stream)
+	e.ended.Add(1)
 	e.mu.Unlock()
-	e.inFlight.Add(-1)
 	return latency, true
 }
 
