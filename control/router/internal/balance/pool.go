@@ -16,7 +16,8 @@ type Probes struct {
 	Rate float64
 	// Remove is how many probes a request removes from the pool, the oldest and the worst by turns. Default: 1.
 	Remove float64
-	// Pool bounds the answers of which a request uses one. It is at most 64, and at most a quarter of the endpoints. Default: 16.
+	// Pool bounds the answers that are kept, at most 64. A request uses the best of them, but of no more than a quarter of the endpoints.
+	// Default: 16.
 	Pool int
 	// Age is how long an answer is used. Default: 1 s.
 	Age time.Duration
@@ -47,7 +48,7 @@ func (p Probes) reuses(endpoints int) float64 {
 	return min(max(1, (1+p.Reuse)/left), mostProbes)
 }
 
-// size returns how many answers the pool holds. In a small fleet a large pool holds every endpoint, and all clients choose the same one.
+// size returns of how many answers a request uses one. In a small fleet a large pool holds every endpoint, and all clients choose the same.
 func (p Probes) size(endpoints int) int { return max(min(p.Pool, (endpoints+3)/4), 2) }
 
 // A pool holds the probes of a Balancer: those on their way, and the answers.
@@ -102,7 +103,7 @@ func (b *Balancer) target(now time.Duration, s *Set, picked int) int {
 			continue
 		}
 		if b.config.Policy == Auto && !e.probed.Load() {
-			return -1 // requests say as much as a probe
+			return -1 // the requests of this client are enough
 		}
 		return i
 	}
@@ -258,11 +259,11 @@ func (p *pool) quantile(q float64) {
 	p.hot = known[min(int(q*float64(len(known))), len(known)-1)]
 }
 
-// choose returns the best answer that the request may use, or -1, and how many there are.
-func (p *pool) choose(now time.Duration, s *Set, tried Tried) (best, candidates int, cold bool) {
+// choose returns the best of the newest answers that the request may use, or -1, and how many there are.
+func (p *pool) choose(now time.Duration, s *Set, tried Tried, size int) (best, candidates int, cold bool) {
 	best = -1
 	var bestLoad, bestLatency float64
-	for i := range p.n {
+	for i := p.n - 1; i >= 0 && candidates < size; i-- {
 		q := &p.probes[i]
 		if !q.answered || !q.locate(s) || tried.Has(q.endpoint) {
 			continue
@@ -307,11 +308,11 @@ func (b *Balancer) pickFromPool(now time.Duration, s *Set, tried Tried) (int, Re
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	before := p.answers
-	p.collect(now, b.config.Probes.Age, b.config.Probes.size(s.Len()))
+	p.collect(now, b.config.Probes.Age, b.config.Probes.Pool)
 	if before/16 != p.answers/16 || p.answers < 16 && before != p.answers {
 		p.quantile(b.config.Probes.Hot)
 	}
-	best, candidates, cold := p.choose(now, s, tried)
+	best, candidates, cold := p.choose(now, s, tried, b.config.Probes.size(s.Len()))
 	index := -1
 	if candidates >= 2 {
 		q := &p.probes[best]
@@ -325,9 +326,4 @@ func (b *Balancer) pickFromPool(now time.Duration, s *Set, tried Tried) (int, Re
 		return index, Cold
 	}
 	return index, Hot
-}
-
-// pickAuto follows probes where they know more than the requests of this client.
-func (b *Balancer) pickAuto(now time.Duration, s *Set, tried Tried) (int, Reason) {
-	return b.pickProbed(now, s, tried)
 }

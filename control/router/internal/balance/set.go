@@ -39,6 +39,7 @@ type typical struct {
 	latency float64       // median, nanoseconds; 0: nothing is known
 	cost    float64       // median
 	gap     time.Duration // mean time between two requests to one endpoint
+	probed  float64       // share of the endpoints that need probes
 }
 
 // A column of an alias table: it is its own index up to the threshold, and the alias above.
@@ -107,19 +108,25 @@ func (s *Set) survey(now time.Duration, decay time.Duration) (usual typical) {
 	var (
 		values [sampled]float64
 		rate   float64
+		probed int
 	)
 	step := (len(s.endpoints) + sampled - 1) / sampled
+	visited := (len(s.endpoints) + step - 1) / step
 	known := values[:0]
 	for i := 0; i < len(s.endpoints); i += step {
 		e := s.endpoints[i]
 		e.decay.Store(int64(decay))
 		rate += e.Rate(now)
+		if e.refreshed(now) {
+			probed++
+		}
 		if latency := e.latencyAbove(now, 0); latency > 0 {
 			known = append(known, latency)
 		}
 	}
 	usual.latency = median(known)
-	usual.gap = gap(rate, (len(s.endpoints)+step-1)/step)
+	usual.gap = gap(rate, visited)
+	usual.probed = float64(probed) / float64(visited)
 	costs := values[:0]
 	for i := 0; i < len(s.endpoints); i += step {
 		costs = append(costs, s.endpoints[i].cost(now, s.weight(i), usual))
