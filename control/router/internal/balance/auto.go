@@ -2,9 +2,10 @@ package balance
 
 import "time"
 
-// The freshness of an endpoint is the product of the rate at which this client calls it and its latency: by Little's law, the requests of this
-// client that are in flight there on average. At 1, one answer comes in the time of one request. Above fresh, the client's own requests
-// show the load of the server as it is. Below stale, the load is that of other clients, and only probes show it. In between, an endpoint stays as it is.
+// The freshness of an endpoint is the rate at which this client calls it, times its latency. By Little's law that is how many requests of the
+// client wait there for an answer, on average, and so it is measured. At 1, one answer comes in the time of one request. Above fresh, the
+// client's own requests show the load of the server. Below stale, the load is that of other clients, which only probes show. In between, an
+// endpoint stays as it is.
 const (
 	stale = 0.5
 	fresh = 2
@@ -23,7 +24,10 @@ func (e *Endpoint) refreshed(now time.Duration) (probed bool) {
 
 // Freshness returns how many answers of the endpoint this client gets in the time of one request.
 func (e *Endpoint) Freshness(now time.Duration) float64 {
-	return e.Rate(now) * e.Latency(now).Seconds()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.countWaiting(now)
+	return e.waiting
 }
 
 // Probed reports whether Auto relies on probes of the endpoint.

@@ -7,8 +7,15 @@ import (
 
 // call sends requests to an endpoint at a rate for a while, each of which takes 100 ms.
 func call(e *Endpoint, from, until time.Duration, perSecond int) {
-	for now := from; now < until; now += time.Second / time.Duration(perSecond) {
-		e.Begin(now, false).Done(now+100*time.Millisecond, Success)
+	const tick, latency = 10 * time.Millisecond, 10
+	gap := 100 / perSecond // in ticks
+	open := map[int]Ticket{}
+	for n := 0; from+time.Duration(n)*tick < until+latency*tick; n++ {
+		now := from + time.Duration(n)*tick
+		open[n-latency].Done(now, Success)
+		if n%gap == 0 && now < until {
+			open[n] = e.Begin(now, false)
+		}
 	}
 }
 
@@ -19,16 +26,16 @@ func TestFreshnessHasHysteresis(t *testing.T) {
 		perSecond int
 		probed    bool
 	}{
-		{1, true},    // 0.1
-		{10, true},   // 1: not fresh enough to change
-		{40, false},  // 4
-		{10, false},  // 1: not stale enough to change
-		{1, true},    // 0.1
-		{100, false}, // 10
+		{1, true},   // freshness 0.1
+		{10, true},  // 1: not fresh enough to change
+		{50, false}, // 5
+		{10, false}, // 1: not stale enough to change
+		{1, true},   // 0.1
+		{100, false},
 	} {
 		until := now + time.Minute
 		call(e, now, until, step.perSecond)
-		now = until
+		now = until + 100*time.Millisecond
 		if got := e.refreshed(now); got != step.probed {
 			t.Errorf("at %d calls a second: freshness %.2f, probed %t, want %t", step.perSecond, e.Freshness(now), got, step.probed)
 		}

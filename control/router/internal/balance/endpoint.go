@@ -18,7 +18,7 @@ const (
 	// failureMost keeps the penalty of an endpoint that only fails finite.
 	failureMost = 0.99
 
-	// rateWindow is the time constant of the request rate.
+	// rateWindow is the time constant of the request rate and of freshness.
 	rateWindow = 5 * time.Second
 
 	// probeRefusal is how long an endpoint that does not know the probe is left alone.
@@ -49,11 +49,14 @@ type Endpoint struct {
 	mu   sync.Mutex
 	open requests
 	rate float64 // requests a second, at lastBegin
+
+	waiting   float64 // requests without an answer: the average over time, up to waitingAt
+	waitingAt time.Duration
 }
 
 // NewEndpoint returns an endpoint about which nothing is known.
 func NewEndpoint(now time.Duration) *Endpoint {
-	e := &Endpoint{open: noRequests()}
+	e := &Endpoint{open: noRequests(), waitingAt: now}
 	e.oldest.Store(none)
 	e.lastBegin.Store(int64(now))
 	e.decay.Store(int64(DefaultDecay))
@@ -184,6 +187,16 @@ func (e *Endpoint) countRequest(now time.Duration) {
 	last := e.lastBegin.Load()
 	e.rate = e.rate*fade(now-time.Duration(last), rateWindow) + 1/(float64(rateWindow)/float64(time.Second))
 	e.lastBegin.Store(max(int64(now), last))
+}
+
+// countWaiting extends the average of the requests without an answer to now. Call it before their number changes. The caller holds e.mu.
+func (e *Endpoint) countWaiting(now time.Duration) {
+	if now <= e.waitingAt {
+		return
+	}
+	current := float64(e.open.waiting)
+	e.waiting = current + (e.waiting-current)*fade(now-e.waitingAt, rateWindow)
+	e.waitingAt = now
 }
 
 // fade returns what remains of 1 after a time.

@@ -263,9 +263,9 @@ func (p *pool) quantile(q float64) {
 func (p *pool) choose(now time.Duration, s *Set, tried Tried, size int) (best, candidates int, cold bool) {
 	best = -1
 	var bestLoad, bestLatency float64
-	for i := p.n - 1; i >= 0 && candidates < size; i-- {
+	for i := p.newest(s, tried, size); i < p.n; i++ {
 		q := &p.probes[i]
-		if !q.answered || !q.locate(s) || tried.Has(q.endpoint) {
+		if !q.usable(s, tried) {
 			continue
 		}
 		candidates++
@@ -276,6 +276,22 @@ func (p *pool) choose(now time.Duration, s *Set, tried Tried, size int) (best, c
 		}
 	}
 	return best, candidates, bestLoad <= p.hot
+}
+
+// newest returns where the newest answers that the request may use begin, size of them at most.
+func (p *pool) newest(s *Set, tried Tried, size int) int {
+	i := p.n
+	for ; i > 0 && size > 0; i-- {
+		if p.probes[i-1].usable(s, tried) {
+			size--
+		}
+	}
+	return i
+}
+
+// usable reports whether a request may use the answer.
+func (q *probe) usable(s *Set, tried Tried) bool {
+	return q.answered && q.locate(s) && !tried.Has(q.endpoint)
 }
 
 // locate finds the place of the endpoint in the set.

@@ -42,6 +42,7 @@ type Ticket struct {
 // Begin counts a request in flight. The duration of a stream is no sample of latency.
 func (e *Endpoint) Begin(now time.Duration, stream bool) Ticket {
 	e.mu.Lock()
+	e.countWaiting(now)
 	slot := e.open.add(now, stream)
 	sequence := e.open.slots[slot].sequence
 	e.countRequest(now)
@@ -71,6 +72,7 @@ func (t Ticket) Answered(now time.Duration) {
 	if r == nil || r.stream || r.answered {
 		return
 	}
+	e.countWaiting(now)
 	e.open.unlink(t.slot)
 	e.publishOldest()
 	r.answered, r.latency = true, max(now-r.start, 0)
@@ -93,6 +95,7 @@ func (t Ticket) Done(now time.Duration, o Outcome) (latency time.Duration, first
 		return 0, false
 	}
 	ended := *r
+	e.countWaiting(now)
 	e.open.remove(t.slot)
 	e.publishOldest()
 	latency = ended.latencyAt(now)
@@ -142,6 +145,7 @@ func (r *request) latencyAt(now time.Duration) time.Duration {
 type requests struct {
 	slots             []request
 	first, last, free int32
+	waiting           int // length of the list by age
 }
 
 func noRequests() requests { return requests{first: -1, last: -1, free: -1} }
@@ -165,6 +169,7 @@ func (q *requests) add(now time.Duration, stream bool) int32 {
 
 // link puts a slot at the end of the list. Requests that begin at the same time on several threads may be out of order by their race.
 func (q *requests) link(slot int32) {
+	q.waiting++
 	q.slots[slot].previous = q.last
 	if q.last < 0 {
 		q.first = slot
@@ -176,6 +181,7 @@ func (q *requests) link(slot int32) {
 
 // unlink takes a slot out of the list.
 func (q *requests) unlink(slot int32) {
+	q.waiting--
 	r := &q.slots[slot]
 	if r.previous < 0 {
 		q.first = r.next
