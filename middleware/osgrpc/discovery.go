@@ -3,6 +3,7 @@ package osgrpc
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net"
 	"reflect"
 	"strings"
@@ -13,11 +14,14 @@ import (
 	"go.opentelemetry.io/otel/log"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/attributes"
+	"google.golang.org/grpc/balancer/roundrobin"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/status"
 
 	"github.com/go-os/go-os/control/discovery"
+	"github.com/go-os/go-os/control/router"
+	"github.com/go-os/go-os/internal/bounded"
 	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/internal/instrument"
 	"github.com/go-os/go-os/internal/option"
@@ -38,6 +42,11 @@ type DiscoveryOptions struct {
 	Filters []discovery.Filter
 	// Timeout is how long calls wait for the registry's first answer about a service. Default: DefaultLookupTimeout.
 	Timeout time.Duration
+	// Router chooses the instance of each call, and repeats calls that fail, by its policies. Default: calls go round the instances.
+	Router *router.Router
+	// Idempotent reports whether a unary method, "/package.Service/Method", may be called twice. Only such calls are repeated after they
+	// were sent, or hedged. Default: the methods whose descriptor has the option idempotency_level. Only with a Router.
+	Idempotent func(fullMethod string) bool
 	// Telemetry receives events. A no-op provider turns them off.
 	Telemetry telemetry.Providers
 }
@@ -63,14 +72,30 @@ type DiscoveryOptions struct {
 // seen it. The same applies to a stream that has sent at most 16 messages. The third refusal is returned. Failed connections are reported
 // to the resolver, unless a grpc.WithContextDialer that follows replaces the dialer.
 func WithDiscovery(r *discovery.Resolver, opts *DiscoveryOptions) []grpc.DialOption {
-	d := newDirectory(r, opts)
-	return []grpc.DialOption{
+	return newDirectory(r, opts).options()
+}
+
+// options returns the options for grpc.NewClient.
+func (d *directory) options() []grpc.DialOption {
+	options := []grpc.DialOption{
 		grpc.WithResolvers(d),
-		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`),
+		grpc.WithDefaultServiceConfig(fmt.Sprintf(`{"loadBalancingConfig":[{%q:{}}]}`, d.balancer())),
 		grpc.WithContextDialer(d.dial),
 		grpc.WithChainUnaryInterceptor(d.unary),
 		grpc.WithChainStreamInterceptor(d.stream),
 	}
+	if d.opts.Router != nil {
+		options = append(options, grpc.WithDisableRetry()) // the router owns retries
+	}
+	return options
+}
+
+// balancer returns the name of gRPC's load balancing policy.
+func (d *directory) balancer() string {
+	if d.opts.Router != nil {
+		return balancerName
+	}
+	return roundrobin.Name
 }
 
 // scheme is the scheme of targets: scheme:///service.
@@ -82,8 +107,9 @@ type directory struct {
 	opts        DiscoveryOptions
 	misdirected *instrument.Event
 
-	services sync.Map // of *service by name
-	remotes  sync.Map // registered addresses by the remote ends of connections that differ from them, for example for host names
+	services sync.Map                    // of *service by name
+	declared bounded.Cache[string, bool] // methods that may be called twice
+	remotes  sync.Map                    // registered addresses by the remote ends of connections that differ from them, for example for host names
 }
 
 func newDirectory(r *discovery.Resolver, opts *DiscoveryOptions) *directory {

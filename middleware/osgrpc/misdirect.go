@@ -107,6 +107,9 @@ func (d *directory) unary(ctx context.Context, method string, req, reply any, cc
 		return invoker(ctx, method, req, reply, cc, opts...)
 	}
 	ctx = naming(ctx, s.name)
+	if s.route != nil {
+		return s.call(ctx, method, req, reply, cc, invoker, opts)
+	}
 	from := new(peer.Peer)
 	opts = append(opts[:len(opts):len(opts)], grpc.Peer(from))
 	for refusals := 1; ; refusals++ {

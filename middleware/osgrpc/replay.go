@@ -22,7 +22,12 @@ func (d *directory) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.
 	}
 	r := &replay{service: s, ctx: naming(ctx, s.name)}
 	opts = r.intercept(opts)
-	r.open = func() (grpc.ClientStream, error) { return streamer(r.ctx, desc, cc, method, opts...) }
+	r.open = func() (grpc.ClientStream, error) {
+		if s.route != nil {
+			return s.open(r.ctx, desc, cc, method, streamer, opts)
+		}
+		return streamer(r.ctx, desc, cc, method, opts...)
+	}
 	current, err := r.open()
 	if err != nil {
 		return nil, s.explain(err)

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/go-os/go-os/control/discovery"
+	"github.com/go-os/go-os/control/router"
 	"github.com/go-os/go-os/internal/backoff"
 	"github.com/go-os/go-os/internal/sanitize"
 )
@@ -29,6 +30,7 @@ const misdirection = 30 * time.Second
 type service struct {
 	directory *directory
 	name      string
+	routed                                        // if there is a Router
 	addresses atomic.Pointer[map[string][]string] // the IDs of the offered instances by address
 	problem   atomic.Pointer[error]               // why there is no endpoint; nil if there is one, or nothing is known
 
@@ -63,7 +65,11 @@ func (*conn) ResolveNow(resolver.ResolveNowOptions) {}
 func (c *conn) Close() { c.service.leave(c) }
 
 func newService(d *directory, name string) *service {
-	return &service{directory: d, name: name, conns: map[*conn]struct{}{}, refusals: map[string]refusal{}}
+	s := &service{directory: d, name: name, conns: map[*conn]struct{}{}, refusals: map[string]refusal{}}
+	if d.opts.Router != nil {
+		s.route = d.opts.Router.Service(name, d.opts.Protocol)
+	}
+	return s
 }
 
 // join adds a ClientConn. The first one begins the watch.
@@ -126,6 +132,11 @@ func (s *service) load(ctx context.Context) {
 
 // learn records the registry's answer, or the reason why there is none.
 func (s *service) learn(ctx context.Context, snapshot *discovery.Snapshot, err error) {
+	if snapshot != nil && s.route != nil {
+		if err = s.route.Ready(ctx); err != nil {
+			snapshot = nil
+		}
+	}
 	s.mu.Lock()
 	switch {
 	case ctx.Err() != nil:
@@ -207,20 +218,39 @@ func (s *service) fail(cause error) error {
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", ": ") }
 
+// choice is an instance to offer.
+type choice struct {
+	*discovery.Instance
+	address  string
+	endpoint *router.Endpoint // nil without a Router
+}
+
 // choose returns the instances to offer. s.mu is held.
-func (s *service) choose() []discovery.Instance {
+func (s *service) choose() []choice {
 	now := time.Now()
-	filters := append(slices.Clone(s.directory.opts.Filters), discovery.WithProtocol(s.directory.opts.Protocol))
-	accepted := append(slices.Clone(filters), func(i *discovery.Instance) bool { return !s.refused(i, now) })
+	accepted := func(i *discovery.Instance) bool { return !s.refused(i, now) }
 	for id, r := range s.refusals {
 		if !r.until.After(now) {
 			delete(s.refusals, id)
 		}
 	}
-	if chosen := s.snapshot.Preferred(accepted...); len(chosen) > 0 {
+	if chosen := s.preferred(accepted); len(chosen) > 0 {
 		return chosen
 	}
-	return s.snapshot.Preferred(filters...) // a refusal is more specific than no instance
+	return s.preferred() // a refusal is more specific than no instance
+}
+
+// preferred returns the instances that the filters accept and that calls should go to. A Router decides the latter by itself. s.mu is held.
+func (s *service) preferred(more ...discovery.Filter) (chosen []choice) {
+	filters := slices.Concat(s.directory.opts.Filters, more)
+	if s.route != nil {
+		return s.routedChoices(filters)
+	}
+	protocol := s.directory.opts.Protocol
+	for _, i := range s.snapshot.Preferred(append(filters, discovery.WithProtocol(protocol))...) {
+		chosen = append(chosen, choice{Instance: &i, address: i.Addresses[protocol]})
+	}
+	return chosen
 }
 
 // refused reports whether an instance gets no calls since it refused one. s.mu is held.
@@ -233,23 +263,27 @@ func (s *service) refused(i *discovery.Instance, now time.Time) bool {
 //
 // The instance is an attribute of the endpoint, not of its address. Endpoint attributes are not part of a connection's identity, so a new
 // weight keeps the connection. Balancers without endpoint support get the bare addresses.
-func (s *service) state(instances []discovery.Instance) *resolver.State {
+func (s *service) state(chosen []choice) *resolver.State {
 	state := &resolver.State{
-		Addresses: make([]resolver.Address, 0, len(instances)),
-		Endpoints: make([]resolver.Endpoint, 0, len(instances)),
+		Addresses:  make([]resolver.Address, 0, len(chosen)),
+		Endpoints:  make([]resolver.Endpoint, 0, len(chosen)),
+		Attributes: s.offered(),
 	}
-	addresses := make(map[string][]string, len(instances))
-	for _, i := range instances {
-		at := i.Addresses[s.directory.opts.Protocol]
-		if addresses[at] = append(addresses[at], i.ID); len(addresses[at]) > 1 {
+	addresses := make(map[string][]string, len(chosen))
+	sharing := make(map[string]*routedEndpoints)
+	for _, c := range chosen {
+		if addresses[c.address] = append(addresses[c.address], c.ID); len(addresses[c.address]) > 1 {
+			sharing[c.address].add(c.endpoint)
 			continue // a reused address is one endpoint
 		}
-		address := resolver.Address{Addr: at}
+		address := resolver.Address{Addr: c.address}
+		attrs := attributes.New(instanceKey{}, &described{*c.Instance})
+		if c.endpoint != nil {
+			sharing[c.address] = &routedEndpoints{[]*router.Endpoint{c.endpoint}}
+			attrs = attrs.WithValue(endpointsKey{}, sharing[c.address])
+		}
 		state.Addresses = append(state.Addresses, address)
-		state.Endpoints = append(state.Endpoints, resolver.Endpoint{
-			Addresses:  []resolver.Address{address},
-			Attributes: attributes.New(instanceKey{}, &described{i}),
-		})
+		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{address}, Attributes: attrs})
 	}
 	s.addresses.Store(&addresses)
 	s.directory.forgetRemotes()
@@ -278,8 +312,13 @@ func (s *service) refuse(ctx context.Context, remote net.Addr) {
 	if remote == nil {
 		return
 	}
+	s.refuseAt(ctx, s.directory.registered(remote))
+}
+
+// refuseAt is refuse for the address by which instances are registered.
+func (s *service) refuseAt(ctx context.Context, address string) {
 	s.pushing.Lock()
-	fresh := s.addRefusals(s.at(s.directory.registered(remote)))
+	fresh := s.addRefusals(s.at(address))
 	if len(fresh) > 0 {
 		s.pushLocked()
 	}
