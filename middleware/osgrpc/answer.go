@@ -1,6 +1,8 @@
 package osgrpc
 
 import (
+	"sync/atomic"
+
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
@@ -13,6 +15,7 @@ type unaryCall struct {
 	reply any
 	opts  []grpc.CallOption // for each attempt
 	ended []func(error)     // the caller's grpc.OnFinish, which sees the last attempt only
+	sent  atomic.Int64      // attempts that were made
 
 	// Of a call whose attempts may run at the same time: each has an answer of its own.
 	separate bool

@@ -126,7 +126,7 @@ const attemptMark = "goos-attempt"
 
 // marking returns ctx with the number of the attempt, unless it is the first one. A call that this process serves as a retry marks the calls
 // that it causes, too.
-func marking(ctx context.Context, number int) context.Context {
+func marking(ctx context.Context, number int64) context.Context {
 	if !router.RetriesAllowed(ctx) {
 		number = max(number, 2)
 	}
@@ -137,6 +137,6 @@ func marking(ctx context.Context, number int) context.Context {
 	if !ok {
 		md = make(metadata.MD, 1)
 	}
-	md[attemptMark] = []string{strconv.Itoa(number)}
+	md[attemptMark] = []string{strconv.FormatInt(number, 10)}
 	return metadata.NewOutgoingContext(ctx, md)
 }

@@ -44,9 +44,10 @@ type DiscoveryOptions struct {
 	Timeout time.Duration
 	// Router chooses the instance of each call, and repeats calls that fail, by its policies. Default: calls go round the instances.
 	Router *router.Router
-	// Idempotent reports whether a unary method, "/package.Service/Method", may be called twice. Only such calls are repeated after they
-	// were sent, or hedged. Default: the methods whose descriptor has the option idempotency_level. Only with a Router.
-	Idempotent func(fullMethod string) bool
+	// Request completes what the Router knows about a call of a method, "/package.Service/Method": a key, an arm, labels, whether the call is
+	// idempotent. Before, the request is idempotent and hedgeable if the descriptor of the method has the option idempotency_level. Streams
+	// are never hedged. Only with a Router. Default: nothing more.
+	Request func(ctx context.Context, fullMethod string, r *router.Request)
 	// Telemetry receives events. A no-op provider turns them off.
 	Telemetry telemetry.Providers
 }
@@ -107,9 +108,9 @@ type directory struct {
 	opts        DiscoveryOptions
 	misdirected *instrument.Event
 
-	services sync.Map                    // of *service by name
-	declared bounded.Cache[string, bool] // methods that may be called twice
-	remotes  sync.Map                    // registered addresses by the remote ends of connections that differ from them, for example for host names
+	services   sync.Map                    // of *service by name
+	idempotent bounded.Cache[string, bool] // methods that may be called twice
+	remotes    sync.Map                    // registered addresses by the remote ends of connections that differ from them, for example for host names
 }
 
 func newDirectory(r *discovery.Resolver, opts *DiscoveryOptions) *directory {
@@ -176,7 +177,7 @@ func (d *directory) dial(ctx context.Context, address string) (net.Conn, error) 
 	}
 	c, err := (&net.Dialer{}).DialContext(ctx, network, at)
 	if ctx.Err() == nil || err == nil {
-		d.report(address, err == nil)
+		d.report(address, err)
 	}
 	if err == nil {
 		if remote := c.RemoteAddr().String(); remote != address {
@@ -187,11 +188,9 @@ func (d *directory) dial(ctx context.Context, address string) (net.Conn, error) 
 }
 
 // report reports a connection to the instances at an address.
-func (d *directory) report(address string, ok bool) {
-	d.services.Range(func(name, s any) bool {
-		for _, id := range s.(*service).at(address) {
-			d.resolver.Report(name.(string), id, ok)
-		}
+func (d *directory) report(address string, err error) {
+	d.services.Range(func(_, s any) bool {
+		s.(*service).report(address, err)
 		return true
 	})
 }

@@ -9,6 +9,12 @@ import (
 	"github.com/go-os/go-os/internal/serverload"
 )
 
+// Load measures how busy a process is: see Options.ReportLoad. It is the same type as oshttp.Load.
+type Load = serverload.Load
+
+// NewLoad returns the Load of an idle process.
+func NewLoad() *Load { return serverload.New() }
+
 // ProbeMethod is the method by which clients ask a server with Options.ReportLoad for its load: a unary call whose request and response are
 // google.protobuf.Empty. The load is in the trailer. Other servers answer UNIMPLEMENTED.
 const ProbeMethod = "/goos.router.v1.Load/Probe"

@@ -50,7 +50,7 @@ func TestReportLoad(t *testing.T) {
 			return &testpb.SimpleResponse{}, nil
 		},
 		duplex: func(s testpb.TestService_FullDuplexCallServer) error { block(s.Context()); return nil },
-	}, setup{server: &osgrpc.Options{Telemetry: rec.Providers, ReportLoad: true, MaxConcurrent: 2, Exact: true}})
+	}, setup{server: &osgrpc.Options{Telemetry: rec.Providers, ReportLoad: osgrpc.NewLoad(), MaxConcurrent: 2, Exact: true}})
 
 	if inFlight, latency, err := probe(t.Context(), pair.conn); err != nil || inFlight != "0" || latency != "0" {
 		t.Fatalf("probe of an idle server: %q, %q, %v", inFlight, latency, err)
@@ -105,7 +105,7 @@ func TestReportLoad(t *testing.T) {
 // TestReportLoadIsOptional has other servers answer UNIMPLEMENTED, and report nothing.
 func TestReportLoadIsOptional(t *testing.T) {
 	for name, options := range map[string]*osgrpc.Options{
-		"none": nil, "off": {Telemetry: telemetry.Off()}, "public": {Telemetry: telemetry.Off(), ReportLoad: true, Public: true},
+		"none": nil, "off": {Telemetry: telemetry.Off()}, "public": {Telemetry: telemetry.Off(), ReportLoad: osgrpc.NewLoad(), Public: true},
 	} {
 		pair := connect(t, &service{}, setup{server: options})
 		if _, _, err := probe(t.Context(), pair.conn); status.Code(err) != codes.Unimplemented {
@@ -120,7 +120,7 @@ func TestReportLoadIsOptional(t *testing.T) {
 
 // TestProbeOfAnotherService refuses a probe that is for the former service of the address.
 func TestProbeOfAnotherService(t *testing.T) {
-	pair := connect(t, &service{}, setup{server: &osgrpc.Options{Telemetry: telemetry.Off(), ReportLoad: true, Services: []string{"payments"}}})
+	pair := connect(t, &service{}, setup{server: &osgrpc.Options{Telemetry: telemetry.Off(), ReportLoad: osgrpc.NewLoad(), Services: []string{"payments"}}})
 	for name, want := range map[string]codes.Code{"payments": codes.OK, "orders": codes.FailedPrecondition} {
 		_, _, err := probe(metadata.AppendToOutgoingContext(t.Context(), "goos-service", name), pair.conn)
 		if status.Code(err) != want {

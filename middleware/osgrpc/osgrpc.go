@@ -124,10 +124,10 @@ type Options struct {
 	// even one of a method that Filter excludes. Calls of other clients name no service, and are served. Default: all are served. Server
 	// only.
 	Services []string
-	// ReportLoad reports the load of the server in the trailer of each answer, and answers probes (ProbeMethod), so that clients with a
-	// router.Router avoid busy instances. Calls that Filter excludes and refused ones are not counted. A Public server reports nothing.
-	// Default: false. Server only.
-	ReportLoad bool
+	// ReportLoad counts the calls that this server has in flight, reports the load in the trailer of each answer, and answers probes
+	// (ProbeMethod), so that clients with a router.Router avoid busy instances. Servers of one process, also of oshttp, share one Load. Calls
+	// that Filter excludes and refused ones are not counted. A Public server reports nothing. Default: none. Server only.
+	ReportLoad *Load
 	// Exact also observes calls that fail outside their handlers, as the package comment describes. It uses a stats handler, which costs
 	// 20 allocations for each call. Default: false. Server only.
 	Exact bool

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/balancer"
@@ -25,8 +26,7 @@ var (
 // Probe implements router.Prober, by a ProbeMethod call on a connection that calls use. It passes no interceptor and no stats handler of the
 // client, so it leaves no trace.
 func (s *service) Probe(ctx context.Context, e *router.Endpoint) (router.Load, error) {
-	var trailer metadata.MD
-	err := s.invoke(ctx, e, ProbeMethod, new(emptypb.Empty), new(emptypb.Empty), grpc.Trailer(&trailer))
+	trailer, err := s.ask(ctx, e)
 	switch {
 	case status.Code(err) == codes.Unimplemented:
 		return router.Load{}, fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
@@ -40,19 +40,31 @@ func (s *service) Probe(ctx context.Context, e *router.Endpoint) (router.Load, e
 	return router.Load{Known: true, InFlight: r.InFlight, Latency: r.Latency}, nil
 }
 
-// invoke makes a call on the connection to an endpoint.
-func (s *service) invoke(ctx context.Context, e *router.Endpoint, method string, req, reply any, opts ...grpc.CallOption) error {
+// ask makes the call of a probe, and returns its trailer. A stream is used, since only a stream of a single connection has one.
+func (s *service) ask(ctx context.Context, e *router.Endpoint) (metadata.MD, error) {
 	picker := s.connection(e)
 	if picker == nil {
-		return errNoConnection
+		return nil, errNoConnection
 	}
-	picked, err := picker.Pick(balancer.PickInfo{FullMethodName: method, Ctx: ctx})
+	picked, err := picker.Pick(balancer.PickInfo{FullMethodName: ProbeMethod, Ctx: ctx})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	producer, release := picked.SubConn.GetOrBuildProducer(onConnection{})
 	defer release()
-	return producer.(grpc.ClientConnInterface).Invoke(naming(ctx, s.name), method, req, reply, opts...)
+	ctx, cancel := context.WithCancel(naming(ctx, s.name))
+	defer cancel()
+	stream, err := producer.(grpc.ClientConnInterface).NewStream(ctx, &grpc.StreamDesc{}, ProbeMethod)
+	if err != nil {
+		return nil, err
+	}
+	if err := stream.SendMsg(new(emptypb.Empty)); err != nil && err != io.EOF {
+		return nil, err
+	}
+	if err := stream.RecvMsg(new(emptypb.Empty)); err != nil {
+		return nil, err
+	}
+	return stream.Trailer(), nil
 }
 
 // onConnection builds the producer through which gRPC makes calls on one connection. It implements balancer.ProducerBuilder.

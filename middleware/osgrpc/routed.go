@@ -77,6 +77,7 @@ func (s *service) connected(b *routedBalancer, p *picker) {
 		s.pickers = map[*routedBalancer]*picker{}
 	}
 	s.pickers[b] = p
+	s.route.SetProber(s)
 }
 
 // disconnected forgets the picker of a ClientConn.
@@ -106,26 +107,33 @@ func (s *service) call(ctx context.Context, method string, req, reply any, cc *g
 		a := &attempt{Attempt: turn}
 		defer a.abandon()
 		answer := c.answer()
-		err := invoker(a.in(marking(ctx, a.Number())), method, req, answer.reply, cc, answer.opts...)
+		err := invoker(a.in(marking(ctx, c.sent.Add(1))), method, req, answer.reply, cc, answer.opts...)
 		a.returned = true
-		return answer, s.judge(ctx, a, err)
+		return answer, s.judge(ctx, a, err, c.sent.Load())
 	}
-	answer, o := router.Do(ctx, s.route, request, send, nil)
-	err := o.Err
-	if err != nil {
-		err = s.explain(unmarked(err))
+	for {
+		answer, o := router.Do(ctx, s.route, request, send, nil)
+		if isMisdirected(o.Err, s.name) && c.sent.Load() < router.MaxAttempts {
+			continue // another instance may not be connected yet: Do would not wait for it
+		}
+		err := o.Err
+		if err != nil {
+			err = s.explain(unmarked(err))
+		}
+		c.finish(answer, err)
+		return err
 	}
-	c.finish(answer, err)
-	return err
 }
 
-// judge returns the outcome of an attempt that has ended.
-func (s *service) judge(ctx context.Context, a *attempt, err error) router.Outcome {
-	if !isMisdirected(err, s.name) {
-		return a.outcome(err)
+// judge returns the outcome of an attempt that has ended, of so many that the call had. A refused call is made again outside of Do.
+func (s *service) judge(ctx context.Context, a *attempt, err error, sent int64) router.Outcome {
+	if isMisdirected(err, s.name) {
+		s.refuseAt(ctx, a.Picked().Address())
+		return router.Outcome{Kind: router.Neutral, Err: err, Final: true}
 	}
-	s.refuseAt(ctx, a.Picked().Address())
-	return router.Outcome{Kind: router.Neutral, Err: err, Unsent: true}
+	o := a.outcome(err)
+	o.Final = o.Final || sent >= router.MaxAttempts
+	return o
 }
 
 // open opens a stream. It is repeated if it could not be opened. The attempt lasts until the stream ends.
@@ -137,7 +145,7 @@ func (s *service) open(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.Clie
 		defer a.abandon()
 		// gRPC reports the end of each stream once, and of a stream that it cannot open, too.
 		ended := grpc.OnFinish(func(err error) { a.Done(a.streamOutcome(s.name, err)) })
-		stream, err := streamer(a.in(marking(ctx, a.Number())), desc, cc, method, append(opts[:len(opts):len(opts)], ended)...)
+		stream, err := streamer(a.in(marking(ctx, int64(a.Number()))), desc, cc, method, append(opts[:len(opts):len(opts)], ended)...)
 		a.returned = true
 		if err != nil {
 			return nil, a.outcome(err)
@@ -170,6 +178,10 @@ func (a *attempt) abandon() {
 
 // request returns what the router is to know about a call.
 func (s *service) request(ctx context.Context, method string) router.Request {
-	idempotent := s.directory.idempotent(method)
-	return router.Request{Method: methodName(method), Idempotent: idempotent, Hedgeable: idempotent}
+	repeatable := s.directory.idempotent.Get(method, idempotent)
+	r := router.Request{Method: methodName(method), Idempotent: repeatable, Hedgeable: repeatable}
+	if complete := s.directory.opts.Request; complete != nil {
+		complete(ctx, method, &r)
+	}
+	return r
 }

@@ -1,6 +1,7 @@
 package osgrpc_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/go-os/go-os/control/discovery"
 	"github.com/go-os/go-os/control/router"
+	"github.com/go-os/go-os/internal/tooling/servicetest"
 	"github.com/go-os/go-os/middleware/osgrpc"
 	"github.com/go-os/go-os/telemetry"
 )
@@ -30,13 +32,15 @@ func (f *fleet) router(policy router.Policy) *router.Router {
 	return r
 }
 
-// always marks all methods as idempotent.
-func always(string) bool { return true }
+// repeatable has all calls be repeated and hedged.
+func repeatable(_ context.Context, _ string, r *router.Request) {
+	r.Idempotent, r.Hedgeable = true, true
+}
 
 // routed returns a client of orders whose instances a Router chooses.
 func (f *fleet) routed(policy router.Policy, more ...grpc.DialOption) testpb.TestServiceClient {
 	f.Helper()
-	return f.dial("os:///orders", osgrpc.DiscoveryOptions{Router: f.router(policy), Idempotent: always}, more...)
+	return f.dial("os:///orders", osgrpc.DiscoveryOptions{Router: f.router(policy), Request: repeatable}, more...)
 }
 
 // reach makes calls until each instance has answered.
@@ -199,6 +203,26 @@ func TestRoutedMisdirected(t *testing.T) {
 	}
 	if n := len(rec.records()); n != 1 {
 		t.Errorf("%d events, want one refusal", n)
+	}
+}
+
+// TestRoutedKilled kills one of five instances under load: no call that may be repeated fails.
+func TestRoutedKilled(t *testing.T) {
+	f := newFleet(t)
+	var nodes []*node
+	for i := range 5 {
+		nodes = append(nodes, f.start("orders", fmt.Sprint("i", i), "127.0.0.1:0"))
+	}
+	client := f.routed(router.Policy{})
+	f.reach(client, "i0", "i1", "i2", "i3", "i4")
+	stop := servicetest.Load(8, func() error { _, err := call(t.Context(), client); return err })
+	for _, n := range nodes {
+		servicetest.Serves(t, "calls", &n.served, 50)
+	}
+	nodes[1].Stop()
+	servicetest.Serves(t, "calls", &nodes[0].served, 200)
+	if n, failed := stop(); len(failed) > 0 {
+		t.Errorf("%d of %d calls failed: %v", len(failed), n, failed[0])
 	}
 }
 

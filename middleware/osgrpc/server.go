@@ -63,8 +63,8 @@ func newServer(opts Options) *server {
 		h, err := rpcconv.NewServerCallDuration(m)
 		return h.Inst(), err
 	})
-	if opts.ReportLoad && !opts.Public {
-		s.load = serverload.New()
+	if !opts.Public {
+		s.load = opts.ReportLoad
 	}
 	s.watching = s.observing() || s.logs
 	return s

@@ -298,6 +298,17 @@ func (s *service) at(address string) []string {
 	return nil
 }
 
+// report reports a connection to the instances at an address.
+func (s *service) report(address string, err error) {
+	for _, id := range s.at(address) {
+		if s.route == nil {
+			s.directory.resolver.Report(s.name, id, err == nil)
+		} else if e := s.route.Endpoint(id, address); e != nil {
+			e.Connected(err) // which reports to the resolver
+		}
+	}
+}
+
 // size returns how many endpoints are offered.
 func (s *service) size() int {
 	if addresses := s.addresses.Load(); addresses != nil {
