@@ -2,6 +2,8 @@ package router
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -244,7 +246,12 @@ func (c *call) mayTry() bool {
 
 // another reports whether there is an endpoint that the request was not sent to. c.mu is held.
 func (c *call) another() bool {
-	return c.pool != nil && slices.ContainsFunc(c.pool.endpoints, func(e *Endpoint) bool { return !slices.Contains(c.tried, e) })
+	for p := c.pool; p != nil; p = p.wide {
+		if slices.ContainsFunc(p.endpoints, func(e *Endpoint) bool { return !slices.Contains(c.tried, e) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // timeFor reports whether the time left suffices for a wait and an attempt of median length.
@@ -295,25 +302,19 @@ func (c *call) fallback(o Outcome) *Service {
 	return c.service.router.Service(name, c.service.key.protocol)
 }
 
-// avoid returns the endpoints that the request was sent to.
-func (c *call) avoid() []*Endpoint {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.tried[:len(c.tried):len(c.tried)]
-}
-
 // Attempt is one attempt of Do.
 type Attempt struct {
 	call    *call
 	number  int
 	hedge   bool
-	over    atomic.Bool
 	timer   *time.Timer
 	cancel  context.CancelFunc
 	late    atomic.Bool                        // the time of the attempt has passed
 	release atomic.Pointer[context.CancelFunc] // ends the call's context with the attempt
 
-	pick Pick
+	pick Pick // call.mu guards it, and what follows
+	own  []*Endpoint // of its earlier picks
+	over bool
 }
 
 // Number returns 1 for the first attempt of the request, 2 for the second.
@@ -326,32 +327,49 @@ func (a *Attempt) Hedge() bool { return a.hedge }
 func (a *Attempt) Service() *Service { return a.call.service }
 
 // Picked returns the last Pick of the attempt; the zero Pick if there is none.
-func (a *Attempt) Picked() Pick { return a.pick }
+func (a *Attempt) Picked() Pick {
+	a.call.mu.Lock()
+	defer a.call.mu.Unlock()
+	return a.pick
+}
 
 // Pick chooses an endpoint that the request has not been sent to. It is Service.Pick.
 func (a *Attempt) Pick(ctx context.Context) (Pick, error) {
-	p, err := a.call.service.Pick(ctx, a.call.request, a.call.avoid()...)
-	return a.picked(p, err)
+	if err := a.call.service.Ready(ctx); err != nil {
+		return Pick{}, err
+	}
+	return a.choose(nil)
 }
 
-// PickAmong chooses an endpoint of a selection that the request has not been sent to. It never blocks. An attempt may pick again if the
-// endpoint could not be used after all: the earlier Pick then ends as Neutral.
-func (a *Attempt) PickAmong(x *Selection) (Pick, error) {
-	p, err := x.Pick(a.call.request, a.call.avoid()...)
-	return a.picked(p, err)
-}
+// PickAmong chooses an endpoint of a selection that the request has not been sent to. It never waits. An attempt may pick again if the
+// endpoint could not be used after all: the earlier Pick then ends as Neutral, and its endpoint is the last choice. It returns ErrClosed after
+// Done.
+func (a *Attempt) PickAmong(x *Selection) (Pick, error) { return a.choose(x) }
 
-func (a *Attempt) picked(p Pick, err error) (Pick, error) {
-	a.pick.Done(Outcome{Kind: Neutral})
-	a.pick = p
+// choose picks an endpoint for the attempt.
+func (a *Attempt) choose(x *Selection) (Pick, error) {
+	c := a.call
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if a.over {
+		return Pick{}, &Error{Op: "pick", Service: c.service.key.name, Err: fmt.Errorf("%w: the attempt is over", ErrClosed)}
+	}
+	before := a.pick
+	before.Done(Outcome{Kind: Neutral})
+	p, err := c.service.pick(&c.request, x, c.tried)
+	if before.endpoint != nil && errors.Is(err, ErrUnavailable) {
+		c.tried = slices.DeleteFunc(c.tried, func(e *Endpoint) bool { return e == before.endpoint || slices.Contains(a.own, e) })
+		p, err = c.service.pick(&c.request, x, c.tried)
+	}
 	if err != nil {
 		return p, err
 	}
-	a.call.mu.Lock()
-	defer a.call.mu.Unlock()
-	a.call.pool = p.pool
-	if !slices.Contains(a.call.tried, p.endpoint) {
-		a.call.tried = append(a.call.tried, p.endpoint)
+	a.pick, c.pool = p, p.pool
+	if before.endpoint != nil { // only then own matters: most attempts pick once
+		a.own = append(a.own, before.endpoint, p.endpoint)
+	}
+	if !slices.Contains(c.tried, p.endpoint) {
+		c.tried = append(c.tried, p.endpoint)
 	}
 	return p, nil
 }
@@ -388,7 +406,7 @@ func (a *Attempt) end(o Outcome) Outcome {
 
 // Done ends the attempt, its Pick and its context. Only the first call has an effect. Do calls it unless the outcome was Open.
 func (a *Attempt) Done(o Outcome) {
-	if a == nil || a.over.Swap(true) {
+	if a == nil || !a.close() {
 		return
 	}
 	a.pick.Done(o)
@@ -398,6 +416,15 @@ func (a *Attempt) Done(o Outcome) {
 	if release := a.release.Load(); release != nil && *release != nil {
 		(*release)()
 	}
+}
+
+// close ends the picks of the attempt, and reports whether this is the first call.
+func (a *Attempt) close() bool {
+	a.call.mu.Lock()
+	defer a.call.mu.Unlock()
+	first := !a.over
+	a.over = true
+	return first
 }
 
 type withoutRetries struct{}

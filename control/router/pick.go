@@ -144,6 +144,10 @@ func (s *Service) choose(now time.Duration, from *pool, req *Request, tried []*E
 	full := false
 	for {
 		n, why := balancer.Pick(now, from.set, key, avoid)
+		if n < 0 && from.wide != nil {
+			from = from.wide
+			continue
+		}
 		if n < 0 {
 			return Pick{}, s.none(from, full)
 		}
@@ -281,5 +285,8 @@ func (x *Selection) part(p *pool) *pool {
 		part.endpoints = x.list
 	}
 	part.set = newSet(part.endpoints, part.weights)
+	if p.wide != nil {
+		part.wide = x.part(p.wide)
+	}
 	return part
 }

@@ -8,8 +8,67 @@
 //	res, err := send(pick.Address())
 //	pick.Done(router.FromHTTP(res, err))
 //
-// HTTP and gRPC clients do this by themselves: pass the Router to oshttp.NewServices or osgrpc.WithDiscovery. [Do] adds retries and hedges
-// to requests of another kind.
+// HTTP and gRPC clients do this by themselves: pass the Router to oshttp.NewServices or osgrpc.WithDiscovery. [Do] adds retries and hedges to
+// requests of another kind. The guide docs/guides/router.md shows a policy and its effects.
+//
+// # Choice
+//
+// The default balances by latency and requests in flight, as this process sees them, or, for endpoints that it calls seldom, as the servers
+// report them to probes (Auto). The age of the oldest unanswered request counts as a latency, so that a silent endpoint loses its requests
+// within seconds. Failed requests raise the cost of an endpoint: one that fails fast attracts no requests.
+//
+// These are left out of the choice, in this order: draining endpoints, those that the labels or the arm of the request do not match, ejected
+// ones, those in other zones as far as the own zone can serve all requests, and those outside of the subset. If fewer than half of the endpoints
+// are healthy, ejections are ignored (panic).
+//
+// What was learnt about an endpoint stays when the registry's answer, a connection or the policy changes, and for ten minutes of absence. A
+// restarted process is a new endpoint.
+//
+// # Outcomes
+//
+// One table maps outcomes to what is learnt from them:
+//
+//	outcome       latency  ejection     breaker, throttle     retry
+//	Success       sample   resets runs  success, accepted     no
+//	Fault         none     statistics   failure, accepted     only if unsent
+//	GatewayFault  none     at 5 in row  failure, accepted     yes
+//	Overload      none     never        failure, refused      after the pushback
+//	Timeout       sample   statistics   failure, accepted     yes
+//	Neutral       none     never        counts for nothing    only if unsent
+//
+// Requests that are not idempotent are repeated only if no handler has seen them.
+//
+// # Errors
+//
+// Every error is an *Error that names the operation and the service, and wraps one of the sentinels below or the error of the context.
+// Errors that the client itself decides, without a request, are an ErrRejected.
+//
+// # Telemetry
+//
+// The scope is github.com/go-os/go-os/control/router. Spans are those of the requests: oshttp and osgrpc add the instance and the arm to
+// them. Metrics have goos.router.service and goos.router.protocol:
+//
+//   - goos.router.picks: endpoints that were picked, by goos.router.reason
+//   - goos.router.attempts: attempts that ended, by goos.router.outcome
+//   - goos.router.endpoints: endpoints by goos.router.state: available, ejected, unhealthy, refused, draining
+//   - goos.router.ejections: by goos.router.enforced
+//   - goos.router.rejections: requests that the client rejected, by goos.router.reason
+//   - goos.router.retries: by goos.router.result, sent or over_budget
+//   - goos.router.hedges: by goos.router.result, won or lost
+//   - goos.router.fallbacks: requests that went to the fallback service
+//   - goos.router.probes: by goos.router.result: answered, failed, refused
+//   - goos.router.panic: 1 while ejections are ignored
+//   - goos.router.zone.spill: share of the requests that leave the zone for want of capacity
+//   - goos.router.breaker.state: 0 closed, 1 half-open, 2 open; if the policy has a breaker
+//
+// Events are written to the Logger if OTel events are not enabled. They have the attributes of the metrics, and those about an endpoint have
+// goos.router.instance:
+//
+//   - goos.router.endpoint.ejected (warning): with goos.router.reason, goos.router.enforced and goos.router.ejection.duration, in seconds
+//   - goos.router.endpoint.returned (info): an ejection has ended
+//   - goos.router.breaker.changed (warning): with goos.router.state and goos.router.reason
+//   - goos.router.panic.began (warning), goos.router.panic.ended (info)
+//   - goos.router.policy.applied (info): the policy of a service has changed
 package router
 
 import (
@@ -214,13 +273,20 @@ func (r *Router) policyOf(service string) *policy {
 	return r.policies[anyService]
 }
 
-// Close ends the Router's work in the background. Later picks return ErrClosed. A second Close does nothing.
+// closeTime limits Close: handlers of events may be slow.
+const closeTime = time.Second
+
+// Close ends the Router's work in the background. Later picks return ErrClosed, and requests in flight end as usual. A second Close does
+// nothing.
 func (r *Router) Close() error {
 	if r.over.Swap(true) {
 		return nil
 	}
 	r.cancel()
 	r.obs.stop()
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+	defer cancel()
+	r.obs.events.Shutdown(ctx)
 	return nil
 }
 

@@ -40,6 +40,7 @@ type pool struct {
 	weights   []float64
 	table     placement.Table
 	choice    placement.Choice
+	wide      *pool // the same without zones, for retries; nil if zones do not matter
 }
 
 // maxLabelPools is how many combinations of labels have a pool that is kept.
@@ -201,15 +202,25 @@ func (t *table) placeArms() {
 
 // pool returns the pool of the candidates with these indices.
 func (t *table) pool(chosen []int, choice placement.Choice) *pool {
+	p := t.placed(chosen, choice, t.policy.placement)
+	if reason := p.table.Zoning.Reason; reason == placement.ZonesLocal || reason == placement.ZonesSpill {
+		all := t.policy.placement
+		all.LocalZone = ""
+		p.wide = t.placed(chosen, choice, all)
+	}
+	return p
+}
+
+// placed places the candidates. If none may be used, all are: a request to one of them may succeed.
+func (t *table) placed(chosen []int, choice placement.Choice, config placement.Config) *pool {
 	candidates := placement.At(t.candidates, chosen)
-	placed := placement.Place(candidates, &t.policy.placement)
+	placed := placement.Place(candidates, &config)
 	if placed.Usable == 0 && len(candidates) > 0 {
-		everyone := t.policy.placement
-		everyone.PanicThreshold = 1
+		config.PanicThreshold = 1
 		for i := range candidates {
 			candidates[i].Healthy = false
 		}
-		placed = placement.Place(candidates, &everyone)
+		placed = placement.Place(candidates, &config)
 	}
 	p := &pool{table: placed, choice: choice}
 	for n, weight := range placed.Weights {

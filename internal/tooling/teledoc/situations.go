@@ -44,6 +44,7 @@ var situations = []struct {
 	{"control/discovery", runDiscovery},
 	{"control/discovery/readnode", runReadNode},
 	{"control/router/shed", runShed},
+	{"control/router", runRouter},
 }
 
 // errDemo is the failure of the situations.
