@@ -312,7 +312,7 @@ type Attempt struct {
 	late    atomic.Bool                        // the time of the attempt has passed
 	release atomic.Pointer[context.CancelFunc] // ends the call's context with the attempt
 
-	pick Pick // call.mu guards it, and what follows
+	pick Pick        // call.mu guards it, and what follows
 	own  []*Endpoint // of its earlier picks
 	over bool
 }
