@@ -132,7 +132,7 @@ func (m *Monitor) has(t *Target) bool {
 	return t.round == m.round && m.round > 0 && m.targets[t.key] == t
 }
 
-// Retain sets the targets that are present. The others are absent.
+// Retain sets the targets that are present. The others are absent. Of two targets with one key the first one is present.
 func (m *Monitor) Retain(now time.Duration, present []*Target) {
 	m.mu.Lock()
 	defer m.unlock()
@@ -141,10 +141,11 @@ func (m *Monitor) Retain(now time.Duration, present []*Target) {
 	m.out, m.next = 0, 0
 	m.present = make([]*Target, 0, len(present))
 	for _, t := range present {
-		if t.round == m.round || m.targets[t.key] != t {
-			continue
+		if other := m.targets[t.key]; t.round == m.round || other != nil && other.round == m.round {
+			continue // given twice
 		}
 		t.round = m.round
+		m.targets[t.key] = t // it may have been forgotten, or replaced for a while
 		m.present = append(m.present, t)
 		if t.ejection.active {
 			m.out++

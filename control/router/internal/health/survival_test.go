@@ -36,6 +36,31 @@ func TestStateSurvivesAbsence(t *testing.T) {
 	}
 }
 
+// TestForgottenTargetReturns: a caller may hold a target for longer than the Monitor. It is judged again when it is present again.
+func TestForgottenTargetReturns(t *testing.T) {
+	f := newFleet(t, 3, health.Config{})
+	first := f.targets[2]
+	second := f.Track(f.now, first.Key(), "b") // a restart
+	f.Retain(f.now, append(f.targets[:2:2], second, first))
+	if first.Record(f.now, health.GatewayFault); f.record(2, 4, health.GatewayFault) || first.Ejected(f.now) {
+		t.Error("the process that is gone is ejected")
+	}
+	f.pass(2 * health.Memory)
+	f.Retain(f.now, f.targets) // late news of the first one
+	if !f.record(2, 5, health.GatewayFault) {
+		t.Error("the target that returns is not judged")
+	}
+	f.want(2)
+	f.Retain(f.now, append(f.targets[:2:2], second))
+	f.want(2)
+	for range 5 {
+		second.Record(f.now, health.GatewayFault)
+	}
+	if !second.Ejected(f.now) {
+		t.Error("the ejection of a replaced target counts for the maximum")
+	}
+}
+
 // TestFlapping: endpoints that come and go each second lose nothing: runs, ejections, counters and ramps continue.
 func TestFlapping(t *testing.T) {
 	f := newFleet(t, 10, health.Config{MaxPercent: 20})
