@@ -102,9 +102,14 @@ var algorithms = map[string]balance.Policy{
 	Weighted: balance.Weighted, RoundRobin: balance.RoundRobin, ConsistentHash: balance.ConsistentHash,
 }
 
-func (b Balance) config() balance.Config {
+// config returns the configuration of the balancer. Auto without probes is PeakEWMA.
+func (b Balance) config(probing bool) balance.Config {
+	algorithm := algorithms[b.Algorithm]
+	if algorithm == balance.Auto && !probing {
+		algorithm = balance.PeakEWMA
+	}
 	return balance.Config{
-		Policy: algorithms[b.Algorithm], Choices: b.Choices, Decay: b.Decay, LoadBound: b.LoadBound,
+		Policy: algorithm, Choices: b.Choices, Decay: b.Decay, LoadBound: b.LoadBound,
 		Probes: balance.Probes{Rate: b.ProbeRate, Hot: b.HotQuantile},
 	}
 }

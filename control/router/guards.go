@@ -12,6 +12,7 @@ import (
 // guards decide whether a request to a service may be sent at all, and hold what a change of policy must not lose.
 type guards struct {
 	balancer atomic.Pointer[balance.Balancer]
+	probing  bool                            // the balancer is for a service with probes; service.mu guards it
 	breaker  atomic.Pointer[breaker.Breaker] // nil if there is none, as below
 	throttle atomic.Pointer[breaker.Throttle]
 	rate     atomic.Pointer[breaker.RateLimit]
@@ -23,13 +24,14 @@ type guards struct {
 // obey puts a policy in force. The policy was validated, so that no part of it can fail. s.mu is held.
 func (s *Service) obey(now time.Duration, p *policy) {
 	before := s.document
-	if before == p {
+	if before == p && s.guards.probing == (s.prober.Load() != nil) {
 		return
 	}
 	s.document = p
 	g := &s.guards
-	if before == nil || before.Balance != p.Balance {
-		g.balancer.Store(balance.New(p.Balance.config()))
+	if probing := s.prober.Load() != nil; before == nil || before.Balance != p.Balance || g.probing != probing {
+		g.probing = probing
+		g.balancer.Store(balance.New(p.Balance.config(probing)))
 	}
 	if before == nil || before.Ejection != p.Ejection || before.SlowStart != p.SlowStart {
 		s.monitor.SetConfig(p.health(s.healthChanged))

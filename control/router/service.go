@@ -102,8 +102,11 @@ func (s *Service) Endpoint(id, address string) *Endpoint {
 	return nil
 }
 
-// SetProber sets how endpoints are probed for their load. Without a Prober, the balancing uses what this process sees alone.
-func (s *Service) SetProber(p Prober) { s.prober.Store(&p) }
+// SetProber sets how endpoints are probed for their load. Without a Prober, Auto is PeakEWMA.
+func (s *Service) SetProber(p Prober) {
+	s.prober.Store(&p)
+	s.dirty.Store(true)
+}
 
 // Prober asks endpoints for their load.
 type Prober interface {
