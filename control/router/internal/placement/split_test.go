@@ -82,7 +82,7 @@ func TestSplitMonotone(t *testing.T) {
 // TestSplitManyArms grows one of several arms at the expense of the last one. Nobody leaves it, and few others move.
 func TestSplitManyArms(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 8))
-	for range 20 {
+	for range 5 {
 		weights := make([]int, 4+random.IntN(6))
 		last := len(weights) - 1
 		weights[last] = placement.Whole
