@@ -58,9 +58,14 @@ type result[T any] struct {
 // run makes attempts until one ends the call.
 func (d *doer[T]) run() (T, Outcome) {
 	wait := backoff.Backoff{First: d.call.policy.retry.Wait, Longest: d.call.policy.retry.Longest}
+	var before Outcome
 	for {
 		r := d.attempt()
 		d.last = r.attempt
+		if before.Err != nil && r.outcome.rejected() {
+			r.outcome = before // it tells more than that there was no other endpoint
+		}
+		before = r.outcome
 		pause, again := d.call.again(r.outcome, &wait)
 		if !again {
 			d.call.finish(r.attempt, r.outcome)
@@ -82,12 +87,13 @@ func (d *doer[T]) attempt() result[T] {
 	if ok {
 		return d.race(after)
 	}
-	return d.try(d.call.attempt(false))
+	a := d.call.attempt(false)
+	return d.try(a.begin(), a)
 }
 
 // try makes one attempt in this goroutine.
-func (d *doer[T]) try(a *Attempt) result[T] {
-	value, o := d.send(a.begin())
+func (d *doer[T]) try(ctx context.Context, a *Attempt) result[T] {
+	value, o := d.send(ctx, a)
 	return result[T]{attempt: a, value: value, outcome: a.end(o)}
 }
 
@@ -96,7 +102,7 @@ func (d *doer[T]) try(a *Attempt) result[T] {
 func (d *doer[T]) race(after time.Duration) result[T] {
 	results := make(chan result[T], 2)
 	first := d.call.attempt(false)
-	go d.run1(first, results)
+	go d.enter(first.begin(), first, results)
 	timer := time.NewTimer(after)
 	defer timer.Stop()
 	var second *Attempt
@@ -117,14 +123,14 @@ func (d *doer[T]) race(after time.Duration) result[T] {
 		case <-timer.C:
 			if second = d.call.hedge(); second != nil {
 				running++
-				go d.run1(second, results)
+				go d.enter(second.begin(), second, results)
 			}
 		}
 	}
 }
 
-// run1 makes one attempt of a race.
-func (d *doer[T]) run1(a *Attempt, results chan<- result[T]) {
+// enter makes one attempt of a race.
+func (d *doer[T]) enter(ctx context.Context, a *Attempt, results chan<- result[T]) {
 	r := result[T]{attempt: a}
 	defer func() {
 		if r.panic = recover(); r.panic != nil {
@@ -132,7 +138,7 @@ func (d *doer[T]) run1(a *Attempt, results chan<- result[T]) {
 		}
 		results <- r
 	}()
-	r = d.try(a)
+	r = d.try(ctx, a)
 }
 
 // lose ends the attempt of a race that has lost, if there is one.
@@ -375,11 +381,11 @@ func (a *Attempt) choose(x *Selection) (Pick, error) {
 }
 
 // begin returns the context of the attempt.
-func (a *Attempt) begin() (context.Context, *Attempt) {
+func (a *Attempt) begin() context.Context {
 	ctx, limit := a.call.ctx, a.call.policy.retry.Timeout
 	if limit == 0 || a.call.request.Stream {
 		if !a.call.policy.Hedge.on() {
-			return ctx, a // nothing ends it but the call's context
+			return ctx // nothing ends it but the call's context
 		}
 		limit = 0
 	}
@@ -390,7 +396,7 @@ func (a *Attempt) begin() (context.Context, *Attempt) {
 			a.cancel()
 		})
 	}
-	return ctx, a
+	return ctx
 }
 
 // end returns the outcome of the attempt, whose answer has begun. The end of an attempt's own context is a timeout.

@@ -99,6 +99,19 @@ func TestNoOtherEndpoint(t *testing.T) {
 	})
 }
 
+// TestRejectedRetry returns the failure of the first attempt if the breaker rejects the second one.
+func TestRejectedRetry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := service(t, router.Policy{Breaker: router.Breaker{MinRequests: 1}}, 3)
+		broken := errors.New("connection reset")
+		script := script{outcomes: []router.Outcome{{Kind: router.GatewayFault, Err: broken}}}
+		_, o := router.Do(t.Context(), s, router.Request{Idempotent: true}, script.send, nil)
+		if !errors.Is(o.Err, broken) || len(script.ids) != 1 {
+			t.Errorf("%v after %d attempts, want the failure of the first", o.Err, len(script.ids))
+		}
+	})
+}
+
 // TestChainStop does not repeat the requests of a handler whose own request is a retry.
 func TestChainStop(t *testing.T) {
 	s := script{outcomes: []router.Outcome{{Kind: router.GatewayFault}}}

@@ -349,7 +349,7 @@ func TestMixedOutcomes(t *testing.T) {
 	}, 10)
 	total := 1_000_000
 	if raceEnabled || testing.Short() {
-		total = 100_000
+		total = 40_000
 	}
 	var work sync.WaitGroup
 	for range 8 {

@@ -52,6 +52,9 @@ func (s *Service) table(now time.Duration) *table {
 	if view == nil {
 		return nil
 	}
+	if s.monitor.Due(now) && s.monitor.Sweep(now) {
+		s.dirty.Store(true)
+	}
 	t := s.current.Load()
 	if t != nil && t.from == view.Snapshot() && now < t.until && t.policy == s.policy() && !s.dirty.Load() {
 		return t
@@ -65,19 +68,17 @@ func (s *Service) table(now time.Duration) *table {
 	return s.rebuild(view, now)
 }
 
-// longestTable is how long a table is used at most.
-const longestTable = time.Second
+// longestTable is how long a table is used at most. Absent endpoints are forgotten with the next one.
+const longestTable = time.Minute
 
 // rebuild makes the next table. s.mu is held.
 func (s *Service) rebuild(view *discovery.View, now time.Duration) *table {
 	s.dirty.Store(false)
 	policy := s.policy()
 	s.obey(now, policy)
-	if s.monitor.Due(now) {
-		s.monitor.Sweep(now)
-	}
-	t := &table{service: s, from: view.Snapshot(), policy: policy, until: min(s.monitor.Until(now), now+longestTable)}
+	t := &table{service: s, from: view.Snapshot(), policy: policy}
 	t.add(now)
+	t.until = min(t.until, s.monitor.Until(now), now+longestTable)
 	t.place()
 	t.generation = s.generation(t)
 	s.current.Store(t)
@@ -100,7 +101,12 @@ func (s *Service) generation(t *table) uint64 {
 // add adds the endpoints that may get requests: all but the draining ones and those that refuse, unless no other is left.
 func (t *table) add(now time.Duration) {
 	known := t.service.known(now, t.from)
-	t.known = known
+	t.known, t.until = known, now+longestTable
+	for _, e := range known {
+		if e.refusing(now) {
+			t.until = min(t.until, e.refused.Load().until)
+		}
+	}
 	chosen := filter(known, func(e *Endpoint) bool { return !e.draining() && !e.refusing(now) })
 	if len(chosen) == 0 {
 		chosen = filter(known, func(e *Endpoint) bool { return !e.draining() })
