@@ -11,7 +11,7 @@ import (
 
 const (
 	// refresh is how often a Set finds out anew what is typical of its endpoints.
-	refresh = 100 * time.Millisecond
+	refresh = 250 * time.Millisecond
 	// sampled bounds the endpoints that it looks at.
 	sampled = 128
 )
@@ -92,7 +92,7 @@ func (s *Set) draw(number uint64) int {
 	return int(c.alias)
 }
 
-// typical returns what is typical of the endpoints, at most 100 ms old while requests flow.
+// typical returns what is typical of the endpoints, at most 250 ms old while requests flow.
 func (s *Set) typical(now time.Duration, decay time.Duration) typical {
 	if int64(now) >= s.nextRefresh.Load() && s.scratch.TryLock() {
 		usual := s.survey(now, decay)

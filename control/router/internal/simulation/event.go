@@ -21,7 +21,6 @@ const (
 	delivery               // a request reaches its server
 	completion             // a server has finished a request
 	answer                 // the answer reaches the client
-	deadline               // the client gives up
 	cancel                 // the server hears of it
 	disturb                // the antagonists of a server change
 	probeSent              // a probe reaches a server

@@ -82,7 +82,8 @@ type request struct {
 type Result struct {
 	latencies          []time.Duration // sorted; a timeout counts 5 s
 	Timeouts, Failures int
-	Probes             int
+	// Sent and Probes are the requests and the probes of the whole run.
+	Sent, Probes int
 	// PerServer are the requests sent to each server. Late are those sent more than 2 s after a server has frozen.
 	PerServer, Late []int
 }
@@ -125,6 +126,7 @@ func Run(config Config, policy Policy) *Result {
 	}
 	w.begin()
 	for w.left > 0 {
+		w.giveUpBefore(w.events.heap[0].at)
 		e := w.events.next()
 		w.now = e.at
 		w.handle(&e)

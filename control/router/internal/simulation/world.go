@@ -14,6 +14,7 @@ type World struct {
 	random  *rand.Rand
 	now     time.Duration
 	events  events
+	waiting []*request // in the order of their deadlines, which all are equally long
 	servers []server
 	clients []Client
 	picked  int // the last pick, for Probe
@@ -75,8 +76,6 @@ func (w *World) handle(e *event) {
 		w.complete(int(e.server), e.version)
 	case answer:
 		w.finish(e.request, e.load)
-	case deadline:
-		w.giveUp(e.request)
 	case cancel:
 		w.change(e.request.server, func(s *server) { s.remove(e.request) })
 	case disturb:
@@ -103,9 +102,10 @@ func (w *World) arrive(client int) {
 	r.server = c.Pick(w.now)
 	w.picked = r.server
 	c.Sent(w.now, r)
+	w.result.Sent++
 	w.count(r)
 	w.events.add(event{at: w.now + w.delay(), kind: delivery, request: r})
-	w.events.add(event{at: w.now + timeout, kind: deadline, request: r})
+	w.waiting = append(w.waiting, r)
 	for {
 		server, ok := c.Probe(w.now)
 		if !ok {
@@ -177,10 +177,19 @@ func (w *World) finish(r *request, reported load) {
 	w.clients[r.client].Answered(w.now, r.server, reported)
 }
 
-func (w *World) giveUp(r *request) {
-	if r.done {
-		return
+// giveUpBefore ends the requests whose deadline is before a time.
+func (w *World) giveUpBefore(at time.Duration) {
+	for len(w.waiting) > 0 && (w.waiting[0].done || w.waiting[0].started+timeout <= at) {
+		r := w.waiting[0]
+		w.waiting = w.waiting[1:]
+		if !r.done {
+			w.giveUp(r)
+		}
 	}
+}
+
+func (w *World) giveUp(r *request) {
+	w.now = r.started + timeout
 	w.end(r, balance.Timeout)
 	w.events.add(event{at: w.now + w.delay(), kind: cancel, request: r})
 }
