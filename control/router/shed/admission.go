@@ -12,21 +12,22 @@ const (
 	Ignored Outcome = iota
 	// Success makes the duration a sample of the latency.
 	Success
-	// Dropped is for a request that missed its deadline, or that a dependency refused because of overload. Its duration is a sample, but
-	// never one that makes the server look fast.
+	// Dropped is for a request that missed its deadline. Its duration is a sample, too. If many requests at the limit are dropped, the
+	// limit comes down, so that the others are answered in time. A request that a dependency refused at once is Ignored.
 	Dropped
 )
 
 // Admission is one admitted request. Done must follow. Do not copy it. The zero Admission is that of an exempt or refused request.
 type Admission struct {
-	shedder *Shedder
-	start   time.Duration
+	shedder  *Shedder
+	start    time.Duration
+	inFlight int64 // with this one
 }
 
 // Done gives the place back and records how the request ended. Later calls do nothing.
 func (a *Admission) Done(o Outcome) {
 	if s := a.shedder; s != nil {
 		a.shedder = nil
-		s.done(a.start, o)
+		s.done(a, o)
 	}
 }

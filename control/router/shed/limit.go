@@ -16,113 +16,145 @@ type limit struct {
 	min, max float64
 	observe  bool // nothing is refused, so a probe would show nothing
 
-	value    float64
-	base     float64       // latency without queueing in seconds; 0 is unknown
-	verified time.Duration // when the base was last measured by a probe
+	value     float64
+	tolerance float64       // lower than maxTolerance if requests are dropped at the limit
+	base      float64       // latency without queueing in seconds; 0 is unknown
+	verified  time.Duration // when the base was last measured by a probe; at first long ago
+	full      time.Duration // when requests were last refused; at first long ago
 
 	probing bool
-	begin   sample  // what the probe began with
-	last    sample  // what its last step saw
-	fell    float64 // the share of its latency that proves queueing
+	begin   sample // what the probe began with
+	saved   float64
+	last    sample // what its last step saw
+	unsure  int    // steps in which the requests in flight did not fall
 }
 
-// sample is what a window has measured.
+// sample is what a window has measured. The latency and the requests in flight belong to the same requests: a request that was admitted as
+// one of that many took that long.
 type sample struct {
-	latency   float64 // in seconds; the geometric mean, on which a few very slow requests have little weight
-	inFlight  float64 // the mean that arriving requests have seen
-	peak      float64 // the most that one of them has seen
+	latency   float64 // in seconds
+	inFlight  float64
+	most      float64 // the highest of those numbers in flight
+	peak      float64 // the most requests that were admitted at a time by now; some are still in flight
+	dropped   float64 // the share of the requests that missed their deadlines
 	contended bool    // requests were refused
 }
 
 const (
-	// tolerance is how many times the base the latency may be at the limit. At 2, a probe at half the limit still saturates the server.
-	tolerance = 2
-	// excess is the latency, in multiples of the base, from which the limit is too high.
-	excess = 1.25 * tolerance
-	// near is the latency, in multiples of the base, up to which there is no queue.
-	near = 1.2
+	// maxTolerance is how many times the base the latency may be at the limit. At 2, a probe at half the limit still saturates the server.
+	maxTolerance = 2
+	// minTolerance is for servers whose callers do not wait for so long.
+	minTolerance = 1.1
+	// good is the latency, in multiples of the base, up to which the server has room for more.
+	good = 1.5
+	// excess is the latency, in multiples of the base, from which the limit is too high or the base too low.
+	excess = 3
+	// tooLate is the share of dropped requests from which the limit is too high for the deadlines.
+	tooLate = 0.1
 	// verifyEvery is how often the base is verified while requests are refused.
 	verifyEvery = 10 * time.Second
+	// maxUnsure is how many steps of a probe in a row may show nothing.
+	maxUnsure = 3
 )
 
 // update takes the measurements of a window. It reports whether the limit has been lowered: the latencies of the requests that are in
 // flight now then say nothing about the new limit.
 func (l *limit) update(now time.Duration, s sample) (lowered bool) {
 	before := l.value
-	switch steady := s.inFlight >= s.peak/2 && s.inFlight >= l.min; {
+	steady := s.inFlight >= s.most/2 && s.inFlight > l.min // neither a burst nor too few for a queue
+	if s.contended {
+		l.full = now
+	}
+	slow := l.base > 0 && s.latency > excess*l.base
+	switch {
 	case l.probing:
 		l.step(now, s)
-	case l.base == 0:
-		l.base = s.latency
-		if s.contended && steady && !l.observe {
-			l.probe(s, 0.5)
-		}
-	case s.latency > excess*l.base && !steady:
-		l.follow(s) // a burst, or too few requests for a queue
-	case s.latency > excess*l.base && (l.observe || s.contended && now-l.verified < verifyEvery):
-		l.shrink(s)
-	case s.latency > excess*l.base:
+	case l.observe && slow && steady:
+		l.estimate(s)
+	case slow && steady:
 		l.probe(s, 0.7)
-	case s.contended && steady && now-l.verified >= verifyEvery && !l.observe:
+	case s.contended && steady && !l.observe && (l.base == 0 || now-l.verified >= verifyEvery):
 		l.probe(s, 0.5)
 	default:
-		l.follow(s)
+		l.follow(now, s)
 	}
 	l.value = min(max(l.value, l.min), l.max)
 	return l.value < before
 }
 
-// follow keeps room for more requests while the latency is good. It never lowers the limit.
-func (l *limit) follow(s sample) {
+// follow raises the limit with the throughput while requests are refused, and keeps room for twice the requests while none has been refused
+// for some time. It lowers the limit only if requests at the limit come too late.
+func (l *limit) follow(now time.Duration, s sample) {
 	l.lowerBase(s)
-	if s.contended {
+	switch {
+	case s.contended && s.dropped > tooLate:
+		l.tolerance = max(0.9*l.tolerance, minTolerance)
+		l.value = min(l.value, max(l.target(s), 0.9*l.value))
+	case s.contended:
+		l.tolerance = min(1.01*l.tolerance, maxTolerance)
 		l.value = max(l.value, l.target(s))
-		return
+	case s.latency <= good*l.base && now-l.full >= verifyEvery:
+		l.value = max(l.value, 2*s.peak)
 	}
-	l.value = max(l.value, 2*s.peak)
 }
 
-// shrink lowers the limit at once, because the base is known.
-func (l *limit) shrink(s sample) {
+// estimate lowers the limit of a Shedder that observes, and slowly forgets a base that no probe corrects.
+func (l *limit) estimate(s sample) {
 	l.value = min(l.value, max(l.target(s), l.value/2))
-	if l.observe {
-		l.base *= 1.01 // forgets a base that no probe corrects
-	}
+	l.base *= 1.01
 }
 
 func (l *limit) lowerBase(s sample) {
-	if s.latency < l.base {
+	switch {
+	case l.base == 0:
+		l.base = s.latency
+	case s.latency < l.base:
 		l.base += 0.2 * (s.latency - l.base)
 	}
 }
 
 // target returns the limit for the throughput of a window.
-func (l *limit) target(s sample) float64 { return tolerance*s.inFlight*l.base/s.latency + 1 }
+func (l *limit) target(s sample) float64 { return l.tolerance*s.inFlight*l.base/s.latency + 1 }
 
 // probe lowers the limit to a share of the requests in flight.
 func (l *limit) probe(s sample, share float64) {
-	l.probing, l.begin = true, s
+	if l.base == 0 {
+		l.base = s.latency
+	}
+	l.probing, l.begin, l.saved, l.unsure = true, s, l.value, 0
 	l.lower(s, share)
 }
 
 func (l *limit) lower(s sample, share float64) {
-	l.last, l.fell = s, (1+share)/2
+	l.last = s
 	l.value = s.inFlight * share
 }
 
-// step continues a probe for as long as the latency falls with the limit.
+// step continues a probe for as long as the latency falls with the requests in flight, at least half as much.
 func (l *limit) step(now time.Duration, s sample) {
-	switch falls := s.latency < l.fell*l.last.latency; {
-	case s.latency <= near*l.base:
-		l.lowerBase(s)
-	case falls && s.inFlight > l.min:
+	fewer := s.inFlight / l.last.inFlight
+	falls := s.latency < (1+fewer)/2*l.last.latency
+	if fewer > 0.9 && l.unsure < maxUnsure {
+		l.unsure++
+		return
+	}
+	if falls && s.inFlight > l.min && fewer <= 0.9 {
+		l.unsure = 0
 		l.lower(s, 0.5)
 		return
-	case falls:
-		l.base = min(l.base, s.latency) // as low as the limit may go
-	default:
-		l.base = s.latency
 	}
 	l.probing, l.verified = false, now
-	l.value = l.target(l.begin)
+	switch {
+	case fewer > 0.9: // nothing is learnt: the load has gone, or all of it has more room than the limit
+		l.value = l.saved
+	case falls: // as low as the limit may go
+		l.base = min(l.base, s.latency)
+		l.value = l.target(l.begin)
+	case s.latency > 0.75*l.begin.latency: // there was no queue
+		l.base = s.latency
+		l.value = max(l.target(l.begin), l.saved)
+	default:
+		l.base = s.latency
+		l.value = l.target(l.begin)
+	}
 }

@@ -114,7 +114,6 @@ type Shedder struct {
 
 	inFlight atomic.Int64
 	limit    atomic.Int64 // that of adaptive, rounded up
-	base     atomic.Int64 // that of adaptive
 	shares   shares
 	refused  [levels]atomic.Int64 // since New
 	spell    spell
@@ -133,6 +132,7 @@ func New(o *Options) (*Shedder, error) {
 	}
 	s := &Shedder{options: all, start: time.Now(), adaptive: limit{
 		min: float64(all.MinLimit), max: float64(all.MaxLimit), value: float64(all.InitialLimit), observe: all.Observe,
+		tolerance: maxTolerance, verified: -verifyEvery, full: -verifyEvery,
 	}}
 	s.limit.Store(int64(all.InitialLimit))
 	s.shares.reset()
@@ -151,20 +151,21 @@ func (s *Shedder) Admit(ctx context.Context, p Priority) (Admission, bool) {
 	if p >= Exempt {
 		return Admission{}, true
 	}
-	now, level := s.now(), p.level()
-	taken, ok := s.acquire(level)
-	s.window.arrive(now, level, taken, !ok)
+	level := p.level()
+	inFlight, ok := s.acquire(level)
+	s.window.arrive(level, inFlight, !ok)
+	now := s.now()
 	if !ok {
 		s.refuse(ctx, now, level)
 		if !s.options.Observe {
 			return Admission{}, false
 		}
-		s.inFlight.Add(1)
+		inFlight = s.inFlight.Add(1)
 	}
-	return Admission{shedder: s, start: now}, true
+	return Admission{shedder: s, start: now, inFlight: inFlight}, true
 }
 
-// acquire takes a place, and returns how many were taken before. A refused request holds nothing, not even for a moment.
+// acquire takes a place, and returns how many are then taken. A refused request holds nothing, not even for a moment.
 func (s *Shedder) acquire(level int) (taken int64, ok bool) {
 	room := s.room(level)
 	for {
@@ -172,11 +173,11 @@ func (s *Shedder) acquire(level int) (taken int64, ok bool) {
 		if taken >= room {
 			return taken, false
 		}
-		if taken >= s.limit.Load()/2 && !s.shares.admit(level, rand.Uint32()) {
+		if taken >= s.limit.Load()*3/4 && !s.shares.admit(level, rand.Uint32()) {
 			return taken, false
 		}
 		if s.inFlight.CompareAndSwap(taken, taken+1) {
-			return taken, true
+			return taken + 1, true
 		}
 	}
 }
@@ -198,14 +199,11 @@ func (s *Shedder) refuse(ctx context.Context, now time.Duration, level int) {
 }
 
 // done gives a place back.
-func (s *Shedder) done(start time.Duration, o Outcome) {
+func (s *Shedder) done(a *Admission, o Outcome) {
 	s.inFlight.Add(-1)
+	s.window.finished.Add(1)
 	now := s.now()
-	latency := now - start
-	if o == Dropped {
-		latency = max(latency, time.Duration(s.base.Load()))
-	}
-	if s.window.finish(now, latency, o != Ignored) {
+	if o != Ignored && s.window.sample(now, a, o == Dropped) {
 		s.update(now)
 	}
 	if refused, lasted, over := s.spell.end(now); over {
@@ -219,26 +217,22 @@ func (s *Shedder) update(now time.Duration) {
 		return
 	}
 	defer s.mu.Unlock()
-	t := s.window.take()
-	if t.latency == 0 {
+	t := s.window.take(now)
+	if t.latency == 0 { // another request has just taken the window
 		return
 	}
 	probed := s.adaptive.probing
-	lowered := s.adaptive.update(now, t.sample)
+	if s.adaptive.update(now, t.sample) {
+		s.window.since.Store(int64(now))
+	}
 	s.latency = t.latency
 	s.limit.Store(int64(math.Ceil(s.adaptive.value)))
-	s.base.Store(int64(s.adaptive.base * float64(time.Second)))
 	switch {
 	case !t.contended:
 		s.shares.reset()
 	case !probed:
 		s.shares.divide(t.finished, t.offered)
 	}
-	next := now
-	if lowered {
-		next += time.Duration(1.5 * t.latency * float64(time.Second))
-	}
-	s.window.start.Store(int64(next))
 }
 
 func (s *Shedder) now() time.Duration { return time.Since(s.start) }
@@ -275,6 +269,6 @@ func (s *Shedder) Status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st.Latency = time.Duration(s.latency * float64(time.Second))
-	st.Base = time.Duration(s.base.Load())
+	st.Base = time.Duration(s.adaptive.base * float64(time.Second))
 	return st
 }
