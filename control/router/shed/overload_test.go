@@ -120,11 +120,11 @@ func goodput(t *testing.T, slots int, service time.Duration, times float64, expo
 		capacity := float64(slots) / service.Seconds()
 		var wg sync.WaitGroup
 		sender := rand.New(rand.NewPCG(2, 2))
-		s.load(t, &wg, 0.5*capacity, 5*time.Second, sender, normal)
-		s.load(t, &wg, times*capacity, 5*time.Second, sender, normal) // the onset
+		s.load(t, &wg, 0.5*capacity, 3*time.Second, sender, normal)
+		s.load(t, &wg, times*capacity, 3*time.Second, sender, normal) // the onset
 		s.reset()
-		s.load(t, &wg, times*capacity, 20*time.Second, sender, normal)
-		share = float64(total(&s.good)) / 20 / capacity
+		s.load(t, &wg, times*capacity, 11*time.Second, sender, normal)
+		share = float64(total(&s.good)) / 11 / capacity
 		if s.shedder != nil {
 			t.Logf("%d slots of %v at %.1fx: %.2f good, %d late, %+v", slots, service, times, share, total(&s.late), s.shedder.Status())
 		}
@@ -179,13 +179,13 @@ func TestSlowlyGrowingOverload(t *testing.T) {
 		s := newServer(t, 10, 10*time.Millisecond, 100*time.Millisecond, &shed.Options{})
 		var wg sync.WaitGroup
 		random := rand.New(rand.NewPCG(1, 1))
-		for rate := 900.0; rate < 1100; rate += 2 {
+		for rate := 900.0; rate < 1100; rate += 4 {
 			s.load(t, &wg, rate, time.Second, random, normal)
 		}
 		s.reset()
-		s.load(t, &wg, 1100, 20*time.Second, random, normal)
-		if good := total(&s.good); good < 19_000 || total(&s.late) > 100 {
-			t.Errorf("%d answers in time and %d late of a capacity of 20000, status %+v", good, total(&s.late), s.shedder.Status())
+		s.load(t, &wg, 1100, 11*time.Second, random, normal)
+		if good := total(&s.good); good < 10_400 || total(&s.late) > 100 {
+			t.Errorf("%d answers in time and %d late of a capacity of 11000, status %+v", good, total(&s.late), s.shedder.Status())
 		}
 		wg.Wait()
 	})
@@ -255,7 +255,7 @@ func TestNeverRefusesWithoutContention(t *testing.T) {
 				var wg sync.WaitGroup
 				random := rand.New(rand.NewPCG(1, 1))
 				for _, rate := range []float64{50, 2000, 10, 1000, 2000, 200} { // of 2500 a second
-					s.load(t, &wg, rate, 20*time.Second, random, normal)
+					s.load(t, &wg, rate, 7*time.Second, random, normal)
 				}
 				if refused := total(&s.refused); refused > 0 {
 					t.Errorf("%d requests were refused below the capacity, status %+v", refused, s.shedder.Status())
@@ -300,7 +300,7 @@ func TestLatencyStep(t *testing.T) {
 				t.Errorf("%v: %d of 10000 requests were refused although there was room, status %+v", step, refused, s.shedder.Status())
 			}
 			s.reset()
-			s.load(t, &wg, 1000, 10*time.Second, random, normal)
+			s.load(t, &wg, 1000, 3*time.Second, random, normal)
 			if refused := total(&s.refused); refused > 0 {
 				t.Errorf("%v: %d requests were refused after ten seconds, status %+v", step, refused, s.shedder.Status())
 			}
@@ -312,28 +312,28 @@ func TestLatencyStep(t *testing.T) {
 // TestCapacityStep: the server loses four fifths of its slots under overload and gets them back.
 func TestCapacityStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newServer(t, 50, 10*time.Millisecond, 100*time.Millisecond, &shed.Options{})
+		s := newServer(t, 20, 10*time.Millisecond, 100*time.Millisecond, &shed.Options{})
 		var wg sync.WaitGroup
 		random := rand.New(rand.NewPCG(1, 1))
 		phase := func(slots int) {
-			s.load(t, &wg, 10_000, 5*time.Second, random, normal)
+			s.load(t, &wg, 4000, 5*time.Second, random, normal)
 			s.reset()
-			s.load(t, &wg, 10_000, 5*time.Second, random, normal)
+			s.load(t, &wg, 4000, 5*time.Second, random, normal)
 			capacity := int64(slots * 100 * 5)
 			t.Logf("%d slots: %d in time of %d, status %+v", slots, total(&s.good), capacity, s.shedder.Status())
 			if good := total(&s.good); good < capacity*8/10 {
 				t.Errorf("%d slots: %d answers in time of a capacity of %d, status %+v", slots, good, capacity, s.shedder.Status())
 			}
 		}
-		phase(50)
-		for range 40 {
+		phase(20)
+		for range 16 {
 			s.slots <- struct{}{}
 		}
-		phase(10)
-		for range 40 {
+		phase(4)
+		for range 16 {
 			<-s.slots
 		}
-		phase(50)
+		phase(20)
 		wg.Wait()
 	})
 }
@@ -367,7 +367,7 @@ func TestSlowDependency(t *testing.T) {
 			return n.Load(), sent
 		}
 		for _, stuck := range []bool{false, true, false, true} {
-			refused, sent := send(30*time.Second, stuck)
+			refused, sent := send(15*time.Second, stuck)
 			t.Logf("stuck %v: %d of %d refused, status %+v", stuck, refused, sent, s.shedder.Status())
 			if float64(refused) > 0.05*float64(sent) {
 				t.Errorf("stuck %v: %d of %d requests were refused, status %+v", stuck, refused, sent, s.shedder.Status())
