@@ -115,8 +115,8 @@ func TestNoEndpoints(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRegistry()
 		s := follow(t, r, nil)
-		if _, err := s.Pick(t.Context(), router.Request{}); !errors.Is(err, router.ErrUnavailable) || !strings.Contains(err.Error(), `"orders"`) {
-			t.Errorf("an empty service: %v, want ErrUnavailable that names it", err)
+		if _, err := s.Pick(t.Context(), router.Request{}); !errors.Is(err, router.ErrNotFound) || !strings.Contains(err.Error(), `"orders"`) {
+			t.Errorf("an empty service: %v, want ErrNotFound that names it", err)
 		}
 		r.set(record("a", 1))
 		synctest.Wait()

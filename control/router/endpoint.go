@@ -9,6 +9,7 @@ import (
 	"github.com/go-os/go-os/control/router/internal/breaker"
 	"github.com/go-os/go-os/control/router/internal/health"
 	"github.com/go-os/go-os/control/router/internal/placement"
+	"github.com/go-os/go-os/control/router/statistics"
 )
 
 // Endpoint is one process of a service at one address. What was learnt about it survives ten minutes of absence.
@@ -24,6 +25,7 @@ type Endpoint struct {
 	refused  atomic.Pointer[refusal]
 	failing  atomic.Bool // the last result was a fault of the path
 	counts   endpointCounts
+	stats    *statistics.Endpoint // nil if nothing is counted by method
 
 	seen time.Duration // when it was last in a table; service.mu guards it
 }

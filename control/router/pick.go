@@ -7,10 +7,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-os/go-os/control/discovery"
 	"github.com/go-os/go-os/control/router/internal/balance"
 	"github.com/go-os/go-os/control/router/internal/breaker"
 	"github.com/go-os/go-os/control/router/internal/health"
 	"github.com/go-os/go-os/control/router/internal/placement"
+	"github.com/go-os/go-os/control/router/statistics"
 )
 
 // Pick is an endpoint that was chosen for one attempt. Copies are the same Pick. The zero Pick has no endpoint.
@@ -20,7 +22,7 @@ type Pick struct {
 	service  breaker.Permit
 	breaker  breaker.Permit // of the endpoint
 	pool     *pool
-	method   *method
+	method   statistics.Method
 	reason   balance.Reason
 }
 
@@ -49,18 +51,21 @@ func (p Pick) Answered() {
 	}
 }
 
-// kinds are the outcomes in the words of the packages that learn from them.
+// kinds are the outcomes in the words of the packages that learn from them. An overload is no failure of the endpoint's breaker, which would
+// eject it.
 var kinds = [...]struct {
-	balance balance.Outcome
-	health  health.Result
-	breaker breaker.Result
+	balance  balance.Outcome
+	health   health.Result
+	service  breaker.Result
+	endpoint breaker.Result
+	count    statistics.Outcome
 }{
-	Success:      {balance.Success, health.Success, breaker.Success},
-	Fault:        {balance.Fault, health.Fault, breaker.Failure},
-	GatewayFault: {balance.Fault, health.GatewayFault, breaker.Failure},
-	Overload:     {balance.Overload, health.Overload, breaker.Failure},
-	Timeout:      {balance.Timeout, health.Timeout, breaker.Failure},
-	Neutral:      {balance.Neutral, health.Neutral, breaker.Neutral},
+	Success:      {balance.Success, health.Success, breaker.Success, breaker.Success, statistics.Success},
+	Fault:        {balance.Fault, health.Fault, breaker.Failure, breaker.Failure, statistics.Fault},
+	GatewayFault: {balance.Fault, health.GatewayFault, breaker.Failure, breaker.Failure, statistics.Fault},
+	Overload:     {balance.Overload, health.Overload, breaker.Failure, breaker.Neutral, statistics.Overload},
+	Timeout:      {balance.Timeout, health.Timeout, breaker.Failure, breaker.Failure, statistics.Timeout},
+	Neutral:      {balance.Neutral, health.Neutral, breaker.Neutral, breaker.Neutral, statistics.Dropped},
 }
 
 // Done records the outcome. It must be called for each Pick, at the end of the answer. Only the first call has an effect.
@@ -80,8 +85,8 @@ func (p Pick) Done(o Outcome) {
 	if !first {
 		return
 	}
-	p.service.Record(now, as.breaker, latency)
-	p.breaker.Record(now, as.breaker, latency)
+	p.service.Record(now, as.service, latency)
+	p.breaker.Record(now, as.endpoint, latency)
 	s.guards.limit.Release()
 	e.limit.Release()
 	if kind != Neutral {
@@ -108,7 +113,7 @@ func (s *Service) pick(req *Request, x *Selection, tried []*Endpoint) (Pick, err
 	}
 	permit, err := s.admit(now, req, len(tried) == 0)
 	if err != nil {
-		return Pick{}, err
+		return Pick{}, s.unrouted(req, err)
 	}
 	from := t.poolFor(req)
 	if x != nil {
@@ -117,10 +122,12 @@ func (s *Service) pick(req *Request, x *Selection, tried []*Endpoint) (Pick, err
 	p, err := s.choose(now, from, req, tried)
 	if err != nil {
 		s.dismiss(now, permit)
-		return Pick{}, err
+		return Pick{}, s.unrouted(req, err)
 	}
 	p.service = permit
-	p.method = s.methodOf(p.endpoint, req.Method)
+	if s.stats != nil {
+		p.method = s.stats.Method(req.Method)
+	}
 	p.ticket = p.endpoint.state.Begin(now, req.Stream)
 	return p, nil
 }
@@ -192,9 +199,26 @@ func (s *Service) none(from *pool, full bool) error {
 	case from.choice == placement.ChoseNone:
 		why = "no endpoint matches the labels of the request"
 	default:
-		why = fmt.Sprintf("no instance has an address of the protocol %q", s.key.protocol)
+		return s.empty()
 	}
 	return &Error{Op: "pick", Service: s.key.name, Err: fmt.Errorf("%w: %s", ErrUnavailable, why)}
+}
+
+// empty returns the error of a service without an endpoint.
+func (s *Service) empty() error {
+	snapshot, err := s.router.resolver.Lookup(s.router.background, s.key.name)
+	var lookup *discovery.Error
+	switch {
+	case errors.As(err, &lookup):
+		err = lookup.Err
+	case err != nil:
+	case len(snapshot.Instances) == 0:
+		err = fmt.Errorf("%w: all instances have deregistered", ErrUnavailable)
+	default:
+		err = fmt.Errorf("%w: none of the %d instances has an address of the protocol %q and passes the filters",
+			ErrUnavailable, len(snapshot.Instances), s.key.protocol)
+	}
+	return &Error{Op: "pick", Service: s.key.name, Err: err}
 }
 
 // probe sends the probes that a request causes.

@@ -85,6 +85,7 @@ import (
 	"time"
 
 	"github.com/go-os/go-os/control/discovery"
+	"github.com/go-os/go-os/control/router/statistics"
 	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/internal/fault"
 	"github.com/go-os/go-os/internal/sanitize"
@@ -150,6 +151,11 @@ type Options struct {
 	Client string
 	// Wait is how long the first Pick of a service waits for the registry's answer. Default: DefaultWait.
 	Wait time.Duration
+	// Filters choose among the instances of every service, such as discovery.WithVersion("2"). Default: all.
+	Filters []discovery.Filter
+	// Statistics counts the requests by endpoint and method, and publishes the counts. The caller shuts it down. Default: nothing is counted by
+	// method.
+	Statistics *statistics.Collector
 	// Telemetry receives metrics and events. A no-op provider turns its signal off.
 	Telemetry telemetry.Providers
 }

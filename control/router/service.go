@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/go-os/go-os/control/discovery"
 	"github.com/go-os/go-os/control/router/internal/breaker"
 	"github.com/go-os/go-os/control/router/internal/health"
+	"github.com/go-os/go-os/control/router/statistics"
 	"github.com/go-os/go-os/internal/sanitize"
 )
 
@@ -27,7 +29,8 @@ type Service struct {
 	dirty    atomic.Bool                    // the table must be rebuilt: an ejection has begun or ended
 	guards   guards
 	monitor  *health.Monitor
-	latency  latency
+	latency  statistics.Window
+	stats    *statistics.Service // nil if nothing is counted by method
 	counts   counts
 	prober   atomic.Pointer[Prober]
 	probing  atomic.Int64
@@ -40,10 +43,14 @@ type Service struct {
 
 func newService(r *Router, key serviceKey) *Service {
 	name := sanitize.Text(key.name, maxName)
-	return &Service{
+	s := &Service{
 		router: r, key: key, errors: newRejections(key.name), endpoints: map[endpointKey]*Endpoint{}, monitor: health.New(health.Config{}),
 		about: []attribute.KeyValue{serviceAttr.String(name), protocolAttr.String(key.protocol)},
 	}
+	if r.opts.Statistics != nil {
+		s.stats = r.opts.Statistics.Service(key.name, key.protocol)
+	}
+	return s
 }
 
 // policy returns the policy in force.
@@ -73,7 +80,8 @@ func (s *Service) Ready(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.router.opts.Wait)
 	defer cancel()
-	view, err := s.router.resolver.View(ctx, s.key.name, discovery.WithProtocol(s.key.protocol))
+	filters := append(slices.Clone(s.router.opts.Filters), discovery.WithProtocol(s.key.protocol))
+	view, err := s.router.resolver.View(ctx, s.key.name, filters...)
 	if err != nil {
 		return &Error{Op: "pick", Service: s.key.name, Err: err}
 	}
@@ -118,7 +126,7 @@ type Prober interface {
 // Pick chooses an endpoint for a request. The first Pick of a service waits for the registry: see Ready. Tried endpoints are avoided. End the
 // Pick by Done.
 //
-// It returns ErrUnavailable if there is no endpoint, an ErrRejected if the policy forbids the request now, and ErrClosed.
+// It returns ErrNotFound if no instance was ever registered, ErrUnavailable if there is no endpoint, an ErrRejected if the policy forbids the request now, and ErrClosed.
 func (s *Service) Pick(ctx context.Context, req Request, tried ...*Endpoint) (Pick, error) {
 	if s.view.Load() == nil {
 		if err := s.Ready(ctx); err != nil {

@@ -147,12 +147,18 @@ func (s *Service) known(now time.Duration, from *discovery.Snapshot) []*Endpoint
 		}
 		e.instance.Store(i)
 		e.seen = now
+		if e.stats == nil && s.stats != nil {
+			e.stats = s.stats.Endpoint(e.identity())
+		}
 		endpoints = append(endpoints, e)
 	}
 	maps.DeleteFunc(s.endpoints, func(_ endpointKey, e *Endpoint) bool {
 		old := now-e.seen > retention
 		if old {
 			s.counts.gone.add(&e.counts)
+			if e.stats != nil {
+				e.stats.Release()
+			}
 		}
 		return old
 	})
