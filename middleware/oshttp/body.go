@@ -2,15 +2,23 @@ package oshttp
 
 import "io"
 
-// watch returns the body of a response, which ends the call when it is read to the end or closed. It has the optional methods
+// reading is what ends with the body of a response.
+type reading interface {
+	// end is called when the body was read to its end, with nil, or has failed. Only the first call has an effect.
+	end(err error) error
+	// closeBody closes the body, and ends.
+	closeBody(body io.Closer) error
+}
+
+// watch returns the body of a response, which ends the reading when it is read to the end or closed. It has the optional methods
 // of the wrapped body: after a protocol switch it can be written to, and closed for writing alone.
-func watch(body io.ReadCloser, c *call) io.ReadCloser {
-	return bodies[bodyAbilitiesOf(body)](&responseBody{body, c})
+func watch(body io.ReadCloser, r reading) io.ReadCloser {
+	return bodies[bodyAbilitiesOf(body)](&responseBody{body, r})
 }
 
 type responseBody struct {
 	io.ReadCloser
-	call *call
+	reading reading
 }
 
 // Read implements io.Reader.
@@ -18,17 +26,20 @@ func (b *responseBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	switch {
 	case err == io.EOF:
-		b.call.end(nil)
+		_ = b.reading.end(nil)
 	case err != nil:
-		b.call.end(err)
+		_ = b.reading.end(err)
 	}
 	return n, err
 }
 
-// Close implements io.Closer. The call ends first, because closing may wait for the network.
-func (b *responseBody) Close() error {
-	b.call.end(nil)
-	return b.ReadCloser.Close()
+// Close implements io.Closer.
+func (b *responseBody) Close() error { return b.reading.closeBody(b.ReadCloser) }
+
+// closeBody ends the call first, because closing may wait for the network.
+func (c *call) closeBody(body io.Closer) error {
+	_ = c.end(nil)
+	return body.Close()
 }
 
 // writeTo is WriteTo of the bodies that have it. An error of the destination does not end the call, which continues until the
@@ -37,7 +48,7 @@ func (b *responseBody) writeTo(w io.Writer) (int64, error) {
 	to := &destination{Writer: w}
 	n, err := b.ReadCloser.(io.WriterTo).WriteTo(to)
 	if !to.failed {
-		b.call.end(err)
+		_ = b.reading.end(err)
 	}
 	return n, err
 }

@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"github.com/go-os/go-os/control/discovery"
+	"github.com/go-os/go-os/control/router"
+	"github.com/go-os/go-os/internal/fault"
 )
 
 var (
@@ -50,6 +52,7 @@ func classify(err error) string {
 	var (
 		dns     *net.DNSError
 		lookup  *discovery.Error
+		routing *router.Error
 		timeout interface{ Timeout() bool }
 		cert    *tls.CertificateVerificationError
 		unknown x509.UnknownAuthorityError
@@ -66,6 +69,8 @@ func classify(err error) string {
 		return faultTimeout
 	case errors.As(err, &dns), errors.As(err, &lookup):
 		return "name_resolution_error"
+	case errors.As(err, &routing):
+		return fault.Type(err)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "connection_refused"
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):

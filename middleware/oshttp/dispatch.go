@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
-	"sync"
 	"sync/atomic"
 )
 
@@ -74,7 +73,7 @@ func (d *dispatch) prepare(to *instance) *http.Request {
 	if encrypted := d.route.scheme == "https"; encrypted || !d.owned || !first {
 		ctx := r.Context()
 		if encrypted {
-			ctx = d.watchHandshake(ctx)
+			ctx, d.handshake = watchHandshake(ctx)
 		}
 		r = r.WithContext(ctx)
 		r.Header = r.Header.Clone()
@@ -101,7 +100,7 @@ func (d *dispatch) again(at *instance, res *http.Response, err error) bool {
 		return false
 	case ctx.Err() != nil:
 		return false
-	case d.unsent(err):
+	case unsent(err, d.handshake):
 		at.done(false)
 		return d.body.next()
 	case timedOut(err):
@@ -118,25 +117,25 @@ func (d *dispatch) repeat() bool {
 }
 
 // unsent reports whether the error shows that nothing of the request was sent.
-func (d *dispatch) unsent(err error) bool {
+func unsent(err error, handshake failedHandshake) bool {
 	var dial *dialError
 	var certificate *tls.CertificateVerificationError
-	return errors.As(err, &dial) || errors.As(err, &certificate) || errors.Is(err, http.ErrSchemeMismatch) || d.handshake.is(err)
+	return errors.As(err, &dial) || errors.As(err, &certificate) || errors.Is(err, http.ErrSchemeMismatch) || handshake.is(err)
 }
 
 // failedHandshake is the error of the TLS handshake that an attempt began. The handshake of an attempt that got another connection
 // meanwhile may end after it.
 type failedHandshake struct{ err *atomic.Pointer[error] }
 
-// watchHandshake returns ctx for an attempt. net/http has no type for the errors of handshakes, and sends nothing after one.
-func (d *dispatch) watchHandshake(ctx context.Context) context.Context {
+// watchHandshake returns ctx for an attempt, and the failure of its handshake. net/http has no type for the errors of handshakes, and sends
+// nothing after one.
+func watchHandshake(ctx context.Context) (context.Context, failedHandshake) {
 	failure := new(atomic.Pointer[error])
-	d.handshake.err = failure
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{TLSHandshakeDone: func(_ tls.ConnectionState, err error) {
 		if err != nil {
 			failure.Store(&err)
 		}
-	}})
+	}}), failedHandshake{failure}
 }
 
 // is reports whether err is the error of the handshake.
@@ -166,127 +165,4 @@ func idempotent(r *http.Request) bool {
 func discard(res *http.Response) {
 	_, _ = io.CopyN(io.Discard, res.Body, 4<<10)
 	_ = res.Body.Close()
-}
-
-// payload is the body of a request, for all its attempts.
-type payload struct {
-	get   func() (io.ReadCloser, error) // returns the body for one more attempt; nil if there is no body
-	once  *once                         // the body, if it can be read only once
-	ready io.ReadCloser                 // of the next attempt; nil if there is no body
-	taken bool                          // by an attempt, which closes it
-}
-
-// payloadOf returns the body of a request.
-func payloadOf(r *http.Request) payload {
-	switch {
-	case r.Body == nil || r.Body == http.NoBody:
-		return payload{}
-	case r.GetBody != nil:
-		return payload{get: r.GetBody, ready: r.Body}
-	}
-	body := &once{body: r.Body}
-	ready, _ := body.open()
-	return payload{get: body.open, once: body, ready: ready}
-}
-
-// prepare gives a request its body.
-func (b *payload) prepare(r *http.Request) {
-	if b.ready != nil {
-		r.Body, b.taken = b.ready, true
-	}
-}
-
-// next reports whether there is a body for one more attempt, and prepares it.
-func (b *payload) next() bool {
-	if b.get == nil {
-		return true
-	}
-	body, err := b.get()
-	if err != nil {
-		return false
-	}
-	b.ready, b.taken = body, false
-	return true
-}
-
-// end ends the last attempt. A body that no attempt has taken is closed.
-func (b *payload) end() {
-	if b.ready != nil && !b.taken {
-		_ = b.ready.Close()
-	}
-	if b.once != nil {
-		b.once.end()
-	}
-}
-
-// errBodyRead reports a body that can be read only once and was read by an earlier attempt.
-var errBodyRead = errors.New("oshttp: the body was read by an earlier attempt")
-
-// once is a body that can be read only once. Attempts pass it on until one of them reads it.
-type once struct {
-	body io.ReadCloser
-
-	mu     sync.Mutex
-	turn   *turn // the present one
-	read   bool
-	last   bool // no other turn follows
-	left   bool // the present attempt has closed its turn
-	closed bool
-}
-
-// turn is the body in the hands of one attempt. Once the next attempt has the body, an earlier turn neither reads nor closes it:
-// net/http may close a body after RoundTrip has returned.
-type turn struct{ of *once }
-
-// open returns the body for one more attempt, unless one has read it.
-func (b *once) open() (io.ReadCloser, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.read {
-		return nil, errBodyRead
-	}
-	b.turn, b.left = &turn{b}, false
-	return b.turn, nil
-}
-
-// end closes the body if the last attempt has closed its turn.
-func (b *once) end() {
-	b.mu.Lock()
-	b.last = true
-	b.mu.Unlock()
-	_ = b.close()
-}
-
-// close closes the body once, when the attempt that has it is done with it and no other one can have it.
-func (b *once) close() error {
-	b.mu.Lock()
-	now := b.left && (b.read || b.last) && !b.closed
-	b.closed = b.closed || now
-	b.mu.Unlock()
-	if now {
-		return b.body.Close()
-	}
-	return nil
-}
-
-// Read implements io.Reader.
-func (t *turn) Read(p []byte) (int, error) {
-	b := t.of
-	b.mu.Lock()
-	over := b.turn != t || b.left
-	b.read = b.read || !over
-	b.mu.Unlock()
-	if over {
-		return 0, http.ErrBodyReadAfterClose
-	}
-	return b.body.Read(p)
-}
-
-// Close implements io.Closer.
-func (t *turn) Close() error {
-	b := t.of
-	b.mu.Lock()
-	b.left = b.left || b.turn == t
-	b.mu.Unlock()
-	return b.close()
 }

@@ -30,7 +30,7 @@ type exchange struct {
 	measured  bool         // a histogram is enabled
 	active    *activity    // where the request is counted, nil if nowhere
 	admitted  bool         // holds a place under MaxConcurrent
-	load      *loaded      // what it counts under ReportLoad, nil if nothing
+	work      *work        // counted under ReportLoad and Shedder; nil if neither is set
 	shed      bool         // refused because no place was free or no time was left
 
 	returned bool // the handler returned, rather than panicked
@@ -62,6 +62,7 @@ func (x *exchange) begin() {
 		x.active = h.metrics.active.of(x.method, x.scheme)
 		x.active.begun.Add(1)
 	}
+	ctx = h.join(ctx, x.caller.Header)
 	if d, ok := x.allowance(); ok {
 		ctx = x.limit(ctx, d)
 	}
@@ -213,14 +214,20 @@ func (x *exchange) release() {
 	if x.cancel != nil {
 		x.cancel()
 	}
-	if x.admitted {
-		x.h.places.Release()
-	}
-	x.load.leave()
+	x.releasePlace()
+	x.endWork()
 	if x.req != x.caller {
 		// The server removes the temporary files of the form it finds on its own request, and outer middleware reads the pattern
 		// there.
 		x.caller.MultipartForm = x.req.MultipartForm
 		x.caller.Pattern = x.req.Pattern
+	}
+}
+
+// releasePlace gives back the place under MaxConcurrent, if the request has one.
+func (x *exchange) releasePlace() {
+	if x.admitted {
+		x.admitted = false
+		x.h.places.Release()
 	}
 }

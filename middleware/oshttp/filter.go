@@ -1,9 +1,13 @@
 package oshttp
 
-import "net/http"
+import (
+	"net/http"
 
-// NotHealth is the default Filter: all requests but GET and HEAD of exactly /livez, /readyz, /startupz and /healthz. Probes call these
-// every few seconds and do not show how the service is used. If MaxConcurrent refused a probe, a healthy process would be killed.
+	"github.com/go-os/go-os/internal/serverload"
+)
+
+// NotHealth is the default Filter: all requests but GET and HEAD of exactly /livez, /readyz, /startupz, /healthz and /prequal/probe. Probes
+// call these every few seconds and do not show how the service is used. If MaxConcurrent refused a probe, a healthy process would be killed.
 func NotHealth(r *http.Request) bool {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != "" { // a client's "" is GET
 		return true
@@ -12,7 +16,7 @@ func NotHealth(r *http.Request) bool {
 		return true
 	}
 	switch r.URL.Path {
-	case "/livez", "/readyz", "/startupz", "/healthz":
+	case "/livez", "/readyz", "/startupz", "/healthz", serverload.ProbePath:
 		return false
 	}
 	return true

@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/go-os/go-os/control/router"
 	"github.com/go-os/go-os/internal/admission"
 	"github.com/go-os/go-os/internal/bounded"
 	"github.com/go-os/go-os/internal/defaults"
@@ -56,6 +57,9 @@ type HandlerOptions struct {
 	// written. Further requests are answered with 503 and Retry-After, and take no place. Default: no limit.
 	MaxConcurrent int
 
+	// Shedder refuses requests while the server is overloaded, the least important first: see package shed. They are answered with 503 and
+	// Retry-After. The priority of a request is that of its context, or in the header shed.PriorityHeader of a trusted caller. Default: none.
+	Shedder Shedder
 	// ReportLoad counts the requests that this server has in flight, and reports them to clients with a router.Router, which avoid busy
 	// servers. Each answer has the headers x-prequal-rif and x-prequal-latency-us, and GET /prequal/probe is answered with them. Requests
 	// that Filter excludes, refused ones and probes are not counted. A Public server counts, but reports nothing. The HTTP handlers and
@@ -68,6 +72,11 @@ type HandlerOptions struct {
 	Services []string
 	// Instance is the ID of this instance. If it is set, and Services too, requests for other instances are refused in the same way.
 	Instance string
+
+	// Labels are the labels of a caller that its handler passes on, from the headers X-Micro-Label-* and the baggage: requests that the
+	// handler makes with its context carry them to services, and a router.Router may choose endpoints by them. A Public server takes none.
+	// Default: none.
+	Labels *router.Allowlist
 
 	// Route returns the route of a served request: a template of low cardinality, such as "/users/{id}", or "" if there is none. Nil
 	// means the path of r.Pattern, which http.ServeMux sets. A handler may also call SetRoute.

@@ -302,6 +302,7 @@ func (i *instance) done(ok bool) {
 const (
 	serviceAttr  = attribute.Key("goos.discovery.service")
 	instanceAttr = attribute.Key("goos.discovery.instance")
+	armAttr      = attribute.Key("goos.router.arm")
 )
 
 // peerOf returns the attributes of a span about an instance. Only an IP address is a network.peer.address.

@@ -27,8 +27,7 @@ func (x *exchange) admit() bool {
 		return x.refuse(faultOverload, http.StatusServiceUnavailable)
 	}
 	x.admitted = true
-	x.load = x.h.count()
-	return true
+	return x.beginWork()
 }
 
 func (x *exchange) refuse(fault string, status int) bool {

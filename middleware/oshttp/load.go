@@ -44,50 +44,14 @@ func setLoad(h http.Header, r serverload.Report) {
 	h[inFlightHeader], h[latencyHeader] = values[:1:1], values[1:]
 }
 
-// loaded is a request that counts as in flight. It has an allocation of its own, because most handlers report nothing.
-type loaded struct {
-	request  serverload.Request
-	answered bool
-}
-
-// count counts a request that was admitted.
-func (h *handler) count() *loaded {
-	if h.opts.ReportLoad == nil {
-		return nil
-	}
-	return &loaded{request: h.opts.ReportLoad.Begin()}
-}
-
-// leave ends the request.
-func (l *loaded) leave() {
-	if l != nil {
-		l.request.Leave()
-	}
-}
-
-// answer takes the time until the answer begins as a sample, as clients do. A stream is then still in flight. A server that fails fast
-// gives no samples: it would attract the requests of all clients.
-func (l *loaded) answer(status int) {
-	if l.answered {
-		return
-	}
-	l.answered = true
-	if status < http.StatusInternalServerError && status != http.StatusSwitchingProtocols || status == http.StatusGatewayTimeout {
-		l.request.Sample()
-	}
-}
-
 // reportLoad adds the load to an answer that is about to begin. The request itself is almost over, and does not count.
-func (x *exchange) reportLoad(status int) {
-	if x.h.opts.ReportLoad == nil || x.status != 0 || x.hijacked {
+func (x *exchange) reportLoad() {
+	if !x.h.opts.reportsLoad() {
 		return
 	}
 	counted := 0
-	if x.load != nil {
-		x.load.answer(status)
+	if x.work != nil {
 		counted = 1
 	}
-	if x.h.opts.reportsLoad() {
-		setLoad(x.rw.Header(), x.h.opts.ReportLoad.ReportBeside(counted))
-	}
+	setLoad(x.rw.Header(), x.h.opts.ReportLoad.ReportBeside(counted))
 }

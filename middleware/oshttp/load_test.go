@@ -150,6 +150,9 @@ func TestNoProbe(t *testing.T) {
 			t.Errorf("an answer %s reports its load", test.name)
 		}
 	}
+	if spans := g.spans.Ended(); len(spans) != 1 {
+		t.Errorf("%d spans, want that of the POST: a router probes servers that report nothing, too", len(spans))
+	}
 }
 
 // TestMisdirectedProbe sends a probe for a server that was at this address before.

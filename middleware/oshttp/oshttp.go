@@ -59,6 +59,17 @@
 // and leaves that one out for 30 seconds or until its record changes. Clients that send no such header are served. A Transport removes
 // these headers from requests that it sends to other hosts. A reverse proxy that forwards its requests in another way must remove them.
 //
+// With ServicesOptions.Router, a router.Router chooses the instances by their load and health, retries and hedges, and rejects. One policy then
+// holds for HTTP and gRPC. Requests that may be sent twice, by the rule of net/http, are retried if the path to an instance fails. Others are
+// retried only if nothing of them was sent. Upgrades and answers that have begun are never repeated. Retries and hedges are marked by the header
+// Goos-Attempt: a handler that gets a retry does not retry its own requests.
+//
+// # Load
+//
+// A server with HandlerOptions.ReportLoad reports its requests in flight and its latency to these clients, in the headers x-prequal-rif and
+// x-prequal-latency-us of its answers, and to probes of GET /prequal/probe. HandlerOptions.Shedder refuses requests while the server is
+// overloaded, the least important first.
+//
 // # Routes
 //
 // The route is read after the handler returns, from the pattern that the router left on the request. Where that does not suffice, one
@@ -102,9 +113,10 @@
 //	server.address, server.port   from Request.Host, or the URL
 //	url.full                      without credentials
 //	url.template                  if TransportOptions.Template knows it
-//	http.request.resend_count     on requests that follow a redirect
+//	http.request.resend_count     on requests that follow a redirect, or that a router.Router has sent more than once
 //	goos.discovery.instance       the ID of the instance that the request went to last, for a service
 //	network.peer.address, network.peer.port   those of the instance, if it has an IP address
+//	goos.router.arm               the arm of the split that the request belongs to, if a router.Router has one
 //	http.response.status_code, network.protocol.version, error.type
 //
 // Attributes are set when the span ends. With the option SampleByRequest, those that are known in advance are passed to the sampler.
@@ -140,7 +152,7 @@
 //	aborted         it gave up its response, by http.ErrAbortHandler or runtime.Goexit
 //	timeout         the deadline passed, and the handler wrote nothing, an error, or not all
 //	body_too_large  HandlerOptions.MaxBodyBytes
-//	overloaded      HandlerOptions.MaxConcurrent
+//	overloaded      HandlerOptions.MaxConcurrent, Shedder
 //	misdirected     HandlerOptions.Services, Instance
 //	_OTHER          a status code beyond 599
 //
@@ -149,7 +161,8 @@
 // status. If nothing was written to it there is no status code; the access log has 499 and error.type canceled.
 //
 // error.type of a client is the status code from 400 on, or one of timeout, canceled, name_resolution_error, connection_refused,
-// connection_reset, connection_closed, unreachable, server_certificate_invalid, tls_error, panic (of the base RoundTripper) and _OTHER.
+// connection_reset, connection_closed, unreachable, server_certificate_invalid, tls_error, panic (of the base RoundTripper) and _OTHER. Without
+// an instance that a router.Router may choose, it is unavailable, not_found, closed, breaker_open, throttled or limited.
 // A call that its caller cancelled has none; canceled is a call that something else cancelled.
 //
 // Log lines, through Telemetry.Logger: a misdirected request, if events are not enabled; the access log if it is on, whose message is the span's name, with url.path,

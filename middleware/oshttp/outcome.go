@@ -44,7 +44,7 @@ func (x *exchange) finish() (repanic any) {
 	case err != nil && (silent || x.failed):
 		x.fault = faultCanceled
 	case silent:
-		x.reportLoad(http.StatusOK)
+		x.answering(http.StatusOK)
 		x.status = http.StatusOK // the server sends it for us
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/log"
 
 	"github.com/go-os/go-os/control/discovery"
+	"github.com/go-os/go-os/control/router"
 	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/internal/instrument"
 	"github.com/go-os/go-os/telemetry"
@@ -35,6 +36,12 @@ type ServicesOptions struct {
 	// call only DialContext and DialTLSContext, with the address of the instance. If TLSHandshakeTimeout or IdleConnTimeout is not set,
 	// they have 10 and 90 seconds. Default: http.DefaultTransport.
 	Base *http.Transport
+	// Router chooses the instances, by their load and health, and decides on retries, hedges and rejections. Its policy takes the place of
+	// Filters and Timeout. Default: requests go round the instances.
+	Router *router.Router
+	// Request may complete what the Router knows about a request: its Key, Labels or Arm, or that it is not Idempotent or Hedgeable after all.
+	// Method, Idempotent, Hedgeable and Stream are set before. It needs a Router. Nil changes nothing.
+	Request func(r *http.Request, to *router.Request)
 	// Telemetry receives events. A no-op provider turns them off.
 	Telemetry telemetry.Providers
 }
@@ -65,6 +72,8 @@ type ServicesOptions struct {
 // A redirect to a service from a host that is not a service is refused: an outside server cannot send requests into the fleet through a
 // client. Redirects between services, and from a service to another host, are followed.
 //
+// With a Router, all this is up to its policy, except for what a body allows. A hedge never shares a body that can be read only once.
+//
 // A Services is safe for concurrent use. It has no goroutine, and needs no Close: create one for each Resolver, not for each request.
 type Services struct {
 	resolver    *discovery.Resolver
@@ -73,17 +82,24 @@ type Services struct {
 	misdirected *instrument.Event
 
 	routes sync.Map // of *route by routeKey
+
+	methods methods
+	routed  sync.Map   // of *pools by routeKey; only with a Router
+	routing sync.Mutex // held while pools are added
 }
 
-// NewServices returns a RoundTripper for the services of resolver. It returns discovery.ErrInvalid without a resolver, without Names and
-// Match, or if an option is invalid.
+// NewServices returns a RoundTripper for the services of resolver. With ServicesOptions.Router the resolver may be nil: the Router has its
+// own. It returns discovery.ErrInvalid without a resolver, without Names and Match, or if an option is invalid.
 func NewServices(resolver *discovery.Resolver, opts *ServicesOptions) (*Services, error) {
 	o, err := opts.withDefaults()
-	if err := cmp.Or(defaults.Given("oshttp: NewServices", "resolver", resolver), err); err != nil {
+	if o.Router == nil {
+		err = cmp.Or(defaults.Given("oshttp: NewServices", "resolver", resolver), err)
+	}
+	if err != nil {
 		return nil, err
 	}
 	s := &Services{
-		resolver: resolver, opts: o, names: map[string]bool{},
+		resolver: resolver, opts: o, names: map[string]bool{}, methods: newMethods(nil),
 		misdirected: instrument.NewEventOrLine(o.Telemetry, scope, "goos.http.client.instance.misdirected", log.SeverityWarn,
 			"instance refused a request for another service or instance: it gets none for a while"),
 	}
@@ -101,6 +117,10 @@ func (o *ServicesOptions) withDefaults() (ServicesOptions, error) {
 	switch {
 	case len(all.Names) == 0 && all.Match == nil:
 		return all, fmt.Errorf("oshttp: NewServices: %w: no host is a service: set Names or Match", discovery.ErrInvalid)
+	case all.Router != nil && (len(all.Filters) > 0 || all.Timeout != 0):
+		return all, fmt.Errorf("oshttp: NewServices: %w: Filters and Timeout beside a Router: use its policies and router.Options.Wait", discovery.ErrInvalid)
+	case all.Router == nil && all.Request != nil:
+		return all, fmt.Errorf("oshttp: NewServices: %w: Request without a Router: set Router", discovery.ErrInvalid)
 	case all.Base == nil:
 		return all, fmt.Errorf("oshttp: NewServices: %w: http.DefaultTransport is a %T: set Base", discovery.ErrInvalid, http.DefaultTransport)
 	}
@@ -129,34 +149,56 @@ func (s *Services) service(r *http.Request) (name string, ok bool) {
 
 // RoundTrip implements http.RoundTripper. For a service without a record in the registry it returns discovery.ErrNotFound. Without an
 // instance it returns discovery.ErrUnavailable, and after the resolver was closed discovery.ErrClosed. For a redirect from another host to
-// a service it returns discovery.ErrInvalid.
+// a service it returns discovery.ErrInvalid. A Router also returns its own errors, such as router.ErrRejected.
 func (s *Services) RoundTrip(r *http.Request) (*http.Response, error) {
-	res, _, err := s.roundTrip(r, false)
+	res, _, err := s.roundTrip(r, sending{method: s.methods.name(cmp.Or(r.Method, http.MethodGet))})
 	return res, err
 }
 
-// roundTrip also returns the last instance that the request went to, if any. The header of a request that is owned may be changed.
-func (s *Services) roundTrip(r *http.Request, owned bool) (*http.Response, *instance, error) {
+// sending is how a request is sent to a service.
+type sending struct {
+	owned    bool   // the header of the request may be changed
+	method   string // names the kind of request in statistics
+	deadline string // the header with the time left, if the request has it
+}
+
+// reached is where a request went to.
+type reached struct {
+	instance *instance // the last one; nil if there is none
+	arm      string    // of a split
+	attempts int       // through a Router
+}
+
+// roundTrip also returns where the request went to.
+func (s *Services) roundTrip(r *http.Request, how sending) (*http.Response, reached, error) {
 	name, ok := s.service(r)
 	if !ok {
 		res, err := s.opts.Base.RoundTrip(r)
-		return unmarked(res), nil, err
+		return unmarked(res), reached{}, err
 	}
 	if err := s.redirected(r, name); err != nil {
 		if r.Body != nil {
 			_ = r.Body.Close()
 		}
-		return nil, nil, err
+		return nil, reached{}, err
 	}
-	d := dispatch{route: s.route(name, r.URL.Scheme), request: r, owned: owned, body: payloadOf(r)}
+	if s.opts.Router != nil {
+		res, to, err := s.roundTripRouted(r, name, how)
+		return unmarked(res), to, err
+	}
+	d := dispatch{route: s.route(name, r.URL.Scheme), request: r, owned: how.owned, body: payloadOf(r)}
 	res, at, err := d.run()
-	return unmarked(res), at, err
+	return unmarked(res), reached{instance: at}, err
 }
 
 // CloseIdleConnections closes the connections that are not in use, including Base's.
 func (s *Services) CloseIdleConnections() {
 	s.routes.Range(func(_, r any) bool {
 		r.(*route).closeIdle()
+		return true
+	})
+	s.routed.Range(func(_, p any) bool {
+		p.(*pools).closeIdle()
 		return true
 	})
 	s.opts.Base.CloseIdleConnections()

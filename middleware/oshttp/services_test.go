@@ -17,6 +17,7 @@ import (
 	"github.com/go-os/go-os/control/discovery"
 	"github.com/go-os/go-os/control/discovery/driver"
 	"github.com/go-os/go-os/control/discovery/kvdiscovery"
+	"github.com/go-os/go-os/control/router"
 	"github.com/go-os/go-os/internal/tooling/testenv"
 	"github.com/go-os/go-os/middleware/oshttp"
 	"github.com/go-os/go-os/state/kv"
@@ -30,6 +31,7 @@ type fleet struct {
 	registry  *kvdiscovery.Registry
 	registrar *discovery.Registrar
 	resolver  *discovery.Resolver
+	router    *router.Router // of its clients, nil if they have none
 }
 
 // newFleet returns a fleet with a registry in memory.
@@ -54,6 +56,9 @@ func newFleetIn(t *testing.T, store *kv.Store) *fleet {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = f.resolver.Close() })
+	if strings.HasPrefix(t.Name(), "TestThroughARouter/") {
+		f.route(router.Policy{})
+	}
 	return f
 }
 
@@ -71,6 +76,10 @@ func (f *fleet) start(service, id string, h http.HandlerFunc, change ...func(*ht
 	f.Helper()
 	n := &node{}
 	n.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == probePath { // of a router: this server answers none
+			http.NotFound(w, r)
+			return
+		}
 		n.served.Add(1)
 		h(w, r)
 	}))
@@ -125,6 +134,9 @@ func (f *fleet) services(opts oshttp.ServicesOptions, names ...string) *oshttp.S
 	}
 	if opts.Base == nil {
 		opts.Base = &http.Transport{}
+	}
+	if opts.Router == nil {
+		opts.Router = f.router
 	}
 	s, err := oshttp.NewServices(f.resolver, &opts)
 	if err != nil {

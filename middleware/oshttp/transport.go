@@ -143,7 +143,7 @@ type call struct {
 	server   serverID
 	method   string
 	template string
-	instance *instance // of a service, that the request went to last
+	reached  reached // if the request was for a service
 
 	span   trace.Span // nil unless recording
 	start  time.Time  // zero unless measuring
@@ -158,7 +158,14 @@ func (c *call) send(r *http.Request) (res *http.Response, err error) {
 	if c.t.services == nil {
 		return c.t.base.RoundTrip(r)
 	}
-	res, c.instance, err = c.t.services.roundTrip(r, r != c.caller)
+	how := sending{owned: r != c.caller, method: c.method}
+	if c.template != "" {
+		how.method = c.t.metrics.names.Get(nameKey{c.method, c.template}, spanName)
+	}
+	if key := c.t.opts.DeadlineHeader; key != "" && r.Header[key] != nil {
+		how.deadline = key
+	}
+	res, c.reached, err = c.t.services.roundTrip(r, how)
 	return res, err
 }
 
@@ -204,6 +211,7 @@ func (t *Transport) prepare(ctx context.Context, r *http.Request) *http.Request 
 	if named {
 		delete(sent.Header, serviceHeader)
 		delete(sent.Header, instanceHeader)
+		delete(sent.Header, attemptHeader)
 	}
 	if deadline != "" {
 		sent.Header[key] = []string{deadline}
@@ -244,11 +252,14 @@ func (c *call) describe(attrs []attribute.KeyValue) []attribute.KeyValue {
 	if c.template != "" {
 		attrs = append(attrs, semconv.URLTemplate(c.template))
 	}
-	if n := resends(r); n > 0 {
+	if n := c.resends(); n > 0 {
 		attrs = append(attrs, semconv.HTTPRequestResendCount(n))
 	}
 	return attrs
 }
+
+// resends returns how often the request was sent before: by redirects, and by attempts through a Router.
+func (c *call) resends() int { return redirects(c.caller) + max(c.reached.attempts-1, 0) }
 
 // answered records the response and ties the end of the call to its body.
 func (c *call) answered(res *http.Response) {
@@ -298,8 +309,14 @@ func (c *call) endSpan(err error, fault string) {
 	if c.proto != "" {
 		attrs = append(attrs, semconv.NetworkProtocolVersion(c.proto))
 	}
-	if c.instance != nil {
-		attrs = append(attrs, c.instance.peer...)
+	if c.t.opts.SampleByRequest && c.reached.attempts > 1 {
+		attrs = append(attrs, semconv.HTTPRequestResendCount(c.resends()))
+	}
+	if to := c.reached.instance; to != nil {
+		attrs = append(attrs, to.peer...)
+	}
+	if c.reached.arm != "" {
+		attrs = append(attrs, armAttr.String(sanitize.Text(c.reached.arm, maxName)))
 	}
 	if fault != "" {
 		attrs = append(attrs, semconv.ErrorTypeKey.String(fault))
@@ -317,9 +334,9 @@ func (c *call) endSpan(err error, fault string) {
 // maxRedirects bounds the walk along a chain of redirects.
 const maxRedirects = 100
 
-// resends returns the number of requests that led to this one: http.Client links each request that follows a redirect to the response
+// redirects returns the number of requests that led to this one: http.Client links each request that follows a redirect to the response
 // that caused it.
-func resends(r *http.Request) int {
+func redirects(r *http.Request) int {
 	n := 0
 	for r.Response != nil && r.Response.Request != nil && n < maxRedirects {
 		r = r.Response.Request

@@ -18,11 +18,19 @@ func (x *exchange) WriteHeader(status int) {
 	}
 	final := status >= 200 || status == http.StatusSwitchingProtocols
 	if final {
-		x.reportLoad(status)
+		x.answering(status)
 	}
 	x.rw.WriteHeader(status)
 	if final {
 		x.wrote(status)
+	}
+}
+
+// answering is called when the response is about to begin, while its header can be changed.
+func (x *exchange) answering(status int) {
+	if x.status == 0 && !x.hijacked {
+		x.answerWork(status)
+		x.reportLoad()
 	}
 }
 
@@ -31,7 +39,7 @@ func (x *exchange) wrote(status int) {
 	if x.status != 0 || x.hijacked {
 		return
 	}
-	x.reportLoad(status)
+	x.answering(status)
 	x.status = status
 	x.late = x.req.Context().Err() != nil
 	if status == http.StatusSwitchingProtocols || x.caller.Method == http.MethodConnect && status < 300 {
@@ -111,6 +119,7 @@ func (x *exchange) hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buf, err := http.NewResponseController(x.rw).Hijack()
 	if err == nil {
 		x.hijacked = true
+		x.endAdmission()
 		x.upgraded()
 	}
 	return conn, buf, err

@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/go-os/go-os/control/discovery"
+	"github.com/go-os/go-os/control/router"
 	"github.com/go-os/go-os/middleware/oshttp"
 	"github.com/go-os/go-os/telemetry"
 )
@@ -94,7 +96,7 @@ func callService(ctx context.Context, p telemetry.Providers, mux http.Handler) e
 	var instances []discovery.Instance
 	for id, url := range map[string]string{"a": orders, "b": payments} {
 		address := map[string]string{"http": strings.TrimPrefix(url, "http://")}
-		instances = append(instances, discovery.Instance{Service: "orders", ID: id, Addresses: address, Weight: 1})
+		instances = append(instances, discovery.Instance{Service: "orders", ID: id, Version: "2", Addresses: address, Weight: 1})
 	}
 	registry, err := discovery.Static(instances...)
 	if err != nil {
@@ -105,7 +107,25 @@ func callService(ctx context.Context, p telemetry.Providers, mux http.Handler) e
 		return err
 	}
 	defer func() { _ = resolver.Close() }()
-	services, err := oshttp.NewServices(resolver, &oshttp.ServicesOptions{Names: []string{"orders"}, Telemetry: p})
+	return errors.Join(callThrough(ctx, p, resolver, nil), callRouted(ctx, p, resolver))
+}
+
+// callRouted does the same through a Router with a split.
+func callRouted(ctx context.Context, p telemetry.Providers, resolver *discovery.Resolver) error {
+	split := router.Split{Arms: []router.Arm{{Name: "canary", Percent: 100, Labels: map[string]string{"version": "2"}}}}
+	r, err := router.New(resolver, &router.Options{
+		Policies: map[string]router.Policy{"orders": {Split: split}}, Telemetry: telemetry.Off(),
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = r.Close() }()
+	return callThrough(ctx, p, resolver, r)
+}
+
+// callThrough makes two requests to a service: there are two instances.
+func callThrough(ctx context.Context, p telemetry.Providers, resolver *discovery.Resolver, r *router.Router) error {
+	services, err := oshttp.NewServices(resolver, &oshttp.ServicesOptions{Names: []string{"orders"}, Router: r, Telemetry: p})
 	if err != nil {
 		return err
 	}
@@ -114,7 +134,7 @@ func callService(ctx context.Context, p telemetry.Providers, mux http.Handler) e
 		Telemetry: p,
 		Template:  func(*http.Request) string { return "/{thing}" },
 	})}
-	for range instances {
+	for range 2 {
 		post(ctx, client, "http://orders/users/7", "hello")
 	}
 	return nil
