@@ -132,9 +132,9 @@ func (r Retry) config() breaker.BudgetConfig {
 }
 
 // health returns the configuration of the monitor.
-func (p *policy) health(changed func(health.Change)) health.Config {
-	e, start := p.Ejection, p.SlowStart
-	c := health.Config{
+func (c *policy) health(changed func(health.Change)) health.Config {
+	e, start := c.Ejection, c.SlowStart
+	config := health.Config{
 		Off: e.Off, Observe: e.Observe, Interval: e.Interval, BaseEjection: e.Base, MaxEjection: e.Longest,
 		MaxPercent: percent(e.MaxShare), Consecutive: e.Consecutive, Changed: changed,
 		SuccessRate:       health.SuccessRate{StdevFactor: e.StdevFactor},
@@ -142,9 +142,9 @@ func (p *policy) health(changed func(health.Change)) health.Config {
 		SlowStart:         health.SlowStart{Window: start.Window, Aggression: start.Aggression, MinWeight: start.MinWeight},
 	}
 	if start.Off {
-		c.SlowStart = health.SlowStart{MinWeight: 1}
+		config.SlowStart = health.SlowStart{MinWeight: 1}
 	}
-	return c
+	return config
 }
 
 // percent returns a share as a percentage. A share that is set is at least one percent: zero means the default.

@@ -43,9 +43,12 @@ func retryAfter(h http.Header) time.Duration {
 func fromError(err error) Outcome {
 	o := Outcome{Err: err, Kind: GatewayFault}
 	var timeout net.Error
-	switch {
-	case errors.Is(err, ErrRejected), errors.Is(err, context.Canceled):
+	var dial *net.OpError
+	switch own := (*Error)(nil); {
+	case errors.As(err, &own), errors.Is(err, ErrRejected), errors.Is(err, context.Canceled):
 		o.Kind = Neutral
+	case errors.As(err, &dial) && dial.Op == "dial":
+		// The endpoint accepts no connection: that is a fault of the path, however long it took to find out.
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		o.Kind = Timeout
 	}
