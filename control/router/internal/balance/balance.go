@@ -118,8 +118,8 @@ type Config struct {
 	Choices int
 	// Decay is the time constant of latency. Default: 10 s.
 	Decay time.Duration
-	// ForceAfter is how long an endpoint is left alone at least, before one request is sent there to learn whether it has recovered. Default:
-	// 5 s.
+	// ForceAfter is how long an endpoint is left alone at least, before one request is sent there to learn whether it has recovered. If there
+	// are few requests, it is left alone for longer, so that at most one in a hundred of its turns is such a request. Default: 1 s.
 	ForceAfter time.Duration
 	// LoadBound is the share of the mean load that ConsistentHash puts on one endpoint. Default: 1.25.
 	LoadBound float64
@@ -143,7 +143,7 @@ func New(config Config) *Balancer {
 	}
 	config.Choices = orDefault(config.Choices, 2)
 	config.Decay = orDefault(config.Decay, DefaultDecay)
-	config.ForceAfter = orDefault(config.ForceAfter, 5*time.Second)
+	config.ForceAfter = orDefault(config.ForceAfter, time.Second)
 	config.LoadBound = orDefault(config.LoadBound, 1.25)
 	config.Probes = config.Probes.withDefaults()
 	b := &Balancer{config: config}

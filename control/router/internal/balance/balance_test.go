@@ -226,6 +226,44 @@ func TestSlowEndpointIsTriedAgain(t *testing.T) {
 	}
 }
 
+// One stall of 50 ms, such as that of a garbage collector, does not starve an endpoint that otherwise answers in 1 ms.
+func TestStalledEndpointComesBack(t *testing.T) {
+	b, s := fleet(PeakEWMA, 3)
+	random := seeded()
+	usual := func(int) time.Duration { return time.Millisecond + time.Duration(random()%uint64(time.Millisecond)) }
+	serve(b, s, 0, 1000, usual, always(Success))
+	s.At(0).Begin(5*time.Second, false).Done(5050*time.Millisecond, Success)
+	if n := serve(b, s, 5*time.Second, 2000, usual, always(Success))[0]; n < 8 || n > 12 {
+		t.Errorf("in the 10 s after its stall the endpoint got %d of 2000 requests, want one a second", n)
+	}
+	serve(b, s, 15*time.Second, 6000, usual, always(Success))
+	if n := serve(b, s, 45*time.Second, 2000, usual, always(Success))[0]; n < 300 {
+		t.Errorf("40 s after its stall the endpoint got %d of 2000 requests, want at least 300", n)
+	}
+}
+
+// Forced picks are rare where requests are rare, too.
+func TestFewRequestsForceFewPicks(t *testing.T) {
+	b, s := fleet(PeakEWMA, 16)
+	forced := 0
+	now := time.Duration(0)
+	for range 5000 { // ten requests a second
+		now += 100 * time.Millisecond
+		i, why := b.Pick(now, s, Key{}, nil)
+		if why == Forced {
+			forced++
+		}
+		latency := 10 * time.Millisecond
+		if i < 2 {
+			latency = time.Second
+		}
+		s.At(i).Begin(now, false).Done(now+latency, Success)
+	}
+	if forced > 10 {
+		t.Errorf("%d of 5000 picks were forced, want at most 10", forced)
+	}
+}
+
 func TestTriedEndpointsAreAvoided(t *testing.T) {
 	for p := Auto; p <= ConsistentHash; p++ {
 		t.Run(p.String(), func(t *testing.T) {

@@ -63,11 +63,15 @@ func (b *Balancer) drawCheapest(now time.Duration, s *Set, tried Tried, usual ty
 	return best, cost, LeastCost
 }
 
+// forcedGap is for how many of its turns an endpoint is left alone at least. Forced picks are thus less than 1 % of what it would get in turn,
+// however few requests there are.
+const forcedGap = 100
+
 // overdue reports whether an endpoint has been left alone for so long that what is known about it may be out of date. An endpoint that fails
 // or does not answer is not worth a request.
 func (b *Balancer) overdue(now time.Duration, e *Endpoint, usual typical) bool {
 	idle := now - time.Duration(e.lastBegin.Load())
-	if idle < b.config.ForceAfter || idle < 5*usual.gap {
+	if idle < b.config.ForceAfter || idle < forcedGap*usual.gap {
 		return false
 	}
 	return e.oldest.Load() == none && e.Failures(now) < 0.5

@@ -260,7 +260,7 @@ func (p *pool) quantile(q float64) {
 }
 
 // choose returns the best of the newest answers that the request may use, or -1, and how many there are.
-func (p *pool) choose(now time.Duration, s *Set, tried Tried, size int) (best, candidates int, cold bool) {
+func (p *pool) choose(now time.Duration, s *Set, tried Tried, size int, usual float64) (best, candidates int, cold bool) {
 	best = -1
 	var bestLoad, bestLatency float64
 	for i := p.newest(s, tried, size); i < p.n; i++ {
@@ -270,7 +270,7 @@ func (p *pool) choose(now time.Duration, s *Set, tried Tried, size int) (best, c
 		}
 		candidates++
 		penalty := q.endpoint.penalty(now)
-		load, latency := (q.endpoint.reportedLoad()+1)*penalty-1, q.endpoint.reportedLatency(now)*penalty
+		load, latency := (q.endpoint.reportedLoad()+1)*penalty-1, q.endpoint.reportedLatency(now, usual)*penalty
 		if best < 0 || preferred(load, latency, bestLoad, bestLatency, p.hot) {
 			best, bestLoad, bestLatency = i, load, latency
 		}
@@ -328,7 +328,7 @@ func (b *Balancer) pickFromPool(now time.Duration, s *Set, tried Tried) (int, Re
 	if before/16 != p.answers/16 || p.answers < 16 && before != p.answers {
 		p.quantile(b.config.Probes.Hot)
 	}
-	best, candidates, cold := p.choose(now, s, tried, b.config.Probes.size(s.Len()))
+	best, candidates, cold := p.choose(now, s, tried, b.config.Probes.size(s.Len()), s.typical(now, b.config.Decay).latency)
 	index := -1
 	if candidates >= 2 {
 		q := &p.probes[best]

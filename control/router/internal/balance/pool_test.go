@@ -99,7 +99,7 @@ func TestServersThatLie(t *testing.T) {
 		e.Begin(0, false)
 	}
 	e.Report(time.Second, -5, -time.Second, true)
-	if load, latency := e.reportedLoad(), e.reportedLatency(2*time.Second); load != 7 || latency != 2e9 {
+	if load, latency := e.reportedLoad(), e.reportedLatency(2*time.Second, 0); load != 7 || latency != 2e9 {
 		t.Errorf("a server with 7 old requests that claims to be idle: load %v, latency %v, want 7, 2 s", load, latency)
 	}
 	e.Report(time.Second, math.MaxInt, math.MaxInt64, true)
@@ -117,5 +117,18 @@ func TestProbesOfAnotherSet(t *testing.T) {
 	}
 	if i, why := b.Pick(0, s, Key{}, nil); i != 1 || why != Cold {
 		t.Errorf("Pick of the whole = %d, %v, want 1, cold", i, why)
+	}
+}
+
+// A server that has finished nothing yet has no latency to report. It must not look like the fastest.
+func TestServersWithoutLatency(t *testing.T) {
+	e := NewEndpoint(0)
+	e.Report(0, 1, 0, true)
+	if got := e.reportedLatency(0, 5e6); got != 5e6 {
+		t.Errorf("latency of an unknown server %v, want the usual 5 ms", got)
+	}
+	e.Begin(0, false).Done(20*time.Millisecond, Success)
+	if got := e.reportedLatency(20*time.Millisecond, 5e6); got != 20e6 {
+		t.Errorf("latency of a server that this client knows %v, want its own 20 ms", got)
 	}
 }

@@ -52,7 +52,15 @@ func (e *Endpoint) reportedLoad() float64 {
 	return float64(max(claimed, e.inFlight()))
 }
 
-// reportedLatency returns the latency that the server reported, in nanoseconds, and never less than the age of the oldest request there.
-func (e *Endpoint) reportedLatency(now time.Duration) float64 {
-	return max(float64(e.report.latency.Load()), float64(e.Oldest(now)))
+// reportedLatency returns the latency that the server reported, in nanoseconds, and never less than the age of the oldest request there. A
+// server that has not finished a request yet reports none: the client's own estimate takes its place, or what is usual.
+func (e *Endpoint) reportedLatency(now time.Duration, usual float64) float64 {
+	latency := float64(e.report.latency.Load())
+	if latency == 0 {
+		latency = e.latencyAbove(now, usual)
+	}
+	if latency == 0 {
+		latency = usual
+	}
+	return max(latency, float64(e.Oldest(now)))
 }

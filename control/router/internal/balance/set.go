@@ -159,7 +159,7 @@ func gap(rate float64, endpoints int) time.Duration {
 	if rate <= 0 {
 		return time.Hour
 	}
-	return time.Duration(min(float64(endpoints)/rate, 3600) * float64(time.Second))
+	return time.Duration(min(float64(endpoints)/rate, time.Hour.Seconds()) * float64(time.Second))
 }
 
 // normalize returns weights with a mean of 1, and whether all are equal.

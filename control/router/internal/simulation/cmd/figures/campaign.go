@@ -50,6 +50,7 @@ type point struct {
 // The situations.
 const (
 	normal = "normal"
+	dense  = "dense" // clients call every server often
 	moving = "moving"
 	sink   = "sink"
 	frozen = "frozen"
@@ -112,7 +113,11 @@ func (c *campaign) points() (all []task) {
 			}
 			all = append(all, task{point{situation, config.Servers, load, p.name}, config, p.make})
 		}
+		add(dense, 0.9, simulation.Config{Clients: 4, Servers: 20, Cores: 16})
 		for _, n := range sizes {
+			if p.name == "prequal" {
+				break // auto does the same in these fleets
+			}
 			for _, load := range loads {
 				add(normal, load, simulation.Config{Clients: n, Servers: n})
 			}
@@ -166,6 +171,19 @@ func (c *campaign) spread(p point, value func(result) float64) spread {
 		values = append(values, value(r))
 	}
 	return spreadOf(values)
+}
+
+// measured returns the policies that were run in a situation with n servers.
+func (c *campaign) measured(situation string, n int) (names []string) {
+	for _, p := range policies {
+		for at := range c.results {
+			if at.situation == situation && at.n == n && at.policy == p.name {
+				names = append(names, p.name)
+				break
+			}
+		}
+	}
+	return names
 }
 
 // ratio returns the spread of the ratio of two points, seed by seed.
