@@ -233,12 +233,12 @@ func TestStalledEndpointComesBack(t *testing.T) {
 	usual := func(int) time.Duration { return time.Millisecond + time.Duration(random()%uint64(time.Millisecond)) }
 	serve(b, s, 0, 1000, usual, always(Success))
 	s.At(0).Begin(5*time.Second, false).Done(5050*time.Millisecond, Success)
-	if n := serve(b, s, 5*time.Second, 2000, usual, always(Success))[0]; n < 8 || n > 12 {
-		t.Errorf("in the 10 s after its stall the endpoint got %d of 2000 requests, want one a second", n)
+	if n := serve(b, s, 5*time.Second, 2000, usual, always(Success))[0]; n < 4 || n > 8 {
+		t.Errorf("in the 10 s after its stall the endpoint got %d of 2000 requests, want one in 100 of its turns: about 6", n)
 	}
 	serve(b, s, 15*time.Second, 6000, usual, always(Success))
-	if n := serve(b, s, 45*time.Second, 2000, usual, always(Success))[0]; n < 300 {
-		t.Errorf("40 s after its stall the endpoint got %d of 2000 requests, want at least 300", n)
+	if n := serve(b, s, 45*time.Second, 2000, usual, always(Success))[0]; n < 150 {
+		t.Errorf("40 s after its stall the endpoint got %d of 2000 requests, want at least 150", n)
 	}
 }
 
