@@ -97,29 +97,54 @@ func (o *Outcome) rejected() bool {
 	return o.Kind == Neutral && errors.As(o.Err, &e)
 }
 
-// admit reports whether a request may be sent. The permit must be recorded, and the place of the limit released, if it may.
-func (s *Service) admit(now time.Duration, req *Request, first bool) (breaker.Permit, error) {
+// held is what a pick gives back at its end.
+type held struct {
+	permit   breaker.Permit // of the service's breaker
+	endpoint breaker.Permit // of the endpoint's breaker
+	limits   uint8          // places of limits: heldService, heldEndpoint
+}
+
+const (
+	heldService = 1 << iota
+	heldEndpoint
+)
+
+// admit reports whether a request may be sent, and takes what it needs for that. Requests that were sent before a limit was set do not count
+// for it.
+func (s *Service) admit(now time.Duration, t *table, req *Request, first bool) (h held, err error) {
 	g := &s.guards
 	if first {
 		if err := s.ration(now, req); err != nil {
-			return breaker.Permit{}, err
+			return h, err
 		}
 	}
-	if t := g.throttle.Load(); t != nil && !t.Allow(now) {
-		return breaker.Permit{}, s.reject(reasonThrottled, s.errors.throttled)
+	if throttle := g.throttle.Load(); throttle != nil && !throttle.Allow(now) {
+		return h, s.reject(reasonThrottled, s.errors.throttled)
 	}
-	if !g.limit.Acquire() {
-		return breaker.Permit{}, s.reject(reasonConcurrent, s.errors.limited)
+	if t.policy.Limits.Concurrent > 0 {
+		if !g.limit.Acquire() {
+			return h, s.reject(reasonConcurrent, s.errors.limited)
+		}
+		h.limits = heldService
 	}
 	if b := g.breaker.Load(); b != nil {
-		permit, ok := b.Allow(now)
-		if !ok {
-			g.limit.Release()
-			return breaker.Permit{}, s.reject(reasonOpen, s.errors.open)
+		var ok bool
+		if h.permit, ok = b.Allow(now); !ok {
+			h.release(s, nil)
+			return h, s.reject(reasonOpen, s.errors.open)
 		}
-		return permit, nil
 	}
-	return breaker.Permit{}, nil
+	return h, nil
+}
+
+// release gives the places of limits back.
+func (h *held) release(s *Service, e *Endpoint) {
+	if h.limits&heldService != 0 {
+		s.guards.limit.Release()
+	}
+	if h.limits&heldEndpoint != 0 {
+		e.limit.Release()
+	}
 }
 
 // ration applies the rate limits. Retries have a budget of their own.
@@ -142,8 +167,25 @@ func (s *Service) limited(reason int, wait time.Duration) error {
 	return s.reject(reason, &Error{Op: "pick", Service: s.key.name, Err: &rejection{ErrLimited}, RetryAfter: wait})
 }
 
-// dismiss gives back what admit has given, for a request that is not sent after all.
-func (s *Service) dismiss(now time.Duration, permit breaker.Permit) {
-	permit.Record(now, breaker.Neutral, 0)
-	s.guards.limit.Release()
+// acquire takes a place at the endpoint, if it has limits.
+func (h *held) acquire(now time.Duration, t *table, e *Endpoint) bool {
+	limited := t.policy.Limits.EndpointConcurrent > 0
+	if limited && !e.limit.Acquire() {
+		return false
+	}
+	if rate := e.rate.Load(); rate != nil {
+		if _, ok := rate.Allow(now); !ok {
+			if limited {
+				e.limit.Release()
+			}
+			return false
+		}
+	}
+	if limited {
+		h.limits |= heldEndpoint
+	}
+	if b := e.breaker.Load(); b != nil {
+		h.endpoint, _ = b.Allow(now) // an open one has ejected the endpoint, as far as that is possible
+	}
+	return true
 }

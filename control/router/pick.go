@@ -19,8 +19,7 @@ import (
 type Pick struct {
 	endpoint *Endpoint
 	ticket   balance.Ticket
-	service  breaker.Permit
-	breaker  breaker.Permit // of the endpoint
+	held     held
 	pool     *pool
 	method   statistics.Method
 	reason   balance.Reason
@@ -85,10 +84,9 @@ func (p Pick) Done(o Outcome) {
 	if !first {
 		return
 	}
-	p.service.Record(now, as.service, latency)
-	p.breaker.Record(now, as.endpoint, latency)
-	s.guards.limit.Release()
-	e.limit.Release()
+	p.held.permit.Record(now, as.service, latency)
+	p.held.endpoint.Record(now, as.endpoint, latency)
+	p.held.release(s, e)
 	if kind != Neutral {
 		e.judge(now, as.health)
 		if t := s.guards.throttle.Load(); t != nil {
@@ -111,7 +109,7 @@ func (s *Service) pick(req *Request, x *Selection, tried []*Endpoint) (Pick, err
 	if t == nil {
 		return Pick{}, &Error{Op: "pick", Service: s.key.name, Err: fmt.Errorf("%w: call Ready first", ErrUnavailable)}
 	}
-	permit, err := s.admit(now, req, len(tried) == 0)
+	h, err := s.admit(now, t, req, len(tried) == 0)
 	if err != nil {
 		return Pick{}, s.unrouted(req, err)
 	}
@@ -119,12 +117,12 @@ func (s *Service) pick(req *Request, x *Selection, tried []*Endpoint) (Pick, err
 	if x != nil {
 		from = x.restrict(t, from)
 	}
-	p, err := s.choose(now, from, req, tried)
-	if err != nil {
-		s.dismiss(now, permit)
+	p := Pick{held: h}
+	if err := s.choose(now, t, from, req, tried, &p); err != nil {
+		h.permit.Record(now, breaker.Neutral, 0)
+		h.release(s, nil)
 		return Pick{}, s.unrouted(req, err)
 	}
-	p.service = permit
 	if s.stats != nil {
 		p.method = s.stats.Method(req.Method)
 	}
@@ -135,8 +133,8 @@ func (s *Service) pick(req *Request, x *Selection, tried []*Endpoint) (Pick, err
 // maxTried is how many endpoints a pick passes over.
 const maxTried = 16
 
-// choose returns an endpoint of a pool that has room for a request.
-func (s *Service) choose(now time.Duration, from *pool, req *Request, tried []*Endpoint) (Pick, error) {
+// choose sets the endpoint of a pick to one of the pool that has room for a request.
+func (s *Service) choose(now time.Duration, t *table, from *pool, req *Request, tried []*Endpoint, p *Pick) error {
 	var space [maxTried]*balance.Endpoint
 	avoid := balance.Tried(space[:0])
 	for _, e := range tried {
@@ -145,47 +143,26 @@ func (s *Service) choose(now time.Duration, from *pool, req *Request, tried []*E
 		}
 	}
 	balancer, key := s.guards.balancer.Load(), balance.Key{}
-	if req.Key != "" && s.policy().Balance.Algorithm == ConsistentHash {
+	if req.Key != "" && t.policy.Balance.Algorithm == ConsistentHash {
 		key = balance.Key{Hash: placement.KeyHash(req.Key), Set: true}
 	}
-	full := false
-	for {
+	for full := false; ; {
 		n, why := balancer.Pick(now, from.set, key, avoid)
-		if n < 0 && from.wide != nil {
+		switch {
+		case n < 0 && from.wide != nil:
 			from = from.wide
 			continue
+		case n < 0 || len(avoid) == maxTried:
+			return s.none(from, full)
 		}
-		if n < 0 {
-			return Pick{}, s.none(from, full)
-		}
-		e := from.endpoints[n]
-		if e.acquire(now) {
+		if e := from.endpoints[n]; p.held.acquire(now, t, e) {
 			s.probe(now, balancer, from, n)
-			p := Pick{endpoint: e, pool: from, reason: why}
-			if b := e.breaker.Load(); b != nil {
-				p.breaker, _ = b.Allow(now) // an open one has ejected the endpoint, as far as that is possible
-			}
-			return p, nil
+			p.endpoint, p.pool, p.reason = e, from, why
+			return nil
 		}
-		if full = true; len(avoid) == maxTried {
-			return Pick{}, s.none(from, full)
-		}
-		avoid = append(avoid, e.state)
+		full = true
+		avoid = append(avoid, from.endpoints[n].state)
 	}
-}
-
-// acquire takes a place at the endpoint.
-func (e *Endpoint) acquire(now time.Duration) bool {
-	if !e.limit.Acquire() {
-		return false
-	}
-	if rate := e.rate.Load(); rate != nil {
-		if _, ok := rate.Allow(now); !ok {
-			e.limit.Release()
-			return false
-		}
-	}
-	return true
 }
 
 // none returns the error of a pool without an endpoint for a request.

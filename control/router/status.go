@@ -87,7 +87,7 @@ func (s *Service) Status() Status {
 	now := s.router.now()
 	out := Status{
 		Service: s.key.name, Protocol: s.key.protocol, Policy: s.policy().Policy,
-		RetryBudget: s.allowance(now), InFlight: int(s.guards.limit.Counts().InFlight),
+		RetryBudget: s.allowance(now), InFlight: s.inFlight(),
 		Median: s.quantile(0.5), P99: s.quantile(0.99),
 		Breaker: breakerStatus(now, s.guards.breaker.Load()),
 	}
@@ -98,6 +98,16 @@ func (s *Service) Status() Status {
 		t.describe(now, &out)
 	}
 	return out
+}
+
+// inFlight returns how many attempts are in flight, including those at endpoints that have left.
+func (s *Service) inFlight() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.endpoints {
+		n += e.state.InFlight()
+	}
+	return n
 }
 
 func (s *Service) allowance(now time.Duration) float64 {
