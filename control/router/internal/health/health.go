@@ -136,20 +136,11 @@ func (m *Monitor) has(t *Target) bool {
 func (m *Monitor) Retain(now time.Duration, present []*Target) {
 	m.mu.Lock()
 	defer m.unlock()
-	m.round++
 	before := m.present
-	m.out, m.next = 0, 0
-	m.present = make([]*Target, 0, len(present))
+	m.round++
+	m.present, m.out, m.next = make([]*Target, 0, len(present)), 0, 0
 	for _, t := range present {
-		if other := m.targets[t.key]; t.round == m.round || other != nil && other.round == m.round {
-			continue // given twice
-		}
-		t.round = m.round
-		m.targets[t.key] = t // it may have been forgotten, or replaced for a while
-		m.present = append(m.present, t)
-		if t.ejection.active {
-			m.out++
-		}
+		m.admit(t)
 	}
 	for _, t := range before {
 		if t.round != m.round {
@@ -164,6 +155,19 @@ func (m *Monitor) Retain(now time.Duration, present []*Target) {
 	m.release(now)
 	m.limit(now)
 	m.schedule(now)
+}
+
+// admit makes a target present, unless there is another one with its key.
+func (m *Monitor) admit(t *Target) {
+	if other := m.targets[t.key]; t.round == m.round || other != nil && other.round == m.round {
+		return
+	}
+	t.round = m.round
+	m.targets[t.key] = t // it may have been forgotten, or replaced for a while
+	m.present = append(m.present, t)
+	if t.ejection.active {
+		m.out++
+	}
 }
 
 // welcome starts the ramp of new targets. The first ones of a service have none: there is no other target for the requests to go to.
