@@ -27,6 +27,7 @@ type flags struct {
 	config        string
 	published     string
 	night         time.Duration
+	fault         string
 }
 
 var errUsage = errors.New("see -h")
@@ -49,6 +50,7 @@ func parse(args []string, stderr io.Writer) (flags, error) {
 	set.StringVar(&f.config, "config", "", "a file of products, switches and limits, such as examples/shop/shop.yaml; edit it while the shop runs")
 	set.StringVar(&f.published, "published", "", "a store that configctl publishes to, such as etcd://host:port, or bolt:///path/of/a/file while no other process has it open; layer "+layer)
 	set.DurationVar(&f.night, "night", time.Minute, "how long it is from one nightly settlement to the next")
+	set.StringVar(&f.fault, "fault", "", "make one instance of payments slow or failing for the second third of -for, or from 10 s to 20 s")
 	set.Usage = func() {
 		fmt.Fprint(stderr, `Three observed services calling each other: storefront (HTTP) → orders (gRPC) → payments (HTTP).
 
@@ -70,7 +72,14 @@ One process a service, on ports that each must be told:
   shop -service orders     -orders 127.0.0.1:7002 -payments 127.0.0.1:7003
   shop -service storefront -orders 127.0.0.1:7002
 
-Prices, switches and limits change while it runs, and a mistake is refused:
+One instance of payments is slow (or failing) for a while. The report shows how its callers go round it, and return to it:
+  shop -for 15s -rate 200 -fault slow
+The same at any time, at the address of an instance, and how its callers see it at the address of the /metrics of orders:
+  curl -X PUT 127.0.0.1:7003/condition -d slow
+  curl 127.0.0.1:7002/routes
+  curl -X PUT 127.0.0.1:7003/condition -d well
+
+Prices, switches, limits and routes change while it runs, and a mistake is refused:
   shop -config examples/shop/shop.yaml
   shop -published etcd://127.0.0.1:2379
   go run ./examples/configctl -store etcd://127.0.0.1:2379 -layer `+layer+` publish examples/shop/shop.yaml
@@ -106,6 +115,9 @@ func (f flags) check(rest []string) error {
 	}
 	if f.service != "" && !slices.Contains([]string{"storefront", "orders", "payments"}, f.service) {
 		return fmt.Errorf("-service %q: must be storefront, orders or payments: %w", f.service, errUsage)
+	}
+	if f.fault != "" && (!slices.Contains([]condition{slow, failing}, condition(f.fault)) || !f.runs("payments")) {
+		return fmt.Errorf("-fault %q: must be slow or failing, where payments runs: %w", f.fault, errUsage)
 	}
 	if f.instances < 0 || f.instances > 100 {
 		return fmt.Errorf("-instances must be between 1 and 100: %w", errUsage)

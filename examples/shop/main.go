@@ -9,13 +9,16 @@
 // its log lines, request rates and latencies by route, and how much telemetry was emitted, exported and dropped. The shop needs no other
 // programs.
 //
+// Each service chooses the instances that it calls by load and health. With -fault, one instance of payments is slow or failing for a while,
+// and the report shows how its callers go round it.
+//
 // With OTEL_EXPORTER_OTLP_ENDPOINT set, traces, metrics and logs go to an OpenTelemetry collector as well. A Prometheus can scrape the
 // /metrics URLs that the shop prints at start-up.
 //
 // With -discovery etcd://host:port, instances in several processes find each other. One of a service can then be killed: see -h.
 //
-// See storefront.go, orders.go and payments.go for the instrumentation of a service, service.go for its set-up, and registry.go for how it
-// registers and leaves.
+// See storefront.go, orders.go and payments.go for the instrumentation of a service, service.go for its set-up, registry.go for how it
+// registers and leaves, and routes.go for how it routes its calls.
 package main
 
 import (
@@ -67,6 +70,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 func (s *shop) finish(ctx context.Context) error {
 	elapsed := time.Since(s.began)
 	instances := s.instances() // before they leave
+	s.tally.end()
 	drained := s.drain(ctx)
 	routes, collected := s.rates.Collect(context.WithoutCancel(ctx)) // before the pipelines close
 	lost := s.flush(ctx)

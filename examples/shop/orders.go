@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,7 +19,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/go-os/go-os/control/config"
-	"github.com/go-os/go-os/control/discovery"
+	"github.com/go-os/go-os/control/router"
 	"github.com/go-os/go-os/examples/shop/ordersv1"
 	"github.com/go-os/go-os/exporters"
 	"github.com/go-os/go-os/middleware/osgrpc"
@@ -45,13 +46,13 @@ type orderLabels struct {
 
 var errRefused = errors.New("the bank refused the card")
 
-func newOrders(p *exporters.Pipeline, resolver *discovery.Resolver, cfg *config.Config[settings]) (*orders, error) {
+func newOrders(p *exporters.Pipeline, routes *router.Router, cfg *config.Config[settings]) (*orders, error) {
 	taken, err := metrics.NewCounter[orderLabels](scope, p.Providers(), "shop.orders",
 		&metrics.InstrumentOptions{Unit: "{order}", Description: "Orders by result: placed, refused or failed."})
 	if err != nil {
 		return nil, err
 	}
-	payments, err := oshttp.NewServices(resolver, &oshttp.ServicesOptions{Names: []string{"payments"}, Telemetry: p.Providers()})
+	payments, err := oshttp.NewServices(nil, &oshttp.ServicesOptions{Names: []string{"payments"}, Router: routes, Telemetry: p.Providers()})
 	if err != nil {
 		return nil, err
 	}
@@ -66,8 +67,11 @@ func newOrders(p *exporters.Pipeline, resolver *discovery.Resolver, cfg *config.
 	}, nil
 }
 
+// server returns a server for a further instance. It reports a load of its own, as if it ran on a machine of its own.
 func (o *orders) server() *grpc.Server {
-	s := grpc.NewServer(osgrpc.ServerOptions(&osgrpc.Options{Telemetry: o.pipeline.Providers(), Services: []string{"orders"}})...)
+	s := grpc.NewServer(osgrpc.ServerOptions(&osgrpc.Options{
+		Telemetry: o.pipeline.Providers(), Services: []string{"orders"}, ReportLoad: osgrpc.NewLoad(),
+	})...)
 	ordersv1.RegisterOrdersServer(s, o)
 	return s
 }
@@ -114,6 +118,7 @@ func (o *orders) charge(ctx context.Context, c charge) error {
 	if err != nil {
 		return err
 	}
+	req.Header.Set("Idempotency-Key", rand.Text()) // the bank charges once for a key, so the router may repeat the request
 	resp, err := o.client.Do(req)
 	if err != nil {
 		return err

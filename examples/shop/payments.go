@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -15,13 +16,21 @@ import (
 	"github.com/go-os/go-os/telemetry/trace"
 )
 
-// payments charges cards over HTTP. It is the last service of the chain.
+// payments charges cards over HTTP. It is the last service of the chain. Its instances share it.
 type payments struct {
 	pipeline *exporters.Pipeline
 	tracer   *trace.Tracer
 	charges  *metrics.Counter[chargeLabels]
 
 	settlement atomic.Pointer[settlement] // nil until the address of the service is known
+}
+
+// replica is one instance of payments.
+type replica struct {
+	*payments
+	tally *tally
+	load  *oshttp.Load // of this instance alone, as if it ran on a machine of its own
+	now   score        // guarded by the tally
 }
 
 // chargeLabels are the labels of shop.charges.
@@ -47,55 +56,73 @@ func newPayments(p *exporters.Pipeline) (*payments, error) {
 	return &payments{pipeline: p, tracer: trace.New(scope, p.Providers()), charges: charges}, nil
 }
 
-func (p *payments) handler() http.Handler {
+// replicate returns a further instance.
+func (p *payments) replicate(t *tally) *replica {
+	return &replica{payments: p, tally: t, load: oshttp.NewLoad(), now: score{condition: well}}
+}
+
+func (r *replica) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /charges", p.charge)
-	mux.HandleFunc("GET /settlement", func(w http.ResponseWriter, r *http.Request) {
-		s := p.settlement.Load()
+	mux.HandleFunc("POST /charges", r.charge)
+	mux.HandleFunc("PUT /condition", r.setCondition)
+	mux.HandleFunc("GET /settlement", func(w http.ResponseWriter, req *http.Request) {
+		s := r.settlement.Load()
 		if s == nil {
 			http.Error(w, "the service is about to start", http.StatusServiceUnavailable)
 			return
 		}
-		s.show(w, r)
+		s.show(w, req)
 	})
 	return oshttp.NewHandler(mux, &oshttp.HandlerOptions{
-		Telemetry: p.pipeline.Providers(), DeadlineHeader: oshttp.DefaultDeadlineHeader, // of orders, which is trusted
-		Services: []string{"payments"},
+		Telemetry: r.pipeline.Providers(), DeadlineHeader: oshttp.DefaultDeadlineHeader, // of orders, which is trusted
+		Services: []string{"payments"}, ReportLoad: r.load,
 	})
 }
 
-func (p *payments) charge(w http.ResponseWriter, r *http.Request) {
-	ctx, log := r.Context(), p.pipeline.Logger()
+func (r *replica) charge(w http.ResponseWriter, req *http.Request) {
+	ctx, log := req.Context(), r.pipeline.Logger()
+	began, failed := time.Now(), true // by a panic, too
+	defer func() { r.tally.charged(r, time.Since(began), failed) }()
 	var c charge
-	if err := json.NewDecoder(r.Body).Decode(&c); err != nil {
+	if err := json.NewDecoder(req.Body).Decode(&c); err != nil {
 		http.Error(w, "the body is not a charge: "+err.Error(), http.StatusBadRequest)
 		return
 	}
 	// A card number of fewer than four digits panics here. The bug is deliberate: the trace shows its effect.
 	card := slog.String("card", "…"+c.Card[len(c.Card)-4:])
 	var authorized bool
-	err := p.tracer.Do(ctx, "authorize", func(ctx context.Context) (err error) {
-		authorized, err = authorize(ctx, c)
+	err := r.tracer.Do(ctx, "authorize", func(ctx context.Context) (err error) {
+		authorized, err = authorize(ctx, c, r.tally.condition(r))
 		return err
 	})
+	failed = err != nil
 	switch {
 	case err != nil:
 		log.ErrorContext(ctx, "bank not reached", card, slog.Any("error", err))
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 	case !authorized:
-		p.charges.Add(ctx, 1, chargeLabels{Result: "refused"})
+		r.charges.Add(ctx, 1, chargeLabels{Result: "refused"})
 		log.WarnContext(ctx, "card refused", card, slog.Int64("cents", c.Cents))
 		http.Error(w, "the bank refused the card", http.StatusPaymentRequired)
 	default:
-		p.charges.Add(ctx, 1, chargeLabels{Result: "authorized"})
+		r.charges.Add(ctx, 1, chargeLabels{Result: "authorized"})
 		log.InfoContext(ctx, "card charged", card, slog.Int64("cents", c.Cents))
 		w.WriteHeader(http.StatusNoContent)
 	}
 }
 
-// authorize simulates the bank. A refusal is not an error.
-func authorize(ctx context.Context, c charge) (bool, error) {
-	if err := work(ctx, 4*time.Millisecond); err != nil {
+var errBank = errors.New("the bank is out of reach")
+
+// authorize simulates the bank as an instance in some condition reaches it. A refusal is not an error.
+func authorize(ctx context.Context, c charge, now condition) (bool, error) {
+	wait := 4 * time.Millisecond
+	switch now {
+	case slow:
+		wait *= slowdown
+	case failing:
+		return false, errBank
+	}
+	if err := work(ctx, wait); err != nil {
 		return false, err
 	}
 	if c.Cents >= reviewFrom {

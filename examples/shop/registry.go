@@ -110,6 +110,9 @@ func (s *service) goodbye(context.Context) error {
 	if s.registrar != nil {
 		errs = append(errs, s.registrar.Close())
 	}
+	if s.router != nil {
+		errs = append(errs, s.router.Close())
+	}
 	if s.resolver != nil {
 		errs = append(errs, s.resolver.Close())
 	}

@@ -26,6 +26,11 @@ func (s *shop) announce() {
 	if s.load != nil && s.flags.rate > 0 {
 		s.console.printf("  %g requests a second; one in forty-four fails by a bug in payments, which is there on purpose\n", s.flags.rate)
 	}
+	for _, svc := range s.services {
+		if svc.router != nil && svc.metrics != "" {
+			s.console.printf("  %s shows where the calls of %s go\n", strings.TrimSuffix(svc.metrics, "metrics")+"routes", svc.name)
+		}
+	}
 	if s.flags.duration == 0 {
 		s.console.printf("  interrupt it (Ctrl-C) to see one request's trace, and rates and latencies by route\n")
 	}
@@ -43,6 +48,11 @@ func (s *shop) report(instances [][]string, routes []*show.Route, elapsed time.D
 	}
 	fmt.Fprint(&b, "\nInstances at the end:\n\n")
 	listed := show.WriteTable(&b, instances)
+	var charges error
+	if len(s.tally.replicas) > 0 {
+		fmt.Fprint(&b, "\nCharges by instance of payments:\n\n")
+		charges = show.WriteTable(&b, s.tally.rows(s.began))
+	}
 	var tree error
 	if worst := s.recorder.Worst(); worst != nil {
 		fmt.Fprintf(&b, "\nThe worst request, trace %s:\n\n", worst.ID)
@@ -58,7 +68,7 @@ func (s *shop) report(instances [][]string, routes []*show.Route, elapsed time.D
 		health = show.WriteTable(&b, s.health())
 	}
 	s.console.printf("%s", b.String())
-	return errors.Join(listed, tree, rates, health)
+	return errors.Join(listed, charges, tree, rates, health)
 }
 
 // health returns a table with the account of every pipeline: emitted telemetry is exported, dropped or still queued.

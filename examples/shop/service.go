@@ -20,6 +20,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/go-os/go-os/control/discovery"
+	"github.com/go-os/go-os/control/router"
 	"github.com/go-os/go-os/exporters"
 )
 
@@ -35,6 +36,7 @@ type service struct {
 	registrar     *discovery.Registrar
 	registrations []*discovery.Registration // of the instances
 	resolver      *discovery.Resolver       // finds the services that it calls
+	router        *router.Router            // chooses their instances; nil if it calls none
 }
 
 // start creates a service with its own pipeline. The services share one process, so KeepGlobals avoids process-wide providers, and every
@@ -86,10 +88,14 @@ func besides(addr string) string {
 // isServiceName reports whether an environment entry is the variable that would give all three services the same name.
 func isServiceName(kv string) bool { return strings.HasPrefix(kv, "OTEL_SERVICE_NAME=") }
 
-// serveHTTP serves a handler and /metrics, and returns the URL. /metrics is not instrumented, since a scraper would fill the traces.
+// serveHTTP serves a handler, /metrics and /routes, and returns the URL. These pages are not instrumented, since a scraper would fill the
+// traces.
 func (s *service) serveHTTP(addr string, handler http.Handler) (string, error) {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", s.pipeline.MetricsHandler())
+	if s.router != nil {
+		mux.HandleFunc("GET /routes", s.showRoutes)
+	}
 	mux.Handle("/", handler)
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {

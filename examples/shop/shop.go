@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -16,6 +17,8 @@ import (
 const (
 	drainTime = 10 * time.Second // for requests in flight
 	flushTime = 10 * time.Second // for telemetry, afterwards
+
+	defaultThird = 10 * time.Second // of a run without an end: see disturb
 )
 
 // shop has the services that run in this process: all three or one of them, each in several instances.
@@ -28,6 +31,7 @@ type shop struct {
 	registry *registry
 	finder   *discovery.Resolver // for the customers and the screen; not observed
 	services []*service          // callees before their callers
+	tally    *tally              // of the instances of payments that run here
 	load     *load               // nil unless the storefront runs here
 	began    time.Time
 }
@@ -35,6 +39,7 @@ type shop struct {
 // open starts the services, callees first, so that each finds the next one.
 func open(ctx context.Context, f flags, c *console) (*shop, error) {
 	s := &shop{flags: f, console: c, terminal: newTerminal(c), recorder: show.NewRecorder(), began: time.Now()}
+	s.tally = &tally{console: c, states: func() map[string]string { return s.statesOf("payments") }}
 	for _, open := range []func(context.Context) error{s.openRegistry, s.openPayments, s.openOrders, s.openStorefront} {
 		if err := open(ctx); err != nil {
 			return nil, errors.Join(err, s.drain(ctx), s.flush(ctx))
@@ -63,7 +68,12 @@ func (s *shop) openPayments(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = s.launch(ctx, svc, "http", s.flags.payments, func(addr string) (string, error) { return svc.serveHTTP(addr, p.handler()) })
+	err = s.launch(ctx, svc, "http", s.flags.payments, func(addr string) (string, error) {
+		r := p.replicate(s.tally)
+		url, err := svc.serveHTTP(addr, r.handler())
+		s.tally.add(r, hostOf(url))
+		return url, err
+	})
 	if err != nil {
 		return err
 	}
@@ -105,7 +115,7 @@ func (s *shop) openOrders(ctx context.Context) error {
 			return err
 		}
 	}
-	o, err := newOrders(svc.pipeline, svc.resolver, cfg)
+	o, err := newOrders(svc.pipeline, svc.router, cfg)
 	if err != nil {
 		return err
 	}
@@ -143,7 +153,7 @@ func (s *shop) openStorefront(ctx context.Context) error {
 			return errors.Join(err, last(ctx))
 		}
 	}
-	front, err := newStorefront(svc.pipeline, svc.resolver, carts, cfg)
+	front, err := newStorefront(svc.pipeline, svc.resolver, svc.router, carts, cfg)
 	if err != nil {
 		return errors.Join(err, last(ctx))
 	}
@@ -159,7 +169,9 @@ func (s *shop) openStorefront(ctx context.Context) error {
 // serve runs the load until ctx ends, and returns when all requests have ended.
 func (s *shop) serve(ctx context.Context) {
 	s.began = time.Now()
+	s.tally.begin()
 	var running sync.WaitGroup
+	running.Go(func() { s.disturb(ctx) })
 	for _, service := range names {
 		running.Go(func() { s.follow(ctx, service) })
 	}
@@ -180,6 +192,23 @@ func (s *shop) serve(ctx context.Context) {
 	}
 	running.Wait()
 	s.load.client.CloseIdleConnections()
+}
+
+// disturb makes the last instance of payments slow or failing for the second third of the run, if the flags say so.
+func (s *shop) disturb(ctx context.Context) {
+	if s.flags.fault == "" {
+		return
+	}
+	third := cmp.Or(s.flags.duration/3, defaultThird)
+	victim := s.tally.last()
+	for _, c := range []condition{condition(s.flags.fault), well} {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(third):
+			s.tally.change(victim, c)
+		}
+	}
 }
 
 // drain stops the services, callers before callees, so that no request fails because a callee has stopped.

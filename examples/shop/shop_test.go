@@ -155,6 +155,8 @@ func TestFlags(t *testing.T) {
 		{"-service orders -payments 127.0.0.1:0", "say where it listens with -payments host:port"},
 		{"-service orders -payments 127.0.0.1:7003 -discovery etcd://127.0.0.1:1", "leave out -payments"},
 		{"-discovery bolt:///tmp/x -for 1s", "must be memory, etcd://host:port, consul://host:port or nats://host:port"},
+		{"-fault broken", `-fault "broken": must be slow or failing, where payments runs`},
+		{"-fault slow -service storefront -orders 127.0.0.1:7002", "where payments runs"},
 		{"-instances -1", "-instances must be between 1 and 100"},
 		{"-rate -1", "-rate must be between 0 and 10000"},
 		{"-for -1s", "-for must not be negative"},

@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-os/go-os/control/config"
 	"github.com/go-os/go-os/control/discovery"
+	"github.com/go-os/go-os/control/router"
 	"github.com/go-os/go-os/examples/shop/ordersv1"
 	"github.com/go-os/go-os/exporters"
 	"github.com/go-os/go-os/middleware/osgrpc"
@@ -38,9 +39,9 @@ type order struct {
 	Card     string `json:"card"`
 }
 
-func newStorefront(p *exporters.Pipeline, resolver *discovery.Resolver, c *carts, cfg *config.Config[settings]) (*storefront, error) {
+func newStorefront(p *exporters.Pipeline, resolver *discovery.Resolver, routes *router.Router, c *carts, cfg *config.Config[settings]) (*storefront, error) {
 	options := append(osgrpc.DialOptions(&osgrpc.Options{Telemetry: p.Providers()}),
-		osgrpc.WithDiscovery(resolver, &osgrpc.DiscoveryOptions{Telemetry: p.Providers()})...)
+		osgrpc.WithDiscovery(resolver, &osgrpc.DiscoveryOptions{Router: routes, Telemetry: p.Providers()})...)
 	conn, err := grpc.NewClient("os:///orders", append(options, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 	if err != nil {
 		return nil, err
