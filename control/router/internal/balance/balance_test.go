@@ -204,6 +204,32 @@ func TestNewEndpointGetsItsShare(t *testing.T) {
 	}
 }
 
+func TestCostOfTheUnknown(t *testing.T) {
+	b, s := fleet(PeakEWMA, 10)
+	serve(b, s, 0, 2000, always(20*time.Millisecond), always(Success))
+	grown := NewSet(append(s.endpoints, NewEndpoint(10*time.Second)), nil)
+	if cost := b.Cost(10*time.Second, grown, 10); math.Abs(cost-20e6) > 2e6 {
+		t.Errorf("a new endpoint costs %v, want the usual 20 ms", time.Duration(cost))
+	}
+	grown.At(10).Begin(10*time.Second, false)
+	if cost := b.Cost(13*time.Second, grown, 10); math.Abs(cost-2*3e9) > 1e6 {
+		t.Errorf("an endpoint with one request of 3 s costs %v, want two of 3 s", time.Duration(cost))
+	}
+}
+
+// Two busy endpoints are drawn together by one request of 190. It draws again.
+func TestExhaustedPairIsDrawnAgain(t *testing.T) {
+	b, s := fleet(PeakEWMA, 20)
+	serve(b, s, 0, 2000, always(20*time.Millisecond), always(Success))
+	for range 100 {
+		s.At(0).Begin(10*time.Second, true)
+		s.At(1).Begin(10*time.Second, true)
+	}
+	if n := serve(b, s, 10*time.Second, 20_000, always(20*time.Millisecond), always(Success)); n[0]+n[1] > 30 {
+		t.Errorf("the busy endpoints got %d and %d of 20,000 requests, want at most 30 in all", n[0], n[1])
+	}
+}
+
 func TestSlowEndpointIsTriedAgain(t *testing.T) {
 	b, s := fleet(PeakEWMA, 10)
 	slow := func(i int) time.Duration {

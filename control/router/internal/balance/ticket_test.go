@@ -73,11 +73,11 @@ func TestOutcomesTeach(t *testing.T) {
 		e := NewEndpoint(0)
 		e.Begin(0, false).Done(100*ms, Success)
 		e.Begin(100*ms, test.stream).Done(400*ms, test.outcome)
-		if got := e.Latency(400 * ms).Round(10 * ms); got != test.latency && test.outcome != Fault && test.latency != 100*ms {
+		if got := e.Latency(400 * ms).Round(10 * ms); got != test.latency {
 			t.Errorf("%v, stream %t: latency %v, want %v", test.outcome, test.stream, got, test.latency)
 		}
-		if got := e.Latency(400 * ms); test.latency == 100*ms && got > 100*ms {
-			t.Errorf("%v, stream %t: latency %v, want no sample", test.outcome, test.stream, got)
+		if sampled := e.latencyAt.Load() == int64(400*ms); sampled != (test.latency != 100*ms) {
+			t.Errorf("%v, stream %t: a sample of latency: %t", test.outcome, test.stream, sampled)
 		}
 		if got := e.Failures(400 * ms); got != test.failures {
 			t.Errorf("%v, stream %t: failures %v, want %v", test.outcome, test.stream, got, test.failures)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/go-os/go-os/control/router/internal/balance"
+	"github.com/go-os/go-os/internal/tooling/suite"
 )
 
 // measure skips a test that takes minutes.
@@ -66,9 +67,11 @@ func small(load float64) Config {
 }
 
 func TestAutoNearTheOracle(t *testing.T) {
-	auto, timeouts := p99(small(0.9), 1, fixed(Ours(balance.Auto)))
-	exact, _ := p99(small(0.9), 1, Oracle)
-	turns, _ := p99(small(0.9), 1, fixed(RoundRobin))
+	fleet := small(0.9)
+	fleet.Requests, fleet.WarmUp = 3000, 3*time.Second
+	auto, timeouts := p99(fleet, 1, fixed(Ours(balance.Auto)))
+	exact, _ := p99(fleet, 1, Oracle)
+	turns, _ := p99(fleet, 1, fixed(RoundRobin))
 	t.Logf("p99 at load 0.9: auto %.0f ms, oracle %.0f ms, round robin %.0f ms", auto, exact, turns)
 	if timeouts > 0 || auto > 1.25*exact || auto > 0.25*turns {
 		t.Errorf("p99 of auto is %.2f of the oracle's and %.2f of round robin's, %d timeouts, want at most 1.25, 0.25 and none",
@@ -78,6 +81,7 @@ func TestAutoNearTheOracle(t *testing.T) {
 
 // At this load, clients call each server too seldom to know it by their own requests.
 func TestProbesBeatOwnRequestsUnderLoad(t *testing.T) {
+	suite.Long(t)
 	auto, timeouts := p99(small(1.74), 1, fixed(Ours(balance.Auto)))
 	passive, _ := p99(small(1.74), 1, fixed(Ours(balance.PeakEWMA)))
 	t.Logf("p99 at load 1.74: auto %.0f ms, peak EWMA %.0f ms", auto, passive)
@@ -88,6 +92,7 @@ func TestProbesBeatOwnRequestsUnderLoad(t *testing.T) {
 
 // Clients that call every server often need no probes.
 func TestAutoStopsProbingFreshServers(t *testing.T) {
+	suite.Long(t)
 	fleet := Config{Clients: 2, Servers: 5, Load: 0.9, Cores: 8, Requests: 5000, Seed: 1, WarmUp: 15 * time.Second}
 	auto, prequal := Run(fleet, Ours(balance.Auto)), Run(fleet, Ours(balance.Prequal))
 	if prequal.Probes < 5000 || auto.Probes > prequal.Probes/5 {
@@ -96,6 +101,7 @@ func TestAutoStopsProbingFreshServers(t *testing.T) {
 }
 
 func TestLostProbes(t *testing.T) {
+	suite.Long(t)
 	fleet := small(1.27)
 	whole, _ := p99(fleet, 1, fixed(Ours(balance.Auto)))
 	fleet.ProbeLoss = 0.5
@@ -116,7 +122,7 @@ func TestLostProbes(t *testing.T) {
 func TestFrozenServer(t *testing.T) {
 	for _, p := range []balance.Policy{balance.Auto, balance.PeakEWMA, balance.LeastRequest} {
 		r := Run(Config{
-			Clients: 2, Servers: 20, Load: 0.7, Cores: 2, Requests: 6000, Seed: 1, WarmUp: 2 * time.Second,
+			Clients: 2, Servers: 20, Load: 0.7, Cores: 2, Requests: 3000, Seed: 1, WarmUp: 2 * time.Second,
 			Faults: Faults{Frozen: 1, FrozenAt: 3 * time.Second, Steady: true},
 		}, Ours(p))
 		late := 0
@@ -131,11 +137,11 @@ func TestFrozenServer(t *testing.T) {
 
 // Two of 20 servers fail at once. At least 85 % of the failures that a round robin would have are avoided.
 func TestSinkhole(t *testing.T) {
-	fleet := Config{Clients: 5, Servers: 20, Load: 0.7, Cores: 2, Requests: 8000, Seed: 1, WarmUp: 2 * time.Second, Faults: Faults{Failing: 2, Steady: true}}
+	fleet := Config{Clients: 5, Servers: 20, Load: 0.7, Cores: 2, Requests: 3000, Seed: 1, WarmUp: 2 * time.Second, Faults: Faults{Failing: 2, Steady: true}}
 	turns := Run(fleet, RoundRobin).Failures
 	for _, p := range []balance.Policy{balance.Auto, balance.Prequal, balance.PeakEWMA, balance.LeastRequest} {
 		if failures := Run(fleet, Ours(p)).Failures; float64(failures) > 0.15*float64(turns) {
-			t.Errorf("%v: %d of 8000 requests failed, a round robin has %d: want at most 15 %% of them", p, failures, turns)
+			t.Errorf("%v: %d of 3000 requests failed, a round robin has %d: want at most 15 %% of them", p, failures, turns)
 		}
 	}
 	// The penalty makes the difference: the peak EWMA of finagle, which has none, attracts the traffic.
@@ -146,6 +152,7 @@ func TestSinkhole(t *testing.T) {
 
 // A tenth of the servers is missing each second, always another one. What is known about the others, and about those that come back, stays.
 func TestChurnKeepsWhatIsKnown(t *testing.T) {
+	suite.Long(t)
 	for _, p := range []balance.Policy{balance.Auto, balance.PeakEWMA} {
 		fleet := Config{
 			Clients: 10, Servers: 20, Load: 0.5, Cores: 2, Requests: 5000, Seed: 1, WarmUp: 5 * time.Second,
@@ -190,7 +197,7 @@ func (c *amnesiac) Resolve(servers []int) {
 
 // Fourteen fast servers and two that are 16 times slower.
 func TestSlowServers(t *testing.T) {
-	fleet := Config{Clients: 4, Servers: 16, Load: 0.3, Cores: 2, Requests: 8000, Seed: 1, WarmUp: 5 * time.Second, Faults: Faults{Slow: 2, Steady: true}}
+	fleet := Config{Clients: 4, Servers: 16, Load: 0.3, Cores: 2, Requests: 3000, Seed: 1, WarmUp: 5 * time.Second, Faults: Faults{Slow: 2, Steady: true}}
 	auto, turns := Run(fleet, Ours(balance.Auto)), Run(fleet, RoundRobin)
 	for _, q := range []float64{0.99, 0.995} {
 		if turns.Quantile(q) < 6*auto.Quantile(q) {
