@@ -2,7 +2,7 @@
 //
 //	go run ./control/router/internal/simulation/cmd/figures
 //
-// It takes about ten minutes of two cores. The seeds are fixed: it writes the same page each time.
+// It takes about twenty minutes on two busy cores. The seeds are fixed: it writes the same page each time.
 package main
 
 import (

@@ -108,7 +108,7 @@ const denseIntroduction = `
 ## Few clients, many requests
 
 In the fleets above, a client calls each server too seldom to know its load, so that auto probes, and does the same as prequal. Here 4 clients
-call 20 servers of 16 cores at a load of 0.9: each has several requests at every server. Auto then stops to probe.
+call 20 servers of 16 cores at a load of 0.9: each has several requests at every server. Auto then sends fewer probes.
 
 | policy | p99, ms | probes for each request, warm-up included |
 |---|---:|---:|

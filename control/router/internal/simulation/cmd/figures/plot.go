@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	width, height             = 1000, 520
-	left, right, top, bottom  = 90, 350, 50, 60
+	width, height             = 1040, 520
+	left, right, top, bottom  = 90, 390, 50, 60
 	smallest, largest         = 150., 6000. // milliseconds
 	firstLoad, lastLoad       = 0.65, 1.79
 	letter, letterGap, square = 2, 12, 4
