@@ -153,7 +153,7 @@ func TestUntil(t *testing.T) {
 func TestMemoryIsBounded(t *testing.T) {
 	f := newFleet(t, 5, health.Config{})
 	var first *health.Target
-	for i := range 1500 {
+	for i := range 1200 {
 		k := health.Key{ID: fmt.Sprint("churn", i)}
 		target := f.Track(f.now, k, "a")
 		if i == 0 {
@@ -172,7 +172,7 @@ func TestMemoryIsBounded(t *testing.T) {
 
 // TestMaximum: whatever happens, no more than the maximum is ejected (istio/istio#20135), and an outage ejects as many as it may.
 func TestMaximum(t *testing.T) {
-	for seed := range uint64(200) {
+	for seed := range uint64(60) {
 		r := rand.New(rand.NewPCG(seed, 7))
 		maximum := 1 + r.IntN(100)
 		f := newFleet(t, 1+r.IntN(40), health.Config{MaxPercent: maximum, Random: r.Uint64})
