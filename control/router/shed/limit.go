@@ -53,6 +53,8 @@ const (
 	tooLate = 0.1
 	// verifyEvery is how often the base is verified while requests are refused.
 	verifyEvery = 10 * time.Second
+	// forget is by how much the base rises with each window of a Shedder that observes: tenfold in about a minute.
+	forget = 0.005
 	// maxUnsure is how many steps of a probe in a row may show nothing.
 	maxUnsure = 3
 )
@@ -69,7 +71,7 @@ func (l *limit) update(now time.Duration, s sample) (lowered bool) {
 	switch {
 	case l.probing:
 		l.step(now, s)
-	case l.observe && slow && steady:
+	case l.observe && steady && s.latency > good*l.base && l.base > 0:
 		l.estimate(s)
 	case slow && steady:
 		l.probe(s, 0.7)
@@ -98,10 +100,14 @@ func (l *limit) follow(now time.Duration, s sample) {
 	}
 }
 
-// estimate lowers the limit of a Shedder that observes, and slowly forgets a base that no probe corrects.
+// estimate adapts the limit of a Shedder that observes, and slowly forgets a base that no probe corrects.
 func (l *limit) estimate(s sample) {
-	l.value = min(l.value, max(l.target(s), l.value/2))
-	l.base *= 1.01
+	l.base *= 1 + forget
+	if target := l.target(s); s.latency > excess*l.base {
+		l.value = min(l.value, max(target, l.value/2))
+	} else {
+		l.value = max(l.value, target)
+	}
 }
 
 func (l *limit) lowerBase(s sample) {

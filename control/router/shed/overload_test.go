@@ -434,3 +434,21 @@ func TestObserveEstimates(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+// TestObserveLearnsSlowWork: without probes, a Shedder that observes takes longer to see that slow work is no overload, but it sees it.
+func TestObserveLearnsSlowWork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, 1000, 10*time.Millisecond, time.Second, &shed.Options{Observe: true})
+		var wg sync.WaitGroup
+		random := rand.New(rand.NewPCG(1, 1))
+		s.load(t, &wg, 1000, 5*time.Second, random, normal)
+		s.service.Store(int64(60 * time.Millisecond))
+		s.load(t, &wg, 1000, 40*time.Second, random, normal)
+		before := s.shedder.Status()
+		s.load(t, &wg, 1000, 5*time.Second, random, normal)
+		if st := s.shedder.Status(); before.Refused["normal"] == 0 || st.Refused["normal"] != before.Refused["normal"] {
+			t.Errorf("%d would have been refused in 40 s, and %d more later, status %+v", before.Refused["normal"], st.Refused["normal"]-before.Refused["normal"], st)
+		}
+		wg.Wait()
+	})
+}

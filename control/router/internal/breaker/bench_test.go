@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/go-os/go-os/control/router/internal/breaker"
+	"github.com/go-os/go-os/internal/tooling/suite"
 )
 
 // subjects are the calls on a request's path.
@@ -103,6 +104,29 @@ func TestAllocsOfHotPath(t *testing.T) {
 		now := time.Duration(0)
 		if n := testing.AllocsPerRun(1000, func() { now += 100; call(now) }); n != 0 {
 			t.Errorf("%s allocates %v times, want none", name, n)
+		}
+	}
+}
+
+// TestTimesOfHotPath asserts the targets of the hot path. Other work on the machine can only add to a time, so the best of several counts.
+func TestTimesOfHotPath(t *testing.T) {
+	suite.Measure(t)
+	all := subjects(t)
+	for name, target := range map[string]time.Duration{"Allow/closed": 20, "Record/success": 100, "Record/mixed": 100} {
+		best := time.Duration(1 << 62)
+		for range 10 {
+			r := testing.Benchmark(func(b *testing.B) {
+				now := time.Duration(0)
+				for b.Loop() {
+					now += 100
+					all[name](now)
+				}
+			})
+			best = min(best, time.Duration(r.NsPerOp()))
+		}
+		t.Logf("%s: %v, target %v", name, best, target)
+		if best > target {
+			t.Errorf("%s takes %v, want at most %v", name, best, target)
 		}
 	}
 }

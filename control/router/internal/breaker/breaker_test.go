@@ -134,6 +134,7 @@ func TestBreakerCountsSlowCalls(t *testing.T) {
 
 func TestBreakerHalfOpen(t *testing.T) {
 	r := newRig(t, breaker.Config{MinVolume: 1, HalfOpen: 3})
+	early := r.allow()
 	r.call(1, breaker.Failure)
 	r.now = 5*time.Second - 1
 	r.reject()
@@ -148,7 +149,8 @@ func TestBreakerHalfOpen(t *testing.T) {
 	second.Record(r.now, breaker.Success, 0)
 	r.want(breaker.Closed) // the third cannot make two failures of three
 	third.Record(r.now, breaker.Failure, 0)
-	r.want(breaker.Closed) // a result of before the transition counts for nothing
+	early.Record(r.now, breaker.Failure, 0)
+	r.want(breaker.Closed) // results of before the transition count for nothing
 	if c := r.Counts(r.now); c.Total != 0 {
 		t.Errorf("counts %+v after closing, want none", c)
 	}

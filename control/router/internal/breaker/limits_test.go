@@ -181,6 +181,22 @@ func TestKeyedRateLimitUnderAttack(t *testing.T) {
 	}
 }
 
+// TestKeyedRateLimitForgetsTheIdleKey: a key in use does not keep an idle one from being forgotten.
+func TestKeyedRateLimitForgetsTheIdleKey(t *testing.T) {
+	l := newKeyed(t, breaker.KeyedConfig{RateConfig: breaker.RateConfig{PerSecond: 1, Burst: 1}, MaxKeys: 2})
+	for _, key := range []string{"in use", "idle"} {
+		l.Allow(0, key)
+	}
+	for _, key := range []string{"in use", "takes the place", "shares a bucket"} {
+		if _, ok := l.Allow(10*time.Second, key); !ok {
+			t.Errorf("%q was refused, want its first call allowed", key)
+		}
+	}
+	if _, ok := l.Allow(10*time.Second, "shares it, too"); ok {
+		t.Error("the shared bucket has more than its burst")
+	}
+}
+
 func TestKeyedRateLimitSetConfig(t *testing.T) {
 	c := breaker.KeyedConfig{RateConfig: breaker.RateConfig{PerSecond: 1, Burst: 1}, MaxKeys: 10}
 	l := newKeyed(t, c)
