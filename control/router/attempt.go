@@ -75,6 +75,10 @@ func (a *Attempt) choose(x *Selection) (Pick, error) {
 	if before.endpoint != nil { // only then own matters: most attempts pick once
 		a.own = append(a.own, before.endpoint, p.endpoint)
 	}
+	if !c.counted { // requests that were not sent earn no retries
+		c.counted = true
+		c.service.budget().Request(c.service.router.now())
+	}
 	if !slices.Contains(c.tried, p.endpoint) {
 		c.tried = append(c.tried, p.endpoint)
 	}
@@ -107,6 +111,8 @@ func (a *Attempt) end(o Outcome) Outcome {
 	}
 	if a.late.Load() && o.Kind == Neutral && a.call.ctx.Err() == nil {
 		o.Kind = Timeout
+		o.Err = &Error{Op: "attempt", Service: a.call.service.key.name, Err: fmt.Errorf("no answer within retry.timeout, %v: %w",
+			a.call.policy.retry.Timeout, context.DeadlineExceeded)}
 	}
 	return o
 }

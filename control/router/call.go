@@ -22,6 +22,7 @@ type call struct {
 	space    [MaxAttempts]*Endpoint
 	pool     *pool // of the last pick
 	attempts int
+	counted  bool // for the budget
 }
 
 func newCall(ctx context.Context, s *Service, req Request) *call {
@@ -31,7 +32,6 @@ func newCall(ctx context.Context, s *Service, req Request) *call {
 	if limit := c.policy.Timeout; limit > 0 && !req.Stream {
 		c.ctx, c.cancel = context.WithTimeout(ctx, limit)
 	}
-	s.budget().Request(s.router.now())
 	return c
 }
 
@@ -43,6 +43,9 @@ func (c *call) attempt(hedge bool) *Attempt {
 	return &Attempt{call: c, number: c.attempts, hedge: hedge}
 }
 
+// maxPause is the longest wait before a retry that a server can ask for. A caller without a deadline must not hang for longer.
+const maxPause = 10 * time.Second
+
 // again reports whether the request is repeated after an outcome, and the wait before.
 func (c *call) again(o Outcome, wait *backoff.Backoff) (pause time.Duration, ok bool) {
 	if !c.mayRepeat(o) || !c.mayTry() {
@@ -52,7 +55,7 @@ func (c *call) again(o Outcome, wait *backoff.Backoff) (pause time.Duration, ok 
 	if !o.Unsent {
 		pause = max(pause, wait.Next())
 	}
-	if !c.timeFor(pause) {
+	if pause > maxPause || !c.timeFor(pause) {
 		return 0, false
 	}
 	if _, ok := c.service.budget().Withdraw(c.service.router.now()); !ok {
@@ -65,11 +68,19 @@ func (c *call) again(o Outcome, wait *backoff.Backoff) (pause time.Duration, ok 
 
 // finish ends the call. An open answer keeps the context of the call until its attempt is done.
 func (c *call) finish(a *Attempt, o Outcome) {
+	if !c.counted && o.rejected() {
+		_ = c.service.unrouted(&c.request, o.Err)
+	}
 	if o.Open {
 		a.release.Store(&c.cancel)
 		return
 	}
 	a.Done(o)
+	c.end()
+}
+
+// end ends the context of the call.
+func (c *call) end() {
 	if c.cancel != nil {
 		c.cancel()
 	}
@@ -85,9 +96,12 @@ func (c *call) interrupted(o Outcome) Outcome {
 }
 
 // mayRepeat reports whether the outcome and the request allow a repetition.
-func (c *call) mayRepeat(o Outcome) bool {
+func (c *call) mayRepeat(o Outcome) bool { return c.ctx.Err() == nil && c.repeatable(o) }
+
+// repeatable is mayRepeat without the time of the call.
+func (c *call) repeatable(o Outcome) bool {
 	switch {
-	case o.Final, o.Pushback < 0, o.Kind == Success, c.request.Stream && !o.Unsent, c.ctx.Err() != nil:
+	case o.Final, o.Pushback < 0, o.Kind == Success, c.request.Stream && !o.Unsent:
 		return false
 	case o.Unsent:
 		return true
@@ -148,12 +162,12 @@ func (c *call) hedge() *Attempt {
 }
 
 // fallback returns the service that gets the request after this outcome, or nil.
-func (c *call) fallback(o Outcome) *Service {
+func (c *call) fallback(ctx context.Context, o Outcome) *Service {
 	name := c.policy.Fallback
-	if name == "" || name == c.service.key.name || o.Final && !o.rejected() || c.ctx.Err() != nil || !RetriesAllowed(c.ctx) {
+	if name == "" || name == c.service.key.name || ctx.Err() != nil || !RetriesAllowed(c.ctx) {
 		return nil
 	}
-	if !o.rejected() && !c.mayRepeat(o) {
+	if !o.rejected() && !c.repeatable(o) {
 		return nil
 	}
 	c.service.fellBack()

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"maps"
 	"math"
-	"slices"
 
 	"github.com/go-os/go-os/control/router/internal/balance"
 	"github.com/go-os/go-os/control/router/internal/breaker"
@@ -37,8 +36,8 @@ func (r *Router) compile(service string, p Policy) (*policy, error) {
 	if err := p.Validate(); err != nil {
 		return nil, &Error{Op: "policy", Service: service, Err: err}
 	}
-	c := &policy{Policy: p, retry: p.Retry.withDefaults(), standard: &placement.Selector{All: maps.Clone(p.Labels.Default)}}
-	c.Labels.Allow = slices.Clone(p.Labels.Allow)
+	p = p.clone()
+	c := &policy{Policy: p, retry: p.Retry.withDefaults(), standard: &placement.Selector{All: p.Labels.Default}}
 	c.placement = placement.Config{
 		LocalZone:  r.opts.Zone,
 		Zones:      placement.Zones{Off: p.Zones.Off, MinCandidates: p.Zones.MinEndpoints, Overprovisioning: p.Zones.Overprovisioning},

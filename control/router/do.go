@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/go-os/go-os/internal/backoff"
@@ -13,25 +14,31 @@ import (
 // context. It returns the outcome, including Outcome.Err. If it returns Outcome.Open, an answer is still being read: the caller of Do must
 // call Attempt.Done at its end. Do ends all other attempts itself. A hedged request has two attempts in goroutines of their own; a panic in
 // one of them continues in the caller of Do. Do calls drop, if it is not nil, for each value that it does not return, such as the answer of
-// an attempt that lost.
+// an attempt that lost. It does so in another goroutine, and does not wait for it.
 //
 // A failed attempt is repeated at another endpoint
 //
 //   - if it was not sent (Outcome.Unsent), or the request is Idempotent and the outcome is a GatewayFault, an Overload or a Timeout,
 //   - unless it is Outcome.Final, a Stream, in a context with [WithoutRetries], or the server has forbidden it (Outcome.Pushback),
-//   - if the budget allows it, there is another endpoint, and the time left is at least the median latency of the service.
+//   - if the budget allows it, there is another endpoint, the server asks for a wait of ten seconds at most, and the time left is at least
+//     the median latency of the service.
 func Do[T any](ctx context.Context, s *Service, req Request, send func(context.Context, *Attempt) (T, Outcome), drop func(T)) (T, Outcome) {
 	if drop == nil {
 		drop = func(T) {}
 	}
 	d := doer[T]{call: newCall(ctx, s, req), send: send, drop: drop}
-	value, o := d.run()
-	if fallback := d.call.fallback(o); fallback != nil {
-		d.last.Done(o)
-		drop(value)
-		return Do(WithoutRetries(ctx), fallback, req, send, drop)
+	r := d.run()
+	if spare := d.call.fallback(ctx, r.outcome); spare != nil {
+		value, o := Do(WithoutRetries(ctx), spare, req, send, drop)
+		if !o.rejected() {
+			r.attempt.Done(r.outcome)
+			d.call.end()
+			go drop(r.value)
+			return value, o
+		}
 	}
-	return value, o
+	d.call.finish(r.attempt, r.outcome)
+	return r.value, r.outcome
 }
 
 // doer runs a call with values of one type.
@@ -39,7 +46,6 @@ type doer[T any] struct {
 	call *call
 	send func(context.Context, *Attempt) (T, Outcome)
 	drop func(T)
-	last *Attempt
 }
 
 // result is what an attempt returned.
@@ -50,28 +56,24 @@ type result[T any] struct {
 	panic   any
 }
 
-// run makes attempts until one ends the call.
-func (d *doer[T]) run() (T, Outcome) {
+// run makes attempts until one ends the call, and returns its result.
+func (d *doer[T]) run() result[T] {
 	wait := backoff.Backoff{First: d.call.policy.retry.Wait, Longest: d.call.policy.retry.Longest}
 	var before Outcome
 	for {
 		r := d.attempt()
-		d.last = r.attempt
 		if before.Err != nil && r.outcome.rejected() {
 			r.outcome = before // it tells more than that there was no other endpoint
 		}
 		before = r.outcome
 		pause, again := d.call.again(r.outcome, &wait)
 		if !again {
-			d.call.finish(r.attempt, r.outcome)
-			return r.value, r.outcome
+			return r
 		}
 		r.attempt.Done(r.outcome)
-		d.drop(r.value)
+		go d.drop(r.value)
 		if pause > 0 && backoff.Sleep(d.call.ctx, pause) != nil {
-			d.call.finish(r.attempt, r.outcome)
-			var none T
-			return none, d.call.interrupted(r.outcome)
+			return result[T]{attempt: r.attempt, outcome: d.call.interrupted(r.outcome)}
 		}
 	}
 }
@@ -88,7 +90,15 @@ func (d *doer[T]) attempt() result[T] {
 
 // try makes one attempt in this goroutine.
 func (d *doer[T]) try(ctx context.Context, a *Attempt) result[T] {
+	returned := false
+	defer func() {
+		if !returned { // a panic, or the end of the goroutine
+			a.Done(Outcome{Kind: Neutral})
+			d.call.end()
+		}
+	}()
 	value, o := d.send(ctx, a)
+	returned = true
 	return result[T]{attempt: a, value: value, outcome: a.end(o)}
 }
 
@@ -105,9 +115,9 @@ func (d *doer[T]) race(after time.Duration) result[T] {
 		select {
 		case r := <-results:
 			running--
-			if running > 0 && r.panic == nil && d.call.mayRepeat(r.outcome) {
+			if running > 0 && r.panic == nil && (r.outcome.rejected() || d.call.mayRepeat(r.outcome)) {
 				r.attempt.Done(r.outcome)
-				d.drop(r.value)
+				go d.drop(r.value)
 				continue // the other one may still work
 			}
 			d.lose(first, second, r.attempt, running, results)
@@ -124,12 +134,15 @@ func (d *doer[T]) race(after time.Duration) result[T] {
 	}
 }
 
+// errExited is the panic of an attempt that has ended its goroutine.
+var errExited = errors.New("router: the function send has ended its goroutine by runtime.Goexit")
+
 // enter makes one attempt of a race.
 func (d *doer[T]) enter(ctx context.Context, a *Attempt, results chan<- result[T]) {
-	r := result[T]{attempt: a}
+	r := result[T]{attempt: a, panic: errExited}
 	defer func() {
-		if r.panic = recover(); r.panic != nil {
-			a.Done(Outcome{Kind: Neutral})
+		if p := recover(); p != nil {
+			r.panic = p
 		}
 		results <- r
 	}()

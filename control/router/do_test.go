@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -29,7 +30,9 @@ func service(t testing.TB, policy router.Policy, n int) *router.Service {
 type script struct {
 	outcomes []router.Outcome
 	ids      []string
-	dropped  []string
+
+	mu      sync.Mutex
+	dropped []string
 }
 
 func (s *script) send(ctx context.Context, a *router.Attempt) (string, router.Outcome) {
@@ -42,7 +45,11 @@ func (s *script) send(ctx context.Context, a *router.Attempt) (string, router.Ou
 	return fmt.Sprintf("answer %d", a.Number()), o
 }
 
-func (s *script) drop(v string) { s.dropped = append(s.dropped, v) }
+func (s *script) drop(v string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dropped = append(s.dropped, v)
+}
 
 // TestRetries lists what is repeated, and what is not.
 func TestRetries(t *testing.T) {
@@ -74,6 +81,7 @@ func TestRetries(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := script{outcomes: tt.outcomes}
 				router.Do(t.Context(), service(t, tt.policy, 5), tt.request, s.send, s.drop)
+				synctest.Wait()
 				if len(s.ids) != tt.want {
 					t.Errorf("%d attempts, want %d", len(s.ids), tt.want)
 				}

@@ -48,7 +48,7 @@ func newEndpoint(s *Service, key endpointKey, now time.Duration) *Endpoint {
 	e := &Endpoint{service: s, key: key, state: balance.NewEndpoint(now)}
 	e.state.Identify(placement.KeyHash(key.id + "\x00" + key.address))
 	e.target = s.monitor.Track(now, health.Key{ID: key.id, Address: key.address}, key.incarnation)
-	e.obey(now, s.document)
+	e.obey(now, nil, s.document)
 	return e
 }
 
@@ -61,13 +61,14 @@ func (e *Endpoint) ID() string { return e.key.id }
 // Address returns the address for the protocol.
 func (e *Endpoint) Address() string { return e.key.address }
 
-// Connected records whether a connection to the endpoint was made outside of a request, as gRPC does. A failure counts as a GatewayFault.
+// Connected records whether a connection to the endpoint was made outside of a request, as gRPC does. A failure counts as a GatewayFault. A
+// success shows nothing about requests: it ends the hold of the instance alone.
 func (e *Endpoint) Connected(err error) {
-	result := health.Success
 	if err != nil {
-		result = health.GatewayFault
+		e.judge(e.service.router.now(), health.GatewayFault)
+		return
 	}
-	e.judge(e.service.router.now(), result)
+	e.report(health.Success)
 }
 
 // judge records a result for the ejection of the endpoint.

@@ -100,8 +100,7 @@ func ExampleRouter_SetPolicies() {
 	fmt.Println(err)
 	fmt.Println("attempts:", r.Policy("orders").Retry.Attempts)
 	// Output:
-	// router: policy "orders": invalid: balance.algorithm: "fastest": use one of auto, peak_ewma, prequal, least_request, weighted, round_robin, consistent_hash
-	// invalid: retry.attempts: 9: use 1 to 3
+	// router: policy "orders": invalid: balance.algorithm: "fastest": use one of auto, peak_ewma, prequal, least_request, weighted, round_robin, consistent_hash; invalid: retry.attempts: 9: use 1 to 3
 	// attempts: 2
 }
 

@@ -36,21 +36,40 @@ func (s *Service) obey(now time.Duration, p *policy) {
 	if before == nil || before.Ejection != p.Ejection || before.SlowStart != p.SlowStart {
 		s.monitor.SetConfig(p.health(s.healthChanged))
 	}
-	reconfigure(now, &g.breaker, p.Breaker.on(), p.Breaker.config(s.breakerChanged), breaker.New)
-	reconfigure(now, &g.throttle, p.Throttle.on(), p.Throttle.config(), breaker.NewThrottle)
-	reconfigure(now, &g.rate, p.Limits.Rate > 0, breaker.RateConfig{PerSecond: p.Limits.Rate, Burst: p.Limits.Burst}, breaker.NewRateLimit)
-	keys := breaker.KeyedConfig{RateConfig: breaker.RateConfig{PerSecond: p.Limits.KeyRate, Burst: p.Limits.KeyBurst}}
-	reconfigure(now, &g.keyRate, p.Limits.KeyRate > 0, keys, breaker.NewKeyedRateLimit)
-	reconfigure(now, &g.budget, true, p.retry.config(), breaker.NewBudget)
-	_ = g.limit.SetLimit(p.Limits.Concurrent)
+	if before == nil || before.Breaker != p.Breaker {
+		reconfigure(now, &g.breaker, p.Breaker.on(), p.Breaker.config(s.breakerChanged), breaker.New)
+	}
+	if before == nil || before.Throttle != p.Throttle {
+		reconfigure(now, &g.throttle, p.Throttle.on(), p.Throttle.config(), breaker.NewThrottle)
+	}
+	if before == nil || before.retry != p.retry {
+		reconfigure(now, &g.budget, true, p.retry.config(), breaker.NewBudget)
+	}
+	if before == nil || before.Limits != p.Limits {
+		s.limitTo(now, p.Limits)
+	}
 	for _, e := range s.endpoints {
-		e.obey(now, p)
+		e.obey(now, before, p)
 	}
 }
 
+// limitTo puts the limits of a policy in force.
+func (s *Service) limitTo(now time.Duration, l Limits) {
+	g := &s.guards
+	reconfigure(now, &g.rate, l.Rate > 0, breaker.RateConfig{PerSecond: l.Rate, Burst: l.Burst}, breaker.NewRateLimit)
+	keys := breaker.KeyedConfig{RateConfig: breaker.RateConfig{PerSecond: l.KeyRate, Burst: l.KeyBurst}}
+	reconfigure(now, &g.keyRate, l.KeyRate > 0, keys, breaker.NewKeyedRateLimit)
+	_ = g.limit.SetLimit(l.Concurrent)
+}
+
 // obey puts a policy in force for an endpoint.
-func (e *Endpoint) obey(now time.Duration, p *policy) {
-	reconfigure(now, &e.breaker, p.EndpointBreaker.on(), p.EndpointBreaker.config(e.breakerChanged), breaker.New)
+func (e *Endpoint) obey(now time.Duration, before, p *policy) {
+	if before == nil || before.EndpointBreaker != p.EndpointBreaker {
+		reconfigure(now, &e.breaker, p.EndpointBreaker.on(), p.EndpointBreaker.config(e.breakerChanged), breaker.New)
+	}
+	if before != nil && before.Limits == p.Limits {
+		return
+	}
 	rate := breaker.RateConfig{PerSecond: p.Limits.EndpointRate, Burst: p.Limits.EndpointBurst}
 	reconfigure(now, &e.rate, p.Limits.EndpointRate > 0, rate, breaker.NewRateLimit)
 	_ = e.limit.SetLimit(p.Limits.EndpointConcurrent)

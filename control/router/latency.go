@@ -43,7 +43,7 @@ func (s *Service) quantile(q float64) time.Duration {
 
 // unrouted counts a request that gets no endpoint, and returns its error.
 func (s *Service) unrouted(req *Request, err error) error {
-	if s.stats != nil {
+	if err != nil && s.stats != nil {
 		s.stats.Unrouted(s.stats.Method(req.Method))
 	}
 	return err

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -28,8 +30,13 @@ type Pick struct {
 // Endpoint returns the chosen endpoint; nil for the zero Pick.
 func (p Pick) Endpoint() *Endpoint { return p.endpoint }
 
-// Address returns the address of the endpoint.
-func (p Pick) Address() string { return p.endpoint.key.address }
+// Address returns the address of the endpoint; "" for the zero Pick.
+func (p Pick) Address() string {
+	if p.endpoint == nil {
+		return ""
+	}
+	return p.endpoint.key.address
+}
 
 // Arm returns the arm of the split that the request belongs to, or "".
 func (p Pick) Arm() string {
@@ -111,7 +118,7 @@ func (s *Service) pick(req *Request, x *Selection, tried []*Endpoint) (Pick, err
 	}
 	h, err := s.admit(now, t, req, len(tried) == 0)
 	if err != nil {
-		return Pick{}, s.unrouted(req, err)
+		return Pick{}, err
 	}
 	from := t.poolFor(req)
 	if x != nil {
@@ -121,7 +128,7 @@ func (s *Service) pick(req *Request, x *Selection, tried []*Endpoint) (Pick, err
 	if err := s.choose(now, t, from, req, tried, &p); err != nil {
 		h.permit.Record(now, breaker.Neutral, 0)
 		h.release(s, nil)
-		return Pick{}, s.unrouted(req, err)
+		return Pick{}, err
 	}
 	if s.stats != nil {
 		p.method = s.stats.Method(req.Method)
@@ -152,7 +159,7 @@ func (s *Service) choose(now time.Duration, t *table, from *pool, req *Request, 
 		case n < 0 && from.wide != nil:
 			from = from.wide
 			continue
-		case n < 0 || len(avoid) == maxTried:
+		case n < 0:
 			return s.none(from, full)
 		}
 		if e := from.endpoints[n]; p.held.acquire(now, t, e) {
@@ -161,8 +168,24 @@ func (s *Service) choose(now time.Duration, t *table, from *pool, req *Request, 
 			return nil
 		}
 		full = true
+		if len(avoid) == maxTried {
+			return s.scan(now, t, from, tried, p)
+		}
 		avoid = append(avoid, from.endpoints[n].state)
 	}
+}
+
+// scan looks for an endpoint with room among all of a pool: nearly all are full.
+func (s *Service) scan(now time.Duration, t *table, from *pool, tried []*Endpoint, p *Pick) error {
+	start := rand.IntN(len(from.endpoints))
+	for i := range from.endpoints {
+		e := from.endpoints[(start+i)%len(from.endpoints)]
+		if !slices.Contains(tried, e) && p.held.acquire(now, t, e) {
+			p.endpoint, p.pool, p.reason = e, from, balance.Fallback
+			return nil
+		}
+	}
+	return s.none(from, true)
 }
 
 // none returns the error of a pool without an endpoint for a request.
@@ -174,7 +197,7 @@ func (s *Service) none(from *pool, full bool) error {
 	case len(from.endpoints) > 0:
 		why = fmt.Sprintf("all %d endpoints were tried", len(from.endpoints))
 	case from.choice == placement.ChoseNone:
-		why = "no endpoint matches the labels of the request"
+		why = "no endpoint that can be used matches the labels of the request"
 	default:
 		return s.empty()
 	}
@@ -222,6 +245,11 @@ func (s *Service) probeOne(prober Prober, e *Endpoint) {
 	defer s.probing.Add(-1)
 	ctx, cancel := context.WithTimeout(s.router.background, probeTime)
 	defer cancel()
+	defer func() {
+		if recover() != nil { // a probe is not worth the process
+			s.counts.probes[probeFailed].Add(1)
+		}
+	}()
 	load, err := prober.Probe(ctx, e)
 	now := s.router.now()
 	switch {
@@ -275,6 +303,8 @@ func (x *Selection) restrict(t *table, p *pool) *pool {
 	return r.pools.Get(p, x.part)
 }
 
+// part returns the endpoints of a pool that are in the selection. If there is none, it returns matching ones that the pool leaves out, such as
+// ejected ones, else any, unless the labels of the request forbid that.
 func (x *Selection) part(p *pool) *pool {
 	part := &pool{arm: p.arm, table: p.table, choice: p.choice}
 	for n, e := range p.endpoints {
@@ -282,8 +312,17 @@ func (x *Selection) part(p *pool) *pool {
 			part.endpoints, part.weights = append(part.endpoints, e), append(part.weights, p.weights[n])
 		}
 	}
-	if len(part.endpoints) == 0 && p.choice != placement.ChoseNone {
+	if len(part.endpoints) == 0 {
+		part.endpoints = filter(p.matching, func(e *Endpoint) bool { return x.only[e] })
+	}
+	if len(part.endpoints) == 0 && !p.strict {
 		part.endpoints = x.list
+		if p.arm != "" {
+			part.arm = RestArm
+		}
+	}
+	if len(part.endpoints) == 0 {
+		part.choice = placement.ChoseNone
 	}
 	part.set = newSet(part.endpoints, part.weights)
 	if p.wide != nil {

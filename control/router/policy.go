@@ -1,6 +1,10 @@
 package router
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 // Policy is how the requests to a service are routed: one document for HTTP and gRPC. In each field zero means the default. Validate checks a
 // policy as a whole, and package config calls it: the keys of the fields are their names in snake case.
@@ -42,6 +46,16 @@ type Policy struct {
 	// Fallback is the name of a service that gets a request after this one has failed or has rejected it. Only requests that may be repeated
 	// go there. Default: none.
 	Fallback string
+}
+
+// clone returns a copy that shares nothing with the policy.
+func (p Policy) clone() Policy {
+	p.Labels.Allow, p.Labels.Default = slices.Clone(p.Labels.Allow), maps.Clone(p.Labels.Default)
+	p.Split.Arms = slices.Clone(p.Split.Arms)
+	for i := range p.Split.Arms {
+		p.Split.Arms[i].Labels = maps.Clone(p.Split.Arms[i].Labels)
+	}
+	return p
 }
 
 // The algorithms of Balance.

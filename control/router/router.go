@@ -114,7 +114,7 @@ var (
 
 // Error is the error of every operation of this package.
 type Error struct {
-	// Op is the operation: "pick", "policy".
+	// Op is the operation: "pick", "attempt", "policy", "labels".
 	Op string
 	// Service is the name of the service.
 	Service string
@@ -251,7 +251,7 @@ func (r *Router) SetPolicies(policies map[string]Policy) error {
 func (r *Router) Policy(service string) Policy {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.policyOf(service).Policy
+	return r.policyOf(service).Policy.clone()
 }
 
 // compileAll returns the policies by name, with one for all services without one.
@@ -268,7 +268,7 @@ func (r *Router) compileAll(policies map[string]Policy) (map[string]*policy, err
 		mistakes = append(mistakes, err)
 		all[anyService] = p
 	}
-	return all, errors.Join(mistakes...)
+	return all, join(mistakes)
 }
 
 // policyOf returns the policy of a service. r.mu is held.

@@ -112,7 +112,11 @@ func (s *Service) Endpoint(id, address string) *Endpoint {
 
 // SetProber sets how endpoints are probed for their load. Without a Prober, Auto is PeakEWMA.
 func (s *Service) SetProber(p Prober) {
-	s.prober.Store(&p)
+	if p == nil {
+		s.prober.Store(nil)
+	} else {
+		s.prober.Store(&p)
+	}
 	s.dirty.Store(true)
 }
 
@@ -134,7 +138,8 @@ func (s *Service) Pick(ctx context.Context, req Request, tried ...*Endpoint) (Pi
 		}
 	}
 	s.complete(ctx, &req)
-	return s.pick(&req, nil, tried)
+	p, err := s.pick(&req, nil, tried)
+	return p, s.unrouted(&req, err)
 }
 
 // probeTime limits a probe. A later answer is too old to be useful.

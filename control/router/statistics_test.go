@@ -30,6 +30,24 @@ func (p *publisher) Publish(_ context.Context, r statistics.Report) error {
 	return nil
 }
 
+// sum returns how many requests had a verdict, how many got no endpoint, and how many had an endpoint and no verdict.
+func (p *publisher) sum() (routed, unrouted, dropped uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, r := range p.reports {
+		for _, m := range r.Unrouted {
+			unrouted += m.Dropped
+		}
+		for _, e := range r.Endpoints {
+			for _, m := range e.Methods {
+				routed += m.Success + m.Error
+				dropped += m.Dropped
+			}
+		}
+	}
+	return routed, unrouted, dropped
+}
+
 // TestStatistics publishes each request once, although the publisher fails at first.
 func TestStatistics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -86,7 +86,7 @@ func (r *Router) Status() []Status {
 func (s *Service) Status() Status {
 	now := s.router.now()
 	out := Status{
-		Service: s.key.name, Protocol: s.key.protocol, Policy: s.policy().Policy,
+		Service: s.key.name, Protocol: s.key.protocol, Policy: s.policy().clone(),
 		RetryBudget: s.allowance(now), InFlight: s.inFlight(),
 		Median: s.quantile(0.5), P99: s.quantile(0.99),
 		Breaker: breakerStatus(now, s.guards.breaker.Load()),

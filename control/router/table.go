@@ -1,7 +1,7 @@
 package router
 
 import (
-	"maps"
+	"cmp"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -40,11 +40,13 @@ type pool struct {
 	weights   []float64
 	table     placement.Table
 	choice    placement.Choice
-	wide      *pool // the same without zones, for retries; nil if zones do not matter
+	matching  []*Endpoint // that the labels or the arm of the request match, ejected ones included
+	strict    bool        // the request must not go to others
+	wide      *pool       // the same without zones, for retries; nil if zones do not matter
 }
 
 // maxLabelPools is how many combinations of labels have a pool that is kept.
-const maxLabelPools = 256
+const maxLabelPools = 4096
 
 // table returns the present table; nil before the registry's first answer.
 func (s *Service) table(now time.Duration) *table {
@@ -56,7 +58,7 @@ func (s *Service) table(now time.Duration) *table {
 		s.dirty.Store(true)
 	}
 	t := s.current.Load()
-	if t != nil && t.from == view.Snapshot() && now < t.until && t.policy == s.policy() && !s.dirty.Load() {
+	if t.fresh(now, view) {
 		return t
 	}
 	if t != nil && !s.mu.TryLock() {
@@ -65,7 +67,15 @@ func (s *Service) table(now time.Duration) *table {
 		s.mu.Lock()
 	}
 	defer s.mu.Unlock()
+	if t := s.current.Load(); t.fresh(now, view) { // another request has made it
+		return t
+	}
 	return s.rebuild(view, now)
+}
+
+// fresh reports whether a table shows the present instances, health and policy.
+func (t *table) fresh(now time.Duration, view *discovery.View) bool {
+	return t != nil && t.from == view.Snapshot() && now < t.until && t.policy == t.service.policy() && !t.service.dirty.Load()
 }
 
 // longestTable is how long a table is used at most. Absent endpoints are forgotten with the next one.
@@ -152,18 +162,38 @@ func (s *Service) known(now time.Duration, from *discovery.Snapshot) []*Endpoint
 		}
 		endpoints = append(endpoints, e)
 	}
-	maps.DeleteFunc(s.endpoints, func(_ endpointKey, e *Endpoint) bool {
-		old := now-e.seen > retention
-		if old {
-			s.counts.gone.add(&e.counts)
-			if e.stats != nil {
-				e.stats.Release()
-			}
-		}
-		return old
-	})
+	s.forget(now)
 	s.retain(now, endpoints)
 	return endpoints
+}
+
+// maxAbsent is how many absent endpoints are remembered.
+const maxAbsent = 1024
+
+// forget forgets the endpoints that have been absent for long or were replaced by a new start of their process, and the longest absent ones
+// beyond maxAbsent. s.mu is held.
+func (s *Service) forget(now time.Duration) {
+	starts := map[endpointKey]bool{} // present ones, by ID and address
+	var absent []*Endpoint
+	for key, e := range s.endpoints {
+		if e.seen == now {
+			starts[endpointKey{id: key.id, address: key.address}] = true
+		} else {
+			absent = append(absent, e)
+		}
+	}
+	slices.SortFunc(absent, func(a, b *Endpoint) int { return cmp.Compare(b.seen, a.seen) })
+	for n, e := range absent {
+		replaced := starts[endpointKey{id: e.key.id, address: e.key.address}] && e.state.InFlight() == 0
+		if !replaced && n < maxAbsent && now-e.seen <= retention {
+			continue
+		}
+		delete(s.endpoints, e.key)
+		s.counts.gone.add(&e.counts)
+		if e.stats != nil {
+			e.stats.Release()
+		}
+	}
 }
 
 // retain tells the monitor which endpoints are present.
@@ -179,10 +209,10 @@ func (s *Service) retain(now time.Duration, endpoints []*Endpoint) {
 func (t *table) place() {
 	everyone := indices(len(t.candidates))
 	t.all = t.pool(everyone, placement.ChoseAny)
-	t.endpoints = t.all.connectable(t)
 	if len(t.policy.arms) > 0 {
 		t.placeArms()
 	}
+	t.endpoints = t.connectable()
 	if len(t.policy.Labels.Allow) > 0 {
 		t.index = placement.NewIndex(t.candidates)
 		t.labeled = bounded.New[string, *pool](maxLabelPools)
@@ -204,11 +234,6 @@ func (t *table) placeArms() {
 		p := t.pool(chosen, choice)
 		p.arm = name
 		t.arms = append(t.arms, p)
-		for _, e := range p.endpoints {
-			if !slices.Contains(t.endpoints, e) {
-				t.endpoints = append(t.endpoints, e)
-			}
-		}
 	}
 }
 
@@ -236,9 +261,10 @@ func (t *table) placed(chosen []int, choice placement.Choice, config placement.C
 	}
 	p := &pool{table: placed, choice: choice}
 	for n, weight := range placed.Weights {
+		e := t.present[chosen[n]]
+		p.matching = append(p.matching, e)
 		if weight > 0 {
-			p.endpoints = append(p.endpoints, t.present[chosen[n]])
-			p.weights = append(p.weights, weight)
+			p.endpoints, p.weights = append(p.endpoints, e), append(p.weights, weight)
 		}
 	}
 	p.set = newSet(p.endpoints, p.weights)
@@ -253,12 +279,21 @@ func newSet(endpoints []*Endpoint, weights []float64) *balance.Set {
 	return balance.NewSet(states, weights)
 }
 
-// connectable returns the endpoints that connections may be made to: those of the pool, and the ejected ones of the subset, which return soon.
-func (p *pool) connectable(t *table) []*Endpoint {
+// connectable returns the endpoints that connections may be made to: those that requests may go to, and without a subset the ejected ones,
+// which return soon.
+func (t *table) connectable() []*Endpoint {
 	if t.policy.Subset == 0 || len(t.present) <= t.policy.Subset {
 		return slices.Clone(t.present)
 	}
-	return slices.Clone(p.endpoints)
+	used := map[*Endpoint]bool{}
+	for _, p := range append([]*pool{t.all}, t.arms...) {
+		for ; p != nil; p = p.wide {
+			for _, e := range p.endpoints {
+				used[e] = true
+			}
+		}
+	}
+	return filter(t.present, func(e *Endpoint) bool { return used[e] })
 }
 
 func indices(n int) []int {
@@ -298,7 +333,9 @@ func (t *table) labeledPool(labels map[string]string) *pool {
 	return t.labeled.Get(key, func(string) *pool {
 		l := &t.policy.Labels
 		chosen, choice := placement.Choose(t.candidates, placement.Match(l.Match).Selector(allowed), placement.Fallback(l.Fallback), t.policy.standard)
-		return t.pool(chosen, choice)
+		p := t.pool(chosen, choice)
+		p.strict = l.Fallback == FallbackNone || l.Fallback == FallbackDefault
+		return p
 	})
 }
 

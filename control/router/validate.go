@@ -1,7 +1,6 @@
 package router
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -22,6 +21,9 @@ func (p Policy) Validate() error {
 	c.count("zones.min_endpoints", p.Zones.MinEndpoints)
 	c.atLeastOne("zones.overprovisioning", p.Zones.Overprovisioning)
 	c.count("subset", p.Subset)
+	if p.Subset > 0 && len(p.Labels.Allow) > 0 {
+		c.add("subset", "it cannot be combined with labels.allow: the endpoints of a label may lie outside of the subset")
+	}
 	c.labels(p.Labels)
 	c.split(p.Split)
 	c.breaker("breaker", p.Breaker)
@@ -39,7 +41,7 @@ func (p Policy) Validate() error {
 	if len(c.mistakes) == 0 {
 		c.parts(p)
 	}
-	return errors.Join(c.mistakes...)
+	return join(c.mistakes)
 }
 
 // parts checks what the parts of the router accept: some limits are theirs.
@@ -67,6 +69,33 @@ func (c *checker) part(field string, err error) {
 		c.mistakes = append(c.mistakes, fmt.Errorf("%s: %w", field, err))
 	}
 }
+
+// mistakes are several errors on one line.
+type mistakes []error
+
+// join returns the errors that are not nil as one.
+func join(errs []error) error {
+	all := slices.DeleteFunc(slices.Clone(errs), func(err error) bool { return err == nil })
+	switch len(all) {
+	case 0:
+		return nil
+	case 1:
+		return all[0]
+	}
+	return mistakes(all)
+}
+
+// Error implements error.
+func (m mistakes) Error() string {
+	texts := make([]string, len(m))
+	for i, err := range m {
+		texts[i] = err.Error()
+	}
+	return strings.Join(texts, "; ")
+}
+
+// Unwrap returns the errors.
+func (m mistakes) Unwrap() []error { return m }
 
 // checker collects the mistakes of a policy.
 type checker struct{ mistakes []error }
