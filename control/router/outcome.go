@@ -31,6 +31,9 @@ const maxPushback = time.Hour
 
 func retryAfter(h http.Header) time.Duration {
 	text := h.Get("Retry-After")
+	if text == "" { // the usual case: the errors of parsers allocate
+		return 0
+	}
 	if seconds, err := strconv.ParseUint(text, 10, 32); err == nil {
 		return min(time.Duration(seconds)*time.Second, maxPushback)
 	}

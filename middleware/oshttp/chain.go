@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"go.opentelemetry.io/otel/baggage"
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/go-os/go-os/control/router"
 	"github.com/go-os/go-os/control/router/shed"
@@ -52,6 +53,8 @@ func passOn(ctx context.Context, h http.Header, attempt int) {
 		h[shed.PriorityHeader] = []string{p.String()}
 	}
 	for name, value := range router.LabelsFrom(ctx) {
-		h.Set(router.LabelHeaderPrefix+name, value)
+		if httpguts.ValidHeaderFieldName(name) && httpguts.ValidHeaderFieldValue(value) { // else net/http would send nothing at all
+			h.Set(router.LabelHeaderPrefix+name, value)
+		}
 	}
 }

@@ -75,7 +75,7 @@ func TestPassedOn(t *testing.T) {
 	other := httptest.NewServer(http.HandlerFunc(record))
 	defer other.Close()
 
-	ctx := router.WithLabels(t.Context(), map[string]string{"tenant": "acme"})
+	ctx := router.WithLabels(t.Context(), map[string]string{"tenant": "acme", "bad": "a\nb", "bad name": "c"})
 	ctx = router.WithoutRetries(shed.WithPriority(ctx, shed.Low))
 	transport := oshttp.NewTransport(f.services(oshttp.ServicesOptions{}, "orders"), nil)
 	send := func(target string) http.Header {

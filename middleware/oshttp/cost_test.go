@@ -43,3 +43,13 @@ func TestTransportAllocations(t *testing.T) {
 		}
 	}
 }
+
+func TestRoutedAllocations(t *testing.T) {
+	bare, routed := costs(t, 20)
+	plain := testing.AllocsPerRun(2000, bare)
+	if adds := testing.AllocsPerRun(2000, routed) - plain; adds > 10 {
+		t.Errorf("a Router adds %v allocations to %v of http.Transport, want at most 10", adds, plain)
+	} else {
+		t.Logf("a Router adds %v allocations to %v of http.Transport", adds, plain)
+	}
+}

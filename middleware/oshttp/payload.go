@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 )
 
 // payload is the body of a request, for all its attempts.
@@ -23,7 +24,7 @@ func payloadOf(r *http.Request) payload {
 	case r.GetBody != nil:
 		return payload{get: r.GetBody, ready: r.Body}
 	}
-	body := &once{body: r.Body, length: r.ContentLength}
+	body := &once{body: r.Body}
 	ready, _ := body.open()
 	return payload{get: body.open, once: body, ready: ready}
 }
@@ -58,17 +59,6 @@ func (b *payload) end() {
 	}
 }
 
-// failed reports whether the body made its request fail: it could not be read, or is not as long as declared.
-func (b *payload) failed() bool {
-	if b.once == nil {
-		return false
-	}
-	o := b.once
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.broken || o.length > 0 && (o.count > o.length || o.eof && o.count < o.length)
-}
-
 // replayable reports whether there is a body for one more attempt.
 func (b *payload) replayable() bool {
 	if b.once == nil {
@@ -84,13 +74,9 @@ var errBodyRead = errors.New("oshttp: the body was read by an earlier attempt")
 
 // once is a body that can be read only once. Attempts pass it on until one of them reads it.
 type once struct {
-	body   io.ReadCloser
-	length int64 // as the request declares it; below 1 if it does not
+	body io.ReadCloser
 
 	mu     sync.Mutex
-	count  int64 // bytes that were read
-	eof    bool
-	broken bool  // reading has failed
 	turn   *turn // the present one
 	read   bool
 	last   bool // no other turn follows
@@ -143,17 +129,7 @@ func (t *turn) Read(p []byte) (int, error) {
 	if over {
 		return 0, http.ErrBodyReadAfterClose
 	}
-	n, err := b.body.Read(p)
-	b.note(n, err)
-	return n, err
-}
-
-func (b *once) note(n int, err error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.count += int64(n)
-	b.eof = b.eof || err == io.EOF
-	b.broken = b.broken || err != nil && err != io.EOF
+	return b.body.Read(p)
 }
 
 // Close implements io.Closer.
@@ -164,3 +140,32 @@ func (t *turn) Close() error {
 	b.mu.Unlock()
 	return b.close()
 }
+
+// watched is the body of one attempt. It knows whether the body made the attempt fail: net/http has no type for these errors.
+type watched struct {
+	io.ReadCloser
+	length int64 // as the request declares it; below 1 if it does not
+	count  int64 // bytes that were read
+	closed atomic.Bool
+	wrong  atomic.Bool
+}
+
+// Read implements io.Reader. An error after Close is a consequence of the failure.
+func (b *watched) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.count += int64(n)
+	broken := err != nil && err != io.EOF && !b.closed.Load()
+	if broken || b.length > 0 && (b.count > b.length || err == io.EOF && b.count < b.length) {
+		b.wrong.Store(true)
+	}
+	return n, err
+}
+
+// Close implements io.Closer.
+func (b *watched) Close() error {
+	b.closed.Store(true)
+	return b.ReadCloser.Close()
+}
+
+// failed reports whether the body made its attempt fail: it could not be read, or is not as long as declared. A nil body did not.
+func (b *watched) failed() bool { return b != nil && b.wrong.Load() }

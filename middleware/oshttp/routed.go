@@ -8,8 +8,6 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"golang.org/x/net/http/httpguts"
-
 	"github.com/go-os/go-os/control/router"
 )
 
@@ -23,6 +21,7 @@ type routed struct {
 	body     payload
 	opened   atomic.Bool // the body belongs to an attempt
 	attempts atomic.Int32
+	first    delivery // of the first attempt, without an allocation of its own
 }
 
 // delivery is what became of a request: its answer, or else the last attempt. The body of the answer ends the attempt.
@@ -58,10 +57,16 @@ func (d *routed) describe() router.Request {
 	r := d.request
 	req := router.Request{Method: d.method, Idempotent: idempotent(r), Stream: asksForUpgrade(r) || asksForEvents(r)}
 	req.Hedgeable = req.Idempotent && d.body.once == nil
-	if complete := d.services.opts.Request; complete != nil {
-		complete(r, &req)
-		req.Hedgeable = req.Hedgeable && d.body.once == nil // the attempts would share it
+	if d.services.opts.Request != nil {
+		return d.complete(req)
 	}
+	return req
+}
+
+// complete returns a request as the program describes it.
+func (d *routed) complete(req router.Request) router.Request {
+	d.services.opts.Request(d.request, &req)
+	req.Hedgeable = req.Hedgeable && d.body.once == nil // the attempts would share it
 	return req
 }
 
@@ -94,12 +99,21 @@ func (d *routed) attempt(ctx context.Context, a *router.Attempt) (*delivery, rou
 	}
 	p := d.services.pools(a.Service().Name(), d.scheme)
 	d.attempts.Add(1)
-	got := &delivery{at: p.of(pick.Endpoint()), attempt: a, arm: pick.Arm(), caller: d.request.Context()}
+	got := &d.first
+	if a.Number() > 1 {
+		got = new(delivery)
+	}
+	*got = delivery{at: p.of(pick.Endpoint()), attempt: a, arm: pick.Arm(), caller: d.request.Context()}
 	r, handshake := d.prepare(ctx, a, got.at)
-	r.Body = body
+	if body != nil {
+		r.Body = body
+	}
 	res, err := got.at.transport.RoundTrip(r)
 	if err != nil {
 		got.outcome = d.failed(ctx, err, handshake)
+		if ctx.Err() == nil && (body.failed() || malformed(r)) { // the request's own fault: it fails everywhere, and no endpoint is to blame
+			got.outcome = router.Outcome{Kind: router.Neutral, Err: err, Final: true}
+		}
 		return got, got.outcome
 	}
 	if res == nil { // a base against its contract
@@ -111,15 +125,19 @@ func (d *routed) attempt(ctx context.Context, a *router.Attempt) (*delivery, rou
 	return got, got.outcome
 }
 
-// openBody returns the body of an attempt.
-func (d *routed) openBody() (io.ReadCloser, error) {
-	switch {
-	case d.body.get == nil:
-		return d.request.Body, nil
-	case d.opened.Swap(true):
-		return d.body.get()
+// openBody returns the body of an attempt; nil if there is none.
+func (d *routed) openBody() (*watched, error) {
+	if d.body.get == nil {
+		return nil, nil
 	}
-	return d.body.ready, nil
+	body := d.body.ready
+	if d.opened.Swap(true) {
+		var err error
+		if body, err = d.body.get(); err != nil {
+			return nil, err
+		}
+	}
+	return &watched{ReadCloser: body, length: d.request.ContentLength}, nil
 }
 
 // endBody ends the attempts' use of the body. One that no attempt has taken is closed.
@@ -149,7 +167,7 @@ func (d *routed) prepare(ctx context.Context, a *router.Attempt, to *instance) (
 	}
 	to.named.set(r.Header)
 	passOn(ctx, r.Header, a.Number())
-	if d.deadline != "" && ctx != d.request.Context() {
+	if d.deadline != "" && (a.Number() > 1 || ctx != d.request.Context()) {
 		r.Header[d.deadline] = []string{remaining(ctx)}
 	}
 	return r, handshake
@@ -173,31 +191,11 @@ func (d *routed) failed(ctx context.Context, err error, handshake failedHandshak
 		o.Kind = router.Timeout
 	case ended != nil: // the caller left, or the attempt lost; net/http returns the cause that the caller gave
 		o.Kind = router.Neutral
-	case d.body.failed() || malformed(d.request):
-		o.Kind, o.Final = router.Neutral, true // the request's own fault: it fails everywhere
 	case unsent(err, handshake):
 		o.Kind, o.Unsent = router.GatewayFault, true
 	}
-	o.Final = o.Final || !d.body.replayable()
+	o.Final = !d.body.replayable()
 	return o
-}
-
-// malformed reports whether net/http refuses to send a request. Its errors have no type.
-func malformed(r *http.Request) bool {
-	if r.Method != "" && !httpguts.ValidHeaderFieldName(r.Method) { // both are tokens
-		return true
-	}
-	for name, values := range r.Header {
-		if !httpguts.ValidHeaderFieldName(name) {
-			return true
-		}
-		for _, value := range values {
-			if !httpguts.ValidHeaderFieldValue(value) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // answered determines the outcome of an attempt with an answer, and ties the end of the attempt to the body.

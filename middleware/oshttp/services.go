@@ -36,7 +36,7 @@ type ServicesOptions struct {
 	// call only DialContext and DialTLSContext, with the address of the instance. If TLSHandshakeTimeout or IdleConnTimeout is not set,
 	// they have 10 and 90 seconds. Default: http.DefaultTransport.
 	Base *http.Transport
-	// Router chooses the instances, by their load and health, and decides on retries, hedges and rejections. Its policy takes the place of
+	// Router chooses the instances, by their load and health, and decides on retries, hedges and rejections. Its options take the place of
 	// Filters and Timeout. Default: requests go round the instances.
 	Router *router.Router
 	// Request may complete what the Router knows about a request: its Key, Labels or Arm, or that it is not Idempotent or Hedgeable after all.
@@ -118,7 +118,7 @@ func (o *ServicesOptions) withDefaults() (ServicesOptions, error) {
 	case len(all.Names) == 0 && all.Match == nil:
 		return all, fmt.Errorf("oshttp: NewServices: %w: no host is a service: set Names or Match", discovery.ErrInvalid)
 	case all.Router != nil && (len(all.Filters) > 0 || all.Timeout != 0):
-		return all, fmt.Errorf("oshttp: NewServices: %w: Filters and Timeout beside a Router: use its policies and router.Options.Wait", discovery.ErrInvalid)
+		return all, fmt.Errorf("oshttp: NewServices: %w: Filters and Timeout beside a Router: use router.Options.Filters and Wait", discovery.ErrInvalid)
 	case all.Router == nil && all.Request != nil:
 		return all, fmt.Errorf("oshttp: NewServices: %w: Request without a Router: set Router", discovery.ErrInvalid)
 	case all.Base == nil:
