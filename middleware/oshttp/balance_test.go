@@ -121,6 +121,7 @@ func (f *fleet) tails(algorithm string) [2]time.Duration {
 
 // TestFailingInstances has 2 of 20 instances that fail at once. They must not attract requests.
 func TestFailingInstances(t *testing.T) {
+	t.Parallel() // it mostly waits
 	suite.Short(t)
 	f := newFleet(t)
 	fails := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }
@@ -153,6 +154,7 @@ func TestFailingInstances(t *testing.T) {
 
 // TestSilentInstance has 1 of 20 instances that accepts requests and never answers.
 func TestSilentInstance(t *testing.T) {
+	t.Parallel() // it mostly waits
 	suite.Short(t)
 	f := newFleet(t)
 	silent := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
@@ -192,6 +194,7 @@ func TestSilentInstance(t *testing.T) {
 
 // TestKilledInstance kills 1 of 20 instances under load. No request that may be repeated fails, nor one that was not sent.
 func TestKilledInstance(t *testing.T) {
+	t.Parallel() // it mostly waits
 	f := newFleet(t)
 	nodes := f.crew(20, 0, after(2*time.Millisecond), nil)
 	client, _ := f.clientThrough(router.Policy{})
