@@ -18,7 +18,7 @@ const (
 )
 
 // slowdown is how many times longer a slow instance waits for the bank.
-const slowdown = 32
+const slowdown = 64
 
 // conditionOf returns the condition that a text names.
 func conditionOf(text string) (condition, error) {

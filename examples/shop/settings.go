@@ -62,10 +62,12 @@ func defaults() settings {
 // calls and gets them back. The breaker recognizes a slow instance by its share of slow charges: a charge that is reviewed is slow at any
 // instance, which blurs the comparison of latencies.
 var toPayments = router.Policy{
-	Balance:         router.Balance{Decay: 2 * time.Second},
-	Ejection:        router.Ejection{Base: 2 * time.Second},
-	SlowStart:       router.SlowStart{Window: 2 * time.Second},
-	EndpointBreaker: router.Breaker{Slow: 50 * time.Millisecond, MinRequests: 5, Window: 2 * time.Second, Open: time.Second, Trials: 3},
+	Balance:   router.Balance{Decay: 2 * time.Second},
+	Ejection:  router.Ejection{Base: 2 * time.Second},
+	SlowStart: router.SlowStart{Window: 2 * time.Second},
+	EndpointBreaker: router.Breaker{
+		Slow: 100 * time.Millisecond, SlowRatio: 0.7, MinRequests: 5, Window: 2 * time.Second, Open: time.Second, Trials: 3,
+	},
 }
 
 // layer is the layer of published configuration for the shop.
