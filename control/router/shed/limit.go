@@ -136,6 +136,13 @@ func (l *limit) lower(s sample, share float64) {
 	l.value = s.inFlight * share
 }
 
+// abandon ends a probe that learns nothing.
+func (l *limit) abandon() {
+	if l.probing {
+		l.probing, l.value = false, l.saved
+	}
+}
+
 // step continues a probe for as long as the latency falls with the requests in flight, at least half as much.
 func (l *limit) step(now time.Duration, s sample) {
 	fewer := s.inFlight / l.last.inFlight

@@ -452,3 +452,34 @@ func TestObserveLearnsSlowWork(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+// TestLoadEndsInAProbe: a limit that was lowered to look must not meet the next burst.
+func TestLoadEndsInAProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, 20, 10*time.Millisecond, 100*time.Millisecond, &shed.Options{})
+		var wg sync.WaitGroup
+		random := rand.New(rand.NewPCG(1, 1))
+		s.load(t, &wg, 6000, 5*time.Second, random, normal)
+		full := s.shedder.Status().Limit
+		for range 3000 { // one of them is in the probe that follows ten seconds after the last one
+			if s.shedder.Status().Limit <= full/2 {
+				break
+			}
+			s.load(t, &wg, 6000, 5*time.Millisecond, random, normal)
+		}
+		wg.Wait()
+		lowered := s.shedder.Status().Limit
+		if lowered > full/2 {
+			t.Fatalf("no probe: the limit is %d, and was %d", lowered, full)
+		}
+		time.Sleep(time.Minute)
+		s.reset()
+		for range lowered + 10 {
+			wg.Go(func() { s.serve(t, shed.Normal) })
+		}
+		wg.Wait()
+		if refused := total(&s.refused); refused > 1 {
+			t.Errorf("%d requests of a burst were refused at the limit of a probe, %d; it is %d by now", refused, lowered, s.shedder.Status().Limit)
+		}
+	})
+}

@@ -196,6 +196,26 @@ func (s *Shedder) refuse(ctx context.Context, now time.Duration, level int) {
 	if s.spell.refuse(now) {
 		s.obs.begin(ctx, s)
 	}
+	if s.window.age(now) > stale {
+		s.restart(now)
+	}
+}
+
+// stale is the age at which a window that is not full says nothing about now.
+const stale = 5 * time.Second
+
+// restart begins a new window, and gives up a probe: the load went away while it waited for samples. A window of long requests is not stale.
+func (s *Shedder) restart(now time.Duration) {
+	if !s.mu.TryLock() {
+		return
+	}
+	defer s.mu.Unlock()
+	if s.window.age(now).Seconds() < 10*s.latency {
+		return
+	}
+	s.window.take(now)
+	s.adaptive.abandon()
+	s.limit.Store(int64(math.Ceil(s.adaptive.value)))
 }
 
 // done gives a place back.

@@ -66,9 +66,11 @@ func (w *window) sample(now time.Duration, a *Admission, dropped bool) (full boo
 	w.latencies.add(now - a.start)
 	w.inFlight.Add(int64(math.Log(float64(a.inFlight)) * logUnit))
 	raise(&w.most, a.inFlight)
-	age, n := now-time.Duration(w.start.Load()), w.samples.Add(1)
+	age, n := w.age(now), w.samples.Add(1)
 	return n >= enough && age >= shortest || n >= few && age >= longest
 }
+
+func (w *window) age(now time.Duration) time.Duration { return now - time.Duration(w.start.Load()) }
 
 // totals are the contents of a window.
 type totals struct {
