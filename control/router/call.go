@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-os/go-os/control/router/internal/breaker"
 	"github.com/go-os/go-os/internal/backoff"
 )
 
@@ -46,24 +47,23 @@ func (c *call) attempt(hedge bool) *Attempt {
 // maxPause is the longest wait before a retry that a server can ask for. A caller without a deadline must not hang for longer.
 const maxPause = 10 * time.Second
 
-// again reports whether the request is repeated after an outcome, and the wait before.
-func (c *call) again(o Outcome, wait *backoff.Backoff) (pause time.Duration, ok bool) {
+// again reports whether the request is repeated after an outcome, the wait before, and what that costs.
+func (c *call) again(o Outcome, wait *backoff.Backoff) (pause time.Duration, cost breaker.Token, ok bool) {
 	if !c.mayRepeat(o) || !c.mayTry() {
-		return 0, false
+		return 0, cost, false
 	}
 	pause = max(o.Pushback, 0)
 	if !o.Unsent {
 		pause = max(pause, wait.Next())
 	}
 	if pause > maxPause || !c.timeFor(pause) {
-		return 0, false
+		return 0, cost, false
 	}
-	if _, ok := c.service.budget().Withdraw(c.service.router.now()); !ok {
+	if cost, ok = c.service.budget().Withdraw(c.service.router.now()); !ok {
 		c.service.refusedRetry()
-		return 0, false
+		return 0, cost, false
 	}
-	c.service.retried()
-	return pause, true
+	return pause, cost, true
 }
 
 // finish ends the call. An open answer keeps the context of the call until its attempt is done.
@@ -151,7 +151,7 @@ func (c *call) hedgeAfter() (time.Duration, bool) {
 
 // hedge returns the second attempt, if there may be one.
 func (c *call) hedge() *Attempt {
-	if !c.mayTry() || !c.timeFor(0) {
+	if c.ctx.Err() != nil || !c.mayTry() || !c.timeFor(0) {
 		return nil
 	}
 	if _, ok := c.service.budget().Withdraw(c.service.router.now()); !ok {

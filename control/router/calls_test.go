@@ -285,3 +285,46 @@ func TestCancelAnywhere(t *testing.T) {
 		})
 	}
 }
+
+// TestCancelledRetryCostsNothing gives back the budget of retries that are cancelled in their wait.
+func TestCancelledRetryCostsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := service(t, router.Policy{Retry: router.Retry{MinPerSecond: 1}, Ejection: router.Ejection{Off: true}}, 3)
+		before := s.Status().RetryBudget
+		for range 8 {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+			attempts := script{outcomes: []router.Outcome{{Kind: router.GatewayFault}}}
+			router.Do(ctx, s, router.Request{Idempotent: true}, attempts.send, nil)
+			cancel()
+			if len(attempts.ids) > 1 {
+				before-- // the wait was shorter than the time
+			}
+		}
+		if after := s.Status().RetryBudget; after < before {
+			t.Errorf("the budget has %v, want at least %v", after, before)
+		}
+	})
+}
+
+// TestImpossibleDeadlines does not blame the service for callers that wait for less than it takes.
+func TestImpossibleDeadlines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := service(t, router.Policy{Breaker: router.Breaker{Ratio: 0.5}}, 3)
+		for range 150 {
+			p, err := s.Pick(t.Context(), router.Request{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(20 * time.Millisecond)
+			p.Done(router.Outcome{})
+		}
+		for range 1000 {
+			p, err := s.Pick(t.Context(), router.Request{})
+			if err != nil {
+				t.Fatalf("pick: %v: short deadlines have opened the breaker", err)
+			}
+			time.Sleep(time.Millisecond)
+			p.Done(router.Outcome{Kind: router.Timeout})
+		}
+	})
+}

@@ -66,15 +66,17 @@ func (d *doer[T]) run() result[T] {
 			r.outcome = before // it tells more than that there was no other endpoint
 		}
 		before = r.outcome
-		pause, again := d.call.again(r.outcome, &wait)
+		pause, cost, again := d.call.again(r.outcome, &wait)
 		if !again {
 			return r
 		}
 		r.attempt.Done(r.outcome)
 		go d.drop(r.value)
 		if pause > 0 && backoff.Sleep(d.call.ctx, pause) != nil {
+			cost.Return()
 			return result[T]{attempt: r.attempt, outcome: d.call.interrupted(r.outcome)}
 		}
+		d.call.service.retried()
 	}
 }
 

@@ -86,18 +86,22 @@ func (p Pick) Done(o Outcome) {
 	if int(kind) >= len(kinds) {
 		kind = Neutral
 	}
-	as := &kinds[kind]
-	latency, first := p.ticket.Done(now, as.balance)
+	latency, first := p.ticket.Done(now, kinds[kind].balance)
 	if !first {
 		return
 	}
+	verdict := kind
+	if kind == Timeout && latency < s.quantile(0.5) {
+		verdict = Neutral // no endpoint could have answered in the time that the caller had left
+	}
+	as := &kinds[verdict]
 	p.held.permit.Record(now, as.service, latency)
 	p.held.endpoint.Record(now, as.endpoint, latency)
 	p.held.release(s, e)
-	if kind != Neutral {
+	if verdict != Neutral {
 		e.judge(now, as.health)
 		if t := s.guards.throttle.Load(); t != nil {
-			t.Record(now, kind != Overload)
+			t.Record(now, verdict != Overload)
 		}
 	}
 	if o.Load.Known {

@@ -112,12 +112,13 @@ func (s *Service) Endpoint(id, address string) *Endpoint {
 
 // SetProber sets how endpoints are probed for their load. Without a Prober, Auto is PeakEWMA.
 func (s *Service) SetProber(p Prober) {
-	if p == nil {
-		s.prober.Store(nil)
-	} else {
-		s.prober.Store(&p)
+	var next *Prober
+	if p != nil {
+		next = &p
 	}
-	s.dirty.Store(true)
+	if before := s.prober.Swap(next); (before == nil) != (next == nil) {
+		s.dirty.Store(true)
+	}
 }
 
 // Prober asks endpoints for their load.
