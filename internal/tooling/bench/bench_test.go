@@ -19,6 +19,7 @@ func BenchmarkHTTP(b *testing.B)   { run(b, HTTP) }
 func BenchmarkGRPC(b *testing.B)   { run(b, GRPC) }
 func BenchmarkLogs(b *testing.B)   { run(b, Logs) }
 func BenchmarkKV(b *testing.B)     { run(b, KV) }
+func BenchmarkPicks(b *testing.B)  { run(b, Picks) }
 func BenchmarkConfig(b *testing.B) { run(b, Config) }
 
 func run(b *testing.B, cases []Case) {

@@ -96,6 +96,16 @@ var Groups = []Group{
 			{"allocations, metrics", allocs("memkv, metrics", ""), 2, "allocations"},
 		},
 	},
+	{
+		Name:  "Choice of an endpoint",
+		What:  "One choice among 100 endpoints and the end of its request, with telemetry off. round_robin of grpc-go learns nothing and has nothing to end.",
+		Cases: Picks,
+		Targets: []Target{
+
+			{"allocations, auto", allocs("router, auto", ""), 0, "allocations"},
+			{"time of kratos's p2c, auto", ratio("router, auto", "kratos, p2c", ""), 1, "×"},
+		},
+	},
 }
 
 func allocs(name, base string) func(Figures) float64 {

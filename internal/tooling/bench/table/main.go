@@ -91,6 +91,7 @@ percentile of %d short rounds that alternate in one process on a shared machine.
 		{"Near cache", func() { staleness(&out, engines) }},
 		{"Locks and elections", func() { locks(&out, engines) }},
 		{"Configuration, a fleet", func() { fleets(&out, engines) }},
+		{"Load balancing", func() { balancing(&out, engines) }},
 	} {
 		if wanted(s.title) {
 			s.write()

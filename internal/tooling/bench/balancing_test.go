@@ -1,0 +1,33 @@
+package bench
+
+import (
+	"testing"
+	"time"
+)
+
+// TestBalancing compares the router with round_robin: the 99th and the 99.5th percentile with slow servers, also while the registry flaps,
+// and the share of failed calls with broken ones.
+func TestBalancing(t *testing.T) {
+	balancers, passes, calls := Balancers[:2], 2, 1000
+	if *long {
+		balancers, passes, calls = Balancers, 4, 2000
+	}
+	for _, s := range Scenarios {
+		t.Run(s.Name, func(t *testing.T) {
+			for try := 1; ; try++ {
+				results := s.Measure(t, balancers, passes, calls)
+				for i, r := range results {
+					t.Logf("%s: median %v, 99th percentile %v, 99.5th %v, failed %.2f %%", balancers[i].Name,
+						r.P50.Round(time.Millisecond), r.P99.Round(time.Millisecond), r.P995.Round(time.Millisecond), 100*r.Failed)
+				}
+				missed := s.Missed(results[1], results[0])
+				if missed == "" {
+					return
+				}
+				if try == attempts {
+					t.Fatalf("in each of %d attempts: %s", attempts, missed)
+				}
+			}
+		})
+	}
+}
