@@ -10,7 +10,7 @@ import (
 
 // The passes of a balancer in a scenario, and the calls of a pass.
 const (
-	passes = 4
+	passes = 2
 	calls  = 1000
 )
 
