@@ -172,25 +172,25 @@ func (s Scenario) Measure(t testing.TB, balancers []Balancer, passes, calls int)
 	return results
 }
 
-// The targets, as parts of what round_robin has.
-const (
-	// MostTail limits the 99th and the 99.5th percentile, where round_robin fails no calls: they are at least 6 times better.
-	MostTail = 1.0 / 6
-	// MostFailed limits the share of failed calls, where it does.
-	MostFailed = 0.15
-)
+// Limits bound what the router has, as parts of what round_robin has.
+type Limits struct {
+	// P99 and P995 limit the percentiles, where round_robin fails no calls.
+	P99, P995 float64
+	// Failed limits the share of failed calls, where it does.
+	Failed float64
+}
 
-// Missed returns the target that the router misses, or "".
-func (s Scenario) Missed(ours, base Balanced) string {
+// Missed returns the limit that the router misses, or "".
+func (l Limits) Missed(ours, base Balanced) string {
 	if base.Failed > 0.05 {
-		return miss("share of failed calls", ours.Failed, base.Failed, MostFailed)
+		return miss("share of failed calls", ours.Failed, base.Failed, l.Failed)
 	}
 	if ours.Failed > base.Failed {
 		return fmt.Sprintf("%.2f %% of the calls fail", 100*ours.Failed)
 	}
 	return cmp.Or(
-		miss("99th percentile", ours.P99.Seconds(), base.P99.Seconds(), MostTail),
-		miss("99.5th percentile", ours.P995.Seconds(), base.P995.Seconds(), MostTail),
+		miss("99th percentile", ours.P99.Seconds(), base.P99.Seconds(), l.P99),
+		miss("99.5th percentile", ours.P995.Seconds(), base.P995.Seconds(), l.P995),
 	)
 }
 
