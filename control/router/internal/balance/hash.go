@@ -10,8 +10,15 @@ import (
 const (
 	// points is how many places an endpoint of mean weight has on the ring. The loads of endpoints then differ by about 10 %.
 	points = 100
-	// mostPoints bounds those of one endpoint.
+	// leastPoints is how many it has in a large fleet. The bound of the load then evens out what the ring does not.
+	leastPoints = 4
+	// mostPoints bounds those of one endpoint, and allPoints about those of all: a request waits while the ring is made.
 	mostPoints = 1000
+	allPoints  = 20_000
+
+	// counted is the largest Set whose requests in flight are counted for each request. Those of a larger one are up to recount old.
+	counted = 256
+	recount = 10 * time.Millisecond
 )
 
 // A point is a place on the ring.
@@ -39,7 +46,7 @@ func (b *Balancer) pickHashed(now time.Duration, s *Set, k Key, tried Tried) (in
 		if i == first || tried.Has(s.endpoints[i]) {
 			continue
 		}
-		switch room := s.hasRoom(i, b.config.LoadBound, &total); {
+		switch room := s.hasRoom(now, i, b.config.LoadBound, &total); {
 		case room && first < 0:
 			return i, Hash
 		case room:
@@ -55,29 +62,41 @@ func (b *Balancer) pickHashed(now time.Duration, s *Set, k Key, tried Tried) (in
 }
 
 // hasRoom reports whether one more request keeps the load of an endpoint within its bound.
-func (s *Set) hasRoom(i int, bound float64, total *float64) bool {
+func (s *Set) hasRoom(now time.Duration, i int, bound float64, total *float64) bool {
 	mine := s.endpoints[i].inFlight()
 	if mine <= 0 {
 		return true
 	}
 	if *total == 0 {
-		for _, e := range s.endpoints {
-			*total += float64(e.inFlight())
-		}
+		*total = float64(s.inFlight(now))
 	}
 	share := s.weights[i] / float64(len(s.endpoints))
 	return float64(mine+1) <= math.Ceil(bound*(*total+1)*share)
 }
 
+// inFlight returns the requests in flight at all endpoints.
+func (s *Set) inFlight(now time.Duration) (total int64) {
+	if len(s.endpoints) > counted && int64(now) < s.nextCount.Load() {
+		return s.total.Load()
+	}
+	for _, e := range s.endpoints {
+		total += e.inFlight()
+	}
+	s.total.Store(total)
+	s.nextCount.Store(int64(now + recount))
+	return total
+}
+
 // places returns the ring.
 func (s *Set) places() []point {
 	s.ringOnce.Do(func() {
+		mean := float64(min(max(allPoints/max(len(s.endpoints), 1), leastPoints), points))
 		for i, e := range s.endpoints {
 			if !s.pickable(i) {
 				continue
 			}
 			hash := e.identity
-			for range min(max(int(points*s.weights[i]), 1), mostPoints) {
+			for range min(max(int(mean*s.weights[i]), 1), mostPoints) {
 				hash = mix(hash + golden)
 				s.ring = append(s.ring, point{hash, int32(i)})
 			}

@@ -3,6 +3,7 @@ package balance
 import (
 	"math"
 	"testing"
+	"time"
 )
 
 // placements returns the endpoint of each of 10,000 keys.
@@ -80,5 +81,22 @@ func TestHashWithoutKey(t *testing.T) {
 	b, s := fleet(ConsistentHash, 10)
 	if i, why := b.Pick(0, s, Key{}, nil); i < 0 || why != Fallback {
 		t.Errorf("Pick without a key = %d, %v, want an endpoint by fallback", i, why)
+	}
+}
+
+func TestHashOfALargeFleet(t *testing.T) {
+	for n, want := range map[int]int{20: 2000, 200: 20_000, 1000: 20_000, 10_000: 40_000} {
+		if got := len(NewSet(endpoints(n), nil).places()); got != want {
+			t.Errorf("the ring of %d endpoints has %d points, want %d", n, got, want)
+		}
+	}
+	b, s := fleet(ConsistentHash, 1000)
+	for n := range 5000 { // one key takes all requests; 1 ms passes between two
+		now := time.Duration(n) * time.Millisecond
+		i, _ := b.Pick(now, s, Key{Hash: 7, Set: true}, nil)
+		s.At(i).Begin(now, false)
+		if most := math.Ceil(1.25 * float64(n+1) / 1000); float64(s.At(i).InFlight()) > most {
+			t.Fatalf("after %d requests endpoint %d has %d in flight, want at most %v", n+1, i, s.At(i).InFlight(), most)
+		}
 	}
 }

@@ -323,6 +323,10 @@ func (b *Balancer) pickFromPool(now time.Duration, s *Set, tried Tried) (int, Re
 	p := &b.pool
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.n == 0 {
+		p.account(&b.config.Probes)
+		return -1, None
+	}
 	before := p.answers
 	p.collect(now, b.config.Probes.Age, b.config.Probes.Pool)
 	if before/16 != p.answers/16 || p.answers < 16 && before != p.answers {

@@ -29,6 +29,8 @@ type Set struct {
 	ringOnce sync.Once
 	ring     []point
 
+	nextCount, total atomic.Int64 // requests in flight at all endpoints, for the bound of consistent hashing
+
 	nextRefresh atomic.Int64
 	usual       atomic.Pointer[typical]
 	scratch     sync.Mutex
@@ -57,6 +59,7 @@ func NewSet(endpoints []*Endpoint, weights []float64) *Set {
 		s.columns = aliases(s.weights)
 	}
 	s.nextRefresh.Store(math.MinInt64)
+	s.nextCount.Store(math.MinInt64)
 	s.usual.Store(&typical{})
 	return s
 }
