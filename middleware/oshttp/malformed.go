@@ -15,8 +15,6 @@ func malformed(r *http.Request) bool {
 		return true
 	case r.Host != "" && !httpguts.ValidHostHeader(r.Host), strings.ContainsFunc(r.URL.RequestURI(), control):
 		return true
-	case len(r.TransferEncoding) > 0 && !slices.Equal(r.TransferEncoding, []string{"chunked"}):
-		return true
 	}
 	for name := range r.Trailer {
 		if !httpguts.ValidTrailerHeader(http.CanonicalHeaderKey(name)) {
