@@ -9,7 +9,6 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/go-os/go-os/control/router"
@@ -118,25 +117,4 @@ func retryDelay(err error) (time.Duration, bool) {
 		}
 	}
 	return 0, false
-}
-
-// attemptMark is the metadata key of the attempts after the first one. A server that sees it does not repeat the calls that it makes for this
-// one, so that retries do not multiply along a chain of services.
-const attemptMark = "goos-attempt"
-
-// marking returns ctx with the number of the attempt, unless it is the first one. A call that this process serves as a retry marks the calls
-// that it causes, too.
-func marking(ctx context.Context, number int64) context.Context {
-	if !router.RetriesAllowed(ctx) {
-		number = max(number, 2)
-	}
-	if number < 2 {
-		return ctx
-	}
-	md, ok := metadata.FromOutgoingContext(ctx)
-	if !ok {
-		md = make(metadata.MD, 1)
-	}
-	md[attemptMark] = []string{strconv.FormatInt(number, 10)}
-	return metadata.NewOutgoingContext(ctx, md)
 }

@@ -106,19 +106,14 @@ func (l counted) Accept() (net.Conn, error) {
 // start starts a server at an address, and registers it as an instance of a service.
 func (f *fleet) start(name, id, address string, opts ...grpc.ServerOption) *node {
 	f.Helper()
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		f.Fatal(err)
-	}
-	n := &node{address: listener.Addr().String()}
-	n.Server = grpc.NewServer(opts...)
+	n := &node{}
 	count := func(ctx context.Context) {
 		n.served.Add(1)
 		if md, ok := metadata.FromIncomingContext(ctx); ok {
 			n.wanted.Store(fmt.Sprint(md["goos-service"]), true)
 		}
 	}
-	testpb.RegisterTestServiceServer(n.Server, &service{
+	f.run(n, name, id, address, &service{
 		unary: func(ctx context.Context, r *testpb.SimpleRequest) (*testpb.SimpleResponse, error) {
 			count(ctx)
 			return &testpb.SimpleResponse{Payload: r.GetPayload(), Hostname: id}, nil
@@ -127,11 +122,31 @@ func (f *fleet) start(name, id, address string, opts ...grpc.ServerOption) *node
 			count(stream.Context())
 			return echo(stream)
 		},
-	})
+	}, opts...)
+	return n
+}
+
+// serve starts a server with a service, and registers it as an instance.
+func (f *fleet) serve(name, id string, svc *service, opts ...grpc.ServerOption) *node {
+	f.Helper()
+	n := &node{}
+	f.run(n, name, id, "127.0.0.1:0", svc, opts...)
+	return n
+}
+
+// run starts the server of a node at an address, and registers it.
+func (f *fleet) run(n *node, name, id, address string, svc *service, opts ...grpc.ServerOption) {
+	f.Helper()
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		f.Fatal(err)
+	}
+	n.address = listener.Addr().String()
+	n.Server = grpc.NewServer(opts...)
+	testpb.RegisterTestServiceServer(n.Server, svc)
 	go func() { _ = n.Serve(counted{listener, &n.opened}) }()
 	f.Cleanup(n.Stop)
 	n.register(f, discovery.Instance{Service: name, ID: id, Weight: 100, Addresses: map[string]string{"grpc": n.address}})
-	return n
 }
 
 func echo(stream testpb.TestService_FullDuplexCallServer) error {

@@ -90,23 +90,13 @@ func (s *server) misdirected(ctx context.Context) (service string, wrong bool) {
 	return named[0], true
 }
 
-// naming returns ctx with the name of the called service, in place of the name by which a proxy was called.
-func naming(ctx context.Context, service string) context.Context {
-	md, ok := metadata.FromOutgoingContext(ctx)
-	if !ok {
-		md = make(metadata.MD, 1)
-	}
-	md[serviceKey] = []string{service}
-	return metadata.NewOutgoingContext(ctx, md)
-}
-
 // unary makes a call at other instances too, if one refuses it as misdirected.
 func (d *directory) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	s := d.serviceOf(cc)
 	if s == nil {
 		return invoker(ctx, method, req, reply, cc, opts...)
 	}
-	ctx = naming(ctx, s.name)
+	ctx = sending(ctx, s.name)
 	if s.route != nil {
 		return s.call(ctx, method, req, reply, cc, invoker, opts)
 	}

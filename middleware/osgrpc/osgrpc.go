@@ -76,6 +76,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/go-os/go-os/control/router"
 	"github.com/go-os/go-os/internal/defaults"
 	"github.com/go-os/go-os/internal/option"
 	"github.com/go-os/go-os/telemetry"
@@ -103,7 +104,8 @@ type Options struct {
 	DefaultTimeout time.Duration
 
 	// Public means that callers are not trusted. Their trace context becomes a link from a new trace, and their baggage is ignored. The
-	// handler gets the metadata without these keys, so that a proxy does not forward them. This also holds with telemetry off. Their
+	// handler gets the metadata without these keys, and without priorities, labels and the mark of a retry, so that a proxy does not forward
+	// them. This also holds with telemetry off. Their
 	// deadlines still hold: gRPC itself enforces them on both sides, and a stream that is cut ends with an error. Timeout limits them.
 	// Default: callers are trusted. Server only.
 	Public bool
@@ -124,6 +126,14 @@ type Options struct {
 	// even one of a method that Filter excludes. Calls of other clients name no service, and are served. Default: all are served. Server
 	// only.
 	Services []string
+	// Shedder refuses calls with RESOURCE_EXHAUSTED while the server is overloaded, less important ones first. The answer has a
+	// google.rpc.RetryInfo. Trusted callers state the priority of a call in the metadata x-request-priority, and clients with WithDiscovery
+	// pass it on. Streams are admitted like calls and then take no place. Use a *shed.Shedder. Default: none. Server only.
+	Shedder Shedder
+	// Labels are the labels of a call that the handler's context gets, so that the calls it makes have them (router.WithLabels). They come
+	// from metadata such as x-micro-label-tenant, and from the caller's baggage. They are taken from untrusted callers, too. Default: none.
+	// Server only.
+	Labels *router.Allowlist
 	// ReportLoad counts the calls that this server has in flight, reports the load in the trailer of each answer, and answers probes
 	// (ProbeMethod), so that clients with a router.Router avoid busy instances. Servers of one process, also of oshttp, share one Load. Calls
 	// that Filter excludes and refused ones are not counted. A Public server reports nothing. Default: none. Server only.

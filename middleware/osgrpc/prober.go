@@ -52,7 +52,7 @@ func (s *service) ask(ctx context.Context, e *router.Endpoint) (metadata.MD, err
 	}
 	producer, release := picked.SubConn.GetOrBuildProducer(onConnection{})
 	defer release()
-	ctx, cancel := context.WithCancel(naming(ctx, s.name))
+	ctx, cancel := context.WithCancel(sending(ctx, s.name))
 	defer cancel()
 	stream, err := producer.(grpc.ClientConnInterface).NewStream(ctx, &grpc.StreamDesc{}, ProbeMethod)
 	if err != nil {

@@ -20,7 +20,7 @@ func (d *directory) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.
 	if s == nil {
 		return streamer(ctx, desc, cc, method, opts...)
 	}
-	r := &replay{service: s, ctx: naming(ctx, s.name)}
+	r := &replay{service: s, ctx: sending(ctx, s.name)}
 	opts = r.intercept(opts)
 	r.open = func() (grpc.ClientStream, error) {
 		if s.route != nil {

@@ -12,6 +12,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/go-os/go-os/control/router"
+	"github.com/go-os/go-os/control/router/shed"
 	"github.com/go-os/go-os/internal/admission"
 	"github.com/go-os/go-os/internal/instrument"
 	"github.com/go-os/go-os/internal/serverload"
@@ -44,6 +46,8 @@ type server struct {
 
 	places   *admission.Limit // nil if there is no limit
 	load     *serverload.Load // nil if it is not reported
+	shedder  Shedder          // nil if there is none
+	labels   *router.Allowlist
 	refusals admission.Lines
 }
 
@@ -58,6 +62,8 @@ func newServer(opts Options) *server {
 		telemetry: opts.Telemetry,
 		services:  opts.Services,
 		places:    admission.NewLimit(opts.MaxConcurrent),
+		shedder:   opts.Shedder,
+		labels:    opts.Labels,
 	}
 	s.init(opts, func(m metric.Meter) (metric.Float64Histogram, error) {
 		h, err := rpcconv.NewServerCallDuration(m)
@@ -74,7 +80,7 @@ func newServerMethod(name string) *method { return newMethod(trace.SpanKindServe
 
 // protecting reports whether any protection is on.
 func (s *server) protecting() bool {
-	return s.recovers || s.public || s.places != nil || s.deadlines != (deadlines{}) || len(s.services) > 0 || s.load != nil
+	return s.recovers || s.public || s.places != nil || s.deadlines != (deadlines{}) || len(s.services) > 0 || s.load != nil || s.shedder != nil || s.labels != nil
 }
 
 // method returns the cached data of a registered method.
@@ -97,6 +103,7 @@ func (s *server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 			}
 			err = c.panicked(value)
 		}
+		c.shedEnd(c.shedOutcome(err))
 		c.leaveUnary(err)
 		c.end(err)
 	}()
@@ -138,6 +145,7 @@ func (s *server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 		returned = true
 		return err
 	}
+	c.shedEnd(shed.Ignored)
 	if c.ctx != ss.Context() {
 		ss = &serverStream{ss, c.ctx}
 	}

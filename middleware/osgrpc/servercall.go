@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime/debug"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 
+	"github.com/go-os/go-os/control/router/shed"
 	"github.com/go-os/go-os/internal/sanitize"
 	"github.com/go-os/go-os/internal/serverload"
 )
@@ -30,14 +32,16 @@ type serverCall struct {
 	start  time.Time
 	name   string // as the client wrote it, if the method is not registered or the call is filtered
 
-	filtered bool // by Options.Filter: the call is not handled here
-	work     serverload.Request
-	admitted bool // holds a place under the limit
-	refused  bool // found no place under the limit
-	stray    bool // is for another service, wanted
-	wanted   string
-	crashing bool // a panic of the handler was not recovered
-	failure  any  // the value of a recovered panic
+	filtered  bool // by Options.Filter: the call is not handled here
+	work      serverload.Request
+	admission *shed.Admission // of the shedder; nil if it was not asked
+	admitted  bool            // holds a place under the limit
+	refused   bool            // found no place under the limit, or was shed
+	shed      bool
+	stray     bool // is for another service, wanted
+	wanted    string
+	crashing  bool // a panic of the handler was not recovered
+	failure   any  // the value of a recovered panic
 }
 
 // start opens a call, unless it is filtered out. end must follow.
@@ -57,17 +61,24 @@ func (s *server) start(ctx context.Context, fullMethod string, registered bool) 
 		}
 		c.open()
 	}
+	c.ctx = s.receive(c.ctx)
 	if s.public {
 		c.ctx = s.dropTraceHeaders(c.ctx)
 	}
 	if c.stray {
 		return c
 	}
-	c.admitted = s.places.Acquire()
-	c.refused = !c.admitted
-	if c.admitted {
-		c.work = s.load.Begin()
+	if !s.places.Acquire() {
+		c.refused = true
+		return c
 	}
+	if !c.admit() {
+		s.places.Release()
+		c.refused, c.shed = true, true
+		return c
+	}
+	c.admitted = true
+	c.work = s.load.Begin()
 	return c
 }
 
@@ -76,6 +87,8 @@ func (c *serverCall) refusal() error {
 	switch {
 	case c.stray:
 		return errMisdirected(c.wanted)
+	case c.shed:
+		return c.shedError()
 	case c.refused:
 		return errBusy
 	}
@@ -109,23 +122,22 @@ func (s *server) linkRemote(ctx context.Context) []trace.SpanStartOption {
 	return options
 }
 
-// dropTraceHeaders returns ctx without the propagated metadata of an untrusted caller. A proxy that forwards metadata would pass
+// dropTraceHeaders returns ctx without the metadata of an untrusted caller that propagates something. A proxy that forwards metadata would pass
 // it on to the services behind this one.
 func (s *server) dropTraceHeaders(ctx context.Context) context.Context {
-	var kept metadata.MD
-	for _, key := range s.fields.Foreign() {
-		if kept == nil {
-			if len(metadata.ValueFromIncomingContext(ctx, key)) == 0 {
-				continue
-			}
-			kept, _ = metadata.FromIncomingContext(ctx)
-		}
-		delete(kept, key)
-	}
-	if kept == nil {
+	md, ok := metadata.FromIncomingContext(ctx)
+	if !ok {
 		return ctx
 	}
-	return metadata.NewIncomingContext(ctx, kept)
+	before := len(md)
+	for _, key := range s.fields.Foreign() {
+		delete(md, key)
+	}
+	maps.DeleteFunc(md, func(key string, _ []string) bool { return foreign(key) })
+	if len(md) == before {
+		return ctx
+	}
+	return metadata.NewIncomingContext(ctx, md)
 }
 
 // panicked records that the handler did not return, and returns the error for the caller. The value is nil if it was not
