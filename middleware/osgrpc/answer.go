@@ -12,10 +12,11 @@ import (
 
 // unaryCall is what the attempts of a unary call share: where the caller wants the answer.
 type unaryCall struct {
-	reply any
-	opts  []grpc.CallOption // for each attempt
-	ended []func(error)     // the caller's grpc.OnFinish, which sees the last attempt only
-	sent  atomic.Int64      // attempts that were made
+	reply  any
+	opts   []grpc.CallOption // for each attempt
+	ended  []func(error)     // the caller's grpc.OnFinish, which sees the last attempt only
+	sent   atomic.Int64      // attempts that were made
+	failed failure
 
 	// Of a call whose attempts may run at the same time: each has an answer of its own.
 	separate bool
@@ -53,6 +54,8 @@ func (c *unaryCall) takes(o grpc.CallOption) bool {
 		c.trailer = append(c.trailer, o.TrailerAddr)
 	case grpc.PeerCallOption:
 		c.peer = append(c.peer, o.PeerAddr)
+	case observedCall:
+		c.peer = append(c.peer, o.PeerAddr)
 	default:
 		return false
 	}
@@ -61,6 +64,7 @@ func (c *unaryCall) takes(o grpc.CallOption) bool {
 
 // answer is where one attempt writes its answer.
 type answer struct {
+	attempt *attempt
 	reply   any
 	opts    []grpc.CallOption
 	header  metadata.MD
@@ -69,11 +73,11 @@ type answer struct {
 }
 
 // answer returns a place for the answer of one attempt.
-func (c *unaryCall) answer() *answer {
+func (c *unaryCall) answer(of *attempt) *answer {
 	if !c.separate {
-		return &answer{reply: c.reply, opts: c.opts}
+		return &answer{attempt: of, reply: c.reply, opts: c.opts}
 	}
-	a := &answer{reply: c.reply.(proto.Message).ProtoReflect().New().Interface(), opts: c.opts[:len(c.opts):len(c.opts)]}
+	a := &answer{attempt: of, reply: c.reply.(proto.Message).ProtoReflect().New().Interface(), opts: c.opts[:len(c.opts):len(c.opts)]}
 	if len(c.header) > 0 {
 		a.opts = append(a.opts, grpc.Header(&a.header))
 	}

@@ -2,6 +2,7 @@ package osgrpc
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"sync"
 	"time"
@@ -36,6 +37,15 @@ func attemptOf(ctx context.Context) *attempt {
 // in returns the context by which the picker finds the attempt.
 func (a *attempt) in(ctx context.Context) context.Context {
 	return context.WithValue(ctx, attemptKey{}, a)
+}
+
+var errNoOutcome = errors.New("osgrpc: an interceptor or a codec panicked")
+
+// abandon ends an attempt whose interceptor or codec panicked. The panic goes on.
+func (a *attempt) abandon() {
+	if !a.returned {
+		a.Done(router.Outcome{Kind: router.Neutral, Err: errNoOutcome, Final: true})
+	}
 }
 
 // finished takes what gRPC knows at the end of a pick. gRPC picks again within an attempt if the connection was lost before anything was

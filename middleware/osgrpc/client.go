@@ -70,7 +70,7 @@ func (c *client) unary(ctx context.Context, fullMethod string, req, reply any, c
 	var from *peer.Peer
 	if call.recording() {
 		from = new(peer.Peer)
-		opts = append(opts[:len(opts):len(opts)], grpc.Peer(from))
+		opts = append(opts[:len(opts):len(opts)], observedCall{grpc.PeerCallOption{PeerAddr: from}, call.span})
 	}
 	err = errAbandoned // unless the invoker returns
 	defer func() { call.end(err, from) }()
@@ -87,7 +87,7 @@ func (c *client) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.Cli
 	// connection. An inner interceptor may fail without calling gRPC at all, which the deferred call sees.
 	opts = append(opts[:len(opts):len(opts)], grpc.OnFinish(s.end))
 	if s.call.recording() {
-		opts = append(opts, grpc.Peer(&s.from))
+		opts = append(opts, observedCall{grpc.PeerCallOption{PeerAddr: &s.from}, s.call.span})
 	}
 	err = errAbandoned
 	defer func() {
@@ -97,6 +97,23 @@ func (c *client) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.Cli
 	}()
 	cs, err = streamer(c.inject(s.call.ctx), desc, cc, fullMethod, opts...)
 	return cs, err
+}
+
+// observedCall is the option by which a call that is recorded gets its peer. WithDiscovery, which knows more of the call, finds its span there: the
+// span of the context may be another one.
+type observedCall struct {
+	grpc.PeerCallOption
+	span trace.Span
+}
+
+// spanOf returns the span of a call, or nil.
+func spanOf(opts []grpc.CallOption) trace.Span {
+	for _, o := range opts {
+		if o, ok := o.(observedCall); ok {
+			return o.span
+		}
+	}
+	return nil
 }
 
 // clientStream ends the call of a stream once.

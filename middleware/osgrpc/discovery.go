@@ -48,6 +48,9 @@ type DiscoveryOptions struct {
 	// idempotent. Before, the request is idempotent and hedgeable if the descriptor of the method has the option idempotency_level. Streams
 	// are never hedged. Only with a Router. Default: nothing more.
 	Request func(ctx context.Context, fullMethod string, r *router.Request)
+	// Fallback returns the connection to a service that gets a call after this one has failed, by router.Policy.Fallback. Return the same
+	// ClientConn for each call. Only with a Router. Default: no fallback, even if a policy names one.
+	Fallback func(service string) grpc.ClientConnInterface
 	// Telemetry receives events. A no-op provider turns them off.
 	Telemetry telemetry.Providers
 }

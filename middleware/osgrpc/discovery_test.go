@@ -45,6 +45,15 @@ type fleet struct {
 	registry  *kvdiscovery.Registry
 	registrar *discovery.Registrar
 	resolver  *discovery.Resolver
+	nodes     []*node
+}
+
+// connections returns how many connections its servers have accepted.
+func (f *fleet) connections() (sum int64) {
+	for _, n := range f.nodes {
+		sum += n.opened.Load()
+	}
+	return sum
 }
 
 // newFleet returns a fleet with a registry in memory.
@@ -146,6 +155,7 @@ func (f *fleet) run(n *node, name, id, address string, svc *service, opts ...grp
 	testpb.RegisterTestServiceServer(n.Server, svc)
 	go func() { _ = n.Serve(counted{listener, &n.opened}) }()
 	f.Cleanup(n.Stop)
+	f.nodes = append(f.nodes, n)
 	n.register(f, discovery.Instance{Service: name, ID: id, Weight: 100, Addresses: map[string]string{"grpc": n.address}})
 }
 

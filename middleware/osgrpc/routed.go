@@ -2,12 +2,10 @@ package osgrpc
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/attributes"
 	"google.golang.org/grpc/balancer"
 
@@ -97,83 +95,6 @@ func (s *service) connection(e *router.Endpoint) balancer.Picker {
 		}
 	}
 	return nil
-}
-
-// call makes a unary call with the retries and hedges of the router.
-func (s *service) call(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoker grpc.UnaryInvoker, opts []grpc.CallOption) error {
-	request := s.request(ctx, method)
-	c := newUnaryCall(request.Hedgeable, reply, opts)
-	send := func(ctx context.Context, turn *router.Attempt) (*answer, router.Outcome) {
-		a := &attempt{Attempt: turn}
-		defer a.abandon()
-		answer := c.answer()
-		err := invoker(a.in(marking(ctx, c.sent.Add(1))), method, req, answer.reply, cc, answer.opts...)
-		a.returned = true
-		return answer, s.judge(ctx, a, err, c.sent.Load())
-	}
-	for {
-		answer, o := router.Do(ctx, s.route, request, send, nil)
-		if isMisdirected(o.Err, s.name) && c.sent.Load() < router.MaxAttempts {
-			continue // another instance may not be connected yet: Do would not wait for it
-		}
-		err := o.Err
-		if err != nil {
-			err = s.explain(unmarked(err))
-		}
-		c.finish(answer, err)
-		return err
-	}
-}
-
-// judge returns the outcome of an attempt that has ended, of so many that the call had. A refused call is made again outside of Do.
-func (s *service) judge(ctx context.Context, a *attempt, err error, sent int64) router.Outcome {
-	if isMisdirected(err, s.name) {
-		s.refuseAt(ctx, a.Picked().Address())
-		return router.Outcome{Kind: router.Neutral, Err: err, Final: true}
-	}
-	o := a.outcome(err)
-	o.Final = o.Final || sent >= router.MaxAttempts
-	return o
-}
-
-// open opens a stream. It is repeated if it could not be opened. The attempt lasts until the stream ends.
-func (s *service) open(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, opts []grpc.CallOption) (grpc.ClientStream, error) {
-	request := s.request(ctx, method)
-	request.Stream, request.Hedgeable = true, false
-	send := func(ctx context.Context, turn *router.Attempt) (grpc.ClientStream, router.Outcome) {
-		a := &attempt{Attempt: turn}
-		defer a.abandon()
-		// gRPC reports the end of each stream once, and of a stream that it cannot open, too.
-		ended := grpc.OnFinish(func(err error) { a.Done(a.streamOutcome(s.name, err)) })
-		stream, err := streamer(a.in(marking(ctx, int64(a.Number()))), desc, cc, method, append(opts[:len(opts):len(opts)], ended)...)
-		a.returned = true
-		if err != nil {
-			return nil, a.outcome(err)
-		}
-		return stream, router.Outcome{Open: true}
-	}
-	stream, o := router.Do(ctx, s.route, request, send, nil)
-	if o.Err != nil {
-		return nil, o.Err
-	}
-	return stream, nil
-}
-
-// streamOutcome returns the outcome of a stream that has ended.
-func (a *attempt) streamOutcome(service string, err error) router.Outcome {
-	if isMisdirected(err, service) {
-		return router.Outcome{Kind: router.Neutral, Err: err, Unsent: true}
-	}
-	return a.outcome(err)
-}
-
-var errNoOutcome = errors.New("osgrpc: an interceptor or a codec panicked")
-
-// abandon ends an attempt whose interceptor or codec panicked. The panic goes on.
-func (a *attempt) abandon() {
-	if !a.returned {
-		a.Done(router.Outcome{Kind: router.Neutral, Err: errNoOutcome, Final: true})
-	}
 }
 
 // request returns what the router is to know about a call.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -60,6 +61,16 @@ func (f *fleet) reach(client testpb.TestServiceClient, ids ...string) {
 		}
 		return true
 	})
+}
+
+// connect makes calls until a client is connected to all servers of the fleet. The first calls of a client know only some of them.
+func (f *fleet) connect(client testpb.TestServiceClient, servers int64) {
+	f.Helper()
+	eventually(f, "connections", func() bool {
+		_, _ = client.EmptyCall(f.Context(), &testpb.Empty{})
+		return f.connections() == servers
+	})
+	time.Sleep(20 * time.Millisecond) // for the client's side
 }
 
 // dialWith returns a connection with these options.
