@@ -61,8 +61,10 @@ type DiscoveryOptions struct {
 //	options := append(osgrpc.DialOptions(nil), osgrpc.WithDiscovery(resolver, nil)...)
 //	conn, err := grpc.NewClient("os:///orders", append(options, credentials)...)
 //
-// The calls go round the available instances: round_robin is the default service config. A program's own service config must name its
-// balancer too. If no instance is available, calls go to the unhealthy ones, else to the draining ones, else to the ones of weight zero.
+// With DiscoveryOptions.Router, a router.Router chooses the instance of each call. Without it the calls go round the available instances. Then
+// the default service config has round_robin, a program's own service config must name its balancer too, and if no instance is available, calls
+// go to the unhealthy ones, else to the draining ones, else to the ones of weight zero.
+//
 // Balancers find the instance by [InstanceOf]. A change of weight, state or labels keeps the connections.
 //
 // The name of the service is the authority: TLS verifies a certificate for "orders", not for an address. No proxy is used.

@@ -43,6 +43,17 @@
 // service, and a server with Options.Services refuses calls for other services. The refusal is FAILED_PRECONDITION with a
 // google.rpc.ErrorInfo: reason MISDIRECTED, domain goos, and the service under goos-service. Calls are then made at another instance.
 //
+// # Routing
+//
+// With DiscoveryOptions.Router a router.Router chooses the instance of each call by its policies, the same as for HTTP, and repeats or hedges
+// calls. It learns from every call: codes, latency, and the load that servers with Options.ReportLoad report in trailers and to probes
+// (ProbeMethod). ORCA reports are not read: they hold utilizations, which are neither of the signals that the balancing needs. What was learnt
+// survives the loss of connections. Servers refuse calls by priority with Options.Shedder.
+//
+// UNAVAILABLE and RESOURCE_EXHAUSTED are repeated if the call is idempotent, and any call that was not sent. A server may ask for a wait by
+// google.rpc.RetryInfo or grpc-retry-pushback-ms. Retries carry the metadata goos-attempt, and a server that sees it repeats no calls of its
+// own. Retries of a gRPC service config are off. Streams are repeated only if they could not be opened or were misdirected.
+//
 // # Telemetry
 //
 // Names, units, buckets and attributes follow the semantic conventions v1.43 for RPC.
@@ -55,6 +66,9 @@
 // several servers, or has a scheme other than os, dns, passthrough, unix, ipv4 and ipv6, is the address as a whole. For the scheme os,
 // server.address is the service and network.peer.address is the instance. Spans get their attributes once, when they end; a sampler sees
 // their name, which is the method, and their kind.
+//
+// With DiscoveryOptions.Router, client spans also have goos.discovery.instance, goos.router.attempt (the number of attempts that were made), and
+// goos.router.arm if a split applies. Pass WithDiscovery after DialOptions for that.
 //
 //   - rpc.server.call.duration (histogram, seconds): rpc.system.name, rpc.method, rpc.response.status_code, error.type.
 //   - rpc.client.call.duration (histogram, seconds): the same, and server.address and server.port.

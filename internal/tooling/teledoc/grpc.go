@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net"
 
 	"google.golang.org/grpc"
@@ -11,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/go-os/go-os/control/discovery"
+	"github.com/go-os/go-os/control/router"
 	"github.com/go-os/go-os/middleware/osgrpc"
 	"github.com/go-os/go-os/telemetry"
 )
@@ -38,23 +40,35 @@ func runGRPC(ctx context.Context, r *record) error {
 		_, _ = client.Check(ctx, &healthgrpc.HealthCheckRequest{Service: what})
 	}
 	_ = conn.Invoke(ctx, "/example.Shop/Unknown", &healthgrpc.HealthCheckRequest{}, &healthgrpc.HealthCheckResponse{})
-	return callReused(ctx, opts)
+	return errors.Join(callReused(ctx, opts), callRouted(ctx, opts))
 }
 
 // callReused calls a service whose only instance is another service by now.
 func callReused(ctx context.Context, opts *osgrpc.Options) error {
+	payments := *opts
+	payments.Services = []string{"payments"}
+	return callOrders(ctx, opts, &payments, nil)
+}
+
+// callRouted calls a service with a Router and a split.
+func callRouted(ctx context.Context, opts *osgrpc.Options) error {
+	return callOrders(ctx, opts, opts, map[string]router.Policy{"orders": {
+		Split: router.Split{Arms: []router.Arm{{Name: "canary", Percent: 100, Labels: map[string]string{"version": "2"}}}},
+	}})
+}
+
+// callOrders calls the only instance of a service, through a Router if there are policies.
+func callOrders(ctx context.Context, client, server *osgrpc.Options, policies map[string]router.Policy) error {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
-	payments := *opts
-	payments.Services = []string{"payments"}
-	server := grpc.NewServer(osgrpc.ServerOptions(&payments)...)
-	healthgrpc.RegisterHealthServer(server, health{})
-	go func() { _ = server.Serve(listener) }()
-	defer server.GracefulStop()
+	s := grpc.NewServer(osgrpc.ServerOptions(server)...)
+	healthgrpc.RegisterHealthServer(s, health{})
+	go func() { _ = s.Serve(listener) }()
+	defer s.GracefulStop()
 	registry, err := discovery.Static(discovery.Instance{
-		Service: "orders", ID: "a", Weight: 1, Addresses: map[string]string{"grpc": listener.Addr().String()},
+		Service: "orders", ID: "a", Version: "2", Weight: 1, Addresses: map[string]string{"grpc": listener.Addr().String()},
 	})
 	if err != nil {
 		return err
@@ -64,7 +78,14 @@ func callReused(ctx context.Context, opts *osgrpc.Options) error {
 		return err
 	}
 	defer func() { _ = resolver.Close() }()
-	options := append(osgrpc.DialOptions(opts), osgrpc.WithDiscovery(resolver, &osgrpc.DiscoveryOptions{Telemetry: opts.Telemetry})...)
+	with := &osgrpc.DiscoveryOptions{Telemetry: client.Telemetry}
+	if policies != nil {
+		if with.Router, err = router.New(resolver, &router.Options{Policies: policies, Telemetry: telemetry.Off()}); err != nil {
+			return err
+		}
+		defer func() { _ = with.Router.Close() }()
+	}
+	options := append(osgrpc.DialOptions(client), osgrpc.WithDiscovery(resolver, with)...)
 	conn, err := grpc.NewClient("os:///orders", append(options, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 	if err != nil {
 		return err
