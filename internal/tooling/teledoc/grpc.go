@@ -40,7 +40,7 @@ func runGRPC(ctx context.Context, r *record) error {
 		_, _ = client.Check(ctx, &healthgrpc.HealthCheckRequest{Service: what})
 	}
 	_ = conn.Invoke(ctx, "/example.Shop/Unknown", &healthgrpc.HealthCheckRequest{}, &healthgrpc.HealthCheckResponse{})
-	return errors.Join(callReused(ctx, opts), callRouted(ctx, opts))
+	return errors.Join(callReused(ctx, opts), callBySplit(ctx, opts))
 }
 
 // callReused calls a service whose only instance is another service by now.
@@ -50,8 +50,8 @@ func callReused(ctx context.Context, opts *osgrpc.Options) error {
 	return callOrders(ctx, opts, &payments, nil)
 }
 
-// callRouted calls a service with a Router and a split.
-func callRouted(ctx context.Context, opts *osgrpc.Options) error {
+// callBySplit calls a service with a Router and a split.
+func callBySplit(ctx context.Context, opts *osgrpc.Options) error {
 	return callOrders(ctx, opts, opts, map[string]router.Policy{"orders": {
 		Split: router.Split{Arms: []router.Arm{{Name: "canary", Percent: 100, Labels: map[string]string{"version": "2"}}}},
 	}})
