@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -79,7 +80,10 @@ func (a *attempt) outcome(err error) router.Outcome {
 
 // outcomeOf returns the outcome of a pick.
 func outcomeOf(info balancer.DoneInfo) router.Outcome {
-	code, _ := statusOf(info.Err)
+	code, message := statusOf(info.Err)
+	if isOwnFault(code, message, info) {
+		return router.Outcome{Kind: router.Neutral, Err: info.Err, Final: true}
+	}
 	o := router.FromGRPC(uint32(code), info.Err)
 	o.Unsent = info.Err != nil && !info.BytesSent
 	if r, ok := reportIn(info.Trailer); ok {
@@ -87,9 +91,6 @@ func outcomeOf(info balancer.DoneInfo) router.Outcome {
 	}
 	switch code {
 	case codes.ResourceExhausted:
-		if !info.BytesReceived { // the client itself refuses to send a message that is too large
-			return router.Outcome{Kind: router.Neutral, Err: info.Err, Final: true}
-		}
 		o.Pushback, _ = pushback(info)
 	case codes.Unavailable:
 		var told bool
@@ -98,6 +99,20 @@ func outcomeOf(info balancer.DoneInfo) router.Outcome {
 		}
 	}
 	return o
+}
+
+// isOwnFault reports whether the client itself failed a call: a message that cannot be encoded or is too large, missing credentials. It would fail
+// at every endpoint. gRPC picks an endpoint before it encodes the message.
+func isOwnFault(code codes.Code, message string, info balancer.DoneInfo) bool {
+	switch {
+	case info.Err == nil, info.BytesReceived:
+		return false
+	case code == codes.ResourceExhausted:
+		return true
+	case info.BytesSent: // of a stream, perhaps headers alone
+		return code == codes.Internal && strings.HasPrefix(message, "grpc: error while ")
+	}
+	return code != codes.Unavailable && code != codes.DeadlineExceeded && code != codes.Canceled
 }
 
 // pushbackKey is the trailer key by which a server asks to wait before a retry (gRFC A6).

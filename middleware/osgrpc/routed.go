@@ -17,6 +17,8 @@ import (
 type routed struct {
 	route      *router.Service // nil without a Router
 	refreshing atomic.Bool
+	probing    sync.Once
+	sharing    atomic.Pointer[map[string]*routedEndpoints] // the offered endpoints by address
 
 	pickersMu sync.Mutex
 	pickers   map[*routedBalancer]*picker // of the ClientConns, since their last change
@@ -64,8 +66,20 @@ func (o *offer) refresh() {
 	}()
 }
 
+// reportRouted reports a connection to the router's endpoints at an address. The router reports to the resolver.
+func (s *service) reportRouted(address string, err error) {
+	sharing := s.sharing.Load()
+	if sharing == nil || (*sharing)[address] == nil {
+		return
+	}
+	for _, e := range (*sharing)[address].list {
+		e.Connected(err)
+	}
+}
+
 // connected takes the present picker of a ClientConn.
 func (s *service) connected(b *routedBalancer, p *picker) {
+	s.probing.Do(func() { s.route.SetProber(s) })
 	s.pickersMu.Lock()
 	defer s.pickersMu.Unlock()
 	if b.closed.Load() {
@@ -75,7 +89,6 @@ func (s *service) connected(b *routedBalancer, p *picker) {
 		s.pickers = map[*routedBalancer]*picker{}
 	}
 	s.pickers[b] = p
-	s.route.SetProber(s)
 }
 
 // disconnected forgets the picker of a ClientConn.

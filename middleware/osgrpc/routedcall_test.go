@@ -245,3 +245,40 @@ func TestFallback(t *testing.T) {
 		t.Errorf("without a connection: %v, want the error of orders", err)
 	}
 }
+
+// TestOwnFaults charges no endpoint for calls that the client itself cannot send, and does not repeat them.
+func TestOwnFaults(t *testing.T) {
+	f := newFleet(t)
+	for _, id := range []string{"a", "b", "c"} {
+		f.start("orders", id, "127.0.0.1:0")
+	}
+	r := f.router(router.Policy{Breaker: router.Breaker{MinRequests: 5}})
+	client := f.dial("os:///orders", osgrpc.DiscoveryOptions{Router: r, Request: repeatable}, grpc.WithDefaultCallOptions(grpc.MaxCallSendMsgSize(1000)))
+	f.connect(client, 3)
+	for range 30 {
+		if _, err := client.UnaryCall(t.Context(), &testpb.SimpleRequest{Payload: payload(2000)}); status.Code(err) != codes.ResourceExhausted {
+			t.Fatalf("too large: %v, want RESOURCE_EXHAUSTED", err)
+		}
+		if _, err := client.UnaryCall(t.Context(), &testpb.SimpleRequest{ResponseStatus: &testpb.EchoStatus{Message: "\xff"}}); status.Code(err) != codes.Internal {
+			t.Fatalf("not UTF-8: %v, want INTERNAL", err)
+		}
+		stream, err := client.FullDuplexCall(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := stream.Send(&testpb.StreamingOutputCallRequest{ResponseStatus: &testpb.EchoStatus{Message: "\xff"}}); status.Code(err) != codes.Internal {
+			t.Fatalf("stream: %v, want INTERNAL", err)
+		}
+	}
+	for _, e := range r.Status()[0].Endpoints {
+		if e.Failures > 0.01 || e.State != "available" {
+			t.Errorf("%s: %s with failures %v, want none", e.ID, e.State, e.Failures)
+		}
+	}
+	if _, err := call(t.Context(), client); err != nil {
+		t.Errorf("a good call: %v", err)
+	}
+	if n := inFlight(t, r, "orders"); n != 0 {
+		t.Errorf("%d in flight", n)
+	}
+}

@@ -286,6 +286,7 @@ func (s *service) state(chosen []choice) *resolver.State {
 		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{address}, Attributes: attrs})
 	}
 	s.addresses.Store(&addresses)
+	s.sharing.Store(&sharing)
 	s.directory.forgetRemotes()
 	return state
 }
@@ -300,12 +301,12 @@ func (s *service) at(address string) []string {
 
 // report reports a connection to the instances at an address.
 func (s *service) report(address string, err error) {
+	if s.route != nil {
+		s.reportRouted(address, err)
+		return
+	}
 	for _, id := range s.at(address) {
-		if s.route == nil {
-			s.directory.resolver.Report(s.name, id, err == nil)
-		} else if e := s.route.Endpoint(id, address); e != nil {
-			e.Connected(err) // which reports to the resolver
-		}
+		s.directory.resolver.Report(s.name, id, err == nil)
 	}
 }
 
