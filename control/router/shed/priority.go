@@ -28,7 +28,7 @@ const (
 
 // PriorityHeader is the HTTP header, and in lower case the gRPC metadata key, that carries the priority of a request in its text form. Accept
 // it from trusted callers only.
-const PriorityHeader = "X-Request-Priority"
+const PriorityHeader = "Goos-Priority"
 
 var names = [...]string{"sheddable", "low", "normal", "high", "critical"}
 

@@ -14,7 +14,6 @@ import (
 
 	"github.com/go-os/go-os/control/discovery"
 	"github.com/go-os/go-os/control/router"
-	_ "github.com/go-os/go-os/internal/tooling/bench/gozero" // registers its policy
 	"github.com/go-os/go-os/telemetry"
 )
 
@@ -27,7 +26,6 @@ var Picks = []Case{
 	{"router, peak_ewma", routerCase(router.PeakEWMA)},
 	{"router, least_request", routerCase(router.LeastRequest)},
 	{"router, round_robin", routerCase(router.RoundRobin)},
-	{"go-zero, p2c_ewma", grpcPickCase(goZeroPolicy)},
 	{"kratos, p2c", grpcPickCase(kratosPolicy)},
 	{"grpc-go, round_robin", grpcPickCase("round_robin")},
 	{"grpc-go, least_request", grpcPickCase("least_request_experimental")},
@@ -103,11 +101,8 @@ func grpcPickCase(policy string) func() (func(), func()) {
 	}
 }
 
-// The names under which the policies of others are registered with gRPC.
-const (
-	goZeroPolicy = "p2c_ewma"
-	kratosPolicy = "kratos_p2c"
-)
+// kratosPolicy is the name under which kratos's policy is registered with gRPC.
+const kratosPolicy = "kratos_p2c"
 
 // kratos registers its policy under the name "selector", and takes the algorithm from a variable that must be set before its package starts.
 // This is the same code with the algorithm in place.
