@@ -27,6 +27,7 @@ type Endpoint struct {
 	counts   endpointCounts
 	stats    *statistics.Endpoint // nil if nothing is counted by method
 
+	born time.Duration // when it was first in a table
 	seen time.Duration // when it was last in a table; service.mu guards it
 }
 
@@ -45,7 +46,7 @@ const refusalTime = 30 * time.Second
 const retention = 10 * time.Minute
 
 func newEndpoint(s *Service, key endpointKey, now time.Duration) *Endpoint {
-	e := &Endpoint{service: s, key: key, state: balance.NewEndpoint(now)}
+	e := &Endpoint{service: s, key: key, state: balance.NewEndpoint(now), born: now}
 	e.state.Identify(placement.KeyHash(key.id + "\x00" + key.address))
 	e.target = s.monitor.Track(now, health.Key{ID: key.id, Address: key.address}, key.incarnation)
 	e.obey(now, nil, s.document)

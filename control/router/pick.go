@@ -227,21 +227,29 @@ func (s *Service) empty() error {
 
 // probe sends the probes that a request causes.
 func (s *Service) probe(now time.Duration, b *balance.Balancer, from *pool, picked int) {
-	prober := s.prober.Load()
-	if prober == nil {
+	if s.prober.Load() == nil {
 		return
 	}
 	for {
 		n, ok := b.Probe(now, from.set, picked)
-		if !ok {
+		if !ok || !s.startProbe(from.endpoints[n]) {
 			return
 		}
-		if s.probing.Add(1) > maxProbing {
-			s.probing.Add(-1)
-			return
-		}
-		go s.probeOne(*prober, from.endpoints[n])
 	}
+}
+
+// startProbe probes an endpoint in another goroutine, unless too many probes are on their way.
+func (s *Service) startProbe(e *Endpoint) bool {
+	prober := s.prober.Load()
+	if prober == nil {
+		return false
+	}
+	if s.probing.Add(1) > maxProbing {
+		s.probing.Add(-1)
+		return false
+	}
+	go s.probeOne(*prober, e)
+	return true
 }
 
 // probeOne asks one endpoint for its load.

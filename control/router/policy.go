@@ -132,6 +132,9 @@ type SlowStart struct {
 	Aggression float64
 	// Off gives new endpoints their whole weight at once.
 	Off bool
+	// WarmUp opens a connection to an endpoint that appears while the service is in use, by a probe, before its first request. gRPC always
+	// connects before.
+	WarmUp bool
 }
 
 // Zones configures the preference for the own zone.

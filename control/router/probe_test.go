@@ -85,3 +85,26 @@ func TestSlowProbes(t *testing.T) {
 		idle(t, s)
 	})
 }
+
+// TestWarmUp probes an endpoint once that appears while the service is in use, and none before.
+func TestWarmUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegistry()
+		r.set(record("a", 1), record("b", 1))
+		s := follow(t, r, &router.Options{Policies: map[string]router.Policy{"*": {
+			Balance: router.Balance{Algorithm: router.RoundRobin}, SlowStart: router.SlowStart{WarmUp: true},
+		}}})
+		p := &prober{counts: map[string]int{}, loads: map[string]router.Load{}}
+		s.SetProber(p)
+		share(t, s, 10, "a")
+		r.set(record("a", 1), record("b", 1), record("c", 1))
+		synctest.Wait()
+		share(t, s, 10, "a")
+		time.Sleep(time.Minute)
+		share(t, s, 10, "a")
+		synctest.Wait()
+		if len(p.counts) != 1 || p.counts["c"] != 1 {
+			t.Errorf("probes: %v, want one of c", p.counts)
+		}
+	})
+}

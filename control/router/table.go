@@ -78,6 +78,15 @@ func (t *table) fresh(now time.Duration, view *discovery.View) bool {
 	return t != nil && t.from == view.Snapshot() && now < t.until && t.policy == t.service.policy() && !t.service.dirty.Load()
 }
 
+// warmUp probes the endpoints that have appeared now, which opens a connection to each.
+func (s *Service) warmUp(now time.Duration, endpoints []*Endpoint) {
+	for _, e := range endpoints {
+		if e.born == now {
+			s.startProbe(e)
+		}
+	}
+}
+
 // longestTable is how long a table is used at most. Absent endpoints are forgotten with the next one.
 const longestTable = time.Minute
 
@@ -91,7 +100,10 @@ func (s *Service) rebuild(view *discovery.View, now time.Duration) *table {
 	t.until = min(t.until, s.monitor.Until(now), now+longestTable)
 	t.place()
 	t.generation = s.generation(t)
-	s.current.Store(t)
+	first := s.current.Swap(t) == nil
+	if policy.SlowStart.WarmUp && !first {
+		s.warmUp(now, t.endpoints)
+	}
 	s.compared(t)
 	return t
 }
