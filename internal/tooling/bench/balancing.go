@@ -80,6 +80,7 @@ type Balancer struct {
 var Balancers = []Balancer{
 	{"grpc-go, round_robin", dialGRPC("round_robin")},
 	{"router, auto", dialRouter},
+	{"go-zero, p2c_ewma", dialGRPC(goZeroPolicy)},
 	{"kratos, p2c", dialGRPC(kratosPolicy)},
 	{"grpc-go, least_request", dialGRPC("least_request_experimental")},
 	{"grpc-go, weighted_round_robin", dialGRPC("weighted_round_robin")},

@@ -12,6 +12,9 @@ import (
 	_ "google.golang.org/grpc/balancer/leastrequest"       // registers its policy
 	_ "google.golang.org/grpc/balancer/weightedroundrobin" // registers its policy
 
+	"github.com/zeromicro/go-zero/core/logx"
+	_ "github.com/zeromicro/go-zero/zrpc" // registers its policy
+
 	"github.com/go-os/go-os/control/discovery"
 	"github.com/go-os/go-os/control/router"
 	"github.com/go-os/go-os/telemetry"
@@ -26,6 +29,7 @@ var Picks = []Case{
 	{"router, peak_ewma", routerCase(router.PeakEWMA)},
 	{"router, least_request", routerCase(router.LeastRequest)},
 	{"router, round_robin", routerCase(router.RoundRobin)},
+	{"go-zero, p2c_ewma", grpcPickCase(goZeroPolicy)},
 	{"kratos, p2c", grpcPickCase(kratosPolicy)},
 	{"grpc-go, round_robin", grpcPickCase("round_robin")},
 	{"grpc-go, least_request", grpcPickCase("least_request_experimental")},
@@ -101,12 +105,16 @@ func grpcPickCase(policy string) func() (func(), func()) {
 	}
 }
 
-// kratosPolicy is the name under which kratos's policy is registered with gRPC.
-const kratosPolicy = "kratos_p2c"
+// The names under which the policies of others are registered with gRPC. go-zero's zrpc does so itself.
+const (
+	goZeroPolicy = "p2c_ewma"
+	kratosPolicy = "kratos_p2c"
+)
 
 // kratos registers its policy under the name "selector", and takes the algorithm from a variable that must be set before its package starts.
 // This is the same code with the algorithm in place.
 func init() {
+	logx.Disable() // go-zero writes statistics each minute
 	balancer.Register(base.NewBalancerBuilder(kratosPolicy, kratosBuilder{}, base.Config{HealthCheck: true}))
 }
 

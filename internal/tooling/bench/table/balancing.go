@@ -21,8 +21,8 @@ func balancing(out *bytes.Buffer, measure bool) {
 
 gRPC servers on loopback whose work is to sleep, and one client that makes %d calls a second, whether the others are answered or not. The
 balancers take turns of %d calls on the same servers, and keep their connections; the first turn does not count. Against round_robin, the
-target for the router is 6 times better in the 99th and the 99.5th percentile, and 85 %% of the failures avoided. kratos loses what it has
-learnt when a connection or the registry changes; the router and least_request do not.
+target for the router is 6 times better in the 99th and the 99.5th percentile, and 85 %% of the failures avoided. kratos and go-zero lose what they
+have learnt when a connection or the registry changes; the router and least_request do not.
 `, bench.CallRate, calls)
 	for _, s := range bench.Scenarios {
 		fmt.Fprintf(out, "\n%s: %s\n\n| balancer | median | 99th percentile | 99.5th percentile | calls failed |\n|---|---:|---:|---:|---:|\n", s.Name, s.What)
