@@ -45,13 +45,14 @@ func (c *serverCall) shedEnd(o shed.Outcome) {
 	}
 }
 
-// shedOutcome returns how a unary call ended for the shedder.
+// shedOutcome returns how a unary call ended for the shedder. The handler's own refusals show nothing: they are fast, and say more about the
+// caller or a dependency than about the latency of work here.
 func (c *serverCall) shedOutcome(err error) shed.Outcome {
 	code, _ := statusOf(err)
 	switch {
-	case code == codes.DeadlineExceeded, code == codes.ResourceExhausted, code == codes.Unavailable:
+	case code == codes.DeadlineExceeded:
 		return shed.Dropped
-	case c.ctx.Err() != nil, code == codes.Canceled, serverFault(code):
+	case c.ctx.Err() != nil, code == codes.Canceled, code == codes.ResourceExhausted, code == codes.Unavailable, serverFault(code):
 		return shed.Ignored
 	}
 	return shed.Success

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -70,8 +69,12 @@ func (p *pools) update() {
 	}
 	defer p.mu.Unlock()
 	p.generation.Store(generation)
+	present := make(map[any]bool, len(endpoints))
+	for _, e := range endpoints {
+		present[e] = true
+	}
 	p.instances.Range(func(e, i any) bool {
-		if !slices.Contains(endpoints, e.(*router.Endpoint)) {
+		if !present[e] {
 			p.instances.Delete(e)
 			i.(*instance).transport.CloseIdleConnections()
 		}

@@ -83,12 +83,13 @@ func (x *exchange) endWork() {
 	}
 }
 
-// verdict returns what the request shows about overload.
+// verdict returns what the request shows about overload. The handler's own 429 and 503 show nothing: they are fast, and say more about the
+// caller or a dependency than about the latency of work here.
 func (x *exchange) verdict() shed.Outcome {
 	switch {
-	case x.fault == faultTimeout, x.status == http.StatusServiceUnavailable, x.status == http.StatusGatewayTimeout, x.status == http.StatusTooManyRequests:
+	case x.fault == faultTimeout, x.status == http.StatusGatewayTimeout:
 		return shed.Dropped
-	case x.fault != "", x.hijacked, x.status >= http.StatusInternalServerError:
+	case x.fault != "", x.hijacked, x.status == http.StatusTooManyRequests, x.status >= http.StatusInternalServerError:
 		return shed.Ignored
 	}
 	return shed.Success

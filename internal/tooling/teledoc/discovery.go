@@ -28,6 +28,9 @@ type brokenRegistry struct {
 var errBroken = fmt.Errorf("%w: connection refused", driver.ErrUnavailable)
 
 func (r *brokenRegistry) Grant(ctx context.Context, ttl time.Duration) (driver.Lease, error) {
+	if r.broken.Load() {
+		return nil, errBroken
+	}
 	l, err := r.Registry.Grant(ctx, ttl)
 	return &brokenLease{l, r}, err
 }

@@ -112,10 +112,11 @@ func callService(ctx context.Context, p telemetry.Providers, mux http.Handler) e
 
 // callRouted does the same through a Router with a split.
 func callRouted(ctx context.Context, p telemetry.Providers, resolver *discovery.Resolver) error {
-	split := router.Split{Arms: []router.Arm{{Name: "canary", Percent: 100, Labels: map[string]string{"version": "2"}}}}
-	r, err := router.New(resolver, &router.Options{
-		Policies: map[string]router.Policy{"orders": {Split: split}}, Telemetry: telemetry.Off(),
-	})
+	policy := router.Policy{
+		Balance: router.Balance{Algorithm: router.RoundRobin}, // two requests meet both instances
+		Split:   router.Split{Arms: []router.Arm{{Name: "canary", Percent: 100, Labels: map[string]string{"version": "2"}}}},
+	}
+	r, err := router.New(resolver, &router.Options{Policies: map[string]router.Policy{"orders": policy}, Telemetry: telemetry.Off()})
 	if err != nil {
 		return err
 	}
