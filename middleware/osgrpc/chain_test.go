@@ -60,11 +60,11 @@ func TestChain(t *testing.T) {
 		"nothing": {nil, link{retries: true}},
 		"first":   {metadata.Pairs("goos-attempt", "1"), link{retries: true}},
 		"all": {
-			metadata.Pairs("x-micro-label-tenant", "acme", "x-micro-label-version", "2", "x-request-priority", "high", "goos-attempt", "2"),
+			metadata.Pairs("x-micro-label-tenant", "acme", "x-micro-label-version", "2", "goos-priority", "high", "goos-attempt", "2"),
 			link{labels: map[string]string{"tenant": "acme"}, priority: shed.High},
 		},
-		"exempt": {metadata.Pairs("x-request-priority", "exempt"), link{retries: true}},
-		"twice":  {metadata.Pairs("x-request-priority", "high", "x-request-priority", "low"), link{retries: true}},
+		"exempt": {metadata.Pairs("goos-priority", "exempt"), link{retries: true}},
+		"twice":  {metadata.Pairs("goos-priority", "high", "goos-priority", "low"), link{retries: true}},
 	}
 	for name, test := range tests {
 		if _, err := pair.UnaryCall(metadata.NewOutgoingContext(t.Context(), test.sent), &testpb.SimpleRequest{}); err != nil {
@@ -82,7 +82,7 @@ func TestChain(t *testing.T) {
 func TestChainOfStrangers(t *testing.T) {
 	seen := make(chan link, 1)
 	pair := connect(t, linking(nil, seen), setup{server: &osgrpc.Options{Telemetry: telemetry.Off(), Public: true, Labels: allowlist(t, "tenant")}})
-	sent := metadata.Pairs("x-micro-label-tenant", "acme", "x-micro-label-version", "2", "x-request-priority", "critical", "goos-attempt", "2", "kept", "yes")
+	sent := metadata.Pairs("x-micro-label-tenant", "acme", "x-micro-label-version", "2", "goos-priority", "critical", "goos-attempt", "2", "kept", "yes")
 	if _, err := pair.UnaryCall(metadata.NewOutgoingContext(t.Context(), sent), &testpb.SimpleRequest{}); err != nil {
 		t.Fatal(err)
 	}

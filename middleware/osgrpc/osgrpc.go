@@ -141,7 +141,7 @@ type Options struct {
 	// only.
 	Services []string
 	// Shedder refuses calls with RESOURCE_EXHAUSTED while the server is overloaded, less important ones first. The answer has a
-	// google.rpc.RetryInfo. Trusted callers state the priority of a call in the metadata x-request-priority, and clients with WithDiscovery
+	// google.rpc.RetryInfo. Trusted callers state the priority of a call in the metadata goos-priority, and clients with WithDiscovery
 	// pass it on. Streams are admitted like calls and then take no place. Use a *shed.Shedder. Default: none. Server only.
 	Shedder Shedder
 	// Labels are the labels of a call that the handler's context gets, so that the calls it makes have them (router.WithLabels). They come

@@ -2,6 +2,7 @@ package osgrpc
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -67,10 +68,11 @@ var errAttemptTimeout = status.Error(codes.DeadlineExceeded, "the time limit of 
 
 // result returns the error of a call for its caller.
 func (s *service) result(o router.Outcome) error {
+	var own *router.Error
 	switch {
 	case o.Err == nil:
 		return nil
-	case o.Kind == router.Timeout && status.Code(o.Err) == codes.Canceled: // which Do has cancelled
+	case o.Kind == router.Timeout && errors.As(o.Err, &own): // Do has ended the attempt
 		return errAttemptTimeout
 	}
 	return s.explain(unmarked(o.Err))

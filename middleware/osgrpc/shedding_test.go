@@ -62,7 +62,7 @@ func TestShedding(t *testing.T) {
 		_, err = s.Recv()
 		return err
 	}
-	high := metadata.AppendToOutgoingContext(t.Context(), "x-request-priority", "high")
+	high := metadata.AppendToOutgoingContext(t.Context(), "goos-priority", "high")
 	for name, send := range map[string]func(context.Context, ...grpc.CallOption) error{"call": unary, "stream": stream} {
 		for range 3 {
 			if err := send(high); status.Code(err) == codes.ResourceExhausted {

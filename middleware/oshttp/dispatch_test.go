@@ -116,12 +116,18 @@ func TestDrainedUnderLoad(t *testing.T) {
 	}
 }
 
-// idle waits until clients have closed their connections to a drained node.
+// idle waits until clients have closed their connections to a drained node, and a while longer: a request that chose the node before the drain
+// may still connect.
 func (n *node) idle(t *testing.T) {
 	t.Helper()
+	last := time.Now()
 	testenv.Eventually(t, 10*time.Second, "clients leave", func() error {
 		if open := n.open.Load(); open > 0 {
+			last = time.Now()
 			return fmt.Errorf("%d connections", open)
+		}
+		if quiet := time.Since(last); quiet < 200*time.Millisecond {
+			return fmt.Errorf("no connection for %v", quiet)
 		}
 		return nil
 	})
